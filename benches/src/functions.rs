@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Returns, Share, SpawnCommand, ZygoteOptions,
+    CallOwner, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation, Isolation,
+    Limits, Returns, SpawnCommand, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -342,8 +342,9 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         limits: Limits { memory_bytes: 256 << 20, ..Limits::default() },
         label: "f".to_owned(),
         room: None,
+        lake: None,
         reuse: false,
-        share: Share::default(),
+        share: CallOwner::default(),
         begins_until: CancellationToken::new(),
     }
 }

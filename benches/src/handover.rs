@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, FunctionEvent, Functions, Invocation, Limits, Returned,
-    SharedTable,
+    Argument, ArgumentValue, Environment, FunctionEvent, FunctionResult, Functions, Invocation,
+    Limits, SharedTable,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,7 @@ async fn transfer(functions: &Functions, environment: &Arc<Environment>) -> Outc
     let size = ArgumentValue::Json(BYTES.into());
     let size = Argument { name: "size".to_owned(), value: size };
     let (returned, began) = call_timed(functions, environment, SOURCE, vec![size]).await?;
-    let Returned::Table(table) = returned else { return Err("no table".into()) };
+    let FunctionResult::Table(table) = returned else { return Err("no table".into()) };
     let (_, ended) = call_timed(functions, environment, CHILD, vec![table_argument(table)]).await?;
     Ok(Duration::from_nanos(ended.saturating_sub(began)))
 }
@@ -107,7 +107,7 @@ async fn call_timed(
     environment: &Arc<Environment>,
     source: &str,
     arguments: Vec<Argument>,
-) -> Outcome<(Returned, u64)> {
+) -> Outcome<(FunctionResult, u64)> {
     let (returned, text) = call(functions, environment, source, arguments).await?;
     Ok((returned, text.parse()?))
 }
@@ -118,7 +118,7 @@ async fn call(
     environment: &Arc<Environment>,
     source: &str,
     arguments: Vec<Argument>,
-) -> Outcome<(Returned, String)> {
+) -> Outcome<(FunctionResult, String)> {
     let (sink, mut lines) = mpsc::channel(16);
     let invocation = Invocation {
         arguments,

@@ -12,7 +12,7 @@ from .markers import Model, Parameter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from . import errors, expectations
+    from . import errors, expectations, lake
     from .client import Client
     from .errors import HeadwaterError
 
@@ -27,6 +27,7 @@ __all__ = [
     "expectation",
     "expectations",
     "function",
+    "lake",
     "model",
     "python",
 ]
@@ -37,6 +38,7 @@ _LATE = {
     "HeadwaterError": ("errors", "HeadwaterError"),
     "errors": ("errors", None),
     "expectations": ("expectations", None),
+    "lake": ("lake", None),
 }
 
 

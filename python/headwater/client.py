@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import partition
+from .access import Access
 from .arrow_body import ArrowBody
 from .connection import ARROW, JSON, Connection, segments
 from .errors import HeadwaterError, from_problem, make
@@ -39,7 +40,7 @@ FOLLOW_RETRIES = 5
 FINAL = ("succeeded", "failed", "cancelled", "interrupted")
 
 
-class Client(Refs, Tables):
+class Client(Refs, Tables, Access):
     """A client of one lake.
 
     `url` is the address of a server, such as `http://127.0.0.1:4280`. Without it, the client uses
@@ -131,7 +132,7 @@ class Client(Refs, Tables):
         table = self.query(
             sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
         )
-        frame: polars.DataFrame = fromto_stream(table)
+        frame: polars.DataFrame = from_arrow(table)
         return frame
 
     def query_rows(
@@ -448,7 +449,7 @@ class Client(Refs, Tables):
         with self._connection.send(
             "GET", path, parameters=parameters, accept="application/x-ndjson"
         ) as response:
-            # A truncated line is invalid JSON, and is handled as a broken chunk.
+            # A truncated line is invalid JSON, and is handled like a broken chunk.
             while line := response.readline():
                 yield json.loads(line)
 

@@ -196,7 +196,7 @@ class Connection:
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers: dict[str, Any] = {
             "Accept": accept,
-            # One request per connection, which the server can close.
+            # The server closes the connection after this request.
             "Connection": "close",
             "X-Headwater-Author": self.author.encode(),
         }
@@ -226,7 +226,7 @@ class Connection:
     def _open_lake(self) -> tuple[http.client.HTTPConnection, str | None] | None:
         """Returns a connection to the lake's server and its token; None if no server answers."""
         record = _read_record(str(self.lake))
-        # A killed server leaves its record, so only connecting shows whether it runs.
+        # A killed server leaves its record, so only a connection shows whether the server runs.
         for name, opener in (("socket", SocketConnection), ("http", http.client.HTTPConnection)):
             # The record of a server with TLS names its Unix socket too.
             if record.get(name) and not (name == "http" and record.get("tls")):
@@ -309,7 +309,7 @@ def _noted_record(url: str) -> dict[str, Any]:
         noted = urlsplit(f"http://{record['http']}")
         given = urlsplit(url)
         port = given.port or (443 if given.scheme == "https" else 80)
-        # On all addresses, the server is also on loopback.
+        # A server that listens on all addresses is also reachable on loopback.
         bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(noted.hostname), noted.hostname)
         same = port == noted.port and given.hostname in (bound, "localhost")
     except (HeadwaterError, KeyError, OSError, ValueError):

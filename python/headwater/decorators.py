@@ -202,9 +202,9 @@ def _check_name(name: object, kind: str) -> str:
         hint = f"Write `@headwater.{kind}()`."
         refuse(f"`@headwater.{kind}` is used without parentheses on `{_title(name)}`", hint)
     text = check_text(name, f"the name of the {kind}")
-    # The server checks the rest of the rules.
+    # The server checks the other rules.
     if not all(part and part == part.strip() and RESERVED.isdisjoint(part) for part in text.split(".")):
-        hint = "Choose a name without these, as in `orders`, `my-orders` or `sales.orders`."
+        hint = "Choose a valid name, as in `orders`, `my-orders` or `sales.orders`."
         refuse(f"`{text}` is not a usable {kind} name", hint)
     return text
 

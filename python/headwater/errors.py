@@ -52,6 +52,7 @@ CODES = (
     "time_limit",
     "event_expired",
     "too_busy",
+    "quota_exceeded",
     "disk_full",
     "cancelled",
     "interrupted",

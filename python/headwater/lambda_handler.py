@@ -46,7 +46,8 @@ class Handler:
         return found
 
     def _await(self, awaitable):
-        # One loop for all calls of a process, since clients in globals belong to their loop.
+        # One loop for all calls of a process, because a client in a global variable belongs to the
+        # loop that created it.
         import asyncio
 
         if self._loop is None:

@@ -274,7 +274,7 @@ class Runtime:
 
 
 def _listener():
-    # The first process of a sandbox has the number 2, and the sandbox a network of its own.
+    # The first process of a sandbox has the id 2, and each sandbox has its own network.
     host, port = ADDRESS
     return socket.create_server((host, port if os.getpid() == 2 else 0), backlog=64)
 

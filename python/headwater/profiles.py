@@ -37,7 +37,7 @@ def find_profile(name: str | None) -> Profile | None:
         raise make("invalid_argument", f"the profiles in `{path}` are unreadable", hint) from error
     if name is None:
         return None
-    hint = "List them with `headwater profile ls`, or run `headwater login URL`."
+    hint = "List the profiles with `headwater profile ls`, or run `headwater login URL`."
     raise make("file_not_found", f"there is no profile `{name}`", hint)
 
 

@@ -41,7 +41,7 @@ class Tables(Requests):
         return self._dict("POST", path, to_stream(rows), {"mode": mode})
 
     def drop_table(self, name: str, *, ref: str | None = None, if_exists: bool = False) -> None:
-        """Drops a table from a branch; commits and branches that had it keep it."""
+        """Drops a table from a branch; other commits and branches that contain it keep it."""
         path = segments("v1", "branches", self._at(ref), "tables", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
@@ -111,7 +111,7 @@ class Tables(Requests):
         return self.view(name, ref=branch)
 
     def drop_view(self, name: str, *, ref: str | None = None, if_exists: bool = False) -> None:
-        """Drops a view from a branch; commits and branches that had it keep it."""
+        """Drops a view from a branch; other commits and branches that contain it keep it."""
         path = segments("v1", "branches", self._at(ref), "views", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
@@ -155,11 +155,11 @@ class Tables(Requests):
         return self._dict("GET", segments("v1", "trigger-events", id))
 
     def remove_trigger_event(self, id: str) -> dict[str, Any]:
-        """Removes a pending or failed event; it is not delivered any more."""
+        """Removes a pending or failed event; it is never delivered again."""
         return self._dict("DELETE", segments("v1", "trigger-events", id))
 
     def replay_trigger_event(self, id: str) -> dict[str, Any]:
-        """Delivers an event again: one that failed starts over, a pending one is due at once."""
+        """Delivers an event again: a failed one from the beginning, a pending one immediately."""
         return self._dict("POST", segments("v1", "trigger-events", id, "replay"))
 
 

@@ -76,11 +76,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = Seen(self.command, parts.path, parameters, body, headers)
         stand_in.seen.append(seen)
-        # A client may go away before it has read everything.
+        # A client may close the connection before it has read everything.
         with suppress(ConnectionError):
             self.answer(stand_in.find(seen))
 
-    do_GET = do_POST = do_DELETE = do_PATCH = handle_any
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
 
     def answer(self, answer):
         """Sends an answer."""
@@ -147,7 +147,7 @@ def serve_lake(lake):
     """A stand-in for the server of the lake in this `.headwater` folder."""
     os.makedirs(lake, exist_ok=True)
     path = os.path.join(lake, "server.sock")
-    # A path of any length is bound through its folder, as the real server does.
+    # A long path is bound through a descriptor of its folder, as in the real server.
     folder = os.open(lake, os.O_RDONLY)
     try:
         server = SocketServer(f"/proc/self/fd/{folder}/server.sock", Handler)

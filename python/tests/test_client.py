@@ -122,7 +122,7 @@ class Requests(WithServer):
         self.server.on("GET", "/v1/tags", Answer([]))
         self.client.tags()
         author = self.server.last().headers["x-headwater-author"]
-        # The standard library's server reads headers as Latin-1; what was sent is UTF-8.
+        # The standard library's server reads headers as Latin-1; the client sends UTF-8.
         self.assertEqual(author.encode("latin-1").decode(), "mø@here")
 
     def test_problems_are_raised_as_their_classes(self):
@@ -278,7 +278,7 @@ class Queries(WithServer):
                 self.body.close()
 
             def read_all(self):
-                # As the real one, it takes any end for the end.
+                # Like the method of pyarrow, this accepts any end of the data.
                 return b"".join(iter(lambda: self.body.read(3), b""))
 
         pyarrow = types.ModuleType("pyarrow")
@@ -304,6 +304,14 @@ class Queries(WithServer):
         with mock.patch.dict(sys.modules, {"pyarrow": None, "pyarrow.ipc": None}):
             with self.assertRaisesRegex(ImportError, "pyarrow is not installed"):
                 self.client.query("SELECT 1")
+
+    def test_a_polars_frame_is_made_of_the_table(self):
+        package = types.SimpleNamespace(from_arrow=lambda table: ["frame", table])
+        with (
+            mock.patch.object(self.client, "query", return_value="table"),
+            mock.patch("headwater.client.import_package", return_value=package),
+        ):
+            self.assertEqual(self.client.query_polars("SELECT 1"), ["frame", "table"])
 
     def test_the_tail_of_a_body_is_found_over_short_reads(self):
         class Response:

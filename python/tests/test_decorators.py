@@ -216,7 +216,7 @@ class Markers(unittest.TestCase):
 
 class Import(unittest.TestCase):
     def test_importing_the_package_imports_nothing_slow(self):
-        # It is imported before every function that runs.
+        # The SDK is imported before every function.
         program = (
             "import sys; before = set(sys.modules); import headwater; "
             "print(*sorted(set(sys.modules) - before))"

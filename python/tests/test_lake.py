@@ -59,13 +59,13 @@ class Lake(unittest.TestCase):
 
     def test_a_server_is_started_for_a_lake_without_one(self):
         self.lake.mkdir()
-        # What a killed server left behind: a note, and a socket that nobody listens on.
+        # A killed server leaves its record, and a socket without a listener.
         dead = socket.socket(socket.AF_UNIX)
         dead.bind(str(self.lake / "old.sock"))
         dead.close()
         record = f'{{"pid": 1, "version": "0.1.0", "socket": "{self.lake}/old.sock"}}'
         (self.lake / "server.json").write_text(record)
-        # The command's part is to leave a running server behind; ours runs already.
+        # The command starts a server in the background; here the test has already started one.
         command = self.command(
             """
             import os, sys
@@ -78,7 +78,7 @@ class Lake(unittest.TestCase):
             os.rename(self.root / "running" / "server.json", self.lake / "new.json")
             client = headwater.Client(lake=self.root, command=command)
             self.assertEqual(client.branches(), [])
-            # The second request finds it running.
+            # The second request uses the running server.
             self.assertEqual(client.branches(), [])
             self.assertEqual(len(server.seen), 2)
 

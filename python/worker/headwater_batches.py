@@ -144,7 +144,7 @@ class Feed:
                     answer, buffer = self._receive(pyarrow)
                     if answer["scan"] == number:
                         break
-                    # A late batch of an earlier, cancelled iteration.
+                    # The batch belongs to an earlier, cancelled iteration.
                     taken, buffer = False, None
                 self._asked = None
                 self._ended = buffer is None
@@ -179,7 +179,7 @@ class Feed:
 
     def _wait(self, number):
         """Requests a batch and waits for the response. If interrupted, no batch is lost."""
-        # An interrupted wait has already sent the request.
+        # If an earlier wait was interrupted, the request is already sent.
         if self._asked != number:
             self._say(next=number)
             self._asked = number
@@ -234,7 +234,7 @@ class Feed:
             forked = number in self._forked
             self._forked.discard(number)
             (lost if forked else free).append(number)
-        # Limits the size of a message; more are pending only after many batches were kept.
+        # This limits the size of a message; it has an effect only after many batches were kept.
         while len(free) + len(lost) > 2000:
             self._socket.send(json.dumps({"free": free[:1000], "lost": lost[:1000]}).encode())
             free, lost = free[1000:], lost[1000:]

@@ -70,9 +70,10 @@ class Inputs:
         on access."""
         import pyarrow
 
-        # The layout can be any that the server accepts.
+        # Any layout that the server accepts is possible.
         if len(extents) == 1 and extents[0] == [0, size, extents[0][2], 0]:
-            # Private, because kernels before 6.7 reject shared mappings of sealed files.
+            # The mapping is private, because kernels before 6.7 reject shared mappings of sealed
+            # files.
             descriptor = self._files[extents[0][2]]
             mapped = mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
             buffer = pyarrow.py_buffer(mapped)

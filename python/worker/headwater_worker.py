@@ -24,6 +24,7 @@ import traceback
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 import headwater_batches as batches  # noqa: E402
 import headwater_between as between  # noqa: E402
+import headwater_lake as lake  # noqa: E402
 import headwater_tables as tables  # noqa: E402
 
 CONTROL = 3
@@ -470,7 +471,7 @@ class Output:
     def __init__(self, schema):
         import pyarrow
 
-        self.descriptor = memory_file("headwater-output")
+        self.descriptor = lake.memory_file("headwater-output")
         self._file = open(self.descriptor, "wb", buffering=0, closefd=False)
         self.writer = pyarrow.ipc.new_file(self._file, schema)
 
@@ -484,17 +485,13 @@ class Output:
         return self.descriptor
 
 
-def memory_file(name):
-    return os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-
-
 def send_whole(server, table, inputs, huge_pages):
     """Sends a table in memory as a list of extents; some may refer to the files of the inputs."""
     large = huge_pages and tables.size_of(table) >= HUGE_BYTES_MIN
     given = server.ask_for_file() if large else None
-    own = memory_file("headwater-output") if given is None else given
+    own = lake.memory_file("headwater-output") if given is None else given
     size, extents = tables.write_whole(table, BATCH_ROWS_MAX, own, inputs)
-    outline = memory_file("headwater-outline")
+    outline = lake.memory_file("headwater-outline")
     with open(outline, "wb", closefd=False) as file:
         file.write(json.dumps({"bytes": size, "extents": extents}).encode())
     if given is None:
@@ -583,7 +580,7 @@ def send_value(server, value):
     if len(text) <= SHORT_BYTES_MAX:
         server.send("value", text=text)
         return
-    descriptor = memory_file("headwater-value")
+    descriptor = lake.memory_file("headwater-value")
     with open(descriptor, "wb", closefd=False) as file:
         file.write(text.encode())
     server.send("value", [descriptor])
@@ -792,6 +789,7 @@ def main():
     # Processes that `multiprocessing` spawns would run this file as the parent's `__main__`.
     vars(sys.modules["__main__"]).pop("__file__", None)
     server = Server()
+    lake.connect(sys.modules[__name__], server)
     server.send("begun")
     FOLDERS.extend(folder for folder, _, _ in os.walk("/tmp") if folder != "/tmp")
     task, descriptors = server.receive_task()

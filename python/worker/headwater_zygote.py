@@ -139,7 +139,7 @@ def load(names, skipped):
         try:
             importlib.import_module(name)
         except BaseException as error:
-            # A function that imports it gets the error; others may not need it.
+            # Only functions that import the package get the error.
             skipped[name] = f"it raises {type(error).__name__} when it is imported"
             continue
         reason = unfit()

@@ -162,7 +162,8 @@ def main():
         root = next(pathlib.Path(folder).iterdir())
         with open(root / "tests/conftest.py", "a", encoding="utf-8") as conftest:
             conftest.write("\nfrom pyiceberg_behaviours import *\n")
-        # Theirs would come before ours. The client of Hive, which is not at hand, is only named there.
+        # The fixtures of PyIceberg's own tests would override ours. The tests import the client of
+        # Hive, which is not installed.
         for file, _ in VIEWS:
             with open(f"{root}{file}", "a", encoding="utf-8") as module:
                 module.write("\nfrom pyiceberg_behaviours import rest_catalog, session_catalog\n")

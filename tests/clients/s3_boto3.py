@@ -323,7 +323,10 @@ def rights(owner):
     api("POST", "/v1/grants", {"grantee": "eve", "actions": ["create"], "object": "bucket:eve-*"})
     s3.create_bucket(Bucket="eve-own")
     s3.put_object(Bucket="eve-own", Key="a", Body=b"own")
-    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["eve-own"]
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [
+        "eve-own",
+        "landing",
+    ]
     api("DELETE", f"/v1/access-keys/{eve['key']['id']}")
     fails("InvalidAccessKeyId", s3.get_object, Bucket="landing", Key="in/a")
     used = {key["id"]: key["last_used"] for key in api("GET", "/v1/access-keys?user=eve")}

@@ -18,10 +18,10 @@ import pyspark
 PACKAGES = (b"com/fasterxml/jackson", b"org/apache/hc")
 BELOW = b"org/apache/iceberg/shaded/"
 
-# Newer than Debian's client; only named where there is no TLS, never used.
+# A class that Debian's older client lacks; Iceberg refers to it, but does not use it without TLS.
 MISSING = "org/apache/iceberg/shaded/org/apache/hc/client5/http/ssl/TlsSocketStrategy"
 
-# Bytes of a constant by its tag, the tag included; a text says its own.
+# Size of a constant in bytes by its tag, including the tag; a text contains its own size.
 CONSTANTS = {3: 5, 4: 5, 5: 9, 6: 9, 7: 3, 8: 3, 9: 5, 10: 5, 11: 5, 12: 5, 15: 4, 16: 3, 17: 5, 18: 5, 19: 3, 20: 3}
 TEXT, WIDE = 1, (5, 6)
 

@@ -124,7 +124,7 @@ fn try_wheel(wheel: &Path, python: &str, profile: &str) -> Outcome {
     let isolated = |name, arguments: &[&str]| {
         let mut command = program(&bin, name, arguments);
         for (variable, _) in std::env::vars_os() {
-            // What pip and uv need to reach a package index stays.
+            // The variables that pip and uv need to reach a package index are kept.
             let name = variable.to_string_lossy();
             if !["PIP_", "UV_", "SSL_"].iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(&variable);

@@ -109,7 +109,7 @@ fn tree(selection: &[&str]) -> Result<Features, String> {
         if name.starts_with("headwater-") || name == "xtask" || name == "workspace-hack" {
             continue;
         }
-        // A manifest's requirement takes no build metadata (`2.1.2+zstd.1.5.7`).
+        // A version requirement in a manifest cannot have build metadata (`2.1.2+zstd.1.5.7`).
         let version = version.trim_start_matches('v').split('+').next().unwrap_or_default();
         let dependency = (name.to_owned(), version.to_owned());
         features.entry(dependency).or_default().insert(set.to_owned());

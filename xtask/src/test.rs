@@ -37,7 +37,7 @@ fn nextest() -> Result<String, String> {
     Ok(format!("{}:{path}", tools.join("bin").display()))
 }
 
-/// Runs the SDK's tests: those that need only Python, and those that need pyarrow.
+/// Runs the SDK's tests: the tests that need only Python, and the tests that need pyarrow.
 fn python() -> Outcome {
     let environment = process::target().join("python-tests");
     let interpreter = environment.join("bin/python");

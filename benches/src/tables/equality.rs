@@ -67,7 +67,7 @@ async fn delete(lake: &Lake, name: &TableName) -> Outcome<()> {
     let table = view.table(name).await?;
     let mut made = Vec::new();
     for number in 0..DELETE_FILES {
-        // Spread over the whole table, as streaming updates are.
+        // The deleted rows are spread over the whole table, as in streaming updates.
         let step = ROWS / ROWS_EACH;
         let values = (0..ROWS_EACH).map(|row| row * step + number);
         made.push(delete_file(lake, &table, values.collect()).await?);

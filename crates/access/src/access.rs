@@ -1,4 +1,4 @@
-//! The handle: the directory in memory, and the one way to change it.
+//! The handle: the directory in memory, and the only method that changes it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     pub(crate) used: Mutex<HashMap<String, Timestamp>>,
     pub(crate) audit: AuditLog,
     directory: RwLock<Arc<Directory>>,
-    /// Held during a change.
+    /// The lock held during a change.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Access {
 }
 
 /// A change of rights: the entries to append, and its description in the audit log.
-pub(crate) struct Change<T> {
+pub(crate) struct RightsChange<T> {
     pub(crate) entries: Vec<Append>,
     /// For example `grant`.
     pub(crate) action: &'static str,
@@ -67,7 +67,7 @@ impl Access {
         })))
     }
 
-    /// Returns true if a user exists. Before that, only the owner uses the lake.
+    /// Returns true if a user exists. Before that, every client is the owner.
     pub fn has_users(&self) -> bool {
         !self.directory().users.is_empty()
     }
@@ -106,7 +106,7 @@ impl Access {
     pub(crate) async fn change<T>(
         &self,
         by: &Principal,
-        edit: impl Fn(&Directory) -> Result<Change<T>>,
+        edit: impl Fn(&Directory) -> Result<RightsChange<T>>,
     ) -> Result<T> {
         let _changing = self.0.changing.lock().await;
         for _ in 1..ATTEMPTS {
@@ -122,10 +122,10 @@ impl Access {
     async fn try_change<T>(
         &self,
         by: &Principal,
-        edit: &impl Fn(&Directory) -> Result<Change<T>>,
+        edit: &impl Fn(&Directory) -> Result<RightsChange<T>>,
     ) -> Result<T> {
         let directory = self.refresh_locked().await?;
-        let Change { mut entries, action, object, detail, result } = edit(&directory)?;
+        let RightsChange { mut entries, action, object, detail, result } = edit(&directory)?;
         if entries.is_empty() {
             return Ok(result);
         }

@@ -123,8 +123,8 @@ impl AuditLog {
         pending.push(entry);
     }
 
-    /// Records a failed login. `user` must be the name of a user, since a client that mistakes the
-    /// fields may send a password as the name.
+    /// Records a failed login. `user` must be the name of a user, since a client may send a
+    /// password in the field of the name by mistake.
     pub(crate) fn failed_login(
         &self,
         user: Option<&str>,
@@ -177,13 +177,13 @@ impl AuditLog {
         entries.into_iter().map(parse).collect()
     }
 
-    /// Returns the events from a position on that a filter selects; the first position is empty. A
-    /// page may be empty before the last one.
+    /// Returns the events that a filter selects, from a position on; the first position is empty. A
+    /// page may be empty although more pages follow.
     pub async fn page(&self, filter: &AuditFilter, position: &str) -> Result<AuditPage> {
         if position.is_empty() {
             self.flush().await?;
         }
-        // Events are stored up to seconds after their time.
+        // The range is extended, because events may be stored seconds after their time.
         let since = filter.since.map(key_at).unwrap_or_default();
         let range = KeyRange::all().from(since.max(position.to_owned())).limit(PAGE);
         let entries = self.store.scan(JOURNAL, &range).await?;
@@ -213,7 +213,8 @@ impl AuditLog {
     }
 }
 
-/// Returns a text that sorts before the keys of events at a time, and after those of earlier ones.
+/// Returns a text that sorts before the keys of events at a time, and after the keys of earlier
+/// events.
 fn key_at(time: Timestamp) -> String {
     let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or(0);
     Uuid::from_u128(milliseconds << 80).to_string()

@@ -1,7 +1,8 @@
 //! Authentication: from a credential to a principal.
 //!
-//! Every failure has the same error, and an unknown user takes as long as a wrong password. A
-//! token is found by the hash of its text, so that no comparison reveals a part of it.
+//! Every failure has the same error, and an unknown user takes as long as a wrong password. A token
+//! is found by the hash of its text, so that the duration of a comparison does not reveal a part of
+//! it.
 
 use std::net::IpAddr;
 
@@ -30,15 +31,15 @@ pub enum Credential<'a> {
 }
 
 impl std::fmt::Debug for Credential<'_> {
-    /// Writes no secret: it must not be logged.
+    /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Credential")
     }
 }
 
 impl Access {
-    /// Authenticates a client at an address, if it is known. Failures are recorded in the audit
-    /// log, and so are logins with a password.
+    /// Authenticates a client; `address` is recorded if it is known. Failures and logins with a
+    /// password are recorded in the audit log.
     ///
     /// Errors: [`Error::InvalidCredential`] for every invalid credential; [`Error::Busy`] if too
     /// many passwords are being checked.

@@ -1,4 +1,4 @@
-//! Decisions: pure, over the directory in memory.
+//! Decisions about access, computed from the directory in memory without I/O.
 
 use headwater_model::{Action, Grant, Identity, Object, Permission, Principal};
 
@@ -101,7 +101,7 @@ impl Access {
         Ok(decide(&directory, user, action, object))
     }
 
-    /// Returns the permissions of a user, by its own grants and its roles'.
+    /// Returns the permissions of a user, by its own grants and those of its roles.
     pub fn permissions(&self, user: &str) -> Vec<Permission> {
         let directory = self.directory();
         directory.grants_of(user).map(|grant| grant.permission.clone()).collect()

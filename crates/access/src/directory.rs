@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_model::{Action, Grant, Object, ObjectId, Restriction, Role, Timestamp};
+use headwater_model::{
+    Action, AuditRetention, Grant, Limit, Object, ObjectId, Restriction, Role, Timestamp,
+};
 use headwater_store::{Entry, KeyRange, Store};
 use serde::de::DeserializeOwned;
 
@@ -24,6 +26,10 @@ pub(crate) struct Directory {
     pub(crate) tokens: BTreeMap<String, TokenRecord>,
     pub(crate) keys: BTreeMap<String, KeyRecord>,
     pub(crate) restrictions: BTreeMap<String, Restriction>,
+    /// The limits of each user and role.
+    pub(crate) limits: BTreeMap<String, Limit>,
+    /// The time for which audit events are kept, if it is set.
+    pub(crate) audit_retention: Option<AuditRetention>,
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
     owners: HashMap<String, String>,
@@ -32,8 +38,9 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Reads all records. A change between the reads of the version and of the records makes the
-    /// records newer than the version; the next change then conflicts and reads again.
+    /// Reads all records. If a change happens between the reads of the version and of the records,
+    /// the records are newer than the version. The next change then conflicts, and the records are
+    /// read again.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self> {
         let version = store.reference(VERSION).await?;
         let mut directory = Directory { version, ..Directory::default() };
@@ -72,6 +79,11 @@ impl Directory {
                 let owner: OwnerRecord = parse(entry)?;
                 self.owners.insert(owner.object.to_string(), owner.user);
             }
+            "limit" => {
+                let limit: Limit = parse(entry)?;
+                self.limits.insert(limit.name.clone(), limit);
+            }
+            "audit" => self.audit_retention = Some(parse(entry)?),
             "restriction" => {
                 let restriction: Restriction = parse(entry)?;
                 self.restrictions.insert(restriction.name.clone(), restriction);
@@ -119,7 +131,7 @@ impl Directory {
         self.users.keys().map(of).collect()
     }
 
-    /// Returns a grant of a user, its own or a role's, that contains an action on an object.
+    /// Returns a grant of a user, directly or by a role, that contains an action on an object.
     pub(crate) fn find_grant(&self, user: &str, action: Action, object: &Object) -> Option<&Grant> {
         self.effective.get(user)?.find(action, object).map(|grant| &**grant)
     }

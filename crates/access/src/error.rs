@@ -72,12 +72,27 @@ pub enum Error {
         restriction: String,
     },
     /// A row filter or column mask names the user or role to drop.
-    #[error("`{name}` is named by the {restriction}")]
+    #[error("`{name}` is used by the {restriction}")]
     Restricted {
         /// The user or role.
         name: String,
         /// The kind and name of the restriction.
         restriction: String,
+    },
+    /// The user or role has no limits.
+    #[error("there are no limits of `{name}`")]
+    NoLimit {
+        /// The user or role.
+        name: String,
+    },
+    /// Audit events would be kept for less than a day.
+    #[error("audit events are kept for at least a day")]
+    Retention,
+    /// The limits are invalid.
+    #[error("the limit is not usable: {reason}")]
+    Limit {
+        /// The violated rule.
+        reason: &'static str,
     },
     /// The name breaks the rules.
     #[error("`{name}` is not a usable name: {reason}")]
@@ -151,6 +166,9 @@ impl Fault for Error {
             | Error::NoToken { .. }
             | Error::NoKey { .. }
             | Error::NoRestriction { .. }
+            | Error::NoLimit { .. }
+            | Error::Limit { .. }
+            | Error::Retention
             | Error::Restricted { .. }
             | Error::Cycle { .. }
             | Error::Password { .. }
@@ -180,11 +198,16 @@ impl Fault for Error {
             Error::NoKey { .. } => "List the access keys with `headwater key ls`.",
             Error::Exists { .. } => "Choose another name.",
             Error::NoRestriction { .. } => {
-                "List them with `SHOW ROW FILTERS` or `SHOW COLUMN MASKS`."
+                "List the restrictions with `SHOW ROW FILTERS` or `SHOW COLUMN MASKS`."
+            }
+            Error::NoLimit { .. } => "List the limits with `headwater limit ls`.",
+            Error::Retention => "Write a longer time, such as `90d`.",
+            Error::Limit { .. } => {
+                "Limit jobs, memory, bytes or money; to reject every request of a user, disable it."
             }
             Error::RestrictionExists { .. } => "Choose another name, or write `OR REPLACE`.",
-            Error::Masked { .. } => "Replace or drop that mask: a column has one.",
-            Error::Restricted { .. } => "Replace or drop it first.",
+            Error::Masked { .. } => "Replace or drop the existing mask: a column has only one.",
+            Error::Restricted { .. } => "Replace or drop the restriction first.",
             Error::Name { .. } => "Use letters, digits and `.`, `_`, `-`, `@`, as in `ana`.",
             Error::Cycle { .. } => "Revoke the other role first.",
             Error::Password { .. } => "Choose another password.",

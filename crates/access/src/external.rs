@@ -1,14 +1,14 @@
 //! Users that an identity provider authenticates.
 //!
 //! A user is bound to one person at the provider, by the person's unchanging id, at its first
-//! login. Another person whom the provider gives the same name later is rejected.
+//! login. A different person with the same name is rejected later.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use headwater_model::{AuthMethod, AuthenticatedUser, Principal, Timestamp, UserKind};
 
-use crate::access::Change;
+use crate::access::RightsChange;
 use crate::directory::Directory;
 use crate::record::{UserRecord, check_name, put, user_key};
 use crate::{Access, Error, Result};
@@ -24,7 +24,7 @@ pub struct ExternalLogin {
     pub expires: Timestamp,
     /// The roles that the provider decides on. The user keeps its other roles.
     pub managed_roles: BTreeSet<String>,
-    /// Those of them that the person has.
+    /// The managed roles that the person has.
     pub roles: BTreeSet<String>,
     /// True if the login creates a user that does not exist.
     pub creates_user: bool,
@@ -34,8 +34,8 @@ impl ExternalLogin {
     /// Returns the principal of a person that an identity provider authenticated. The first login
     /// creates or binds the user; each login changes its managed roles.
     ///
-    /// Errors: [`Error::InvalidCredential`] if the user does not exist, is disabled, a service
-    /// account, or another person.
+    /// Errors: [`Error::InvalidCredential`] if the user does not exist, is is disabled, is a
+    /// service account, or belongs to another person.
     pub async fn log_in(&self, access: &Access, address: Option<IpAddr>) -> Result<Principal> {
         let now = access.0.clock.now();
         let Some(user) = self.changed(&access.directory(), now) else {
@@ -49,7 +49,7 @@ impl ExternalLogin {
             let roles: Vec<&str> = user.roles.iter().map(String::as_str).collect();
             let detail = format!("as {}; roles: {}", self.subject, roles.join(", "));
             let object = format!("user:{}", user.name);
-            Ok(Change { entries, action: "external_login", object, detail, result: user })
+            Ok(RightsChange { entries, action: "external_login", object, detail, result: user })
         };
         let user = access.change(&self.principal(&user, address), change).await?;
         Ok(self.principal(&user, address))
@@ -57,7 +57,8 @@ impl ExternalLogin {
 
     /// Returns the principal of a person whose credential was accepted shortly before.
     ///
-    /// Errors: [`Error::InvalidCredential`] if the user is no longer that person's, or disabled.
+    /// Errors: [`Error::InvalidCredential`] if the user is disabled or not bound to that
+    /// person.
     pub fn resume(&self, access: &Access, address: Option<IpAddr>) -> Result<Principal> {
         let directory = access.directory();
         let user = directory.users.get(&self.user).filter(|user| self.is_of(user));
@@ -87,7 +88,7 @@ impl ExternalLogin {
         Principal::user(user).with_address(address)
     }
 
-    /// Returns the user as the login changes it; none if it may not log in.
+    /// Returns the user with the changes by the login; none if the person may not log in.
     fn changed(&self, directory: &Directory, now: Timestamp) -> Option<UserRecord> {
         let mut user = match directory.users.get(&self.user) {
             Some(user) => user.clone(),
@@ -112,7 +113,7 @@ impl ExternalLogin {
         Some(user)
     }
 
-    /// Returns true if a user is enabled, and is the person or no person yet.
+    /// Returns true if a user is enabled, and bound to this person or not bound yet.
     fn is_of(&self, user: &UserRecord) -> bool {
         let is_bound = user.subject.as_ref().is_none_or(|subject| *subject == self.subject);
         is_bound && !user.disabled && user.kind == UserKind::Person

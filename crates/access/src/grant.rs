@@ -3,7 +3,7 @@
 use headwater_model::{Action, Grant, ObjectPattern, Permission, Principal};
 use headwater_store::Append;
 
-use crate::access::Change;
+use crate::access::RightsChange;
 use crate::directory::Directory;
 use crate::record::{grant_key, put, remove};
 use crate::{Access, Error, Result};
@@ -104,8 +104,14 @@ fn grant_change<T>(
     whom: String,
     entries: Vec<Append>,
     result: T,
-) -> Change<T> {
+) -> RightsChange<T> {
     let object = permission.object.to_string();
     let actions: Vec<_> = permission.actions.iter().map(|action| action.as_str()).collect();
-    Change { entries, action, object, detail: format!("{} {whom}", actions.join(", ")), result }
+    RightsChange {
+        entries,
+        action,
+        object,
+        detail: format!("{} {whom}", actions.join(", ")),
+        result,
+    }
 }

@@ -1,6 +1,6 @@
 //! The grants of one user, by the objects that they select.
 //!
-//! A decision compares only grants that may select its object: a user may have thousands.
+//! A decision compares only grants that may select its object: because a user may have thousands.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const LAKE: &str = "lake";
 pub(crate) struct GrantIndex {
     /// Grants on one object, by the text of the object.
     exact: HashMap<String, Vec<Arc<Grant>>>,
-    /// Grants on patterns, and on locations and buckets, which select everything below them.
+    /// Grants on patterns, and on locations and buckets, which also select the objects below them.
     patterns: HashMap<ObjectKind, Vec<Arc<Grant>>>,
 }
 

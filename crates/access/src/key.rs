@@ -1,7 +1,7 @@
 //! Access keys, which sign requests by `SigV4`: create, list, revoke, authenticate.
 //!
-//! A signature is checked with the secret itself, so the secret is stored encrypted, by the caller,
-//! and not as a hash.
+//! A signature is checked with the secret itself. So the caller encrypts the secret before it is
+//! stored; a hash would not suffice.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Principal, Timestamp};
 use headwater_store::KeyRange;
 
-use crate::access::{Change, Shared};
+use crate::access::{RightsChange, Shared};
 use crate::record::{KeyRecord, USED_JOURNAL, key_key, put};
 use crate::secret::{Secret, random};
 use crate::token::{check_new, checked};
@@ -18,7 +18,7 @@ use crate::{Access, Error, Result};
 /// Prefix of the ids, by which secret scanners recognise a key.
 const PREFIX: &str = "HWAK";
 
-/// Random bytes of an id: each is one of its characters.
+/// Number of random bytes in an id; each determines one character.
 const ID_BYTES: usize = 16;
 
 /// Characters of ids.
@@ -42,7 +42,7 @@ impl KeyPair {
 }
 
 impl fmt::Debug for KeyPair {
-    /// Writes no secret: it must not be logged.
+    /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyPair").field("id", &self.id).finish_non_exhaustive()
     }
@@ -105,8 +105,8 @@ impl AccessKeys {
         Ok(found)
     }
 
-    /// Revokes an access key, from now on. Revoking it again changes nothing. With `user`, a key
-    /// of another user does not exist.
+    /// Revokes an access key, from now on. Revoking it again changes nothing. With `user`, keys of
+    /// other users count as missing.
     pub async fn revoke(&self, by: &Principal, id: &str, user: Option<&str>) -> Result<()> {
         let now = self.shared().clock.now();
         self.0
@@ -181,8 +181,8 @@ fn key_change(
     action: &'static str,
     key: &AccessKey,
     entries: Vec<headwater_store::Append>,
-) -> Change<()> {
+) -> RightsChange<()> {
     let object = format!("access_key:{}", key.id);
     let detail = key.user.as_ref().map_or("of the owner".to_owned(), |it| format!("of user {it}"));
-    Change { entries, action, object, detail, result: () }
+    RightsChange { entries, action, object, detail, result: () }
 }

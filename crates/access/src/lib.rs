@@ -7,6 +7,7 @@
 
 mod access;
 mod audit;
+mod audit_retention;
 mod authentication;
 mod decision;
 mod directory;
@@ -15,6 +16,7 @@ mod external;
 mod grant;
 mod grant_index;
 mod key;
+mod limit;
 mod ownership;
 mod password;
 mod record;
@@ -26,10 +28,12 @@ mod user;
 
 pub use access::Access;
 pub use audit::{AuditFilter, AuditLog, AuditPage};
+pub use audit_retention::AuditRetentions;
 pub use authentication::Credential;
 pub use decision::{Decision, Denial, Reason};
 pub use error::{Error, Result};
 pub use external::ExternalLogin;
 pub use key::{AccessKeys, KeyPair, NewKey};
+pub use limit::UserLimits;
 pub use restriction::TableRestrictions;
 pub use user::NewUser;

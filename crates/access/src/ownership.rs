@@ -3,13 +3,13 @@
 use headwater_model::{Object, ObjectPattern, Principal};
 use headwater_store::Append;
 
-use crate::access::Change;
+use crate::access::RightsChange;
 use crate::record::{OwnerRecord, owner_key, put, remove};
 use crate::{Access, Result};
 
 impl Access {
-    /// Records the owner of a new object: the principal's user, or none. An earlier owner of an
-    /// object with the same name loses it.
+    /// Records the owner of a new object: the principal's user, or none. It replaces the owner of
+    /// an earlier object with the same name.
     pub async fn set_owner(&self, by: &Principal, object: &Object) -> Result<()> {
         let pattern = ObjectPattern::of(object);
         let key = owner_key(&pattern);
@@ -60,7 +60,7 @@ impl Access {
     }
 }
 
-fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> Change<()> {
+fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> RightsChange<()> {
     let object = object.to_string();
-    Change { entries, action, object, detail: String::new(), result: () }
+    RightsChange { entries, action, object, detail: String::new(), result: () }
 }

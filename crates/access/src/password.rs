@@ -1,7 +1,7 @@
 //! Passwords as Argon2id hashes.
 //!
-//! A hash takes tens of milliseconds and 19 MiB on purpose. Threads for blocking work compute only
-//! a few at a time, so that logins cannot exhaust the server's memory.
+//! A hash deliberately takes tens of milliseconds and 19 MiB. Threads for blocking work compute
+//! only a few at a time, so that logins cannot exhaust the server's memory.
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Argon2, Params};
@@ -22,8 +22,8 @@ const CONCURRENCY: usize = 2;
 /// Number of computations that run or wait.
 const WAITING_MAX: usize = 64;
 
-/// A hash that no password has. It is verified when there is no hash, so that an unknown user takes
-/// as long as a wrong password.
+/// A hash that matches no password. It is verified when there is no hash, so that an unknown user
+/// takes as long as a wrong password.
 const NO_PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -62,7 +62,7 @@ impl Passwords {
         .await?
     }
 
-    /// Returns true if a password has a hash.
+    /// Returns true if a password matches a hash.
     pub(crate) async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool> {
         let exists = hash.is_some() && password.len() <= BYTES_MAX;
         let hash = hash.unwrap_or_else(|| NO_PASSWORD.to_owned());

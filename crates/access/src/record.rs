@@ -8,12 +8,14 @@
 //! | journal `access` | `token/ID` | [`TokenRecord`] |
 //! | journal `access` | `key/ID` | [`KeyRecord`] |
 //! | journal `access` | `owner/OBJECT` | [`OwnerRecord`] |
+//! | journal `access` | `limit/NAME` | [`Limit`](headwater_model::Limit) |
+//! | journal `access` | `audit/retention` | [`AuditRetention`](headwater_model::AuditRetention) |
 //! | journal `access` | `restriction/NAME` | [`Restriction`](headwater_model::Restriction) |
 //! | journal `access-used` | `ID` | the time of the last use of a token or access key |
 //! | ref `access/version` | | a number that every change increments |
 //!
-//! A change is one batch that compares and swaps the version, so that it is made to the records
-//! that it was checked against.
+//! A change is one batch that compares and swaps the version, so that it applies to exactly the
+//! records that it was checked against.
 
 use std::collections::BTreeSet;
 
@@ -33,6 +35,9 @@ pub(crate) const USED_JOURNAL: &str = "access-used";
 
 /// The ref with the version.
 pub(crate) const VERSION: &str = "access/version";
+
+/// The key of the time for which audit events are kept.
+pub(crate) const AUDIT_RETENTION: &str = "audit/retention";
 
 /// Maximum length of the name of a user or role, in bytes.
 const NAME_BYTES_MAX: usize = 128;
@@ -115,6 +120,10 @@ pub(crate) fn key_key(id: &str) -> String {
 
 pub(crate) fn owner_key(object: &ObjectPattern) -> String {
     format!("owner/{object}")
+}
+
+pub(crate) fn limit_key(name: &str) -> String {
+    format!("limit/{name}")
 }
 
 pub(crate) fn restriction_key(name: &str) -> String {

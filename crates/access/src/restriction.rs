@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use headwater_model::{Action, Identity, Object, Principal, Restriction, Restrictions, TableName};
 use headwater_store::Append;
 
-use crate::access::Change;
+use crate::access::RightsChange;
 use crate::directory::Directory;
 use crate::record::{check_name, put, remove, restriction_key};
 use crate::{Access, Error, Result};
@@ -25,8 +25,8 @@ impl TableRestrictions {
         TableRestrictions(access.clone())
     }
 
-    /// Creates a restriction, or replaces the one of its name if `replace` is set. The time and the
-    /// author are set here.
+    /// Creates a restriction, or replaces the one of its name if `replace` is set. This method sets
+    /// the time and the author.
     ///
     /// Errors: the name exists; a user or role does not exist; the column has another mask.
     pub async fn set(
@@ -80,8 +80,8 @@ impl TableRestrictions {
         self.0.directory().restrictions.values().cloned().collect()
     }
 
-    /// Returns the restrictions of a table that apply to a principal; none if there are none. A
-    /// restriction is one of the table by its id, if one is given, or by its name.
+    /// Returns the restrictions of a table that apply to a principal; none if there are none.
+    /// Restrictions are found by the table's id, if one is given, and by its name.
     pub fn on(
         &self,
         principal: &Principal,
@@ -94,8 +94,8 @@ impl TableRestrictions {
         self.applying(principal, &directory, on)
     }
 
-    /// Returns a restriction that applies to a table by its name only. The table would lose it under
-    /// another name.
+    /// Returns a restriction that applies to a table by its name only, which the table would lose
+    /// under another name.
     pub fn by_name_only(&self, table: &TableName, id: &str) -> Option<Restriction> {
         let directory = self.0.directory();
         let mut on = directory.restrictions.values().filter(|one| one.is_on(table, None));
@@ -150,7 +150,7 @@ impl TableRestrictions {
     }
 }
 
-/// Selects the restrictions that apply to a user that is no administrator.
+/// Selects the restrictions that apply to a user that is not an administrator.
 fn select<'a>(
     directory: &Directory,
     user: &str,
@@ -193,7 +193,7 @@ fn restriction_change<T>(
     restriction: &Restriction,
     entries: Vec<Append>,
     result: T,
-) -> Change<T> {
+) -> RightsChange<T> {
     let action = match (creates, restriction.column.is_some()) {
         (true, true) => "create_column_mask",
         (true, false) => "create_row_filter",
@@ -204,7 +204,7 @@ fn restriction_change<T>(
     let column = column.as_ref().map(|column| format!("column {column} ")).unwrap_or_default();
     let to = if to.is_empty() { String::new() } else { format!(" to {}", to.join(", ")) };
     let detail = format!("{name}: {column}using {using}{to}");
-    Change {
+    RightsChange {
         entries,
         action,
         object: Object::table(&restriction.table).to_string(),

@@ -3,9 +3,9 @@
 use headwater_model::{Principal, Role};
 use headwater_store::Append;
 
-use crate::access::Change;
+use crate::access::RightsChange;
 use crate::directory::Directory;
-use crate::record::{check_name, put, remove, role_key, user_key};
+use crate::record::{check_name, limit_key, put, remove, role_key, user_key};
 use crate::restriction::check_unused;
 use crate::user::grants_of;
 use crate::{Access, Error, Result};
@@ -39,6 +39,7 @@ impl Access {
             check_unused(directory, name)?;
             let mut entries = vec![remove(role_key(name))];
             entries.extend(grants_of(directory, name));
+            entries.extend(directory.limits.get(name).map(|_| remove(limit_key(name))));
             let users = directory.users.keys().chain(directory.roles.keys());
             for member in users.filter(|member| *member != name) {
                 entries.extend(membership(directory, member, name, false)?);
@@ -57,7 +58,7 @@ impl Access {
             }
             let entries = membership(directory, grantee, role, true)?.into_iter().collect();
             let change = role_change("grant_role", role, entries, ());
-            Ok(Change { detail: format!("to {grantee}"), ..change })
+            Ok(RightsChange { detail: format!("to {grantee}"), ..change })
         })
         .await
     }
@@ -68,14 +69,14 @@ impl Access {
             directory.role(role)?;
             let entries = membership(directory, grantee, role, false)?.into_iter().collect();
             let change = role_change("revoke_role", role, entries, ());
-            Ok(Change { detail: format!("from {grantee}"), ..change })
+            Ok(RightsChange { detail: format!("from {grantee}"), ..change })
         })
         .await
     }
 }
 
-/// Returns the entry that makes a user or role a member of a role, or no member; none if it is so
-/// already.
+/// Returns the entry that adds a user or role to a role, or removes it; none if that changes
+/// nothing.
 fn membership(
     directory: &Directory,
     grantee: &str,
@@ -101,6 +102,11 @@ fn membership(
     put(role_key(grantee), &found).map(Some)
 }
 
-fn role_change<T>(action: &'static str, name: &str, entries: Vec<Append>, result: T) -> Change<T> {
-    Change { entries, action, object: format!("role:{name}"), detail: String::new(), result }
+fn role_change<T>(
+    action: &'static str,
+    name: &str,
+    entries: Vec<Append>,
+    result: T,
+) -> RightsChange<T> {
+    RightsChange { entries, action, object: format!("role:{name}"), detail: String::new(), result }
 }

@@ -3,8 +3,8 @@
 //!
 //! The fixed prefix and the checksum let secret scanners recognise a secret without the lake.
 //!
-//! The store has the SHA-256 of a token only: a token has 192 random bits, so a fast hash cannot be
-//! reversed.
+//! The store contains only the SHA-256 of a token. A fast hash is sufficient, because a token has
+//! 192 random bits.
 
 use std::fmt;
 
@@ -66,7 +66,7 @@ impl Secret {
 }
 
 impl fmt::Debug for Secret {
-    /// Writes no secret: it must not be logged.
+    /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }

@@ -3,7 +3,7 @@
 use headwater_model::{AccessToken, CreatedToken, NewToken, Permission, Principal, Timestamp};
 use headwater_store::KeyRange;
 
-use crate::access::Change;
+use crate::access::RightsChange;
 use crate::record::{TokenRecord, USED_JOURNAL, put, token_key};
 use crate::secret::Secret;
 use crate::{Access, Error, Result};
@@ -103,7 +103,7 @@ fn token_change(
     action: &'static str,
     token: &AccessToken,
     entries: Vec<headwater_store::Append>,
-) -> Change<()> {
+) -> RightsChange<()> {
     let object = format!("token:{}", token.id);
-    Change { entries, action, object, detail: format!("of user {}", token.user), result: () }
+    RightsChange { entries, action, object, detail: format!("of user {}", token.user), result: () }
 }

@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use headwater_model::{ObjectPattern, Principal, Timestamp, User, UserKind};
 use headwater_store::Append;
 
-use crate::access::Change;
+use crate::access::RightsChange;
 use crate::directory::Directory;
 use crate::record::{
-    UserRecord, check_name, grant_key, key_key, owner_key, put, remove, token_key, user_key,
+    UserRecord, check_name, grant_key, key_key, limit_key, owner_key, put, remove, token_key,
+    user_key,
 };
 use crate::restriction::check_unused;
 use crate::{Access, Error, Result};
 
-/// A request for a user.
+/// A request to create a user.
 #[derive(Clone, Default)]
 pub struct NewUser {
     /// The name.
@@ -25,7 +26,7 @@ pub struct NewUser {
 }
 
 impl std::fmt::Debug for NewUser {
-    /// Writes no password: it must not be logged.
+    /// Omits the password, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NewUser").field("name", &self.name).finish_non_exhaustive()
     }
@@ -94,7 +95,7 @@ impl Access {
         self.change_user(by, action, name, |user| user.disabled = disabled).await
     }
 
-    /// Drops a user with its tokens, access keys, grants and ownership.
+    /// Drops a user with its tokens, access keys, grants, limits and ownership.
     pub async fn drop_user(&self, by: &Principal, name: &str) -> Result<()> {
         self.change(by, |directory| {
             let user = directory.user(name)?;
@@ -108,8 +109,10 @@ impl Access {
             entries.extend(keys.map(|key| remove(key_key(&key.id))));
             let owned = directory.owned_by(name).filter_map(|it| it.parse::<ObjectPattern>().ok());
             entries.extend(owned.map(|object| remove(owner_key(&object))));
-            let Change { action, object, detail, .. } = user_change("drop_user", user, Vec::new());
-            Ok(Change { entries, action, object, detail, result: () })
+            entries.extend(directory.limits.get(name).map(|_| remove(limit_key(name))));
+            let RightsChange { action, object, detail, .. } =
+                user_change("drop_user", user, Vec::new());
+            Ok(RightsChange { entries, action, object, detail, result: () })
         })
         .await
     }
@@ -136,9 +139,13 @@ impl Access {
     }
 }
 
-fn user_change(action: &'static str, user: &UserRecord, entries: Vec<Append>) -> Change<User> {
+fn user_change(
+    action: &'static str,
+    user: &UserRecord,
+    entries: Vec<Append>,
+) -> RightsChange<User> {
     let object = format!("user:{}", user.name);
-    Change { entries, action, object, detail: String::new(), result: user.describe() }
+    RightsChange { entries, action, object, detail: String::new(), result: user.describe() }
 }
 
 /// Returns the entries that remove the grants of a user or role.

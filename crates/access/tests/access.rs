@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_access::{
-    Access, AccessKeys, Credential, Decision, Denial, Error, KeyPair, NewKey, NewUser, Reason,
+    Access, AccessKeys, AuditRetentions, Credential, Decision, Denial, Error, KeyPair, NewKey,
+    NewUser, Reason, UserLimits,
 };
 use headwater_model::{
-    Action, AuditOutcome, AuthMethod, Clock, FixedClock, NewToken, Object, Permission, Principal,
-    SystemClock, TableName, UserKind,
+    Action, AuditOutcome, AuditRetention, AuthMethod, Clock, FixedClock, Limits, NewToken, Object,
+    Permission, Principal, SystemClock, TableName, UserKind,
 };
 use headwater_store::{MemoryStore, Store};
 
@@ -271,7 +272,7 @@ async fn a_decision_on_many_grants_is_fast() {
     for _ in 0..100 {
         assert!(!f.may(&ana, Action::Select, &object));
     }
-    // Much longer than expected: this detects a wrong order of growth.
+    // The limit is much longer than expected, and only detects a wrong order of growth.
     assert!(started.elapsed() / 100 < Duration::from_millis(5), "{:?}", started.elapsed() / 100);
 }
 
@@ -330,7 +331,7 @@ async fn an_access_key_signs_until_it_expires_is_revoked_or_its_user_is_dropped(
     assert!(f.may(&signer, Action::Read, &object));
     f.keys().revoke(&f.owner, &first, Some("bob")).await.expect_err("the key of another user");
     f.keys().revoke(&f.owner, &first, None).await.expect("revoked");
-    // A request that was authenticated before has no rights any more.
+    // A request that was authenticated before has no rights afterwards.
     assert!(!f.may(&signer, Action::Read, &object) && !f.is_signer(&first).await);
 
     let expires = Some(f.clock.now() + Duration::from_secs(60));
@@ -362,4 +363,59 @@ async fn scopes_limit_an_access_key_and_the_owner_of_a_bucket_owns_its_objects()
     let owner = f.key(None, NewToken::default()).await;
     let owner = f.keys().signed_by(&owner, None).await.expect("a valid key");
     assert!(f.may(&owner, Action::Administer, &Object::lake()));
+}
+
+#[tokio::test]
+async fn own_limits_precede_the_highest_of_the_roles_and_end_with_the_user() {
+    let f = fixture().await;
+    let limits = UserLimits::of(&f.access);
+    f.user("ana").await;
+    for role in ["analyst", "staff"] {
+        f.access.create_role(&f.owner, role).await.expect(role);
+    }
+    f.access.grant_role(&f.owner, "analyst", "ana").await.expect("granted");
+    f.access.grant_role(&f.owner, "staff", "analyst").await.expect("granted");
+    let set = async |name: &str, new: Limits| limits.set(&f.owner, name, new).await;
+    set("analyst", Limits { jobs: Some(2), bytes_per_day: Some(5), ..Limits::default() })
+        .await
+        .expect("limits");
+    set("staff", Limits { jobs: Some(3), ..Limits::default() }).await.expect("limits");
+    let of_roles = Limits { jobs: Some(3), bytes_per_day: Some(5), ..Limits::default() };
+    assert_eq!(limits.effective("ana"), of_roles);
+    set("ana", Limits { jobs: Some(1), ..Limits::default() }).await.expect("limits");
+    assert_eq!(limits.effective("ana"), Limits { jobs: Some(1), ..of_roles });
+    assert_eq!(limits.on("ana").len(), 3);
+
+    let again = Access::open(f.store.clone(), f.clock.clone()).await.expect("the same records");
+    assert_eq!(UserLimits::of(&again).effective("ana").jobs, Some(1));
+    for wrong in [
+        Limits::default(),
+        Limits { jobs: Some(0), ..Limits::default() },
+        Limits { memory_bytes: Some(0), ..Limits::default() },
+        Limits { money_per_day: Some(f64::NAN), ..Limits::default() },
+        Limits { money_per_day: Some(-0.5), ..Limits::default() },
+    ] {
+        assert!(matches!(set("ana", wrong).await, Err(Error::Limit { .. })), "{wrong:?}");
+    }
+    assert!(set("unknown", Limits { jobs: Some(1), ..Limits::default() }).await.is_err());
+    f.access.drop_user(&f.owner, "ana").await.expect("dropped");
+    assert!(matches!(limits.get("ana"), Err(Error::NoLimit { .. })));
+    assert!(matches!(limits.remove(&f.owner, "ana").await, Err(Error::NoLimit { .. })));
+    limits.remove(&f.owner, "staff").await.expect("removed");
+    assert_eq!(limits.list().len(), 1);
+}
+
+#[tokio::test]
+async fn audit_events_are_kept_as_long_as_the_lake_says() {
+    let f = fixture().await;
+    let retentions = AuditRetentions::of(&f.access);
+    assert_eq!(retentions.get().keep_seconds, 365 * 86_400);
+    let day = AuditRetention { keep_seconds: 86_400 };
+    retentions.set(&f.owner, day).await.expect("a day");
+    let short = AuditRetention { keep_seconds: 3_600 };
+    assert!(matches!(retentions.set(&f.owner, short).await, Err(Error::Retention)));
+    let again = Access::open(f.store.clone(), f.clock.clone()).await.expect("the same records");
+    assert_eq!(AuditRetentions::of(&again).get(), day);
+    let events = f.access.audit().list(10).await.expect("events");
+    assert_eq!(events[0].action, "set_audit_retention");
 }

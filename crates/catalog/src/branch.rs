@@ -11,7 +11,7 @@ use crate::{Catalog, Error, Result};
 /// The number of refs read from the store at once.
 const PAGE: usize = 1_000;
 
-/// The first commit of a new branch, and the precondition that its source has not moved.
+/// The first commit of a new branch, and the precondition that the source branch has not moved.
 struct StartPoint {
     commit: CommitId,
     quarantine: Option<String>,
@@ -157,7 +157,7 @@ impl Catalog {
     }
 
     /// Returns the ref change that deletes a branch as part of a larger batch, which fails if the
-    /// branch moves first. Returns `None` if the branch is not at `head`.
+    /// branch has moved. Returns `None` if the branch is not at `head`.
     pub async fn branch_deletion(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {
         let (record, bytes) = self.branch_record(name).await?;
         let expected = Expected::Value(bytes);
@@ -174,7 +174,7 @@ impl Catalog {
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
         if record.protected {
-            // Otherwise an unprotected branch could replace it under the same name.
+            // Otherwise an unprotected branch could take the name of a protected one.
             return Err(Error::Protected { branch: from.to_owned() });
         }
         if from == to {
@@ -264,8 +264,8 @@ impl Catalog {
     }
 
     /// Returns the failed run that quarantined `from`, if any. A branch records its own quarantine.
-    /// Any other commit is quarantined if only quarantined branches reach it; deleted branches
-    /// count.
+    /// Any other commit is quarantined if it is reachable only from quarantined branches, including
+    /// deleted ones.
     pub(crate) async fn quarantine_of(
         &self,
         from: &RefSpec,

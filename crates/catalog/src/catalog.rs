@@ -11,11 +11,11 @@ use headwater_store::{Batch, Expected, RefChange, Store};
 
 use crate::codec::{self, BranchRecord, CommitObject};
 use crate::head_cache::HeadCache;
-use crate::objects::{Objects, Pending};
+use crate::objects::{Objects, PendingObjects};
 use crate::{DeletedRefs, Error, Merges, Result, State, Tags};
 
-/// The maximum number of attempts of a change when concurrent changes of the same ref succeed
-/// first.
+/// The maximum number of attempts of a change that conflicts with concurrent changes of the same
+/// ref.
 pub(crate) const ATTEMPTS_MAX: usize = 200;
 
 /// The catalog of a lake. Clones share their caches.
@@ -46,7 +46,7 @@ impl Catalog {
     }
 
     async fn initialize(&self) -> Result<()> {
-        let mut pending = Pending::default();
+        let mut pending = PendingObjects::default();
         let public = Namespace { name: DEFAULT_NAMESPACE.to_owned(), properties: BTreeMap::new() };
         let namespaces = BTreeMap::from([(public.name.clone(), public)]);
         let now = self.now();
@@ -143,7 +143,8 @@ impl Catalog {
         branch: &str,
         value: Option<Bytes>,
     ) -> Result<Option<()>> {
-        // If the store fails, the branch may have either value: remove it from the cache first.
+        // If the store fails, the branch may have the old or the new value, so remove it from the
+        // cache first.
         self.heads.set(branch, None);
         match self.store.apply(batch).await {
             Ok(_) => {

@@ -11,7 +11,7 @@ use headwater_store::{Batch, Expected, RefChange};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref};
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
-use crate::objects::Pending;
+use crate::objects::PendingObjects;
 use crate::trie::{self, Changes};
 use crate::{Catalog, CommitRequest, Error, NamespaceChange, Result, TableChange};
 
@@ -27,7 +27,7 @@ pub(crate) struct NewCommit {
 }
 
 /// A compare-and-swap of a branch, with store changes to apply atomically.
-pub(crate) struct Swap<'a> {
+pub(crate) struct BranchUpdate<'a> {
     pub branch: &'a str,
     pub before: Bytes,
     pub with: &'a Batch,
@@ -38,7 +38,7 @@ impl Catalog {
     /// Retries if the branch moved without changing these tables.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
         let _lock = self.heads.lock(&request.branch).await;
-        // The cached head may be stale: only a success, or an error of the store, is final.
+        // The cached head may be stale, so only a success or an error of the store is final.
         if let Some(cached) = self.heads.get(&request.branch) {
             match self.try_commit(&request, Some(cached)).await {
                 Ok(Some(commit)) => return Ok(commit),
@@ -69,7 +69,7 @@ impl Catalog {
         }
         let head = self.objects.commit(record.commit).await?;
         self.check_tables(request, &head).await?;
-        let mut pending = Pending::default();
+        let mut pending = PendingObjects::default();
         let changes = request.changes.iter();
         let changes: Changes =
             changes.map(|change| (trie::key(&change.table), change.to.clone())).collect();
@@ -84,7 +84,7 @@ impl Catalog {
             namespaces,
         };
         let (id, object) = self.add_commit(&mut pending, new, &[head])?;
-        let swap = Swap { branch: &request.branch, before: bytes, with: &request.with };
+        let swap = BranchUpdate { branch: &request.branch, before: bytes, with: &request.with };
         let committed = self.swap(swap, BranchRecord { commit: id, ..record }, pending).await?;
         Ok(committed.then(|| object.to_commit(id)))
     }
@@ -92,7 +92,7 @@ impl Catalog {
     /// Applies the request's namespace changes, and returns the new namespaces object.
     async fn change_namespaces(
         &self,
-        pending: &mut Pending,
+        pending: &mut PendingObjects,
         request: &CommitRequest,
         head: &CommitObject,
     ) -> Result<ObjectId> {
@@ -142,7 +142,8 @@ impl Catalog {
                 return Err(Error::NamespaceNotEmpty { name: name.clone(), tables });
             }
         }
-        // Checked after all drops, so that outer and inner namespaces can be dropped in any order.
+        // The check runs after all drops, so that outer and inner namespaces can be dropped in any
+        // order.
         for change in &request.namespaces {
             let NamespaceChange::Drop(outer) = change else { continue };
             let within = namespaces.keys().filter(|name| name::lies_within(name, outer));
@@ -176,11 +177,11 @@ impl Catalog {
     /// Adds a commit object to `pending`, and returns its id and the object.
     pub(crate) fn add_commit(
         &self,
-        pending: &mut Pending,
+        pending: &mut PendingObjects,
         new: NewCommit,
         parents: &[Arc<CommitObject>],
     ) -> Result<(CommitId, Arc<CommitObject>)> {
-        // If the clock went back, the commit must still not be older than its parents.
+        // Even if the clock was set back, the commit must not be older than its parents.
         let latest = parents.iter().map(|parent| parent.time).max();
         let now = self.now();
         let generation = parents.iter().map(|parent| parent.generation + 1).max();
@@ -202,9 +203,9 @@ impl Catalog {
     /// concurrently.
     pub(crate) async fn swap(
         &self,
-        swap: Swap<'_>,
+        swap: BranchUpdate<'_>,
         record: BranchRecord,
-        pending: Pending,
+        pending: PendingObjects,
     ) -> Result<bool> {
         let value = record.encode()?;
         let change = RefChange {

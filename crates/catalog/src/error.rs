@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Back, CommitId, ErrorCode, Fault, NameError, TableName};
+use headwater_model::{AncestorDistance, CommitId, ErrorCode, Fault, NameError, TableName};
 use serde_json::{Value, json};
 
 use crate::TableEntry;
@@ -29,7 +29,7 @@ pub enum Error {
         /// The ref.
         reference: String,
         /// The distance or time.
-        back: Back,
+        back: AncestorDistance,
     },
     /// The hash prefix matches several commits.
     #[error("commit prefix `{digits}` is ambiguous ({} matches)", .commits.len())]
@@ -165,10 +165,10 @@ impl Error {
     }
 }
 
-fn describe_back(back: &Back) -> String {
+fn describe_back(back: &AncestorDistance) -> String {
     match back {
-        Back::Commits(count) => format!("{count} commits back"),
-        Back::Time(time) => format!("at or before {}", time.to_rfc3339()),
+        AncestorDistance::Commits(count) => format!("{count} commits back"),
+        AncestorDistance::Time(time) => format!("at or before {}", time.to_rfc3339()),
     }
 }
 
@@ -228,7 +228,7 @@ impl Fault for Error {
                  `headwater branch unprotect`."
             }
             Error::Quarantined { .. } => {
-                "Fix the cause and run again, or merge it anyway with `--unchecked`."
+                "Fix the cause and run again, or merge the branch with `--unchecked`."
             }
             Error::Name(error) => return error.hint(),
             Error::Store(error) => return error.hint(),

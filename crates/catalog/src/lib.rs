@@ -1,4 +1,5 @@
-//! Git for tables: commits of the whole lake, branches, tags, namespaces, diff and merge.
+//! Version control of tables, as git does for files: commits of the whole lake, branches, tags,
+//! namespaces, diff and merge.
 //!
 //! [`Catalog`] is the handle. A commit stores the state of all tables as a trie of
 //! content-addressed objects. A new commit writes only the nodes on the path to the changed tables,
@@ -31,9 +32,11 @@ pub use catalog::Catalog;
 pub use change::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry, operation};
 pub use deleted_refs::DeletedRefs;
 pub use error::{Error, Result};
-pub use merge::{Checks, Contested, MergeCommit, MergePlan, MergeSource, Merges, Stack};
-pub use merge_base::{Base, MergedBase};
-pub use reachability::{Reach, ReachedState};
+pub use merge::{
+    CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource, Merges, RequiredChecks,
+};
+pub use merge_base::{AmbiguousBase, BaseValue};
+pub use reachability::{ReachableState, ReachableStates};
 pub use reference::Resolved;
 pub use state::State;
 pub use table_history::TableState;

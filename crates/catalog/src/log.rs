@@ -6,19 +6,19 @@ use std::sync::Arc;
 use headwater_model::{Commit, CommitId, RefSpec, Timestamp};
 
 use crate::codec::CommitObject;
-use crate::merge_base::Rank;
+use crate::merge_base::CommitOrder;
 use crate::objects::Objects;
 use crate::{Catalog, Result};
 
 /// A walk over the ancestors of some commits.
-pub(crate) struct Walk {
+pub(crate) struct AncestorWalk {
     objects: Objects,
-    queue: BinaryHeap<Rank>,
+    queue: BinaryHeap<CommitOrder>,
     known: BTreeMap<CommitId, Arc<CommitObject>>,
     seen: HashSet<CommitId>,
 }
 
-impl Walk {
+impl AncestorWalk {
     async fn add(&mut self, id: CommitId) -> Result<()> {
         if self.seen.insert(id) {
             let commit = self.objects.commit(id).await?;
@@ -40,13 +40,13 @@ impl Walk {
 }
 
 impl Catalog {
-    pub(crate) async fn walk(&self, head: CommitId) -> Result<Walk> {
+    pub(crate) async fn walk(&self, head: CommitId) -> Result<AncestorWalk> {
         self.walk_from(&[head]).await
     }
 
     /// Starts a walk over some commits and their ancestors.
-    pub(crate) async fn walk_from(&self, heads: &[CommitId]) -> Result<Walk> {
-        let mut walk = Walk {
+    pub(crate) async fn walk_from(&self, heads: &[CommitId]) -> Result<AncestorWalk> {
+        let mut walk = AncestorWalk {
             objects: self.objects.clone(),
             queue: BinaryHeap::new(),
             known: BTreeMap::new(),

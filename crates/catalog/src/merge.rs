@@ -18,12 +18,12 @@ use headwater_model::{
 use headwater_store::Batch;
 
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
-use crate::commit::{NewCommit, Swap};
-use crate::merge_base::{Lookup, Side, side};
-use crate::objects::Pending;
+use crate::commit::{BranchUpdate, NewCommit};
+use crate::merge_base::{MergedValue, ReadValue, side};
+use crate::objects::PendingObjects;
 use crate::three_way_diff::{Renamed, ThreeWayDiff};
 use crate::trie::{self, Changes};
-use crate::{Base, Catalog, Error, Result, TableChange, TableEntry};
+use crate::{BaseValue, Catalog, Error, Result, TableChange, TableEntry};
 
 /// The source of a merge: the ref as written, and its commit.
 #[derive(Debug, Clone, Copy)]
@@ -51,18 +51,18 @@ pub struct MergePlan {
     /// the source's entry.
     pub taken: Vec<TableChange>,
     /// The tables changed differently by both sides, by name.
-    pub contested: Vec<Contested>,
+    pub contested: Vec<DivergedTable>,
     record: BranchRecord,
     bytes: Bytes,
 }
 
 /// A table changed differently by both sides of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contested {
+pub struct DivergedTable {
     /// The table.
     pub table: TableName,
     /// The entry at the merge base.
-    pub base: Base,
+    pub base: BaseValue,
     /// The target's entry; `None` if the target has no such table.
     pub ours: Option<TableEntry>,
     /// The source's entry; `None` if the source has no such table.
@@ -74,7 +74,7 @@ pub struct Contested {
 /// A sequence of new commits on top of a branch. The branch moves only when the sequence is
 /// complete.
 #[derive(Debug, Clone)]
-pub struct Stack {
+pub struct CommitSequence {
     target: String,
     /// The last commit of the sequence; initially the branch's head.
     pub head: CommitId,
@@ -127,7 +127,7 @@ impl MergePlan {
 
 /// The state of the checks required for a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checks {
+pub enum RequiredChecks {
     /// The checks must have passed.
     Required,
     /// The user merges without the checks (`--unchecked`).
@@ -136,14 +136,14 @@ pub enum Checks {
     Passed,
 }
 
-impl Checks {
+impl RequiredChecks {
     /// Returns `Waived` if `unchecked` is set, else `Required`.
     pub fn unless(unchecked: bool) -> Self {
-        if unchecked { Checks::Waived } else { Checks::Required }
+        if unchecked { RequiredChecks::Waived } else { RequiredChecks::Required }
     }
 }
 
-impl Contested {
+impl DivergedTable {
     /// Returns the table's name in the target and in the source.
     pub fn names(&self) -> [&TableName; 2] {
         match &self.renamed {
@@ -188,9 +188,14 @@ impl<'a> Merges<'a> {
     /// Plans the merge of a ref into a branch.
     ///
     /// Fails with `branch_protected` if the source is in quarantine, unless the checks are
-    /// [`Checks::Waived`]. In that case the target inherits the quarantine, unless it is `main` or
-    /// protected.
-    pub async fn plan(self, target: &str, source: &RefSpec, checks: Checks) -> Result<MergePlan> {
+    /// [`RequiredChecks::Waived`]. In that case the target inherits the quarantine, unless it is
+    /// `main` or protected.
+    pub async fn plan(
+        self,
+        target: &str,
+        source: &RefSpec,
+        checks: RequiredChecks,
+    ) -> Result<MergePlan> {
         let (mut record, bytes) = self.catalog.branch_record(target).await?;
         let head = record.commit;
         let commit = self.catalog.resolve(source).await?.commit;
@@ -213,14 +218,19 @@ impl<'a> Merges<'a> {
     }
 
     /// Starts a sequence of commits on top of a branch's current head.
-    pub async fn begin_stack(self, target: &str) -> Result<Stack> {
+    pub async fn begin_stack(self, target: &str) -> Result<CommitSequence> {
         let (record, bytes) = self.catalog.branch_record(target).await?;
-        Ok(Stack { target: target.to_owned(), head: record.commit, record, bytes })
+        Ok(CommitSequence { target: target.to_owned(), head: record.commit, record, bytes })
     }
 
     /// Plans to apply the changes between two commits on top of a stack, as a cherry-pick or revert
-    /// does. Neither commit needs to be in its history.
-    pub async fn plan_onto(self, stack: &Stack, from: CommitId, to: CommitId) -> Result<MergePlan> {
+    /// does. Neither commit needs to be in the stack's history.
+    pub async fn plan_onto(
+        self,
+        stack: &CommitSequence,
+        from: CommitId,
+        to: CommitId,
+    ) -> Result<MergePlan> {
         let bases = vec![from];
         let (taken, contested) = self.compare(&bases, stack.head, to).await?;
         Ok(MergePlan {
@@ -239,9 +249,9 @@ impl<'a> Merges<'a> {
     /// Checks the quarantine of a stack's source, like [`Merges::plan`].
     pub async fn check_stack(
         self,
-        stack: &mut Stack,
+        stack: &mut CommitSequence,
         source: &MergeSource<'_>,
-        checks: Checks,
+        checks: RequiredChecks,
     ) -> Result<()> {
         self.check_quarantine(&stack.target, &mut stack.record, source, checks).await
     }
@@ -251,13 +261,13 @@ impl<'a> Merges<'a> {
         target: &str,
         record: &mut BranchRecord,
         source: &MergeSource<'_>,
-        checks: Checks,
+        checks: RequiredChecks,
     ) -> Result<()> {
-        if record.quarantine.is_some() || checks == Checks::Passed {
+        if record.quarantine.is_some() || checks == RequiredChecks::Passed {
             return Ok(());
         }
         match self.catalog.quarantine_of(source.reference, source.commit).await? {
-            Some(run) if checks == Checks::Required => {
+            Some(run) if checks == RequiredChecks::Required => {
                 return Err(Error::Quarantined { reference: source.reference.to_string(), run });
             }
             run if target != MAIN_BRANCH && !record.protected => record.quarantine = run,
@@ -269,12 +279,12 @@ impl<'a> Merges<'a> {
     /// Adds the commit of a plan to a stack, without moving the branch.
     pub async fn push_stack(
         self,
-        stack: &mut Stack,
+        stack: &mut CommitSequence,
         plan: &MergePlan,
         changes: Vec<TableChange>,
         commit: &MergeCommit,
     ) -> Result<CommitId> {
-        let mut pending = Pending::default();
+        let mut pending = PendingObjects::default();
         let id = self.merge_commit(plan, &mut pending, changes, commit).await?;
         let objects = pending.bytes();
         self.catalog.store.apply(Batch { objects, ..Batch::default() }).await?;
@@ -285,15 +295,14 @@ impl<'a> Merges<'a> {
 
     /// Moves the branch to the last commit of a stack, and applies `with` atomically. Returns false
     /// if the branch has moved.
-    pub async fn end_stack(self, stack: Stack, with: &Batch) -> Result<bool> {
+    pub async fn end_stack(self, stack: CommitSequence, with: &Batch) -> Result<bool> {
         let record = BranchRecord { commit: stack.head, ..stack.record };
-        let swap = Swap { branch: &stack.target, before: stack.bytes, with };
-        self.catalog.swap(swap, record, Pending::default()).await
+        let swap = BranchUpdate { branch: &stack.target, before: stack.bytes, with };
+        self.catalog.swap(swap, record, PendingObjects::default()).await
     }
 
-    /// Locks the branch against changes by other tasks of this process. While it holds the guard,
-    /// the caller must change the branch only by [`Merges::apply`] or
-    /// [`Merges::end_stack`].
+    /// Locks the branch against changes by other tasks of this process. While the caller holds the
+    /// guard, it must change the branch only by [`Merges::apply`] or [`Merges::end_stack`].
     pub async fn lock_branch(self, branch: &str) -> tokio::sync::MutexGuard<'a, ()> {
         self.catalog.heads.lock(branch).await
     }
@@ -304,7 +313,7 @@ impl<'a> Merges<'a> {
         bases: &[CommitId],
         head: CommitId,
         source: CommitId,
-    ) -> Result<(Vec<TableChange>, Vec<Contested>)> {
+    ) -> Result<(Vec<TableChange>, Vec<DivergedTable>)> {
         if let [base] = bases {
             let ours = self.catalog.diff(*base, head).await?;
             let theirs = self.catalog.diff(*base, source).await?;
@@ -316,19 +325,19 @@ impl<'a> Merges<'a> {
         {
             let base = self.base_of_table(bases, &table).await?;
             match side(&base, &ours, &theirs) {
-                Side::Ours => {}
-                Side::Theirs => taken.push(TableChange { table, from: ours, to: theirs }),
-                Side::Neither => {
-                    contested.push(Contested { table, base, ours, theirs, renamed: None });
+                MergedValue::Ours => {}
+                MergedValue::Theirs => taken.push(TableChange { table, from: ours, to: theirs }),
+                MergedValue::Neither => {
+                    contested.push(DivergedTable { table, base, ours, theirs, renamed: None });
                 }
             }
         }
         Ok((taken, contested))
     }
 
-    async fn base_of_table(self, bases: &[CommitId], table: &TableName) -> Result<Base> {
+    async fn base_of_table(self, bases: &[CommitId], table: &TableName) -> Result<BaseValue> {
         let key = trie::key(table);
-        let lookup: &Lookup<'_, Option<TableEntry>> = &|commit| {
+        let lookup: &ReadValue<'_, Option<TableEntry>> = &|commit| {
             let key = &key;
             Box::pin(async move { trie::get(&self.catalog.objects, commit.tables, key).await })
         };
@@ -343,7 +352,7 @@ impl<'a> Merges<'a> {
         changes: Vec<TableChange>,
         commit: &MergeCommit,
     ) -> Result<Option<CommitId>> {
-        let mut pending = Pending::default();
+        let mut pending = PendingObjects::default();
         let id = if plan.is_forward() && commit.properties.is_empty() {
             plan.source
         } else {
@@ -351,14 +360,14 @@ impl<'a> Merges<'a> {
         };
         let record = BranchRecord { commit: id, ..plan.record.clone() };
         let before = plan.bytes.clone();
-        let swap = Swap { branch: &plan.target, before, with: &commit.with };
+        let swap = BranchUpdate { branch: &plan.target, before, with: &commit.with };
         Ok(self.catalog.swap(swap, record, pending).await?.then_some(id))
     }
 
     async fn merge_commit(
         self,
         plan: &MergePlan,
-        pending: &mut Pending,
+        pending: &mut PendingObjects,
         changes: Vec<TableChange>,
         commit: &MergeCommit,
     ) -> Result<CommitId> {
@@ -367,7 +376,8 @@ impl<'a> Merges<'a> {
         let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
-        // The source's trie nodes are reused if the source is a parent, which keeps them reachable.
+        // The source's trie nodes are reused only if the source is a parent, because then they stay
+        // reachable.
         let reuse = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
         let tables =
             trie::update(&self.catalog.objects, pending, target.tables, reuse, changes).await?;
@@ -387,13 +397,13 @@ impl<'a> Merges<'a> {
     }
 
     /// Merges the namespaces of both sides. A dropped namespace is kept or restored if the merged
-    /// state has a table or namespace in it.
+    /// state contains a table or namespace in it.
     async fn merge_namespaces(
         self,
         plan: &MergePlan,
         [target, source]: [&CommitObject; 2],
         changes: &[TableChange],
-        pending: &mut Pending,
+        pending: &mut PendingObjects,
     ) -> Result<ObjectId> {
         if target.namespaces == source.namespaces {
             return Ok(target.namespaces);
@@ -408,9 +418,9 @@ impl<'a> Merges<'a> {
             }
             let base = self.base_of_namespace(&plan.bases, name).await?;
             let chosen = match side(&base, &one, &other) {
-                Side::Ours => one.clone(),
-                Side::Theirs => other.clone(),
-                Side::Neither => one.clone().or_else(|| other.clone()),
+                MergedValue::Ours => one.clone(),
+                MergedValue::Theirs => other.clone(),
+                MergedValue::Neither => one.clone().or_else(|| other.clone()),
             };
             let needed = chosen.is_none() && self.is_used(name, target, changes).await?;
             match if needed { one.or(other) } else { chosen } {
@@ -426,8 +436,8 @@ impl<'a> Merges<'a> {
         self,
         bases: &[CommitId],
         name: &str,
-    ) -> Result<Base<Option<Namespace>>> {
-        let lookup: &Lookup<'_, Option<Namespace>> = &|commit| {
+    ) -> Result<BaseValue<Option<Namespace>>> {
+        let lookup: &ReadValue<'_, Option<Namespace>> = &|commit| {
             Box::pin(async move {
                 Ok(self.catalog.objects.namespaces(commit.namespaces).await?.get(name).cloned())
             })
@@ -455,7 +465,11 @@ impl<'a> Merges<'a> {
     }
 
     /// Converts a contested table into a conflict, with the commits that made both changes.
-    pub async fn conflict(self, plan: &MergePlan, contested: &Contested) -> Result<MergeConflict> {
+    pub async fn conflict(
+        self,
+        plan: &MergePlan,
+        contested: &DivergedTable,
+    ) -> Result<MergeConflict> {
         let ([ours, theirs], bases) = (contested.names(), plan.bases.as_slice());
         Ok(MergeConflict {
             target: self.catalog.last_change(plan.head, bases, ours).await?,

@@ -1,8 +1,8 @@
 //! Merge bases: the best common ancestors of two commits, and the values at them.
 //!
-//! Criss-cross merges leave several best common ancestors. If their values differ, the ancestors
-//! are merged first, as git's recursive merge does. A value that this cannot determine is returned
-//! as [`Base::Merged`] and needs a merge of the table contents.
+//! After criss-cross merges there are several best common ancestors. If their values differ, the
+//! ancestors are merged first, as in git's recursive merge. If that does not determine the value,
+//! it is returned as [`BaseValue::Merged`], and the table contents must be merged.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -13,9 +13,9 @@ use headwater_model::{CommitId, Timestamp};
 use crate::codec::CommitObject;
 use crate::{Catalog, Result, TableEntry};
 
-/// A sort key that orders every commit after its parents: its time is never before its parents'
-/// times, and its generation is always higher.
-pub(crate) type Rank = (Timestamp, u64, CommitId);
+/// A sort key that orders every commit after its parents: it uses the commit's time, which is never
+/// before its parents' times, and its generation, which is always higher.
+pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 
 /// The sides that can be reached from a commit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,12 +29,12 @@ struct Marks {
 /// The unvisited commits, and the number of them that can still lead to a best common ancestor.
 #[derive(Default)]
 struct Frontier {
-    waiting: BTreeMap<Rank, Marks>,
+    waiting: BTreeMap<CommitOrder, Marks>,
     open: usize,
 }
 
 impl Frontier {
-    fn mark(&mut self, rank: Rank, marks: Marks) {
+    fn mark(&mut self, rank: CommitOrder, marks: Marks) {
         let known = self.waiting.get(&rank).copied();
         let before = known.unwrap_or_default();
         let after = Marks {
@@ -56,47 +56,47 @@ impl Frontier {
 
 /// The value at the merge base.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Base<T = Option<TableEntry>> {
+pub enum BaseValue<T = Option<TableEntry>> {
     /// A known value.
     Known(T),
     /// The merge of two values, which requires reading the table.
-    Merged(Box<MergedBase<T>>),
+    Merged(Box<AmbiguousBase<T>>),
 }
 
 /// A base value that differs between two best common ancestors.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MergedBase<T = Option<TableEntry>> {
+pub struct AmbiguousBase<T = Option<TableEntry>> {
     /// The value at the merge base of the two ancestors.
-    pub base: Base<T>,
+    pub base: BaseValue<T>,
     /// The value at one ancestor.
-    pub one: Base<T>,
+    pub one: BaseValue<T>,
     /// The value at the other ancestor.
-    pub other: Base<T>,
+    pub other: BaseValue<T>,
 }
 
-impl<T: Clone + PartialEq> Base<T> {
-    fn merge(base: Base<T>, one: Base<T>, other: Base<T>) -> Base<T> {
+impl<T: Clone + PartialEq> BaseValue<T> {
+    fn merge(base: BaseValue<T>, one: BaseValue<T>, other: BaseValue<T>) -> BaseValue<T> {
         if one == other || other == base {
             one
         } else if one == base {
             other
         } else {
-            Base::Merged(Box::new(MergedBase { base, one, other }))
+            BaseValue::Merged(Box::new(AmbiguousBase { base, one, other }))
         }
     }
 
     /// Returns the value, or the value at one of the ancestors.
     pub fn first(&self) -> &T {
         match self {
-            Base::Known(value) => value,
-            Base::Merged(merged) => merged.one.first(),
+            BaseValue::Known(value) => value,
+            BaseValue::Merged(merged) => merged.one.first(),
         }
     }
 }
 
 /// The result of a three-way merge of whole values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum MergedValue {
     Ours,
     Theirs,
     /// Both sides changed the value differently.
@@ -104,19 +104,19 @@ pub(crate) enum Side {
 }
 
 /// Returns the side whose value is the merged value.
-pub(crate) fn side<T: PartialEq>(base: &Base<T>, ours: &T, theirs: &T) -> Side {
+pub(crate) fn side<T: PartialEq>(base: &BaseValue<T>, ours: &T, theirs: &T) -> MergedValue {
     match base {
-        _ if ours == theirs => Side::Ours,
-        Base::Known(base) if base == theirs => Side::Ours,
-        Base::Known(base) if base == ours => Side::Theirs,
-        _ => Side::Neither,
+        _ if ours == theirs => MergedValue::Ours,
+        BaseValue::Known(base) if base == theirs => MergedValue::Ours,
+        BaseValue::Known(base) if base == ours => MergedValue::Theirs,
+        _ => MergedValue::Neither,
     }
 }
 
 type Future<'a, T> = Pin<Box<dyn std::future::Future<Output = Result<T>> + Send + 'a>>;
 
 /// A function that reads a value from a commit.
-pub(crate) type Lookup<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + Send + Sync + 'a;
+pub(crate) type ReadValue<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + Send + Sync + 'a;
 
 impl Catalog {
     /// Returns the best common ancestors of two commits, newest first: the common ancestors that
@@ -139,13 +139,13 @@ impl Catalog {
         heads: &[CommitId],
     ) -> Result<Option<usize>> {
         let goal = self.rank(ancestor).await?;
-        let mut waiting: BTreeMap<Rank, usize> = BTreeMap::new();
+        let mut waiting: BTreeMap<CommitOrder, usize> = BTreeMap::new();
         for (index, head) in heads.iter().enumerate() {
             let rank = self.rank(*head).await?;
             if *head == ancestor {
                 return Ok(Some(index));
             }
-            // A commit older than the ancestor is not a descendant.
+            // A commit older than the ancestor cannot be a descendant.
             if rank > goal {
                 waiting.entry(rank).or_insert(index);
             }
@@ -164,7 +164,7 @@ impl Catalog {
         Ok(None)
     }
 
-    async fn rank(&self, id: CommitId) -> Result<Rank> {
+    async fn rank(&self, id: CommitId) -> Result<CommitOrder> {
         let commit = self.objects.commit(id).await?;
         Ok((commit.time, commit.generation, id))
     }
@@ -201,22 +201,22 @@ impl Catalog {
     pub(crate) fn base_value<'a, T>(
         &'a self,
         bases: Vec<CommitId>,
-        lookup: &'a Lookup<'a, T>,
-    ) -> Future<'a, Base<T>>
+        lookup: &'a ReadValue<'a, T>,
+    ) -> Future<'a, BaseValue<T>>
     where
         T: Clone + PartialEq + Default + Send + Sync + 'a,
     {
         Box::pin(async move {
             let mut bases = bases.into_iter();
-            let Some(first) = bases.next() else { return Ok(Base::Known(T::default())) };
-            let mut merged = Base::Known(lookup(self.objects.commit(first).await?).await?);
+            let Some(first) = bases.next() else { return Ok(BaseValue::Known(T::default())) };
+            let mut merged = BaseValue::Known(lookup(self.objects.commit(first).await?).await?);
             let mut heads = vec![first];
             for next in bases {
-                let value = Base::Known(lookup(self.objects.commit(next).await?).await?);
+                let value = BaseValue::Known(lookup(self.objects.commit(next).await?).await?);
                 if merged != value {
                     let below = self.bases(&heads, next).await?;
                     let below = self.base_value(below, lookup).await?;
-                    merged = Base::merge(below, merged, value);
+                    merged = BaseValue::merge(below, merged, value);
                 }
                 heads.push(next);
             }

@@ -26,11 +26,11 @@ pub(crate) struct Objects {
 
 /// New objects that are not yet stored.
 #[derive(Default)]
-pub(crate) struct Pending {
+pub(crate) struct PendingObjects {
     objects: HashMap<ObjectId, (Bytes, Object)>,
 }
 
-impl Pending {
+impl PendingObjects {
     /// Adds a commit and returns its id.
     pub fn commit(&mut self, commit: Arc<CommitObject>) -> Result<CommitId> {
         self.add("a commit", Object::Commit(commit))
@@ -69,7 +69,7 @@ impl Objects {
     }
 
     /// Adds objects to the cache after they were stored.
-    pub fn cache_stored(&self, stored: Pending) {
+    pub fn cache_stored(&self, stored: PendingObjects) {
         for (id, (_, object)) in stored.objects {
             self.cache.insert(id, object);
         }
@@ -109,7 +109,7 @@ impl Objects {
     }
 
     /// Returns a trie node from `pending` or from the store.
-    pub async fn node(&self, id: ObjectId, pending: &Pending) -> Result<Arc<Node>> {
+    pub async fn node(&self, id: ObjectId, pending: &PendingObjects) -> Result<Arc<Node>> {
         let object = match pending.objects.get(&id) {
             Some((_, object)) => Some(object.clone()),
             None => self.find(id).await?,
@@ -121,7 +121,11 @@ impl Objects {
     }
 
     /// Returns several trie nodes. Reads those not in memory with one call.
-    pub async fn nodes(&self, ids: &[ObjectId], pending: &Pending) -> Result<Vec<Arc<Node>>> {
+    pub async fn nodes(
+        &self,
+        ids: &[ObjectId],
+        pending: &PendingObjects,
+    ) -> Result<Vec<Arc<Node>>> {
         let known = |id: &ObjectId| match pending.objects.get(id) {
             Some((_, object)) => Some(object.clone()),
             None => self.cache.get(id),

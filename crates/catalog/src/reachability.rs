@@ -1,7 +1,6 @@
 //! Reachability: all table states in the history of some commits, and the time each was superseded.
 //!
-//! States at merge bases of these commits are marked, because the branches cannot be merged without
-//! them.
+//! States at merge bases of these commits are marked, because merging the branches needs them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,7 +10,7 @@ use crate::{Catalog, Result, TableEntry};
 
 /// A table state referenced by a commit.
 #[derive(Debug, Clone)]
-pub struct ReachedState {
+pub struct ReachableState {
     /// The table's name in that commit.
     pub table: TableName,
     /// The table's entry.
@@ -25,14 +24,14 @@ pub struct ReachedState {
 
 /// The reachable table states.
 #[derive(Debug, Default)]
-pub struct Reach {
+pub struct ReachableStates {
     /// The states by the location of their metadata file.
-    pub states: HashMap<String, ReachedState>,
+    pub states: HashMap<String, ReachableState>,
     /// The time of the oldest merge base of the heads; `None` if there is none.
     pub oldest_base: Option<Timestamp>,
 }
 
-impl Reach {
+impl ReachableStates {
     fn add(&mut self, table: TableName, entry: TableEntry, until: Option<Timestamp>, base: bool) {
         let location = entry.metadata_location.clone();
         match self.states.get_mut(&location) {
@@ -44,14 +43,14 @@ impl Reach {
                 };
             }
             None => {
-                self.states.insert(location, ReachedState { table, entry, until, base });
+                self.states.insert(location, ReachableState { table, entry, until, base });
             }
         }
     }
 }
 
-/// The last commit where paths from several heads met, or the head itself. Commits with different
-/// origins meet at a merge base.
+/// The last commit where paths from several heads met, or the head itself. A commit at which paths
+/// with different origins meet is a merge base.
 type Origin = CommitId;
 
 impl Catalog {
@@ -61,8 +60,8 @@ impl Catalog {
         &self,
         heads: &[CommitId],
         wanted: impl Fn(&TableEntry) -> bool,
-    ) -> Result<Reach> {
-        let mut found = Reach::default();
+    ) -> Result<ReachableStates> {
+        let mut found = ReachableStates::default();
         let head_set: HashSet<CommitId> = heads.iter().copied().collect();
         let mut origins: BTreeMap<CommitId, Origin> =
             head_set.iter().map(|id| (*id, *id)).collect();
@@ -82,7 +81,7 @@ impl Catalog {
             {
                 for (table, entry) in self.state(id).await?.entries(None).await? {
                     if wanted(&entry) {
-                        // A state that is only at a merge base is superseded by the children.
+                        // The state was superseded at the time of this commit, unless it is a head.
                         let until = (!head_set.contains(&id)).then_some(commit.time);
                         found.add(table, entry, until, base);
                     }

@@ -1,7 +1,7 @@
 //! Resolution of refs to commits.
 
 use headwater_model::reference::HASH_DIGITS_MIN;
-use headwater_model::{Back, CommitId, RefSpec};
+use headwater_model::{AncestorDistance, CommitId, RefSpec};
 
 use crate::catalog::tag_ref;
 use crate::codec::{self, TagRecord};
@@ -41,16 +41,17 @@ impl Catalog {
     }
 
     /// Returns an ancestor along first parents, by distance or time.
-    async fn find_before(&self, of: &RefSpec, back: &Back) -> Result<CommitId> {
+    async fn find_before(&self, of: &RefSpec, back: &AncestorDistance) -> Result<CommitId> {
         let mut id = Box::pin(self.resolve(of)).await?.commit;
         let mut steps = 0;
         loop {
             let commit = self.objects.commit(id).await?;
             let reached = match back {
-                Back::Commits(count) => steps == *count,
-                // Timestamps are displayed with microseconds, so they are compared with the same
-                // precision.
-                Back::Time(time) => commit.time.timestamp_micros() <= time.timestamp_micros(),
+                AncestorDistance::Commits(count) => steps == *count,
+                // Compare with microseconds, since timestamps are displayed with this precision.
+                AncestorDistance::Time(time) => {
+                    commit.time.timestamp_micros() <= time.timestamp_micros()
+                }
             };
             if reached {
                 return Ok(id);

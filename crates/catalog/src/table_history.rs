@@ -32,7 +32,8 @@ impl Catalog {
             next = self.unchanged_parent(&commit, &key).await?;
             if next.is_none() {
                 let entry = trie::get(&self.objects, commit.tables, &key).await?;
-                // If a parent is a base, the other parents do not lead to the base.
+                // If a parent is a base, the walk ends, because other parents do not lead to the
+                // base.
                 let ends = commit.parents.iter().any(|parent| bases.contains(parent));
                 next = commit.parents.first().copied().filter(|_| !ends);
                 states.push(TableState { commit: commit.to_commit(id), entry });

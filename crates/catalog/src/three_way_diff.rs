@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use headwater_model::TableName;
 
-use crate::{Base, Contested, TableChange, TableEntry};
+use crate::{BaseValue, DivergedTable, TableChange, TableEntry};
 
 /// A rename of a table by one side of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) struct ThreeWayDiff {
     /// The tables that only the source changed.
     pub taken: Vec<TableChange>,
     /// The tables that both sides changed differently.
-    pub contested: Vec<Contested>,
+    pub contested: Vec<DivergedTable>,
 }
 
 /// A rename found in the changes of one side.
@@ -47,9 +47,9 @@ impl ThreeWayDiff {
             match ours.remove(&change.table) {
                 None => diff.taken.push(change),
                 Some(mine) if mine.to == change.to => {}
-                Some(mine) => diff.contested.push(Contested {
+                Some(mine) => diff.contested.push(DivergedTable {
                     table: change.table,
-                    base: Base::Known(mine.from),
+                    base: BaseValue::Known(mine.from),
                     ours: mine.to,
                     theirs: change.to,
                     renamed: None,
@@ -77,7 +77,7 @@ impl ThreeWayDiff {
         if let Some(alike) = self.contested.iter_mut().find(|one| one.table == rename.to) {
             let mut sides = [&alike.ours, &alike.theirs].into_iter().flatten();
             if sides.all(|entry| entry.id == rename.base.id) {
-                alike.base = Base::Known(Some(rename.base.clone()));
+                alike.base = BaseValue::Known(Some(rename.base.clone()));
             }
             return;
         }
@@ -96,10 +96,10 @@ impl ThreeWayDiff {
             }
             (contested.table, contested.renamed) = (table, renamed);
         } else if !of_both && !untouched {
-            // The other side dropped it.
+            // The other side dropped the table.
             let TableChange { table, from: ours, to: theirs } = changes.remove(new);
-            let base = Base::Known(Some(rename.base.clone()));
-            self.contested.push(Contested { table, base, ours, theirs, renamed });
+            let base = BaseValue::Known(Some(rename.base.clone()));
+            self.contested.push(DivergedTable { table, base, ours, theirs, renamed });
         }
     }
 }

@@ -14,7 +14,7 @@ use headwater_model::{ObjectId, TableName};
 use sha2::{Digest, Sha256};
 
 use crate::codec::{self, Child, Node};
-use crate::objects::{Objects, Pending};
+use crate::objects::{Objects, PendingObjects};
 use crate::{Result, TableEntry};
 
 /// The maximum number of tables in a leaf, which keeps a leaf as small as an inner node: a few
@@ -59,7 +59,7 @@ pub(crate) async fn get(
     root: Option<ObjectId>,
     key: &str,
 ) -> Result<Option<TableEntry>> {
-    let no_pending = Pending::default();
+    let no_pending = PendingObjects::default();
     let mut next = root;
     let mut depth = 0;
     while let Some(id) = next {
@@ -80,7 +80,7 @@ pub(crate) async fn list(
     root: Option<ObjectId>,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Entries> {
-    let leaves = leaves(objects, &Pending::default(), root.into_iter().collect()).await?;
+    let leaves = leaves(objects, &PendingObjects::default(), root.into_iter().collect()).await?;
     let mut found = Entries::new();
     for leaf in &leaves {
         let Node::Leaf(tables) = &**leaf else { continue };
@@ -93,7 +93,7 @@ pub(crate) async fn list(
 /// Reads the leaves below some nodes, level by level.
 async fn leaves(
     objects: &Objects,
-    pending: &Pending,
+    pending: &PendingObjects,
     mut level: Vec<ObjectId>,
 ) -> Result<Vec<Arc<Node>>> {
     let mut found = Vec::new();
@@ -111,10 +111,10 @@ async fn leaves(
 }
 
 /// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another stored
-/// trie with at least the same lifetime; its equal nodes are not stored again.
+/// trie that exists at least as long; nodes that are equal to its nodes are not stored again.
 pub(crate) async fn update(
     objects: &Objects,
-    pending: &mut Pending,
+    pending: &mut PendingObjects,
     root: Option<ObjectId>,
     reuse: Option<ObjectId>,
     changes: Changes,
@@ -136,7 +136,7 @@ struct Position {
 
 fn update_node<'a>(
     objects: &'a Objects,
-    pending: &'a mut Pending,
+    pending: &'a mut PendingObjects,
     position: Position,
     changes: Changes,
 ) -> Recursion<'a, Option<Child>> {
@@ -188,7 +188,8 @@ fn update_node<'a>(
                 _ => inner(pending, children, tables).map(Some),
             };
         }
-        // The tables fit into one leaf again, and the shape must not depend on the history.
+        // The tables fit into one leaf again, and are moved to one because the shape must not
+        // depend on the history.
         let ids = children.values().map(|child| child.id).collect();
         let mut found = Entries::new();
         for leaf in leaves(objects, pending, ids).await? {
@@ -210,7 +211,7 @@ fn apply(mut tables: Entries, changes: Changes) -> Entries {
     tables
 }
 
-fn build(pending: &mut Pending, tables: Entries, depth: usize) -> Result<Option<Child>> {
+fn build(pending: &mut PendingObjects, tables: Entries, depth: usize) -> Result<Option<Child>> {
     let count = tables.len() as u64;
     if count == 0 {
         return Ok(None);
@@ -232,20 +233,24 @@ fn build(pending: &mut Pending, tables: Entries, depth: usize) -> Result<Option<
     inner(pending, children, count).map(Some)
 }
 
-fn inner(pending: &mut Pending, children: BTreeMap<u8, Child>, tables: u64) -> Result<Child> {
+fn inner(
+    pending: &mut PendingObjects,
+    children: BTreeMap<u8, Child>,
+    tables: u64,
+) -> Result<Child> {
     let id = pending.node(Node::Inner(children))?;
     Ok(Child { id, tables })
 }
 
-/// A different key, with its entries in the first and the second trie.
-pub(crate) type Difference = (String, Option<TableEntry>, Option<TableEntry>);
+/// A key whose entries differ, with its entries in the first and the second trie.
+pub(crate) type TrieDifference = (String, Option<TableEntry>, Option<TableEntry>);
 
 /// Lists the differences between two tries, by key.
 pub(crate) async fn diff(
     objects: &Objects,
     from: Option<ObjectId>,
     to: Option<ObjectId>,
-) -> Result<Vec<Difference>> {
+) -> Result<Vec<TrieDifference>> {
     let mut found = Vec::new();
     diff_nodes(objects, from, to, &mut found).await?;
     found.sort_by(|a, b| a.0.cmp(&b.0));
@@ -256,13 +261,13 @@ fn diff_nodes<'a>(
     objects: &'a Objects,
     from: Option<ObjectId>,
     to: Option<ObjectId>,
-    found: &'a mut Vec<Difference>,
+    found: &'a mut Vec<TrieDifference>,
 ) -> Recursion<'a, ()> {
     Box::pin(async move {
         if from == to {
             return Ok(());
         }
-        let no_pending = Pending::default();
+        let no_pending = PendingObjects::default();
         if let (Some(a), Some(b)) = (from, to)
             && let Node::Inner(a) = &*objects.node(a, &no_pending).await?
             && let Node::Inner(b) = &*objects.node(b, &no_pending).await?

@@ -24,7 +24,7 @@ const PART_BYTES: usize = 256 << 10;
 pub struct Api {
     endpoint: Endpoint,
     author: String,
-    /// The in-process server, which lives as long as its client.
+    /// The in-process server, which runs as long as this client exists.
     inner: Option<headwater_server::ServerHandle>,
 }
 
@@ -47,21 +47,21 @@ impl Api {
     }
 
     /// Sends a request; an error response becomes its problem.
-    pub async fn send(&self, call: Call) -> Result<Response<Incoming>> {
+    pub async fn send(&self, call: ApiRequest) -> Result<Response<Incoming>> {
         checked(self.exchange(call).await?).await
     }
 
     /// Sends a request that is a job; returns the job id, if any, and the response.
     pub async fn send_as_job(
         &self,
-        call: Call,
+        call: ApiRequest,
     ) -> Result<(Option<String>, Result<Response<Incoming>>)> {
         let response = self.exchange(call).await?;
         let job = response.headers().get(JOB_HEADER).and_then(|job| job.to_str().ok());
         Ok((job.map(str::to_owned), checked(response).await))
     }
 
-    async fn exchange(&self, call: Call) -> Result<Response<Incoming>> {
+    async fn exchange(&self, call: ApiRequest) -> Result<Response<Incoming>> {
         let stream = self.endpoint.open().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(error::unexpected)?;
@@ -89,7 +89,7 @@ impl Api {
 
     /// Sends a `GET`; parses the JSON response.
     pub async fn get<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<T> {
-        read_json(self.send(Call::get(path)).await?).await
+        read_json(self.send(ApiRequest::get(path)).await?).await
     }
 
     /// Sends a request with a JSON body; parses the JSON response.
@@ -99,7 +99,7 @@ impl Api {
         path: impl Into<String>,
         body: &impl Serialize,
     ) -> Result<T> {
-        read_json(self.send(Call::get(path).method(method).json(body)?).await?).await
+        read_json(self.send(ApiRequest::get(path).method(method).json(body)?).await?).await
     }
 
     /// Sends a `POST` with a JSON body; parses the JSON response.
@@ -117,12 +117,12 @@ impl Api {
         path: impl Into<String>,
         file: tokio::fs::File,
     ) -> Result<T> {
-        read_json(self.send(Call::get(path).method(Method::POST).file(file)).await?).await
+        read_json(self.send(ApiRequest::get(path).method(Method::POST).file(file)).await?).await
     }
 
     /// Sends a `DELETE`; ignores the response body.
     pub async fn delete(&self, path: impl Into<String>) -> Result<()> {
-        self.send(Call::get(path).method(Method::DELETE)).await.map(drop)
+        self.send(ApiRequest::get(path).method(Method::DELETE)).await.map(drop)
     }
 
     /// Returns the current state of a job.
@@ -132,7 +132,7 @@ impl Api {
 }
 
 /// A request.
-pub struct Call {
+pub struct ApiRequest {
     method: Method,
     path: String,
     accept: &'static str,
@@ -140,27 +140,27 @@ pub struct Call {
     body: UnsyncBoxBody<Bytes, std::io::Error>,
 }
 
-impl Call {
+impl ApiRequest {
     /// Creates a `GET` of a path with its query string.
     pub fn get(path: impl Into<String>) -> Self {
         let json = "application/json";
         let (path, body) = (path.into(), whole(Vec::new()));
-        Call { method: Method::GET, path, accept: json, content_type: json, body }
+        ApiRequest { method: Method::GET, path, accept: json, content_type: json, body }
     }
 
     /// Sets the method.
     pub fn method(self, method: Method) -> Self {
-        Call { method, ..self }
+        ApiRequest { method, ..self }
     }
 
     /// Sets the accepted media type.
     pub fn accept(self, accept: &'static str) -> Self {
-        Call { accept, ..self }
+        ApiRequest { accept, ..self }
     }
 
     /// Sets a JSON body.
     pub fn json(self, body: &impl Serialize) -> Result<Self> {
-        Ok(Call { body: whole(serde_json::to_vec(body).map_err(error::unexpected)?), ..self })
+        Ok(ApiRequest { body: whole(serde_json::to_vec(body).map_err(error::unexpected)?), ..self })
     }
 
     /// Sets a file as the body, which is sent as it is read.
@@ -171,11 +171,11 @@ impl Call {
             Ok((read > 0).then(|| (Frame::data(part.freeze()), file)))
         });
         let body = BodyExt::boxed_unsync(StreamBody::new(parts));
-        Call { content_type: "application/octet-stream", body, ..self }
+        ApiRequest { content_type: "application/octet-stream", body, ..self }
     }
 }
 
-/// Returns a body of bytes.
+/// Returns a complete body of bytes.
 fn whole(bytes: Vec<u8>) -> UnsyncBoxBody<Bytes, std::io::Error> {
     Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }

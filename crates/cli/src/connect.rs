@@ -12,7 +12,7 @@ use headwater_model::{ErrorCode, Health, Problem};
 use headwater_server::{HttpListener, Isolation, Server, ServerConfig, ServerHandle, SpawnCommand};
 use serde::Deserialize;
 
-use crate::api::{Api, Call};
+use crate::api::{Api, ApiRequest};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, UrlEndpoint};
 use crate::error::{self, Result};
@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// The time limit of a server start, including the recovery of a large lake.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The free bytes below which a disk counts as full.
+/// Minimum number of free bytes; a disk with fewer counts as full.
 const DISK_LEAST: u64 = 16 * 1024;
 
 /// The time limit for draining another server.
@@ -126,13 +126,13 @@ pub async fn answering(context: &Context, lake: &LakeFolder) -> Option<(Api, Ser
 
 /// Shuts a server down and waits for its end.
 pub async fn stop_server(api: &Api, lake: &LakeFolder) -> Result<()> {
-    api.send(Call::get("/v1/shutdown").method(hyper::Method::POST)).await?;
+    api.send(ApiRequest::get("/v1/shutdown").method(hyper::Method::POST)).await?;
     let deadline = Instant::now() + DRAIN_PATIENCE;
     let record = lake.path.join("server.json");
     while record.exists() {
         if Instant::now() > deadline {
             return Err(Problem::new(ErrorCode::TooBusy, "the server still has running jobs")
-                .with_hint("List them with `headwater job ls --status running`."));
+                .with_hint("List the jobs with `headwater job ls --status running`."));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -159,7 +159,7 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
         .stdout(log)
         .stderr(errors)
         .current_dir("/")
-        // A separate process group: Ctrl-C in this terminal must not end it.
+        // Use a separate process group, so that Ctrl-C in this terminal does not end the server.
         .process_group(0)
         .spawn()
         .map_err(error::from_io("start the lake's server"))
@@ -187,7 +187,7 @@ async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) ->
     }
 }
 
-/// Returns the error for a server that failed to start without reporting a reason.
+/// Returns the error for a server that did not start and did not report a reason.
 fn no_start(lake: &LakeFolder) -> Problem {
     if is_disk_full(lake) {
         let message = format!("no space is left in `{}` to start a server", lake.path.display());
@@ -196,7 +196,7 @@ fn no_start(lake: &LakeFolder) -> Problem {
     }
     let log = lake.path.join("server.log");
     Problem::new(ErrorCode::Unavailable, "the lake's server does not start")
-        .with_hint(format!("Read its log, `{}`.", log.display()))
+        .with_hint(format!("Read the server's log, `{}`.", log.display()))
 }
 
 fn is_disk_full(lake: &LakeFolder) -> bool {

@@ -51,7 +51,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads the environment. No other code of Headwater does.
+    /// Reads the environment variables. No other code of Headwater reads them.
     pub fn from_environment(arguments: &Arguments) -> Self {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let appearance = appearance(arguments);
@@ -98,7 +98,7 @@ impl Context {
         Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
     }
 
-    /// Adds a hint if the problem is that the active branch does not exist.
+    /// Adds a hint to the error that the active branch does not exist.
     pub fn explain(&self, problem: Problem) -> Problem {
         let Ok(lake) = self.lake() else { return problem };
         let active = lake.active_branch();
@@ -113,8 +113,8 @@ impl Context {
         ))
     }
 
-    /// Returns the lake of the command: that of `--profile` or `--lake`, else the nearest one in
-    /// the parent folders, else the server of the last login.
+    /// Returns the lake of the command: that of `--profile` or `--lake`, or else the nearest one in
+    /// the parent folders, or else the server of the default profile.
     pub fn lake(&self) -> Result<Lake> {
         if let Some(name) = &self.profile {
             return self.remote(Some(name))?.ok_or_else(|| profiles::missing(name));

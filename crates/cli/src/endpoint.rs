@@ -74,8 +74,8 @@ impl Endpoint {
 impl UrlEndpoint {
     /// Creates the address of a profile's server.
     ///
-    /// Errors: `invalid_argument` for a URL that is none, or one without TLS to another machine,
-    /// which would send the token unencrypted.
+    /// Errors: `invalid_argument` for an invalid URL, or for a URL of another machine without TLS,
+    /// since the token would be sent unencrypted.
     pub fn new(profile: &Profile) -> Result<Self> {
         let url = profile.url.trim_end_matches('/');
         let uri: Uri = url.parse().map_err(|_| unusable(url))?;
@@ -132,7 +132,7 @@ fn is_loopback(host: &str) -> bool {
 
 fn unusable(url: &str) -> Problem {
     error::invalid(format!("`{url}` is not the URL of a server"))
-        .with_hint("Write it as `https://HOST:PORT`.")
+        .with_hint("Write the URL as `https://HOST:PORT`.")
 }
 
 /// Returns a TLS client that trusts a PEM file, or the system's certificates.
@@ -153,7 +153,7 @@ fn connector(certificate: Option<&Path>) -> Result<TlsConnector> {
             }
         }
         None => {
-            // Without any certificate the connection fails with its reason.
+            // If no certificate is valid, the connection fails and reports the reason.
             let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }

@@ -1,4 +1,4 @@
-//! Errors of the command line, as problems like those of the server.
+//! Errors of the command line, in the same form as the server's problems.
 
 use headwater_model::{ErrorCode, Fault, Problem};
 
@@ -30,7 +30,7 @@ pub fn from_io(action: &str) -> impl FnOnce(std::io::Error) -> Problem {
     }
 }
 
-/// Returns a problem with an unreadable response, an internal error.
+/// Returns the internal error for an unreadable response.
 pub fn unexpected(detail: impl std::fmt::Display) -> Problem {
     let mut problem = Problem::new(ErrorCode::Internal, "the server's response is unreadable");
     problem.causes.push(detail.to_string());

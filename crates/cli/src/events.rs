@@ -10,7 +10,7 @@ use headwater_model::{
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::api::{Api, Call, segment};
+use crate::api::{Api, ApiRequest, segment};
 use crate::error::{self, Result};
 use crate::output::{self, Cell};
 use crate::progress::{Progress, ProgressLine, TICK};
@@ -33,7 +33,7 @@ pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
     into_result(api.job(&id).await?)
 }
 
-/// Returns the error for a server that ended before the job did.
+/// Returns the error for a server that ended before the job.
 fn cut_off(problem: Problem, id: &str) -> Problem {
     if problem.code != ErrorCode::Unavailable {
         return problem;
@@ -67,8 +67,8 @@ async fn stop(api: &Api, id: &str) -> Result<()> {
 /// Prints a job's events so far; with `follow`, until it ends.
 pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Printer) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
-    let response = api.send(Call::get(path).accept("application/x-ndjson")).await?;
-    let mut lines = Lines::new(response.into_body());
+    let response = api.send(ApiRequest::get(path).accept("application/x-ndjson")).await?;
+    let mut lines = ResponseLines::new(response.into_body());
     let mut ticks = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -82,16 +82,16 @@ pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Print
 }
 
 /// The lines of a response body, streamed.
-pub struct Lines {
+pub struct ResponseLines {
     body: Incoming,
     pending: Vec<u8>,
     ended: bool,
 }
 
-impl Lines {
+impl ResponseLines {
     /// Creates a reader of this body.
     pub fn new(body: Incoming) -> Self {
-        Lines { body, pending: Vec::new(), ended: false }
+        ResponseLines { body, pending: Vec::new(), ended: false }
     }
 
     /// Returns the next line without its line end; `None` after the last.
@@ -235,7 +235,7 @@ impl Printer {
         for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
             let waited = format!("  {name} {}", output::milliseconds(time));
             let longer = line.clone().then(Cell::toned(Tone::Faint, waited));
-            // `headwater job get` shows the times that do not fit.
+            // Times that do not fit are left out; `headwater job get` shows them.
             if longer.width() <= width {
                 line = longer;
             }

@@ -3,6 +3,7 @@
 //! It uses only the HTTP API of its lake's server, and starts a server in the background if none is
 //! running. Only this crate reads environment variables, the home folder and the terminal.
 
+mod answer;
 mod api;
 mod arguments;
 mod commands;
@@ -16,7 +17,6 @@ mod example;
 mod generated;
 mod lake;
 mod lake_folder;
-mod log_writer;
 mod profiles;
 mod project;
 mod rows;
@@ -24,7 +24,7 @@ mod secret_input;
 
 use std::process::ExitCode;
 
-use headwater_display::{cell, graph, grid, output, progress, terminal};
+use headwater_display::{cell, graph, grid, log_writer, output, progress, terminal};
 
 use crate::arguments::Command;
 use crate::context::Context;
@@ -33,7 +33,8 @@ use crate::context::Context;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The spawner must be small and single-threaded, so this check comes first.
+    // The spawner process must be small and single-threaded, so this check comes before everything
+    // else.
     if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
         return headwater_server::spawner_main();
     }
@@ -59,7 +60,7 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     let runtime =
         runtime.enable_all().build().map_err(error::from_io("start the async runtime"))?;
     let outcome = runtime.block_on(commands::run(context, command));
-    // A blocking read of standard input must not delay the exit.
+    // Do not wait for threads: a blocking read of standard input must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

@@ -1,6 +1,6 @@
 //! Profiles: the servers that the user logged in to, with a token and an active branch each.
 //!
-//! The file is in the user's configuration folder and readable by the user alone. The Python SDK
+//! The file is in the user's configuration folder, and only the user can read it. The Python SDK
 //! reads the same file.
 
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ impl ProfileFile {
         write().map_err(error::from_io(&format!("write `{}`", self.0.display())))
     }
 
-    /// Returns the named profile, or the default one; none if neither is there.
+    /// Returns the named profile, or the default one; none if that profile does not exist.
     pub fn find(&self, name: Option<&str>) -> Result<Option<(String, Profile)>> {
         let mut all = self.read()?;
         let Some(name) = name.map(str::to_owned).or(all.default) else { return Ok(None) };
@@ -97,5 +97,5 @@ impl ProfileFile {
 /// Returns the error for an unknown profile.
 pub fn missing(name: &str) -> Problem {
     Problem::new(ErrorCode::FileNotFound, format!("there is no profile `{name}`"))
-        .with_hint("List them with `headwater profile ls`, or run `headwater login URL`.")
+        .with_hint("List the profiles with `headwater profile ls`, or run `headwater login URL`.")
 }

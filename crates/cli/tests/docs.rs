@@ -170,6 +170,11 @@ fn s3() {
 }
 
 #[test]
+fn lambda() {
+    run_document(&root().join("docs/lambda.md"));
+}
+
+#[test]
 fn secrets() {
     run_document(&root().join("docs/secrets.md"));
 }

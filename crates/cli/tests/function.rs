@@ -135,7 +135,7 @@ fn a_function_is_a_program_in_any_language() {
     workspace.write("bin/lib/text.sh", "shout() { tr a-z A-Z; printf %s \"$1\"; }\n");
     workspace.write("bin/plain.txt", "no program\n");
     workspace.ok(&["deploy"]);
-    // The same in the working folder and deployed, cold and warm.
+    // The result is the same from the working folder and deployed, cold and warm.
     for options in [&["--working-folder"][..], &[], &[]] {
         let call = [&["function", "invoke", "upper", "--arg", "event={\"a\": \"b\"}"], options];
         let told = workspace.run(&call.concat());
@@ -181,7 +181,7 @@ fn a_program_must_be_declared_with_a_file_of_the_project() {
     }
 }
 
-/// A program that answers with its event in upper case and the content of a file.
+/// A program that returns its event in upper case and the content of a file.
 const PROGRAM: &str = r#"
 #include <ctype.h>
 #include <stdio.h>

@@ -166,7 +166,7 @@ fn the_start_of_a_runtime_is_measured_and_its_errors_are_reported() {
         let told = workspace.run(&["function", "invoke", name, "--arg", &event]);
         assert!(told.code != 0 && told.stderr.contains(expected), "{name}: {}", told.stderr);
     }
-    // A failed call leaves the runtime as it is; one that ended is started again.
+    // A failed call does not end the runtime; a runtime that ended is started again.
     for (name, calls) in [("node", 4), ("client", 1)] {
         assert_eq!(invoke(&workspace, name, &json!(1))["calls"], calls, "{name}");
     }
@@ -232,7 +232,8 @@ fn a_runtime_that_misbehaves_is_reported() {
              command = [\"sh\", \"-c\", \"{script}\"]\n"
         );
     }
-    // An answer counts although the runtime answers again, or does not go on.
+    // The first response is the result, even if the runtime responds again or does not request the
+    // next event.
     for (name, end) in [("twice", "echo 2 | post $id/response; exit 0"), ("stays", "sleep 100")] {
         manifest += &format!(
             "[functions.{name}]\nruntime = \"provided\"\n\
@@ -277,7 +278,7 @@ fn a_function_with_a_runtime_must_be_complete() {
         let told = workspace.run(&["deploy", "--dry-run"]);
         assert!(told.code != 0 && told.stderr.contains(expected), "{declaration}: {}", told.stderr);
     }
-    // The handler's function is looked up by the first call.
+    // The first call looks up the handler's function.
     let text = "[project]\nname = \"test\"\n[functions.f]\nruntime = \"python3.11\"\n\
                 handler = \"app.other\"\n";
     workspace.write("headwater.toml", text);

@@ -265,7 +265,7 @@ fn soak_killed_processes_leave_nothing_behind_and_no_job_is_stuck() {
     until("no control group is left", || groups(&spawners).is_empty());
     until("no mount is left", || mounts(workspace.path()).is_subset(&mounted));
     if soak {
-        // Requires a machine without other load, as in a soak.
+        // This check requires a machine without other load, as in a soak.
         until("no memory is left", || shared_bytes() <= shared + (64 << 20));
     }
 }

@@ -45,7 +45,7 @@ impl Team {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command starts");
         let mut input = child.stdin.take().expect("standard input");
-        // A command that fails early reads nothing.
+        // A command that fails early does not read its input.
         let _ = writeln!(input, "{token}");
         drop(input);
         answer(child.wait_with_output().expect("the command ends"))
@@ -131,4 +131,40 @@ fn a_login_that_fails_stores_nothing() {
     }
     assert!(!team.user.path().join(".config/headwater/profiles.json").exists());
     assert_eq!(team.user.json(&["profile", "ls"]), json!([]));
+}
+
+#[test]
+fn a_user_sees_its_limits_and_an_administrator_sets_them() {
+    let team = Team::new();
+    let token = team.token("ana", &[("select", "namespace:public"), ("read", "branch:*")]);
+    let lake = &team.lake;
+    let set = lake.run(&["limit", "set", "ana", "--jobs", "2", "--money-per-day", "0"]);
+    assert!(set.stderr.contains("set the limits of ana"), "{}", set.stderr);
+    let none = lake.run(&["limit", "set", "ana"]);
+    assert_eq!(none.code, 2, "{}", none.stderr);
+    let said = team.login(&token, &["--certificate", &team.certificate]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let user = &team.user;
+    let refused = user.run(&["query", "SELECT 1"]);
+    assert_eq!(refused.code, 7, "{}", refused.stderr);
+    assert!(refused.stderr.contains("`headwater limit set ana`"), "{}", refused.stderr);
+    assert_eq!(user.json(&["limit", "ls"])[0]["limits"], json!({"jobs": 2, "money_per_day": 0.0}));
+    let shown = user.ok(&["whoami"]);
+    assert!(shown.contains("0 of 2 jobs at once"), "{shown}");
+    assert_eq!(user.run(&["limit", "rm", "ana"]).code, 8);
+    lake.ok(&["limit", "rm", "ana"]);
+    user.ok(&["query", "SELECT 1"]);
+    assert!(lake.run(&["limit", "ls"]).stderr.contains("no limits"));
+}
+
+#[test]
+fn the_retention_of_the_audit_log_is_a_setting_of_the_lake() {
+    let lake = Workspace::new();
+    let set = lake.run(&["audit", "--keep", "90d"]);
+    assert!(set.stderr.contains("events are kept for 90 days"), "{}", set.stderr);
+    assert_eq!(lake.run(&["audit", "--keep", "1h"]).code, 2);
+    assert_eq!(lake.run(&["audit", "--keep", "90d", "--since", "1h"]).code, 2);
+    lake.ok(&["stop"]);
+    let events = lake.json(&["audit", "--action", "set_audit_retention"]);
+    assert_eq!(events[0]["reason"], "7776000 seconds");
 }

@@ -86,18 +86,18 @@ fn a_person_logs_in_at_the_provider_and_has_the_roles_of_its_groups() {
     let tokens = team.user.json(&["token", "ls"]);
     assert_eq!(tokens[0]["label"], "headwater login");
     assert!(tokens[0]["expires"].is_string(), "{tokens}");
-    // The provider decides on the roles of its groups, at each login, and on no other role.
+    // Each login sets the roles of the provider's groups, and no other roles.
     team.lake.ok(&["role", "grant", "auditor", "ana@example.com"]);
     team.lake.ok(&["role", "create", "other"]);
     team.lake.ok(&["role", "grant", "other", "ana@example.com"]);
     team.login("ana");
     assert_eq!(team.user.json(&["whoami"])["roles"], json!(["analyst", "other"]));
-    // Bob is in no group, so he may nothing; the address of Eve is not verified.
+    // Bob is in no group, so he has no rights; the address of Eve is not verified.
     assert_eq!(team.login("bob").code, 0);
     team.user.fails(8, &["--profile", "bob", "query", "SELECT id FROM t"]);
     let said = team.login("eve");
     assert_eq!(said.code, 8, "{}", said.stderr);
-    // An administrator ends all access of a user, also that of a new login.
+    // An administrator ends all access of a user, including later logins.
     team.lake.ok(&["user", "disable", "ana@example.com"]);
     team.user.fails(8, &["--profile", "ana", "query", "SELECT id FROM t"]);
     assert_eq!(team.login("ana").code, 8);

@@ -283,7 +283,7 @@ fn a_host_that_forbids_sandboxes_gets_an_error_with_the_fix() {
     let (code, said, told) = within(&["query", "SELECT 1 AS one", "--output", "json"]);
     assert_eq!((code, said.contains("\"one\"")), (Some(0), true), "{said}{told}");
     workspace.ok(&["stop"]);
-    // The fix from the hint works.
+    // The option that the hint names works.
     let serving = Serving::start(&workspace, &["--isolation", "process"]);
     assert_eq!(workspace.ok(&["function", "invoke", "seven"]).trim(), "7");
     drop(serving);

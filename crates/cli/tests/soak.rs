@@ -5,14 +5,18 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
-use support::{Workspace, until};
+use support::{Workspace, python, until};
 
 /// Returns the full count in a soak, and the small one otherwise.
 fn count(small: usize, full: usize) -> usize {
     if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
+}
+
+fn count_i64(small: usize, full: usize) -> i64 {
+    i64::try_from(count(small, full)).expect("a small count")
 }
 
 const TRIGGER: &str = "
@@ -28,7 +32,13 @@ retries = 20
 
 /// Starts a server, which the caller kills.
 fn serve(workspace: &Workspace) -> Child {
-    let child = workspace.start(&["serve", "--http", "127.0.0.1:0"]);
+    serve_with(workspace, &[])
+}
+
+fn serve_with(workspace: &Workspace, options: &[&str]) -> Child {
+    let mut command = workspace.command(&[&["serve", "--http", "127.0.0.1:0"], options].concat());
+    // A pipe that is not read would block the server.
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a server");
     let pid = i64::from(child.id());
     until("the server answers", || {
         workspace.server().is_some_and(|server| server["pid"] == pid)
@@ -63,7 +73,7 @@ fn soak_files_that_arrive_while_the_server_is_killed_are_imported_exactly_once()
         let end = if part == 3 { files } else { (part + 1) * quarter };
         land(workspace.path(), part * quarter, end);
         if part < 3 {
-            // The kill happens when some of the files are imported and others may be in progress.
+            // The server is killed when some files are imported and others may be in progress.
             let seen = i64::try_from(part * quarter).expect("a small count");
             until("more rows are in the table", || rows(&workspace) > seen);
             server.kill().expect("the server is killed");
@@ -116,7 +126,7 @@ fn soak_eight_writers_lose_no_commit() {
     let rows = rows.as_array().expect("rows");
     let distinct: BTreeSet<_> = rows.iter().map(ToString::to_string).collect();
     assert_eq!((rows.len(), distinct.len()), (8 * inserts, 8 * inserts));
-    // Concurrent inserts share a commit, which names all their jobs.
+    // Concurrent inserts share a commit, whose property lists all their jobs.
     let commits = workspace.json(&["log", "--limit", "1000"]);
     let commits = commits.as_array().expect("commits");
     let jobs = commits.iter().flat_map(|commit| {
@@ -128,4 +138,102 @@ fn soak_eight_writers_lose_no_commit() {
     let distinct: BTreeSet<&str> = jobs.iter().copied().collect();
     assert_eq!(jobs.len(), distinct.len(), "no statement is committed twice");
     assert!(jobs.len() >= 8 * inserts, "{} statements in {} commits", jobs.len(), commits.len());
+}
+
+const CLEANING: &str = r#"
+[project]
+name = "landing"
+
+[[trigger]]
+name = "clean"
+bucket = { name = "landing", prefix = "in/", suffix = ".csv" }
+function = "clean"
+retries = 20
+"#;
+
+const CLEAN: &str = r#"
+import csv
+import io
+from urllib.parse import unquote_plus
+
+import headwater
+from headwater import lake
+
+
+@headwater.function()
+def clean(event):
+    s3 = event["Records"][0]["s3"]
+    key = unquote_plus(s3["object"]["key"])
+    text = lake.read_object(s3["bucket"]["name"], key).decode()
+    rows = csv.DictReader(io.StringIO(text))
+    clean = [{name: int(value) for name, value in row.items()} for row in rows if row["value"]]
+    return lake.append("readings", clean)
+"#;
+
+/// Starts a server with an S3 endpoint, whose URL is the other value.
+fn serve_s3(workspace: &Workspace) -> (Child, String) {
+    let child = serve_with(workspace, &["--s3", "127.0.0.1:0"]);
+    let server = workspace.server().expect("a server");
+    (child, format!("http://{}", server["s3"].as_str().expect("an address")))
+}
+
+/// The environment variables of an access key.
+type Key = Vec<(String, String)>;
+
+fn key(workspace: &Workspace) -> Key {
+    let printed = workspace.ok(&["key", "create"]);
+    let pairs = printed.lines().filter_map(|line| line.trim().split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Starts to put the objects that the bucket does not have yet.
+fn put(key: &Key, endpoint: &str, count: i64) -> Child {
+    let python = python::with_packages("s3-boto3-1.44.5", &["boto3==1.44.5", "requests==2.34.2"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/s3_put_objects.py");
+    let mut command = Command::new(python);
+    command.args([script, endpoint, &count.to_string()]).envs(key.iter().cloned());
+    command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_CONFIG_FILE", "/dev/null");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("a script")
+}
+
+#[test]
+fn soak_objects_put_while_the_server_is_killed_are_appended_exactly_once() {
+    let (objects, kills) = (count_i64(200, 10_000), count_i64(1, 20));
+    let workspace = Workspace::empty();
+    workspace.write("headwater.toml", CLEANING);
+    workspace.write("functions/clean.py", CLEAN);
+    workspace.ok(&["init"]);
+    workspace.ok(&["deploy"]);
+    let key = key(&workspace);
+    workspace.ok(&["stop"]);
+    let (mut server, mut endpoint) = serve_s3(&workspace);
+    for kill in 1..=kills {
+        let putting = put(&key, &endpoint, objects);
+        let wanted = objects * kill / (kills + 1);
+        until("more rows are in the table", || rows(&workspace) >= wanted);
+        server.kill().expect("the server is killed");
+        server.wait().expect("the server is gone");
+        putting.wait_with_output().expect("the script ends");
+        (server, endpoint) = serve_s3(&workspace);
+    }
+    let ended = put(&key, &endpoint, objects).wait_with_output().expect("a script");
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "0", "failed puts: {errors}");
+    until("every row is in the table", || rows(&workspace) >= objects);
+    until("no event is pending", || {
+        workspace.json(&["event", "ls", "--status", "pending"]) == json!([])
+            && workspace.json(&["event", "ls", "--status", "running"]) == json!([])
+    });
+    let sums = workspace.rows(
+        "SELECT count(*) AS n, count(DISTINCT file) AS files, sum(value) AS value FROM readings",
+    );
+    let value = objects * (objects - 1) / 2 * 3;
+    assert_eq!(sums, json!([{"n": objects, "files": objects, "value": value}]));
+    assert_eq!(workspace.json(&["event", "ls", "--status", "failed"]), json!([]));
+    assert_eq!(workspace.json(&["job", "ls", "--status", "running"]), json!([]));
+    let triggers = workspace.json(&["trigger", "ls"]);
+    assert_eq!(triggers[0]["done"], objects, "{triggers}");
+    workspace.ok(&["stop"]);
+    server.wait().expect("the server ends");
 }

@@ -1,4 +1,4 @@
-//! Cells of a table: text in one or more tones.
+//! Cells of a table: text in one or more styles (tones).
 //!
 //! The width excludes color codes. Creating a cell replaces characters that could move the cursor
 //! or reorder the line.

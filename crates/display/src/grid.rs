@@ -21,7 +21,7 @@ pub struct Grid {
     indent: usize,
 }
 
-/// A column's heading and its priority if the table is too wide.
+/// A column's heading, and its rank for hiding if the table is too wide.
 struct Column {
     title: Cell,
     is_number: bool,
@@ -118,7 +118,7 @@ impl Grid {
 
     fn line(&self, layout: &Layout, cells: &[Cell]) -> String {
         let mut line = String::new();
-        // Spaces are written only before more text.
+        // Spaces are written only if text follows, so that lines have no trailing spaces.
         let mut pending = 0;
         for (place, (index, width)) in layout.widths.iter().enumerate() {
             if place == layout.marker {
@@ -191,7 +191,7 @@ impl Layout {
         let mut reserved = 0;
         let mut marker = usize::MAX;
         if needed(shown.iter().map(least)) > width {
-            // Columns of one rank are hidden from the middle, and a mark replaces them.
+            // Columns of equal rank are hidden from the middle, and a mark is shown in their place.
             let is_ranked = extents.iter().any(|extent| extent.rank > 0);
             reserved = if is_ranked { 0 } else { 1 + GAP };
             shown = kept(extents, width.saturating_sub(reserved));
@@ -237,7 +237,7 @@ fn kept(extents: &[Extent], width: usize) -> Vec<usize> {
     shown
 }
 
-/// Returns the largest width limit with which all columns fit.
+/// Returns the largest limit for the width of a column with which all columns fit.
 fn cap(extents: &[&Extent], budget: usize) -> usize {
     let widest = extents.iter().map(|extent| extent.natural).max().unwrap_or_default();
     let fits = |cap: usize| extents.iter().map(|extent| extent.fit(cap)).sum::<usize>() <= budget;
@@ -312,7 +312,7 @@ mod tests {
                 let style = Style::plain().with_width(width).expanded(expanded);
                 for line in table(style, &headings, &[&row]).text().lines() {
                     let taken = Cell::from(line).width();
-                    // Wide characters and a list's indent cannot be split.
+                    // A wide character or the indent of a list may exceed a very small width.
                     assert!(taken <= usize::from(width).max(9), "{width}: `{line}`");
                 }
             }

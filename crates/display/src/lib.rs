@@ -5,6 +5,7 @@
 pub mod cell;
 pub mod graph;
 pub mod grid;
+pub mod log_writer;
 pub mod output;
 pub mod progress;
 pub mod terminal;

@@ -12,12 +12,13 @@ pub use crate::grid::Grid;
 
 static BEGAN: AtomicBool = AtomicBool::new(false);
 
-/// Returns true if standard output has content. Then no second JSON document may follow.
+/// Returns true if something was written to standard output, so that no second JSON document is
+/// written.
 pub fn began() -> bool {
     BEGAN.load(Ordering::Relaxed)
 }
 
-/// Writes bytes to standard output; exits quietly if the reader closed it.
+/// Writes bytes to standard output; exits without an error message if the reader closed it.
 pub fn write(bytes: &[u8]) {
     BEGAN.store(true, Ordering::Relaxed);
     let mut out = std::io::stdout().lock();
@@ -134,6 +135,11 @@ pub fn waits(usage: &Usage) -> String {
 /// Formats a time in UTC.
 pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// Formats a time in UTC, or `never`.
+pub fn moment_or_never(time: Option<chrono::DateTime<chrono::Utc>>) -> String {
+    time.map_or_else(|| "never".to_owned(), moment)
 }
 
 /// Formats a time in UTC, without the current year.

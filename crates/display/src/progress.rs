@@ -68,7 +68,7 @@ impl ProgressLine {
             bar.set_style(bar_style("  {spinner} {msg}"));
         }
         bar.set_message(message);
-        // The bar appears now, so that its first drawing has the text.
+        // The bar is made visible only now, so that it is first drawn with its text.
         if bar.is_hidden() {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
@@ -110,7 +110,7 @@ fn bar_style(template: &str) -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█░")
 }
 
-/// A progress line for a future.
+/// A progress line that is shown while a future runs.
 pub struct Watch {
     line: RefCell<ProgressLine>,
     progress: RefCell<Progress>,

@@ -40,7 +40,7 @@ pub struct Style {
     expanded: bool,
 }
 
-/// The meaning of a piece of text, which determines its color.
+/// The meaning of text, which determines its color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// Success, or an addition.
@@ -64,6 +64,7 @@ impl Style {
     }
 
     /// Returns the style for a terminal of a width.
+    #[must_use]
     pub const fn with_width(self, width: u16) -> Self {
         Style { width: Some(width), ..self }
     }
@@ -79,6 +80,7 @@ impl Style {
     }
 
     /// Sets whether rows are printed as lists.
+    #[must_use]
     pub const fn expanded(self, expanded: bool) -> Self {
         Style { expanded, ..self }
     }
@@ -110,10 +112,9 @@ impl Style {
     }
 
     /// Prints a message to standard error.
-    #[expect(clippy::unused_self, reason = "callers print messages through a style")]
     pub fn say(self, text: impl std::fmt::Display) {
         use std::io::Write;
-        // A closed standard error is not an error.
+        // Errors are ignored, because standard error may be closed.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 

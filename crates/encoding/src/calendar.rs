@@ -55,7 +55,7 @@ pub fn has_far_times(array: &dyn Array) -> bool {
     far(min(&values)) || far(max(&values))
 }
 
-/// Nanoseconds end within the calendar.
+/// Returns false for nanosecond timestamps, which are all within the supported range.
 fn may_be_far(data_type: &DataType) -> bool {
     !matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
 }

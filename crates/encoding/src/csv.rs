@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
@@ -51,7 +51,7 @@ impl CsvWriter {
         Ok(self.end())
     }
 
-    /// Returns the remaining bytes: the header, if there was no batch.
+    /// Returns the remaining bytes: the header if no batch was written.
     pub fn end(&mut self) -> Bytes {
         std::mem::take(&mut self.output).into()
     }

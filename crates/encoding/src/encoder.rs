@@ -58,8 +58,8 @@ impl Encoder {
         Ok(Encoder { writer, rows: PIECE_ROWS })
     }
 
-    /// Encodes the first rows of a batch. Returns their bytes, and the remaining rows. A batch of
-    /// few bytes can have any number of rows, and a row of few bytes can have a long text.
+    /// Encodes the first rows of a batch. Returns their bytes, and the remaining rows. The number
+    /// of rows is limited by their encoded size, because the size in memory does not determine it.
     pub fn piece(
         &mut self,
         batch: RecordBatch,
@@ -106,7 +106,8 @@ impl Encoder {
         }
     }
 
-    /// Encodes the end of the response. Without it a response is visibly incomplete, except in CSV.
+    /// Encodes the end of the response. A response without it is recognizably incomplete, except in
+    /// CSV.
     pub fn end(&mut self) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
             Writer::Arrow(writer) => {

@@ -1,8 +1,8 @@
 //! Rows as JSON objects.
 //!
-//! An object has every column, also null ones. `NaN` and infinities are null; timestamps, dates and
-//! times are text as in RFC 3339; binary is hexadecimal. A decimal is a number if a double
-//! represents it exactly, otherwise text.
+//! An object has a field for every column, also if its value is null. `NaN` and infinities are
+//! null; timestamps, dates and times are text as in RFC 3339; binary is hexadecimal. A decimal is a
+//! number if a double represents it exactly, otherwise text.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
@@ -131,7 +131,7 @@ impl Encoder for OutOfRangeTimes<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         match calendar::far_time(self.array, row) {
             Some(text) => {
-                // Writing to memory cannot fail.
+                // A write to memory cannot fail.
                 let _ = write!(out, "\"{text}\"");
             }
             None => self.usual.encode(row, out),
@@ -148,7 +148,7 @@ struct Text<'a>(ArrayFormatter<'a>);
 
 impl Encoder for Text<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        // Writing to memory cannot fail.
+        // A write to memory cannot fail.
         let _ = write!(out, "\"{}\"", self.0.value(row));
     }
 }

@@ -1,7 +1,7 @@
 //! Maps as JSON objects, whatever the type of their keys.
 //!
-//! Arrow's own encoder takes text keys only. A key of any other type is written as the text of its
-//! JSON value: `{"1": "one"}` for an integer, `{"[1,2]": "both"}` for a list.
+//! Arrow's own encoder supports only text keys. A key of any other type is written as the text of
+//! its JSON value: `{"1": "one"}` for an integer, `{"[1,2]": "both"}` for a list.
 
 use arrow::array::MapArray;
 use arrow::buffer::OffsetBuffer;
@@ -18,7 +18,7 @@ pub struct Maps<'a> {
     key: Vec<u8>,
 }
 
-/// Returns true if Arrow's own encoder takes the keys of a map type.
+/// Returns true if Arrow's own encoder supports the keys of a map.
 pub fn has_text_keys(map: &MapArray) -> bool {
     matches!(map.key_type(), DataType::Utf8 | DataType::LargeUtf8)
 }

@@ -1,4 +1,5 @@
-//! Names of JSON fields: a result may have two columns of the same name, an object may not.
+//! Names of JSON fields: a result may have several columns with the same name, but an object's
+//! fields must be distinct.
 
 use std::collections::HashSet;
 

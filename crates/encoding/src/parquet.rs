@@ -1,6 +1,6 @@
 //! Rows as a Parquet file, compressed by zstd.
 //!
-//! Rows are collected into row groups, so most batches have no bytes. The last bytes are the
+//! Rows are collected into row groups, so most calls return no bytes. The last bytes are the
 //! footer, without which the file is invalid.
 
 use arrow::array::RecordBatch;
@@ -18,13 +18,13 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// A writer of a Parquet file.
 pub struct ParquetWriter {
-    /// None after the end.
+    /// None after [`ParquetWriter::end`].
     writer: Option<ArrowWriter<Output>>,
     output: Output,
 }
 
 impl ParquetWriter {
-    /// Creates a writer. Fails for types that Parquet does not have.
+    /// Creates a writer. Fails for types that Parquet does not support.
     pub fn new(schema: &SchemaRef) -> Result<Self, ArrowError> {
         let compression = Compression::ZSTD(ZstdLevel::default());
         let properties = WriterProperties::builder().set_compression(compression).build();

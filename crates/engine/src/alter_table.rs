@@ -3,24 +3,26 @@
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
 use headwater_model::{Action, ErrorCode, Fault, TableName};
-use headwater_tables::{Alteration, PartName, Place};
+use headwater_tables::{Alteration, ColumnPosition, PartitionFieldRef};
 
-use crate::answer::Answer;
 use crate::error::{Error, Result};
 use crate::output;
 use crate::session::{Session, StatementContext};
+use crate::statement_result::StatementResult;
 use crate::table_columns;
-use headwater_sql::alter_table::{TableChange, WrittenAlteration, WrittenPart, WrittenPlace};
+use headwater_sql::alter_table::{
+    ParsedAlteration, ParsedPartitionField, ParsedPosition, TableChange,
+};
 use headwater_sql::create_table::COMMENT;
 use headwater_sql::statement::Comment;
 use headwater_sql::table_name::idents;
 
 impl Session {
     /// Runs ALTER TABLE.
-    pub(crate) async fn alter_table(&self, change: TableChange) -> Result<Answer> {
+    pub(crate) async fn alter_table(&self, change: TableChange) -> Result<StatementResult> {
         let TableChange { name, if_exists, mut alterations } = change;
-        if let [WrittenAlteration::RenameTable(_)] = alterations.as_slice()
-            && let Some(WrittenAlteration::RenameTable(to)) = alterations.pop()
+        if let [ParsedAlteration::RenameTable(_)] = alterations.as_slice()
+            && let Some(ParsedAlteration::RenameTable(to)) = alterations.pop()
         {
             return self.rename_table(&name, &to, if_exists).await;
         }
@@ -63,14 +65,14 @@ fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
 }
 
 impl Session {
-    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace.
-    /// Needs the right to read the table: its rows become readable under the new name.
+    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace. Needs
+    /// the right to read the table, because its rows become readable under the new name.
     async fn rename_table(
         &self,
         from: &ObjectName,
         to: &ObjectName,
         if_exists: bool,
-    ) -> Result<Answer> {
+    ) -> Result<StatementResult> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let (table, exists) = self.target(from, &view, &[Action::Alter, Action::Select]).await?;
@@ -106,62 +108,62 @@ impl Session {
     }
 
     /// Runs COMMENT ON TABLE or COLUMN.
-    pub(crate) async fn comment(&self, comment: Comment) -> Result<Answer> {
+    pub(crate) async fn comment(&self, comment: Comment) -> Result<StatementResult> {
         let Comment { table, column, text, if_exists } = comment;
         let alterations = match column {
             Some(column) => {
                 let column = ObjectName::from(vec![column]);
-                vec![WrittenAlteration::Comment { column, comment: text }]
+                vec![ParsedAlteration::Comment { column, comment: text }]
             }
-            None => vec![WrittenAlteration::Properties(vec![(COMMENT.to_owned(), text)])],
+            None => vec![ParsedAlteration::Properties(vec![(COMMENT.to_owned(), text)])],
         };
         self.alter_table(TableChange { name: table, if_exists, alterations }).await
     }
 }
 
-fn alteration(run: &StatementContext, written: WrittenAlteration) -> Result<Alteration> {
+fn alteration(run: &StatementContext, written: ParsedAlteration) -> Result<Alteration> {
     Ok(match written {
-        WrittenAlteration::Add { within, column, place, if_not_exists } => {
+        ParsedAlteration::Add { within, column, place, if_not_exists } => {
             let within = within.into_iter().map(|name| name.value).collect();
             let column = table_columns::field(&run.state, column, run.limits)?;
             Alteration::AddColumn { within, column, place: place.map(place_of), if_not_exists }
         }
-        WrittenAlteration::Drop { column, if_exists } => {
+        ParsedAlteration::Drop { column, if_exists } => {
             Alteration::DropColumn { column: path(&column)?, if_exists }
         }
-        WrittenAlteration::Rename { column, name } => {
+        ParsedAlteration::Rename { column, name } => {
             Alteration::RenameColumn { column: path(&column)?, name: name.value }
         }
-        WrittenAlteration::Retype { column, data_type } => {
+        ParsedAlteration::Retype { column, data_type } => {
             let written = path(&column)?;
             let name = Ident::new(written.join("."));
             let definition = ColumnDef { name, data_type, options: Vec::new() };
             let data_type = table_columns::field(&run.state, definition, run.limits)?;
             Alteration::WidenColumn { column: written, data_type }
         }
-        WrittenAlteration::AllowNulls(column) => Alteration::AllowNulls(path(&column)?),
-        WrittenAlteration::RequireValues(column) => Alteration::RequireValues(path(&column)?),
-        WrittenAlteration::Comment { column, comment } => {
+        ParsedAlteration::AllowNulls(column) => Alteration::AllowNulls(path(&column)?),
+        ParsedAlteration::RequireValues(column) => Alteration::RequireValues(path(&column)?),
+        ParsedAlteration::Comment { column, comment } => {
             Alteration::Comment { column: path(&column)?, comment }
         }
-        WrittenAlteration::Default { column, value } => {
+        ParsedAlteration::Default { column, value } => {
             let value =
                 value.map(|value| table_columns::constant(value, run.limits)).transpose()?;
             Alteration::SetDefault { column: path(&column)?, value }
         }
-        WrittenAlteration::AddPart { field, name } => Alteration::AddPart { field, name },
-        WrittenAlteration::DropPart(part) => Alteration::DropPart(part_name(part)),
-        WrittenAlteration::ReplacePart { old, field, name } => {
+        ParsedAlteration::AddPart { field, name } => Alteration::AddPart { field, name },
+        ParsedAlteration::DropPart(part) => Alteration::DropPart(part_name(part)),
+        ParsedAlteration::ReplacePart { old, field, name } => {
             Alteration::ReplacePart { old: part_name(old), field, name }
         }
-        WrittenAlteration::SortBy(keys) => Alteration::SortBy(table_columns::sort(keys)),
-        WrittenAlteration::RenameTable(_) => {
+        ParsedAlteration::SortBy(keys) => Alteration::SortBy(table_columns::sort(keys)),
+        ParsedAlteration::RenameTable(_) => {
             return Err(Error::unsupported("RENAME TO together with another change"));
         }
-        WrittenAlteration::Move { column, place } => {
+        ParsedAlteration::Move { column, place } => {
             Alteration::MoveColumn { column: path(&column)?, place: place_of(place) }
         }
-        WrittenAlteration::Properties(properties) => {
+        ParsedAlteration::Properties(properties) => {
             Alteration::SetProperties(properties.into_iter().collect())
         }
     })
@@ -172,16 +174,16 @@ fn path(column: &ObjectName) -> Result<Vec<String>> {
     Ok(idents(column)?.into_iter().map(|name| name.value.clone()).collect())
 }
 
-fn part_name(part: WrittenPart) -> PartName {
+fn part_name(part: ParsedPartitionField) -> PartitionFieldRef {
     match part {
-        WrittenPart::Name(name) => PartName::Name(name),
-        WrittenPart::Field(field) => PartName::Field(field),
+        ParsedPartitionField::Name(name) => PartitionFieldRef::Name(name),
+        ParsedPartitionField::Field(field) => PartitionFieldRef::Field(field),
     }
 }
 
-fn place_of(place: WrittenPlace) -> Place {
+fn place_of(place: ParsedPosition) -> ColumnPosition {
     match place {
-        WrittenPlace::First => Place::First,
-        WrittenPlace::After(column) => Place::After(column.value),
+        ParsedPosition::First => ColumnPosition::First,
+        ParsedPosition::After(column) => ColumnPosition::After(column.value),
     }
 }

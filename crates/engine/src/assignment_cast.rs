@@ -1,8 +1,8 @@
 //! Casts values to the type of the column they are assigned to; errors name the column.
 //!
 //! An explicit CAST in SQL rounds fractions. The implicit casts of an assignment are stricter: a
-//! number with a fraction is not assigned to an integer column. A function that knows the column
-//! does the cast, so that a failed cast names the column.
+//! number with a fraction is not assigned to an integer column. The cast is done by a function that
+//! stores the column's name, so that errors contain it.
 
 use std::sync::{Arc, LazyLock};
 
@@ -26,11 +26,11 @@ use headwater_sql::expression::call;
 use headwater_sql::number::exact;
 use headwater_sql_functions::error_text::clean;
 
-/// Name of the marker function; the NUL character keeps users from calling it.
+/// Name of the marker function. It contains a NUL character, so that users cannot call it.
 const GIVEN: &str = "\0given";
 
-/// Marker around an expression in VALUES, which distinguishes its own casts from the planner's. It
-/// is removed before execution.
+/// Marker function around an expression in VALUES, which distinguishes casts of the user from casts
+/// of the planner. It is removed before execution.
 pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::from(Given(Signature::any(1, Volatility::Immutable)))));
 
@@ -55,7 +55,7 @@ pub(crate) fn to_column(
 }
 
 /// Returns the type with all nested fields nullable. The planner rejects casts of nullable to
-/// required fields; a null in a required field is found when the row is written.
+/// required fields; a null in a required field is detected when the row is written.
 fn lenient(to: &DataType) -> DataType {
     let part = |field: &FieldRef| {
         let data_type = lenient(field.data_type());
@@ -77,8 +77,8 @@ fn lenient(to: &DataType) -> DataType {
     }
 }
 
-/// Casts the values of a planned VALUES list to the table's columns. They are nullable here; the
-/// write checks required columns.
+/// Casts the values of a planned VALUES list to the table's columns. The columns are nullable at
+/// this point; the write checks required columns.
 pub(crate) fn values_to_columns(
     plan: LogicalPlan,
     columns: &[Field],
@@ -101,7 +101,8 @@ pub(crate) fn values_to_columns(
     Ok(plan.data)
 }
 
-/// Casts one value of VALUES. The outermost cast of a value without marker is the planner's.
+/// Casts one value of VALUES. If the value has no marker, its outermost cast was added by the
+/// planner.
 fn written_to_column(value: Expr, column: &Field, table: &str) -> Result<Expr> {
     let value = match value {
         Expr::Cast(cast) => to_column(unmarked(*cast.expr), column, table, &DFSchema::empty())?,
@@ -119,8 +120,8 @@ fn unmarked(value: Expr) -> Expr {
     }
 }
 
-/// Prepares a value of VALUES for planning. It is marked if its own casts must be distinguished
-/// from the planner's; for a decimal column, number literals keep all their digits.
+/// Prepares a value of VALUES for planning. The value is marked if its own casts must be
+/// distinguished from the planner's. For a decimal column, number literals keep all their digits.
 pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         exact(&mut value);

@@ -1,4 +1,4 @@
-//! The position of a constant that cannot be cast, for errors that contain only its value.
+//! Finds the position of a constant that cannot be cast, for errors that contain only its value.
 //!
 //! DataFusion reports such constants during execution, without positions. So a failed statement is
 //! parsed again, and its constant casts are evaluated one by one.

@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use futures::StreamExt;
-use headwater_lake::{Transaction, View};
+use headwater_lake::{CommitView, Transaction};
 use headwater_model::{Action, Object, TableName};
 use headwater_tables::{Alteration, FIELD_METADATA_KEYS, unsaying, without_nanoseconds};
 
-use crate::answer::Answer;
 use crate::error::{Error, Result, SqlError};
 use crate::output;
 use crate::scan::plain_schema;
 use crate::session::Session;
 use crate::session::StatementContext;
+use crate::statement_result::StatementResult;
 use crate::table_columns;
 use crate::write::{first, rows};
 use headwater_model::PartitionField;
-use headwater_sql::alter_table::WrittenKey;
+use headwater_sql::alter_table::ParsedSortKey;
 use headwater_sql::create_table::NewTable;
 
 /// The table that a statement creates or replaces.
@@ -55,8 +55,8 @@ impl Target {
         self.alter(sort).await
     }
 
-    /// Replaces the table. Properties are set first: the format version decides which column types
-    /// are allowed.
+    /// Replaces the table. Properties are set first, because the format version determines the
+    /// allowed column types.
     async fn replace(
         &mut self,
         schema: SchemaRef,
@@ -78,7 +78,7 @@ struct Changes<'a> {
 
 impl Session {
     /// Runs CREATE TABLE, with columns or AS a query.
-    pub(crate) async fn create_table(&self, new: NewTable) -> Result<Answer> {
+    pub(crate) async fn create_table(&self, new: NewTable) -> Result<StatementResult> {
         let transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
         let (table, entry) = self.view_target(&new.name, &view, &[Action::Create]).await?;
@@ -116,7 +116,7 @@ impl Session {
         target: &mut Target,
         new: NewTable,
         run: StatementContext,
-        view: &View,
+        view: &CommitView,
     ) -> Result<()> {
         let NewTable { partition, sort, properties, source, .. } = new;
         let Some(source) = source else { return Ok(()) };
@@ -171,7 +171,7 @@ pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
 }
 
 /// Returns the change of a new table that sets its sort order.
-fn sort_order(sort: Vec<WrittenKey>) -> Vec<Alteration> {
+fn sort_order(sort: Vec<ParsedSortKey>) -> Vec<Alteration> {
     if sort.is_empty() { Vec::new() } else { vec![Alteration::SortBy(table_columns::sort(sort))] }
 }
 
@@ -190,7 +190,7 @@ pub(crate) fn distinct_names(schema: &SchemaRef) -> Result<()> {
         if schema.fields()[..index].iter().any(|other| other.name() == field.name()) {
             return Err(Error::Sql(SqlError::Invalid {
                 message: format!("there are two columns named `{}`", field.name()),
-                hint: Some("Give one of them another name with AS.".to_owned()),
+                hint: Some("Give one of the columns another name with AS.".to_owned()),
                 position: None,
             }));
         }

@@ -3,9 +3,9 @@
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::{Action, Fault};
 
-use crate::answer::Answer;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::statement_result::StatementResult;
 
 impl Session {
     /// Runs DROP TABLE.
@@ -13,7 +13,7 @@ impl Session {
         &self,
         names: &[ObjectName],
         if_exists: bool,
-    ) -> Result<Answer> {
+    ) -> Result<StatementResult> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let mut dropped = Vec::new();

@@ -25,7 +25,7 @@ use crate::assignment_cast::MARK;
 use crate::error::{Error, Result};
 use crate::options::{EngineOptions, SessionOptions};
 use crate::planning_error::Limits;
-use crate::resident::ResidentWatch;
+use crate::resident_memory::ResidentMemoryLimit;
 use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
@@ -33,11 +33,12 @@ use crate::system::{SystemTable, own_tables};
 /// Capacity of the Parquet footer cache, in bytes.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
 
-/// Estimated size up to which the build side of a hash join is one table shared by all threads.
+/// Maximum estimated size of a hash join's build side that is built as one table shared by all
+/// threads.
 const HASHED_WHOLE_BYTES_MAX: usize = 32 << 20;
 const HASHED_WHOLE_ROWS_MAX: usize = 1 << 20;
 
-/// Age from which files in the spill folder count as left over from a killed process.
+/// Age from which files in the spill folder are assumed to belong to a killed process.
 const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// Stack size of a compute thread; planning recurses deeply. Untouched pages use no memory.
@@ -61,7 +62,7 @@ struct Inner {
     functions: Arc<TotalMemory>,
     system: RwLock<BTreeMap<String, Arc<dyn SystemTable>>>,
     threads: Threads,
-    resident: Option<ResidentWatch>,
+    resident: Option<ResidentMemoryLimit>,
 }
 
 /// Compute threads. They are shut down in the background, because the last engine may be dropped on
@@ -110,7 +111,7 @@ impl Engine {
             .map_err(|error| Error::Internal { message: error.to_string() })?;
         let total = Arc::new(TotalMemory::new(options.memory_bytes));
         let functions = Arc::new(TotalMemory::new(options.memory_bytes));
-        let watch = |limit| ResidentWatch::start(limit, options.memory_bytes);
+        let watch = |limit| ResidentMemoryLimit::start(limit, options.memory_bytes);
         let resident = options.resident_bytes_max.map(watch).transpose();
         let resident = resident.map_err(|error| Error::Internal { message: error.to_string() })?;
         let engine = Engine(Arc::new(Inner {
@@ -154,13 +155,13 @@ impl Engine {
         &self.0.scans
     }
 
-    /// Returns the template of session states, for work that needs no memory pool of its own.
+    /// Returns the template of session states, for work that needs no separate memory pool.
     pub(crate) fn template(&self) -> &SessionState {
         &self.0.template
     }
 
     /// Returns the session state, runtime and memory pool of one statement. The state is a clone of
-    /// the template: a new state would register every function again.
+    /// the template: creating a new state would register every function again.
     pub(crate) fn statement(
         &self,
         memory_bytes: Option<u64>,
@@ -189,7 +190,7 @@ impl Engine {
     }
 
     /// Returns the monitor of resident memory, if a limit is set.
-    pub(crate) fn resident(&self) -> Option<&ResidentWatch> {
+    pub(crate) fn resident(&self) -> Option<&ResidentMemoryLimit> {
         self.0.resident.as_ref()
     }
 
@@ -224,7 +225,7 @@ fn runtime(options: &EngineOptions) -> Result<RuntimeEnv, datafusion::common::Da
         .build()
 }
 
-/// Removes spill folders of killed processes. Other processes may use the folder now, so only
+/// Removes spill folders of killed processes. Other processes may be using the folder, so only
 /// entries older than [`STALE_AFTER`] are removed.
 fn remove_stale(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
@@ -250,10 +251,11 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // TIMESTAMP WITH TIME ZONE must keep its zone.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
-    // The schemas differ only in field metadata, which DataFusion loses, for example in a UNION.
+    // The compared schemas may differ in field metadata, which DataFusion loses, for example in a
+    // UNION.
     settings.execution.skip_physical_aggregate_schema_check = true;
-    // Struct fields are extracted where they are used. The pushdown would move them to the scans,
-    // under names that can collide between two tables.
+    // Struct fields are extracted where they are used. DataFusion's pushdown would move the
+    // extraction to the scans, under names that can collide between two tables.
     settings.optimizer.enable_leaf_expression_pushdown = false;
     // A small build side is hashed once for all threads. The probe side then needs no
     // repartitioning, and the dynamic filter has one part.

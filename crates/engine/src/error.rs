@@ -1,13 +1,13 @@
 //! Errors of statements, with code, hint and position.
 //!
 //! [`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors;
-//! none crosses the crate boundary unchanged. Messages name the wrong word in backticks and, if the
-//! text of the statement is known, its line and column.
+//! they never leave the crate unchanged. Messages name the wrong word in backticks and, if the text
+//! of the statement is known, its line and column.
 
 use std::collections::BTreeMap;
 
 use headwater_model::{ErrorCode, Fault, Problem};
-use headwater_sql::At;
+use headwater_sql::PositionSuffix;
 pub use headwater_sql::{Error as SqlError, Position};
 use headwater_sql_functions::format_bytes as bytes;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub enum Error {
     #[error(transparent)]
     Problem(#[from] Problem),
     /// No table has this name.
-    #[error("table `{table}` is not in `{reference}`{}", At(position))]
+    #[error("table `{table}` is not in `{reference}`{}", PositionSuffix(position))]
     TableNotFound {
         /// Table name as written.
         table: String,
@@ -52,7 +52,7 @@ pub enum Error {
         position: Option<Position>,
     },
     /// No system table has this name.
-    #[error("there is no system table `{table}`{}", At(position))]
+    #[error("there is no system table `{table}`{}", PositionSuffix(position))]
     SystemTableNotFound {
         /// Table name as written, without its namespace.
         table: String,
@@ -64,7 +64,7 @@ pub enum Error {
         position: Option<Position>,
     },
     /// No namespace has this name.
-    #[error("namespace `{namespace}` is not in `{reference}`{}", At(position))]
+    #[error("namespace `{namespace}` is not in `{reference}`{}", PositionSuffix(position))]
     NamespaceNotFound {
         /// Namespace as written.
         namespace: String,
@@ -120,11 +120,11 @@ pub enum Error {
         branch: String,
     },
     /// An invalid operand value, found during execution.
-    #[error("{message}{}", At(position))]
+    #[error("{message}{}", PositionSuffix(position))]
     Value {
         /// Description of the failure.
         message: String,
-        /// Position of the constant with this value, if it is one.
+        /// Position of the value, if it is a constant in the statement.
         position: Option<Position>,
     },
     /// A number out of range for its type.
@@ -284,7 +284,7 @@ impl Error {
             Error::AlreadyExists { what: "table", .. } => {
                 Some("Use CREATE OR REPLACE TABLE, or choose another name.")
             }
-            Error::ViewChain { .. } => Some("Replace one of them with a query of tables."),
+            Error::ViewChain { .. } => Some("Replace one of the views with a query of tables."),
             Error::AlreadyExists { what: "view", .. } => {
                 Some("Use CREATE OR REPLACE VIEW, or choose another name.")
             }

@@ -1,9 +1,9 @@
 //! Runs plans on the engine's compute threads, not on the network threads.
 //!
 //! Batches pass through a short queue, so a slow reader slows the plan down. A lazy plan starts
-//! when its first batch is requested, and uses no memory before. Dropping the reader cancels the
-//! plan. If a hash join runs out of memory before the first batch, the plan is created again with
-//! sort-merge joins, which can spill.
+//! when its first batch is requested, and uses no memory until then. Dropping the reader cancels
+//! the plan. If a hash join runs out of memory before the first batch, the plan is created again
+//! with sort-merge joins, which can spill.
 
 use std::sync::Arc;
 
@@ -18,20 +18,22 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use headwater_sql_functions::{StatementBudget, Stop, check_zones, panic_error, stoppable};
+use headwater_sql_functions::{
+    CancellationFlag, StatementBudget, check_zones, panic_error, stoppable,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::answer::Metrics;
 use crate::planning_error::is_out_of_memory;
-use crate::resident::{ResidentWatch, Watched};
+use crate::resident_memory::{LimitedStatement, ResidentMemoryLimit};
+use crate::statement_result::Metrics;
 
 /// Number of batches that are queued for the reader.
 const QUEUE: usize = 2;
 
 /// A running plan.
-pub(crate) struct Running {
+pub(crate) struct RunningPlan {
     /// Schema of the batches.
     pub schema: SchemaRef,
     /// Stream of result batches.
@@ -54,12 +56,12 @@ pub(crate) struct Statement {
 pub(crate) async fn start(
     threads: &Handle,
     statement: Statement,
-    resident: Option<&ResidentWatch>,
-) -> Result<Running> {
+    resident: Option<&ResidentMemoryLimit>,
+) -> Result<RunningPlan> {
     let (ready, planned) = oneshot::channel();
     let (begin, begun) = oneshot::channel();
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let stop = Stop::default();
+    let stop = CancellationFlag::default();
     let (reader_stop, lazy) = (stop.clone(), statement.lazy);
     let pool = Arc::clone(statement.metrics.pool());
     let task = threads.spawn(async move {
@@ -86,11 +88,11 @@ pub(crate) async fn start(
         let item = reader.next().await?;
         Some((item, reader))
     });
-    Ok(Running { schema, stream: stream.boxed() })
+    Ok(RunningPlan { schema, stream: stream.boxed() })
 }
 
 impl Statement {
-    async fn physical(&self, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn physical(&self, stop: &CancellationFlag) -> Result<Arc<dyn ExecutionPlan>> {
         let functions = StatementBudget::of(self.state.config_options());
         functions.set_planning(true);
         let plan = self.state.optimize(&self.plan);
@@ -104,7 +106,12 @@ impl Statement {
     }
 
     /// Sends the batches of a plan until it ends or the reader is dropped.
-    async fn pump(mut self, physical: Arc<dyn ExecutionPlan>, stop: &Stop, sender: &Sender) {
+    async fn pump(
+        mut self,
+        physical: Arc<dyn ExecutionPlan>,
+        stop: &CancellationFlag,
+        sender: &Sender,
+    ) {
         let hashes = joins_by_hash(&physical);
         let mut ended = self.send(physical, sender).await;
         if let Ended::Early(error) = &ended
@@ -167,15 +174,15 @@ struct Reader {
     begin: Option<oneshot::Sender<()>>,
     receiver: mpsc::Receiver<Result<RecordBatch>>,
     task: Option<JoinHandle<()>>,
-    stop: Stop,
-    watched: Option<Watched>,
+    stop: CancellationFlag,
+    watched: Option<LimitedStatement>,
 }
 
 impl Reader {
     fn begin(&mut self) {
         if let Some(begin) = self.begin.take() {
-            // The send fails if planning failed or panicked; that error is reported by `planned` or
-            // `failure`.
+            // The send fails only if planning failed or panicked. `planned` or `failure` reports
+            // that error.
             let _ = begin.send(());
         }
     }
@@ -206,7 +213,7 @@ impl Reader {
 
     /// Converts an aborted or panicked task to an error.
     fn join_error(&self, error: JoinError) -> DataFusionError {
-        if let Some(limit) = self.watched.as_ref().and_then(Watched::limit_reached) {
+        if let Some(limit) = self.watched.as_ref().and_then(LimitedStatement::limit_reached) {
             return DataFusionError::External(Box::new(Error::ServerMemory { limit }));
         }
         match error.try_into_panic() {

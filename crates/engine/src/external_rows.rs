@@ -19,11 +19,11 @@ use futures::stream::{self, BoxStream};
 
 use crate::scan::view_schema;
 
-/// Maximum rows per batch, so that operators get batches of the size they are tuned for.
+/// Maximum number of rows per batch. Operators are tuned for batches of this size.
 const BATCH_ROWS: usize = 32_768;
 
 /// Rows that can be read repeatedly, such as a model's output on disk.
-pub trait StoredRows: fmt::Debug + Send + Sync {
+pub trait ExternalRows: fmt::Debug + Send + Sync {
     /// Returns the schema.
     fn schema(&self) -> SchemaRef;
 
@@ -32,7 +32,9 @@ pub trait StoredRows: fmt::Debug + Send + Sync {
 }
 
 /// Creates a table of stored rows, with view types for strings.
-pub(crate) fn table(rows: Arc<dyn StoredRows>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+pub(crate) fn table(
+    rows: Arc<dyn ExternalRows>,
+) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let schema = view_schema(&rows.schema());
     let partition = Arc::new(Partition { schema: Arc::clone(&schema), rows });
     Ok(Arc::new(StreamingTable::try_new(schema, vec![partition])?))
@@ -41,7 +43,7 @@ pub(crate) fn table(rows: Arc<dyn StoredRows>) -> Result<Arc<dyn TableProvider>,
 #[derive(Debug)]
 struct Partition {
     schema: SchemaRef,
-    rows: Arc<dyn StoredRows>,
+    rows: Arc<dyn ExternalRows>,
 }
 
 impl PartitionStream for Partition {

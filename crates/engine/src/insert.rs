@@ -12,7 +12,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 use headwater_model::{Action, Object, TableName};
 
-use crate::answer::Answer;
 use crate::assignment_cast::marked;
 use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
@@ -20,20 +19,21 @@ use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
 use crate::scan::{bare_schema, plain_schema};
 use crate::session::{Session, plan_statement};
-use crate::table_lookup::Lookup;
+use crate::statement_result::StatementResult;
+use crate::table_lookup::TableLookup;
 use crate::write::{first, rows};
 use headwater_sql::change::is_default;
 use headwater_sql::insert::NewRows;
 use headwater_sql::resolve::{FoundTable, resolve};
 use headwater_sql::scope::column;
-use headwater_sql::table_name::{WrittenTable, position, span_start};
-use headwater_sql::table_references::Mention;
+use headwater_sql::table_name::{ParsedTableName, position, span_start};
+use headwater_sql::table_references::ReferencedTable;
 use headwater_sql::unsupported_clauses::spell;
 use headwater_sql::values::parts;
 
 impl Session {
     /// Runs INSERT.
-    pub(crate) async fn insert(&self, new: NewRows) -> Result<Answer> {
+    pub(crate) async fn insert(&self, new: NewRows) -> Result<StatementResult> {
         let NewRows { table, mut columns, overwrite, source, statement } = new;
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let mut transaction = self.transaction().await?;
@@ -42,11 +42,16 @@ impl Session {
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
-        // Writes go to the lake: registered tables and a pinned state are ignored.
+        // The target is always a table of the lake at the branch's head; registered tables and a
+        // pinned state are ignored.
         let head = transaction.view().clone();
-        let mut target = Lookup::of_lake(self, &head);
+        let mut target = TableLookup::of_lake(self, &head);
         target
-            .add(&Mention { table: written.clone(), position: position(&table), expected: None })
+            .add(&ReferencedTable {
+                table: written.clone(),
+                position: position(&table),
+                expected: None,
+            })
             .await?;
         let (found, target_sources) = target.finish();
         let Some(found) = found.get(&written).cloned() else {
@@ -60,7 +65,7 @@ impl Session {
             }
         }
         spell_columns(&mut columns, &found)?;
-        let mut lookup = Lookup::new(self, &view);
+        let mut lookup = TableLookup::new(self, &view);
         lookup.add_all(&mentions).await?;
         metrics.reads(lookup.held());
         let (tables, mut sources) = lookup.finish();
@@ -114,7 +119,7 @@ struct NewRowsInto {
 
 /// Context to plan the rows.
 struct Planning<'a> {
-    tables: &'a HashMap<WrittenTable, FoundTable>,
+    tables: &'a HashMap<ParsedTableName, FoundTable>,
     sources: &'a Sources,
     state: &'a SessionState,
     limits: Limits,
@@ -207,8 +212,8 @@ impl NewRowsInto {
         let Planning { tables, sources, state, limits } = *planning;
         resolve(&mut query, tables, &planner::functions(&|name| planner::is_scalar(state, name)))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
-            // DataFusion gives literals in VALUES the types of the target columns. It does the same
-            // to VALUES deep inside a query, where that is wrong.
+            // DataFusion gives literals in VALUES the types of the target columns. It also does so
+            // for VALUES nested in a query, where that is wrong.
             self.complete(&mut insert, query);
             let plan = plan_statement(state, sources, Statement::Insert(insert), limits)?;
             planner::rows_of(plan, &self.columns(), &self.table)

@@ -1,13 +1,12 @@
 //! Plans and runs SQL over the lake with DataFusion.
 //!
 //! An [`Engine`] serves one lake. A [`Session`] runs statements at one ref. Reads are Parquet scans
-//! planned from manifests, a write is one transaction. Unsupported clauses are rejected by name.
+//! planned from manifests. A write is one transaction. Unsupported clauses are rejected by name.
 //!
 //! A name matches in its exact case first, then case-insensitively. `"flights@dev"` reads one table
 //! at another ref.
 
 mod alter_table;
-mod answer;
 mod assignment_cast;
 mod change;
 mod constant_position;
@@ -26,11 +25,12 @@ mod output;
 mod planner;
 mod planning_error;
 mod referenced_tables;
-mod resident;
+mod resident_memory;
 mod restricted;
 mod scan;
 mod session;
 mod show;
+mod statement_result;
 mod summarize;
 mod system;
 mod table_access;
@@ -39,19 +39,20 @@ mod table_lookup;
 mod view;
 mod write;
 
-pub use answer::{Answer, BatchStream, Batches, Metrics};
 pub use diff::{DiffOptions, KEYS_PROPERTY, TableAt};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
-pub use external_rows::StoredRows;
+pub use external_rows::ExternalRows;
 pub use headwater_sql::{
     AccessStatement, CopyFile, IntoStatement, Parameter, Parameters, Prepared,
     RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use options::{EngineOptions, SessionOptions};
-pub use referenced_tables::{TableRef, parents};
+pub use planner::version_constant;
+pub use referenced_tables::parents;
 pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
 pub use session::{Description, ParameterType, Session};
+pub use statement_result::{BatchStream, Batches, Metrics, StatementResult};
 pub use system::SystemTable;
 pub use table_access::TableAccess;
-pub use view::{Below, tables_below};
+pub use view::{ViewDependencies, tables_below};

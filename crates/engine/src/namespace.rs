@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::ObjectName;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Action, Object, name, nearest};
 
-use crate::answer::Answer;
 use crate::error::{Error, Result, SqlError};
 use crate::output;
 use crate::session::Session;
+use crate::statement_result::StatementResult;
 use headwater_sql::names::{Match, find};
 use headwater_sql::table_name::{namespace_of, position};
 
@@ -19,7 +19,7 @@ impl Session {
         &self,
         name: &ObjectName,
         if_not_exists: bool,
-    ) -> Result<Answer> {
+    ) -> Result<StatementResult> {
         let mut transaction = self.transaction().await?;
         let metrics = self.run().metrics;
         let name = namespace_of(name)?;
@@ -41,7 +41,7 @@ impl Session {
         &self,
         names: &[ObjectName],
         if_exists: bool,
-    ) -> Result<Answer> {
+    ) -> Result<StatementResult> {
         let mut transaction = self.transaction().await?;
         let mut dropped = Vec::new();
         for written in names {
@@ -72,7 +72,7 @@ impl Session {
 }
 
 /// Returns the stored spelling of a namespace; `None` if it does not exist.
-pub(crate) async fn spelled_namespace(view: &View, written: &str) -> Result<Option<String>> {
+pub(crate) async fn spelled_namespace(view: &CommitView, written: &str) -> Result<Option<String>> {
     let namespaces = view.namespaces().await?;
     match find(written, namespaces.iter().map(|known| known.name.as_str())) {
         Match::One(name) => Ok(Some(name.to_owned())),
@@ -86,7 +86,7 @@ pub(crate) async fn spelled_namespace(view: &View, written: &str) -> Result<Opti
 }
 
 /// Returns the name of a new namespace, with existing parents in their stored spelling.
-async fn new_namespace(view: &View, written: String) -> Result<String> {
+async fn new_namespace(view: &CommitView, written: String) -> Result<String> {
     name::check_namespace(&written)?;
     let mut outer = name::parent(&written);
     while let Some(known) = outer {

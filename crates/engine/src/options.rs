@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{DEFAULT_NAMESPACE, RefSpec};
 
 use crate::TableAccess;
@@ -57,7 +57,7 @@ pub struct SessionOptions {
     pub snapshot_properties: BTreeMap<String, String>,
     /// Pinned catalog state to read, even if `reference` has moved since; writes still go to
     /// `reference`.
-    pub view: Option<View>,
+    pub view: Option<CommitView>,
     /// Access decisions for the statements; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
 }

@@ -9,20 +9,20 @@ use futures::StreamExt;
 use futures::stream;
 use headwater_model::Commit;
 
-use crate::answer::{Answer, Metrics};
 use crate::error::Result;
-use crate::executor::Running;
+use crate::executor::RunningPlan;
 use crate::planning_error::Limits;
 use crate::scan::{plain_batch, plain_schema};
+use crate::statement_result::{Metrics, StatementResult};
 use headwater_sql::resolve::OutputNames;
 
 /// Creates the result of a running plan, without string views and with converted errors.
 pub(crate) fn answer(
-    running: Running,
+    running: RunningPlan,
     names: &OutputNames,
     metrics: Arc<Metrics>,
     limits: Limits,
-) -> Answer {
+) -> StatementResult {
     let schema = renamed(names, &plain_schema(&running.schema));
     let counted = Arc::clone(&metrics);
     let target = SchemaRef::clone(&schema);
@@ -32,7 +32,7 @@ pub(crate) fn answer(
         counted.answered(batch.num_rows());
         Ok(batch)
     });
-    Answer { schema, stream: stream.boxed(), metrics, commit: None }
+    StatementResult { schema, stream: stream.boxed(), metrics, commit: None }
 }
 
 /// Renames the columns of a schema to the output names of a statement.
@@ -47,15 +47,19 @@ pub(crate) fn renamed(names: &OutputNames, schema: &Schema) -> SchemaRef {
 }
 
 /// Creates a result from one batch.
-pub(crate) fn of_batch(batch: RecordBatch, metrics: Arc<Metrics>) -> Answer {
+pub(crate) fn of_batch(batch: RecordBatch, metrics: Arc<Metrics>) -> StatementResult {
     let schema = batch.schema();
     metrics.answered(batch.num_rows());
     let stream = stream::iter([Ok(batch)]).boxed();
-    Answer { schema, stream, metrics, commit: None }
+    StatementResult { schema, stream, metrics, commit: None }
 }
 
 /// Creates the result of a write: the affected row count, and the commit if there is one.
-pub(crate) fn of_write(rows: u64, commit: Option<Commit>, metrics: Arc<Metrics>) -> Result<Answer> {
+pub(crate) fn of_write(
+    rows: u64,
+    commit: Option<Commit>,
+    metrics: Arc<Metrics>,
+) -> Result<StatementResult> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("rows", DataType::Int64, false),
         Field::new("commit", DataType::Utf8, true),
@@ -66,5 +70,5 @@ pub(crate) fn of_write(rows: u64, commit: Option<Commit>, metrics: Arc<Metrics>)
         vec![Arc::new(Int64Array::from(vec![rows as i64])), Arc::new(StringArray::from(vec![id]))],
     );
     let batch = batch.map_err(headwater_lake::Error::from)?;
-    Ok(Answer { schema, stream: stream::iter([Ok(batch)]).boxed(), metrics, commit })
+    Ok(StatementResult { schema, stream: stream::iter([Ok(batch)]).boxed(), metrics, commit })
 }

@@ -1,7 +1,7 @@
 //! Converts a resolved syntax tree to DataFusion's logical plan.
 //!
-//! DataFusion's own session looks up every table in async catalogs. Here the tables of a statement
-//! are known before planning, so planning does no I/O and sessions are cheap.
+//! DataFusion's own session looks up every table in async catalogs. This planner gets all tables of
+//! a statement before planning, so planning does no I/O and sessions are cheap.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -32,8 +32,8 @@ use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
 use crate::assignment_cast::{to_column, values_to_columns};
 use headwater_model::Timestamp;
 use headwater_sql::data_type::settle_types;
+use headwater_sql::expression_rewrite::respell;
 use headwater_sql::resolve::Functions;
-use headwater_sql::respell::respell;
 use headwater_sql::time_travel::Constant;
 use headwater_sql_functions::{register_for_constants, round_cast};
 
@@ -71,7 +71,7 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// Planner of map types, which DataFusion supports only as values.
+/// Planner of map types in column definitions, which DataFusion's SQL planner does not support.
 #[derive(Debug)]
 struct Maps;
 
@@ -92,7 +92,8 @@ impl TypePlanner for Maps {
     }
 }
 
-/// Returns a state with every function and no session, for types, constants and hints.
+/// Returns a session state with all functions, independent of any session, for types, constants and
+/// hints.
 pub(crate) fn template() -> &'static SessionState {
     &STATE
 }
@@ -249,7 +250,7 @@ pub(crate) fn cast_rows(
 }
 
 /// Evaluates the version of a table reference; `None` if it is not constant.
-pub(crate) fn version_constant(expr: ast::Expr) -> Option<Constant> {
+pub fn version_constant(expr: ast::Expr) -> Option<Constant> {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Some(match constant(expr, Some(chrono::Utc::now())).ok()? {
         ScalarValue::Utf8(Some(text))

@@ -151,8 +151,8 @@ impl Limits {
     }
 }
 
-/// Returns the file that the object store did not find. Only the message is available, because the
-/// footer reader drops the error's type.
+/// Returns the file that the object store did not find. The name is taken from the message, because
+/// the footer reader drops the error's type.
 fn missing_file(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("Object at location ")?;
     rest.split_once(" not found").map(|(file, _)| file)
@@ -206,13 +206,13 @@ fn schema_error(error: &SchemaError) -> Error {
         }
         SchemaError::AmbiguousReference { field } => Error::Sql(SqlError::Invalid {
             message: format!("column `{}` is in more than one table here", field.name),
-            hint: Some(format!("Write its table before it, as in `t.{}`.", field.name)),
+            hint: Some(format!("Write the table before the column, as in `t.{}`.", field.name)),
             position: column_position(field),
         }),
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => Error::Sql(SqlError::Invalid {
             message: format!("there are two columns named `{name}`"),
-            hint: Some("Give one of them another name with AS.".to_owned()),
+            hint: Some("Give one of the columns another name with AS.".to_owned()),
             position: None,
         }),
     }
@@ -275,7 +275,7 @@ fn plan_error(message: &str) -> Error {
     {
         return Error::Sql(SqlError::Invalid {
             message: format!("`{column}` is neither in GROUP BY nor in an aggregate function"),
-            hint: Some("Add it to GROUP BY, or aggregate it.".to_owned()),
+            hint: Some("Add the column to GROUP BY, or aggregate it.".to_owned()),
             position: None,
         });
     }
@@ -288,7 +288,7 @@ fn plan_error(message: &str) -> Error {
     if message.contains("Inconsistent data length across values") {
         return Error::Sql(SqlError::Invalid {
             message: "the rows of VALUES do not all have the same number of values".to_owned(),
-            hint: Some("Give each row a value for each column; NULL is one.".to_owned()),
+            hint: Some("Give each row a value for each column, such as NULL.".to_owned()),
             position: None,
         });
     }
@@ -350,7 +350,7 @@ fn same_names(message: &str) -> Error {
         None => sql_words(second.unwrap_or_default()),
     };
     let message = format!("there are two columns named `{name}`");
-    let hint = Some("Give one of them another name with AS.".to_owned());
+    let hint = Some("Give one of the columns another name with AS.".to_owned());
     Error::Sql(SqlError::Invalid { message, hint, position: None })
 }
 

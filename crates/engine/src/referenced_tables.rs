@@ -1,53 +1,13 @@
 //! Lists the tables that a query refers to, without a catalog.
 
-use headwater_model::RefSpec;
+use headwater_sql::TableRef;
 
 use crate::error::Result;
 use crate::planner;
-use headwater_sql::parse::parse;
-use headwater_sql::table_name::WrittenTable;
 
-/// A table reference in a query.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableRef {
-    /// Namespace, if one was written.
-    pub namespace: Option<String>,
-    /// Table name.
-    pub name: String,
-    /// Ref, if one was written: `"flights@dev"`.
-    pub reference: Option<RefSpec>,
-    /// Line of the first reference, from 1.
-    pub line: u64,
-    /// Column of the first reference, from 1.
-    pub column: u64,
-}
-
-/// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
-/// table expressions are excluded, and so are tables at an earlier time or snapshot, because no run
-/// can change them. Statements other than queries and unsupported clauses are errors.
+/// Returns the tables that a query refers to, as [`headwater_sql::parents`] does.
 pub fn parents(sql: &str) -> Result<Vec<TableRef>> {
-    let source = parse(sql)?.into_query()?;
-    let mut tables: Vec<TableRef> = Vec::new();
-    let earlier = |table: &WrittenTable| table.back.is_some() || table.snapshot.is_some();
-    let (_, mentions) = source.into_parts(&planner::version_constant)?;
-    for mention in mentions.into_iter().filter(|mention| !earlier(&mention.table)) {
-        let table = TableRef {
-            namespace: mention.table.namespace,
-            name: mention.table.name,
-            reference: mention.table.reference,
-            line: mention.position.map_or(1, |position| position.line),
-            column: mention.position.map_or(1, |position| position.column),
-        };
-        let same = |other: &TableRef| {
-            (&other.namespace, &other.name, &other.reference)
-                == (&table.namespace, &table.name, &table.reference)
-        };
-        if !tables.iter().any(same) {
-            tables.push(table);
-        }
-    }
-    tables.sort_by_key(|table| (table.line, table.column));
-    Ok(tables)
+    Ok(headwater_sql::parents(sql, &planner::version_constant)?)
 }
 
 #[cfg(test)]

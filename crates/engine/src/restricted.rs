@@ -9,7 +9,7 @@ use datafusion::common::DataFusionError;
 use datafusion::datasource::provider_as_source;
 use datafusion::sql::sqlparser::ast::Statement;
 use headwater_catalog::TableEntry;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Problem, Restriction, Restrictions, TableName};
 use headwater_restrictions::{RestrictedTable, RestrictionExpression, SOURCE, columns_used, query};
 use headwater_sql::parse::parse;
@@ -59,8 +59,8 @@ impl Session {
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
-    /// Checks that no restriction forbids changes of an existing table. A change of all rows would
-    /// count or reveal hidden ones.
+    /// Checks that no restriction forbids changes of an existing table. Changing hidden rows would
+    /// reveal their number or values.
     pub(crate) fn check_change(
         &self,
         actions: &[Action],
@@ -101,7 +101,11 @@ impl Session {
 impl Engine {
     /// Checks a new restriction against its table at a catalog state. Returns it with the stored
     /// names of the table and the column, the table's id, and the field ids of its columns.
-    pub async fn check_restriction(&self, view: &View, new: Restriction) -> Result<Restriction> {
+    pub async fn check_restriction(
+        &self,
+        view: &CommitView,
+        new: Restriction,
+    ) -> Result<Restriction> {
         let name = new.table.clone();
         let Some((table, entry)) = view.state().find(&name.namespace, &name.name).await? else {
             return Err(view.not_found(&name).await?.into());
@@ -134,7 +138,7 @@ pub fn change_forbidden(action: Action, table: &TableName, restrictions: &Restri
     let user = &restrictions.user;
     let message = format!("user `{user}` may not {action} table `{table}`: {}", names.join(", "));
     Problem::new(ErrorCode::Forbidden, message)
-        .with_hint("Read the table or add rows to it: the rest needs a user without restrictions.")
+        .with_hint("Only read the table or add rows to it, or use a user without restrictions.")
 }
 
 /// Returns the error of a table that would lose a restriction under another name.
@@ -199,8 +203,8 @@ fn denied(table: &str, reason: &str) -> Error {
     Error::Problem(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
 }
 
-/// Replaces an error of a restricted table that may contain hidden values. Errors of the storage
-/// and of limits remain.
+/// Replaces an error of a restricted table that may contain hidden values. Errors of storage and of
+/// limits are kept.
 fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_)
@@ -222,7 +226,7 @@ fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
 /// Returns the tables of some catalog states that have restrictions, by name.
 pub async fn restricted_tables(
     access: &dyn TableAccess,
-    views: &[View],
+    views: &[CommitView],
 ) -> Result<BTreeSet<TableName>> {
     let mut found = BTreeSet::new();
     for view in views {

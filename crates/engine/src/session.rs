@@ -13,21 +13,21 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use parking_lot::RwLock;
 
-use crate::answer::{Answer, Batches, Metrics};
 use crate::constant_position::locate;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::executor::{self, Running};
-use crate::external_rows::{self, StoredRows};
+use crate::executor::{self, RunningPlan};
+use crate::external_rows::{self, ExternalRows};
 use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
-use crate::table_lookup::{Lookup, registered};
+use crate::statement_result::{Batches, Metrics, StatementResult};
+use crate::table_lookup::{TableLookup, registered};
 use headwater_sql::resolve::{OutputNames, resolve};
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::{IntoStatement, Parameter, Prepared};
@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// Registers rows stored outside the engine under a name, like [`Session::register`].
-    pub fn register_stored(&self, name: &str, rows: Arc<dyn StoredRows>) -> Result<()> {
+    pub fn register_stored(&self, name: &str, rows: Arc<dyn ExternalRows>) -> Result<()> {
         let provider =
             external_rows::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
         self.registered.write().insert(name.to_owned(), provider);
@@ -102,14 +102,14 @@ impl Session {
     }
 
     /// Runs a statement. A write is committed when this returns.
-    pub async fn execute(&self, statement: impl IntoStatement) -> Result<Answer> {
+    pub async fn execute(&self, statement: impl IntoStatement) -> Result<StatementResult> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
         located(Box::pin(self.run_command(statement.command()?)).await, &text)
     }
 
     /// Runs a query like [`Session::execute`]; rejects other statements.
-    pub async fn select(&self, statement: impl IntoStatement) -> Result<Answer> {
+    pub async fn select(&self, statement: impl IntoStatement) -> Result<StatementResult> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
         let command = Command::Query(statement.command()?.into_query()?);
@@ -118,7 +118,7 @@ impl Session {
 
     /// Plans a query like [`Session::select`]. It starts when its first rows are requested, and
     /// uses no memory before.
-    pub async fn select_lazy(&self, statement: impl IntoStatement) -> Result<Answer> {
+    pub async fn select_lazy(&self, statement: impl IntoStatement) -> Result<StatementResult> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
         let run = StatementContext { lazy: true, ..self.run() };
@@ -155,7 +155,7 @@ impl Session {
         Ok(output::renamed(&names, &plain_schema(plan.schema().as_arrow())))
     }
 
-    async fn run_command(&self, command: Command) -> Result<Answer> {
+    async fn run_command(&self, command: Command) -> Result<StatementResult> {
         match command {
             Command::Query(source) => {
                 let run = self.run();
@@ -200,7 +200,8 @@ impl Session {
 
     /// Creates the context of a new statement.
     pub(crate) fn run(&self) -> StatementContext {
-        let memory_bytes = self.options.memory_bytes;
+        let own = self.options.access.as_ref().and_then(|access| access.limits().memory_bytes);
+        let memory_bytes = self.options.memory_bytes.into_iter().chain(own).min();
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
         let metrics = Arc::new(Metrics::new(pool));
         let limits = self.engine.limits(memory_bytes);
@@ -208,7 +209,7 @@ impl Session {
     }
 
     /// Returns the catalog state that a statement reads.
-    pub(crate) async fn view(&self) -> Result<View> {
+    pub(crate) async fn view(&self) -> Result<CommitView> {
         match &self.options.view {
             Some(view) => Ok(view.clone()),
             None => Ok(self.engine.lake().view(&self.options.reference).await?),
@@ -221,10 +222,10 @@ impl Session {
         &self,
         run: &StatementContext,
         source: Source,
-        view: &View,
+        view: &CommitView,
     ) -> Result<(LogicalPlan, OutputNames)> {
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
-        let mut lookup = Lookup::new(self, view).for_query(&query);
+        let mut lookup = TableLookup::new(self, view).for_query(&query);
         lookup.add_all(&mentions).await?;
         run.metrics.reads(lookup.held());
         let (tables, sources) = lookup.finish();
@@ -258,7 +259,7 @@ impl Session {
         run: StatementContext,
         plan: LogicalPlan,
         names: &OutputNames,
-    ) -> Result<Answer> {
+    ) -> Result<StatementResult> {
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
         let running = self.start(run, plan).await?;
@@ -266,7 +267,11 @@ impl Session {
     }
 
     /// Starts a plan on the engine's threads.
-    pub(crate) async fn start(&self, run: StatementContext, plan: LogicalPlan) -> Result<Running> {
+    pub(crate) async fn start(
+        &self,
+        run: StatementContext,
+        plan: LogicalPlan,
+    ) -> Result<RunningPlan> {
         let StatementContext { state, runtime, metrics, limits, lazy } = run;
         let statement = executor::Statement { state, runtime, plan, metrics, lazy };
         let threads = self.engine.threads()?;
@@ -287,9 +292,9 @@ pub(crate) fn plan_statement(
 }
 
 /// Adds positions of constants to the errors of a result.
-fn located(answer: Result<Answer>, sql: &Arc<str>) -> Result<Answer> {
+fn located(answer: Result<StatementResult>, sql: &Arc<str>) -> Result<StatementResult> {
     let answer = answer.map_err(|error| locate(error, sql))?;
     let sql = Arc::clone(sql);
     let stream = answer.stream.map_err(move |error| locate(error, &sql));
-    Ok(Answer { stream: stream.boxed(), ..answer })
+    Ok(StatementResult { stream: stream.boxed(), ..answer })
 }

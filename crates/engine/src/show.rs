@@ -8,20 +8,20 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::{Action, Object, SYSTEM_NAMESPACE};
 use headwater_tables::{COMMENT, default_text, field_type_name};
 
-use crate::answer::Answer;
 use crate::error::Result;
 use crate::output;
 use crate::scan::plain_schema;
 use crate::session::Session;
-use crate::table_lookup::Lookup;
+use crate::statement_result::StatementResult;
+use crate::table_lookup::TableLookup;
 use headwater_sql::names::same_but_case;
 use headwater_sql::statement::Source;
-use headwater_sql::table_name::{WrittenTable, position};
-use headwater_sql::table_references::Mention;
+use headwater_sql::table_name::{ParsedTableName, position};
+use headwater_sql::table_references::ReferencedTable;
 
 impl Session {
     /// Lists the tables of a namespace, or of all namespaces except `system`.
-    pub(crate) async fn show_tables(&self, namespace: Option<String>) -> Result<Answer> {
+    pub(crate) async fn show_tables(&self, namespace: Option<String>) -> Result<StatementResult> {
         let view = self.view().await?;
         let mut names: Vec<(String, String)> = Vec::new();
         for (table, _) in view.list(None).await? {
@@ -40,7 +40,7 @@ impl Session {
     }
 
     /// Lists the views of a namespace, or of all.
-    pub(crate) async fn show_views(&self, namespace: Option<String>) -> Result<Answer> {
+    pub(crate) async fn show_views(&self, namespace: Option<String>) -> Result<StatementResult> {
         let view = self.view().await?;
         let wanted = |of: &str| namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, of));
         let views = view.state().views(None).await?.into_iter();
@@ -50,7 +50,7 @@ impl Session {
         self.show("view", &names)
     }
 
-    fn show(&self, what: &str, names: &[(String, String)]) -> Result<Answer> {
+    fn show(&self, what: &str, names: &[(String, String)]) -> Result<StatementResult> {
         let namespaces =
             StringArray::from_iter_values(names.iter().map(|(namespace, _)| namespace));
         let found = StringArray::from_iter_values(names.iter().map(|(_, name)| name));
@@ -65,11 +65,11 @@ impl Session {
     }
 
     /// Lists the columns of a table.
-    pub(crate) async fn describe_table(&self, name: &ObjectName) -> Result<Answer> {
+    pub(crate) async fn describe_table(&self, name: &ObjectName) -> Result<StatementResult> {
         let view = self.view().await?;
-        let table = WrittenTable::of(name)?;
-        let mut lookup = Lookup::new(self, &view);
-        lookup.add(&Mention { table, position: position(name), expected: None }).await?;
+        let table = ParsedTableName::of(name)?;
+        let mut lookup = TableLookup::new(self, &view);
+        lookup.add(&ReferencedTable { table, position: position(name), expected: None }).await?;
         let (_, sources) = lookup.finish();
         let schemas = sources.into_values().map(|source| plain_schema(&source.schema()));
         let fields: Vec<_> = schemas.flat_map(|schema| schema.fields().to_vec()).collect();
@@ -77,14 +77,14 @@ impl Session {
     }
 
     /// Lists the columns of a query's result, without running it.
-    pub(crate) async fn describe_query(&self, source: Source) -> Result<Answer> {
+    pub(crate) async fn describe_query(&self, source: Source) -> Result<StatementResult> {
         let view = self.view().await?;
         let (plan, names) = self.plan(&self.run(), source, &view).await?;
         let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         self.columns(schema.fields())
     }
 
-    fn columns(&self, fields: &[FieldRef]) -> Result<Answer> {
+    fn columns(&self, fields: &[FieldRef]) -> Result<StatementResult> {
         let names = StringArray::from_iter_values(fields.iter().map(|field| field.name()));
         let types =
             StringArray::from_iter_values(fields.iter().map(|field| field_type_name(field)));

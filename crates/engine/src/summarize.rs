@@ -9,15 +9,15 @@ use headwater_sql::statement::Source;
 use headwater_sql_functions::summary;
 use headwater_tables::field_type_name;
 
-use crate::answer::Answer;
 use crate::error::Result;
 use crate::output;
 use crate::scan::plain_schema;
 use crate::session::Session;
+use crate::statement_result::StatementResult;
 
 impl Session {
     /// Runs SUMMARIZE. The table is read once.
-    pub(crate) async fn summarize(&self, source: Source) -> Result<Answer> {
+    pub(crate) async fn summarize(&self, source: Source) -> Result<StatementResult> {
         let run = self.run();
         let view = self.view().await?;
         let (plan, names) = self.plan(&run, source, &view).await?;

@@ -2,11 +2,11 @@
 
 use std::fmt::Debug;
 
-use headwater_model::{Action, Object, Problem, Restriction, Restrictions, TableName};
+use headwater_model::{Action, Limits, Object, Problem, Restriction, Restrictions, TableName};
 
 use crate::error::{Error, Result};
 use crate::session::Session;
-use headwater_sql::table_name::WrittenTable;
+use headwater_sql::table_name::ParsedTableName;
 
 /// Decides which objects the statements of a session may access.
 ///
@@ -35,6 +35,9 @@ pub trait TableAccess: Debug + Send + Sync {
     /// Returns a digest of all row filters and column masks that apply to the session. Results
     /// are reused only between sessions with the same digest.
     fn restriction_digest(&self) -> Option<String>;
+
+    /// Returns the limits of the session's user.
+    fn limits(&self) -> Limits;
 }
 
 impl Session {
@@ -46,7 +49,7 @@ impl Session {
 
     /// Checks that the session may act on a table or view that a statement names.
     ///
-    /// The error contains the name as written. So it does not reveal whether the table exists, or
+    /// The error contains the name as written, so it reveals neither whether the table exists nor
     /// the stored spelling of its name.
     pub(crate) fn authorize_found(
         &self,
@@ -54,11 +57,9 @@ impl Session {
         found: &Object,
         written: &TableName,
     ) -> Result<()> {
-        let Some(access) = &self.options.access else { return Ok(()) };
-        if access.allows(action, found) {
-            return access.check(action, found).map_err(Error::Problem);
+        if self.options.access.as_ref().is_some_and(|access| !access.allows(action, found)) {
+            self.authorize(action, &Object::table(written))?;
         }
-        self.authorize(action, &Object::table(written))?;
         self.authorize(action, found)
     }
 
@@ -75,7 +76,7 @@ impl Session {
 }
 
 /// Returns the written name of a table, in its own or the given namespace.
-pub(crate) fn name_as_written(written: &WrittenTable, namespace: &str) -> TableName {
+pub(crate) fn name_as_written(written: &ParsedTableName, namespace: &str) -> TableName {
     let namespace = written.namespace.clone().unwrap_or_else(|| namespace.to_owned());
     TableName { namespace, name: written.name.clone() }
 }

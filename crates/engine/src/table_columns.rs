@@ -21,8 +21,8 @@ use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
-use headwater_sql::alter_table::{WrittenKey, comment_of, default_of};
-use headwater_sql::data_type::{Unkept, find_unkept, says_nanoseconds, settle};
+use headwater_sql::alter_table::{ParsedSortKey, comment_of, default_of};
+use headwater_sql::data_type::{UnsupportedType, find_unkept, says_nanoseconds, settle};
 use headwater_sql::scope;
 use headwater_sql::table_name::span_start;
 
@@ -77,7 +77,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     let name = column.name.value.clone();
     let position = span_start(column.name.span);
     let written = column.data_type.to_string();
-    if let Some(Unkept { written, instead }) = find_unkept(&mut column.data_type) {
+    if let Some(UnsupportedType { written, instead }) = find_unkept(&mut column.data_type) {
         return Err(Error::Sql(SqlError::Unsupported {
             what: format!("the type `{written}` of column `{name}`"),
             hint: Some(format!(
@@ -132,8 +132,8 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
 }
 
 /// Returns true if a query can return significant nanoseconds: it scans a column with nanoseconds,
-/// or casts to `TIMESTAMP(9)`. The plan's types are no evidence, because the planner gives its own
-/// functions and literals nanoseconds.
+/// or casts to `TIMESTAMP(9)`. The types of the plan are not sufficient, because the planner uses
+/// nanoseconds for its own functions and literals.
 pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
         Expr::Cast { data_type, .. } if says_nanoseconds(data_type) => ControlFlow::Break(()),
@@ -162,7 +162,7 @@ pub(crate) fn partition(
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
         if field.column.contains('.') {
-            // A field of a struct, which the table resolves.
+            // The table resolves a field of a struct.
             return Ok(field);
         }
         let column = scope::column(&field.column, names, &["the new table"], None)?;
@@ -172,8 +172,8 @@ pub(crate) fn partition(
 }
 
 /// Converts sort keys to sort columns.
-pub(crate) fn sort(keys: Vec<WrittenKey>) -> Vec<SortColumn> {
-    let key = |key: WrittenKey| SortColumn {
+pub(crate) fn sort(keys: Vec<ParsedSortKey>) -> Vec<SortColumn> {
+    let key = |key: ParsedSortKey| SortColumn {
         name: key.column,
         descending: key.descending,
         nulls_first: key.nulls_first,

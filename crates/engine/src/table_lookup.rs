@@ -11,33 +11,33 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::sql::sqlparser::ast::Query;
 use headwater_catalog::Error::NoCommitBefore;
 use headwater_catalog::TableEntry;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
 use headwater_tables::LINEAGE;
 
-use crate::answer::Batches;
 use crate::error::{Error, Position, Result, SqlError};
 use crate::external_rows::{pieces, viewed};
 use crate::planner::Sources;
 use crate::scan::{LakeTable, view_schema};
 use crate::session::Session;
+use crate::statement_result::Batches;
 use crate::table_access::name_as_written;
 use crate::view::{self, Chain};
 use headwater_sql::names::{Match, find, same_but_case};
 use headwater_sql::resolve::FoundTable;
-use headwater_sql::table_name::{RefKind, WrittenTable};
-use headwater_sql::table_references::Mention;
+use headwater_sql::table_name::{ParsedTableName, RefKind};
+use headwater_sql::table_references::ReferencedTable;
 
 /// Minimum table format version with row lineage.
 const VERSION_OF_LINEAGE: u8 = 3;
 
 /// Table lookup of one statement, with the tables found so far.
-pub(crate) struct Lookup<'s> {
+pub(crate) struct TableLookup<'s> {
     session: &'s Session,
-    view: &'s View,
-    views: HashMap<RefSpec, View>,
-    tables: HashMap<WrittenTable, FoundTable>,
+    view: &'s CommitView,
+    views: HashMap<RefSpec, CommitView>,
+    tables: HashMap<ParsedTableName, FoundTable>,
     sources: Sources,
     lake_only: bool,
     /// If true, tables show their row lineage columns.
@@ -46,10 +46,10 @@ pub(crate) struct Lookup<'s> {
     writes: bool,
     /// Namespace of unqualified names.
     namespace: String,
-    /// Views that contain the names, outermost first.
+    /// Views being expanded whose queries contain the names, outermost first.
     chain: Chain,
     /// Commits that nested views read.
-    below: Vec<View>,
+    below: Vec<CommitView>,
 }
 
 /// A table that was found for a name.
@@ -61,15 +61,15 @@ struct Found {
     provider: Arc<dyn TableProvider>,
 }
 
-impl<'s> Lookup<'s> {
+impl<'s> TableLookup<'s> {
     /// Returns the commits to pin while the rows of the tables are read.
-    pub(crate) fn held(&self) -> Vec<View> {
+    pub(crate) fn held(&self) -> Vec<CommitView> {
         self.views.values().chain([self.view]).chain(&self.below).cloned().collect()
     }
 
     /// Creates a lookup at a catalog state.
-    pub(crate) fn new(session: &'s Session, view: &'s View) -> Self {
-        Lookup {
+    pub(crate) fn new(session: &'s Session, view: &'s CommitView) -> Self {
+        TableLookup {
             session,
             view,
             views: HashMap::new(),
@@ -85,18 +85,18 @@ impl<'s> Lookup<'s> {
     }
 
     /// Creates a lookup in the lake only, for tables to write.
-    pub(crate) fn of_lake(session: &'s Session, view: &'s View) -> Self {
-        Lookup { lake_only: true, writes: true, ..Lookup::new(session, view) }
+    pub(crate) fn of_lake(session: &'s Session, view: &'s CommitView) -> Self {
+        TableLookup { lake_only: true, writes: true, ..TableLookup::new(session, view) }
     }
 
     /// Creates a lookup in the lake only, for the names in a view's query.
     pub(crate) fn within(
         session: &'s Session,
-        view: &'s View,
+        view: &'s CommitView,
         namespace: String,
         chain: Chain,
     ) -> Self {
-        Lookup { lake_only: true, namespace, chain, ..Lookup::new(session, view) }
+        TableLookup { lake_only: true, namespace, chain, ..TableLookup::new(session, view) }
     }
 
     /// Enables the row lineage columns if the query uses one of them.
@@ -109,12 +109,12 @@ impl<'s> Lookup<'s> {
     }
 
     /// Returns the tables for name resolution and the sources for the planner.
-    pub(crate) fn finish(self) -> (HashMap<WrittenTable, FoundTable>, Sources) {
+    pub(crate) fn finish(self) -> (HashMap<ParsedTableName, FoundTable>, Sources) {
         (self.tables, self.sources)
     }
 
     /// Looks up every table of a query.
-    pub(crate) async fn add_all(&mut self, mentions: &[Mention]) -> Result<()> {
+    pub(crate) async fn add_all(&mut self, mentions: &[ReferencedTable]) -> Result<()> {
         for mention in mentions {
             self.add(mention).await?;
         }
@@ -122,7 +122,7 @@ impl<'s> Lookup<'s> {
     }
 
     /// Looks up one table.
-    pub(crate) async fn add(&mut self, mention: &Mention) -> Result<()> {
+    pub(crate) async fn add(&mut self, mention: &ReferencedTable) -> Result<()> {
         let written = &mention.table;
         if let Some(expected) = mention.expected {
             self.check_kind(written, expected).await?;
@@ -145,7 +145,7 @@ impl<'s> Lookup<'s> {
         Ok(())
     }
 
-    async fn find(&mut self, written: &WrittenTable, at: Option<Position>) -> Result<Found> {
+    async fn find(&mut self, written: &ParsedTableName, at: Option<Position>) -> Result<Found> {
         let default = self.namespace.clone();
         let namespace = written.namespace.clone().unwrap_or_else(|| default.clone());
         if same_but_case(&namespace, SYSTEM_NAMESPACE) {
@@ -183,7 +183,8 @@ impl<'s> Lookup<'s> {
                 let scans = self.session.engine.scans().clone();
                 let restrictions = self.session.restrictions(&name, &entry.id);
                 if let Some(restrictions) = restrictions.filter(|_| !self.writes) {
-                    // Row ids would reveal the number of hidden rows.
+                    // Lineage columns are not shown, because row ids would reveal the number of
+                    // hidden rows.
                     let all = Arc::new(LakeTable::new(plan, scans));
                     let visible = self.session.restricted(restrictions, &name, &entry.id, all);
                     let provider = visible.await?;
@@ -213,7 +214,7 @@ impl<'s> Lookup<'s> {
     /// Checks that the session may read or write a table or view, or a name that does not exist.
     fn authorize(
         &self,
-        written: &WrittenTable,
+        written: &ParsedTableName,
         found: Option<&(TableName, TableEntry)>,
     ) -> Result<()> {
         let action = if self.writes { Action::Insert } else { Action::Select };
@@ -232,8 +233,8 @@ impl<'s> Lookup<'s> {
     /// Plans a view as a table.
     async fn sql_view(
         &mut self,
-        written: &WrittenTable,
-        at: &View,
+        written: &ParsedTableName,
+        at: &CommitView,
         name: TableName,
         entry: &TableEntry,
     ) -> Result<Found> {
@@ -247,7 +248,7 @@ impl<'s> Lookup<'s> {
         Ok(Found { namespace: name.namespace, name: name.name, hidden: 0, provider })
     }
 
-    async fn view_of(&mut self, written: &WrittenTable) -> Result<View> {
+    async fn view_of(&mut self, written: &ParsedTableName) -> Result<CommitView> {
         let reference = match (&written.reference, &written.back) {
             (None, None) => return Ok(self.view.clone()),
             (Some(reference), _) => reference.clone(),
@@ -267,7 +268,7 @@ impl<'s> Lookup<'s> {
     }
 
     /// Rejects a ref of another kind than the one that the statement names.
-    async fn check_kind(&mut self, written: &WrittenTable, expected: RefKind) -> Result<()> {
+    async fn check_kind(&mut self, written: &ParsedTableName, expected: RefKind) -> Result<()> {
         let view = self.view_of(written).await?;
         let is = if view.branch().is_some() { RefKind::Branch } else { RefKind::Tag };
         if expected == is {
@@ -282,12 +283,12 @@ impl<'s> Lookup<'s> {
         }))
     }
 
-    /// Replaces the commit with the ref that the user wrote, in the state or in its error.
+    /// Replaces the commit with the ref that the user wrote, in the result or in its error.
     fn as_written(
         &self,
-        written: &WrittenTable,
-        view: headwater_lake::Result<View>,
-    ) -> Result<View> {
+        written: &ParsedTableName,
+        view: headwater_lake::Result<CommitView>,
+    ) -> Result<CommitView> {
         let (None, Some(back)) = (&written.reference, &written.back) else { return Ok(view?) };
         let here = self.view.spec();
         match view {
@@ -305,7 +306,7 @@ impl<'s> Lookup<'s> {
         }
     }
 
-    async fn system(&mut self, written: &WrittenTable, at: Option<Position>) -> Result<Found> {
+    async fn system(&mut self, written: &ParsedTableName, at: Option<Position>) -> Result<Found> {
         let tables = self.session.engine.system_tables();
         let names = tables.iter().map(|table| table.name());
         let position = match find(&written.name, names.clone()) {
@@ -337,9 +338,9 @@ impl<'s> Lookup<'s> {
     /// Creates the error for a missing table, with the most similar name.
     async fn missing(
         &self,
-        written: &WrittenTable,
+        written: &ParsedTableName,
         namespace: &str,
-        view: &View,
+        view: &CommitView,
         at: Option<Position>,
     ) -> Result<Error> {
         let reference = view.spec().to_string();
@@ -358,7 +359,8 @@ impl<'s> Lookup<'s> {
         let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
         let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
         names.extend(self.session.registered.read().keys().cloned());
-        // The name as a statement must write it: unqualified only in the default namespace.
+        // The suggestion must be usable in the statement: unqualified only in the default
+        // namespace.
         let default = &self.namespace;
         let spelled = |namespace: &str, name: &str| {
             if same_but_case(namespace, default) {
@@ -410,7 +412,7 @@ impl Session {
     }
 }
 
-fn unreachable(written: &WrittenTable) -> Error {
+fn unreachable(written: &ParsedTableName) -> Error {
     Error::Internal { message: format!("`{written}` was found and lost") }
 }
 

@@ -16,24 +16,24 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
 use headwater_catalog::TableEntry;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Action, CommitId, DEFAULT_NAMESPACE, Object, TableName};
 use headwater_tables::{SqlView, ViewDefinition};
 
-use crate::answer::Answer;
 use crate::create_table::{distinct_names, nullable};
 use crate::error::{Error, Result, SqlError};
 use crate::output;
 use crate::planner;
 use crate::scan::plain_schema;
 use crate::session::{Session, plan_statement};
-use crate::table_lookup::Lookup;
+use crate::statement_result::StatementResult;
+use crate::table_lookup::TableLookup;
 use headwater_sql::create_view::{NewView, renamed};
 use headwater_sql::names::same_but_case;
 use headwater_sql::parse::parse;
 use headwater_sql::resolve::resolve;
 use headwater_sql::statement::Command;
-use headwater_sql::table_name::WrittenTable;
+use headwater_sql::table_name::ParsedTableName;
 
 /// SQL dialect of views that Headwater creates.
 const DIALECT: &str = "headwater";
@@ -53,20 +53,20 @@ pub(crate) type Chain = Vec<(CommitId, TableName)>;
 /// Context of a view's query: where its names are resolved.
 struct Within<'s> {
     session: &'s Session,
-    view: &'s View,
+    view: &'s CommitView,
     namespace: String,
     chain: Chain,
 }
 
 impl Session {
     /// Runs CREATE VIEW.
-    pub(crate) async fn create_view(&self, new: NewView) -> Result<Answer> {
+    pub(crate) async fn create_view(&self, new: NewView) -> Result<StatementResult> {
         let NewView { name, or_replace, if_not_exists, columns, mut sql } = new;
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let metrics = self.run().metrics;
         let (name, entry) = self.view_target(&name, &view, &[]).await?;
-        // Access is checked as for a view, even if the name is new or that of a table.
+        // Access is checked for a view, even if the name is new or belongs to a table.
         self.authorize(Action::Create, &Object::view(&name))?;
         if or_replace && entry.as_ref().is_some_and(TableEntry::is_view) {
             self.authorize(Action::Alter, &Object::view(&name))?;
@@ -108,7 +108,11 @@ impl Session {
     }
 
     /// Runs DROP VIEW.
-    pub(crate) async fn drop_views(&self, names: &[ObjectName], if_exists: bool) -> Result<Answer> {
+    pub(crate) async fn drop_views(
+        &self,
+        names: &[ObjectName],
+        if_exists: bool,
+    ) -> Result<StatementResult> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let mut dropped = Vec::new();
@@ -130,14 +134,14 @@ impl Session {
 
 impl Within<'_> {
     /// Plans a query. Also returns its output schema and the catalog states that it reads.
-    async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef, Vec<View>)> {
+    async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef, Vec<CommitView>)> {
         let source = match parse(sql)? {
             Command::Query(source) => source,
             other => return Err(Error::unsupported(format!("{} in a view", other.name()))),
         };
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let (namespace, chain) = (self.namespace.clone(), self.chain.clone());
-        let mut lookup = Lookup::within(self.session, self.view, namespace, chain);
+        let mut lookup = TableLookup::within(self.session, self.view, namespace, chain);
         Box::pin(lookup.add_all(&mentions)).await?;
         let held = lookup.held();
         let (tables, sources) = lookup.finish();
@@ -162,10 +166,10 @@ impl Within<'_> {
 /// Creates a table provider for a view, with the catalog states that its query reads.
 pub(crate) async fn provider(
     session: &Session,
-    view: &View,
+    view: &CommitView,
     (name, entry): (&TableName, &TableEntry),
     chain: &Chain,
-) -> Result<(Arc<dyn TableProvider>, Vec<View>)> {
+) -> Result<(Arc<dyn TableProvider>, Vec<CommitView>)> {
     check_chain(chain, (view.commit(), name))?;
     let found = view.load_view(entry).await?;
     let sql = sql_of(name, &found)?;
@@ -291,17 +295,17 @@ fn fixed(
 
 /// Tables and views that a view depends on.
 #[derive(Debug, Default)]
-pub struct Below {
+pub struct ViewDependencies {
     /// The tables and views, including the view itself, at the commit it is read at.
     pub entries: BTreeMap<TableName, TableEntry>,
-    /// True if the view also reads other refs or system tables, which this commit does not
-    /// determine.
+    /// True if the view also reads other refs or system tables, whose content does not depend on
+    /// this commit.
     pub elsewhere: bool,
 }
 
 /// Returns the tables and views that a view depends on at one commit.
-pub async fn tables_below(view: &View, name: &TableName) -> Result<Below> {
-    let mut below = Below::default();
+pub async fn tables_below(view: &CommitView, name: &TableName) -> Result<ViewDependencies> {
+    let mut below = ViewDependencies::default();
     let mut waiting = vec![name.clone()];
     while let Some(name) = waiting.pop() {
         let Some(entry) = view.state().entry(&name).await? else { continue };
@@ -323,7 +327,7 @@ pub async fn tables_below(view: &View, name: &TableName) -> Result<Below> {
 }
 
 /// Rejects a snapshot version of a view: views have no snapshots.
-pub(crate) fn check_written(written: &WrittenTable) -> Result<()> {
+pub(crate) fn check_written(written: &ParsedTableName) -> Result<()> {
     match written.snapshot {
         Some(_) => Err(Error::unsupported("a snapshot of a view")),
         None => Ok(()),

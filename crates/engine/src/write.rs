@@ -7,26 +7,26 @@ use arrow::error::ArrowError;
 use datafusion::sql::sqlparser::ast::ObjectName;
 use futures::StreamExt;
 use headwater_catalog::TableEntry;
-use headwater_lake::{Transaction, View};
+use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
     Action, Commit, Fault, Object, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest,
 };
 use parking_lot::Mutex;
 
-use crate::answer::{Answer, Metrics};
 use crate::error::{Error, Result, SqlError};
-use crate::executor::Running;
+use crate::executor::RunningPlan;
 use crate::namespace::spelled_namespace;
 use crate::output;
 use crate::planning_error::Limits;
 use crate::scan::plain_batch;
 use crate::session::Session;
+use crate::statement_result::{Metrics, StatementResult};
 use crate::table_access::name_as_written;
-use headwater_sql::table_name::{WrittenTable, position};
+use headwater_sql::table_name::{ParsedTableName, position};
 
-/// First error of a stream of rows. It is kept here because the crates below return only an Arrow
-/// error.
-pub(crate) type KeptError = Arc<Mutex<Option<Error>>>;
+/// First error of a stream of rows. It is stored separately, because the crates that consume the
+/// rows return only an Arrow error.
+pub(crate) type FirstError = Arc<Mutex<Option<Error>>>;
 
 impl Session {
     /// Begins a transaction on the session's branch. Fails if the ref is not a branch or is
@@ -55,7 +55,7 @@ impl Session {
     }
 
     /// Returns the state that the query reads: the pinned one, or the base of the transaction.
-    pub(crate) fn view_to_read(&self, transaction: &Transaction) -> View {
+    pub(crate) fn view_to_read(&self, transaction: &Transaction) -> CommitView {
         self.options.view.clone().unwrap_or_else(|| transaction.view().clone())
     }
 
@@ -64,7 +64,7 @@ impl Session {
         transaction: Transaction,
         message: &str,
         metrics: &Arc<Metrics>,
-    ) -> Result<Answer> {
+    ) -> Result<StatementResult> {
         let rows = transaction.written().rows_written;
         self.finish_with(transaction, message, rows, metrics).await
     }
@@ -76,7 +76,7 @@ impl Session {
         message: &str,
         rows: u64,
         metrics: &Arc<Metrics>,
-    ) -> Result<Answer> {
+    ) -> Result<StatementResult> {
         let written = transaction.written();
         metrics.wrote(written.rows_written, written.bytes_written);
         let commit: Option<Commit> = transaction.commit(message).await?;
@@ -84,8 +84,8 @@ impl Session {
     }
 
     /// Resolves and checks the name of a table to write.
-    pub(crate) fn written(&self, name: &ObjectName) -> Result<WrittenTable> {
-        let mut written = WrittenTable::of(name)?;
+    pub(crate) fn written(&self, name: &ObjectName) -> Result<ParsedTableName> {
+        let mut written = ParsedTableName::of(name)?;
         if !written.is_here() {
             return Err(Error::Sql(SqlError::Unsupported {
                 what: format!("writing to `{written}`"),
@@ -111,7 +111,7 @@ impl Session {
     pub(crate) async fn target(
         &self,
         name: &ObjectName,
-        view: &View,
+        view: &CommitView,
         actions: &[Action],
     ) -> Result<(TableName, bool)> {
         match self.view_target(name, view, actions).await? {
@@ -128,7 +128,7 @@ impl Session {
     pub(crate) async fn view_target(
         &self,
         name: &ObjectName,
-        view: &View,
+        view: &CommitView,
         actions: &[Action],
     ) -> Result<(TableName, Option<TableEntry>)> {
         let written = self.written(name)?;
@@ -156,7 +156,8 @@ impl Session {
         let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
         let found = if is_view { Object::view(&table) } else { Object::table(&table) };
         for action in actions {
-            // Actions that a view does not have fail later, on the kind of the object.
+            // Actions that do not apply to a view fail later, with an error about the kind of the
+            // object.
             if found.kind().actions().contains(action) {
                 self.authorize_found(*action, &found, &as_written)?;
             } else {
@@ -173,7 +174,7 @@ impl Session {
         &self,
         name: &ObjectName,
         table: &TableName,
-        view: &View,
+        view: &CommitView,
     ) -> Result<Error> {
         let tables = view.list(Some(&table.namespace)).await?;
         let names = tables.iter().map(|(name, _)| name.name.as_str());
@@ -195,11 +196,11 @@ impl Session {
 
 /// Converts a running plan to a stream of rows to write, and keeps its first error unchanged.
 pub(crate) fn rows(
-    running: Running,
+    running: RunningPlan,
     schema: SchemaRef,
     limits: Limits,
-) -> (headwater_lake::BatchStream, KeptError) {
-    let kept = KeptError::default();
+) -> (headwater_lake::BatchStream, FirstError) {
+    let kept = FirstError::default();
     let keep = Arc::clone(&kept);
     let rows = running.stream.map(move |batch| {
         let batch = batch.and_then(|batch| Ok(plain_batch(&batch, &schema)?));
@@ -213,7 +214,7 @@ pub(crate) fn rows(
     (rows.boxed(), kept)
 }
 
-/// Returns the kept error of the rows, or else the error of the write.
-pub(crate) fn first(kept: &KeptError, error: headwater_lake::Error) -> Error {
+/// Returns the stored error of the rows, or else the error of the write.
+pub(crate) fn first(kept: &FirstError, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

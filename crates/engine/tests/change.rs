@@ -11,8 +11,10 @@ use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{Answer, Engine, EngineOptions, Error, SessionOptions, SystemTable};
-use headwater_lake::{Lake, View};
+use headwater_engine::{
+    Engine, EngineOptions, Error, SessionOptions, StatementResult, SystemTable,
+};
+use headwater_lake::{CommitView, Lake};
 use headwater_model::{ErrorCode, Fault, Problem, RefSpec, TableName};
 
 struct Fixture {
@@ -41,7 +43,7 @@ impl Fixture {
         Fixture { engine: Engine::new(lake, options).unwrap(), _folder: folder }
     }
 
-    async fn execute(&self, sql: &str) -> Result<Answer, Error> {
+    async fn execute(&self, sql: &str) -> Result<StatementResult, Error> {
         self.engine.session(SessionOptions::default())?.execute(sql).await
     }
 
@@ -119,7 +121,7 @@ impl SystemTable for Meanwhile {
         Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
     }
 
-    async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, _: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if left.is_ok() {
             let session = self.engine.session(SessionOptions::default()).unwrap();
@@ -160,7 +162,7 @@ async fn files_of_which_every_row_goes_are_left_out_unread() {
     hundreds(&lake).await;
     let change = lake.change("DELETE FROM t WHERE id <= 200").await;
     assert_eq!(change, Change { rows: 200, removed: 2, added: 0, read: false });
-    // A null in the column keeps its row, so the file must be read.
+    // A row with a null in the column is kept, so the file must be read.
     let change = lake.change("DELETE FROM t WHERE name >= 'a'").await;
     assert_eq!(change, Change { rows: 180, removed: 2, added: 1, read: true });
     assert_eq!(lake.numbers("SELECT count(*) FROM t WHERE name IS NULL").await, [20]);
@@ -434,7 +436,7 @@ async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
     let nothing = |rows| Change { rows, removed: 0, added: 0, read: true };
     assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(20));
     assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(0));
-    // Counts and bounds, which file statistics no longer give exactly.
+    // Counts and bounds, which file statistics do not contain exactly after deletes.
     let counts = "SELECT count(*) FROM t UNION ALL SELECT max(id) FROM t WHERE id < 8";
     let mut counted = lake.numbers(counts).await;
     counted.sort_unstable();

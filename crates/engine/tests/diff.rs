@@ -7,8 +7,8 @@ use std::sync::Arc;
 use headwater_engine::{DiffOptions, Engine, EngineOptions, Error, SessionOptions, TableAt};
 use headwater_lake::Lake;
 use headwater_model::{
-    ChangeKind, ColumnStatistics, CompareRows, ErrorCode, Fault, MaintainRequest, RowDiff,
-    RowsKnown, TableComparison, TableDiff,
+    ChangeKind, ColumnStatistics, CompareRows, ComparisonMethod, ErrorCode, Fault, MaintainRequest,
+    RowDiff, TableComparison, TableDiff,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -123,7 +123,7 @@ async fn rows_are_told_apart_by_their_key() {
     ];
     assert_eq!(lines(&diff), expected);
     let found = diff.rows.unwrap();
-    assert_eq!((found.how, found.key), (RowsKnown::Compared, vec!["id".to_owned()]));
+    assert_eq!((found.how, found.key), (ComparisonMethod::Compared, vec!["id".to_owned()]));
     let changed: Vec<_> = found.changed_columns.iter().map(|c| (&*c.column, c.rows)).collect();
     assert_eq!(changed, [("name", 1), ("price", 1)]);
 
@@ -266,7 +266,7 @@ async fn files_that_only_came_or_went_are_counted_unread() {
     let never = DiffOptions { compare: CompareRows::Never, ..by("") };
     let grown = lake.compare("t@main~2", "t@main~1", &never).await.unwrap().diff;
     assert_eq!(counts(&grown), (Some(0), Some(3), None));
-    assert_eq!(grown.rows.as_ref().unwrap().how, RowsKnown::Metadata);
+    assert_eq!(grown.rows.as_ref().unwrap().how, ComparisonMethod::Metadata);
     assert!(rows(&grown).is_empty());
     let grown = lake.compare("t@main~2", "t@main~1", &by("id")).await.unwrap().diff;
     assert_eq!(lines(&grown), [r#"+{"id":2}"#, r#"+{"id":5}"#, r#"+{"id":7}"#]);
@@ -285,7 +285,7 @@ async fn without_reading_files_of_both_sides_are_not_compared() {
     let diff = lake.compare("t@main~1", "t@main", &never).await.unwrap().diff;
     assert_eq!(counts(&diff), (None, None, None));
     let found = diff.rows.unwrap();
-    assert_eq!(found.how, RowsKnown::NotCompared);
+    assert_eq!(found.how, ComparisonMethod::NotCompared);
     assert!(found.reason.is_some());
 }
 

@@ -14,7 +14,8 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{
-    Answer, Batches, Engine, EngineOptions, Error, Parameters, Prepared, SessionOptions, StoredRows,
+    Batches, Engine, EngineOptions, Error, ExternalRows, Parameters, Prepared, SessionOptions,
+    StatementResult,
 };
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Fault, RefSpec, TableName, Usage};
@@ -44,7 +45,7 @@ impl Fixture {
         Fixture { engine: Engine::new(lake, options).unwrap(), _folder: folder }
     }
 
-    async fn execute(&self, sql: &str) -> Result<Answer, Error> {
+    async fn execute(&self, sql: &str) -> Result<StatementResult, Error> {
         self.engine.session(SessionOptions::default())?.execute(sql).await
     }
 
@@ -62,7 +63,7 @@ impl Fixture {
 }
 
 /// Returns the rows of a result as lines, without the frame.
-async fn table(answer: Answer) -> String {
+async fn table(answer: StatementResult) -> String {
     let batches: Vec<RecordBatch> = answer.stream.try_collect().await.unwrap();
     let text = pretty_format_batches(&batches).unwrap().to_string();
     let row =
@@ -75,7 +76,7 @@ async fn table(answer: Answer) -> String {
         .join("\n")
 }
 
-async fn failure(answer: Result<Answer, Error>) -> Error {
+async fn failure(answer: Result<StatementResult, Error>) -> Error {
     match answer {
         Err(error) => error,
         Ok(answer) => answer.stream.try_collect::<Vec<_>>().await.unwrap_err(),
@@ -388,7 +389,7 @@ async fn deep_and_long_expressions_are_planned() {
 #[derive(Debug, Default)]
 struct Counted(AtomicUsize);
 
-impl StoredRows for Counted {
+impl ExternalRows for Counted {
     fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
     }

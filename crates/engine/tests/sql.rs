@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
-use headwater_engine::{Answer, Engine, EngineOptions, SessionOptions};
+use headwater_engine::{Engine, EngineOptions, SessionOptions, StatementResult};
 use headwater_lake::Lake;
 use headwater_model::{CreateRef, Fault, Problem, RefSpec};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
@@ -88,7 +88,7 @@ impl AsyncDB for Database {
             return Ok(DBOutput::StatementComplete(0));
         }
         let session = self.engine.session(self.options.clone()).map_err(shown)?;
-        let Answer { schema, stream, .. } = session.execute(sql).await.map_err(shown)?;
+        let StatementResult { schema, stream, .. } = session.execute(sql).await.map_err(shown)?;
         let batches: Vec<_> = stream.try_collect().await.map_err(shown)?;
         let options = FormatOptions::default().with_null("NULL");
         let mut rows = Vec::new();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use headwater_sandbox::Spawner;
 use uuid::Uuid;
 
-use crate::bytecode::{self, Missing};
+use crate::bytecode::{self, UncompiledPackage};
 use crate::environments::{
     BUILDING, DESCRIPTION, Description, Environments, Progress, UNCOMPILED, name, owned, read,
 };
@@ -56,7 +56,7 @@ impl Environments {
         &self,
         folder: &Path,
         interpreter: &Interpreter,
-    ) -> Result<Vec<Missing>> {
+    ) -> Result<Vec<UncompiledPackage>> {
         let (folder, store) = (folder.to_owned(), self.folder.join(BYTECODE));
         let interpreter = interpreter.clone();
         let link = move || {
@@ -97,7 +97,7 @@ impl Environments {
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
         let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
-            // A folder of an older layout without links.
+            // The older layout has a folder in place of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
         }
         std::os::unix::fs::symlink(name(folder), &new)
@@ -157,7 +157,7 @@ impl Environments {
         }
     }
 
-    /// Compiles what an earlier server did not finish.
+    /// Compiles the bytecode that an earlier server did not finish.
     pub(crate) fn resume_compiling(&self, interpreter: &Interpreter, folder: PathBuf) {
         let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
         let store = self.folder.join(BYTECODE);
@@ -171,8 +171,13 @@ impl Environments {
     }
 }
 
-/// Compiles packages that no environment had before.
-async fn compile(spawner: &Spawner, interpreter: &Interpreter, missing: &[Missing], folder: &Path) {
+/// Compiles packages whose bytecode is not in the store.
+async fn compile(
+    spawner: &Spawner,
+    interpreter: &Interpreter,
+    missing: &[UncompiledPackage],
+    folder: &Path,
+) {
     if !missing.is_empty() {
         bytecode::compile(spawner, interpreter, missing).await;
     }
@@ -198,7 +203,7 @@ fn too_new(packages: &BTreeMap<String, String>) -> bool {
 pub(crate) struct Build {
     building: BuildFolder,
     description: Description,
-    missing: Vec<Missing>,
+    missing: Vec<UncompiledPackage>,
 }
 
 /// Temporary folder of a build, removed when dropped.

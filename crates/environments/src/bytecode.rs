@@ -19,13 +19,17 @@ const SCRIPT: &str = include_str!("../../../python/worker/headwater_compile.py")
 
 /// A package without bytecode in the store.
 #[derive(Debug, Clone)]
-pub(crate) struct Missing {
+pub(crate) struct UncompiledPackage {
     record: PathBuf,
     stored: PathBuf,
 }
 
 /// Links bytecode of the store into an environment. Returns the packages without bytecode.
-pub(crate) fn link(environment: &Path, store: &Path, interpreter: &Interpreter) -> Vec<Missing> {
+pub(crate) fn link(
+    environment: &Path,
+    store: &Path,
+    interpreter: &Interpreter,
+) -> Vec<UncompiledPackage> {
     let packages = packages_of(environment, interpreter);
     let store = store.join(format!("cpython-3{}", interpreter.minor));
     let mut missing = Vec::new();
@@ -39,14 +43,18 @@ pub(crate) fn link(environment: &Path, store: &Path, interpreter: &Interpreter) 
         if stored.is_dir() {
             link_tree(&stored, &packages);
         } else {
-            missing.push(Missing { record, stored });
+            missing.push(UncompiledPackage { record, stored });
         }
     }
     missing
 }
 
 /// Compiles packages. A failure only makes later starts slower.
-pub(crate) async fn compile(spawner: &Spawner, interpreter: &Interpreter, missing: &[Missing]) {
+pub(crate) async fn compile(
+    spawner: &Spawner,
+    interpreter: &Interpreter,
+    missing: &[UncompiledPackage],
+) {
     let mut command: Vec<String> = ["-I", "-B", "-c", SCRIPT].map(str::to_owned).to_vec();
     command.insert(0, interpreter.path.to_string_lossy().into_owned());
     for one in missing {
@@ -62,10 +70,14 @@ pub(crate) async fn compile(spawner: &Spawner, interpreter: &Interpreter, missin
 }
 
 /// Adapts the packages to an environment that was moved.
-pub(crate) fn moved(missing: Vec<Missing>, from: &Path, to: &Path) -> Vec<Missing> {
-    let moved = |one: Missing| {
+pub(crate) fn moved(
+    missing: Vec<UncompiledPackage>,
+    from: &Path,
+    to: &Path,
+) -> Vec<UncompiledPackage> {
+    let moved = |one: UncompiledPackage| {
         let record = one.record.strip_prefix(from).map(|rest| to.join(rest));
-        Missing { record: record.unwrap_or(one.record), stored: one.stored }
+        UncompiledPackage { record: record.unwrap_or(one.record), stored: one.stored }
     };
     missing.into_iter().map(moved).collect()
 }

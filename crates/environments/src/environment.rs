@@ -75,9 +75,9 @@ pub struct Environment {
     pub packages: BTreeMap<String, String>,
     /// The requested packages.
     pub requested: Vec<String>,
-    /// Duration of the build in milliseconds; 0 if it existed.
+    /// Duration of the build in milliseconds; 0 if the build already existed.
     pub created_ms: u64,
-    /// True if the build existed.
+    /// True if the build already existed.
     pub warm: bool,
     /// Keeps the folder. All copies share it, so its reference count shows whether copies exist.
     pub(crate) lock: Arc<SharedLock>,

@@ -177,7 +177,7 @@ impl Environments {
 
     fn find(&self, id: &str, interpreter: &Interpreter) -> Option<Arc<Environment>> {
         let folder = self.current_folder(id)?;
-        // A link to the interpreter, which may have been removed.
+        // `bin/python` is a link to the interpreter, which may have been removed.
         if !folder.join("bin").join("python").exists() {
             return None;
         }
@@ -216,7 +216,7 @@ impl Environments {
         Ok(uv)
     }
 
-    /// Compiles bytecode in a task that ends with this value.
+    /// Compiles bytecode in a task that is aborted when this value is dropped.
     pub(crate) fn compile_in_background(
         &self,
         compiling: impl Future<Output = ()> + Send + 'static,

@@ -76,7 +76,7 @@ impl Fault for Error {
         match self {
             Error::Failed { hint, .. } => Some(hint.clone()),
             Error::PythonNotFound { .. } => Some(
-                "Install that version (with pyenv, or `uv python install`), or ask for one of those."
+                "Install that version (with pyenv, or `uv python install`), or use an installed one."
                     .to_owned(),
             ),
             Error::NotFound { .. } => {

@@ -26,4 +26,4 @@ pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use environments::{Environments, EnvironmentsOptions};
 pub use error::{Error, Result};
 pub use ownership::make_folder;
-pub use prune::Removal;
+pub use prune::RemovalResult;

@@ -23,7 +23,7 @@ const OTHERS_WRITE: u32 = 0o002;
 
 /// The reason why a path is not trusted.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum UntrustedReason {
     /// The path cannot be read.
     #[error("`{}` cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -36,8 +36,9 @@ pub(crate) enum Refused {
 }
 
 /// Resolves symbolic links. Fails if another user can replace a part of the path.
-pub(crate) fn resolve(path: &Path) -> Result<PathBuf, Refused> {
-    let unreadable = |path: &Path, source| Refused::Unreadable { path: path.to_owned(), source };
+pub(crate) fn resolve(path: &Path) -> Result<PathBuf, UntrustedReason> {
+    let unreadable =
+        |path: &Path, source| UntrustedReason::Unreadable { path: path.to_owned(), source };
     let absolute = std::path::absolute(path).map_err(|source| unreadable(path, source))?;
     let mut left = parts(&absolute);
     let mut resolved = PathBuf::from("/");
@@ -84,7 +85,7 @@ pub fn make_folder(path: &Path) -> Result<PathBuf> {
         .create(path)
         .map_err(Error::io(format!("make the folder `{}`", path.display())))?;
     resolve(path).map_err(|refused| match refused {
-        Refused::Unreadable { path, source } => {
+        UntrustedReason::Unreadable { path, source } => {
             Error::io(format!("make the folder `{}`", path.display()))(source)
         }
         refused => Error::failed(
@@ -122,26 +123,35 @@ impl User {
         owner == 0 || owner == self.id || owner == self.root
     }
 
-    fn check_owner(&self, path: &Path, found: &Metadata) -> Result<(), Refused> {
+    fn check_owner(&self, path: &Path, found: &Metadata) -> Result<(), UntrustedReason> {
         let owner = found.uid();
-        if self.trusts(owner) { Ok(()) } else { Err(Refused::Owner { path: path.into(), owner }) }
+        if self.trusts(owner) {
+            Ok(())
+        } else {
+            Err(UntrustedReason::Owner { path: path.into(), owner })
+        }
     }
 
     /// Checks the folder of an entry. With the sticky bit only the owner of an entry can replace
-    /// it, but anyone can add a program, or a link to one.
-    fn check_entry(&self, at: &Path, folder: &Metadata, entry: &Metadata) -> Result<(), Refused> {
+    /// it, but any user can add a program, or a link to one.
+    fn check_entry(
+        &self,
+        at: &Path,
+        folder: &Metadata,
+        entry: &Metadata,
+    ) -> Result<(), UntrustedReason> {
         if folder.mode() & STICKY != 0 && entry.is_dir() {
             return Ok(());
         }
         self.check_writers(at, folder)
     }
 
-    fn check_writers(&self, path: &Path, found: &Metadata) -> Result<(), Refused> {
+    fn check_writers(&self, path: &Path, found: &Metadata) -> Result<(), UntrustedReason> {
         let mode = found.mode();
         let by_group =
             || mode & GROUP_WRITES != 0 && (self.shares(found.gid()) || has_access_list(path));
         if mode & OTHERS_WRITE != 0 || by_group() {
-            return Err(Refused::Writable { path: path.into(), mode });
+            return Err(UntrustedReason::Writable { path: path.into(), mode });
         }
         Ok(())
     }
@@ -238,10 +248,10 @@ mod tests {
         symlink("../open/tool", own.join("indirect")).unwrap();
         assert_eq!(resolve(&own.join("indirect")).unwrap(), own.join("tool"));
         mode(&open, 0o777);
-        assert!(matches!(resolve(&own.join("indirect")), Err(Refused::Writable { .. })));
+        assert!(matches!(resolve(&own.join("indirect")), Err(UntrustedReason::Writable { .. })));
         assert!(resolve(&own.join("tool")).is_ok());
         symlink("loop", own.join("loop")).unwrap();
-        assert!(matches!(resolve(&own.join("loop")), Err(Refused::Unreadable { .. })));
+        assert!(matches!(resolve(&own.join("loop")), Err(UntrustedReason::Unreadable { .. })));
     }
 
     #[test]
@@ -252,7 +262,7 @@ mod tests {
         // Only root can give a folder away.
         if rustix::process::geteuid().is_root() {
             chown(&store, Some(12_345), None).unwrap();
-            assert!(matches!(resolve(&store), Err(Refused::Owner { owner: 12_345, .. })));
+            assert!(matches!(resolve(&store), Err(UntrustedReason::Owner { owner: 12_345, .. })));
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{Environment, Error, Result, package_cache, python};
 
 /// Result of [`Environments::remove`].
 #[derive(Debug)]
-pub enum Removal {
+pub enum RemovalResult {
     /// The environment was removed.
     Removed {
         /// The removed environment.
@@ -148,21 +148,23 @@ impl Environments {
     }
 
     /// Removes an environment that was not requested for this time and is not in use.
-    pub async fn remove(self: &Arc<Self>, id: &str, unused_for: Duration) -> Result<Removal> {
+    pub async fn remove(self: &Arc<Self>, id: &str, unused_for: Duration) -> Result<RemovalResult> {
         let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
-        let Some(summary) = self.read_summary(id).await else { return Ok(Removal::Kept) };
+        let Some(summary) = self.read_summary(id).await else { return Ok(RemovalResult::Kept) };
         if !self.is_unused(id, unused_for) {
-            return Ok(Removal::Kept);
+            return Ok(RemovalResult::Kept);
         }
-        let Some(folder) = self.current_folder(id) else { return Ok(Removal::Kept) };
+        let Some(folder) = self.current_folder(id) else { return Ok(RemovalResult::Kept) };
         {
             let mut known = self.known.lock();
             if known.get(id).is_some_and(is_held) {
-                return Ok(Removal::InUse);
+                return Ok(RemovalResult::InUse);
             }
             known.remove(id);
         }
-        let Some(exclusive) = ExclusiveLock::acquire(&folder) else { return Ok(Removal::InUse) };
+        let Some(exclusive) = ExclusiveLock::acquire(&folder) else {
+            return Ok(RemovalResult::InUse);
+        };
         // Requests after this point build a new environment.
         let link = self.folder.join(id);
         let aside = self.folder.join(owned(BUILDING));
@@ -179,7 +181,7 @@ impl Environments {
             tracing::warn!(id, "files of an environment cannot be removed");
             0
         };
-        Ok(Removal::Removed { environment: Box::new(summary), bytes })
+        Ok(RemovalResult::Removed { environment: Box::new(summary), bytes })
     }
 
     /// Removes unpacked packages that no environment uses. Returns the freed bytes.

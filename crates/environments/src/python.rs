@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use crate::ownership::{self, Refused};
+use crate::ownership::{self, UntrustedReason};
 use crate::{Error, Result};
 
 /// The oldest supported minor version of Python 3.
@@ -30,7 +30,7 @@ pub(crate) struct Interpreter {
 
 impl Interpreter {
     /// Checks that no other user can replace the interpreter or its standard library.
-    pub(crate) fn check(&self) -> Result<(), Refused> {
+    pub(crate) fn check(&self) -> Result<(), UntrustedReason> {
         ownership::resolve(&self.path)?;
         let Some(prefix) = prefix_of(&self.path) else { return Ok(()) };
         let libraries = ["lib", "lib64"].map(|part| prefix.join(part).join(self.folder()));
@@ -38,12 +38,12 @@ impl Interpreter {
         libraries.into_iter().try_for_each(|library| ownership::resolve(library).map(drop))
     }
 
-    /// `python3.11`.
+    /// Returns the folder's name: `python3.11`.
     fn folder(&self) -> String {
         format!("python3.{}", self.minor)
     }
 
-    /// `3.11`.
+    /// Returns the minor version: `3.11`.
     pub(crate) fn short(&self) -> String {
         format!("3.{}", self.minor)
     }
@@ -98,8 +98,8 @@ fn patch_within(program: &[u8], minor: u32) -> Option<u32> {
     })
 }
 
-/// Returns the interpreter for a version such as `3`, `3.11` or `3.11.7`; the first from 3.10 on if
-/// none.
+/// Returns the interpreter for a version such as `3`, `3.11` or `3.11.7`; without a version, the
+/// first one from 3.10 on.
 pub(crate) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpreter> {
     let found = all(search);
     let wanted = wanted.map(str::trim).filter(|wanted| !wanted.is_empty());

@@ -1,12 +1,13 @@
 //! Programs of the host that a function needs, such as a browser or a converter.
 //!
-//! They are only checked: a program must be in a system folder that sandboxes mount.
+//! The programs are only checked, not installed: each must be in a system folder that sandboxes
+//! mount.
 
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The `PATH` of functions, apart from the environment's own folder.
+/// The `PATH` of functions, except for the environment's own folder.
 const SHOWN: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
 /// System folders that sandboxes mount.

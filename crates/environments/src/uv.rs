@@ -191,7 +191,7 @@ pub(crate) fn executable(path: &Path) -> bool {
 /// Returns true if no other user can replace a program.
 fn is_safe(program: &Path) -> bool {
     let resolved = ownership::resolve(program);
-    let warn = |refused: &ownership::Refused| tracing::warn!("uv is not run: {refused}");
+    let warn = |refused: &ownership::UntrustedReason| tracing::warn!("uv is not run: {refused}");
     resolved.inspect_err(warn).is_ok()
 }
 
@@ -286,11 +286,11 @@ fn hint(message: &str) -> &'static str {
     } else if any(&["No space left", "os error 28"]) {
         "Free space on the disk that holds the environments."
     } else if any(&["no wheels", "no usable wheels", "building", "source distribution"]) {
-        "Ask for a version that has a wheel for this Python; packages are not built from source."
+        "Request a version that has a wheel for this Python; packages are not built from source."
     } else if any(&["no version", "there are no versions", "only "]) {
-        "Ask for a version that exists and fits the others."
+        "Request a version that exists and is compatible with the other packages."
     } else {
-        "Loosen one of the versions asked for."
+        "Request a less specific version of one of the packages."
     }
 }
 

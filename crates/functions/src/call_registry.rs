@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::error::size;
 use crate::functions::Functions;
 use crate::queue::QueueStats;
-use crate::{Invocation, Share};
+use crate::{CallOwner, Invocation};
 
 /// Calls in the order of arrival.
 #[derive(Debug, Default)]
@@ -26,12 +26,12 @@ struct Call {
     label: String,
     environment: String,
     memory_bytes: u64,
-    share: Share,
+    share: CallOwner,
     since: SystemTime,
     runs: bool,
 }
 
-/// Maximum number of owners in the reason why a call waits.
+/// Maximum number of owners that the reason for waiting names.
 const NAMED_MAX: usize = 5;
 
 /// A registered call; dropping it removes it.
@@ -91,7 +91,7 @@ impl Functions {
         self.calls_where(|share| share.job == Some(job))
     }
 
-    fn calls_where(&self, wanted: impl Fn(&Share) -> bool) -> Vec<FunctionCall> {
+    fn calls_where(&self, wanted: impl Fn(&CallOwner) -> bool) -> Vec<FunctionCall> {
         let of_these = |call: &Call| wanted(&call.share);
         if !self.0.calls.0.lock().calls.values().any(of_these) {
             return Vec::new();
@@ -167,7 +167,7 @@ mod tests {
             label: "f".to_owned(),
             environment: "e".to_owned(),
             memory_bytes: 2 << 30,
-            share: Share::default(),
+            share: CallOwner::default(),
             since: SystemTime::now(),
             runs: false,
         };

@@ -14,16 +14,16 @@ use parking_lot::Mutex;
 /// The longest boost of a call, which also bounds its boosted CPU time on one processor.
 const BOOST_MAX: Duration = Duration::from_secs(1);
 
-/// CPU time up to which a call does not count.
+/// CPU time of a call that does not count against its owner.
 const SHORT_CALL: Duration = Duration::from_millis(100);
 
 /// CPU time at which an owner loses the boost.
 const USED_MAX: Duration = Duration::from_secs(2);
 
-/// Divisor of the decay: each second that passes removes a fifth of a second of used CPU time.
+/// Divisor of the decay: each second of elapsed time removes a fifth of a second of used CPU time.
 const DECAY: u32 = 5;
 
-/// The number of owners at which owners without used CPU time are removed.
+/// Number of owners above which owners without used CPU time are removed.
 const OWNERS_MAX: usize = 64;
 
 /// CPU time that owners used recently.
@@ -60,7 +60,7 @@ impl CpuBoost {
             owners.retain(|_, used| !used.remaining(now).is_zero());
         }
         let before = owners.get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
-        // The cap bounds how long an owner stays without a boost.
+        // The maximum limits how long an owner has no boost.
         let time = (before + time).min(2 * USED_MAX);
         owners.insert(owner.clone(), Used { time, updated: now });
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use headwater_environments::Removal;
+use headwater_environments::RemovalResult;
 use headwater_model::{
-    EnvironmentExplained, EnvironmentSummary, PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
+    EnvironmentDetails, EnvironmentSummary, PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
 
 use crate::functions::Functions;
@@ -20,7 +20,7 @@ impl Functions {
 
     /// Returns an environment, by a prefix of its id, and the running and queued calls. Errors:
     /// `environment_not_found`.
-    pub async fn explain(&self, id: &str) -> Result<EnvironmentExplained> {
+    pub async fn explain(&self, id: &str) -> Result<EnvironmentDetails> {
         let environment = self.named(id).await?;
         let report = self.zygotes().into_iter().find(|one| one.environment == environment.id);
         let zygote = report.map(|report| ZygoteSummary {
@@ -30,12 +30,7 @@ impl Functions {
             failure: report.failure,
         });
         let huge_pages_unavailable = self.0.pages.as_ref().err().cloned();
-        Ok(EnvironmentExplained {
-            environment,
-            zygote,
-            huge_pages_unavailable,
-            calls: self.calls(),
-        })
+        Ok(EnvironmentDetails { environment, zygote, huge_pages_unavailable, calls: self.calls() })
     }
 
     /// Returns the environments that [`Functions::prune`] would remove now.
@@ -46,7 +41,7 @@ impl Functions {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // Idle instances do not count: pruning ends them.
+            // Idle instances do not count as use, because pruning ends them.
             if calls.iter().any(|call| call.environment == environment.id) {
                 pruned.busy.push(environment.id);
             } else {
@@ -64,17 +59,17 @@ impl Functions {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // Idle instances do not count as use.
+            // Idle instances do not count as use, so they are ended.
             let of_this = |held: &Environment| held.id == environment.id;
             self.0.queue.end_idle_of(of_this);
             self.0.zygotes.end_unused(of_this);
             match self.0.environments.remove(&environment.id, unused_for).await? {
-                Removal::Removed { environment, bytes } => {
+                RemovalResult::Removed { environment, bytes } => {
                     pruned.bytes += bytes;
                     pruned.removed.push(*environment);
                 }
-                Removal::InUse => pruned.busy.push(environment.id),
-                Removal::Kept => {}
+                RemovalResult::InUse => pruned.busy.push(environment.id),
+                RemovalResult::Kept => {}
             }
         }
         pruned.bytes += self.0.environments.sweep_packages().await;

@@ -258,7 +258,7 @@ impl Fault for Error {
                 Some("Give each column values of one type.".to_owned())
             }
             Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
-            Error::LargeValue { .. } => Some("Return a table: it may be larger.".to_owned()),
+            Error::LargeValue { .. } => Some("Return a table, which can be larger.".to_owned()),
             Error::MemoryLimit { .. } => Some(
                 "Raise `memory` in the function's decorator or in `[defaults]` of headwater.toml."
                     .to_owned(),
@@ -268,7 +268,7 @@ impl Fault for Error {
                     .to_owned(),
             ),
             Error::TempLimit { .. } => Some(
-                "Raise `tmp` in the function's decorator; what lies in `/tmp` counts as memory, too."
+                "Raise `tmp` in the function's decorator; the content of `/tmp` counts as memory."
                     .to_owned(),
             ),
 
@@ -277,10 +277,10 @@ impl Fault for Error {
                  get` shows what a call waits for."
                     .to_owned(),
             ),
-            Error::Stopping { .. } => Some("Try again when the server is back.".to_owned()),
-            Error::InstanceDied { .. } => Some(
-                "Check the function's output, and the native code that it calls.".to_owned(),
-            ),
+            Error::Stopping { .. } => Some("Try again after the restart of the server.".to_owned()),
+            Error::InstanceDied { .. } => {
+                Some("Check the function's output, and the native code that it calls.".to_owned())
+            }
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Some("Free space on the disk that holds the lake's environments.".to_owned())
             }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::size;
 use crate::functions::{Functions, unavailable};
-use crate::instance::{Finish, Instance, NewInstance, Origin};
+use crate::instance::{CallDeadline, Instance, NewInstance, Origin};
 use crate::invoke::{log_system_line, millis};
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
@@ -29,12 +29,13 @@ pub(crate) struct Execution<'a> {
     pub(crate) outside: Usage,
 }
 
-/// The outcome of a call, and its instance if that remains.
+/// The outcome of a call, and its instance if it can be reused.
 type Ended = (Outcome, Option<WarmInstance>);
 
 impl Execution<'_> {
     /// Runs a function, and once more with twice the memory if it ran out of memory and the machine
-    /// has enough. A function with network access runs once, since its requests would be repeated.
+    /// has enough. A function with network access runs only once, because a second run would repeat
+    /// its requests.
     pub(crate) async fn run(
         &mut self,
         invocation: &Invocation,
@@ -59,8 +60,12 @@ impl Execution<'_> {
         log_system_line(self.sink, text).await;
         let again = Invocation { limits, ..invocation.clone() };
         self.outside.retries += 1;
+        if let Some(lake) = &invocation.lake {
+            lake.restart();
+        }
         let mut second = match self.run_once(&again, None).await {
-            // A second process holds more memory than an idle instance may, so it ends.
+            // The second process has more memory than an idle instance may have, so it is not
+            // reused.
             Ok((second, _)) => second,
             // The usage of the first attempt counts in any case.
             Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
@@ -115,7 +120,7 @@ impl Execution<'_> {
     }
 
     /// Runs a function in an instance from this origin, or in a new process if the zygote cannot be
-    /// cloned because it has just ended. Only a new process is a cold start here.
+    /// cloned because it has just ended. Only the new process counts as a cold start.
     async fn run_new(&self, origin: Origin, invocation: &Invocation) -> Result<Ended> {
         let policy = tokio::select! {
             biased;
@@ -159,10 +164,10 @@ impl Execution<'_> {
         instance.finish(self.limits_of(invocation)).await
     }
 
-    fn limits_of(&self, invocation: &Invocation) -> Finish {
+    fn limits_of(&self, invocation: &Invocation) -> CallDeadline {
         let boost = &self.functions.0.cpu_boost;
         let boost = boost.duration(&invocation.share.owner, Instant::now());
-        Finish { until: self.until, boost, cancelled: self.cancelled.clone() }
+        CallDeadline { until: self.until, boost, cancelled: self.cancelled.clone() }
     }
 
     /// Returns the origin of a call's instance, true if the call is cold, and the CPU time of the
@@ -202,8 +207,8 @@ impl Execution<'_> {
         policy
     }
 
-    /// Returns a call's zygote. Its start continues if the call does not wait for it, so that the
-    /// next call finds it.
+    /// Returns a call's zygote. Its start continues even if the call is cancelled, so that the next
+    /// call can use it.
     async fn zygote(&self, invocation: &Invocation) -> ZygoteLookup {
         let inner = &self.functions.0;
         let (zygotes, environment) = (inner.zygotes.clone(), invocation.environment.clone());

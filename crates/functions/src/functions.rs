@@ -44,8 +44,8 @@ pub(crate) struct Inner {
 }
 
 impl Functions {
-    /// Starts the spawner. A host that does not support sandboxes is not an error here: each call
-    /// fails, and [`Functions::warnings`] contains the reason.
+    /// Starts the spawner. If the host does not support sandboxes, this still succeeds, but each
+    /// call fails. [`Functions::warnings`] contains the reason.
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
         let own = options.own_dir.clone();
         std::fs::create_dir_all(&own).map_err(Error::io("make the functions' folder"))?;
@@ -158,8 +158,8 @@ fn environments_options(options: &FunctionsOptions) -> EnvironmentsOptions {
     }
 }
 
-/// Creates the huge-page file system for results, or returns the reason for memory files. A process
-/// of the user that owns the files could make them writable again.
+/// Creates the huge-page file system for results, or returns the reason for memory files. Memory
+/// files are used if functions run as the server's user, which could make them writable.
 fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<HugePageFs>, String> {
     match (isolation, users_apart) {
         (Isolation::Process, _) => Err("functions run without isolation".to_owned()),

@@ -9,7 +9,7 @@ use crate::queue::Queue;
 /// Interval between promotions of starved calls, and evictions of idle instances for them.
 const ASSIGN_EVERY: Duration = Duration::from_secs(1);
 
-/// Interval between evictions of idle zygotes.
+/// Minimum interval between evictions of idle zygotes.
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
 

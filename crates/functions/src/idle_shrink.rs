@@ -1,6 +1,6 @@
 //! Shrinking of idle instances: a process that has been idle for a while returns memory that it
-//! does not need. It runs briefly to do so, and is paused again. A call may use it at any time: its
-//! requests are handled in order.
+//! does not need. It runs briefly to do so, and is paused again. A call may use the process at any
+//! time, because requests are handled in order.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use crate::warm_instance::WarmInstance;
 use crate::worker::Message;
 
-/// Idle time before an instance shrinks, and before another attempt. Returning and reallocating
-/// memory takes some milliseconds.
+/// Idle time before an instance shrinks, and before another attempt. The delay is long, because
+/// returning and reallocating memory takes some milliseconds.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
 /// Time limit and number of attempts: user code may report that it is idle and continue to run.
@@ -21,9 +21,9 @@ const TRIES_MAX: u32 = 3;
 /// The progress of the shrinking.
 #[derive(Debug)]
 pub(crate) enum ShrinkState {
-    /// Idle since, and number of attempts that timed out.
+    /// The process is idle: the start of the idle time, and the number of attempts that timed out.
     Awake(Instant, u32),
-    /// The process runs.
+    /// The process runs to return memory.
     Running(Instant, u32),
     /// The process is being paused.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),

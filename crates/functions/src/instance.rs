@@ -17,17 +17,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::instance_spec::{PROJECT, files, plan};
 use crate::memory::{HugePageFs, WorkerFile};
 use crate::outcome::{CallEnd, conclude, usage};
-use crate::streaming_input::{Feed, FeedUsage};
+use crate::streaming_input::{FeedUsage, InputFeed};
 use crate::warm_instance::WarmInstance;
 use crate::worker::{self, SentTask, WorkerMessages};
-use crate::worker_io::{Lines, Readers, listen, listen_to_pipe, receiver};
+use crate::worker_io::{LineSink, Readers, Supplies, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
 use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
 
 /// Time that a function has to end after a request.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Time limit for reading the remaining messages of a call that is being stopped.
+/// Time limit for reading the remaining messages of a call that is stopped.
 const HEARD_MAX: Duration = Duration::from_secs(2);
 
 /// The origin of an instance.
@@ -51,7 +51,7 @@ pub(crate) struct NewInstance<'a> {
 }
 
 /// The time limit of a call, and the length of its CPU boost.
-pub(crate) struct Finish {
+pub(crate) struct CallDeadline {
     pub(crate) until: Instant,
     pub(crate) boost: Duration,
     pub(crate) cancelled: CancellationToken,
@@ -82,16 +82,16 @@ pub(crate) struct Instance {
     printed: [OutputReaders; 2],
     /// Aborts all readers.
     listening: AbortHandle,
-    /// Cancelled when the call has ended and its process remains.
+    /// Cancelled when the call has ended and its process is kept.
     pause: CancellationToken,
-    /// The usage of its feeds.
+    /// The usage of its streamed inputs.
     fed: Arc<FeedUsage>,
     feeding: Vec<JoinHandle<()>>,
     /// The usage of earlier calls of the process.
     cpu_us_before: u64,
     /// Allowed destinations, if it has network access.
     policy: Option<EgressPolicy>,
-    /// The inodes of its files, whose memory belongs to the server.
+    /// The inodes of its files, whose memory is charged to the server.
     inputs: Vec<u64>,
     /// Cancelled when the process has ended or the call is dropped.
     over: CancellationToken,
@@ -120,7 +120,7 @@ impl OutputReaders {
 
 /// The reason for ending an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stopped {
+pub(crate) enum InstanceStopReason {
     TimeLimit,
     Cancelled,
 }
@@ -139,7 +139,7 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        // Output of processes that remain after their call is not read.
+        // A process that is reused may keep the file open for writing, so it does not get one.
         let pages = pages.filter(|_| !reuse);
         let how = worker::CallSettings { reuse, huge_pages: pages.is_some() };
         let sent = worker::send_task(&mine, invocation, &project, how)?;
@@ -197,7 +197,7 @@ impl Instance {
     ) -> Result<Self> {
         let SentCall { invocation, sent, pages, policy, started, cloned } = call;
         let WarmInstance { running, zygote, channel, stdout, stderr, cpu_us } = warm;
-        let lines = Lines::new(sink.clone());
+        let lines = LineSink::new(sink.clone());
         let (over, pause) = (CancellationToken::new(), CancellationToken::new());
         let until = || (over.clone(), pause.clone());
         let pipes = [
@@ -205,13 +205,15 @@ impl Instance {
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
         ];
         let network = policy.clone().map(|policy| (policy, sink));
-        let room = invocation.room.clone();
-        let worker = listen(channel, lines, network, (room, pages), over.clone());
+        let (quota, lake) = (invocation.room.clone(), invocation.lake.clone());
+        let supplies = Supplies { quota, pages, lake };
+        let worker = listen(channel, lines, network, supplies, over.clone());
         let Readers { said, printed, end } = Readers::start(worker, pipes);
         let SentTask { files, feeds } = sent;
         let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
         let fed = Arc::new(FeedUsage::default());
-        let start = |feed: Feed| feed.start(invocation.room.clone(), fed.clone(), over.clone());
+        let start =
+            |feed: InputFeed| feed.start(invocation.room.clone(), fed.clone(), over.clone());
         let feeding = feeds.into_iter().map(start).collect::<Result<_>>()?;
         Ok(Instance {
             invocation,
@@ -234,18 +236,18 @@ impl Instance {
         })
     }
 
-    /// Waits for the call, and ends the process if it must not remain. The result includes the
-    /// usage; an error means that it is unknown. A process that remains is returned; it may not be
+    /// Waits for the call, and ends the process unless it can be reused. The result includes the
+    /// usage; on an error the usage is unknown. A reusable process is returned, and may not be
     /// paused yet.
     pub(crate) async fn finish(
         mut self,
-        Finish { until, boost, cancelled }: Finish,
+        CallDeadline { until, boost, cancelled }: CallDeadline,
     ) -> Result<(Outcome, Option<WarmInstance>)> {
         let limit = || tokio::time::sleep_until(until.into());
         let stopped = async {
             tokio::select! {
-                () = limit() => Stopped::TimeLimit,
-                () = cancelled.cancelled() => Stopped::Cancelled,
+                () = limit() => InstanceStopReason::TimeLimit,
+                () = cancelled.cancelled() => InstanceStopReason::Cancelled,
             }
         };
         tokio::pin!(stopped);
@@ -261,7 +263,7 @@ impl Instance {
                 }
                 said = &mut self.said, if heard.is_none() => {
                     let said = heard.insert(said.unwrap_or_default());
-                    // User code can send this message as well, so its process is watched until its
+                    // User code can also send this message, so the process is observed until its
                     // end.
                     if said.kept.is_none() || !self.invocation.reuse {
                         continue;
@@ -305,14 +307,14 @@ impl Instance {
         Ok((Outcome { returned, usage }, None))
     }
 
-    /// Waits for the messages and output of the call. If the receiver of lines is blocked, the call
-    /// ends anyway.
+    /// Waits for the messages and output of the call. The call ends even if the receiver of lines
+    /// is blocked.
     async fn hear_the_rest(
         &mut self,
         heard: &mut Option<WorkerMessages>,
-        why: Option<Stopped>,
-        stopped: impl Future<Output = Stopped>,
-    ) -> std::result::Result<(), Stopped> {
+        why: Option<InstanceStopReason>,
+        stopped: impl Future<Output = InstanceStopReason>,
+    ) -> std::result::Result<(), InstanceStopReason> {
         let all = async {
             if heard.is_none() {
                 *heard = Some((&mut self.said).await.unwrap_or_default());
@@ -369,7 +371,7 @@ impl Instance {
             let (running, zygote) = (self.running, self.zygote);
             Some(WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: taken.cpu_us })
         } else {
-            // Without separate usage per call, its usage would be unknown.
+            // The process is not reused if its usage cannot be measured per call.
             let mut running = self.running;
             running.signal(Signal::Kill);
             ended = ProcessEnd { exit: Exit::Code(0), ..running.ended().await? };
@@ -406,7 +408,8 @@ fn inodes(files: &[WorkerFile]) -> Vec<u64> {
     files.iter().filter_map(of).collect()
 }
 
-/// Returns true if another call may use the process. It may keep streamed rows.
+/// Returns true if another call may use the process. A call with streamed rows cannot, because the
+/// process may keep these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
     invocation.reuse

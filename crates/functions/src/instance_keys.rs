@@ -1,4 +1,4 @@
-//! The identities of instances: which calls can use one another's instances.
+//! The identities of instances, which determine the calls that can share instances.
 
 use std::sync::Arc;
 

@@ -59,7 +59,7 @@ pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> ProcessSpec {
     }
 }
 
-/// Returns the environment variables of an instance; it has no others.
+/// Returns all environment variables of an instance.
 pub(crate) fn variables(
     programs: &str,
     temp: &str,
@@ -92,7 +92,7 @@ pub(crate) fn environment_sandbox(
 }
 
 /// Writes the project, the worker and the SDK to a memory file: below the sandbox's root, or below
-/// the work folder. A zygote has all but the project.
+/// the work folder. A zygote does not receive the project.
 pub(crate) fn files(
     invocation: &Invocation,
     origin: &Origin,

@@ -11,7 +11,7 @@ use crate::execution::Execution;
 use crate::functions::Functions;
 use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
-use crate::{Error, FunctionEvent, Invocation, Limits, Outcome, Result, Returned};
+use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
 
 impl Functions {
     /// Runs a function once and waits for it: in an idle instance if its invocation allows that,
@@ -39,7 +39,7 @@ impl Functions {
         usage.queue_ms += queue_ms;
         if usage.calls > 0 {
             usage.bytes_in += bytes_in;
-            usage.bytes_out = returned.as_ref().map_or(0, Returned::bytes);
+            usage.bytes_out = returned.as_ref().map_or(0, FunctionResult::bytes);
             self.0.cpu_boost.record(&invocation.share.owner, usage.cpu_us, Instant::now());
         }
         Outcome { returned, usage }
@@ -52,7 +52,7 @@ impl Functions {
             return;
         }
         let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
-        // The default limit is reduced silently; only a limit that the function set is reported.
+        // If the function set no limit, the default is reduced without a message.
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(
@@ -84,7 +84,7 @@ impl Functions {
         }
     }
 
-    /// Executes a call that has a permit. Its instance stays for other calls if it can.
+    /// Executes a call that has a permit. Its instance is kept for other calls if it can be reused.
     async fn execute(
         &self,
         mut permit: Permit<IdleInstance>,
@@ -125,6 +125,6 @@ pub(crate) fn millis(since: Instant) -> u64 {
 /// Sends a line of the system to the reader of a function's output.
 pub(crate) async fn log_system_line(sink: &mpsc::Sender<FunctionEvent>, text: String) {
     let (stream, file, line) = (LogStream::System, None, None);
-    // The reader may have disconnected.
+    // An error means that the reader has disconnected.
     let _ = sink.send(FunctionEvent::Line { stream, file, line, text }).await;
 }

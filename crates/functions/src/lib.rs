@@ -22,6 +22,7 @@ mod instance_keys;
 mod instance_spec;
 mod invocation;
 mod invoke;
+mod lake_access;
 mod memory;
 mod options;
 mod outcome;
@@ -38,13 +39,13 @@ pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use headwater_environments::{Environment, EnvironmentEvent, EnvironmentSpec, make_folder};
 pub use headwater_sandbox::{
-    Host, Network, SpawnCommand, answer_promptly, spawner_main, work_steadily,
+    Host, Limits, Network, SpawnCommand, Variables, answer_promptly, spawner_main, work_steadily,
 };
 pub use invocation::{
-    Argument, ArgumentValue, FunctionEvent, Invocation, Limits, Outcome, Returned, Returns, Share,
-    Variables,
+    Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome, Returns,
 };
+pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, too_large};
 pub use memory::{SharedTable, TableQuota};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
-pub use streaming_input::{Rows, Streamed};
+pub use streaming_input::{Rows, StreamedInput};
 pub use zygote::ZygoteReport;

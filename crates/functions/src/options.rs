@@ -1,5 +1,5 @@
-//! Options of the function runtime. A library must not discover these itself, such as the locations
-//! of interpreters.
+//! Options of the function runtime. The caller provides values that depend on the machine, such as
+//! the locations of interpreters.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use headwater_sandbox::SpawnCommand;
 /// The isolation of a function from the machine and from other functions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Isolation {
-    /// Own namespaces, a read-only root, no capabilities, limits enforced by the kernel.
+    /// Separate namespaces, a read-only root, no capabilities, limits enforced by the kernel.
     #[default]
     Sandbox,
     /// Only a separate process, for hosts without user namespaces. The function can read what the
@@ -42,7 +42,7 @@ pub struct ZygoteOptions {
 }
 
 impl Default for ZygoteOptions {
-    /// Returns an idle time of ten minutes and 2 GiB.
+    /// Returns limits of ten minutes of idle time and 2 GiB of memory.
     fn default() -> Self {
         ZygoteOptions {
             enabled: true,
@@ -62,7 +62,7 @@ pub struct FunctionsOptions {
     /// Folder of the environments, one subfolder each; created if missing. All servers of a user
     /// may share it.
     pub environments_dir: PathBuf,
-    /// Folder for `uv` if the machine has none.
+    /// Folder into which `uv` is installed if the machine has none.
     pub tools_dir: PathBuf,
     /// uv's cache. On the file system of `environments_dir`, so that files are linked instead of
     /// copied.

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use headwater_model::{ErrorCode, Fault, Usage};
 use headwater_sandbox::{EgressPolicy, ProcessEnd};
 
-use crate::instance::Stopped;
+use crate::instance::InstanceStopReason;
 use crate::memory::{MemoryFile, ResultFile, WorkerFile, aside};
 use crate::streaming_input::FeedUsage;
 use crate::worker::FinalMessage;
-use crate::{Error, Invocation, Result, Returned, Returns, SharedTable};
+use crate::{Error, FunctionResult, Invocation, Result, Returns, SharedTable};
 
-/// Exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions of the same name
-/// have other meanings.
+/// Exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions with the same
+/// names have other meanings.
 const OUT_OF_MEMORY: [&str; 4] = [
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",
@@ -43,8 +43,8 @@ pub(crate) fn usage(
 /// The end of a call.
 pub(crate) struct CallEnd<'a> {
     pub(crate) ended: ProcessEnd,
-    /// The reason for ending it, if it did not end by itself.
-    pub(crate) stopped: Option<Stopped>,
+    /// The reason for which the runtime ended the call, if it did not end by itself.
+    pub(crate) stopped: Option<InstanceStopReason>,
     pub(crate) fed: &'a FeedUsage,
     pub(crate) policy: Option<&'a EgressPolicy>,
     pub(crate) message: FinalMessage,
@@ -55,7 +55,7 @@ pub(crate) struct CallEnd<'a> {
 }
 
 /// Returns the result, from the end of the process and the worker's messages.
-pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Result<Returned> {
+pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Result<FunctionResult> {
     let CallEnd { ended, stopped, fed, policy, message: said, result_file: given, files } = end;
     let label = invocation.label.clone();
     let limit = invocation.limits.memory_bytes;
@@ -63,14 +63,14 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
         let (label, used) = (label.clone(), ended.memory_bytes_peak);
         Error::MemoryLimit { label, limit, retried_with: None, used }
     };
-    if stopped != Some(Stopped::Cancelled)
+    if stopped != Some(InstanceStopReason::Cancelled)
         && let Some(error) = fed.take_failure()
     {
         // A result from incomplete rows is discarded.
         return Err(error);
     }
     match (said, stopped) {
-        (_, Some(Stopped::Cancelled)) => Err(Error::Cancelled { label }),
+        (_, Some(InstanceStopReason::Cancelled)) => Err(Error::Cancelled { label }),
         (FinalMessage::Table(file), _) => {
             read_table(invocation, aside(move || SharedTable::open(file)).await)
         }
@@ -83,12 +83,12 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
             read_value(invocation, file)
         }
         (FinalMessage::Text(text), _) if invocation.kind == Returns::Any => {
-            Ok(Returned::Json(Bytes::from(text)))
+            Ok(FunctionResult::Json(Bytes::from(text)))
         }
         (FinalMessage::Bool(value), _) if invocation.kind == Returns::Bool => {
-            Ok(Returned::Bool(value))
+            Ok(FunctionResult::Bool(value))
         }
-        (said, Some(Stopped::TimeLimit)) => {
+        (said, Some(InstanceStopReason::TimeLimit)) => {
             let frames =
                 if let FinalMessage::Raised { frames, .. } = said { frames } else { Vec::new() };
             let limit = invocation.limits.timeout;
@@ -119,11 +119,11 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     }
 }
 
-fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Returned> {
+fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<FunctionResult> {
     if invocation.kind == Returns::Bool {
         return Err(unfit(invocation, "a table".to_owned(), (None, None)));
     }
-    table.map(Returned::Table).map_err(|error| match error {
+    table.map(FunctionResult::Table).map_err(|error| match error {
         full if full.code() == ErrorCode::DiskFull => full,
         Error::Arrow(error) => bad_output(invocation, error.to_string()),
         Error::Io { what, source } => bad_output(invocation, format!("cannot {what}: {source}")),
@@ -135,14 +135,14 @@ fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Ret
 const VALUE_BYTES_MAX: u64 = 16 << 20;
 
 /// Returns a function's JSON. It comes from user code and may have any content.
-fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<Returned> {
+fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<FunctionResult> {
     let bad = |reason: String| bad_output(invocation, reason);
     let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;
     if file.bytes() > VALUE_BYTES_MAX {
         let function = invocation.function.clone();
         return Err(Error::LargeValue { function, most: VALUE_BYTES_MAX });
     }
-    Ok(Returned::Json(Bytes::copy_from_slice(&file.buffer()?)))
+    Ok(FunctionResult::Json(Bytes::copy_from_slice(&file.buffer()?)))
 }
 
 fn bad_output(invocation: &Invocation, reason: String) -> Error {

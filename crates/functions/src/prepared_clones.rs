@@ -16,7 +16,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Age at which a clone is assumed to have started.
 const STARTED_AFTER: Duration = Duration::from_millis(100);
 
-/// Prepared clones of one zygote, which wait for a call with their limits.
+/// Prepared clones of one zygote, each waiting for a call with the limits that it was created for.
 #[derive(Debug, Default)]
 pub(crate) struct PreparedClones(Mutex<State>);
 
@@ -24,7 +24,8 @@ pub(crate) struct PreparedClones(Mutex<State>);
 struct State {
     /// The oldest first.
     clones: Vec<PreparedClone>,
-    /// Time until which several clones are prepared: calls arrived faster than clones started.
+    /// Time until which several clones are prepared, because calls arrived faster than clones
+    /// started.
     busy_until: Option<Instant>,
 }
 
@@ -69,8 +70,8 @@ impl PreparedClones {
         }
     }
 
-    /// Prepares clones for the next calls, which usually have the same limits; at most one more at
-    /// a time, so that they are created between calls.
+    /// Prepares clones for the next calls, which usually have the same limits; at most one more per
+    /// call, so that they are created between calls.
     pub(crate) fn prepare(&self, zygote: u64, spawner: &Spawner, limits: &Limits) {
         let mut state = self.0.lock();
         state.clones.retain_mut(|clone| clone.running.is_alive());
@@ -78,7 +79,7 @@ impl PreparedClones {
         if fitting.count() >= state.wanted() {
             return;
         }
-        // The next call reports a failure.
+        // A failure is ignored, because the next call will report it.
         if let Ok(running) = spawner.run(clone_plan(zygote, limits), &[]) {
             let (limits, since) = (limits.clone(), Instant::now());
             state.clones.push(PreparedClone { limits, running, since });

@@ -1,9 +1,9 @@
 //! Streaming input: a function reads rows batch by batch while they are computed.
 //!
-//! The function requests each batch over a separate socket. A task replies with the batch's file
-//! and prepares a few batches ahead. A file is overwritten after the function has dropped its rows.
-//! Rows that it keeps remain in the call's memory quota, or else on disk. Each iteration computes
-//! the rows again. A false message of the process about its batches affects only itself.
+//! The function requests each batch over a separate socket. A task of the server replies with the
+//! batch's file, and prepares batches ahead. A file is overwritten after the function has dropped
+//! its rows. Rows that it keeps remain in the call's memory quota, or else on disk. Each iteration
+//! computes the rows again. A false message of the process about its batches affects only itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,10 +37,10 @@ const BATCH_ROWS_MAX: usize = 1 << 17;
 /// Number of batches prepared in advance.
 const AHEAD: usize = 1;
 
-/// Number of files kept for reuse that the function has not seen.
+/// Number of files kept for reuse that were never sent to the function.
 const FREE_MAX: usize = 4;
 
-/// Maximum number of files with rows of the function: each uses a descriptor of the server.
+/// Maximum number of files whose rows the function holds; each uses a descriptor of the server.
 const GIVEN_MAX: usize = 1024;
 
 /// Maximum number of messages that are read after a call's end.
@@ -54,36 +54,36 @@ pub type Rows = BoxStream<'static, Result<RecordBatch, ArrowError>>;
 
 /// Rows that a function reads while they are computed.
 #[derive(Clone)]
-pub struct Streamed {
+pub struct StreamedInput {
     schema: SchemaRef,
     begin: Arc<dyn Fn() -> Rows + Send + Sync>,
 }
 
-impl Streamed {
+impl StreamedInput {
     /// Creates a feed of rows. `begin` computes them from the first row, each time the function
     /// starts an iteration; the previous iteration is dropped then. None if a column's type can
     /// only be passed as a whole table.
     pub fn new(
         schema: SchemaRef,
         begin: impl Fn() -> Rows + Send + Sync + 'static,
-    ) -> Option<Streamed> {
-        suits(&schema).then(|| Streamed { schema, begin: Arc::new(begin) })
+    ) -> Option<StreamedInput> {
+        suits(&schema).then(|| StreamedInput { schema, begin: Arc::new(begin) })
     }
 }
 
-impl fmt::Debug for Streamed {
+impl fmt::Debug for StreamedInput {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Streamed").field("schema", &self.schema).finish_non_exhaustive()
     }
 }
 
 /// The worker's end of a feed, and the server's end until the feed starts.
-pub(crate) struct Feed {
+pub(crate) struct InputFeed {
     theirs: Channel,
     /// The columns, as a stream without rows.
     columns: MemoryFile,
     ours: Channel,
-    streamed: Streamed,
+    streamed: StreamedInput,
 }
 
 /// The usage of a feed.
@@ -94,7 +94,7 @@ pub(crate) struct FeedUsage {
 }
 
 impl FeedUsage {
-    /// Bytes of all requested batches.
+    /// Returns the bytes of all requested batches.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -105,11 +105,11 @@ impl FeedUsage {
     }
 }
 
-impl Feed {
-    pub(crate) fn new(streamed: &Streamed) -> Result<Feed> {
+impl InputFeed {
+    pub(crate) fn new(streamed: &StreamedInput) -> Result<InputFeed> {
         let (ours, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
         let columns = MemoryFile::with("headwater-columns", &columns(&streamed.schema)?)?;
-        Ok(Feed { theirs, columns, ours, streamed: streamed.clone() })
+        Ok(InputFeed { theirs, columns, ours, streamed: streamed.clone() })
     }
 
     /// Returns the worker's end and the columns.
@@ -158,7 +158,7 @@ struct BatchRequest {
     /// Files whose rows it has dropped, but that a child process may still read.
     #[serde(default)]
     lost: Vec<u64>,
-    /// True if it continued an iteration after it lost a batch.
+    /// True if the worker continued an iteration after it lost a batch.
     #[serde(default)]
     broken: bool,
 }
@@ -183,7 +183,7 @@ struct BatchReply {
 /// A running feed.
 struct FeedTask {
     channel: AsyncFd<Channel>,
-    streamed: Streamed,
+    streamed: StreamedInput,
     files: Arc<FeedFiles>,
     fed: Arc<FeedUsage>,
     scan: Option<Iteration>,
@@ -199,8 +199,8 @@ impl FeedTask {
                 self.scan = None;
                 self.files.clear();
             }
-            // The socket's buffer is large enough for the replies that a correct worker has not
-            // read.
+            // A failure is ignored: the socket's buffer can hold all replies that a correct worker
+            // has not read.
             if let Some(number) = asked.next
                 && !self.answer(number).await
             {
@@ -209,8 +209,8 @@ impl FeedTask {
         }
     }
 
-    /// Reads the messages sent just before the call's end, up to a limit: a living process could
-    /// send forever.
+    /// Reads the messages sent just before the call's end, up to a limit: otherwise a running
+    /// process could send without end.
     fn hear_the_rest(&self) {
         for _ in 0..LATE_MAX {
             let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
@@ -296,12 +296,12 @@ struct Iteration {
 }
 
 impl Iteration {
-    fn begin(number: u64, streamed: &Streamed, files: &Arc<FeedFiles>) -> Iteration {
+    fn begin(number: u64, streamed: &StreamedInput, files: &Arc<FeedFiles>) -> Iteration {
         let (sender, ready) = mpsc::channel(AHEAD);
         let (streamed, files) = (streamed.clone(), files.clone());
         let making = tokio::spawn(async move {
             let made = make((streamed.begin)(), &files, &sender).await;
-            // The receiver is gone if the iteration was ended.
+            // An error means that the iteration was ended.
             let _ = sender.send(made.map(|()| None)).await;
         });
         Iteration { number, ready, making: making.abort_handle(), over: false }
@@ -336,7 +336,7 @@ async fn make(
     while let Some(batches) = next {
         let files = files.clone();
         let written = aside(move || files.write(&IpcMessage::new(&batches)?));
-        // Without quota for these rows, the next ones are not computed.
+        // If there is no quota for these rows, the next ones are not computed.
         let following = async { Ok(coming.next().await) };
         let (written, following) = tokio::try_join!(written, following)?;
         if sender.send(Ok(Some(written))).await.is_err() {
@@ -399,7 +399,8 @@ struct KnownFiles {
     given: BTreeMap<u64, ReusableFile>,
     /// Files that the function has mapped and that are not used again.
     gone: Vec<u64>,
-    /// Quota of files that the process may hold without reporting; released at the call's end.
+    /// Quota of files that the process may still hold without reporting them; released when the
+    /// call ends.
     lost: Vec<QuotaPart>,
     last: u64,
 }
@@ -460,8 +461,8 @@ impl FeedFiles {
         }
     }
 
-    /// Removes the files for reuse that the function does not know. The others may still be held by
-    /// it and count towards its quota.
+    /// Removes the files for reuse that the function does not know. The function may still hold the
+    /// other files, which count against its quota.
     fn clear(&self) {
         self.known.lock().free.retain(|(number, _)| number.is_some());
     }

@@ -1,7 +1,8 @@
 //! Instances that can execute another call of their function.
 //!
-//! Modules, globals and the state of native libraries remain. `/tmp`, the working folder, child
-//! processes and output do not. An instance that is idle for too long ends.
+//! Modules, globals and the state of native libraries are kept between calls. Files in `/tmp` and
+//! the working folder, child processes and output are removed. An instance that is idle for too
+//! long ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct WarmInstance {
     pub(crate) running: RunningProcess,
-    /// The zygote that it was cloned from, which must live longer.
+    /// The zygote from which it was cloned. It must exist as long as the instance.
     pub(crate) zygote: Option<Arc<Zygote>>,
     pub(crate) channel: AsyncFd<Channel>,
     pub(crate) stdout: Receiver,
@@ -56,7 +57,8 @@ impl IdleInstance {
 }
 
 impl Queue<IdleInstance> {
-    /// Shrinks instances that have been idle for a while. Returns true if one is in progress.
+    /// Shrinks instances that have been idle for a while. Returns true if an instance is currently
+    /// shrinking.
     pub(crate) fn shrink_idle(self: &Arc<Self>) -> bool {
         let is_under_way = std::cell::Cell::new(false);
         self.end_idle(|idle, _| {

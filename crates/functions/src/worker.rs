@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
+use crate::lake_access::LakeMessage;
 use crate::memory::{Extent, MemoryFile, ResultFile, WorkerFile};
-use crate::streaming_input::Feed;
+use crate::streaming_input::InputFeed;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
 
-/// Path of the worker below the folder with it and the SDK.
+/// Path of the worker program, below the folder of worker and SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
 
 /// Path of the zygote program.
@@ -26,23 +27,26 @@ pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
-/// Modules for tables and streamed rows, which both use.
+/// Modules for tables and streamed rows, which worker and zygote use.
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Modules for the time between two calls, and for the start of a zygote.
+/// Modules for the clean-up between two calls, for requests to the lake, and for the warm-up of a
+/// zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
+const LAKE: &str = "worker/headwater_lake.py";
 const REHEARSAL: &str = "worker/headwater_rehearsal.py";
 
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
 const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
 const BETWEEN_TEXT: &str = include_str!("../../../python/worker/headwater_between.py");
+const LAKE_TEXT: &str = include_str!("../../../python/worker/headwater_lake.py");
 const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehearsal.py");
 
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
 
-/// The package with the names that projects for Bauplan import.
+/// The package `bauplan`, with the names that projects written for Bauplan import.
 static BAUPLAN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/bauplan");
 
 /// Returns the files in every instance, by path below the worker's folder.
@@ -61,6 +65,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (TABLES, TABLES_TEXT),
         (BATCHES, BATCHES_TEXT),
         (BETWEEN, BETWEEN_TEXT),
+        (LAKE, LAKE_TEXT),
         (REHEARSAL, REHEARSAL_TEXT),
     ];
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))
@@ -69,7 +74,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
 /// Maximum size of a task in a message, in bytes; the worker has the same limit.
 const SHORT_BYTES_MAX: usize = 8 << 10;
 
-/// Maximum number of descriptors in a message to the worker.
+/// Maximum number of descriptors in one message to the worker.
 const DESCRIPTORS_AT_ONCE: usize = 100;
 
 /// Maximum size of a table that is sent in parts and becomes contiguous in memory, in bytes.
@@ -133,7 +138,7 @@ pub(crate) struct SentTask {
     /// The files, by number.
     pub(crate) files: Vec<WorkerFile>,
     /// The feeds.
-    pub(crate) feeds: Vec<Feed>,
+    pub(crate) feeds: Vec<InputFeed>,
 }
 
 /// Settings of one call.
@@ -153,7 +158,7 @@ pub(crate) fn send_task(
     CallSettings { reuse, huge_pages }: CallSettings,
 ) -> Result<SentTask> {
     let mut files: Vec<WorkerFile> = Vec::new();
-    let mut feeds: Vec<Feed> = Vec::new();
+    let mut feeds: Vec<InputFeed> = Vec::new();
     let mut arguments = Vec::new();
     for argument in &invocation.arguments {
         let name = &*argument.name;
@@ -165,7 +170,7 @@ pub(crate) fn send_task(
                 TaskArgument::Table { name, bytes, extents, batches }
             }
             ArgumentValue::Streamed(streamed) => {
-                feeds.push(Feed::new(streamed)?);
+                feeds.push(InputFeed::new(streamed)?);
                 TaskArgument::Feed { name, feed: feeds.len() - 1 }
             }
         });
@@ -196,7 +201,7 @@ pub(crate) fn send_task(
     let mut message: &[u8] = if long { b"task" } else { &task };
     let mut descriptors: Vec<BorrowedFd<'_>> = file.iter().map(MemoryFile::descriptor).collect();
     descriptors.extend(files.iter().map(WorkerFile::descriptor));
-    descriptors.extend(feeds.iter().flat_map(Feed::descriptors));
+    descriptors.extend(feeds.iter().flat_map(InputFeed::descriptors));
     let mut rest = descriptors.as_slice();
     loop {
         let some = rest.split_off(..rest.len().min(DESCRIPTORS_AT_ONCE)).unwrap_or_default();
@@ -231,12 +236,14 @@ pub(crate) enum Message {
         line: Option<u32>,
         text: String,
     },
+    /// A request to the lake; its content may come with the message.
+    Lake { request: LakeMessage },
     /// A part of the result table, in a memory file that comes with the message.
     Part,
     /// A request for a file of the server for the result table.
     File,
     /// The result is a table. A memory file with its layout comes with the message, and the memory
-    /// file with its bytes unless the server provided one.
+    /// file with its bytes unless the server provided that file.
     Laid,
     /// The result is a table; its memory file, or that of its last part, comes with the message.
     Table,
@@ -292,7 +299,7 @@ pub(crate) enum FinalMessage {
     Nothing,
     /// The result is a table in this memory file.
     Table(OwnedFd),
-    /// The result is a table with this layout; some of its bytes may be in the other file.
+    /// The result is a table with this layout; some of its bytes may be in the second file.
     Laid(OwnedFd, Option<OwnedFd>),
     /// The result is a table that was combined from parts.
     MultipartTable(Result<SharedTable>),

@@ -1,10 +1,10 @@
 //! I/O of an instance: the messages of its worker, and standard output and error of native code.
 //!
-//! Nothing is buffered: each line goes to the sink at once. While the sink is full, nothing is
-//! read. So a function that prints endlessly blocks instead of filling memory.
+//! Lines are not buffered: each line is sent to the sink at once, and nothing is read while the
+//! sink is full. So a function that prints endlessly blocks instead of filling memory.
 //!
-//! Reading ends when the other end is closed by all processes, or shortly after the process has
-//! ended: without a sandbox, a child process may keep it open.
+//! Reading ends when all processes have closed the other end, or shortly after the process has
+//! ended, because without a sandbox a child process may keep it open.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::lake_access::{self, LakeAccess};
 use crate::memory::{HugePageFs, MultipartTable, ResultFile};
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{Error, FunctionEvent, Result, TableQuota};
@@ -35,14 +36,14 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// The destination of lines.
 #[derive(Debug, Clone)]
-pub(crate) struct Lines {
+pub(crate) struct LineSink {
     sink: mpsc::Sender<FunctionEvent>,
     printed: Arc<AtomicU64>,
 }
 
-impl Lines {
+impl LineSink {
     pub(crate) fn new(sink: mpsc::Sender<FunctionEvent>) -> Self {
-        Lines { sink, printed: Arc::new(AtomicU64::new(0)) }
+        LineSink { sink, printed: Arc::new(AtomicU64::new(0)) }
     }
 
     /// Sends a line, and waits while the sink is full.
@@ -58,7 +59,7 @@ impl Lines {
         } else {
             return;
         };
-        // Without a reader the function continues.
+        // An error means that there is no reader; the function continues.
         let _ = self.sink.send(event).await;
     }
 }
@@ -86,26 +87,37 @@ impl Readers {
     }
 }
 
-/// Returns a future and a receiver, which gets the future's value as soon as it is known.
+/// Returns a future, and a receiver for its value.
 fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, oneshot::Receiver<T>) {
     let (sender, told) = oneshot::channel();
     let tell = async {
-        // The receiver may be gone.
+        // An error means that the receiver was dropped.
         let _ = sender.send(coming.await);
     };
     (tell, told)
 }
 
+/// What the server provides to a call while it runs.
+pub(crate) struct Supplies {
+    /// The quota of its result.
+    pub(crate) quota: Option<TableQuota>,
+    /// Files with huge pages.
+    pub(crate) pages: Option<Arc<HugePageFs>>,
+    /// Its access to the lake.
+    pub(crate) lake: Option<Arc<dyn LakeAccess>>,
+}
+
 /// Reads the messages of a worker.
 pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
-    lines: Lines,
+    lines: LineSink,
     network: Option<(EgressPolicy, mpsc::Sender<FunctionEvent>)>,
-    (room, pages): (Option<TableQuota>, Option<Arc<HugePageFs>>),
+    supplies: Supplies,
     over: CancellationToken,
 ) -> WorkerMessages {
+    let Supplies { quota, pages, lake } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
-    let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(room.clone()));
+    let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(quota.clone()));
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
@@ -127,6 +139,12 @@ pub(crate) async fn listen(
             Ok(Message::Kept) => {
                 return WorkerMessages { begun, said, given, kept: Some(channel) };
             }
+            Ok(Message::Lake { request }) => {
+                let answer = lake_access::answer(channel.get_ref(), lake.as_ref(), request, file);
+                if unless_over(answer, &over).await.is_none() {
+                    break;
+                }
+            }
             Ok(Message::File) => give(&channel, pages.as_deref(), &mut given),
             Ok(Message::Laid) => {
                 said = file.map_or(FinalMessage::Nothing, |file| {
@@ -138,14 +156,14 @@ pub(crate) async fn listen(
             }
             Ok(Message::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
-                // The socket's buffer is large enough for the replies that a correct worker has not
-                // read.
+                // A failure is ignored: the socket's buffer can hold all replies that a correct
+                // worker has not read.
                 let _ = channel.get_ref().send(answer, &[]);
             }
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
                 // The remaining messages together have the same limit.
-                let whole = std::mem::replace(&mut parts, MultipartTable::new(room.clone()));
+                let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
             Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),
@@ -160,7 +178,7 @@ pub(crate) async fn listen(
             Ok(Message::Unfit { returned, reason, hint }) => {
                 said = FinalMessage::Unfit { returned, reason, hint };
             }
-            // User code wrote to the worker's socket, which affects only itself.
+            // User code wrote to the worker's socket, which affects only its own call.
             Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
         }
     }
@@ -188,11 +206,12 @@ fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut Resul
         written.inspect_err(|error| tracing::warn!(%error, "no file for a function")).ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
-    // The socket's buffer is large enough for the replies that a correct worker has not read.
+    // A failure is ignored: the socket's buffer can hold all replies that a correct worker has not
+    // read.
     let _ = channel.get_ref().send(b"file", &written);
 }
 
-/// Returns the next message, unless the process has ended and sends nothing.
+/// Returns the next message; none if the process has ended and sends no more messages.
 async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToken) -> Option<T> {
     let silent = async {
         over.cancelled().await;
@@ -207,7 +226,8 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
 
 /// Returns the next message; none when the other end is closed.
 pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
-    // A continuous stream of messages would block this thread, and with it time limits.
+    // Yield regularly: a continuous stream of messages would block this thread, and so delay time
+    // limits.
     tokio::task::coop::consume_budget().await;
     loop {
         let mut ready = channel.readable().await.ok()?;
@@ -224,12 +244,12 @@ pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
     Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))
 }
 
-/// Reads a pipe until all holders have closed it, or until `pause` and the end of its contents:
-/// then it is returned.
+/// Reads a pipe until all writers have closed it. After `pause`, it is read until it is empty, and
+/// returned.
 pub(crate) async fn listen_to_pipe(
     mut pipe: Receiver,
     stream: LogStream,
-    lines: Lines,
+    lines: LineSink,
     (over, pause): (CancellationToken, CancellationToken),
 ) -> Option<Receiver> {
     let mut pending: Vec<u8> = Vec::new();

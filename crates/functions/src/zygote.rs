@@ -30,7 +30,7 @@ const MEMORY_BYTES_MAX: u64 = 8 << 30;
 /// A library may start one thread per processor when it is imported.
 const PROCESSES_MAX: u64 = 1024;
 
-/// Pause after a failed start of a zygote: initially, doubled each time, and at most.
+/// Pause after the first failed start of a zygote; it doubles with each failure up to a maximum.
 const RETRY: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
@@ -64,13 +64,13 @@ pub(crate) struct Zygotes {
 struct Slot {
     /// Locked during the start.
     state: tokio::sync::Mutex<State>,
-    /// CPU time of starts that no call accounts for yet, in microseconds.
+    /// CPU time of starts that is not yet charged to a call, in microseconds.
     owed_us: AtomicU64,
 }
 
 impl Slot {
-    /// Returns the outcome for a call. Charges the call for the CPU time of starts that no other
-    /// call waited for.
+    /// Returns the outcome for a call. Charges the call for the CPU time of starts that was not
+    /// charged to another call.
     fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
@@ -132,7 +132,7 @@ pub(crate) struct Zygote {
     /// The spawner's number of the process.
     id: u64,
     running: Mutex<RunningProcess>,
-    /// Its environment, whose folder must exist as long as it does.
+    /// Its environment, whose folder must exist as long as the zygote.
     environment: Environment,
     ready: ReadyMessage,
     used: Mutex<Instant>,
@@ -150,7 +150,7 @@ pub struct ZygoteReport {
     pub imported_ms: u64,
     /// Packages that it could not import, with the reason. Every call imports them itself.
     pub skipped: BTreeMap<String, String>,
-    /// The reason why there is none, so that every call imports all packages.
+    /// The reason why the zygote does not exist, so that every call imports all packages.
     pub failure: Option<String>,
 }
 
@@ -301,7 +301,7 @@ impl Zygotes {
         self.let_go(|zygote| gone(&zygote.environment));
     }
 
-    /// Ends the zygotes that were idle for too long, and removes ended ones.
+    /// Ends the zygotes that were idle for too long, and removes those whose process has ended.
     pub(crate) fn sweep(&self) {
         self.let_go(|zygote| {
             zygote.clones.remove_surplus();
@@ -327,10 +327,10 @@ impl Zygotes {
         }
     }
 
-    /// Removes the unused zygotes that satisfy a condition, and ended ones.
+    /// Removes the unused zygotes that satisfy a condition, and those whose process has ended.
     fn let_go(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
-            // A locked slot is in use.
+            // A locked slot is in use, so its zygote is kept.
             let Ok(mut state) = slot.state.try_lock() else { return true };
             match &*state {
                 State::Alive(zygote) if zygote.is_alive() => {

@@ -17,12 +17,12 @@ use headwater_tables::normalise_schema;
 
 use super::compression::read_up_to;
 use super::parquet::Conversion;
-use super::progress::{Meter, Tap};
+use super::progress::{CountingReader, StageCounter};
 use super::rows::Output;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
-/// Maximum bytes of a batch, both as stored and decompressed.
+/// Maximum size of a batch in bytes, both stored and decompressed.
 const BATCH_BYTES_MAX: u64 = 1 << 30;
 
 /// Maximum rows of a batch.
@@ -59,7 +59,7 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
 }
 
 /// Returns the columns of a file, with types that a table can store.
-pub(crate) fn schema_of(source: &SourceFile, tap: &mut Tap) -> Result<Schema> {
+pub(crate) fn schema_of(source: &SourceFile, tap: &mut CountingReader) -> Result<Schema> {
     let messages = Messages::open(tap).map_err(|error| broken(source, &error))?;
     let schema = messages.schema().map_err(|error| broken(source, &error))?;
     Ok(normalise_schema(&schema)?)
@@ -68,10 +68,10 @@ pub(crate) fn schema_of(source: &SourceFile, tap: &mut Tap) -> Result<Schema> {
 /// Reads the rows of a file and converts them to the table's types.
 pub(crate) fn read_rows(
     source: &SourceFile,
-    tap: &mut Tap,
+    tap: &mut CountingReader,
     schema: &SchemaRef,
     output: &mut Output,
-    meter: &Meter,
+    meter: &StageCounter,
 ) -> Result<()> {
     let failed = |error: ArrowError| broken(source, &error);
     let mut messages = Messages::open(tap).map_err(failed)?;
@@ -92,7 +92,7 @@ pub(crate) fn read_rows(
 
 /// Reader of the messages of a stream.
 struct Messages<'a> {
-    reader: &'a mut Tap,
+    reader: &'a mut CountingReader,
     decoder: StreamDecoder,
     pending: Buffer,
     /// The schema; `None` until its message is read.
@@ -101,7 +101,7 @@ struct Messages<'a> {
 }
 
 impl<'a> Messages<'a> {
-    fn open(reader: &'a mut Tap) -> Result<Self, ArrowError> {
+    fn open(reader: &'a mut CountingReader) -> Result<Self, ArrowError> {
         let mut first = [0; 8];
         let count = read_up_to(reader, &mut first)?;
         if first.starts_with(FEATHER_1) {
@@ -237,7 +237,7 @@ fn check_unpacked(message: &Message<'_>, body: &[u8]) -> Result<(), ArrowError> 
     if total > BATCH_BYTES_MAX { Err(too_large()) } else { Ok(()) }
 }
 
-/// Runs the decoder; it panics on some damaged files, which becomes an error here.
+/// Runs the decoder, and converts a panic, which some damaged files cause, to an error.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     let damaged = |_| Err(ArrowError::IpcError("a message is damaged".to_owned()));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)

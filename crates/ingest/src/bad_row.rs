@@ -150,7 +150,7 @@ impl BadRow {
     }
 }
 
-/// Returns true if a text is one that programs commonly write for null.
+/// Returns true if programs commonly write this text for null.
 pub(crate) fn looks_null(text: &str) -> bool {
     const WRITTEN: [&str; 9] = ["NA", "N/A", "#N/A", "NULL", "\\N", "None", "nil", "-", "?"];
     WRITTEN.iter().any(|null| text.eq_ignore_ascii_case(null))

@@ -1,8 +1,8 @@
 //! Builds one column of a record batch from texts or JSON values.
 //!
 //! A value that does not fit is an error and leaves the column unchanged. The caller can append a
-//! null instead and drop the row later. Nested columns recover from a row that failed after some of
-//! its fields were appended ([`Column::repair`]).
+//! null instead and drop the row later. [`Column::repair`] completes a nested column after a row
+//! failed with only some of its fields appended.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::value_class::{parse_boolean, trim};
 
 /// A value that the column's type cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Misfit;
+pub(crate) struct ValueMismatch;
 
 /// A column under construction.
 #[derive(Debug)]
@@ -147,51 +147,55 @@ impl Column {
 
     /// Parses and appends a value. Leading and trailing blanks are ignored, except in text.
     #[inline]
-    pub fn append_text(&mut self, text: &str) -> Result<(), Misfit> {
+    pub fn append_text(&mut self, text: &str) -> Result<(), ValueMismatch> {
         match self {
             Column::Text(builder) => builder.append_value(text),
             Column::Long(builder) => builder.append_value(parse_long(trim(text))?),
             Column::Double(builder) => {
-                builder.append_value(trim(text).parse().map_err(|_| Misfit)?);
+                builder.append_value(trim(text).parse().map_err(|_| ValueMismatch)?);
             }
             Column::Boolean(builder) => {
-                builder.append_value(parse_boolean(trim(text)).ok_or(Misfit)?);
+                builder.append_value(parse_boolean(trim(text)).ok_or(ValueMismatch)?);
             }
             Column::Int(builder) => {
                 let value = parse_long(trim(text))?;
-                builder.append_value(i32::try_from(value).map_err(|_| Misfit)?);
+                builder.append_value(i32::try_from(value).map_err(|_| ValueMismatch)?);
             }
             Column::Float(builder) => builder.append_value(parse_float(trim(text))?),
-            Column::Date(builder) => builder.append_value(parse_date(trim(text)).ok_or(Misfit)?),
-            Column::Time(builder) => builder.append_value(parse_time(trim(text)).ok_or(Misfit)?),
+            Column::Date(builder) => {
+                builder.append_value(parse_date(trim(text)).ok_or(ValueMismatch)?);
+            }
+            Column::Time(builder) => {
+                builder.append_value(parse_time(trim(text)).ok_or(ValueMismatch)?);
+            }
             Column::Timestamp(builder) => match parse_moment(trim(text)) {
                 Some(moment) if !moment.zoned => builder.append_value(moment.microseconds),
-                _ => return Err(Misfit),
+                _ => return Err(ValueMismatch),
             },
             Column::Nanoseconds(builder) => match parse_moment(trim(text)) {
                 Some(moment) if !moment.zoned => {
-                    builder.append_value(moment.in_nanoseconds().ok_or(Misfit)?);
+                    builder.append_value(moment.in_nanoseconds().ok_or(ValueMismatch)?);
                 }
-                _ => return Err(Misfit),
+                _ => return Err(ValueMismatch),
             },
-            // A timestamp without a zone is UTC: the column's type was declared or inferred as
-            // such.
+            // A timestamp without a zone is interpreted as UTC, because the column has a type with
+            // a zone.
             Column::ZonedNanoseconds(builder) => {
-                let moment = parse_moment(trim(text)).ok_or(Misfit)?;
-                builder.append_value(moment.in_nanoseconds().ok_or(Misfit)?);
+                let moment = parse_moment(trim(text)).ok_or(ValueMismatch)?;
+                builder.append_value(moment.in_nanoseconds().ok_or(ValueMismatch)?);
             }
             Column::ZonedTimestamp(builder) => {
-                builder.append_value(parse_moment(trim(text)).ok_or(Misfit)?.microseconds);
+                builder.append_value(parse_moment(trim(text)).ok_or(ValueMismatch)?.microseconds);
             }
             Column::Decimal(builder, precision, scale) => {
                 builder.append_value(parse_decimal(trim(text), *precision, *scale)?);
             }
             Column::Binary(builder) => builder.append_value(text),
             Column::Uuid(builder) => {
-                let value = uuid::Uuid::parse_str(trim(text)).map_err(|_| Misfit)?;
-                builder.append_value(value.as_bytes()).map_err(|_| Misfit)?;
+                let value = uuid::Uuid::parse_str(trim(text)).map_err(|_| ValueMismatch)?;
+                builder.append_value(value.as_bytes()).map_err(|_| ValueMismatch)?;
             }
-            Column::Struct(_) | Column::List(_) => return Err(Misfit),
+            Column::Struct(_) | Column::List(_) => return Err(ValueMismatch),
         }
         Ok(())
     }
@@ -288,7 +292,7 @@ impl StructColumn {
 impl ListColumn {
     /// Ends the list of the elements appended last.
     pub fn close(&mut self, valid: bool) {
-        // A batch has far fewer than 2^31 elements: rows and batches are bounded in size.
+        // A batch has far fewer than 2^31 elements, because rows and batches are limited in size.
         self.offsets.push(i32::try_from(self.element.len()).unwrap_or(i32::MAX));
         self.valid.push(valid);
     }
@@ -301,20 +305,20 @@ impl ListColumn {
     }
 }
 
-/// Parses a whole number. Leading zeros are allowed: the type is known here.
-fn parse_long(text: &str) -> Result<i64, Misfit> {
-    text.parse().map_err(|_| Misfit)
+/// Parses a whole number. Leading zeros are allowed, because the type is known to be a number.
+fn parse_long(text: &str) -> Result<i64, ValueMismatch> {
+    text.parse().map_err(|_| ValueMismatch)
 }
 
 /// Parses a 32-bit float; a number out of range does not fit.
-fn parse_float(text: &str) -> Result<f32, Misfit> {
-    let value: f32 = text.parse().map_err(|_| Misfit)?;
+fn parse_float(text: &str) -> Result<f32, ValueMismatch> {
+    let value: f32 = text.parse().map_err(|_| ValueMismatch)?;
     let too_large = value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit());
-    if too_large { Err(Misfit) } else { Ok(value) }
+    if too_large { Err(ValueMismatch) } else { Ok(value) }
 }
 
 /// Parses a decimal that loses no digit at the type's scale.
-fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Misfit> {
+fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128, ValueMismatch> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
     let kept = usize::try_from(scale).unwrap_or(0);
@@ -322,10 +326,10 @@ fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128, Misfit> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
     let lost = fraction.bytes().skip(kept).any(|byte| byte != b'0');
     if !has_digit || !plain || lost {
-        return Err(Misfit);
+        return Err(ValueMismatch);
     }
     arrow::compute::kernels::cast_utils::parse_decimal::<Decimal128Type>(text, precision, scale)
-        .map_err(|_| Misfit)
+        .map_err(|_| ValueMismatch)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Compressed text files: gzip and zstd, detected by their first bytes and not by their names.
 //!
-//! Both may hold several members in sequence, as log rotation and parallel compressors write them.
-//! Decompression streams: a small file that expands to a very large one costs time but no memory.
+//! Both formats may contain several members in sequence, as log rotation and parallel compressors
+//! write them. Data is decompressed as a stream, so a small file that expands to a very large one
+//! takes time but little memory.
 
 use std::io::{BufReader, Read, Result};
 
@@ -105,7 +106,8 @@ pub(crate) fn sniff_format<R: Read + Send>(
     }
     let mut text = Compression::detect(&first[..count]).unpack(open()?)?;
     let mut start = [0; 256];
-    // A corrupt archive has no detectable format; reading it later returns the error.
+    // An error is ignored: the format of a corrupt archive cannot be detected, and reading it later
+    // returns the error.
     let count = read_up_to(&mut text, &mut start).unwrap_or(0);
     let first = start[..count].iter().find(|byte| !byte.is_ascii_whitespace());
     Ok(matches!(first, Some(b'{' | b'[')).then_some(FileFormat::Ndjson))

@@ -6,16 +6,16 @@ use std::io::Read;
 use encoding_rs::Encoding;
 
 use super::bad_row::{RowFault, not_a};
-use super::buffer::Window;
 use super::delimiter;
 use super::header;
 use super::json_value::append_json;
-use super::progress::{Meter, Tap};
-use super::reading::Reading;
-use super::records::{Next, Record, Records, field};
+use super::progress::{CountingReader, StageCounter};
+use super::read_buffer::ReadBuffer;
+use super::records::{NextRecord, Record, Records, field};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
-use super::text::{Trouble, open_text};
+use super::text::{ErrorContext, open_text};
+use super::value_formats::ValueFormats;
 use crate::error::{Error, Result};
 
 /// Options for reading CSV files.
@@ -29,29 +29,29 @@ pub(crate) struct CsvOptions {
     /// Texts that mean null.
     pub nulls: Vec<String>,
     /// Formats of dates and numbers.
-    pub reading: Reading,
+    pub reading: ValueFormats,
 }
 
 /// An open CSV file.
 pub(crate) struct CsvFile<'a> {
     records: Records<Box<dyn Read + Send + 'a>>,
     pub names: Vec<String>,
-    /// Set if the record read last is the first data row and was not returned yet.
+    /// Set if the record read last is the first data row, which was not returned yet.
     replay: bool,
     header: bool,
-    trouble: Trouble<'a>,
+    trouble: ErrorContext<'a>,
 }
 
 impl<'a> CsvFile<'a> {
     /// Opens a file and reads its header; none if the file is empty.
     pub fn open(
         source: &'a SourceFile,
-        tap: &'a mut Tap,
+        tap: &'a mut CountingReader,
         options: &CsvOptions,
     ) -> Result<Option<Self>> {
         let text = open_text(source, tap, options.encoding)?;
         let trouble = text.trouble;
-        let mut window = Window::new(text.reader);
+        let mut window = ReadBuffer::new(text.reader);
         window.fill().map_err(|error| trouble.read(error))?;
         let bytes = window.bytes();
         let sample = &bytes[..bytes.len().min(delimiter::SAMPLE_BYTES)];
@@ -59,12 +59,13 @@ impl<'a> CsvFile<'a> {
         let found = options.delimiter.unwrap_or_else(|| delimiter::detect(sample, whole));
         let mut records = Records::new(window, found);
         let names = match records.advance().map_err(|error| trouble.read(error))? {
-            Next::End => return Ok(None),
-            // Without names, and without a width, no other row can be checked.
-            Next::Fault(fault) => {
+            NextRecord::End => return Ok(None),
+            // The first row is an error of the file: without its names or its width, other rows
+            // cannot be checked.
+            NextRecord::Fault(fault) => {
                 return Err(Error::BadRow(Box::new(fault.in_file(&source.name))));
             }
-            Next::Record => read_names(records.record(), options.header, &trouble)?,
+            NextRecord::Record => read_names(records.record(), options.header, &trouble)?,
         };
         let replay = !options.header;
         Ok(Some(CsvFile { records, names, replay, header: options.header, trouble }))
@@ -73,14 +74,14 @@ impl<'a> CsvFile<'a> {
     /// Returns the next record and its text, or a bad row; none at the end.
     pub fn next(&mut self) -> Result<Option<Result<(Record<'_>, &str), RowFault>>> {
         let next = if std::mem::take(&mut self.replay) {
-            Next::Record
+            NextRecord::Record
         } else {
             self.records.advance().map_err(|error| self.trouble.read(error))?
         };
         match next {
-            Next::End => Ok(None),
-            Next::Fault(fault) => Ok(Some(Err(fault))),
-            Next::Record => Ok(Some(self.checked())),
+            NextRecord::End => Ok(None),
+            NextRecord::Fault(fault) => Ok(Some(Err(fault))),
+            NextRecord::Record => Ok(Some(self.checked())),
         }
     }
 
@@ -103,7 +104,7 @@ impl<'a> CsvFile<'a> {
     }
 }
 
-fn read_names(record: Record<'_>, header: bool, trouble: &Trouble<'_>) -> Result<Vec<String>> {
+fn read_names(record: Record<'_>, header: bool, trouble: &ErrorContext<'_>) -> Result<Vec<String>> {
     if !header {
         return Ok(header::numbered(record.len()));
     }
@@ -124,7 +125,7 @@ fn invalid_text(
     record: Record<'_>,
     names: &[String],
     at: usize,
-    trouble: &Trouble<'_>,
+    trouble: &ErrorContext<'_>,
 ) -> RowFault {
     let index = (0..record.len()).find(|&i| record.span(i).is_some_and(|span| at < span.end));
     let line = index.map_or(record.line, |index| record.line_of(index));
@@ -142,18 +143,18 @@ fn invalid_text(
 /// Reads the rows of a file into the table's columns.
 pub(crate) fn read_rows(
     source: &SourceFile,
-    tap: &mut Tap,
+    tap: &mut CountingReader,
     options: &CsvOptions,
     rows: &mut Rows,
     output: &mut Output,
-    meter: &Meter,
+    meter: &StageCounter,
 ) -> Result<()> {
     let Some(mut file) = CsvFile::open(source, tap, options)? else { return Ok(()) };
     let schema = rows.schema().clone();
     let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = header::places(&file.names, &index);
     if places.contains(&None) {
-        // The first pass saw the columns of all files: this file has changed since.
+        // The first pass found the columns of all files, so the file has changed since then.
         return Err(Error::FileChanged { file: source.name.clone() });
     }
     let targets: Vec<Target> = places

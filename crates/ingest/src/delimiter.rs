@@ -1,6 +1,6 @@
 //! Detection of a CSV file's delimiter from its first rows.
 
-use super::scan::{Scan, Span, scan};
+use super::scan::{FieldSpan, Scan, scan};
 
 /// Candidate delimiters; of two that fit equally well, the first is used.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
@@ -21,7 +21,7 @@ struct Fit {
 }
 
 /// Returns the delimiter that splits the sample into rows of one width; the comma if none does.
-/// `whole` means that the sample is the complete file.
+/// `whole` is true if the sample is the complete file.
 pub(crate) fn detect(sample: &[u8], whole: bool) -> u8 {
     let mut best = (Fit::default(), CANDIDATES[0]);
     for delimiter in CANDIDATES {
@@ -35,7 +35,7 @@ pub(crate) fn detect(sample: &[u8], whole: bool) -> u8 {
 
 fn fit(sample: &[u8], whole: bool, delimiter: u8) -> Fit {
     let mut widths: Vec<usize> = Vec::new();
-    let mut spans: Vec<Span> = Vec::new();
+    let mut spans: Vec<FieldSpan> = Vec::new();
     let mut rest = sample;
     while widths.len() < SAMPLE_ROWS && !rest.is_empty() {
         match scan(rest, whole, delimiter, &mut spans) {
@@ -56,7 +56,8 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> Fit {
             }
         }
     }
-    // The header has the width of the other rows, so its width wins a tie.
+    // Of equally frequent widths, the header's width is used, because the header has the width of
+    // the rows.
     let count = |width: usize| widths.iter().filter(|&&found| found == width).count();
     let width = widths.iter().copied().filter(|&width| width > 1).max_by_key(|&width| count(width));
     match width {

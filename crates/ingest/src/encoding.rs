@@ -1,8 +1,8 @@
 //! Text in any encoding, decoded to UTF-8.
 //!
-//! The encoding is the byte order mark's, else the request's, else UTF-8. Bytes that are not valid
-//! in the encoding become the byte [`INVALID`], which no UTF-8 text contains. The parser can then
-//! report the line of the row that contains it.
+//! The encoding is determined by the byte order mark, or else by the request, or else it is UTF-8.
+//! Bytes that are not valid in the encoding become the byte [`INVALID`], which no UTF-8 text
+//! contains. The parser can then report the line of the row that contains it.
 
 use std::io::{Read, Result};
 
@@ -11,7 +11,7 @@ use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use super::compression::read_up_to;
 use crate::error::Error;
 
-/// Stands for bytes that are not valid in the file's encoding.
+/// The byte that replaces bytes which are not valid in the file's encoding.
 pub(crate) const INVALID: u8 = 0xff;
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -23,7 +23,7 @@ pub(crate) fn encoding_of(label: &str) -> crate::Result<&'static Encoding> {
 }
 
 /// A text and its detected encoding.
-pub(crate) struct Text<'a> {
+pub(crate) struct DecodedText<'a> {
     pub reader: Box<dyn Read + Send + 'a>,
     pub encoding: &'static str,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Text<'a> {
 pub(crate) fn decode<'a>(
     mut reader: Box<dyn Read + Send + 'a>,
     declared: Option<&'static Encoding>,
-) -> Result<Text<'a>> {
+) -> Result<DecodedText<'a>> {
     let mut first = [0; 4];
     let count = read_up_to(&mut reader, &mut first)?;
     let (encoding, skipped) = detect(&first[..count], declared);
@@ -43,7 +43,7 @@ pub(crate) fn decode<'a>(
     } else {
         Box::new(Transcoder::new(bytes, encoding))
     };
-    Ok(Text { reader, encoding: encoding.name() })
+    Ok(DecodedText { reader, encoding: encoding.name() })
 }
 
 /// Returns the encoding and the length of the byte order mark.
@@ -53,7 +53,8 @@ fn detect(first: &[u8], declared: Option<&'static Encoding>) -> (&'static Encodi
     }
     match (declared, first) {
         (Some(encoding), _) => (encoding, 0),
-        // No text begins with a NUL character: this is UTF-16 without a byte order mark.
+        // A text contains no NUL character at this position, so this is UTF-16 without a byte order
+        // mark.
         (None, [1..=255, 0, 1..=255, 0]) => (UTF_16LE, 0),
         (None, [0, 1..=255, 0, 1..=255]) => (UTF_16BE, 0),
         (None, _) => (UTF_8, 0),
@@ -80,7 +81,7 @@ impl<R: Read> Transcoder<R> {
             input: vec![0; BUFFER_BYTES],
             input_at: 0,
             input_end: 0,
-            // Capacity for three bytes of UTF-8 per byte of input, and for a mark.
+            // The capacity allows three bytes of UTF-8 per byte of input, and a byte order mark.
             output: vec![0; 3 * BUFFER_BYTES + 64],
             output_at: 0,
             output_end: 0,

@@ -226,7 +226,7 @@ impl Error {
             }
             Error::TypeFixed { .. } => Some("Leave the type out, or import into another table."),
             Error::FileChanged { .. } => {
-                Some("Import the file again when nothing writes to it any more.")
+                Some("Import the file again when no program writes to it.")
             }
             Error::BrokenFile { .. } => {
                 Some("Get the file again, or leave it out: it may be truncated.")

@@ -11,8 +11,8 @@ use headwater_tables::type_name;
 
 use super::bad_row::{looks_null, quoted};
 use super::header::COLUMNS_MAX;
-use super::reading::Looks;
-use super::value_class::{Class, Classes, classify};
+use super::value_class::{ValueClass, ValueClasses, classify};
+use super::value_formats::MatchedFormats;
 use super::widen::widen;
 
 /// Maximum fields of a nested object; one with more is a map and stays text.
@@ -29,8 +29,8 @@ pub(crate) struct Example {
 /// Statistics about the values of one column.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
-    classes: Classes,
-    examples: Vec<(Class, Example)>,
+    classes: ValueClasses,
+    examples: Vec<(ValueClass, Example)>,
     /// The fields of the values that are objects.
     pub fields: Option<Box<Fields>>,
     /// The elements of the values that are lists.
@@ -45,22 +45,23 @@ pub(crate) struct Evidence {
     /// Number of CSV values that are text, and of those that are not.
     texts: u64,
     others: u64,
-    /// Set if there are texts that were not counted, from files that distinguish texts from
-    /// numbers.
+    /// Set if there are texts that are not counted in `texts`, from files that distinguish texts
+    /// from numbers.
     uncounted: bool,
     /// Formats that those texts match.
-    looks: Looks,
+    looks: MatchedFormats,
 }
 
-/// Minimum values of a column whose type a few texts do not change.
+/// Minimum number of values in a column for which a few texts do not change its type.
 const VALUES_MIN: u64 = 1_000;
 
-/// Values per text above which a text is a bad value, and no reason for a text column.
+/// Minimum number of values per text for which texts count as bad values instead of making the
+/// column text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and its reason.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Resolved {
+pub(crate) struct ResolvedType {
     pub data_type: DataType,
     pub reason: String,
     /// The hint, if text was probably not intended.
@@ -105,7 +106,7 @@ impl Evidence {
     }
 
     fn word(&mut self, text: &str, line: u64, file: &Arc<str>) {
-        self.see(Class::Text, || text.to_owned(), line, file);
+        self.see(ValueClass::Text, || text.to_owned(), line, file);
         if !looks_null(text.trim()) {
             self.settle_with(text, line, file);
         }
@@ -115,7 +116,7 @@ impl Evidence {
     pub fn see_text(&mut self, text: &str, line: u64, file: &Arc<str>) {
         match classify(text) {
             None => {}
-            Some(Class::Text) => {
+            Some(ValueClass::Text) => {
                 self.texts += 1;
                 self.looks.see(text);
                 if !self.settled {
@@ -132,7 +133,7 @@ impl Evidence {
     /// Records a value of a class.
     pub fn see(
         &mut self,
-        class: Class,
+        class: ValueClass,
         value: impl FnOnce() -> String,
         line: u64,
         file: &Arc<str>,
@@ -143,21 +144,21 @@ impl Evidence {
         }
     }
 
-    /// Records the first text that is not a null marker, replacing one that may be.
+    /// Marks the type as settled, and replaces the example of text, which may be a null marker.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
-        let found = self.examples.iter_mut().find(|(class, _)| *class == Class::Text);
+        let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
         if let Some((_, example)) = found {
             *example = Example { value: text.to_owned(), line, file: file.clone() };
         }
     }
 
-    /// Merges evidence of the same column; returns false if no type holds both.
+    /// Merges evidence of the same column; returns false if no type can hold both.
     pub fn merge(&mut self, other: Evidence) -> bool {
         for (class, example) in other.examples {
             if self.classes.insert(class) {
                 self.examples.push((class, example));
-            } else if class == Class::Text && other.settled && !self.settled {
+            } else if class == ValueClass::Text && other.settled && !self.settled {
                 self.settle_with(&example.value, example.line, &example.file);
             }
         }
@@ -193,40 +194,44 @@ impl Evidence {
 
     /// Returns the narrowest type that holds all values; none if text and a stored nested column
     /// conflict.
-    pub fn resolve(&self) -> Option<Resolved> {
+    pub fn resolve(&self) -> Option<ResolvedType> {
         let inferred = || "inferred".to_owned();
         let Some(stored) = &self.stored else {
             return Some(self.resolve_values());
         };
         if self.classes.is_empty() {
-            return Some(Resolved { data_type: stored.clone(), reason: inferred(), hint: None });
+            return Some(ResolvedType {
+                data_type: stored.clone(),
+                reason: inferred(),
+                hint: None,
+            });
         }
         let values = self.resolve_values();
         let data_type = widen(stored, &values.data_type)?;
-        Some(Resolved { data_type, ..values })
+        Some(ResolvedType { data_type, ..values })
     }
 
-    fn resolve_values(&self) -> Resolved {
+    fn resolve_values(&self) -> ResolvedType {
         let seen = self.classes;
         if seen.is_empty() {
             let reason = "inferred: no values".to_owned();
-            return Resolved { data_type: DataType::Utf8, reason, hint: None };
+            return ResolvedType { data_type: DataType::Utf8, reason, hint: None };
         }
         let data_type = self.type_of(seen);
-        let others = self.type_of(seen.without(Class::Text));
+        let others = self.type_of(seen.without(ValueClass::Text));
         let values = self.texts + self.others;
         let reason = self.reason(&data_type);
         let counted = self.texts > 0 && !self.uncounted;
-        if data_type != DataType::Utf8 || !seen.contains(Class::Text) || !counted {
-            return Resolved { data_type, reason, hint: None };
+        if data_type != DataType::Utf8 || !seen.contains(ValueClass::Text) || !counted {
+            return ResolvedType { data_type, reason, hint: None };
         }
         if others == DataType::Utf8 || self.others < self.texts {
-            return Resolved { data_type, reason, hint: self.looks.option(self.texts) };
+            return ResolvedType { data_type, reason, hint: self.looks.option(self.texts) };
         }
         let (texts, is) = (self.texts, if self.texts == 1 { "is" } else { "are" });
         let reason = format!("{reason}; {texts} of {values} values {is} text");
         if values >= VALUES_MIN && texts * VALUES_PER_TEXT <= values {
-            return Resolved { data_type: others, reason, hint: None };
+            return ResolvedType { data_type: others, reason, hint: None };
         }
         let hint = self.looks.option(texts).or_else(|| self.null_hint()).unwrap_or_else(|| {
             let wanted = type_name(&others);
@@ -235,20 +240,20 @@ impl Evidence {
                  puts the other rows aside."
             )
         });
-        Resolved { data_type, reason, hint: Some(hint) }
+        ResolvedType { data_type, reason, hint: Some(hint) }
     }
 
     /// Returns the option that reads a text as null, if all texts are likely null markers.
     fn null_hint(&self) -> Option<String> {
         let mut examples = self.examples.iter().filter(|_| !self.settled);
-        let (_, example) = examples.find(|(class, _)| *class == Class::Text)?;
+        let (_, example) = examples.find(|(class, _)| *class == ValueClass::Text)?;
         let null = quoted(example.value.trim());
         Some(format!("If `{null}` means null, import with `--null {null}`."))
     }
 
     /// Returns the narrowest type that holds values of these classes.
-    fn type_of(&self, seen: Classes) -> DataType {
-        use Class::{
+    fn type_of(&self, seen: ValueClasses) -> DataType {
+        use ValueClass::{
             BigInteger, Boolean, Date, Integer, List, NotFinite, Object, Real, Timestamp,
             ZonedTimestamp,
         };
@@ -286,31 +291,31 @@ impl Evidence {
 
     /// Returns the value that excluded a narrower type, or `inferred` if none did.
     fn reason(&self, data_type: &DataType) -> String {
-        const DECISIVE: [Class; 9] = [
-            Class::Text,
-            Class::PaddedDigits,
-            Class::BigInteger,
-            Class::List,
-            Class::Object,
-            Class::ZonedTimestamp,
-            Class::Timestamp,
-            Class::Real,
-            Class::NotFinite,
+        const DECISIVE: [ValueClass; 9] = [
+            ValueClass::Text,
+            ValueClass::PaddedDigits,
+            ValueClass::BigInteger,
+            ValueClass::List,
+            ValueClass::Object,
+            ValueClass::ZonedTimestamp,
+            ValueClass::Timestamp,
+            ValueClass::Real,
+            ValueClass::NotFinite,
         ];
         let alone = self.classes.iter().count() < 2;
-        let meaningful = self.classes.contains(Class::PaddedDigits)
-            || self.classes.contains(Class::BigInteger) && *data_type == DataType::Utf8;
+        let meaningful = self.classes.contains(ValueClass::PaddedDigits)
+            || self.classes.contains(ValueClass::BigInteger) && *data_type == DataType::Utf8;
         if alone && !meaningful {
             return "inferred".to_owned();
         }
-        let find = |wanted: &Class| self.examples.iter().find(|(class, _)| class == wanted);
+        let find = |wanted: &ValueClass| self.examples.iter().find(|(class, _)| class == wanted);
         let Some((class, example)) = DECISIVE.iter().find_map(find) else {
             return "inferred".to_owned();
         };
         let Example { value, line, file } = example;
         let shown = quoted(value);
         let mut reason = format!("`{shown}` in line {line} of `{file}` is {}", class.noun());
-        if *class == Class::Text && looks_null(value.trim()) {
+        if *class == ValueClass::Text && looks_null(value.trim()) {
             reason.push_str("; if it means null, import with `--null ");
             reason.push_str(&shown);
             reason.push('`');
@@ -472,7 +477,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// A type inferred from texts accepts all of them.
+        /// A type that was inferred from texts accepts all of these texts.
         #[test]
         fn inferred_types_accept_the_values(
             values in proptest::collection::vec(

@@ -1,7 +1,7 @@
 //! A JSON array of objects, read as one object per line.
 //!
-//! The array is never held in memory: each element becomes a line as its bytes are read. Line
-//! numbers are then element numbers, from 1.
+//! The array is never held in memory: each element becomes a line as its bytes are read. In errors,
+//! line numbers are element numbers, from 1.
 
 use std::fmt;
 use std::io::{Cursor, Error, ErrorKind, Read, Result};
@@ -13,7 +13,7 @@ const BLANKS_MAX: usize = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Reason that a text with the start of an array is not a valid one.
+/// The reason why a text that starts like an array is not a valid array.
 #[derive(Debug)]
 pub(crate) struct NotAnArray(&'static str);
 

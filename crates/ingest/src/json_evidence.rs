@@ -7,11 +7,11 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use super::inference::{Evidence, Fields};
 use super::json_value::Key;
-use super::value_class::{Class, classify};
+use super::value_class::{ValueClass, classify};
 
 /// Position of a value in its file.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct JsonPosition<'a> {
     pub line: u64,
     pub file: &'a Arc<str>,
 }
@@ -22,7 +22,7 @@ pub(crate) fn see_object(
     text: &str,
     fields: &mut Fields,
     known: &dyn Fn(&str) -> bool,
-    place: Place<'_>,
+    place: JsonPosition<'_>,
 ) -> Result<(), serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
     (&mut json).deserialize_map(Object { fields, known, place })?;
@@ -32,7 +32,7 @@ pub(crate) fn see_object(
 struct Object<'e> {
     fields: &'e mut Fields,
     known: &'e dyn Fn(&str) -> bool,
-    place: Place<'e>,
+    place: JsonPosition<'e>,
 }
 
 impl<'de> Visitor<'de> for Object<'_> {
@@ -66,11 +66,11 @@ impl<'de> Visitor<'de> for Object<'_> {
 
 struct Value<'e> {
     evidence: &'e mut Evidence,
-    place: Place<'e>,
+    place: JsonPosition<'e>,
 }
 
 impl Value<'_> {
-    fn see(&mut self, class: Class, value: impl FnOnce() -> String) {
+    fn see(&mut self, class: ValueClass, value: impl FnOnce() -> String) {
         self.evidence.see(class, value, self.place.line, self.place.file);
     }
 }
@@ -99,30 +99,33 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_bool<E>(mut self, value: bool) -> Result<(), E> {
-        self.see(Class::Boolean, || value.to_string());
+        self.see(ValueClass::Boolean, || value.to_string());
         Ok(())
     }
 
     fn visit_i64<E>(mut self, value: i64) -> Result<(), E> {
-        self.see(Class::Integer, || value.to_string());
+        self.see(ValueClass::Integer, || value.to_string());
         Ok(())
     }
 
     fn visit_u64<E>(mut self, value: u64) -> Result<(), E> {
-        let class = if i64::try_from(value).is_ok() { Class::Integer } else { Class::BigInteger };
+        let class =
+            if i64::try_from(value).is_ok() { ValueClass::Integer } else { ValueClass::BigInteger };
         self.see(class, || value.to_string());
         Ok(())
     }
 
     fn visit_f64<E>(mut self, value: f64) -> Result<(), E> {
-        self.see(Class::Real, || value.to_string());
+        self.see(ValueClass::Real, || value.to_string());
         Ok(())
     }
 
     fn visit_str<E>(mut self, value: &str) -> Result<(), E> {
         // A number written as a JSON string is intended as text.
         match classify(value) {
-            Some(class @ (Class::Date | Class::Timestamp | Class::ZonedTimestamp)) => {
+            Some(
+                class @ (ValueClass::Date | ValueClass::Timestamp | ValueClass::ZonedTimestamp),
+            ) => {
                 self.see(class, || value.to_owned());
             }
             _ => self.evidence.see_word(value, self.place.line, self.place.file),
@@ -131,14 +134,14 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        self.see(Class::List, || "[…]".to_owned());
+        self.see(ValueClass::List, || "[…]".to_owned());
         let element = self.evidence.element.get_or_insert_default();
         while list.next_element_seed(Value { evidence: element, place: self.place })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
-        self.see(Class::Object, || "{…}".to_owned());
+        self.see(ValueClass::Object, || "{…}".to_owned());
         let fields = self.evidence.fields.get_or_insert_default();
         Object { fields, known: &|_| false, place: self.place }.visit_map(map)
     }
@@ -152,7 +155,7 @@ mod tests {
         let mut fields = Fields::default();
         let file: Arc<str> = Arc::from("f");
         for (index, line) in lines.iter().enumerate() {
-            let place = Place { line: index as u64 + 1, file: &file };
+            let place = JsonPosition { line: index as u64 + 1, file: &file };
             see_object(line, &mut fields, &|_| false, place).unwrap();
         }
         let name = |(name, evidence): (String, Evidence)| {

@@ -1,8 +1,8 @@
 //! Appends one JSON value to one column.
 //!
-//! A scalar is taken as written, so that a text column keeps every digit of a number. Nested values
-//! are read field by field and element by element. The first value that does not fit ends the row;
-//! the error has its path.
+//! A scalar keeps its text form, so that a text column preserves every digit of a number. Nested
+//! values are read field by field and element by element. The first value that does not fit ends
+//! the row; the error has its path.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::bad_row::not_a;
 use super::column::{Column, ListColumn, StructColumn};
 
-/// The reason that a JSON value does not fit its column.
+/// The reason why a JSON value does not fit its column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JsonFault {
     /// The path to the value, with dots; empty for the row itself.
@@ -29,7 +29,7 @@ impl JsonFault {
 
     fn syntax(error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        // The position within the line is kept; the parser's line is always 1.
+        // Only the column is kept, because the parser's line number is always 1.
         let reason = match text.rsplit_once(" at line ") {
             Some((what, place)) => match place.rsplit_once(' ') {
                 Some((_, column)) => format!("{what} at character {column}"),
@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// A reader of an object, which passes each field to `take`; that may reject it.
+/// A reader of an object, which passes each field to `take`; `take` may reject it.
 struct Object<'f, F> {
     take: F,
     fault: &'f mut Option<JsonFault>,

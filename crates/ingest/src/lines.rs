@@ -4,7 +4,7 @@ use std::io::Read;
 
 use memchr::memchr;
 
-use super::buffer::{ROW_BYTES_MAX, Window};
+use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
 
 /// The next item in a text.
 pub(crate) enum NextLine {
@@ -18,7 +18,7 @@ pub(crate) enum NextLine {
 
 /// Splits a stream into lines, at LF or CRLF.
 pub(crate) struct Lines<R> {
-    window: Window<R>,
+    window: ReadBuffer<R>,
     length: usize,
     /// The number of the line read last, from 1.
     pub number: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     pub fn new(reader: R) -> Self {
-        Lines { window: Window::new(reader), length: 0, number: 0 }
+        Lines { window: ReadBuffer::new(reader), length: 0, number: 0 }
     }
 
     pub fn advance(&mut self) -> std::io::Result<NextLine> {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 /// Compares two paths: folder by folder, runs of digits by value, everything else by bytes. Paths
-/// that are equal that way (`a1`, `a01`) compare by bytes, so the order is total.
+/// that are equal by these rules (`a1`, `a01`) are compared by bytes, so the order is total.
 pub(crate) fn compare(left: &str, right: &str) -> Ordering {
     let mut parts_left = left.split('/');
     let mut parts_right = right.split('/');

@@ -1,24 +1,24 @@
 //! JSON: one object per line, or an array of objects; each field maps to its column.
 //!
-//! Values are taken as written: a text column keeps the digits of a number and the text of an
-//! object; a decimal loses nothing to floating point. Objects become structs, arrays lists.
+//! Values keep their text form: a text column preserves the digits of a number and the text of an
+//! object, and decimals are not converted to floating point. Objects become structs, arrays lists.
 
 use super::bad_row::RowFault;
 use super::header::NameIndex;
 use super::json_array::json_lines;
 use super::json_value::{JsonFault, put, read_object};
 use super::lines::{Lines, NextLine, too_long};
-use super::progress::{Meter, Tap};
+use super::progress::{CountingReader, StageCounter};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
-use super::text::{Trouble, open_text};
+use super::text::{ErrorContext, open_text};
 use crate::error::Result;
 
 /// Returns the trimmed text of a line; a fault if it is not valid text.
 pub(crate) fn line_text<'a>(
     line: &'a [u8],
     number: u64,
-    trouble: &Trouble<'_>,
+    trouble: &ErrorContext<'_>,
 ) -> Result<&'a str, RowFault> {
     std::str::from_utf8(line).map(str::trim_ascii).map_err(|_| {
         let mut fault = RowFault::new(number, trouble.invalid(), line);
@@ -30,11 +30,11 @@ pub(crate) fn line_text<'a>(
 /// Reads the rows of a file into the table's columns.
 pub(crate) fn read_rows(
     source: &SourceFile,
-    tap: &mut Tap,
+    tap: &mut CountingReader,
     encoding: Option<&'static encoding_rs::Encoding>,
     rows: &mut Rows,
     output: &mut Output,
-    meter: &Meter,
+    meter: &StageCounter,
 ) -> Result<()> {
     let text = open_text(source, tap, encoding)?;
     let trouble = text.trouble;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        /// Types inferred from lines accept all of them.
+        /// Types that were inferred from lines accept all of these lines.
         #[test]
         fn inferred_types_accept_the_values(
             rows in proptest::collection::vec(
@@ -211,7 +211,7 @@ mod tests {
             let mut fields = crate::inference::Fields::default();
             let file: Arc<str> = Arc::from("f");
             for line in &lines {
-                let place = crate::json_evidence::Place { line: 1, file: &file };
+                let place = crate::json_evidence::JsonPosition { line: 1, file: &file };
                 crate::json_evidence::see_object(line, &mut fields, &|_| false, place).unwrap();
             }
             let fields: Vec<Field> = fields

@@ -1,8 +1,8 @@
 //! Cloud objects, read like files by blocking threads.
 //!
 //! Every range request requires the `ETag` that was listed, so that all rows come from one state of
-//! the object. The first error is kept in full with the object, because a reader can only return an
-//! I/O error.
+//! the object. The object stores the first error in full, because a reader can only return an I/O
+//! error.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -27,21 +27,25 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 
-/// Bytes per request; one more request of this size runs ahead.
+/// Bytes per request; the next request of this size is sent in advance.
 const READ_BYTES: u64 = 4 << 20;
 
 /// Bytes fetched first from a Parquet file's end; they contain most footers.
 const FOOTER_BYTES: usize = 64 << 10;
 
+/// Object stores by the URLs of their buckets.
+pub type BucketStores = HashMap<String, Arc<dyn ObjectStore>>;
+
 /// Cloud stores that files are imported from.
-pub(crate) struct Clouds {
+pub(crate) struct CloudStores {
     settings: CloudSettings,
-    buckets: HashMap<String, Arc<dyn ObjectStore>>,
+    buckets: BucketStores,
 }
 
-impl Clouds {
-    pub fn new(settings: CloudSettings) -> Self {
-        Clouds { settings, buckets: HashMap::new() }
+impl CloudStores {
+    /// Creates the stores with those that no cloud has.
+    pub fn new(settings: CloudSettings, buckets: BucketStores) -> Self {
+        CloudStores { settings, buckets }
     }
 
     fn bucket(&mut self, url: &CloudUrl) -> Result<Arc<dyn ObjectStore>> {
@@ -55,7 +59,7 @@ impl Clouds {
 
     /// Returns the object with exactly this name, if it exists.
     pub fn find(&mut self, url: &CloudUrl) -> Result<Option<Object>> {
-        // No object has such a name.
+        // An object cannot have this name.
         let Ok(path) = Path::parse(url.key()) else { return Ok(None) };
         let store = self.bucket(url)?;
         match wait(store.head(&path)) {
@@ -87,7 +91,7 @@ impl Clouds {
     }
 }
 
-/// Blocks the current thread, which must allow it.
+/// Waits for a future on the current thread, which must be a thread for blocking work.
 pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
     Handle::current().block_on(work)
 }
@@ -130,8 +134,8 @@ impl Object {
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
         let tag: [u8; 8] = std::array::from_fn(|at| tag[at]);
-        // A time long past: an object with an `ETag` needs no wait for its modification time to
-        // settle.
+        // The time is far in the past, because the `ETag` identifies the object's state, so its
+        // modification time need not be old enough.
         let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
         FileStamp { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
     }
@@ -160,7 +164,7 @@ impl Object {
             let is_changed = matches!(error, object_store::Error::Precondition { .. });
             *failed = Some(match headwater_tables::Error::storage(&url, error) {
                 _ if is_changed => Error::FileChanged { file: url },
-                // The object existed when it was listed.
+                // The object existed when it was listed, so it has been removed since.
                 error if error.is_not_found() => Error::FileChanged { file: url },
                 error => error.into(),
             });

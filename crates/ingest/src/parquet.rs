@@ -19,9 +19,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::bad_row::{RowFault, not_a};
 use super::header::{NameIndex, places};
 use super::object::{Object, wait};
-use super::progress::Meter;
+use super::progress::StageCounter;
 use super::rows::Output;
-use super::source::{Place, SourceFile};
+use super::source::{SourceFile, SourceLocation};
 use super::widen::fits;
 use crate::error::{Error, Result};
 
@@ -33,7 +33,7 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
     Error::BrokenFile { file, what: "parquet", reason: reason.to_string() }
 }
 
-/// An open file: on disk, or in a bucket, then fetched one row group at a time.
+/// An open file: on disk, or in a bucket, from which one row group is fetched at a time.
 enum Opened {
     Disk(ParquetRecordBatchReaderBuilder<File>),
     Object(ParquetRecordBatchStreamBuilder<Object>),
@@ -64,12 +64,12 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 fn open(source: &SourceFile) -> Result<Opened> {
     let opened = match &source.place {
-        Place::Disk(path) => {
+        SourceLocation::Disk(path) => {
             let file = File::open(path)
                 .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
             ParquetRecordBatchReaderBuilder::try_new(file).map(Opened::Disk)
         }
-        Place::Object(object) => {
+        SourceLocation::Object(object) => {
             wait(ParquetRecordBatchStreamBuilder::new(object.clone())).map(Opened::Object)
         }
     };
@@ -90,7 +90,7 @@ pub(crate) fn check_column(
     source: &SourceFile,
 ) -> Result<()> {
     let (from, to) = (found.data_type(), expected.data_type());
-    // Nanoseconds become microseconds if the table has those.
+    // Nanoseconds are converted to microseconds if the table has microseconds.
     let coarse = in_microseconds(&Arc::new(found.clone()));
     let fits = fits(from, to) || fits(coarse.data_type(), to);
     if can_cast_types(from, to) && (declared || fits) {
@@ -109,7 +109,7 @@ pub(crate) fn read_rows(
     source: &SourceFile,
     schema: &SchemaRef,
     output: &mut Output,
-    meter: &Meter,
+    meter: &StageCounter,
 ) -> Result<()> {
     let opened = open(source)?;
     let names: Vec<String> = opened.schema().fields().iter().map(|f| f.name().clone()).collect();
@@ -171,7 +171,7 @@ fn convert(
         if array.null_count() > source.logical_null_count() {
             note_misfits(source, &array, field, &mut bad)?;
         }
-        // A value may be null although the column is required; the writer reports that.
+        // The field is nullable even if the column is required, because the writer reports nulls.
         fields.push(field.as_ref().clone().with_nullable(true));
         arrays.push(array);
     }
@@ -202,7 +202,7 @@ fn note_misfits(
     field: &Field,
     bad: &mut [Option<RowFault>],
 ) -> Result<()> {
-    // Null columns and dictionaries have no null mask of their own.
+    // Logical nulls are used, because null columns and dictionaries have no null mask.
     let nulls = source.logical_nulls();
     let had = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
     for (row, fault) in bad.iter_mut().enumerate() {

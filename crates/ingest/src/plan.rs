@@ -5,24 +5,25 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use futures::{StreamExt, stream};
-use headwater_lake::{IMPORTS_KEY, Imported, View};
+use headwater_lake::{CommitView, IMPORTS_KEY, Imported};
 use headwater_model::{
     ImportColumn, ImportFile, ImportPlan, ImportRequest, PartitionField, TableName,
 };
 use headwater_tables::{Table, type_name};
 use tokio_util::sync::CancellationToken;
 
-use super::gather::{Because, Columns};
-use super::infer::{InferOptions, infer_file};
-use super::progress::{ImportStage, Meter, Progress, Tap};
-use super::request::Checked;
+use super::column_types::{Columns, TypeReason};
+use super::file_columns::{InferOptions, infer_file};
+use super::object::CloudStores;
+use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
+use super::request::ValidRequest;
 use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
-use crate::execute::Importer;
+use crate::importer::Importer;
 
 /// An import that is ready to run.
 pub(crate) struct Plan {
-    pub view: View,
+    pub view: CommitView,
     pub table: TableName,
     /// The table's current state; none if the import creates it.
     pub existing: Option<Table>,
@@ -35,7 +36,7 @@ pub(crate) struct Plan {
     /// Number of columns that exist already.
     pub columns_existing: usize,
     pub partition: Vec<PartitionField>,
-    reasons: Vec<Because>,
+    reasons: Vec<TypeReason>,
 }
 
 impl Plan {
@@ -83,14 +84,15 @@ impl Importer {
     pub(crate) async fn create_plan(
         &self,
         request: &ImportRequest,
-        checked: &Checked,
+        checked: &ValidRequest,
         progress: &Progress,
         cancelled: &CancellationToken,
     ) -> Result<Plan> {
         let view = self.import_target(checked, !request.dry_run).await?;
         let (sources, format) = (request.sources.clone(), request.format);
         let cloud = self.lake().tables().options().cloud.clone();
-        let files = blocking(move || discover(&sources, format, cloud)).await?;
+        let clouds = CloudStores::new(cloud, self.buckets.clone());
+        let files = blocking(move || discover(&sources, format, clouds)).await?;
         let found = view.find(&checked.table.namespace, &checked.table.name).await?;
         let (table, existing) = match found {
             Some((name, table)) => (name, Some(table)),
@@ -139,7 +141,7 @@ impl Importer {
         columns: &mut Columns<'_>,
     ) -> Result<()> {
         let stage = ImportStage::InferSchema;
-        let meter = Meter::new(stage, files, progress.clone(), cancelled.clone());
+        let meter = StageCounter::new(stage, files, progress.clone(), cancelled.clone());
         let options = Arc::new(options);
         let infer = |file: SourceFile| {
             let (options, meter) = (options.clone(), meter.clone());
@@ -194,8 +196,8 @@ fn hash_of(file: &SourceFile) -> Result<[u8; 16]> {
 
 fn hash_all(file: &SourceFile) -> Result<[u8; 16]> {
     let none: Progress = Arc::new(|_| {});
-    let meter = Meter::new(ImportStage::InferSchema, &[], none, CancellationToken::new());
-    let mut tap = Tap::open_hashing(file, &meter)?;
+    let meter = StageCounter::new(ImportStage::InferSchema, &[], none, CancellationToken::new());
+    let mut tap = CountingReader::open_hashing(file, &meter)?;
     let fail = |error| Error::File { file: file.name.clone(), source: error };
     let mut buffer = vec![0; 256 * 1024];
     while tap.read(&mut buffer).map_err(fail)? > 0 {}

@@ -1,7 +1,7 @@
 //! Progress of an import: bytes and files read, reported at most ten times per second.
 //!
-//! The reading threads share a [`Meter`]. [`Tap`] is a reader that updates it, stops when the
-//! import is cancelled and hashes the bytes read.
+//! The reading threads share a [`StageCounter`]. [`CountingReader`] is a reader that updates it,
+//! stops when the import is cancelled and hashes the bytes read.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::object::ObjectReader;
-use super::source::{Place, SourceFile, stamp_of};
+use super::source::{SourceFile, SourceLocation, stamp_of};
 use crate::error::{Error, Result};
 
 /// Minimum time between two reports.
@@ -59,7 +59,7 @@ pub struct ImportProgress {
 pub type Progress = Arc<dyn Fn(ImportProgress) + Send + Sync>;
 
 /// Counter of one stage of an import.
-pub(crate) struct Meter {
+pub(crate) struct StageCounter {
     stage: ImportStage,
     progress: Progress,
     files_total: u64,
@@ -70,14 +70,14 @@ pub(crate) struct Meter {
     pub cancelled: CancellationToken,
 }
 
-impl Meter {
+impl StageCounter {
     pub fn new(
         stage: ImportStage,
         files: &[SourceFile],
         progress: Progress,
         cancelled: CancellationToken,
     ) -> Arc<Self> {
-        let meter = Meter {
+        let meter = StageCounter {
             stage,
             progress,
             files_total: files.len() as u64,
@@ -138,10 +138,10 @@ enum Input {
 }
 
 impl Input {
-    fn open(place: &Place) -> std::io::Result<Self> {
+    fn open(place: &SourceLocation) -> std::io::Result<Self> {
         Ok(match place {
-            Place::Disk(path) => Input::Disk(File::open(path)?),
-            Place::Object(object) => Input::Object(ObjectReader::new(object)),
+            SourceLocation::Disk(path) => Input::Disk(File::open(path)?),
+            SourceLocation::Object(object) => Input::Object(ObjectReader::new(object)),
         })
     }
 
@@ -152,7 +152,7 @@ impl Input {
         }
     }
 
-    /// Returns the current stamp; none if all bytes are known to come from one state.
+    /// Returns the current stamp; none for an object, whose bytes are known to come from one state.
     fn stamp(&self) -> std::io::Result<Option<FileStamp>> {
         match self {
             Input::Disk(file) => Ok(Some(stamp_of(&file.metadata()?))),
@@ -162,28 +162,28 @@ impl Input {
 }
 
 /// Reader of an open file that counts and hashes its bytes.
-pub(crate) struct Tap {
+pub(crate) struct CountingReader {
     file: Input,
     hash: Option<Sha256>,
-    meter: Arc<Meter>,
+    meter: Arc<StageCounter>,
 }
 
-impl Tap {
+impl CountingReader {
     /// Opens a file without hashing.
-    pub fn open(source: &SourceFile, meter: &Arc<Meter>) -> Result<Self> {
+    pub fn open(source: &SourceFile, meter: &Arc<StageCounter>) -> Result<Self> {
         let file = Input::open(&source.place)
             .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
-        Ok(Tap { file, hash: None, meter: meter.clone() })
+        Ok(CountingReader { file, hash: None, meter: meter.clone() })
     }
 
-    /// Opens a file whose bytes are hashed for [`Tap::finish`].
-    pub fn open_hashing(source: &SourceFile, meter: &Arc<Meter>) -> Result<Self> {
-        let tap = Tap::open(source, meter)?;
-        Ok(Tap { hash: Some(Sha256::new()), ..tap })
+    /// Opens a file whose bytes are hashed for [`CountingReader::finish`].
+    pub fn open_hashing(source: &SourceFile, meter: &Arc<StageCounter>) -> Result<Self> {
+        let tap = CountingReader::open(source, meter)?;
+        Ok(CountingReader { hash: Some(Sha256::new()), ..tap })
     }
 }
 
-impl Read for Tap {
+impl Read for CountingReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.meter.cancelled.is_cancelled() {
             return Err(std::io::Error::other("stopped"));
@@ -199,15 +199,15 @@ impl Read for Tap {
 
 /// Content of a file that was read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Content {
+pub(crate) struct FileDigest {
     /// First half of the SHA-256 of its bytes on disk.
     pub hash: [u8; 16],
 }
 
-impl Tap {
-    /// Reads the rest and returns the content. Fails if the file changed since it was listed: its
-    /// rows may then come from different states.
-    pub fn finish(mut self, source: &SourceFile) -> Result<Content> {
+impl CountingReader {
+    /// Reads the rest and returns the content. Fails if the file changed since it was listed,
+    /// because its rows may come from different states.
+    pub fn finish(mut self, source: &SourceFile) -> Result<FileDigest> {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];
         while self.read(&mut rest).map_err(fail)? > 0 {}
@@ -217,6 +217,6 @@ impl Tap {
         let mut hash = [0; 16];
         let digest = self.hash.unwrap_or_default().finalize();
         hash.copy_from_slice(&digest[..16]);
-        Ok(Content { hash })
+        Ok(FileDigest { hash })
     }
 }

@@ -1,7 +1,7 @@
 //! The records of a CSV text, in order, with bounded memory.
 //!
 //! Every record has the physical line where it starts. A record that cannot be split is returned as
-//! a fault, and reading continues at the next physical line. A stray quote therefore costs one line
+//! a fault, and reading continues at the next physical line. So a misplaced quote affects one line
 //! and not the rest of the file.
 
 use std::io::Read;
@@ -9,11 +9,11 @@ use std::io::Read;
 use memchr::memchr2;
 
 use super::bad_row::RowFault;
-use super::buffer::{ROW_BYTES_MAX, Window};
-use super::scan::{Scan, Span, line_ends, scan};
+use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
+use super::scan::{FieldSpan, Scan, line_ends, scan};
 
 /// The next item in a CSV text.
-pub(crate) enum Next {
+pub(crate) enum NextRecord {
     /// A record; [`Records::record`] returns it.
     Record,
     /// Bytes that are not a record.
@@ -24,9 +24,9 @@ pub(crate) enum Next {
 
 /// Splits a stream into records.
 pub(crate) struct Records<R> {
-    window: Window<R>,
+    window: ReadBuffer<R>,
     delimiter: u8,
-    spans: Vec<Span>,
+    spans: Vec<FieldSpan>,
     length: usize,
     line: u64,
     next_line: u64,
@@ -36,25 +36,25 @@ pub(crate) struct Records<R> {
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
     bytes: &'a [u8],
-    spans: &'a [Span],
+    spans: &'a [FieldSpan],
     /// The physical line where it starts, from 1.
     pub line: u64,
 }
 
 impl<R: Read> Records<R> {
-    pub fn new(window: Window<R>, delimiter: u8) -> Self {
+    pub fn new(window: ReadBuffer<R>, delimiter: u8) -> Self {
         Records { window, delimiter, spans: Vec::new(), length: 0, line: 1, next_line: 1 }
     }
 
     /// Advances to the next record; blank lines are skipped.
-    pub fn advance(&mut self) -> std::io::Result<Next> {
+    pub fn advance(&mut self) -> std::io::Result<NextRecord> {
         loop {
             self.line = self.next_line;
             match scan(self.window.bytes(), self.window.ended(), self.delimiter, &mut self.spans) {
-                Scan::Record { length: 0 } => return Ok(Next::End),
+                Scan::Record { length: 0 } => return Ok(NextRecord::End),
                 Scan::Record { length } => {
                     if self.take(length) {
-                        return Ok(Next::Record);
+                        return Ok(NextRecord::Record);
                     }
                 }
                 Scan::Incomplete if self.window.is_full() => return self.skip_long_row(),
@@ -89,7 +89,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Consumes one physical line of a record that cannot be split.
-    fn skip_line(&mut self, reason: &str) -> Next {
+    fn skip_line(&mut self, reason: &str) -> NextRecord {
         let bytes = self.window.bytes();
         let length = match memchr2(b'\n', b'\r', bytes) {
             Some(at) if bytes[at] == b'\r' && bytes.get(at + 1) == Some(&b'\n') => at + 2,
@@ -99,14 +99,14 @@ impl<R: Read> Records<R> {
         let fault = RowFault::new(self.line, reason, &bytes[..length]);
         self.window.consume(length);
         self.next_line += 1;
-        Next::Fault(fault)
+        NextRecord::Fault(fault)
     }
 
     /// Consumes one physical line, or record, that exceeds the maximum length.
-    fn skip_long_row(&mut self) -> std::io::Result<Next> {
+    fn skip_long_row(&mut self) -> std::io::Result<NextRecord> {
         let reason = format!("the row is longer than {} MiB", ROW_BYTES_MAX >> 20);
         if memchr2(b'\n', b'\r', self.window.bytes()).is_some() {
-            // A quoted field with line ends in it: probably one without a closing quote.
+            // A quoted field that contains line ends probably lacks its closing quote.
             let reason = format!("{reason}; a quoted field may not have been closed");
             return Ok(self.skip_line(&reason));
         }
@@ -121,8 +121,8 @@ impl<R: Read> Records<R> {
             }
             self.window.fill()?;
         }
-        // The line end itself stays, and is read as a blank line.
-        Ok(Next::Fault(fault))
+        // The line end itself is not consumed, and is read as a blank line.
+        Ok(NextRecord::Fault(fault))
     }
 }
 
@@ -143,7 +143,7 @@ impl<'a> Record<'a> {
     }
 
     /// Returns one field of the record's text; doubled quotes stay doubled.
-    pub fn span(&self, index: usize) -> Option<Span> {
+    pub fn span(&self, index: usize) -> Option<FieldSpan> {
         self.spans.get(index).copied()
     }
 
@@ -155,7 +155,7 @@ impl<'a> Record<'a> {
 }
 
 /// Returns a field's text, unquoted; `scratch` holds it if it differs from the record's bytes.
-pub(crate) fn field<'a>(text: &'a str, span: Span, scratch: &'a mut String) -> &'a str {
+pub(crate) fn field<'a>(text: &'a str, span: FieldSpan, scratch: &'a mut String) -> &'a str {
     let raw = text.get(span.start..span.end).unwrap_or_default();
     if !span.escaped {
         return raw;
@@ -187,13 +187,15 @@ mod tests {
     }
 
     fn all(text: &str) -> Vec<(u64, Vec<String>)> {
-        let mut records = Records::new(Window::new(Drip(text.as_bytes())), b',');
+        let mut records = Records::new(ReadBuffer::new(Drip(text.as_bytes())), b',');
         let mut found = Vec::new();
         loop {
             match records.advance().unwrap() {
-                Next::End => return found,
-                Next::Fault(fault) => found.push((fault.line, vec!["!".to_owned(), fault.row])),
-                Next::Record => {
+                NextRecord::End => return found,
+                NextRecord::Fault(fault) => {
+                    found.push((fault.line, vec!["!".to_owned(), fault.row]));
+                }
+                NextRecord::Record => {
                     let record = records.record();
                     let text = record.text().unwrap();
                     let mut scratch = String::new();
@@ -240,12 +242,12 @@ mod tests {
     #[test]
     fn a_row_over_the_maximum_length_is_a_fault_and_the_next_one_is_read() {
         let long = std::io::repeat(b'x').take(ROW_BYTES_MAX as u64 + 5);
-        let mut records = Records::new(Window::new(long.chain(&b"\nnext,row\n"[..])), b',');
-        let Next::Fault(fault) = records.advance().unwrap() else { panic!("no fault") };
+        let mut records = Records::new(ReadBuffer::new(long.chain(&b"\nnext,row\n"[..])), b',');
+        let NextRecord::Fault(fault) = records.advance().unwrap() else { panic!("no fault") };
         assert!(fault.reason.contains("64 MiB") && fault.row.len() <= 64 * 1024);
-        assert!(matches!(records.advance().unwrap(), Next::Record));
+        assert!(matches!(records.advance().unwrap(), NextRecord::Record));
         assert_eq!((records.record().line, records.record().len()), (2, 2));
-        assert!(matches!(records.advance().unwrap(), Next::End));
+        assert!(matches!(records.advance().unwrap(), NextRecord::End));
     }
 
     proptest::proptest! {
@@ -281,12 +283,12 @@ mod tests {
             }
         }
 
-        /// No input makes the reader stop early, loop or panic.
+        /// The reader reads any input to its end, without a panic.
         #[test]
         fn any_bytes_terminate(bytes in proptest::collection::vec(0_u8..=255, 0..200)) {
-            let mut records = Records::new(Window::new(bytes.as_slice()), b',');
+            let mut records = Records::new(ReadBuffer::new(bytes.as_slice()), b',');
             let mut steps = 0;
-            while !matches!(records.advance().unwrap(), Next::End) {
+            while !matches!(records.advance().unwrap(), NextRecord::End) {
                 steps += 1;
                 proptest::prop_assert!(steps <= bytes.len());
             }

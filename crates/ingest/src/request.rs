@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::DataType;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{ImportRequest, OnError, RefSpec, TableName, name};
 use headwater_tables::parse_type;
 
 use super::csv::CsvOptions;
 use super::encoding::encoding_of;
 use super::header::NameIndex;
-use super::reading::{DateFormat, Reading};
+use super::value_formats::{DateFormat, ValueFormats};
 use crate::error::{Error, Result};
-use crate::execute::Importer;
+use crate::importer::Importer;
 
 /// Default author of an import.
 const AUTHOR: &str = "headwater";
 
 /// A validated request.
 #[derive(Debug, Clone)]
-pub(crate) struct Checked {
+pub(crate) struct ValidRequest {
     pub table: TableName,
     pub reference: RefSpec,
     pub csv: CsvOptions,
@@ -30,7 +30,7 @@ pub(crate) struct Checked {
     pub author: String,
 }
 
-pub(crate) fn check(request: &ImportRequest) -> Result<Checked> {
+pub(crate) fn check(request: &ImportRequest) -> Result<ValidRequest> {
     let table: TableName = request.table.parse()?;
     if name::is_system(&table.namespace) {
         let name = table.namespace;
@@ -49,12 +49,12 @@ pub(crate) fn check(request: &ImportRequest) -> Result<Checked> {
         header: request.header.unwrap_or(true),
         encoding: request.encoding.as_deref().map(encoding_of).transpose()?,
         nulls: request.nulls.clone(),
-        reading: Reading {
+        reading: ValueFormats {
             dates: request.date_format.as_deref().map(DateFormat::parse).transpose()?,
             decimal_comma: request.decimal_comma,
         },
     };
-    Ok(Checked {
+    Ok(ValidRequest {
         table,
         reference: request.reference.clone().unwrap_or_else(RefSpec::main),
         csv,
@@ -82,7 +82,11 @@ fn check_delimiter(delimiter: char) -> Result<u8> {
 
 impl Importer {
     /// Returns the current state of the target branch and checks that imports may write to it.
-    pub(crate) async fn import_target(&self, request: &Checked, writes: bool) -> Result<View> {
+    pub(crate) async fn import_target(
+        &self,
+        request: &ValidRequest,
+        writes: bool,
+    ) -> Result<CommitView> {
         let view = self.lake().view(&request.reference).await?;
         let Some(branch) = view.branch() else {
             let reference = request.reference.to_string();

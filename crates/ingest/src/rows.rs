@@ -36,7 +36,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Creates a builder for a table; an error names a column whose type text cannot become.
+    /// Creates a builder for a table; the error names a column to whose type text cannot be
+    /// converted.
     pub fn new(schema: &SchemaRef, file: &str) -> Result<Self> {
         let column = |field: &Arc<arrow::datatypes::Field>| {
             Column::new(field.data_type()).ok_or_else(|| Error::TypeConflict {
@@ -107,12 +108,14 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Creates an output to a writer; bad rows go to `rejected`, or end the import without one.
+    /// Creates an output to a writer; bad rows go to `rejected`; if it is none, they end the
+    /// import.
     pub fn new(rows: Sender<Result<RecordBatch, ArrowError>>, rejected: Option<Rejected>) -> Self {
         Output { rows: Some(rows), rejected }
     }
 
-    /// Creates an output that drops rows; bad rows are skipped with `reject`, else an error.
+    /// Creates an output that drops rows; bad rows are skipped with `reject`, and are errors
+    /// otherwise.
     pub fn check(reject: bool) -> Self {
         Output { rows: None, rejected: reject.then(Rejected::nowhere) }
     }
@@ -144,7 +147,8 @@ impl Output {
             (Err(error), _) => Err(error),
         };
         if let (Err(_), Some(rows)) = (&result, &self.rows) {
-            // The writer must not take the rows sent so far for the complete input.
+            // Send an error, because the writer must not treat the rows sent so far as the complete
+            // input.
             let given_up = ArrowError::ExternalError("the import was aborted".into());
             let _ = rows.blocking_send(Err(given_up));
         }

@@ -1,16 +1,17 @@
-//! Finds one CSV record in a byte slice. Pure, and the innermost loop of an import.
+//! Finds one CSV record in a byte slice. This module does no I/O and is the innermost loop of an
+//! import.
 //!
 //! RFC 4180 with common extensions: any ASCII delimiter; rows end with LF, CRLF or CR; a quote
-//! opens a quoted field only as its first character and is text elsewhere. Stricter than the `csv`
-//! crate in two places where leniency loses rows: a quoted field must end, and only blanks may
-//! follow its closing quote. One of these two errors reports a stray quote that swallows the text
-//! after it, with the line where it starts.
+//! opens a quoted field only as its first character and is text elsewhere. The scanner is stricter
+//! than the `csv` crate in two cases in which rows would be lost: a quoted field must end, and only
+//! blanks may follow its closing quote. So a misplaced quote is reported with its line, instead of
+//! treating the following text as part of the field.
 
 use memchr::{memchr, memchr3};
 
 /// Position of a field in its record, without quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct FieldSpan {
     pub start: usize,
     pub end: usize,
     pub quoted: bool,
@@ -31,11 +32,12 @@ pub(crate) enum Scan {
     TextAfterQuote,
 }
 
-/// Bytes to compare one by one before a vectorized search for a long field's end is faster.
+/// Number of bytes to compare one by one before the vectorized search, which is faster only for
+/// long fields.
 const SHORT_FIELD_BYTES: usize = 24;
 
-/// Finds the record at the start of `bytes`, and its fields. `ended` means that no input follows.
-pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Span>) -> Scan {
+/// Finds the record at the start of `bytes`, and its fields. `ended` is true if no input follows.
+pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<FieldSpan>) -> Scan {
     fields.clear();
     let mut at = 0;
     loop {
@@ -47,7 +49,7 @@ pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Sp
             }
         } else {
             let end = field_end(bytes, at, delimiter);
-            (Span { start: at, end, quoted: false, escaped: false }, end)
+            (FieldSpan { start: at, end, quoted: false, escaped: false }, end)
         };
         fields.push(span);
         match bytes.get(next) {
@@ -77,7 +79,12 @@ fn field_end(bytes: &[u8], at: usize, delimiter: u8) -> usize {
 
 /// Returns the quoted field that starts at `at`, and the position of the delimiter or line end
 /// after it.
-fn scan_quoted(bytes: &[u8], at: usize, ended: bool, delimiter: u8) -> Result<(Span, usize), Scan> {
+fn scan_quoted(
+    bytes: &[u8],
+    at: usize,
+    ended: bool,
+    delimiter: u8,
+) -> Result<(FieldSpan, usize), Scan> {
     let start = at + 1;
     let mut escaped = false;
     let mut from = start;
@@ -106,7 +113,7 @@ fn scan_quoted(bytes: &[u8], at: usize, ended: bool, delimiter: u8) -> Result<(S
         None => return Err(Scan::Incomplete),
         Some(_) => return Err(Scan::TextAfterQuote),
     }
-    Ok((Span { start, end, quoted: true, escaped }, next))
+    Ok((FieldSpan { start, end, quoted: true, escaped }, next))
 }
 
 /// Counts line ends: LF, CRLF, or a CR alone.

@@ -2,7 +2,7 @@
 //! disk and in buckets.
 //!
 //! Files are listed in natural order, without duplicates. In folders, names that start with `.` or
-//! `_` are skipped, and so are files with an unknown suffix unless the request names the format.
+//! `_` are skipped, as are files with an unknown suffix unless the request names the format.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, Metadata};
@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_lake::FileStamp;
 use headwater_model::FileFormat;
-use headwater_tables::{CloudSettings, CloudUrl};
+use headwater_tables::CloudUrl;
 use walkdir::WalkDir;
 
 use super::compression::strip_suffix;
 use super::natural_sort;
-use super::object::{Clouds, Object, ObjectReader};
+use super::object::{CloudStores, Object, ObjectReader};
 use crate::error::{Error, Result};
 
 /// A file to import.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceFile {
     /// Location of its bytes.
-    pub place: Place,
+    pub place: SourceLocation,
     /// The path or URL as text, for messages and plans.
     pub name: String,
     /// The path without symbolic links; the identity of an imported file.
@@ -38,17 +38,17 @@ pub(crate) struct SourceFile {
 
 /// Location of the bytes of a file.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub(crate) enum SourceLocation {
     /// The path as named.
     Disk(PathBuf),
     Object(Object),
 }
 
-impl Place {
+impl SourceLocation {
     fn open(&self) -> std::io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            Place::Disk(path) => Box::new(File::open(path)?),
-            Place::Object(object) => Box::new(ObjectReader::new(object)),
+            SourceLocation::Disk(path) => Box::new(File::open(path)?),
+            SourceLocation::Object(object) => Box::new(ObjectReader::new(object)),
         })
     }
 }
@@ -56,19 +56,20 @@ impl Place {
 impl SourceFile {
     /// Returns true if it is an object in a bucket.
     pub fn is_object(&self) -> bool {
-        matches!(self.place, Place::Object(_))
+        matches!(self.place, SourceLocation::Object(_))
     }
 
-    /// Returns the error of reading the file, in full if the object store has more details.
+    /// Returns the error of reading the file, with the details of the object store if there are
+    /// any.
     pub fn explain(&self, error: Error) -> Error {
         match &self.place {
-            Place::Object(object) => object.failure().unwrap_or(error),
-            Place::Disk(_) => error,
+            SourceLocation::Object(object) => object.failure().unwrap_or(error),
+            SourceLocation::Disk(_) => error,
         }
     }
 }
 
-/// The way a file was named; decides if an unknown format is an error.
+/// The way a file was named, which determines whether an unknown format is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Named {
     /// By its own name or by a glob: its format must be detected.
@@ -92,14 +93,14 @@ pub(crate) fn stamp_of(metadata: &Metadata) -> FileStamp {
 pub(crate) fn discover(
     sources: &[String],
     format: Option<FileFormat>,
-    cloud: CloudSettings,
+    clouds: CloudStores,
 ) -> Result<Vec<SourceFile>> {
     let mut found = Discovery {
         format,
         seen: HashSet::new(),
         folders: BTreeMap::new(),
         files: Vec::new(),
-        clouds: Clouds::new(cloud),
+        clouds,
     };
     for source in sources {
         found.add_source(source)?;
@@ -113,7 +114,7 @@ struct Discovery {
     seen: HashSet<String>,
     folders: BTreeMap<PathBuf, PathBuf>,
     files: Vec<SourceFile>,
-    clouds: Clouds,
+    clouds: CloudStores,
 }
 
 impl Discovery {
@@ -128,7 +129,7 @@ impl Discovery {
         if !path.is_absolute() {
             return Err(Error::RelativeSource { path: source.to_owned() });
         }
-        // A name with brackets or stars is first tried as a file, then as a pattern.
+        // A name with pattern characters is first tried as a file, then as a pattern.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.add_folder(source, path),
             Ok(metadata) => self.add_file(path, &metadata, Named::Expressly),
@@ -183,7 +184,7 @@ impl Discovery {
         let url = CloudUrl::parse(source)?;
         let missing = |note| Error::NoFiles { path: source.to_owned(), note };
         let is_folder = url.key().is_empty() || source.ends_with('/');
-        // A name with brackets or stars is first tried as an object, then as a pattern.
+        // A name with pattern characters is first tried as an object, then as a pattern.
         if !is_folder && let Some(object) = self.clouds.find(&url)? {
             return self.add_object(object, Named::Expressly);
         }
@@ -214,7 +215,7 @@ impl Discovery {
 
     fn add_object(&mut self, object: Object, named: Named) -> Result<()> {
         let (name, stamp) = (object.url().to_owned(), object.stamp());
-        let place = Place::Object(object);
+        let place = SourceLocation::Object(object);
         let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
         if self.seen.insert(name.clone()) {
             self.files.push(SourceFile { place, identity: name.clone(), name, stamp, format });
@@ -223,7 +224,12 @@ impl Discovery {
     }
 
     /// Returns the format of a file; none if it is to be skipped.
-    fn format_of(&self, place: &Place, name: &str, named: Named) -> Result<Option<FileFormat>> {
+    fn format_of(
+        &self,
+        place: &SourceLocation,
+        name: &str,
+        named: Named,
+    ) -> Result<Option<FileFormat>> {
         match (self.format.or_else(|| format_by_name(name)), named) {
             (Some(format), _) => Ok(Some(format)),
             (None, Named::ByFolder) => Ok(None),
@@ -232,8 +238,8 @@ impl Discovery {
                 let found = found.map_err(|source| {
                     let error = Error::File { file: name.to_owned(), source };
                     match place {
-                        Place::Object(object) => object.failure().unwrap_or(error),
-                        Place::Disk(_) => error,
+                        SourceLocation::Object(object) => object.failure().unwrap_or(error),
+                        SourceLocation::Disk(_) => error,
                     }
                 })?;
                 found.map(Some).ok_or_else(|| Error::UnknownFormat { file: name.to_owned() })
@@ -248,7 +254,7 @@ impl Discovery {
             let reason = "it is not a regular file";
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
-        let place = Place::Disk(path.to_owned());
+        let place = SourceLocation::Disk(path.to_owned());
         let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
         let identity = self.identity(path).map_err(fail)?;
         if self.seen.insert(identity.clone()) {
@@ -334,7 +340,14 @@ fn format_by_name(name: &str) -> Option<FileFormat> {
 
 #[cfg(test)]
 mod tests {
+    use headwater_tables::CloudSettings;
+
     use super::*;
+    use crate::object::BucketStores;
+
+    fn clouds() -> CloudStores {
+        CloudStores::new(CloudSettings::default(), BucketStores::new())
+    }
 
     fn folder_with(names: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -351,7 +364,7 @@ mod tests {
             .iter()
             .map(|source| folder.join(source).to_string_lossy().into_owned())
             .collect();
-        let files = discover(&sources, None, CloudSettings::default()).unwrap();
+        let files = discover(&sources, None, clouds()).unwrap();
         let prefix = format!("{}/", folder.to_string_lossy());
         files.iter().map(|file| file.name.strip_prefix(&prefix).unwrap().to_owned()).collect()
     }
@@ -378,8 +391,7 @@ mod tests {
     #[test]
     fn a_source_without_files_is_an_error() {
         let folder = folder_with(&["notes.md"]);
-        let fail =
-            |source: String| discover(&[source], None, CloudSettings::default()).unwrap_err();
+        let fail = |source: String| discover(&[source], None, clouds()).unwrap_err();
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         assert!(matches!(fail("data.csv".into()), Error::RelativeSource { .. }));
         assert!(matches!(fail(at("missing.csv")), Error::NoFiles { note: None, .. }));

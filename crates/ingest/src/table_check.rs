@@ -7,7 +7,7 @@ use headwater_model::{Action, Problem, TableName};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::rejected::rejected_name;
-use crate::request::Checked;
+use crate::request::ValidRequest;
 
 /// Checks that an action on a table is allowed. Error: `forbidden`.
 pub type TableCheck = Arc<dyn Fn(Action, &TableName) -> Result<(), Problem> + Send + Sync>;
@@ -35,7 +35,7 @@ impl Rights {
     }
 
     /// Checks the columns that a planned import adds, and its table of rejected rows.
-    pub(crate) async fn check_plan(&self, plan: &Plan, checked: &Checked) -> Result<()> {
+    pub(crate) async fn check_plan(&self, plan: &Plan, checked: &ValidRequest) -> Result<()> {
         if plan.existing.is_some() && !plan.new_columns().is_empty() {
             self.check(Action::Alter, &plan.table)?;
         }

@@ -92,7 +92,7 @@ fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     if year == 0 || day == 0 || day > length {
         return None;
     }
-    // Years that begin in March have the leap day last; eras of 400 years repeat.
+    // Years are counted from March, so that the leap day is the last day; eras of 400 years repeat.
     let shifted = year as i32 - i32::from(month <= 2);
     let (era, of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
     let of_year = (153 * ((month as i32 + 9) % 12) + 2) / 5 + day as i32 - 1;

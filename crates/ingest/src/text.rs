@@ -7,19 +7,19 @@ use encoding_rs::Encoding;
 use super::compression::{Compression, claimed, read_up_to};
 use super::encoding::decode;
 use super::json_array::NotAnArray;
-use super::progress::Tap;
+use super::progress::CountingReader;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
 /// An open text file.
 pub(crate) struct TextFile<'a> {
     pub reader: Box<dyn Read + Send + 'a>,
-    pub trouble: Trouble<'a>,
+    pub trouble: ErrorContext<'a>,
 }
 
 /// Context for error messages about a file.
 #[derive(Clone, Copy)]
-pub(crate) struct Trouble<'a> {
+pub(crate) struct ErrorContext<'a> {
     pub source: &'a SourceFile,
     pub compression: Compression,
     pub encoding: &'static str,
@@ -28,10 +28,10 @@ pub(crate) struct Trouble<'a> {
 /// Opens a file as text.
 pub(crate) fn open_text<'a>(
     source: &'a SourceFile,
-    tap: &'a mut Tap,
+    tap: &'a mut CountingReader,
     encoding: Option<&'static Encoding>,
 ) -> Result<TextFile<'a>> {
-    let mut trouble = Trouble { source, compression: Compression::None, encoding: "UTF-8" };
+    let mut trouble = ErrorContext { source, compression: Compression::None, encoding: "UTF-8" };
     let mut first = [0; 4];
     let count = read_up_to(tap, &mut first).map_err(|error| trouble.read(error))?;
     trouble.compression = Compression::detect(&first[..count]);
@@ -46,7 +46,7 @@ pub(crate) fn open_text<'a>(
     Ok(TextFile { reader: text.reader, trouble })
 }
 
-impl Trouble<'_> {
+impl ErrorContext<'_> {
     /// Returns an error of the file itself, or of its compression.
     pub fn read(&self, error: std::io::Error) -> Error {
         let file = self.source.name.clone();

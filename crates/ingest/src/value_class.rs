@@ -1,14 +1,14 @@
 //! Classes of values, detected from text alone.
 //!
-//! [`Classes`] is the set of classes of a column's values. The type that holds them all is chosen
-//! once, at the end, from the set. The order of rows and files therefore does not matter.
+//! [`ValueClasses`] is the set of classes of a column's values. The type that holds all values is
+//! chosen once, at the end, from the set. So the order of rows and files does not matter.
 
 use super::temporal::parse_moment;
 
 /// Class of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]
-pub(crate) enum Class {
+pub(crate) enum ValueClass {
     Boolean = 1,
     /// A whole number within 64 bits.
     Integer = 1 << 1,
@@ -31,48 +31,48 @@ pub(crate) enum Class {
     List = 1 << 11,
 }
 
-impl Class {
-    pub const ALL: [Class; 12] = [
-        Class::Boolean,
-        Class::Integer,
-        Class::BigInteger,
-        Class::Real,
-        Class::NotFinite,
-        Class::Date,
-        Class::Timestamp,
-        Class::ZonedTimestamp,
-        Class::PaddedDigits,
-        Class::Text,
-        Class::Object,
-        Class::List,
+impl ValueClass {
+    pub const ALL: [ValueClass; 12] = [
+        ValueClass::Boolean,
+        ValueClass::Integer,
+        ValueClass::BigInteger,
+        ValueClass::Real,
+        ValueClass::NotFinite,
+        ValueClass::Date,
+        ValueClass::Timestamp,
+        ValueClass::ZonedTimestamp,
+        ValueClass::PaddedDigits,
+        ValueClass::Text,
+        ValueClass::Object,
+        ValueClass::List,
     ];
 
     /// Returns the class as a noun phrase, for the reason of a column's type.
     pub const fn noun(self) -> &'static str {
         match self {
-            Class::Boolean => "a boolean",
-            Class::Integer => "a whole number",
-            Class::BigInteger => "a whole number beyond 64 bits",
-            Class::Real => "a number with a fraction or an exponent",
-            Class::NotFinite => "not a finite number",
-            Class::Date => "a date",
-            Class::Timestamp => "a timestamp without a zone",
-            Class::ZonedTimestamp => "a timestamp with a zone",
-            Class::PaddedDigits => "digits with a zero in front",
-            Class::Text => "text",
-            Class::Object => "an object",
-            Class::List => "a list",
+            ValueClass::Boolean => "a boolean",
+            ValueClass::Integer => "a whole number",
+            ValueClass::BigInteger => "a whole number beyond 64 bits",
+            ValueClass::Real => "a number with a fraction or an exponent",
+            ValueClass::NotFinite => "not a finite number",
+            ValueClass::Date => "a date",
+            ValueClass::Timestamp => "a timestamp without a zone",
+            ValueClass::ZonedTimestamp => "a timestamp with a zone",
+            ValueClass::PaddedDigits => "digits with a zero in front",
+            ValueClass::Text => "text",
+            ValueClass::Object => "an object",
+            ValueClass::List => "a list",
         }
     }
 }
 
 /// A set of classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Classes(u16);
+pub(crate) struct ValueClasses(u16);
 
-impl Classes {
+impl ValueClasses {
     /// Adds a class; returns true if it is new.
-    pub fn insert(&mut self, class: Class) -> bool {
+    pub fn insert(&mut self, class: ValueClass) -> bool {
         let before = self.0;
         self.0 |= class as u16;
         self.0 != before
@@ -80,11 +80,11 @@ impl Classes {
 
     /// Returns the set without a class.
     #[must_use]
-    pub fn without(self, class: Class) -> Self {
-        Classes(self.0 & !(class as u16))
+    pub fn without(self, class: ValueClass) -> Self {
+        ValueClasses(self.0 & !(class as u16))
     }
 
-    pub fn contains(self, class: Class) -> bool {
+    pub fn contains(self, class: ValueClass) -> bool {
         self.0 & class as u16 != 0
     }
 
@@ -93,25 +93,25 @@ impl Classes {
     }
 
     /// Returns true if every class of this set is in `allowed`.
-    pub fn only(self, allowed: &[Class]) -> bool {
+    pub fn only(self, allowed: &[ValueClass]) -> bool {
         let allowed = allowed.iter().fold(0, |set, &class| set | class as u16);
         self.0 & !allowed == 0
     }
 
-    pub fn iter(self) -> impl Iterator<Item = Class> {
-        Class::ALL.into_iter().filter(move |&class| self.contains(class))
+    pub fn iter(self) -> impl Iterator<Item = ValueClass> {
+        ValueClass::ALL.into_iter().filter(move |&class| self.contains(class))
     }
 }
 
 /// Returns the class of a text; none if it is empty or blank. Surrounding blanks are ignored.
-pub(crate) fn classify(text: &str) -> Option<Class> {
+pub(crate) fn classify(text: &str) -> Option<ValueClass> {
     let text = trim(text);
     let first = *text.as_bytes().first()?;
     Some(match first {
         b'0'..=b'9' | b'+' | b'-' | b'.' => classify_number_or_date(text),
-        b't' | b'T' | b'f' | b'F' if parse_boolean(text).is_some() => Class::Boolean,
-        b'n' | b'N' | b'i' | b'I' if is_not_finite(text) => Class::NotFinite,
-        _ => Class::Text,
+        b't' | b'T' | b'f' | b'F' if parse_boolean(text).is_some() => ValueClass::Boolean,
+        b'n' | b'N' | b'i' | b'I' if is_not_finite(text) => ValueClass::NotFinite,
+        _ => ValueClass::Text,
     })
 }
 
@@ -140,7 +140,7 @@ fn is_not_finite(text: &str) -> bool {
     ["nan", "inf", "infinity"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-fn classify_number_or_date(text: &str) -> Class {
+fn classify_number_or_date(text: &str) -> ValueClass {
     let bytes = text.as_bytes();
     let signed = matches!(bytes[0], b'+' | b'-');
     let digits = &bytes[usize::from(signed)..];
@@ -151,34 +151,36 @@ fn classify_number_or_date(text: &str) -> Class {
     // `2013-01-31`: four digits and a separator, which no number has.
     if whole == 4 && !signed && matches!(digits[4], b'-' | b'/') {
         return match parse_moment(text) {
-            Some(moment) if moment.zoned => Class::ZonedTimestamp,
-            Some(moment) if moment.timed => Class::Timestamp,
-            Some(_) => Class::Date,
-            None => Class::Text,
+            Some(moment) if moment.zoned => ValueClass::ZonedTimestamp,
+            Some(moment) if moment.timed => ValueClass::Timestamp,
+            Some(_) => ValueClass::Date,
+            None => ValueClass::Text,
         };
     }
     if whole > 1 && digits[0] == b'0' {
-        return Class::Text;
+        return ValueClass::Text;
     }
     match digits.get(whole) {
-        Some(b'.' | b'e' | b'E') if bytes[0] != b'+' && text.parse::<f64>().is_ok() => Class::Real,
-        _ if signed && is_not_finite(text) => Class::NotFinite,
-        _ => Class::Text,
+        Some(b'.' | b'e' | b'E') if bytes[0] != b'+' && text.parse::<f64>().is_ok() => {
+            ValueClass::Real
+        }
+        _ if signed && is_not_finite(text) => ValueClass::NotFinite,
+        _ => ValueClass::Text,
     }
 }
 
-fn classify_whole(text: &str, digits: &[u8], plus: bool) -> Class {
+fn classify_whole(text: &str, digits: &[u8], plus: bool) -> ValueClass {
     if plus {
-        // Probably a telephone number; a number type would lose its plus sign.
-        return Class::Text;
+        // The value is probably a telephone number, whose plus sign a number type would lose.
+        return ValueClass::Text;
     }
     if digits.len() > 1 && digits[0] == b'0' {
-        return Class::PaddedDigits;
+        return ValueClass::PaddedDigits;
     }
     if digits.len() < 19 || text.parse::<i64>().is_ok() {
-        Class::Integer
+        ValueClass::Integer
     } else {
-        Class::BigInteger
+        ValueClass::BigInteger
     }
 }
 
@@ -188,47 +190,47 @@ mod tests {
 
     #[test]
     fn values_are_classified_by_their_text() {
-        let cases: [(&str, Option<Class>); 40] = [
+        let cases: [(&str, Option<ValueClass>); 40] = [
             ("", None),
             ("  ", None),
-            ("0", Some(Class::Integer)),
-            ("-12", Some(Class::Integer)),
-            (" 12 ", Some(Class::Integer)),
-            ("9223372036854775807", Some(Class::Integer)),
-            ("-9223372036854775808", Some(Class::Integer)),
-            ("9223372036854775808", Some(Class::BigInteger)),
-            ("007", Some(Class::PaddedDigits)),
-            ("00", Some(Class::PaddedDigits)),
-            ("-01", Some(Class::PaddedDigits)),
-            ("+49123", Some(Class::Text)),
-            ("1.5", Some(Class::Real)),
-            ("-.5", Some(Class::Real)),
-            ("1.", Some(Class::Real)),
-            ("1e5", Some(Class::Real)),
-            ("0.1", Some(Class::Real)),
-            ("00.1", Some(Class::Text)),
-            (".", Some(Class::Text)),
-            ("-", Some(Class::Text)),
-            ("1_000", Some(Class::Text)),
-            ("1,5", Some(Class::Text)),
-            ("12x", Some(Class::Text)),
-            ("0x1f", Some(Class::Text)),
-            ("NaN", Some(Class::NotFinite)),
-            ("-inf", Some(Class::NotFinite)),
-            ("Infinity", Some(Class::NotFinite)),
-            ("NA", Some(Class::Text)),
-            ("nantes", Some(Class::Text)),
-            ("true", Some(Class::Boolean)),
-            ("FALSE", Some(Class::Boolean)),
-            ("t", Some(Class::Text)),
-            ("yes", Some(Class::Text)),
-            ("2013-01-31", Some(Class::Date)),
-            ("2013-02-31", Some(Class::Text)),
-            ("2013-01-31 10:00:00", Some(Class::Timestamp)),
-            ("2013-01-31T10:00:00Z", Some(Class::ZonedTimestamp)),
-            ("2013-01-31 10:00:00+02", Some(Class::ZonedTimestamp)),
-            ("31/01/2013", Some(Class::Text)),
-            ("é", Some(Class::Text)),
+            ("0", Some(ValueClass::Integer)),
+            ("-12", Some(ValueClass::Integer)),
+            (" 12 ", Some(ValueClass::Integer)),
+            ("9223372036854775807", Some(ValueClass::Integer)),
+            ("-9223372036854775808", Some(ValueClass::Integer)),
+            ("9223372036854775808", Some(ValueClass::BigInteger)),
+            ("007", Some(ValueClass::PaddedDigits)),
+            ("00", Some(ValueClass::PaddedDigits)),
+            ("-01", Some(ValueClass::PaddedDigits)),
+            ("+49123", Some(ValueClass::Text)),
+            ("1.5", Some(ValueClass::Real)),
+            ("-.5", Some(ValueClass::Real)),
+            ("1.", Some(ValueClass::Real)),
+            ("1e5", Some(ValueClass::Real)),
+            ("0.1", Some(ValueClass::Real)),
+            ("00.1", Some(ValueClass::Text)),
+            (".", Some(ValueClass::Text)),
+            ("-", Some(ValueClass::Text)),
+            ("1_000", Some(ValueClass::Text)),
+            ("1,5", Some(ValueClass::Text)),
+            ("12x", Some(ValueClass::Text)),
+            ("0x1f", Some(ValueClass::Text)),
+            ("NaN", Some(ValueClass::NotFinite)),
+            ("-inf", Some(ValueClass::NotFinite)),
+            ("Infinity", Some(ValueClass::NotFinite)),
+            ("NA", Some(ValueClass::Text)),
+            ("nantes", Some(ValueClass::Text)),
+            ("true", Some(ValueClass::Boolean)),
+            ("FALSE", Some(ValueClass::Boolean)),
+            ("t", Some(ValueClass::Text)),
+            ("yes", Some(ValueClass::Text)),
+            ("2013-01-31", Some(ValueClass::Date)),
+            ("2013-02-31", Some(ValueClass::Text)),
+            ("2013-01-31 10:00:00", Some(ValueClass::Timestamp)),
+            ("2013-01-31T10:00:00Z", Some(ValueClass::ZonedTimestamp)),
+            ("2013-01-31 10:00:00+02", Some(ValueClass::ZonedTimestamp)),
+            ("31/01/2013", Some(ValueClass::Text)),
+            ("é", Some(ValueClass::Text)),
         ];
         for (text, class) in cases {
             assert_eq!(classify(text), class, "{text:?}");

@@ -3,7 +3,7 @@
 //! An error of the work itself is not an error of this crate: it is stored with the job as a
 //! `Problem`.
 
-use headwater_model::{ErrorCode, Fault, JobId, JobKind};
+use headwater_model::{ErrorCode, Fault, JobId, JobKind, Timestamp};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -35,8 +35,30 @@ pub enum Error {
         /// Number of queued jobs.
         waiting: usize,
     },
+    /// The user has as many jobs as it may have at once.
+    #[error("user `{user}` has {jobs} jobs that have not ended (limit {limit})")]
+    JobQuota {
+        /// The user.
+        user: String,
+        /// Number of its jobs.
+        jobs: u32,
+        /// Its limit.
+        limit: u32,
+    },
+    /// The user has used what it may use on one day.
+    #[error("user `{user}` has reached a limit of the day: {used} (limit {limit})")]
+    DayQuota {
+        /// The user.
+        user: String,
+        /// Its usage.
+        used: String,
+        /// Its limit.
+        limit: String,
+        /// The end of the day.
+        day_ends: Timestamp,
+    },
     /// The server is shutting down and rejects new jobs.
-    #[error("the server is stopping and takes no more jobs")]
+    #[error("the server is stopping and does not accept jobs")]
     Stopping,
     /// The job was cancelled while it was queued.
     #[error("job `{id}` was stopped before it began")]
@@ -88,6 +110,7 @@ impl Fault for Error {
             Error::JobNotFound { .. } => ErrorCode::JobNotFound,
             Error::AmbiguousJob { .. } => ErrorCode::InvalidArgument,
             Error::TooBusy { .. } => ErrorCode::TooBusy,
+            Error::JobQuota { .. } | Error::DayQuota { .. } => ErrorCode::QuotaExceeded,
             Error::Stopping => ErrorCode::Unavailable,
             Error::Stopped { .. } => ErrorCode::Cancelled,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
@@ -103,7 +126,16 @@ impl Fault for Error {
             }
             Error::AmbiguousJob { .. } => Some("Give more digits of the id.".into()),
             Error::TooBusy { .. } => Some("Wait for some of them to end, then try again.".into()),
-            Error::Stopping => Some("Try again when the server is back.".into()),
+            Error::JobQuota { user, .. } => Some(format!(
+                "Wait until one ends, or ask an administrator to raise the limit with \
+                 `headwater limit set {user}`."
+            )),
+            Error::DayQuota { user, day_ends, .. } => Some(format!(
+                "The next day begins at {}; an administrator can raise the limit with \
+                 `headwater limit set {user}`.",
+                day_ends.format("%Y-%m-%dT%H:%M:%SZ")
+            )),
+            Error::Stopping => Some("Try again after the restart of the server.".into()),
             Error::Stopped { .. } | Error::Corrupt { .. } | Error::Encode { .. } => None,
             Error::Store { hint, .. } => hint.clone(),
         }

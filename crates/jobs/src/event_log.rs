@@ -1,8 +1,9 @@
 //! The events of one active job: unstored events and a tail of stored ones.
 //!
-//! Sequences are dense from 1. Progress events are throttled: a stage that reports every row stores
-//! ten a second. Log text is limited, and a remark marks omitted lines. Nothing here blocks or does
-//! I/O: the writer stores the events of [`EventLog::unstored`], followers read [`EventLog::after`].
+//! Sequence numbers are consecutive from 1. Progress events are throttled to ten per second and
+//! stage. Log text is limited, and a remark marks omitted lines. This module does not block and
+//! does no I/O: the writer stores the events of [`EventLog::unstored`], followers read
+//! [`EventLog::after`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,10 +20,10 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// The result of [`EventLog::after`].
-pub(crate) enum Found {
+pub(crate) enum EventsAfter {
     /// The next events; empty if there are none yet.
     Events(Vec<JobEvent>),
-    /// The next events are no longer in memory; the store has all events up to this sequence.
+    /// The next events are not in memory; the store has all events up to this sequence.
     Stored(u64),
 }
 
@@ -59,7 +60,7 @@ impl EventLog {
         EventLog { next: last + 1, stored: last, noteworthy: true, ..EventLog::new(usize::MAX) }
     }
 
-    /// Adds an event, except for throttled progress and text over the limit.
+    /// Adds an event, unless it is throttled progress or text over the limit.
     pub(crate) fn push(&mut self, time: Timestamp, event: JobEventKind) {
         match event {
             JobEventKind::Progress { .. } => self.push_progress(time, event),
@@ -137,7 +138,7 @@ impl EventLog {
         self.next += 1;
     }
 
-    /// Releases throttled progress, so that a stalled stage shows its last position.
+    /// Releases throttled progress, so that the last progress of a stalled stage is visible.
     pub(crate) fn release_held(&mut self, time: Timestamp) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
@@ -175,24 +176,24 @@ impl EventLog {
     }
 
     /// Returns the events after `after`, up to and including `until`.
-    pub(crate) fn after(&self, after: u64, until: u64) -> Found {
+    pub(crate) fn after(&self, after: u64, until: u64) -> EventsAfter {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         if after + 1 < first && after < self.stored {
-            return Found::Stored(self.stored.min(first - 1));
+            return EventsAfter::Stored(self.stored.min(first - 1));
         }
         let wanted = |event: &&JobEvent| event.sequence <= until;
-        Found::Events(self.from(after).take(AT_ONCE).take_while(wanted).cloned().collect())
+        EventsAfter::Events(self.from(after).take(AT_ONCE).take_while(wanted).cloned().collect())
     }
 
-    /// Returns the events in memory after a sequence. Sequences are dense, so a sequence gives the
-    /// index.
+    /// Returns the events in memory after a sequence. Sequence numbers are consecutive, so they
+    /// determine the index.
     fn from(&self, after: u64) -> impl Iterator<Item = &JobEvent> {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         let skipped = (after + 1).saturating_sub(first) as usize;
         self.events.range(skipped.min(self.events.len())..)
     }
 
-    /// Removes the last event, an end that must be replaced, and reuses its sequence.
+    /// Replaces the last event, which is an end, and reuses its sequence number.
     pub(crate) fn replace_last(&mut self, time: Timestamp, event: JobEventKind) {
         if self.events.pop_back().is_some() {
             self.next -= 1;
@@ -201,7 +202,7 @@ impl EventLog {
     }
 }
 
-/// Creates a remark: a line by Headwater itself.
+/// Creates a remark: a log line of Headwater itself.
 pub(crate) fn remark(text: String) -> JobEventKind {
     JobEventKind::Log { stream: LogStream::System, model: None, file: None, line: None, text }
 }
@@ -301,11 +302,19 @@ mod tests {
     fn what_is_no_longer_at_hand_is_found_in_the_store() {
         let mut log = EventLog::new(usize::MAX);
         (0..3_000).for_each(|_| log.push(now(), line("x")));
-        assert!(matches!(log.after(0, 3_000), Found::Events(events) if events.len() == AT_ONCE));
-        assert!(matches!(log.after(2_000, 2_500), Found::Events(events) if events.len() == 500));
+        assert!(
+            matches!(log.after(0, 3_000), EventsAfter::Events(events) if events.len() == AT_ONCE)
+        );
+        assert!(
+            matches!(log.after(2_000, 2_500), EventsAfter::Events(events) if events.len() == 500)
+        );
         log.mark_stored(3_000);
-        assert!(matches!(log.after(0, 3_000), Found::Stored(1_976)));
-        assert!(matches!(log.after(1_976, 3_000), Found::Events(events) if events.len() == 1_024));
-        assert!(matches!(log.after(3_000, 3_000), Found::Events(events) if events.is_empty()));
+        assert!(matches!(log.after(0, 3_000), EventsAfter::Stored(1_976)));
+        assert!(
+            matches!(log.after(1_976, 3_000), EventsAfter::Events(events) if events.len() == 1_024)
+        );
+        assert!(
+            matches!(log.after(3_000, 3_000), EventsAfter::Events(events) if events.is_empty())
+        );
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_model::{JobEventKind, JobId, JobKind, Problem, Usage};
+use headwater_model::{JobEventKind, JobId, JobKind, Principal, Problem, Usage};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::drive::supervise;
-use crate::live::{Live, StopReason};
+use crate::active_job::{ActiveJob, StopReason};
+use crate::run_loop::supervise;
 use crate::writer::Shared;
 
 /// Executes the jobs of one kind; registered with [`crate::Jobs::register`].
@@ -32,6 +32,8 @@ pub struct NewJob {
     pub summary: String,
     /// The author.
     pub author: String,
+    /// The user whose limits apply; none: the owner's job, or one that no user started.
+    pub user: Option<String>,
     /// The ref that the job reads or changes.
     pub reference: Option<String>,
     /// The id of the event that causes the job.
@@ -44,12 +46,19 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// Creates a job without ref, event and input.
+    /// Creates a job of a principal, without ref, event and input. The limits of a user apply.
+    pub fn of(kind: JobKind, summary: impl Into<String>, principal: &Principal) -> Self {
+        let user = principal.user_name().map(str::to_owned);
+        NewJob { user, ..NewJob::new(kind, summary, principal.author()) }
+    }
+
+    /// Creates a job of no user, without ref, event and input.
     pub fn new(kind: JobKind, summary: impl Into<String>, author: impl Into<String>) -> Self {
         NewJob {
             kind,
             summary: summary.into(),
             author: author.into(),
+            user: None,
             reference: None,
             event: None,
             queue: None,
@@ -64,12 +73,12 @@ impl NewJob {
 /// ignored.
 #[derive(Clone)]
 pub struct JobContext {
-    live: Arc<Live>,
+    live: Arc<ActiveJob>,
     shared: Arc<Shared>,
 }
 
 impl JobContext {
-    pub(crate) fn new(live: Arc<Live>, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(live: Arc<ActiveJob>, shared: Arc<Shared>) -> Self {
         JobContext { live, shared }
     }
 

@@ -13,8 +13,8 @@ use headwater_model::{JobEvent, JobId, JobKind};
 use headwater_store::KeyRange;
 use tokio::sync::watch;
 
-use crate::event_log::Found;
-use crate::live::{Live, Seen};
+use crate::active_job::{ActiveJob, VisibleEvents};
+use crate::event_log::EventsAfter;
 use crate::outcome::plain_events;
 use crate::record::{decode_events, event_key, events_journal};
 use crate::writer::Shared;
@@ -65,7 +65,7 @@ impl Jobs {
 }
 
 enum Source {
-    Live { live: Arc<Live>, seen: watch::Receiver<Seen> },
+    Live { live: Arc<ActiveJob>, seen: watch::Receiver<VisibleEvents> },
     Stored { kind: JobKind, plain: Vec<JobEvent> },
 }
 
@@ -89,7 +89,8 @@ impl Follower {
             }
             let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
             let ended = seen.borrow_and_update().ended;
-            // Reads again, to find events between the read and the subscription.
+            // Read again, to find events that were added between the first read and the
+            // subscription.
             if self.fill().await? {
                 continue;
             }
@@ -104,8 +105,8 @@ impl Follower {
     async fn fill(&mut self) -> Result<bool> {
         let found = match &self.source {
             Source::Live { live, .. } => match live.events_after(self.after).0 {
-                Found::Events(events) => events,
-                Found::Stored(until) => {
+                EventsAfter::Events(events) => events,
+                EventsAfter::Stored(until) => {
                     let kind = live.kind;
                     self.shared.stored_events(self.id, kind, self.after, until).await?
                 }
@@ -114,7 +115,7 @@ impl Follower {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {
-                    // The job has no stored events, or all precede the sequence.
+                    // The job has no stored events, or only events up to the sequence.
                     let none = self.shared.last_stored_event(self.id, *kind).await?.is_none();
                     let rest = plain.iter().filter(|event| none && event.sequence > self.after);
                     rest.cloned().collect()
@@ -132,8 +133,8 @@ impl Follower {
 }
 
 impl Shared {
-    /// Returns stored events after a sequence, up to and including `until`: at least one if any
-    /// exist.
+    /// Returns stored events after a sequence, up to and including `until`: at least one event if
+    /// any exist.
     async fn stored_events(
         &self,
         id: JobId,
@@ -143,7 +144,7 @@ impl Shared {
     ) -> Result<Vec<JobEvent>> {
         let journal = events_journal(kind);
         let prefix = format!("{id}/");
-        // The entry with the next event may begin before it.
+        // The entry that contains the next event may begin with an earlier event.
         let holds = KeyRange {
             prefix: prefix.clone(),
             until: Some(event_key(id, after + 2)),

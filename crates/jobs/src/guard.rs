@@ -7,28 +7,48 @@ use headwater_store::Append;
 use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::active_job::ActiveJob;
+use crate::admission::CallerPermit;
 use crate::jobs::Inner;
-use crate::lane::Share;
-use crate::live::Live;
-use crate::queue::Turn;
+use crate::queue::QueuePosition;
+use crate::quota::JobPermit;
 
 /// A guard of work in progress.
 ///
-/// Dropping it without [`JobGuard::finish`] ends the job as cancelled, as if the client
-/// disconnected.
+/// Dropping it without [`JobGuard::finish`] ends the job as cancelled, as when a client
+/// disconnects.
 pub struct JobGuard {
     inner: Arc<Inner>,
-    live: Arc<Live>,
+    live: Arc<ActiveJob>,
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     /// The job's position in its queue, until its end is stored.
-    pub(crate) turn: Option<Turn>,
-    _share: Option<Share>,
+    pub(crate) turn: Option<QueuePosition>,
+    _share: Option<CallerPermit>,
+    _permit: Option<JobPermit>,
     finished: bool,
 }
 
+/// The permits of a job, until its end.
+#[derive(Default)]
+pub(crate) struct Admitted {
+    /// A part of what all callers of its kind may run.
+    pub share: Option<CallerPermit>,
+    /// One of the jobs of its user.
+    pub permit: Option<JobPermit>,
+}
+
 impl JobGuard {
-    pub(crate) fn new(inner: Arc<Inner>, live: Arc<Live>, share: Option<Share>) -> Self {
-        JobGuard { inner, live, slot: None, turn: None, _share: share, finished: false }
+    pub(crate) fn new(inner: Arc<Inner>, live: Arc<ActiveJob>, admitted: Admitted) -> Self {
+        let Admitted { share, permit } = admitted;
+        JobGuard {
+            inner,
+            live,
+            slot: None,
+            turn: None,
+            _share: share,
+            _permit: permit,
+            finished: false,
+        }
     }
 
     /// Returns the job's id.

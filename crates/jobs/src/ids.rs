@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use headwater_model::{Clock, JobId, Timestamp};
 use uuid::{ContextV7, Uuid};
 
-/// A generator of increasing ids, also within one millisecond.
+/// A generator of ids that increase even within one millisecond.
 pub(crate) struct Ids {
     clock: Arc<dyn Clock>,
     context: Mutex<ContextV7>,

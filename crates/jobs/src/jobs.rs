@@ -9,9 +9,11 @@ use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
 
-use crate::lane::{Lane, Place};
-use crate::live::{Live, StopReason};
-use crate::queue::{Queues, Turn};
+use crate::active_job::{ActiveJob, StopReason};
+use crate::admission::{KindAdmission, QueuePermit};
+use crate::guard::Admitted;
+use crate::queue::{QueuePosition, Queues};
+use crate::quota::JobPermit;
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
 use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
@@ -28,7 +30,7 @@ pub struct Jobs {
 pub(crate) struct Inner {
     pub shared: Arc<Shared>,
     pub interrupted: Vec<JobId>,
-    lanes: BTreeMap<JobKind, Lane>,
+    lanes: BTreeMap<JobKind, KindAdmission>,
     queues: Queues,
 }
 
@@ -44,15 +46,15 @@ impl Jobs {
     ) -> Result<Jobs> {
         let shared = Shared::new(store, clock, options);
         let reopened = shared.reopen().await?;
-        let lane = |kind| Lane::new(kind, shared.options.limits(kind));
+        let lane = |kind| KindAdmission::new(kind, shared.options.limits(kind));
         let lanes = JobKind::ALL.map(|kind| (kind, lane(kind))).into();
         let (interrupted, queues) = (reopened.interrupted, Queues::default());
         let inner = Arc::new(Inner { lanes, interrupted, shared: shared.clone(), queues });
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
-        for live in reopened.queued {
+        for (live, permit) in reopened.queued {
             let place = jobs.inner.lane(live.kind).place_again();
-            jobs.enqueue(live, place);
+            jobs.enqueue(live, place, permit);
         }
         Ok(jobs)
     }
@@ -69,17 +71,19 @@ impl Jobs {
 
     /// Queues a job for its kind's executor. The job is durable when this returns.
     ///
-    /// Errors: `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
+    /// Errors: `too_busy` if the queue is full, `quota_exceeded` if a limit of its user is reached,
+    /// `unavailable` after [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
-        // A separate task, so that a cancelled caller does not leave a job that is stored but not
-        // queued.
+        // Run in a separate task, so that a cancelled caller does not leave a job that is stored
+        // but not queued.
         let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
         submitted.await.unwrap_or(Err(Error::Stopping))
     }
 
     async fn submit_whole(&self, new: NewJob) -> Result<JobId> {
         let shared = &self.inner.shared;
+        let permit = shared.permit(&new).await?;
         let place = self.inner.admit(new.kind)?;
         let live = self.inner.new_live(shared.ids.next(), &new);
         let mut batch = record_batch(&live, false)?;
@@ -91,14 +95,15 @@ impl Jobs {
         live.set_stored();
         let id = live.id;
         shared.live.lock().insert(id, live.clone());
-        self.enqueue(live, place);
+        self.enqueue(live, place, permit);
         Ok(id)
     }
 
     /// Begins a job that the caller executes, when its kind has a free slot.
     ///
     /// Its record is written in the background: a query costs its caller no transaction. Errors:
-    /// `too_busy` if the queue is full, `unavailable` after [`Jobs::drain`] has begun.
+    /// `too_busy` if the queue is full, `quota_exceeded` if a limit of its user is reached,
+    /// `unavailable` after [`Jobs::drain`] has begun.
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
         Ok((self.context(live), guard))
@@ -132,13 +137,14 @@ impl Jobs {
         Ok((self.context(live), guard))
     }
 
-    async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<Live>, JobGuard)> {
+    async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<ActiveJob>, JobGuard)> {
         let inner = &self.inner;
+        let permit = inner.shared.permit(new).await?;
         let share = inner.lane(new.kind).share(&new.author)?;
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
         inner.shared.live.lock().insert(id, live.clone());
-        let mut guard = JobGuard::new(inner.clone(), live.clone(), share);
+        let mut guard = JobGuard::new(inner.clone(), live.clone(), Admitted { share, permit });
         let turn = inner.enter_queue(&live);
         let slot = async {
             if let Some(turn) = &turn {
@@ -159,20 +165,22 @@ impl Jobs {
         Ok((live, guard))
     }
 
-    fn context(&self, live: Arc<Live>) -> JobContext {
+    fn context(&self, live: Arc<ActiveJob>) -> JobContext {
         self.inner.shared.mark(&live, false);
         JobContext::new(live, self.inner.shared.clone())
     }
 
-    fn enqueue(&self, live: Arc<Live>, place: Place) {
+    fn enqueue(&self, live: Arc<ActiveJob>, place: QueuePermit, permit: Option<JobPermit>) {
         let inner = self.inner.clone();
-        // Before the first await, so that the queue has the order of the jobs.
+        // Called before the first await, so that the queue has the order of the calls.
         let turn = inner.enter_queue(&live);
         tokio::spawn(async move {
+            let _permit = permit;
             if inner.drive(&live, place, turn).await {
                 return;
             }
-            // The job stays queued for the next process, unless it is stopped before this one ends.
+            // The job stays queued for the next process, unless it is stopped before this process
+            // ends.
             let left = Arc::downgrade(&inner);
             drop(inner);
             live.cancel.cancelled().await;
@@ -204,7 +212,7 @@ impl Jobs {
         job
     }
 
-    pub(crate) fn live(&self, id: JobId) -> Option<Arc<Live>> {
+    pub(crate) fn live(&self, id: JobId) -> Option<Arc<ActiveJob>> {
         self.inner.shared.live.lock().get(&id).cloned()
     }
 
@@ -281,16 +289,16 @@ impl Jobs {
 }
 
 impl Inner {
-    pub(crate) fn lane(&self, kind: JobKind) -> &Lane {
+    pub(crate) fn lane(&self, kind: JobKind) -> &KindAdmission {
         &self.lanes[&kind]
     }
 
-    /// Enters the queue of a job, if it has one.
-    fn enter_queue(&self, live: &Live) -> Option<Turn> {
+    /// Adds a job to its queue, if it has one.
+    fn enter_queue(&self, live: &ActiveJob) -> Option<QueuePosition> {
         live.queue.as_ref().map(|name| self.queues.enter(name, live.id))
     }
 
-    fn admit(&self, kind: JobKind) -> Result<Place> {
+    fn admit(&self, kind: JobKind) -> Result<QueuePermit> {
         if self.shared.draining.is_cancelled() {
             return Err(Error::Stopping);
         }
@@ -301,13 +309,18 @@ impl Inner {
         self.lane(kind).place()
     }
 
-    fn new_live(&self, id: JobId, new: &NewJob) -> Arc<Live> {
+    fn new_live(&self, id: JobId, new: &NewJob) -> Arc<ActiveJob> {
         let now = self.shared.clock.now();
-        Arc::new(Live::queued(id, new, now, self.shared.options.log_bytes_max))
+        Arc::new(ActiveJob::queued(id, new, now, self.shared.options.log_bytes_max))
     }
 
     /// Ends a job and writes its record immediately.
-    pub(crate) fn end(&self, live: &Arc<Live>, result: Result<Value, Problem>, with: Vec<Append>) {
+    pub(crate) fn end(
+        &self,
+        live: &Arc<ActiveJob>,
+        result: Result<Value, Problem>,
+        with: Vec<Append>,
+    ) {
         self.shared.end(live, self.shared.clock.now(), result, with);
     }
 }
@@ -317,8 +330,8 @@ pub(crate) fn waits_for(first: JobId) -> String {
     format!("waits for job {}", first.short())
 }
 
-/// Returns a batch with a job's current record and its ref of an open job.
-pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
+/// Returns a batch with a job's current record and the ref that marks it as open.
+pub(crate) fn record_batch(live: &ActiveJob, relaxed: bool) -> Result<Batch> {
     Ok(Batch {
         entries: vec![record::record_entry(&live.record())?],
         refs: vec![record::open_ref(live.id, live.kind, true)],
@@ -328,6 +341,11 @@ pub(crate) fn record_batch(live: &Live, relaxed: bool) -> Result<Batch> {
 }
 
 impl Shared {
+    /// Returns the permit of a new job's user.
+    async fn permit(&self, new: &NewJob) -> Result<Option<JobPermit>> {
+        self.quotas.admit(&*self.store, new.user.as_deref(), self.clock.now()).await
+    }
+
     /// Waits until no job is running.
     async fn all_ended(&self) {
         let mut ends = self.ends.subscribe();

@@ -9,8 +9,8 @@ use chrono::TimeDelta;
 use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
 use headwater_store::ReverseScan;
 
+use crate::active_job::ActiveJob;
 use crate::ids::key_at;
-use crate::live::Live;
 use crate::record::{self, JOBS, QUERIES, Record};
 use crate::writer::Shared;
 use crate::{Jobs, Result};
@@ -66,7 +66,7 @@ impl Jobs {
 pub(crate) struct Records<'a> {
     shared: &'a Shared,
     filter: JobFilter,
-    live: Vec<Arc<Live>>,
+    live: Vec<Arc<ActiveJob>>,
     journals: Vec<ReverseScan>,
 }
 
@@ -74,7 +74,8 @@ impl Shared {
     /// Returns the records that match a filter, newest first. The caller applies the limit.
     pub(crate) fn records(&self, filter: &JobFilter) -> Records<'_> {
         let mut journals = Vec::new();
-        // The range allows for ids created just before their records; the filter checks the record.
+        // The range is extended, because ids may be created shortly before their records; the
+        // filter checks the record's time.
         let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
         let has = |brief| {

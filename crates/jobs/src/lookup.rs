@@ -8,7 +8,7 @@ use crate::record::{JOBS, QUERIES};
 use crate::writer::Shared;
 use crate::{Error, Jobs, Result};
 
-/// Maximum number of candidates in an error.
+/// Maximum number of candidates listed in an error.
 const NAMED: usize = 5;
 /// Number of newest jobs compared for "did you mean".
 const COMPARED: usize = 500;

@@ -54,8 +54,8 @@ impl KindLimits {
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Maintenance => KindLimits { concurrency: 1, queue: 1_000 },
-            // The function runtime has its own fair queue; here calls do not wait, and each caller
-            // has a limit.
+            // Calls do not wait here, because the function runtime has its own fair queue; only the
+            // calls per caller are limited.
             JobKind::Function => KindLimits { concurrency: 20_000, queue: 0 },
         }
     }

@@ -6,7 +6,7 @@ use headwater_model::{
 use serde_json::Value;
 use tokio::task::JoinError;
 
-use crate::live::StopReason;
+use crate::active_job::StopReason;
 use crate::{Error, Result};
 
 /// Sets the status of an ended job, from its result and the reason for stopping it.
@@ -36,7 +36,7 @@ pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option
 }
 
 fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
-    // A more specific error of the work is kept.
+    // Keep the error of the work if it is more specific.
     if problem.code == code {
         return problem;
     }
@@ -45,7 +45,7 @@ fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
         stopped.causes.push(problem.message);
         stopped.causes.extend(problem.causes);
     }
-    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start it again.".to_owned());
+    stopped.hint = (code == ErrorCode::Interrupted).then(|| "Start the job again.".to_owned());
     stopped
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     problem
 }
 
-/// Returns the milliseconds since a job began, rounded up; 0 if it did not begin.
+/// Returns the milliseconds since a job began, rounded up; 0 if it did not start.
 pub(crate) fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
     let Some(started) = started else { return 0 };
     let micros = (now - started).num_microseconds().unwrap_or(0);
@@ -75,7 +75,7 @@ pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
     events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
 }
 
-/// Returns the problem of work without a result: it panicked or was dropped.
+/// Returns the problem of work that panicked or was dropped, and so has no result.
 pub(crate) fn lost(error: JoinError) -> Problem {
     match error.try_into_panic() {
         Err(_) => Problem::new(ErrorCode::Cancelled, "the work did not stop and was dropped"),
@@ -83,7 +83,7 @@ pub(crate) fn lost(error: JoinError) -> Problem {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
             let mut problem = Problem::new(ErrorCode::Internal, "the work panicked")
-                .with_hint("Report this: it is a fault of Headwater's own.");
+                .with_hint("Report this error: it is a defect of Headwater.");
             problem.causes.extend(text);
             problem
         }

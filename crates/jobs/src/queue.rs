@@ -20,7 +20,7 @@ struct Waiter {
 }
 
 /// A job's position in a queue; dropping it admits the next job.
-pub(crate) struct Turn {
+pub(crate) struct QueuePosition {
     queues: Queues,
     name: String,
     job: JobId,
@@ -29,11 +29,11 @@ pub(crate) struct Turn {
 
 impl Queues {
     /// Appends a job to a queue.
-    pub(crate) fn enter(&self, name: &str, job: JobId) -> Turn {
+    pub(crate) fn enter(&self, name: &str, job: JobId) -> QueuePosition {
         let ready = Arc::new(Notify::new());
         let waiter = Waiter { job, turn: ready.clone() };
         self.0.lock().entry(name.to_owned()).or_default().push_back(waiter);
-        Turn { queues: Queues(self.0.clone()), name: name.to_owned(), job, ready }
+        QueuePosition { queues: Queues(self.0.clone()), name: name.to_owned(), job, ready }
     }
 
     /// Returns the first job of the queue.
@@ -42,7 +42,7 @@ impl Queues {
     }
 }
 
-impl Turn {
+impl QueuePosition {
     /// Returns the job that runs before this one; none if this one may run.
     pub(crate) fn waits_for(&self) -> Option<JobId> {
         self.queues.first(&self.name).filter(|first| *first != self.job)
@@ -56,7 +56,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for QueuePosition {
     fn drop(&mut self) {
         let mut queues = self.queues.0.lock();
         let Some(queue) = queues.get_mut(&self.name) else { return };

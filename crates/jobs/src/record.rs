@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `jobs`, `query_jobs` | job id | the record; the newest entry counts |
 //! | `job_events`, `query_events` | job id `/` first sequence | events, one JSON object a line |
+//! | `user_days` | day `/` user | the usage of a user on a day; see `quota.rs` |
 //! | `job_payloads` | job id | the executor's input; deleted some time after the job's end |
 //!
 //! Queries have journals of their own, because they are many and their number is limited. Each open
@@ -41,6 +42,9 @@ pub(crate) struct Record {
     /// The job's queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
+    /// The user whose limits apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// The usage of a step.

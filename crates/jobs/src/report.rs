@@ -1,7 +1,7 @@
 //! Log lines of the server about jobs.
 //!
-//! Their target is this module, so that a background server can filter them: its jobs are recorded
-//! anyway. A brief job has one line, at its end.
+//! Their log target is this module, so that a background server can filter them out. A brief job
+//! has only one line, at its end.
 
 use headwater_model::{Job, JobStatus};
 

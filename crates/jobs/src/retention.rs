@@ -1,8 +1,9 @@
 //! Retention of query and function call records: old ones are aggregated by day, so that their
 //! number is limited and no usage is lost.
 //!
-//! The totals and the key up to which they count are written in one batch; then the records are
-//! deleted. Readers ignore records below that key, so a crash in between counts nothing twice.
+//! The totals and the key up to which they include records are written in one batch; then the
+//! records are deleted. Readers ignore records below that key, so after a crash between the two
+//! steps no record is counted twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use headwater_store::{Append, Batch, KeyRange, ReverseScan};
 
 use crate::Result;
 use crate::record::{self, QUERIES, Record, events_journal};
-use crate::usage::{Sum, day_of};
+use crate::usage::{UsageSum, day_of};
 use crate::writer::Shared;
 
 const SUMS: &str = "query_sums";
@@ -30,8 +31,8 @@ const DAYS: [(JobKind, &str); 7] = [
 ];
 const PAGE: usize = 1_000;
 
-/// Number of records removed in one batch. A pause follows, so that other writes wait for at most
-/// one batch.
+/// Number of records removed in one batch. A pause follows each batch, so that other writes wait
+/// for at most one.
 const TRIMMED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -45,7 +46,7 @@ impl Shared {
     }
 
     /// Returns the totals of removed queries and calls, by kind and day.
-    pub(crate) async fn retired_days(&self) -> Result<BTreeMap<(JobKind, String), Sum>> {
+    pub(crate) async fn retired_days(&self) -> Result<BTreeMap<(JobKind, String), UsageSum>> {
         let mut days = BTreeMap::new();
         for (kind, prefix) in DAYS {
             let range =
@@ -61,7 +62,7 @@ impl Shared {
     /// Adds the usage of old query records to the totals, and removes them. `more` is the number of
     /// queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // An incomplete count is repeated.
+        // The count is taken, so that an interrupted one is repeated.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,
@@ -89,7 +90,7 @@ impl Shared {
             let live = self.live.lock();
             live.values().find(|live| live.kind.is_brief()).map(|live| live.id)
         };
-        let mut sums: BTreeMap<(JobKind, String), Sum> = BTreeMap::new();
+        let mut sums: BTreeMap<(JobKind, String), UsageSum> = BTreeMap::new();
         let (mut retired, mut through) = (0, self.queries_from.read().clone());
         let mut steps = Vec::new();
         while retired < count {
@@ -101,7 +102,7 @@ impl Shared {
             steps.extend(page.chunks(TRIMMED).filter_map(|chunk| chunk.last().map(after)));
             for record in &page {
                 let key = (record.job.kind, day_of(record.job.created));
-                sums.entry(key).or_default().add(&Sum::of(record));
+                sums.entry(key).or_default().add(&UsageSum::of(record));
             }
         }
         if retired > 0 {
@@ -124,7 +125,11 @@ impl Shared {
         entries.iter().map(decode).collect()
     }
 
-    async fn store_sums(&self, new: BTreeMap<(JobKind, String), Sum>, through: &str) -> Result<()> {
+    async fn store_sums(
+        &self,
+        new: BTreeMap<(JobKind, String), UsageSum>,
+        through: &str,
+    ) -> Result<()> {
         let mut days = self.retired_days().await?;
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         for ((kind, day), sum) in new {

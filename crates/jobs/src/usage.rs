@@ -18,7 +18,7 @@ pub enum UsageGroup {
     Day,
     /// A kind of job.
     Kind,
-    /// One job; newest first. Removed queries and calls have no line.
+    /// One job; newest first. Queries and calls whose records were removed have no line.
     Job,
     /// A model or expectation, over all its runs.
     Model,
@@ -32,21 +32,21 @@ pub enum UsageGroup {
 
 /// An aggregated usage.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sum {
+pub(crate) struct UsageSum {
     pub jobs: u64,
     pub usage: Usage,
     pub cost: f64,
 }
 
-impl Sum {
-    pub(crate) fn add(&mut self, other: &Sum) {
+impl UsageSum {
+    pub(crate) fn add(&mut self, other: &UsageSum) {
         self.jobs += other.jobs;
         self.usage.add(&other.usage);
         self.cost += other.cost;
     }
 
     pub(crate) fn of(record: &Record) -> Self {
-        Sum { jobs: 1, usage: record.job.usage, cost: record.job.cost }
+        UsageSum { jobs: 1, usage: record.job.usage, cost: record.job.cost }
     }
 }
 
@@ -54,7 +54,7 @@ impl Jobs {
     /// Returns the usage of ended jobs that were recorded in `since..until`, by group name; jobs
     /// newest first.
     ///
-    /// Removed queries and calls count by whole days.
+    /// Removed queries and calls are counted only in whole days.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
@@ -67,7 +67,7 @@ impl Jobs {
     }
 
     /// Sums up like [`Jobs::usage`], over the jobs of some authors. Queries and calls that are no
-    /// longer kept are left out: their authors are not known.
+    /// longer kept are left out: because their authors are not known.
     pub async fn usage_of(
         &self,
         since: Option<Timestamp>,
@@ -81,7 +81,7 @@ impl Jobs {
 
     async fn sum_up(
         &self,
-        mut sums: BTreeMap<String, Sum>,
+        mut sums: BTreeMap<String, UsageSum>,
         filter: &JobFilter,
         by: UsageGroup,
         is_wanted: impl Fn(&Job) -> bool + Send,
@@ -93,7 +93,7 @@ impl Jobs {
             }
         }
         let currency = self.rate_card().currency;
-        let line = |(group, sum): (String, Sum)| UsageLine {
+        let line = |(group, sum): (String, UsageSum)| UsageLine {
             group,
             jobs: sum.jobs,
             usage: sum.usage,
@@ -112,8 +112,8 @@ impl Jobs {
         since: Option<Timestamp>,
         until: Option<Timestamp>,
         by: UsageGroup,
-    ) -> Result<BTreeMap<String, Sum>> {
-        let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+    ) -> Result<BTreeMap<String, UsageSum>> {
+        let mut sums: BTreeMap<String, UsageSum> = BTreeMap::new();
         if !matches!(by, UsageGroup::Day | UsageGroup::Kind) {
             return Ok(sums);
         }
@@ -134,7 +134,7 @@ impl Jobs {
     }
 }
 
-fn add_record(sums: &mut BTreeMap<String, Sum>, record: &Record, by: UsageGroup) {
+fn add_record(sums: &mut BTreeMap<String, UsageSum>, record: &Record, by: UsageGroup) {
     let job = &record.job;
     let group = match by {
         UsageGroup::Day => day_of(job.created),
@@ -142,7 +142,7 @@ fn add_record(sums: &mut BTreeMap<String, Sum>, record: &Record, by: UsageGroup)
         UsageGroup::Job => job.id.to_string(),
         UsageGroup::Model => {
             for step in &record.steps {
-                let sum = Sum { jobs: 1, usage: step.usage, cost: step.cost };
+                let sum = UsageSum { jobs: 1, usage: step.usage, cost: step.cost };
                 sums.entry(step.step.clone()).or_default().add(&sum);
             }
             return;
@@ -155,7 +155,7 @@ fn add_record(sums: &mut BTreeMap<String, Sum>, record: &Record, by: UsageGroup)
         },
         UsageGroup::Author => job.author.clone(),
     };
-    sums.entry(group).or_default().add(&Sum::of(record));
+    sums.entry(group).or_default().add(&UsageSum::of(record));
 }
 
 /// Returns the day of a time, in UTC: `2026-03-01`.

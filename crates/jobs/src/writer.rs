@@ -4,8 +4,8 @@
 //! group; beginnings, lines and progress are delayed by a tenth of a second. So a short job is
 //! written once, with its end. A batch is `relaxed` (a power failure may lose it, `kill -9` of the
 //! server never) unless it has the end of a background job. If the store fails, the jobs are
-//! written one by one, so that one job cannot block the others. The rest is retried until it is
-//! stored.
+//! written one by one, so that one job cannot block the others. Changes that were not stored are
+//! retried until they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,15 +21,16 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::active_job::{ActiveJob, PendingWrite};
 use crate::ids::Ids;
-use crate::live::{Collected, Live};
+use crate::quota::Quotas;
 use crate::{Error, JobsOptions, Result};
 
 /// Time after which beginnings, lines and progress are written.
 const GATHER: Duration = Duration::from_millis(100);
 /// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive failed jobs after which the others are not tried.
+/// Number of consecutive failed jobs after which the write of the others is not attempted.
 const HOPELESS: usize = 3;
 /// Maximum pause after a failure of the store.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -40,12 +41,14 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub ids: Ids,
     pub options: JobsOptions,
+    /// Limits of users, and their usage.
+    pub quotas: Quotas,
     pub rate_card: RwLock<RateCard>,
     /// Jobs that have not ended, or whose end is not stored.
-    pub live: Mutex<BTreeMap<JobId, Arc<Live>>>,
+    pub live: Mutex<BTreeMap<JobId, Arc<ActiveJob>>>,
     /// The key below which records of queries and calls are aggregated and removed.
     pub queries_from: RwLock<String>,
-    /// Number of ended jobs; waiters for several jobs watch it.
+    /// Number of ended jobs; observed by tasks that wait for several jobs.
     pub ends: watch::Sender<u64>,
     /// Cancelled when the last handle is dropped.
     pub closing: CancellationToken,
@@ -67,7 +70,7 @@ pub(crate) struct Shared {
 
 /// A job with something to write.
 struct Waiting {
-    live: Arc<Live>,
+    live: Arc<ActiveJob>,
     since: Instant,
     is_urgent: bool,
 }
@@ -96,6 +99,7 @@ impl Shared {
             ids: Ids::new(clock.clone()),
             clock,
             rate_card: RwLock::new(options.rate_card.clone()),
+            quotas: Quotas::default(),
             live: Mutex::default(),
             queries_from: RwLock::default(),
             ends: watch::Sender::new(0),
@@ -106,7 +110,7 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // The first query of a process triggers retention, because processes may be
+            // Set so that the first query of a process triggers retention, because processes may be
             // short-lived.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
@@ -117,7 +121,7 @@ impl Shared {
     }
 
     /// Adds an event to a job's stream.
-    pub(crate) fn emit(&self, live: &Arc<Live>, event: JobEventKind) {
+    pub(crate) fn emit(&self, live: &Arc<ActiveJob>, event: JobEventKind) {
         let waiting = live.emit(self.clock.now(), event, &self.rate_card.read());
         match waiting {
             None => {}
@@ -128,7 +132,7 @@ impl Shared {
     /// Ends a job and writes its record immediately.
     pub(crate) fn end(
         &self,
-        live: &Arc<Live>,
+        live: &Arc<ActiveJob>,
         now: Timestamp,
         result: Result<Value, Problem>,
         with: Vec<Append>,
@@ -136,26 +140,33 @@ impl Shared {
         let card = self.rate_card.read().clone();
         // Counted before it ends: from then on the writer may store it, which counts down.
         self.unstored.fetch_add(1, Ordering::Relaxed);
-        if !live.end(now, result, &card, with) {
-            self.unstored.fetch_sub(1, Ordering::Relaxed);
+        match live.end(now, result, &card, with) {
+            Some((usage, cost)) => {
+                if let Some(user) = &live.user {
+                    self.quotas.charge(user, live.created, &usage, cost);
+                }
+            }
+            None => {
+                self.unstored.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         self.mark(live, true);
     }
 
     /// Schedules a job's write: immediately, or with the next group.
-    pub(crate) fn mark(&self, live: &Arc<Live>, urgent: bool) {
+    pub(crate) fn mark(&self, live: &Arc<ActiveJob>, urgent: bool) {
         self.wait(live, urgent);
         if urgent { self.urgent.notify_one() } else { self.lazy.notify_one() }
     }
 
-    fn wait(&self, live: &Arc<Live>, is_urgent: bool) {
+    fn wait(&self, live: &Arc<ActiveJob>, is_urgent: bool) {
         let mut waiting = self.waiting.lock();
         let new = || Waiting { live: live.clone(), since: Instant::now(), is_urgent };
         waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
     }
 
     /// Removes and returns the jobs of a group. If others remain, they are written later.
-    fn take_waiting(&self, group: Group) -> Vec<Arc<Live>> {
+    fn take_waiting(&self, group: Group) -> Vec<Arc<ActiveJob>> {
         let mut waiting = self.waiting.lock();
         let taken = waiting.extract_if(.., |_, one| group == Group::All || one.is_due());
         let taken = taken.map(|(_, one)| one.live).collect();
@@ -171,7 +182,7 @@ impl Shared {
     }
 
     /// Returns the running jobs.
-    pub(crate) fn under_way(&self) -> Vec<Arc<Live>> {
+    pub(crate) fn under_way(&self) -> Vec<Arc<ActiveJob>> {
         let live = self.live.lock();
         live.values().filter(|live| live.status() == JobStatus::Running).cloned().collect()
     }
@@ -253,11 +264,11 @@ impl Shared {
         Err(error)
     }
 
-    async fn write(&self, lives: &[Arc<Live>]) -> Result<()> {
+    async fn write(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         let now = self.clock.now();
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
-        let mut applied = Ok(());
+        let mut applied = self.collect_days(lives, &mut batch);
         for live in lives {
             match live.collect(now, &mut batch) {
                 Ok(one) => {
@@ -282,8 +293,20 @@ impl Shared {
         applied
     }
 
+    /// Adds the usage of the users whose jobs have ended.
+    fn collect_days(&self, lives: &[Arc<ActiveJob>], batch: &mut Batch) -> Result<()> {
+        let ended = lives.iter().filter(|live| live.is_over());
+        let users = ended.filter_map(|live| Some((live.user.as_deref()?, live.created)));
+        let days: BTreeMap<_, _> =
+            users.map(|(user, created)| ((created.date_naive(), user), created)).collect();
+        for ((_, user), created) in days {
+            batch.entries.extend(self.quotas.entry(user, created)?);
+        }
+        Ok(())
+    }
+
     /// Keeps unwritten jobs for the next attempt.
-    fn refuse(&self, lives: &[Arc<Live>], error: &Error) {
+    fn refuse(&self, lives: &[Arc<ActiveJob>], error: &Error) {
         let (now, problem) = (self.clock.now(), error.to_problem());
         for live in lives {
             live.refuse(now, &problem);
@@ -296,7 +319,7 @@ impl Shared {
         self.store.apply(batch).await.map(drop).map_err(Error::from)
     }
 
-    fn settle(&self, live: &Arc<Live>, collected: &Collected) {
+    fn settle(&self, live: &Arc<ActiveJob>, collected: &PendingWrite) {
         if !live.settle(collected) {
             return;
         }
@@ -320,7 +343,7 @@ impl Shared {
         {
             let more = self.queries_since.swap(0, Ordering::Relaxed);
             let shared = self.clone();
-            // A separate task, so that writes are not delayed.
+            // Run in a separate task, so that writes are not delayed.
             tokio::spawn(async move {
                 let retired = shared.closing.run_until_cancelled(shared.retire_queries(more));
                 if let Some(Err(error)) = retired.await {

@@ -2,7 +2,7 @@
 //!
 //! Iceberg identifies a column by its field id, and a branch does not know the ids assigned on
 //! other branches. So the store holds the last assigned id of each table, in one ref per table. Ids
-//! that are allocated and not used are skipped.
+//! that are allocated but not used are skipped.
 
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
@@ -96,7 +96,7 @@ fn ids_in(field: &Field) -> i32 {
         | DataType::ListView(item)
         | DataType::LargeListView(item)
         | DataType::FixedSizeList(item, _) => ids_in(item),
-        // The entries struct of a map has no id; counting it only skips an id.
+        // The entries struct of a map needs no id. Counting it anyway only skips one id.
         DataType::Map(entries, _) => ids_in(entries),
         DataType::Dictionary(_, values) => {
             ids_in(&Field::new("", values.as_ref().clone(), true)) - 1

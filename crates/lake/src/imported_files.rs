@@ -45,7 +45,7 @@ pub struct ImportedFile {
     /// The first half of the SHA-256 of its bytes on disk, in hexadecimal digits.
     hash: String,
     /// The times of the last content and entry change, in nanoseconds. `None` if the file changed
-    /// so shortly before the import that a later change could have the same time.
+    /// shortly before the import, because a later change could have the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<(i128, i128)>,
 }
@@ -75,9 +75,9 @@ impl ImportedFile {
 pub struct ImportedFiles {
     /// The files.
     pub files: Vec<ImportedFile>,
-    /// Allows files that were imported before.
+    /// True if files that were imported before are accepted.
     pub again: bool,
-    /// The summary value at the time the import selected its files.
+    /// The summary value when the import selected its files.
     pub known: Option<String>,
 }
 

@@ -12,10 +12,10 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::maintenance::{Changed, Maintenance, Pins};
+use crate::maintenance::{ChangedTables, Maintenance, Pins};
 use crate::transaction::{Groups, RestRequests};
 use crate::warehouse::{self, WarehouseOptions};
-use crate::{Transaction, View};
+use crate::{CommitView, Transaction};
 
 /// The components of a lake.
 pub struct LakeOptions {
@@ -41,7 +41,7 @@ struct Inner {
     commits: Mutex<HashMap<CommitKey, Weak<tokio::sync::Mutex<()>>>>,
     pins: Pins,
     merging: Arc<tokio::sync::RwLock<()>>,
-    changed: Changed,
+    changed: ChangedTables,
     groups: Groups,
     sweeping: tokio::sync::Mutex<()>,
 }
@@ -63,7 +63,7 @@ impl Lake {
         let tables = Tables::new(object_store, tables);
         let commits = Mutex::new(HashMap::new());
         let (pins, merging) = (Pins::default(), Arc::default());
-        let (changed, groups) = (Changed::default(), Groups::default());
+        let (changed, groups) = (ChangedTables::default(), Groups::default());
         let sweeping = tokio::sync::Mutex::default();
         Ok(Lake(Arc::new(Inner {
             catalog,
@@ -81,8 +81,8 @@ impl Lake {
 
     /// Opens the lake in a folder, usually `.headwater`, and creates it if it is missing. The
     /// folder contains `lake.db` and, by default, the tables in `warehouse/`. Several processes can
-    /// open the lake, but only one of them may remove files, because it does not know the reads and
-    /// writes of other processes.
+    /// open the lake, but only one of them may remove files, because a process does not know the
+    /// reads and writes of others.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
         Lake::open_folder(folder, WarehouseOptions::default()).await
     }
@@ -131,11 +131,11 @@ impl Lake {
     }
 
     /// Returns a read snapshot of a ref. Later commits do not change it.
-    pub async fn view(&self, reference: &RefSpec) -> Result<View> {
+    pub async fn view(&self, reference: &RefSpec) -> Result<CommitView> {
         let resolved = self.catalog().resolve(reference).await?;
         let pin = self.pins().pin(resolved.commit, self.clock().now());
         let state = self.catalog().state(resolved.commit).await?;
-        Ok(View::new(self.clone(), reference.clone(), resolved.branch, state, pin))
+        Ok(CommitView::new(self.clone(), reference.clone(), resolved.branch, state, pin))
     }
 
     /// Starts a transaction on a branch. It takes no lock; conflicts are detected at commit.
@@ -144,7 +144,7 @@ impl Lake {
         let pin = self.pins().pin(head.commit, self.clock().now());
         let state = self.catalog().state(head.commit).await?;
         let reference = RefSpec::Name(branch.to_owned());
-        let view = View::new(self.clone(), reference, Some(branch.to_owned()), state, pin);
+        let view = CommitView::new(self.clone(), reference, Some(branch.to_owned()), state, pin);
         Ok(Transaction::new(view, branch, author))
     }
 
@@ -169,17 +169,17 @@ impl Lake {
     }
 
     /// Returns the tables with new writes.
-    pub(crate) fn changed(&self) -> &Changed {
+    pub(crate) fn changed(&self) -> &ChangedTables {
         &self.0.changed
     }
 
-    /// Records a write to a table, so that maintenance checks the table.
+    /// Records a write to a table, so that automatic maintenance checks the table.
     pub fn wrote(&self, branch: &str, table: &TableName) {
         self.changed().add(branch, std::iter::once(table));
     }
 
-    /// Returns the lock that prevents file removal. Merges of historical states and commits with
-    /// foreign files hold it for reading.
+    /// Returns the lock that prevents file removal. Merges of historical states, and commits that
+    /// refer to files written by other engines, hold it for reading.
     pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }

@@ -1,37 +1,37 @@
 //! The lake: combines the catalog's commits with the files of tables.
 //!
-//! [`Lake`] is the handle. A [`View`] is a read snapshot of one commit. A [`Transaction`] changes
-//! any number of tables on a branch atomically, in one commit. [`diff_tables`] compares two states
-//! by metadata, and [`Lake::merge`] merges branches. Every protocol writes through this crate, so a
-//! failed write leaves no partial change.
+//! [`Lake`] is the handle. A [`CommitView`] is a read snapshot of one commit. A [`Transaction`]
+//! changes any number of tables on a branch atomically, in one commit. [`diff_tables`] compares two
+//! states by metadata, and [`Lake::merge`] merges branches. Every protocol writes through this
+//! crate, so a failed write leaves no partial change.
 
+mod commit_view;
 mod describe;
 mod diff;
 mod error;
 mod existence_check;
 mod field_ids;
 mod imported_files;
+mod json_rows;
 mod lake;
 mod maintenance;
 mod merge;
 mod project;
 mod required_checks;
-mod sample;
 mod transaction;
-mod view;
 mod warehouse;
 mod write;
 
-pub use diff::{DiffSide, SameColumn, diff_tables};
+pub use commit_view::CommitView;
+pub use diff::{ColumnMatch, DiffSide, diff_tables};
 pub use error::{Error, Result};
 pub use imported_files::{FileStamp, IMPORTS_KEY, Imported, ImportedFile, ImportedFiles};
+pub use json_rows::json_rows;
 pub use lake::{Lake, LakeOptions};
 pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};
 pub use merge::{MergeOptions, conflict_problem, with_rerun_hint};
 pub use project::PROPERTY_PROJECT;
-pub use sample::json_rows;
 pub use transaction::{RestChanges, RestRequests, Transaction, ViewChanges};
-pub use view::View;
 pub use warehouse::WarehouseOptions;
 pub use write::{WriteRows, new_columns, nullable};
 
@@ -40,4 +40,4 @@ pub use headwater_catalog::TableChange;
 pub use headwater_table_rest::{NewTable, NewView, TableCommit, ViewCommit};
 pub use headwater_tables::BatchStream;
 /// Credentials and timeouts of cloud object stores.
-pub use headwater_tables::{CloudSettings, Patience};
+pub use headwater_tables::{CloudSettings, StoreTimeouts};

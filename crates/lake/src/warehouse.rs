@@ -1,6 +1,6 @@
 //! The warehouse: the location of table files, a local folder or a cloud bucket.
 //!
-//! The database stores the location. It can only be changed while no commit has a table, because
+//! The database stores the location. It can be changed only while no commit has a table, because
 //! commits contain absolute file locations. A bucket prefix is marked as claimed by this lake,
 //! because another lake would remove its files as unreferenced.
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use headwater_catalog::Catalog;
 use headwater_model::Clock;
 use headwater_store::{Batch, Expected, RefChange, Store};
-use headwater_tables::{CloudSettings, CloudUrl, Patience, TablesOptions};
+use headwater_tables::{CloudSettings, CloudUrl, StoreTimeouts, TablesOptions};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use uuid::Uuid;
@@ -22,13 +22,13 @@ use crate::error::{Error, Result};
 /// The warehouse name of the folder next to the database.
 pub(crate) const LOCAL: &str = "local";
 
-/// The refs of the warehouse URL and of the lake id in the store.
+/// The names of the refs that store the warehouse URL and the lake id.
 const URL_REF: &str = "lake/warehouse";
 const ID_REF: &str = "lake/id";
 
 /// The timeouts for reaching a bucket when a lake is opened.
-const OPENING: Patience =
-    Patience { request: Duration::from_secs(10), total: Duration::from_secs(15) };
+const OPENING: StoreTimeouts =
+    StoreTimeouts { request: Duration::from_secs(10), total: Duration::from_secs(15) };
 
 /// Options for the location of a lake's tables.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +88,7 @@ async fn choose(
     if let Some(url) = &url {
         let usual = options.cloud.patience();
         let (request, total) = (OPENING.request.min(usual.request), OPENING.total.min(usual.total));
-        let cloud = options.cloud.clone().with_patience(Patience { request, total });
+        let cloud = options.cloud.clone().with_patience(StoreTimeouts { request, total });
         url.claim(&cloud, &lake_id(store).await?).await?;
     }
     if wanted != current {

@@ -44,7 +44,8 @@ impl Lake {
     ) -> Result<WriteReport> {
         let mut attempt = 1;
         loop {
-            // A concurrent commit may have created the table or changed its columns: plan again.
+            // A concurrent commit may have created the table or changed its columns, so the write
+            // is planned again.
             match Box::pin(self.write_once(request, rows())).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{NewToken, Permission, Timestamp};
 
-/// A request for an access key.
+/// A request to create an access key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct CreateAccessKey {
@@ -62,7 +62,7 @@ pub struct CreatedAccessKey {
 }
 
 impl std::fmt::Debug for CreatedAccessKey {
-    /// Writes no secret: it must not be logged.
+    /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CreatedAccessKey").field("key", &self.key).finish_non_exhaustive()
     }

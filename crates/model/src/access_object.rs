@@ -38,7 +38,7 @@ pub enum ObjectKind {
     Namespace,
     /// A branch.
     Branch,
-    /// A function of the deployed project.
+    /// A function that is called by name.
     Function,
     /// A project.
     Project,
@@ -107,7 +107,7 @@ impl ObjectKind {
             }
             ObjectKind::View => &[Select, Create, Alter, Drop],
             ObjectKind::Branch => &[Read, Write, Merge, Create, Alter, Drop],
-            ObjectKind::Function => &[Invoke],
+            ObjectKind::Function => &[Invoke, Deploy],
             ObjectKind::Project => &[Run, Deploy],
             ObjectKind::Trigger => &[Read, Run],
             ObjectKind::Environment => &[Read, Drop],
@@ -160,8 +160,8 @@ impl Object {
         Self::new(ObjectKind::Branch, name)
     }
 
-    /// Creates the object that stands for a ref: its branch or tag, or the commit, which only a
-    /// pattern for all branches selects.
+    /// Creates the object that stands for a ref: the branch or tag, or the commit. Only a pattern
+    /// for all branches selects a commit.
     pub fn reference(reference: &RefSpec) -> Self {
         match reference {
             RefSpec::Name(name) | RefSpec::At { name, .. } => Self::branch(name),
@@ -230,7 +230,8 @@ impl Object {
         self.kind
     }
 
-    /// Returns the object whose owner decides: for an object of a bucket, the bucket.
+    /// Returns the object whose owner decides on access: for an object of a bucket, the bucket;
+    /// else the object itself.
     #[must_use]
     pub fn owned(&self) -> std::borrow::Cow<'_, Object> {
         match self.name.split_once('/') {
@@ -282,7 +283,8 @@ pub struct ObjectPattern {
 }
 
 impl ObjectPattern {
-    /// Creates a pattern; one for tables and views without a namespace is in the default one.
+    /// Creates a pattern. A pattern for tables or views without a namespace is in the default
+    /// namespace.
     ///
     /// Errors: the pattern matches no possible name.
     pub fn new(kind: ObjectKind, pattern: &str) -> Result<Self, PermissionError> {
@@ -351,10 +353,10 @@ impl ObjectPattern {
     }
 }
 
-/// Checks that a pattern is a possible name once its wildcards are replaced.
+/// Checks that a pattern is a valid name once its wildcards are replaced.
 fn check_name(kind: ObjectKind, pattern: &str) -> Result<(), String> {
     let reason = |error: crate::NameError| error.reason.to_owned();
-    // A wildcard may stand for the empty text or for one with a separator.
+    // A wildcard may stand for the empty text or for text with separators, so `x` replaces it.
     let name = pattern.replace(ANY, "x");
     match kind {
         ObjectKind::Table | ObjectKind::View if pattern.contains('.') => {
@@ -371,12 +373,12 @@ fn check_name(kind: ObjectKind, pattern: &str) -> Result<(), String> {
     }
 }
 
-/// Returns true if a text matches a pattern, in which `*` stands for any text.
+/// Returns true if a text matches a pattern. `*` stands for any text.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once(ANY) else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };
     let mut parts = rest.split(ANY);
-    // The last part ends the text; those before it match as early as possible.
+    // The last part must end the text; the parts before it match as early as possible.
     let last = parts.next_back().unwrap_or_default();
     for part in parts {
         let Some(at) = text.find(part) else { return false };
@@ -462,7 +464,7 @@ mod tests {
         };
         assert!(covers("bucket:landing", "") && covers("bucket:landing/in", "in/"));
         assert!(covers("bucket:landing/in*", "in"));
-        // The prefix `in` is also that of `inner/`.
+        // The prefix `in` does not select `inner/`, although its name begins with `in`.
         assert!(!covers("bucket:landing/in", "in") && !covers("bucket:landing/in", ""));
     }
 

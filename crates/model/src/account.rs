@@ -30,7 +30,7 @@ pub struct User {
     pub disabled: bool,
     /// Whether it has a password.
     pub has_password: bool,
-    /// The person at an OpenID provider that the user is: the issuer and the subject.
+    /// The identity of the user at an OpenID provider: the issuer and the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The roles granted to it, by name.
@@ -60,7 +60,7 @@ pub struct Grant {
     /// The time of its last change.
     #[schema(value_type = String, format = DateTime)]
     pub granted: Timestamp,
-    /// The author of its last change.
+    /// The user that changed it last.
     pub by: String,
 }
 
@@ -112,7 +112,7 @@ pub struct CreatedToken {
 }
 
 impl std::fmt::Debug for CreatedToken {
-    /// Writes no secret: it must not be logged.
+    /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CreatedToken").field("token", &self.token).finish_non_exhaustive()
     }

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Action, AuthMethod, NewToken, ObjectPattern, Permission, Timestamp, UserKind};
+use crate::{
+    Action, AuthMethod, LimitUsage, NewToken, ObjectPattern, Permission, Timestamp, UserKind,
+};
 
-/// A request for a user.
+/// A request to create a user.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct CreateUser {
@@ -18,7 +20,7 @@ pub struct CreateUser {
 }
 
 impl std::fmt::Debug for CreateUser {
-    /// Writes no password: it must not be logged.
+    /// Omits the password, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CreateUser").field("name", &self.name).finish_non_exhaustive()
     }
@@ -35,13 +37,13 @@ pub struct UpdateUser {
 }
 
 impl std::fmt::Debug for UpdateUser {
-    /// Writes no password: it must not be logged.
+    /// Omits the password, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("UpdateUser").field("disabled", &self.disabled).finish_non_exhaustive()
     }
 }
 
-/// A request for an access token.
+/// A request to create an access token.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct CreateToken {
@@ -63,7 +65,7 @@ impl From<CreateToken> for NewToken {
     }
 }
 
-/// A request for a role.
+/// A request to create a role.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreateRole {
     /// The name.
@@ -99,6 +101,9 @@ pub struct Whoami {
     pub scopes: Option<Vec<Permission>>,
     /// The permissions of the user and its roles. The owner has all.
     pub permissions: Vec<Permission>,
+    /// The limits of the user and its usage of today; none: the user has no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitUsage>,
 }
 
 /// The decision on an action, with its reason.

@@ -27,14 +27,29 @@ impl AuditOutcome {
     }
 }
 
+/// The time for which events of the audit log are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRetention {
+    /// The time in seconds; at least a day.
+    pub keep_seconds: u64,
+}
+
+impl Default for AuditRetention {
+    /// A year.
+    fn default() -> Self {
+        AuditRetention { keep_seconds: 365 * 86_400 }
+    }
+}
+
 /// An event of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEvent {
     /// The time.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
-    /// The user, `owner` or `anonymous`. At a failed login, the name that was sent, if it is a
-    /// user's.
+    /// The user, `owner` or `anonymous`. For a failed login, the name that the client sent, if a
+    /// user has it.
     pub principal: String,
     /// The kind of the credential.
     pub method: AuthMethod,
@@ -53,7 +68,7 @@ pub struct AuditEvent {
     pub outcome: AuditOutcome,
     /// The reason, for example the grant that decided.
     pub reason: String,
-    /// The job in which it happened; its commits name it.
+    /// The job in which the event occurred. The commits of the job contain its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,

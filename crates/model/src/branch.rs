@@ -16,14 +16,14 @@ pub struct Branch {
     /// The commit at its head.
     #[schema(value_type = String)]
     pub commit: CommitId,
-    /// Whether it rejects direct writes; then it changes by merges only.
+    /// Whether it rejects direct writes, so that only merges change it.
     #[serde(default)]
     pub protected: bool,
     /// The project whose expectations must have passed before a merge into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
-    /// The failed run whose branch this is, or was created from. It cannot be merged without
-    /// checks.
+    /// The failed run that wrote this branch, or the branch from which it was created. Such a
+    /// branch cannot be merged without checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
     /// The time of its creation.
@@ -32,7 +32,7 @@ pub struct Branch {
 }
 
 impl Branch {
-    /// Returns branches without those of open transactions.
+    /// Returns the branches that do not belong to open transactions.
     pub fn visible(mut branches: Vec<Branch>) -> Vec<Branch> {
         branches.retain(|branch| !branch.name.starts_with(TRANSACTION_BRANCHES));
         branches

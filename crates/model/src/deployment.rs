@@ -5,8 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{ChangeKind, ObjectId, ProjectFiles, Timestamp};
 
-/// Request for a deployment. It contains the project, so the deployed files are those that were
-/// sent.
+/// Request for a deployment. It contains the files of the project.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DeployRequest {

@@ -1,14 +1,15 @@
-//! "Did you mean": the most similar name to one that was not found. The same measure applies to
-//! tables, branches, columns, functions and the keys of `headwater.toml`.
+//! Suggestions ("did you mean"): the most similar name to one that does not exist. The same
+//! similarity measure applies to tables, branches, columns, functions and the keys of
+//! `headwater.toml`.
 
 /// Minimum similarity of a suggestion.
 const LIKENESS_MIN: f64 = 0.8;
 
-/// Similarity of names that differ by one typing error: greater than that of names with a similar
-/// length and similar letters.
+/// Similarity of names that differ by one typing error. It is greater than the similarity of names
+/// with similar letters and lengths.
 const ONE_SLIP: f64 = 0.9;
 
-/// Minimum length of a name in which one wrong letter, or two swapped letters, count as a typing
+/// Minimum length of a name in which one wrong letter, or two swapped letters, counts as a typing
 /// error.
 const SHORT: usize = 3;
 
@@ -23,8 +24,8 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate.to_owned())
 }
 
-/// Returns a similarity from 0 to 1. The Jaro-Winkler measure ignores swapped letters in short
-/// names, so these are compared separately.
+/// Returns a similarity from 0 to 1. The Jaro-Winkler measure does not detect swapped letters in
+/// short names, so short names are also compared directly.
 fn likeness(one: &str, other: &str) -> f64 {
     let one_slip = one.chars().count() >= SHORT && strsim::osa_distance(one, other) == 1;
     strsim::jaro_winkler(one, other).max(if one_slip { ONE_SLIP } else { 0.0 })

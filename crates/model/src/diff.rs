@@ -71,8 +71,8 @@ pub struct TableDiff {
     /// Number of rows only on the second side; none if rows were not compared.
     #[serde(default)]
     pub rows_added: Option<u64>,
-    /// Number of keys with different rows on both sides; none if rows were not compared or have no
-    /// key. A changed row without a key counts as removed and added.
+    /// Number of keys whose rows differ between the sides; none if rows were not compared or have
+    /// no key. Without a key, a changed row counts as removed and added.
     #[serde(default)]
     pub rows_changed: Option<u64>,
     /// Number of rows in the added files: an upper bound of the added rows.
@@ -109,7 +109,7 @@ pub struct TableComparison {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CompareRows {
-    /// If metadata is sufficient or few bytes must be read.
+    /// Only if metadata is sufficient, or few bytes must be read.
     #[default]
     Auto,
     /// Always.
@@ -121,7 +121,7 @@ pub enum CompareRows {
 /// The method of a comparison of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum RowsKnown {
+pub enum ComparisonMethod {
     /// Metadata only: files were only added, or only removed.
     Metadata,
     /// The rows of the files that differ were compared.
@@ -134,8 +134,8 @@ pub enum RowsKnown {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RowsDiff {
     /// The method.
-    pub how: RowsKnown,
-    /// The reason why rows were not compared or are not shown.
+    pub how: ComparisonMethod,
+    /// The reason why rows were not compared, or why they are not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The columns that identify rows; empty if complete rows are compared.
@@ -143,14 +143,15 @@ pub struct RowsDiff {
     /// Number of changed rows in which a column differs, by column.
     #[serde(default)]
     pub changed_columns: Vec<ChangedColumn>,
-    /// Number of keys that several differing rows of one side have. Those rows count as removed and
+    /// Number of keys with several differing rows on one side. Those rows count as removed and
     /// added.
     #[serde(default)]
     pub duplicate_keys: u64,
     /// Number of rows with a null in their key. They count as removed and added.
     #[serde(default)]
     pub null_keys: u64,
-    /// Columns on one side only, or whose values cannot be compared. They are ignored.
+    /// Columns that exist on one side only, or whose values cannot be compared. The comparison
+    /// ignores them.
     #[serde(default)]
     pub not_compared: Vec<String>,
     /// A page of the rows that differ, ordered by key.
@@ -185,7 +186,7 @@ pub struct RowDiff {
     /// The columns in which a changed row differs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// Number of such rows that were added or removed.
+    /// Number of equal rows that were added or removed.
     pub times: u64,
 }
 

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{JobId, Priority, Timestamp};
 
-/// A Python version with packages, shared by all functions that require the same.
+/// A Python version with packages, shared by all functions with the same requirements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentSummary {
     /// Its id: a hash of the requirements.
@@ -25,7 +25,7 @@ pub struct EnvironmentSummary {
     /// The time of its last use.
     #[schema(value_type = String, format = DateTime)]
     pub used: Timestamp,
-    /// Whether a function uses it now.
+    /// Whether a call uses it now.
     pub busy: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct ZygoteSummary {
     pub imported_ms: u64,
     /// Packages that it could not import, with the reason. Every call imports them itself.
     pub skipped: BTreeMap<String, String>,
-    /// The reason why there is none.
+    /// The reason why the zygote does not exist, if it could not be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
@@ -60,7 +60,7 @@ pub struct FunctionCall {
     pub job: Option<JobId>,
     /// Its priority.
     pub priority: Priority,
-    /// The time since when it runs or waits.
+    /// The time at which it started to run or to wait.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
     /// The reason why it waits; none if it runs.
@@ -70,13 +70,13 @@ pub struct FunctionCall {
 
 /// An environment, with the calls of all environments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EnvironmentExplained {
+pub struct EnvironmentDetails {
     /// The environment.
     pub environment: EnvironmentSummary,
     /// Its zygote; none if it has not been used for some time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zygote: Option<ZygoteSummary>,
-    /// The reason why functions do not write results to huge pages; none if they do.
+    /// The reason why functions cannot write results to huge pages; none if they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub huge_pages_unavailable: Option<String>,
     /// Running calls, and queued calls in the order of arrival.

@@ -1,6 +1,6 @@
 //! Error codes: their meaning for programs, HTTP, SQL and shells. Every crate has its own error
-//! enum. All implement [`Fault`], which converts them to a [`Problem`], the form of an error
-//! outside the process. Nothing here formats for a terminal.
+//! enum. All of these implement [`Fault`], which converts them to a [`Problem`], the form in which
+//! errors leave the process. This module does not format for a terminal.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// An argument, flag or field has an invalid value.
+    /// An argument, option or field has an invalid value.
     InvalidArgument,
     /// A name breaks the naming rules.
     InvalidName,
     /// SQL that cannot be parsed or planned.
     InvalidSql,
-    /// An unsupported statement or clause.
+    /// A statement or clause that is not supported.
     UnsupportedStatement,
     /// A column that the table does not have.
     ColumnNotFound,
@@ -47,13 +47,13 @@ pub enum ErrorCode {
     BucketNotFound,
     /// The object or multipart upload does not exist.
     ObjectNotFound,
-    /// A file, folder, lake or project does not exist.
+    /// The file, folder, lake or project does not exist.
     FileNotFound,
-    /// The path does not exist in the API.
+    /// The API has no such path.
     RouteNotFound,
     /// An earlier statement of the transaction failed.
     TransactionFailed,
-    /// The object to create exists.
+    /// The object to create exists already.
     AlreadyExists,
     /// The object does not meet the conditions of the request.
     PreconditionFailed,
@@ -69,7 +69,7 @@ pub enum ErrorCode {
     Unauthenticated,
     /// The request is not allowed.
     Forbidden,
-    /// Input rows that do not match the table's types.
+    /// An input row does not match the table's types.
     BadRow,
     /// A user's function raised an error, or its result cannot be converted to a table.
     FunctionFailed,
@@ -77,7 +77,7 @@ pub enum ErrorCode {
     ExpectationFailed,
     /// A model of the run failed.
     RunFailed,
-    /// Packages that cannot be resolved or installed.
+    /// Packages cannot be resolved or installed.
     EnvironmentFailed,
     /// A memory limit was reached.
     MemoryLimit,
@@ -89,6 +89,8 @@ pub enum ErrorCode {
     EventExpired,
     /// A queue or another limited resource is full.
     TooBusy,
+    /// A limit of the user was reached.
+    QuotaExceeded,
     /// The disk is full, or a disk limit was reached.
     DiskFull,
     /// The job was stopped.
@@ -111,7 +113,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table, in the order of the enum.
-const TABLE: [Row; 47] = [
+const TABLE: [Row; 48] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -151,6 +153,7 @@ const TABLE: [Row; 47] = [
     (ErrorCode::TimeLimit, "time_limit", 422, "57014", 6),
     (ErrorCode::EventExpired, "event_expired", 422, "57014", 6),
     (ErrorCode::TooBusy, "too_busy", 429, "53300", 7),
+    (ErrorCode::QuotaExceeded, "quota_exceeded", 429, "53400", 7),
     (ErrorCode::DiskFull, "disk_full", 507, "53100", 6),
     (ErrorCode::Cancelled, "cancelled", 409, "57014", 130),
     (ErrorCode::Interrupted, "interrupted", 409, "57P01", 5),
@@ -171,7 +174,7 @@ impl ErrorCode {
         TABLE.iter().map(|row| row.0)
     }
 
-    /// Returns true if the request may have been executed in spite of this error.
+    /// Returns true if the request may have been executed although it returned this error.
     pub const fn is_doubtful(self) -> bool {
         use ErrorCode::{Corrupt, Internal, Storage, Unavailable};
         matches!(self, Storage | Corrupt | Unavailable | Internal)
@@ -209,12 +212,12 @@ pub trait Fault: std::error::Error {
     /// Returns the code.
     fn code(&self) -> ErrorCode;
 
-    /// Returns one imperative sentence with the remedy, if there is one.
+    /// Returns the remedy as one imperative sentence, if there is one.
     fn hint(&self) -> Option<String> {
         None
     }
 
-    /// Returns values for programs, such as the table and both changes of a conflict.
+    /// Returns machine-readable values, such as the table and both changes of a conflict.
     fn context(&self) -> BTreeMap<String, serde_json::Value> {
         BTreeMap::new()
     }
@@ -259,7 +262,7 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     let mut found: Vec<String> = Vec::new();
     while let Some(cause) = source {
         let text = cause.to_string();
-        // Some errors include the message of their cause.
+        // Some errors repeat the message of their cause.
         if !found.iter().any(|above| above.contains(&text)) {
             found.push(text);
         }
@@ -268,7 +271,7 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     found
 }
 
-/// An error in HTTP, the event stream and the store.
+/// An error as sent over HTTP, in the event stream, and as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The code.
@@ -281,7 +284,7 @@ pub struct Problem {
     /// The hint: one imperative sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Values for programs.
+    /// Machine-readable values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub context: BTreeMap<String, serde_json::Value>,

@@ -9,26 +9,28 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, Timestamp};
 
-/// An occurrence, recorded before it is delivered.
+/// An event. It is recorded before it is delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Version of the CloudEvents specification.
     #[serde(default)]
     pub specversion: SpecVersion,
-    /// Id, unique in the lake. The commits that the event causes carry it.
+    /// Id, unique in the lake. The commits that the event causes contain it.
     pub id: String,
-    /// Origin, a URI reference: the folder, the trigger with the schedule, or the branch.
+    /// Origin as a URI reference: the folder, the bucket, the scheduled trigger, or the branch.
     pub source: String,
-    /// The file or table, if there is exactly one. A file's path is relative to the folder.
+    /// The file, object or table, if there is exactly one. A file's path is relative to the folder,
+    /// and an object's is its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Scheduled time of a schedule; for others, time of detection.
+    /// For schedules, the scheduled time; for other events, the time of detection.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Type and data.
     #[serde(flatten)]
     pub data: EventData,
-    /// Names of the triggers whose events led to this one. None of them fires for its consequences.
+    /// Names of the triggers whose events led to this one. None of these triggers fires for this
+    /// event, which prevents loops.
     #[serde(default)]
     pub caused_by: Vec<String>,
 }
@@ -39,6 +41,16 @@ impl Event {
         match &self.data {
             EventData::FileArrived { files } => files,
             _ => &[],
+        }
+    }
+
+    /// Returns the object that was created or removed; none for other events.
+    pub fn object(&self) -> Option<&ChangedObject> {
+        match &self.data {
+            EventData::ObjectCreated { object } | EventData::ObjectRemoved { object } => {
+                Some(object)
+            }
+            _ => None,
         }
     }
 
@@ -72,11 +84,23 @@ pub enum SpecVersion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "data")]
 pub enum EventData {
-    /// Files are new in a folder, or have changed.
+    /// New or changed files in a folder.
     #[serde(rename = "headwater.file.arrived")]
     FileArrived {
         /// The files, oldest first.
         files: Vec<ArrivedFile>,
+    },
+    /// An object was created in a bucket of the lake, or replaced.
+    #[serde(rename = "headwater.object.created")]
+    ObjectCreated {
+        /// The object.
+        object: ChangedObject,
+    },
+    /// An object was deleted from a bucket of the lake.
+    #[serde(rename = "headwater.object.removed")]
+    ObjectRemoved {
+        /// The object as it was.
+        object: ChangedObject,
     },
     /// A scheduled time has come.
     #[serde(rename = "headwater.schedule.fired")]
@@ -106,6 +130,76 @@ pub enum EventData {
     },
 }
 
+impl EventData {
+    /// Returns the names of what changed, as a short text.
+    pub fn subjects(&self) -> String {
+        match self {
+            EventData::FileArrived { files } => match files.as_slice() {
+                [file] => file.path.rsplit('/').next().unwrap_or(&file.path).to_owned(),
+                files => format!("{} files", files.len()),
+            },
+            EventData::ObjectCreated { object } | EventData::ObjectRemoved { object } => {
+                object.uri.clone()
+            }
+            EventData::ScheduleFired { scheduled } => {
+                scheduled.format("%Y-%m-%d %H:%M:%S").to_string()
+            }
+            EventData::TableChanged { tables, .. } => tables.join(", "),
+            EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
+        }
+    }
+}
+
+/// A change of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChangedObject {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// `s3://BUCKET/KEY`.
+    pub uri: String,
+    /// The operation that changed it.
+    pub operation: ObjectOperation,
+    /// Size in bytes.
+    pub size: u64,
+    /// The entity tag, without quotes.
+    pub etag: String,
+    /// Order of the changes of one key: hexadecimal digits, compared as text.
+    pub sequencer: String,
+}
+
+/// An operation on an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectOperation {
+    /// The object was written.
+    Put,
+    /// It was copied from another object.
+    Copy,
+    /// Its multipart upload was completed.
+    CompleteMultipartUpload,
+    /// It was deleted.
+    Delete,
+}
+
+impl ObjectOperation {
+    /// Returns true if the object exists after the operation.
+    pub const fn creates(self) -> bool {
+        !matches!(self, ObjectOperation::Delete)
+    }
+
+    /// Returns the name of the event in notifications of S3.
+    pub const fn aws_name(self) -> &'static str {
+        match self {
+            ObjectOperation::Put => "ObjectCreated:Put",
+            ObjectOperation::Copy => "ObjectCreated:Copy",
+            ObjectOperation::CompleteMultipartUpload => "ObjectCreated:CompleteMultipartUpload",
+            ObjectOperation::Delete => "ObjectRemoved:Delete",
+        }
+    }
+}
+
 /// A version of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArrivedFile {
@@ -113,7 +207,7 @@ pub struct ArrivedFile {
     pub path: String,
     /// The path as a `file` URI.
     pub uri: String,
-    /// Identifies the version: made of the file's modification time and size.
+    /// Identifier of the version, computed from the file's modification time and size.
     pub etag: String,
     /// Size in bytes.
     pub size: u64,

@@ -1,10 +1,11 @@
-//! The line of a statement that an error refers to, with a caret under the position.
+//! Excerpts for errors: the line of a statement that an error refers to, with a caret below the
+//! position.
 
 use serde_json::Value;
 
 use crate::Problem;
 
-/// Key of a problem's context with the excerpt.
+/// Key of the excerpt in a problem's context.
 const KEY: &str = "excerpt";
 
 /// Number of characters shown on either side of the position.
@@ -44,7 +45,7 @@ impl Problem {
     }
 }
 
-/// Returns the line and the caret. Line and column count from 1.
+/// Returns the line and the caret. Lines and columns are numbered from 1.
 fn excerpt(sql: &str, line: u64, column: u64) -> Option<String> {
     let text = sql.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
     let place = usize::try_from(column).ok()?.checked_sub(1)?;

@@ -45,12 +45,12 @@ pub struct FunctionSummary {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// After all others.
+    /// After all other calls.
     Low,
     /// The default.
     #[default]
     Normal,
-    /// Before all others.
+    /// Before all other calls.
     High,
 }
 
@@ -89,8 +89,8 @@ pub struct InvokeAsyncRequest {
     /// Argument values by name.
     #[serde(default)]
     pub arguments: BTreeMap<String, Value>,
-    /// Idempotency key, at most 200 characters: a second request with the key of an earlier one
-    /// causes no second event.
+    /// Idempotency key, at most 200 characters: repeated requests with the same key cause one
+    /// event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Order key, at most 200 characters: events of the function with the same order key are
@@ -118,8 +118,8 @@ pub struct InvokeRequest {
     /// Argument values by name.
     #[serde(default)]
     pub arguments: BTreeMap<String, Value>,
-    /// The files of a project by path: the function is the one that they define. By default it is
-    /// the deployed one.
+    /// The files of the project that defines the function, by path; by default the deployed
+    /// project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<ProjectFiles>,
     /// The author; the header `x-headwater-author` by default.

@@ -25,14 +25,14 @@ pub struct ImportRequest {
     pub delimiter: Option<char>,
     /// CSV only: whether the first row has the column names; true by default.
     pub header: Option<bool>,
-    /// Text files only: the encoding's WHATWG label; by default that of the byte order mark, or
-    /// UTF-8.
+    /// Text files only: the encoding's WHATWG label; by default the encoding of the byte order
+    /// mark, or UTF-8.
     pub encoding: Option<String>,
     /// CSV only: text that means null, besides the empty field.
     pub nulls: Vec<String>,
     /// CSV only: the format of dates, such as `DD.MM.YYYY`; `YYYY-MM-DD` by default.
     pub date_format: Option<String>,
-    /// CSV only: whether numbers have a decimal comma, and points between thousands.
+    /// CSV only: whether numbers have a decimal comma, and points as thousands separators.
     pub decimal_comma: bool,
     /// Types by column, in Iceberg's notation; they override inference.
     pub types: BTreeMap<String, String>,
@@ -42,7 +42,7 @@ pub struct ImportRequest {
     pub on_error: OnError,
     /// Import files again that were imported before.
     pub again: bool,
-    /// Infer and check only.
+    /// Infer types and validate rows, but write nothing.
     pub dry_run: bool,
     /// The author.
     pub author: Option<String>,
@@ -110,9 +110,9 @@ pub struct ImportColumn {
     /// Its type, in Iceberg's notation.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// Whether the table has it already.
+    /// Whether the table has the column already.
     pub exists: bool,
-    /// The reason for this type: `declared`, `table`, `inferred`, or the value that excluded a
+    /// The reason for this type: `declared`, `table`, `inferred`, or a value that does not fit a
     /// narrower type.
     pub reason: String,
     /// Advice if the type is probably not the intended one.
@@ -141,7 +141,7 @@ pub struct ImportReport {
     pub rows_rejected: u64,
     /// Columns that were added to the table.
     pub columns_added: Vec<String>,
-    /// New columns that became text although most of their values are numbers, dates or similar.
+    /// New columns with the type text although most of their values are numbers, dates or similar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns_as_text: Vec<ImportColumn>,
     /// Bytes read from the files.

@@ -1,4 +1,4 @@
-//! Jobs: everything that runs has one id, one life cycle and one stream of events.
+//! Jobs: all work has a job with an id, a status and a stream of events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,12 +15,12 @@ use crate::{Problem, Timestamp, Usage};
 pub struct JobId(pub Uuid);
 
 impl JobId {
-    /// A new id.
+    /// Returns a new id.
     pub fn generate() -> Self {
         JobId(Uuid::now_v7())
     }
 
-    /// The last twelve digits, for people: the first ones are only the time.
+    /// Returns the last twelve digits, for display; the first digits encode only the time.
     pub fn short(&self) -> String {
         self.0.simple().to_string()[20..].to_owned()
     }
@@ -40,7 +40,7 @@ impl FromStr for JobId {
     }
 }
 
-/// What a job does.
+/// The kind of a job's work.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
 )]
@@ -48,21 +48,21 @@ impl FromStr for JobId {
 pub enum JobKind {
     /// One SQL statement.
     Query,
-    /// Files into a table.
+    /// An import of files into a table.
     Import,
-    /// A project's models on a branch.
+    /// A run of a project's models on a branch.
     Run,
-    /// Delivery of an event to an import, a run, or one after the other.
+    /// Delivery of an event to its targets, in order.
     Trigger,
-    /// Keeping tables small and clean.
+    /// Maintenance of tables.
     Maintenance,
     /// One call of a function, by a client or by a trigger.
     Function,
     /// A merge of a ref into a branch.
     Merge,
-    /// A commit's change, applied to another branch.
+    /// A cherry-pick of a commit's change onto another branch.
     CherryPick,
-    /// A commit's change, undone.
+    /// A revert of a commit's change.
     Revert,
     /// A comparison of two refs or of two states of a table.
     Diff,
@@ -71,7 +71,7 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [JobKind; 11] = [
         JobKind::Query,
         JobKind::Import,
@@ -87,7 +87,7 @@ impl JobKind {
     ];
 
     /// Returns true for short jobs whose caller waits for the answer. Their records are written in
-    /// groups, and old ones are summed by day.
+    /// groups, and old records are aggregated by day.
     pub const fn is_brief(self) -> bool {
         !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Maintenance)
     }
@@ -110,72 +110,72 @@ impl JobKind {
     }
 }
 
-/// Where a job stands in its life.
+/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
-    /// Recorded, not begun.
+    /// Recorded, but not started.
     Queued,
-    /// Under way.
+    /// Running.
     Running,
-    /// Ended well.
+    /// Ended without an error.
     Succeeded,
     /// Ended with an error.
     Failed,
-    /// Stopped by a person.
+    /// Stopped by request.
     Cancelled,
     /// The server ended while it ran.
     Interrupted,
 }
 
 impl JobStatus {
-    /// Whether nothing more will happen.
+    /// Returns true if the status cannot change.
     pub const fn is_final(self) -> bool {
         !matches!(self, JobStatus::Queued | JobStatus::Running)
     }
 }
 
-/// A job, as it is listed.
+/// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
     /// Its id.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// What it does.
+    /// Its kind.
     pub kind: JobKind,
-    /// Where it stands.
+    /// Its status.
     pub status: JobStatus,
-    /// One line for people: the statement, the table and files, the project.
+    /// A one-line description: the statement, the table and its files, or the project.
     pub summary: String,
-    /// Who asked for it.
+    /// The author of the request.
     pub author: String,
-    /// The ref it works on.
+    /// The ref that it reads or writes.
     pub reference: Option<String>,
     /// The trigger event that caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// When it was recorded.
+    /// The time at which it was recorded.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// When it began.
+    /// The time at which it started.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started: Option<Timestamp>,
-    /// When it ended.
+    /// The time at which it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended: Option<Timestamp>,
-    /// What it took.
+    /// Its usage.
     pub usage: Usage,
-    /// What the usage costs by the rate card in force when it ended.
+    /// The cost of its usage by the rate card that applied when it ended.
     #[serde(default)]
     pub cost: f64,
-    /// Why it failed.
+    /// The error, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// Why it has not begun, for a queued job; for one job alone, also what its function calls wait
-    /// for.
+    /// The reasons why a queued job has not started. In the response for a single job, also the
+    /// reasons why its function calls wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
-    /// What it answered: `ImportReport`, `RunReport`, `MaintainReport`, or nothing.
+    /// The result: an `ImportReport`, `RunReport` or `MaintainReport`, or null.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     #[schema(value_type = Object)]
     pub result: serde_json::Value,
@@ -184,9 +184,9 @@ pub struct Job {
 /// One entry of a job's event stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobEvent {
-    /// Counts from 1 within the job.
+    /// The sequence number, from 1 within the job.
     pub sequence: u64,
-    /// When it happened.
+    /// The time of the event.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Kind of the event, with its fields.
@@ -194,7 +194,7 @@ pub struct JobEvent {
     pub event: JobEventKind,
 }
 
-/// Where a printed line came from.
+/// The origin of a printed line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStream {
@@ -206,42 +206,42 @@ pub enum LogStream {
     System,
 }
 
-/// How a model or expectation ended.
+/// The status of a model or expectation after a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
     /// It ran and succeeded.
     Succeeded,
-    /// Nothing it depends on changed, so it was not run again.
+    /// It was not run, because none of its dependencies changed.
     Unchanged,
     /// It ran and failed.
     Failed,
-    /// An expectation failed, and its severity is `warn` or the run is not strict.
+    /// An expectation failed, but its severity is `warn` or the run is not strict.
     Warned,
-    /// Something it needs failed, or the run was stopped.
+    /// A dependency failed, or the run was stopped.
     Skipped,
 }
 
-/// Kind of a job event, with its fields; the set is closed.
+/// The kind of a job event, with its fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum JobEventKind {
-    /// The job began.
+    /// The job started.
     Started,
-    /// How far a stage is.
+    /// Progress of a stage.
     Progress {
         /// The stage: `infer schema`, `import`, `install packages`.
         stage: String,
         /// Units done.
         done: u64,
-        /// Units in all, where known.
+        /// Total units, if known.
         total: Option<u64>,
         /// The unit: `files`, `rows`, `bytes`, `models`.
         unit: String,
     },
-    /// A line printed by a function, or a remark by Headwater.
+    /// A line printed by a function, or a message of Headwater.
     Log {
-        /// Where it came from.
+        /// Its origin.
         stream: LogStream,
         /// The model that printed it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -260,22 +260,22 @@ pub enum JobEventKind {
         /// The steps, parents before children.
         steps: Vec<crate::PlannedStep>,
     },
-    /// A model or expectation began.
+    /// A model or expectation started.
     StepStarted {
         /// Its name.
         step: String,
     },
     /// A model or expectation ended.
     StepEnded {
-        /// What it took and how it ended.
+        /// Its result and usage.
         #[serde(flatten)]
         report: Box<crate::StepReport>,
     },
-    /// The job ended; nothing follows.
+    /// The job ended. This is the last event.
     Ended {
-        /// How.
+        /// The final status.
         status: JobStatus,
-        /// Why, where it did not succeed.
+        /// The error, if the job did not succeed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<Problem>,
     },

@@ -11,6 +11,7 @@ mod branch;
 mod cherry_pick;
 mod clock;
 mod commit;
+mod deployed_function;
 mod deployment;
 mod did_you_mean;
 mod diff;
@@ -22,6 +23,7 @@ mod function;
 mod health;
 mod import;
 mod job;
+mod limit;
 mod maintenance;
 mod merge;
 pub mod name;
@@ -49,23 +51,26 @@ pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKi
 pub use account_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
 };
-pub use audit::{AuditEvent, AuditOutcome};
+pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
+pub use deployed_function::{
+    DeployFunction, DeployedFunction, FunctionAlias, FunctionSettings, FunctionVersion,
+};
 pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
 pub use did_you_mean::nearest;
 pub use diff::{
-    ChangeKind, ChangedColumn, ColumnDiff, ColumnStatistics, CompareRows, Diff, PropertyDiff,
-    RowDiff, RowsDiff, RowsKnown, StatisticsDiff, TableComparison, TableDiff, ViewDiff,
+    ChangeKind, ChangedColumn, ColumnDiff, ColumnStatistics, CompareRows, ComparisonMethod, Diff,
+    PropertyDiff, RowDiff, RowsDiff, StatisticsDiff, TableComparison, TableDiff, ViewDiff,
 };
 pub use environment::{
-    EnvironmentExplained, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
+    EnvironmentDetails, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
 pub use error::{ErrorCode, Fault, OrProblem, Problem, sentence};
-pub use event::{ArrivedFile, Event, EventData, SpecVersion};
+pub use event::{ArrivedFile, ChangedObject, Event, EventData, ObjectOperation, SpecVersion};
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
 };
@@ -74,12 +79,13 @@ pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,
 };
 pub use job::{Job, JobEvent, JobEventKind, JobId, JobKind, JobStatus, LogStream, StepStatus};
+pub use limit::{Limit, LimitUsage, Limits};
 pub use maintenance::{
     MaintainReport, MaintainRequest, MaintainedTable, RemovedFiles, SkippedTable, TableMaintenance,
 };
 pub use merge::{
     ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome,
-    MergeReport, MergeRequest, MergedHow, MergedTable, RowConflict,
+    MergeReport, MergeRequest, MergeResolution, MergedTable, RowConflict,
 };
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
@@ -88,7 +94,7 @@ pub use principal::{AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Iden
 pub use project_file::{BinaryFile, PROJECT_FILE, PROJECT_FILES, ProjectFile, ProjectFiles};
 pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
-pub use reference::{Back, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
+pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
     AffectedReader, PlannedColumns, PlannedInstall, PlannedStep, RunPlan, RunReport, RunRequest,
@@ -98,8 +104,8 @@ pub use secret::{Secret, SetSecret};
 pub use session::{CreateSession, LoginMethods, OidcLogin, Session, SessionCode};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
-    CatchupPolicy, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger, TriggerEvent,
-    TriggerEventStatus, TriggerImport, TriggerStatus,
+    BucketEvent, BucketTrigger, CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger,
+    TablesTrigger, Target, Trigger, TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus,
 };
 pub use upload::Upload;
 pub use usage::{RateCard, Usage, UsageLine};

@@ -32,8 +32,8 @@ pub struct MaintainRequest {
     /// Minimum age in seconds of unreferenced files, and of the deletion of branches and tags:
     /// three days by default, at least an hour.
     pub orphans_older_than_seconds: Option<u64>,
-    /// Remove unreferenced files even if they are most of all files, as after the loss of the
-    /// lake's database.
+    /// Remove unreferenced files even if most files are unreferenced, for example after the loss of
+    /// the lake's database.
     pub force: bool,
     /// Return the report without changing anything.
     pub dry_run: bool,
@@ -99,7 +99,7 @@ pub struct MaintainedTable {
     /// The last commit; none if nothing changed.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
-    /// The reason if some work was left for the next time, such as a conflict with a writer.
+    /// The reason why some work was postponed, such as a conflict with a writer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_reason: Option<String>,
 }
@@ -119,12 +119,12 @@ pub struct RemovedFiles {
     pub orphan_bytes: u64,
     /// Number of unreferenced files that are too recent to remove.
     pub too_recent: u64,
-    /// Tables whose files were not removed, because a part of the table cannot be read.
+    /// Tables whose files were not removed, because some metadata of the table cannot be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped_tables: Vec<SkippedTable>,
 }
 
-/// A table whose files were not removed, because it is unknown which of them it needs.
+/// A table whose files were not removed, because it is unknown which files it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SkippedTable {
     /// The current or last name of the table.
@@ -157,7 +157,7 @@ pub struct TableMaintenance {
     pub files_removed: u64,
     /// Bytes of the removed files.
     pub bytes_freed: u64,
-    /// The reason if some work was left for the next time.
+    /// The reason why some work was postponed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_reason: Option<String>,
 }

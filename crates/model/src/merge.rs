@@ -44,14 +44,15 @@ impl MergeRequest {
         }
     }
 
-    /// Returns the resolution of a table in conflict, which has one of these names.
+    /// Returns the resolution for a table in conflict. The table may have several names, one on
+    /// each side.
     pub fn choice<'a>(&self, names: impl IntoIterator<Item = &'a TableName>) -> MergeChoice {
         let chosen = names.into_iter().find_map(|name| self.choices.get(name));
         chosen.copied().unwrap_or(self.on_conflict)
     }
 }
 
-/// The resolution of a table that both sides changed and that cannot be merged.
+/// The resolution of a table in conflict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MergeChoice {
@@ -91,8 +92,8 @@ pub struct MergeReport {
 }
 
 impl MergeReport {
-    /// Removes the tables that a reader may not see. A conflict in one of them remains, without the
-    /// table's name and rows.
+    /// Removes the tables that a reader may not see. A conflict in a removed table remains, without
+    /// the table's name and rows.
     pub fn retain(&mut self, is_visible: impl Fn(&TableName) -> bool) {
         self.tables.retain(&is_visible);
         self.merged.retain(|merged| is_visible(&merged.table));
@@ -106,7 +107,7 @@ impl MergeReport {
     }
 }
 
-/// Returns the name in place of that of a table that a reader may not see.
+/// Returns the placeholder for the name of a table that the reader may not see.
 fn hidden_table() -> TableName {
     TableName { namespace: DEFAULT_NAMESPACE.to_owned(), name: "(hidden)".to_owned() }
 }
@@ -132,14 +133,14 @@ pub struct MergedTable {
     #[schema(value_type = String)]
     pub table: TableName,
     /// The resolution.
-    pub how: MergedHow,
+    pub how: MergeResolution,
     /// Number of rows added to the target, in files of the source or in rewritten files.
     #[serde(default)]
     pub rows_added: u64,
     /// Number of rows removed from the target.
     #[serde(default)]
     pub rows_removed: u64,
-    /// Whether these numbers include all rows of the files, also those that were only rewritten.
+    /// Whether these numbers count all rows of the rewritten files, including unchanged rows.
     #[serde(default)]
     pub whole_files: bool,
     /// Data files taken from the source.
@@ -159,7 +160,7 @@ pub struct MergedTable {
 /// The resolution of a table that both sides changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum MergedHow {
+pub enum MergeResolution {
     /// Both sides' changes are merged.
     ByContent,
     /// The target's table was kept, as requested.
@@ -177,14 +178,16 @@ pub struct MergeConflict {
     /// The commit of the target with the conflicting change, or its last commit since the merge
     /// base that changed the table.
     pub target: Option<Commit>,
-    /// If that commit was not found in time: the change is after this commit, up to `target`.
+    /// Set if the search for that commit reached its time limit: the change is after this commit,
+    /// up to `target`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_after: Option<Commit>,
     /// The target's change: `appended`, `replaced`, `created`, `dropped`, `changed`.
     pub target_change: String,
     /// The commit of the source with the conflicting change.
     pub source: Option<Commit>,
-    /// If that commit was not found in time: the change is after this commit, up to `source`.
+    /// Set if the search for that commit reached its time limit: the change is after this commit,
+    /// up to `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_after: Option<Commit>,
     /// The source's change.
@@ -281,7 +284,7 @@ pub enum ConflictKind {
     Replaced,
     /// Both sides changed the same rows.
     Rows,
-    /// Both sides changed the same files, which have too many rows to compare.
+    /// Both sides changed the same files, and these have too many rows to compare.
     TooManyRows,
     /// Both sides changed the same files, whose rows cannot be compared.
     Incomparable,
@@ -291,6 +294,7 @@ pub enum ConflictKind {
     DuplicateImport,
     /// Criss-cross merges resolved the table in different ways.
     AmbiguousMergeBase,
-    /// The table is only merged as a whole, since passed checks would not hold for a mixture.
+    /// The table is merged only as a whole, since the checks that passed would not hold for a
+    /// combination of both sides.
     Checked,
 }

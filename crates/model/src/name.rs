@@ -1,8 +1,8 @@
 //! Names of namespaces and tables, and their rules. A namespace has one or more levels, separated
 //! by `.`: `sales`, `sales.eu`. A table is `namespace.table`; an unqualified name is in
 //! [`DEFAULT_NAMESPACE`]. No level and no table name contains [`LEVEL_SEPARATOR`], so a name has
-//! one text form in catalog keys, the HTTP API and SQL. Case is kept; lookups match as written
-//! first, then without case.
+//! one text form in catalog keys, the HTTP API and SQL. Case is preserved; lookups match exactly
+//! first, then case-insensitively.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,7 +29,7 @@ pub const NAMESPACE_LEVELS_MAX: usize = 16;
 /// Maximum length of a namespace, in bytes.
 pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
-/// Formats `table name`; a `ref` has a form of its own.
+/// Formats the kind of the name, for example `table name`; for `ref` only `ref`.
 fn thing(what: &str) -> String {
     if ["ref", "partition"].contains(&what) { what.to_owned() } else { format!("{what} name") }
 }
@@ -61,15 +61,15 @@ impl Fault for NameError {
                 "Name a branch or a tag, a commit of one as in `main@3fa9c1d2`, or a commit alone as \
                  in `@3fa9c1d2`."
             }
-            "partition" => "Name a column, as in `origin`, or the day of one, as in `day(time)`.",
-            _ => "Choose a name without these, as in `orders`, `my-orders` or `sales.orders`.",
+            "partition" => "Name a column, as in `origin`, or a transform, as in `day(time)`.",
+            _ => "Choose a valid name, as in `orders`, `my-orders` or `sales.orders`.",
         };
         Some(hint.into())
     }
 }
 
-/// Characters with a meaning next to names: paths, quotes, refs as in `t@dev`, `t~2`, `t#7`,
-/// `t*2026-11-01`.
+/// Reserved characters. They separate names in paths, quotes and refs such as `t@dev`, `t~2`,
+/// `t#7`, `t*2026-11-01`.
 const RESERVED: &[char] = &['/', '\\', '"', '`', '@', '#', '~', '*'];
 
 /// Checks a table's name, or one level of a namespace: 1 to 255 bytes, without control characters,

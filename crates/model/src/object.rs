@@ -1,4 +1,4 @@
-//! The id of an immutable object: the SHA-256 of its bytes. A commit's id is one.
+//! The id of an immutable object, such as a commit: the SHA-256 of its bytes.
 
 use std::fmt;
 use std::str::FromStr;

@@ -44,15 +44,15 @@ pub enum Action {
     Use,
     /// Run a project, or replay an event of a trigger.
     Run,
-    /// Deploy a version of a project.
+    /// Deploy a version of a project or function.
     Deploy,
-    /// Maintain tables, stop jobs of others.
+    /// Maintain tables; stop jobs of other users.
     Maintain,
     /// List the objects of a bucket.
     List,
     /// Read the audit log.
     Audit,
-    /// Everything, the rights of users included.
+    /// Perform every action, and manage the rights of users.
     Administer,
 }
 
@@ -106,7 +106,7 @@ impl Action {
     }
 }
 
-/// Returns the item of a list whose name is a text, without case.
+/// Returns the item of a list with a name, ignoring case.
 pub(crate) fn named<T: Copy + fmt::Display>(all: &[T], text: &str) -> Option<T> {
     all.iter().copied().find(|one| one.to_string().eq_ignore_ascii_case(text))
 }
@@ -132,7 +132,7 @@ pub enum PermissionError {
         /// The text.
         text: String,
     },
-    /// The pattern is no possible name.
+    /// The pattern cannot match a valid name.
     #[error("`{text}` is not a usable pattern: {reason}")]
     Pattern {
         /// The text.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{Permission, Timestamp};
 
-/// Author of a request that names none.
+/// The author of a request that does not name one.
 const ANONYMOUS: &str = "anonymous";
 
 /// Maximum length of an author, in bytes.
@@ -17,7 +17,8 @@ pub const AUTHOR_BYTES_MAX: usize = 200;
 /// The identity that a request acts as, and the author that the request names.
 ///
 /// The identity comes from the connection: the Unix socket or a credential. The author is a label
-/// of commits and jobs that grants nothing. The owner chooses it; for a user it is the user's name.
+/// of commits and jobs, and grants no right. The owner may choose it; for a user it is the user's
+/// name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     identity: Identity,
@@ -36,13 +37,12 @@ pub enum Identity {
     Anonymous,
 }
 
-/// A user or service account that showed a valid credential.
+/// A user or service account with a valid credential.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthenticatedUser {
     /// The name.
     pub name: String,
-    /// The time the account was created. An account with the same name that is created later is
-    /// another one.
+    /// The time the account was created. A later account with the same name is a different account.
     pub created: Timestamp,
     /// The credential.
     pub method: AuthMethod,
@@ -55,13 +55,13 @@ pub struct AuthenticatedUser {
     pub expires: Option<Timestamp>,
 }
 
-/// The identity that started a job or deployed a version, as it is stored with the job or the
-/// version. The work has the rights of this identity while it runs.
+/// The identity that started a job or deployed a version, stored with the job or version. The work
+/// runs with the rights of this identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
-    /// The owner of the lake. Records of earlier releases, which name no identity, are the owner's
-    /// and those of administrators.
+    /// The owner of the lake. Also the value for records of earlier releases, which contain no
+    /// identity.
     #[default]
     Owner,
     /// A user.
@@ -105,7 +105,7 @@ impl Actor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthMethod {
-    /// None.
+    /// No credential.
     None,
     /// The Unix socket or the server's token.
     Owner,
@@ -173,8 +173,8 @@ impl Principal {
         }
     }
 
-    /// Returns true if work with an author, recorded at a time, is that of this user. An earlier
-    /// account with the same name is another user.
+    /// Returns true if this user is the author of work recorded at a time. An earlier account with
+    /// the same name is a different user.
     pub fn is_author_of(&self, author: &str, time: Timestamp) -> bool {
         match &self.identity {
             Identity::User(user) => user.name == author && user.created <= time,
@@ -191,8 +191,8 @@ impl Principal {
         }
     }
 
-    /// Returns the principal with another author, cut to [`AUTHOR_BYTES_MAX`]. None and the empty
-    /// text change nothing, and neither does an author that a user names.
+    /// Returns the principal with another author, cut to [`AUTHOR_BYTES_MAX`]. An absent or empty
+    /// author changes nothing, and only the owner may choose the author.
     #[must_use]
     pub fn with_author(mut self, author: Option<String>) -> Self {
         if let Some(mut author) = author.filter(|author| !author.is_empty()) {
@@ -202,12 +202,12 @@ impl Principal {
         self
     }
 
-    /// Returns the user's name, or the author that the owner named, if any.
+    /// Returns the user's name, or the author that the owner chose, if any.
     pub fn named_author(&self) -> Option<String> {
         self.user_name().map(ToOwned::to_owned).or_else(|| self.author.clone())
     }
 
-    /// Returns the author of commits and jobs: the user's name, or what the owner named;
+    /// Returns the author of commits and jobs: the user's name, or the author that the owner chose;
     /// `anonymous` by default.
     pub fn author(&self) -> &str {
         self.user_name().or(self.author.as_deref()).unwrap_or(ANONYMOUS)

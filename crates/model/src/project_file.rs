@@ -16,13 +16,13 @@ pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "baup
 /// The files of a project by path, relative to its root and separated by `/`.
 pub type ProjectFiles = BTreeMap<String, ProjectFile>;
 
-/// The content of a project's file: UTF-8 text, or an object with any bytes.
+/// The content of a project's file: UTF-8 text, or binary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum ProjectFile {
-    /// UTF-8 text. A text that begins with `#!` is executable.
+    /// UTF-8 text. Text that begins with `#!` is executable.
     Text(String),
-    /// Other bytes.
+    /// Binary content.
     Binary(BinaryFile),
 }
 
@@ -34,7 +34,7 @@ pub struct BinaryFile {
     #[serde(serialize_with = "encode", deserialize_with = "decode")]
     #[schema(value_type = String)]
     pub base64: Vec<u8>,
-    /// Whether it is a program.
+    /// Whether it is executable.
     #[serde(default)]
     pub executable: bool,
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Maximum size; a larger one is a mistake.
+/// Maximum size in bytes. Larger values are rejected as typing errors.
 const BYTES_MAX: f64 = 1e18;
 
 /// Maximum duration: a hundred years.
@@ -73,7 +73,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// Splits the number and the unit off the start of a text.
+/// Splits the first number and unit from a text, and returns the rest.
 fn part(text: &str) -> Result<(f64, &str, &str), &'static str> {
     if text.is_empty() {
         return Err("it is empty");

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::name::{NAME_BYTES_MAX, NameError};
 use crate::{CommitId, Timestamp};
 
-/// The default branch of a new lake.
+/// The branch that a new lake has.
 pub const MAIN_BRANCH: &str = "main";
 
 /// Minimum number of digits of a commit's hash.
@@ -55,46 +55,50 @@ pub enum RefSpec {
     },
     /// A commit.
     Commit(String),
-    /// A commit before another ref's, along the first parents: an earlier state of the branch.
+    /// An ancestor of another ref's commit along first parents: an earlier state of the branch.
     Before {
         /// The other ref.
         of: Box<RefSpec>,
         /// The distance.
-        back: Back,
+        back: AncestorDistance,
     },
 }
 
 /// The distance between two commits of a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Back {
+pub enum AncestorDistance {
     /// A number of commits.
     Commits(u32),
     /// The last commit at or before this time.
     Time(Timestamp),
 }
 
-impl Back {
+impl AncestorDistance {
     /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; none if it has neither.
-    pub fn split(text: &str) -> Result<Option<(&str, Back)>, NameError> {
+    pub fn split(text: &str) -> Result<Option<(&str, AncestorDistance)>, NameError> {
         let Some(at) = text.rfind(['~', '*']) else { return Ok(None) };
         let (before, rest) = (&text[..at], &text[at + 1..]);
         let fail = |reason| NameError { name: text.to_owned(), what: "ref", reason };
         let back = if text[at..].starts_with('~') {
             let commits = rest.parse().ok().filter(|_| rest.bytes().all(|b| b.is_ascii_digit()));
-            Back::Commits(commits.ok_or_else(|| fail("a number of commits comes after `~`"))?)
+            AncestorDistance::Commits(
+                commits.ok_or_else(|| fail("a number of commits comes after `~`"))?,
+            )
         } else {
             let time = parse_moment(rest);
-            Back::Time(time.ok_or_else(|| fail("a time comes after `*`, as 2026-11-01T12:00:00Z"))?)
+            AncestorDistance::Time(
+                time.ok_or_else(|| fail("a time comes after `*`, as 2026-11-01T12:00:00Z"))?,
+            )
         };
         Ok(Some((before, back)))
     }
 }
 
-impl fmt::Display for Back {
+impl fmt::Display for AncestorDistance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Back::Commits(count) => write!(f, "~{count}"),
-            Back::Time(time) => {
+            AncestorDistance::Commits(count) => write!(f, "~{count}"),
+            AncestorDistance::Time(time) => {
                 write!(f, "*{}", time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
             }
         }
@@ -134,7 +138,7 @@ impl FromStr for RefSpec {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if let Some((of, back)) = Back::split(text)? {
+        if let Some((of, back)) = AncestorDistance::split(text)? {
             return Ok(RefSpec::Before { of: Box::new(of.parse()?), back });
         }
         let Some((name, hash)) = text.split_once('@') else {

@@ -36,12 +36,13 @@ pub struct Restriction {
 }
 
 impl Restriction {
-    /// Returns the kind as SQL names it.
+    /// Returns the kind: `row filter` or `column mask`.
     pub fn kind(&self) -> &'static str {
         if self.column.is_some() { "column mask" } else { "row filter" }
     }
 
-    /// Returns true if the restriction is one of a table, by its id or by its name in any case.
+    /// Returns true if the restriction applies to a table with this id, or with this name, ignoring
+    /// case.
     pub fn is_on(&self, table: &TableName, id: Option<&str>) -> bool {
         id == Some(self.table_id.as_str())
             || (self.table.name.eq_ignore_ascii_case(&table.name)
@@ -64,7 +65,7 @@ impl fmt::Display for Restriction {
 pub struct Restrictions {
     /// The user: the value of `current_user`.
     pub user: String,
-    /// The user and its roles, for which `is_member` is true.
+    /// The user and its roles: the names for which `is_member` returns true.
     pub members: BTreeSet<String>,
     /// The row filters and column masks.
     pub all: Vec<Restriction>,
@@ -86,7 +87,7 @@ pub struct CreateRestriction {
     /// The users and roles to restrict; empty: all but administrators.
     #[serde(default)]
     pub to: Vec<String>,
-    /// Whether an existing restriction of the name is replaced.
+    /// Whether an existing restriction with this name is replaced.
     #[serde(default)]
     pub replace: bool,
     /// The ref at which the table is looked up; by default `main`. The restriction applies at every

@@ -10,7 +10,7 @@ use crate::{
     Usage,
 };
 
-/// Request for a run. It contains the project, so the files that run are those that were sent.
+/// Request for a run. It contains the files of the project.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct RunRequest {
@@ -35,12 +35,12 @@ pub struct RunRequest {
     /// Models and expectations to leave out, in the same syntax.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// The failed or stopped run to continue, by job id: models that it ran are not run again. The
-    /// default for `files` and `parameters` is its own. It also determines the branch and the
-    /// selection.
+    /// The failed or stopped run to continue, by job id: models that it ran are not run again.
+    /// `files` and `parameters` default to those of that run, which also determines the branch and
+    /// the selection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
-    /// Check and plan only.
+    /// Validate and plan only.
     pub dry_run: bool,
     /// Run the project's unit tests instead of its models; no table is read or written.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -48,7 +48,8 @@ pub struct RunRequest {
     /// Priority of the run's functions; by default that of each model, or else of the project.
     pub priority: Option<Priority>,
     /// A ref to merge first: the models run on the merged state, and one commit contains the merge
-    /// and what they wrote. Tables of `replace` models are recomputed and never conflict.
+    /// and the tables that they wrote. Tables of `replace` models are recomputed and never
+    /// conflict.
     pub merge: Option<MergeRequest>,
     /// The author.
     pub author: Option<String>,
@@ -79,7 +80,7 @@ pub struct RunPlan {
     /// Environments to build before their functions can run.
     #[serde(default)]
     pub installs: Vec<PlannedInstall>,
-    /// What reads a table that the run writes and is not part of the run.
+    /// Readers of written tables that are not part of the run.
     #[serde(default)]
     pub affected: Vec<AffectedReader>,
 }
@@ -102,8 +103,8 @@ pub struct AffectedReader {
     pub kind: String,
     /// The models that it reads, directly or not.
     pub reads: Vec<String>,
-    /// Whether one of them removes a column or changes its type; none if the columns of one are not
-    /// known before the run.
+    /// Whether one of them removes a column or changes its type; none if the new columns of a table
+    /// are not known before the run.
     pub breaking: Option<bool>,
 }
 
@@ -138,7 +139,7 @@ pub struct PlannedStep {
     pub line: u32,
     /// The models and lake tables that it reads.
     pub parents: Vec<String>,
-    /// Those of its inputs that are lake tables.
+    /// The lake tables among its parents.
     pub tables: Vec<String>,
     /// `none`, `replace`, `append`, `merge` or `overwrite_partitions`; none for expectations.
     pub materialization: Option<String>,

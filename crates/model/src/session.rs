@@ -1,11 +1,11 @@
-//! Sessions of the console: a browser logs in once and shows a cookie with each request.
+//! Sessions of the console: a browser logs in once and sends a cookie with each request.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Timestamp;
 
-/// Request for a session, with one of the two.
+/// Request for a session. Exactly one field is set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct CreateSession {
@@ -24,7 +24,7 @@ pub struct Session {
     /// cookie. Only the response to the login contains it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The time at which the session ends at the latest; none without a login.
+    /// The latest time at which the session ends; none without a login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
@@ -48,7 +48,7 @@ pub struct LoginMethods {
     pub oidc: Option<OidcLogin>,
 }
 
-/// An OpenID provider, as a client needs it to log a person in.
+/// The settings of an OpenID provider that a client needs for a login.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct OidcLogin {
     /// The URL of the provider.
@@ -57,6 +57,6 @@ pub struct OidcLogin {
     pub client_id: String,
     /// The scopes to request, separated by spaces.
     pub scopes: String,
-    /// Seconds for which an access token that is created after such a login is valid at most.
+    /// Maximum lifetime, in seconds, of an access token created after such a login.
     pub token_lifetime_s: u64,
 }

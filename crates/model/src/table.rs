@@ -21,8 +21,7 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Its partition fields, in order.
     pub partition: Vec<PartitionField>,
-    /// The sort order of written rows; empty if there is none, or one that Headwater does not
-    /// support.
+    /// The sort order of written rows; empty if there is none, or if Headwater does not support it.
     #[serde(default)]
     pub sort: Vec<SortField>,
     /// The columns that identify its rows: Iceberg's identifier fields.
@@ -81,9 +80,9 @@ pub struct Column {
 pub struct SortField {
     /// The column.
     pub column: String,
-    /// Whether large values are first.
+    /// Whether the order is descending.
     pub descending: bool,
-    /// Whether nulls are first.
+    /// Whether nulls are ordered first.
     pub nulls_first: bool,
 }
 
@@ -119,11 +118,11 @@ pub enum Transform {
     Day,
     /// The hour of a timestamp.
     Hour,
-    /// A bucket of a number of buckets, by the value's hash.
+    /// The hash of the value modulo this number of buckets.
     Bucket(u32),
-    /// A text truncated to a number of characters, or a number rounded down to a multiple.
+    /// Text truncated to this number of characters, or a number rounded down to a multiple of it.
     Truncate(u32),
-    /// None: all rows are in one partition.
+    /// No partitioning: all rows are in one partition.
     Void,
 }
 
@@ -184,7 +183,7 @@ impl Transform {
     }
 }
 
-/// Maximum number of buckets, and maximum width of a truncation.
+/// Maximum number of buckets, and maximum width of a `truncate` transform.
 const MAX_WIDTH: u32 = i32::MAX as u32;
 
 impl std::fmt::Display for PartitionField {
@@ -203,7 +202,7 @@ impl std::str::FromStr for PartitionField {
     type Err = crate::name::NameError;
 
     /// Parses `column`, `day(column)`, `bucket(16, column)` or `truncate(4, column)`, with the
-    /// arguments of the last two in either order.
+    /// arguments of `bucket` and `truncate` in either order.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         let invalid =
@@ -237,7 +236,7 @@ impl PartitionField {
         (!column.is_empty()).then(|| PartitionField { column: column.to_owned(), transform })
     }
 
-    /// Writes several, separated by commas.
+    /// Splits partition fields at commas outside parentheses.
     pub fn split(text: &str) -> Vec<&str> {
         let (mut found, mut depth, mut first) = (Vec::new(), 0_i32, 0);
         for (at, letter) in text.char_indices() {

@@ -15,9 +15,13 @@ use crate::{Event, JobId, Problem, Timestamp};
 pub struct Trigger {
     /// Its name, unique in the project.
     pub name: String,
-    /// Files that arrive in a folder; exactly one of `files`, `schedule` and `tables` is given.
+    /// Files that arrive in a folder; exactly one of `files`, `bucket`, `schedule` and `tables` is
+    /// given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesTrigger>,
+    /// Objects that are created in a bucket of the lake, or removed from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketTrigger>,
     /// Scheduled times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleTrigger>,
@@ -27,24 +31,24 @@ pub struct Trigger {
     /// The branch to watch, import into and run on; `main` by default.
     #[serde(default)]
     pub branch: Option<String>,
-    /// Import the files into this table; first, where a run follows.
+    /// Imports the files into this table, before the run if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<TriggerImport>,
-    /// Run the project.
+    /// Runs the project.
     #[serde(default)]
     pub run: bool,
-    /// Call this function with the event as its only argument; in place of `import` and `run`.
+    /// Calls this function with the event as its only argument, instead of `import` and `run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// Parameters of the run; `{file}`, `{files}`, `{tables}`, `{commit}`, `{time}`, `{date}` and
-    /// `{event}` are filled in from the event.
+    /// Parameters of the run; `{file}`, `{files}`, `{bucket}`, `{key}`, `{tables}`, `{commit}`,
+    /// `{time}`, `{date}` and `{event}` are filled in from the event.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
     /// Retries before an event is kept as failed; 5 by default.
     #[serde(default = "retries_default")]
     pub retries: u32,
-    /// Age at which an event that failed or was throttled is kept as failed, such as `6h`; `24h`
-    /// by default. It is attempted at least once.
+    /// Maximum age of an event, such as `6h`; `24h` by default. An older event is not retried and
+    /// is kept as failed. Each event is attempted at least once.
     #[serde(default = "max_age_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub max_age: Duration,
@@ -63,6 +67,7 @@ impl Default for Trigger {
         Trigger {
             name: String::new(),
             files: None,
+            bucket: None,
             schedule: None,
             tables: None,
             branch: None,
@@ -84,6 +89,25 @@ impl Trigger {
         let import = self.import.as_ref().map(Target::Import);
         let function = self.function.as_deref().map(Target::Function);
         import.into_iter().chain(self.run.then_some(Target::Run)).chain(function).collect()
+    }
+
+    /// Returns a short description of the source.
+    pub fn source(&self) -> String {
+        if let Some(files) = &self.files {
+            return format!(
+                "files in {}/{}",
+                files.folder,
+                files.pattern.as_deref().unwrap_or("*")
+            );
+        }
+        if let Some(bucket) = &self.bucket {
+            return bucket.to_string();
+        }
+        if let Some(schedule) = &self.schedule {
+            return format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"));
+        }
+        let changes = |tables: &TablesTrigger| format!("changes of {}", tables.names.join(", "));
+        self.tables.as_ref().map(changes).unwrap_or_default()
     }
 }
 
@@ -116,7 +140,7 @@ fn max_age_default() -> Duration {
     Duration::from_hours(24)
 }
 
-/// Watches a folder.
+/// Fires when files arrive in a folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FilesTrigger {
@@ -125,7 +149,7 @@ pub struct FilesTrigger {
     /// Pattern of file names; all by default.
     #[serde(default)]
     pub pattern: Option<String>,
-    /// Includes folders below.
+    /// Includes subfolders.
     #[serde(default)]
     pub recursive: bool,
     /// Time without a change before a file is complete, such as `500ms`; `1s` by default.
@@ -145,11 +169,74 @@ fn batch_default() -> usize {
     500
 }
 
-/// Fires by a cron pattern.
+/// Watches the objects of a bucket of the lake.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BucketTrigger {
+    /// The bucket.
+    pub name: String,
+    /// Beginning of the keys; empty by default.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// End of the keys; empty by default.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suffix: String,
+    /// The changes that are events; only `created` by default.
+    #[serde(default = "bucket_events_default")]
+    pub events: Vec<BucketEvent>,
+    /// Form of the event that a function receives; that of AWS by default.
+    #[serde(default)]
+    pub format: EventFormat,
+}
+
+impl fmt::Display for BucketTrigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events: Vec<&str> = self.events.iter().map(|event| event.as_str()).collect();
+        let BucketTrigger { name, prefix, suffix, .. } = self;
+        write!(f, "{} in s3://{name}/{prefix}*{suffix}", events.join(", "))
+    }
+}
+
+fn bucket_events_default() -> Vec<BucketEvent> {
+    vec![BucketEvent::Created]
+}
+
+/// A change of the objects of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BucketEvent {
+    /// An object was created or replaced.
+    Created,
+    /// An object was deleted.
+    Removed,
+}
+
+impl BucketEvent {
+    /// Returns `created` or `removed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            BucketEvent::Created => "created",
+            BucketEvent::Removed => "removed",
+        }
+    }
+}
+
+/// The form of the event that a function receives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EventFormat {
+    /// The notification of S3, with one record.
+    #[default]
+    Aws,
+    /// The event in the form of CloudEvents.
+    CloudEvents,
+}
+
+/// Fires at the times of a cron expression.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleTrigger {
-    /// Five fields, or six with seconds first.
+    /// The cron expression: five fields, or six with seconds first.
     pub cron: String,
     /// An IANA time zone; UTC by default.
     #[serde(default)]
@@ -172,14 +259,14 @@ pub enum CatchupPolicy {
     All,
 }
 
-/// Watches the commits of a branch.
+/// Fires when commits of a branch change tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TablesTrigger {
-    /// Names and patterns such as `raw.*`; without a namespace, in `public`.
+    /// Table names and patterns such as `raw.*`. Names without a namespace are in `public`.
     pub names: Vec<String>,
     /// Time without a further commit before an event is recorded, such as `500ms`; `1s` by default.
-    /// At most ten times as long in total.
+    /// The total delay is at most ten times as long.
     #[serde(default = "debounce_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub debounce: Duration,
@@ -267,7 +354,7 @@ mod duration_text {
     }
 }
 
-/// A trigger, as it is listed.
+/// A trigger with its status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TriggerStatus {
     /// The trigger.
@@ -291,7 +378,7 @@ pub struct TriggerStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerEventStatus {
-    /// Recorded; delivered when due.
+    /// Recorded, and not yet due or delivered.
     Pending,
     /// A job delivers it.
     Running,

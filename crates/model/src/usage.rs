@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Usage {
-    /// Elapsed milliseconds, rounded up.
+    /// Elapsed time in milliseconds, rounded up.
     pub wall_ms: u64,
     /// Processor time in microseconds, user and system.
     pub cpu_us: u64,
@@ -25,7 +25,7 @@ pub struct Usage {
     pub bytes_in: u64,
     /// Bytes that functions returned.
     pub bytes_out: u64,
-    /// Milliseconds in a queue.
+    /// Time in a queue, in milliseconds.
     pub queue_ms: u64,
     /// Milliseconds of waiting for the environments of functions.
     pub environment_ms: u64,
@@ -41,8 +41,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Adds the usage of sequential or parallel work: times and bytes are summed, of memory peaks
-    /// the larger counts.
+    /// Adds the usage of sequential or parallel work: times and bytes are summed, and the larger
+    /// memory peak is kept.
     pub fn add(&mut self, other: &Usage) {
         self.wall_ms += other.wall_ms;
         self.cpu_us += other.cpu_us;
@@ -61,8 +61,8 @@ impl Usage {
         self.retries += other.retries;
     }
 
-    /// Returns the waiting time in milliseconds, which is neither elapsed time of a call or step
-    /// nor charged.
+    /// Returns the waiting time in milliseconds. It is not charged, and not part of the elapsed
+    /// time of a call or step.
     pub fn waited_ms(&self) -> u64 {
         self.queue_ms + self.environment_ms + self.start_ms
     }
@@ -85,7 +85,7 @@ pub struct RateCard {
 }
 
 impl Default for RateCard {
-    /// Approximately the prices of a large cloud for functions and object storage in 2026.
+    /// Approximate prices of a large cloud provider for functions and object storage in 2026.
     fn default() -> Self {
         RateCard {
             currency: "USD".to_owned(),

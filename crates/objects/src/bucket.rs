@@ -36,7 +36,7 @@ impl Objects {
     ///
     /// Errors: [`Error::NoBucket`], [`Error::NotEmpty`].
     pub async fn delete_bucket(&self, name: &str) -> Result<()> {
-        // No object is created between the check and the deletion.
+        // The lock prevents the creation of an object between the check and the deletion.
         let _deleting = self.0.buckets.write().await;
         let stored = self.bucket_record(name).await?;
         if !self.0.store.references(&object_ref(name, ""), None, 1).await?.is_empty() {
@@ -72,20 +72,23 @@ impl Objects {
     }
 }
 
-/// Checks the name of a new bucket by the rules of S3.
 fn check_name(name: &str) -> Result<()> {
+    if is_bucket_name(name) { Ok(()) } else { Err(Error::BucketName { name: name.to_owned() }) }
+}
+
+/// Returns true if a bucket can have a name, by the rules of S3.
+pub fn is_bucket_name(name: &str) -> bool {
     let is_edge = |byte: Option<&u8>| {
         byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     };
     let bytes = name.as_bytes();
     let is_inner = |byte: &u8| is_edge(Some(byte)) || *byte == b'-' || *byte == b'.';
-    let is_valid = (3..=63).contains(&bytes.len())
+    (3..=63).contains(&bytes.len())
         && is_edge(bytes.first())
         && is_edge(bytes.last())
         && bytes.iter().all(is_inner)
         && !name.contains("..")
-        && name.parse::<std::net::Ipv4Addr>().is_err();
-    if is_valid { Ok(()) } else { Err(Error::BucketName { name: name.to_owned() }) }
+        && name.parse::<std::net::Ipv4Addr>().is_err()
 }
 
 #[cfg(test)]

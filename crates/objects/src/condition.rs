@@ -6,7 +6,7 @@ use crate::{Error, Result};
 /// A condition on the current object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Condition {
-    /// None.
+    /// No condition.
     #[default]
     Always,
     /// The object does not exist: `If-None-Match: *`.

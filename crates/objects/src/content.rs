@@ -18,8 +18,9 @@ use crate::{Error, Objects, Result};
 /// The content of an object, as parts of bytes.
 pub type Content = BoxStream<'static, Result<Bytes, Problem>>;
 
-/// A written content, which no object has yet. Its file is garbage if this is dropped.
-pub(crate) struct Written {
+/// A written content, which no object references yet. If this value is dropped, its file is
+/// garbage.
+pub(crate) struct UnownedContent {
     objects: Objects,
     /// The file; empty contents have none.
     pub(crate) blob: Option<Blob>,
@@ -29,14 +30,14 @@ pub(crate) struct Written {
     name: String,
 }
 
-impl Written {
-    /// Returns the ref that lists the file as garbage until an object has it.
+impl UnownedContent {
+    /// Returns the ref that lists the file as garbage until an object references it.
     pub(crate) fn garbage(&self) -> String {
         garbage_ref(&self.name)
     }
 }
 
-impl Drop for Written {
+impl Drop for UnownedContent {
     fn drop(&mut self) {
         self.objects.0.active.lock().remove(&self.name);
     }
@@ -47,12 +48,12 @@ impl Objects {
     pub(crate) async fn write(
         &self,
         content: impl Stream<Item = Result<Bytes, Problem>> + Send,
-    ) -> Result<Written> {
+    ) -> Result<UnownedContent> {
         let name = Uuid::new_v4().simple().to_string();
         self.0.active.lock().insert(name.clone());
         let etag = String::new();
         let objects = self.clone();
-        let mut written = Written { objects, blob: None, size: 0, etag, name: name.clone() };
+        let mut written = UnownedContent { objects, blob: None, size: 0, etag, name: name.clone() };
         let mut content = std::pin::pin!(content);
         let mut upload: Option<Upload> = None;
         let mut md5 = Md5::new();
@@ -83,7 +84,7 @@ impl Objects {
     async fn start(&self, name: &str) -> Result<Upload> {
         let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
         let change = put(garbage_ref(name), &garbage, Expected::Anything)?;
-        // A power failure that loses the record also leaves an unsynced file.
+        // This record may be lost in a power failure; the file is then not synced either.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;
         Ok(Upload::new(self.0.storage.clone(), self.location(name)))

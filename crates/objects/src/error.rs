@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 const S3_CODE: &str = "s3_code";
 
 /// An error of buckets and objects.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The bucket does not exist.
     #[error("bucket `{name}` does not exist")]

@@ -1,5 +1,5 @@
-//! Deletion of files that no object has: of replaced and deleted objects, and of writes that were
-//! interrupted.
+//! Deletion of files that no object references: files of replaced and deleted objects, and of
+//! interrupted writes.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::objects::relative;
 use crate::record::{GARBAGE, Garbage, decode, remove};
 use crate::{Objects, Result};
 
-/// Time for which a file is kept after the last object that had it, for those that still read it.
+/// Time for which an unreferenced file is kept, for requests that still read it.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// Records that are read at once.
+/// Number of records of one read.
 const CHUNK: usize = 500;
 
 impl Objects {
-    /// Deletes the files that no object has had for some time. Returns their number.
+    /// Deletes the files that no object has referenced for some time. Returns their number.
     pub async fn collect_garbage(&self) -> Result<u64> {
         self.collect_garbage_after(KEPT).await
     }

@@ -7,6 +7,8 @@
 //! file that no ref names is listed as garbage before it is written, and deleted later.
 
 mod bucket;
+mod bucket_store;
+mod change;
 mod condition;
 mod content;
 mod error;
@@ -17,11 +19,13 @@ mod object;
 mod objects;
 mod record;
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, is_bucket_name};
+pub use bucket_store::BucketStore;
+pub use change::{ObjectChange, RecordedChange, Watch};
 pub use condition::Condition;
 pub use content::Content;
 pub use error::{Error, Result};
-pub use listing::{List, Listed, Listing};
+pub use listing::{ListRequest, Listed, Listing};
 pub use multipart::{CompletedPart, ListedPart, ListedUpload, NewUpload, UploadTarget};
 pub use object::{Copy, NewObject, ObjectPath, OpenObject};
 pub use objects::Objects;

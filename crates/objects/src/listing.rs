@@ -6,7 +6,7 @@
 use crate::record::{ObjectInfo, decode, object_ref};
 use crate::{Objects, Result};
 
-/// Refs that are read at once where groups may be skipped.
+/// Number of refs of one read in a listing with groups.
 const CHUNK: usize = 200;
 
 /// Maximum number of results of a page.
@@ -17,12 +17,12 @@ const LAST_CHARACTERS: usize = 256;
 
 /// The objects to list.
 #[derive(Debug, Clone, Default)]
-pub struct List {
+pub struct ListRequest {
     /// The bucket.
     pub bucket: String,
     /// The beginning of the keys.
     pub prefix: String,
-    /// Groups the keys that have it after the prefix.
+    /// If set, keys that contain it after the prefix are grouped.
     pub delimiter: Option<String>,
     /// Returns only keys and groups after this one.
     pub after: Option<String>,
@@ -40,7 +40,7 @@ pub enum Listed {
         /// The object.
         info: Box<ObjectInfo>,
     },
-    /// The keys that begin with this text, which ends with the delimiter.
+    /// A group: the keys that begin with this text, which ends with the delimiter.
     Group(String),
 }
 
@@ -67,7 +67,7 @@ impl Objects {
     /// Lists objects.
     ///
     /// Error: [`NoBucket`](crate::Error::NoBucket).
-    pub async fn list(&self, list: &List) -> Result<Listing> {
+    pub async fn list(&self, list: &ListRequest) -> Result<Listing> {
         self.check_bucket(&list.bucket).await?;
         let limit = list.limit.min(PAGE_MAX);
         let mut page = Listing::default();
@@ -112,7 +112,7 @@ impl Objects {
     }
 }
 
-impl List {
+impl ListRequest {
     /// Returns the group of a key: up to the first delimiter after the prefix.
     fn group<'k>(&self, key: &'k str) -> Option<&'k str> {
         let delimiter = self.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty())?;
@@ -121,15 +121,15 @@ impl List {
     }
 }
 
-/// Returns the ref to start after. After a group, its keys are skipped.
-fn start_after(start: &str, list: &List, after: &str) -> String {
+/// Returns the ref to start after. If `after` is a group, the keys of the group are skipped.
+fn start_after(start: &str, list: &ListRequest, after: &str) -> String {
     if after.starts_with(&list.prefix) && list.group(after) == Some(after) {
         return format!("{start}{}", end_of(after));
     }
     format!("{start}{after}")
 }
 
-/// Returns a text after every key that begins with a group: longer than any key.
+/// Returns a text that sorts after every key of a group: it is longer than any key.
 fn end_of(group: &str) -> String {
     format!("{group}{}", "\u{10FFFF}".repeat(LAST_CHARACTERS))
 }

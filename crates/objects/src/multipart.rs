@@ -1,13 +1,14 @@
-//! Multipart uploads. Each part is a file. Completing an upload only stores their list as the
-//! content of the object, so that it takes no time and cannot end halfway.
+//! Multipart uploads. Each part is a file. Completing an upload only stores the list of these files
+//! as the object's content, so it is fast and atomic.
 
-use headwater_model::Timestamp;
+use headwater_model::{ObjectOperation, Timestamp};
 use headwater_store::{Expected, RefChange};
 use md5::{Digest, Md5};
 use uuid::Uuid;
 
+use crate::change::Operation;
 use crate::content::Content;
-use crate::object::{check_headers, check_key};
+use crate::object::{Commit, check_headers, check_key};
 use crate::record::{
     Blob, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode, part_ref,
     parts_ref, put, remove, unchanged, upload_ref,
@@ -23,7 +24,7 @@ const PARTS_MAX: u32 = 10_000;
 /// Maximum number of uploads that are listed.
 const UPLOADS_MAX: usize = 10_000;
 
-/// Attempts to store a part that other requests replace.
+/// Maximum number of attempts to store a part that other requests replace concurrently.
 const ATTEMPTS: usize = 10;
 
 /// A multipart upload to start.
@@ -107,7 +108,7 @@ impl Objects {
             return Err(Error::Part { number, reason, s3_code: "InvalidArgument" });
         }
         self.upload(target).await?;
-        // Parts are files even if they are empty.
+        // An empty part also has a file.
         let written = self.write(content).await?;
         let blob = written.blob.clone().unwrap_or(Blob { name: String::new(), size: 0 });
         let part = PartRecord { blob, etag: written.etag.clone(), modified: self.now() };
@@ -143,7 +144,7 @@ impl Objects {
         Ok(parts.iter().map(|(number, part)| listed(*number, part)).collect())
     }
 
-    /// Lists the uploads of a bucket by key, those of keys with a prefix.
+    /// Lists the uploads of a bucket by key, only those whose keys have the prefix.
     ///
     /// Error: [`Error::NoBucket`].
     pub async fn uploads(&self, bucket: &str, prefix: &str) -> Result<Vec<ListedUpload>> {
@@ -196,7 +197,9 @@ impl Objects {
         let unused = uploaded.iter().map(|(_, part)| &part.blob).filter(|it| !blobs.contains(it));
         let unused = unused.filter(|blob| blob.size > 0).map(|blob| blob.name.clone()).collect();
         refs.extend(self.discard(unused)?);
-        self.commit(&target.path, &info, condition, refs).await?;
+        let operation = Operation::new(ObjectOperation::CompleteMultipartUpload);
+        let commit = Commit { path: &target.path, info: &info, condition, operation };
+        self.commit(commit, refs).await?;
         Ok(info)
     }
 

@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use headwater_model::ObjectOperation;
 use headwater_store::{Expected, RefChange};
 
+use crate::change::Operation;
 use crate::content::Content;
 use crate::record::bucket_ref;
 use crate::record::{
@@ -18,7 +20,7 @@ const KEY_BYTES_MAX: usize = 1_024;
 /// Maximum length of the user metadata, in bytes.
 const METADATA_BYTES_MAX: usize = 2_048;
 
-/// Attempts of a change of an object that other requests change.
+/// Maximum number of attempts to change an object that other requests change concurrently.
 const ATTEMPTS: usize = 30;
 
 /// The bucket and the key of an object.
@@ -65,6 +67,14 @@ pub struct OpenObject {
     pub content: Content,
 }
 
+/// An object whose content is written, to store under its key.
+pub(crate) struct Commit<'a> {
+    pub(crate) path: &'a ObjectPath,
+    pub(crate) info: &'a ObjectInfo,
+    pub(crate) condition: &'a Condition,
+    pub(crate) operation: Operation<'a>,
+}
+
 impl std::fmt::Debug for OpenObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OpenObject").field("info", &self.info).finish_non_exhaustive()
@@ -77,12 +87,21 @@ impl Objects {
     /// Errors: [`Error::NoBucket`], [`Error::Key`], [`Error::MetadataTooLarge`],
     /// [`Error::Precondition`]; the content's.
     pub async fn put(&self, new: NewObject) -> Result<ObjectInfo> {
+        self.write_object(new, Operation::new(ObjectOperation::Put)).await
+    }
+
+    /// Like [`Objects::put`], for a write that the events of these triggers led to.
+    pub async fn put_caused(&self, new: NewObject, caused_by: &[String]) -> Result<ObjectInfo> {
+        self.write_object(new, Operation { kind: ObjectOperation::Put, caused_by }).await
+    }
+
+    async fn write_object(&self, new: NewObject, operation: Operation<'_>) -> Result<ObjectInfo> {
         let NewObject { path, headers, condition, content } = new;
         check_key(&path.key)?;
         check_headers(&headers)?;
         self.check_bucket(&path.bucket).await?;
         if condition != Condition::Always {
-            // A refusal before the content is received; the decision is that of the commit.
+            // An early check, before the content is received; the check at the commit is decisive.
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
         }
         let written = self.write(content).await?;
@@ -94,7 +113,8 @@ impl Objects {
             blob: written.blob.clone(),
             upload: None,
         };
-        self.commit(&path, &info, &condition, vec![remove(written.garbage())]).await?;
+        let commit = Commit { path: &path, info: &info, condition: &condition, operation };
+        self.commit(commit, vec![remove(written.garbage())]).await?;
         Ok(info)
     }
 
@@ -109,7 +129,8 @@ impl Objects {
         Err(Error::NoObject { key: path.key.clone() })
     }
 
-    /// Opens the content of an object. `range` returns the bytes of it for an object.
+    /// Opens the content of an object. `range` returns the range of bytes to read, given the
+    /// object.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::NoObject`], [`Error::Range`]; those of `range`.
     pub async fn open_object(
@@ -148,7 +169,8 @@ impl Objects {
         condition.check(&from.key, Some(&source.info))?;
         let headers = headers.unwrap_or(source.info.headers);
         let (condition, content) = (Condition::Always, source.content);
-        self.put(NewObject { path: to, headers, condition, content }).await
+        let copy = NewObject { path: to, headers, condition, content };
+        self.write_object(copy, Operation::new(ObjectOperation::Copy)).await
     }
 
     /// Deletes an object. One that does not exist is not an error.
@@ -164,21 +186,18 @@ impl Objects {
             let mut refs = self.removal(&current).await?;
             let name = object_ref(&path.bucket, &path.key);
             refs.push(RefChange { name, expected: Expected::Value(stored), value: None });
-            if self.apply(refs).await? {
+            let operation = Operation::new(ObjectOperation::Delete);
+            let change = self.change_entry(path, &current, &operation)?;
+            if self.apply_recorded(refs, change).await? {
                 return Ok(());
             }
         }
         Err(Error::Conflict { key: path.key.clone() })
     }
 
-    /// Stores an object whose content is written, in one batch with other changes.
-    pub(crate) async fn commit(
-        &self,
-        path: &ObjectPath,
-        info: &ObjectInfo,
-        condition: &Condition,
-        changes: Vec<RefChange>,
-    ) -> Result<()> {
+    /// Stores an object, whose content is already written, in one batch with other changes.
+    pub(crate) async fn commit(&self, commit: Commit<'_>, changes: Vec<RefChange>) -> Result<()> {
+        let Commit { path, info, condition, operation } = commit;
         for _ in 0..ATTEMPTS {
             let _creating = self.0.buckets.read().await;
             let bucket = self.bucket_record(&path.bucket).await?;
@@ -192,7 +211,8 @@ impl Objects {
             }
             let expected = stored.map_or(Expected::Absent, Expected::Value);
             refs.push(put(object_ref(&path.bucket, &path.key), info, expected)?);
-            if self.apply(refs).await? {
+            let change = self.change_entry(path, info, &operation)?;
+            if self.apply_recorded(refs, change).await? {
                 return Ok(());
             }
         }

@@ -1,4 +1,4 @@
-//! The handle.
+//! The handle to the buckets of a lake.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Timestamp};
-use headwater_store::{Batch, Expected, RefChange, Store};
-use headwater_table_format::storage::{OBJECTS_FOLDER, Patience, Storage};
+use headwater_store::{Append, Batch, Expected, RefChange, Store};
+use headwater_table_format::storage::{OBJECTS_FOLDER, Storage, StoreTimeouts};
 use object_store::local::LocalFileSystem;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
+use crate::change::Watch;
 use crate::record::{Garbage, bucket_ref, garbage_ref, put};
 use crate::{Error, Result};
 
@@ -24,12 +26,16 @@ pub(crate) struct Shared {
     pub(crate) storage: Arc<Storage>,
     /// URL of the folder with the contents.
     root: String,
-    /// The same folder in a local storage.
+    /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
     /// Files that are being written.
     pub(crate) active: Mutex<HashSet<String>>,
-    /// Held to write by the deletion of a bucket, to read by the creation of objects.
+    /// The deletion of a bucket holds the write lock; the creation of an object holds a read lock.
     pub(crate) buckets: tokio::sync::RwLock<()>,
+    /// The changes to record.
+    pub(crate) watches: RwLock<Vec<Watch>>,
+    /// Counts the recorded changes.
+    pub(crate) changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Objects {
@@ -49,7 +55,7 @@ impl Objects {
         let folder = folder.canonicalize()?;
         let files = LocalFileSystem::new_with_prefix(&folder).map_err(std::io::Error::other)?;
         let root = format!("file://{}", folder.display());
-        let patience = Patience { request: PATIENCE, total: PATIENCE };
+        let patience = StoreTimeouts { request: PATIENCE, total: PATIENCE };
         let storage = Storage::new(Arc::new(files), &root, Some(folder.clone()), patience);
         Ok(Self::new(store, clock, Arc::new(storage), root, Some(folder)))
     }
@@ -72,8 +78,17 @@ impl Objects {
         root: String,
         folder: Option<PathBuf>,
     ) -> Self {
-        let (active, buckets) = (Mutex::default(), tokio::sync::RwLock::default());
-        Objects(Arc::new(Shared { store, clock, storage, root, folder, active, buckets }))
+        Objects(Arc::new(Shared {
+            store,
+            clock,
+            storage,
+            root,
+            folder,
+            active: Mutex::default(),
+            buckets: tokio::sync::RwLock::default(),
+            watches: RwLock::default(),
+            changed: watch::Sender::new(0),
+        }))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -95,11 +110,27 @@ impl Objects {
 
     /// Applies changes. Returns false if a ref has another value than expected.
     pub(crate) async fn apply(&self, refs: Vec<RefChange>) -> Result<bool> {
-        match self.0.store.apply(Batch { refs, ..Batch::default() }).await {
+        self.apply_recorded(refs, None).await
+    }
+
+    /// Like [`Objects::apply`], with the record of a change in the same batch.
+    pub(crate) async fn apply_recorded(
+        &self,
+        refs: Vec<RefChange>,
+        change: Option<Append>,
+    ) -> Result<bool> {
+        let is_recorded = change.is_some();
+        let batch = Batch { refs, entries: change.into_iter().collect(), ..Batch::default() };
+        let applied = match self.0.store.apply(batch).await {
             Ok(_) => Ok(true),
-            Err(headwater_store::Error::Conflict { .. }) => Ok(false),
+            Err(headwater_store::Error::Conflict { .. }) => return Ok(false),
+            // The batch may have been applied.
             Err(error) => Err(error.into()),
+        };
+        if is_recorded {
+            self.notify_change();
         }
+        applied
     }
 
     /// Returns the change that lists files as garbage, under the name of the first.
@@ -115,6 +146,6 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Returns the path of a file in the folder of contents: spread over 256 folders.
 pub(crate) fn relative(blob: &str) -> String {
-    // Random digits are at the end of a name.
+    // The last characters of a name are random.
     format!("{}/{blob}", &blob[blob.len().saturating_sub(2)..])
 }

@@ -100,10 +100,10 @@ pub(crate) struct PartRecord {
     pub(crate) modified: Timestamp,
 }
 
-/// Files that no object has, or not yet.
+/// Files that no object references, or none yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Garbage {
-    /// The time since which no object has them.
+    /// The time since which no object references them.
     pub(crate) since: Timestamp,
     pub(crate) blobs: Vec<String>,
 }

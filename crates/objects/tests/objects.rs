@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{ErrorCode, Problem, SystemClock};
 use headwater_objects::{
-    CompletedPart, Condition, Content, Error, Headers, List, NewObject, NewUpload, ObjectPath,
-    Objects, UploadTarget,
+    CompletedPart, Condition, Content, Error, Headers, ListRequest, NewObject, NewUpload,
+    ObjectPath, Objects, UploadTarget,
 };
 use headwater_store::SqliteStore;
 
@@ -71,7 +71,8 @@ async fn an_interrupted_write_changes_nothing_and_leaves_no_file() {
     let ended = tokio::time::timeout(Duration::from_millis(500), cancelled).await;
     assert!(ended.is_err(), "the content does not end");
     assert_eq!(read(&objects, "a").await, b"before");
-    // Another process, after a crash: it knows no write in progress.
+    // The folder is opened again, like by another process after a crash, which knows no writes in
+    // progress.
     let objects = open(folder.path()).await;
     objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
     assert_eq!(files(folder.path()), 1);
@@ -85,7 +86,7 @@ async fn a_killed_writer_leaves_files_that_are_deleted_later() {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let path = folder.path().to_owned();
-    // Neither the write nor its clean-up continues when the runtime ends.
+    // The write and its clean-up both stop when the runtime ends.
     runtime.spawn(async move {
         let objects = open(&path).await;
         objects.create_bucket("landing").await.expect("a bucket");
@@ -163,8 +164,8 @@ async fn an_upload_is_an_object_only_when_it_is_complete() {
     assert_eq!(files(folder.path()), 0);
 }
 
-fn all() -> List {
-    List { bucket: "landing".to_owned(), limit: 1_000, ..List::default() }
+fn all() -> ListRequest {
+    ListRequest { bucket: "landing".to_owned(), limit: 1_000, ..ListRequest::default() }
 }
 
 #[tokio::test]
@@ -189,11 +190,11 @@ async fn pages_and_groups_of_many_keys_are_in_order() {
     expected.sort();
     assert_eq!(found, expected);
     let delimiter = Some("/".to_owned());
-    let groups = objects.list(&List { delimiter: delimiter.clone(), ..all() }).await;
+    let groups = objects.list(&ListRequest { delimiter: delimiter.clone(), ..all() }).await;
     let groups = groups.expect("groups");
     let names: Vec<&str> = groups.entries.iter().map(headwater_objects::Listed::name).collect();
     assert_eq!((names, &groups.next), (vec!["0/", "1/", "2/"], &None));
-    let page = List { delimiter, limit: 1, after: Some("0/".to_owned()), ..all() };
+    let page = ListRequest { delimiter, limit: 1, after: Some("0/".to_owned()), ..all() };
     let page = objects.list(&page).await.expect("a page");
     assert_eq!((page.entries[0].name(), page.next.as_deref()), ("1/", Some("1/")));
 }

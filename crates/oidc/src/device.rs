@@ -35,7 +35,7 @@ pub struct DeviceTokens {
 }
 
 impl std::fmt::Debug for DeviceTokens {
-    /// Writes no secret: it must not be logged.
+    /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("DeviceTokens")
     }
@@ -55,7 +55,7 @@ struct DeviceCode {
 }
 
 impl std::fmt::Debug for DeviceCode {
-    /// Writes no secret: it must not be logged.
+    /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("DeviceCode")
     }

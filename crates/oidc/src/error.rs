@@ -23,7 +23,7 @@ pub enum Error {
         reason: String,
     },
     /// The provider sent something else than its protocol requires.
-    #[error("the OpenID provider sent an unusable answer from `{url}`: {reason}")]
+    #[error("the OpenID provider sent an unusable response from `{url}`: {reason}")]
     Answer {
         /// The address.
         url: String,

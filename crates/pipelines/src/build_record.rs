@@ -1,17 +1,17 @@
-//! What a model's table was built from, recorded in its snapshot. A later plan compares the record
-//! with the current state and names what changed.
+//! Records of a build: the inputs and code that a model's table was built from, stored in its
+//! snapshot. A later plan compares the record with the current state and reports the differences.
 //!
 //! Records contain hashes of files and parameter values, never the values.
 
 use std::collections::BTreeMap;
 
 use headwater_model::ProjectFile;
+use headwater_project::{Body, Function, Step};
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::{self, short_hash};
 use crate::plan::Plan;
-use crate::step::{Body, Function, Step};
 
 /// Snapshot property with the record as JSON.
 pub(crate) const BUILD: &str = "headwater.fingerprint.build";
@@ -69,7 +69,7 @@ impl BuildRecord {
         let mut own = function.code.len();
         for path in &function.modules {
             let text = plan.project.files.get(&**path).map_or("", ProjectFile::text);
-            // The code has a line with the path before each module.
+            // In the code, a line with the path precedes each module.
             own = own.saturating_sub(text.len() + path.len() + "\n# \n".len());
             self.files.insert(path.to_string(), short_hash(text));
         }
@@ -153,7 +153,7 @@ impl Plan {
             Some(before) => plan.record.changes_since(&before),
             None => Vec::new(),
         };
-        // The state of a parent that runs is a part of the step's record, too.
+        // The record also contains the states of parents that run.
         for parent in self.running_parents(index) {
             if !why.iter().any(|change| change.starts_with(&parent)) {
                 why.push(parent);

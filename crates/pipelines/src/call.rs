@@ -3,7 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use headwater_functions::{Argument, Environment, EnvironmentSpec, Returned, Returns, Share};
+use headwater_functions::{
+    Argument, CallOwner, Environment, EnvironmentSpec, FunctionResult, LakeAccess, Returns,
+};
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
 use parking_lot::Mutex;
@@ -12,14 +14,24 @@ use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Callable, Error, Project, Result, Runner, fingerprint};
 
-/// Interval at which the use of an environment is recorded.
+/// Interval after which the use of an environment is recorded again.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
 /// Cache of function environments, so that a call does not look up a valid one again.
 #[derive(Debug, Default)]
-pub struct Given(Mutex<Vec<(EnvironmentSpec, Weak<Environment>, Instant)>>);
+pub struct EnvironmentCache(Mutex<Vec<(EnvironmentSpec, Weak<Environment>, Instant)>>);
 
-impl Given {
+/// The input of a call.
+pub struct CallInput {
+    /// The arguments.
+    pub arguments: Vec<Argument>,
+    /// The expected kind of result.
+    pub returns: Returns,
+    /// Its access to the lake, for `headwater.lake`.
+    pub lake: Option<Arc<dyn LakeAccess>>,
+}
+
+impl EnvironmentCache {
     fn find(&self, runner: &Runner, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         let given = self.0.lock();
         let (_, environment, asked) = given.iter().find(|(known, _, _)| known == spec)?;
@@ -40,11 +52,12 @@ impl Runner {
     /// printed lines, the usage and the time in the queue.
     pub async fn call(
         &self,
-        (project, given): (&Project, &Given),
+        (project, given): (&Project, &EnvironmentCache),
         callable: &Callable,
-        (arguments, kind): (Vec<Argument>, Returns),
+        input: CallInput,
         context: &JobContext,
-    ) -> Result<Returned> {
+    ) -> Result<FunctionResult> {
+        let CallInput { arguments, returns, lake } = input;
         let (cancelled, draining) = (context.cancelled(), context.draining());
         let (asked, label) = (Instant::now(), callable.name.clone());
         let environment = tokio::select! {
@@ -65,24 +78,27 @@ impl Runner {
             function: &callable.function,
             environment,
             arguments,
-            returns: kind,
+            returns,
             limits: callable.limits(&project.defaults),
             secrets,
             label: &callable.name,
             model: None,
-            share: Share {
+            share: CallOwner {
                 owner: format!("caller `{}`", context.author()).into(),
                 job: Some(context.id()),
                 priority: callable.priority(&project.defaults),
             },
             reuse: callable.reuse,
             start_until: context.draining(),
+            lake,
         };
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);
         let settled = match outcome.returned {
-            // The table moves from the function's memory to the shared quota.
-            Ok(Returned::Table(table)) => table.settle(&self.room).await.map(Returned::Table),
+            // The table is charged to the shared quota instead of the function's memory.
+            Ok(FunctionResult::Table(table)) => {
+                table.settle(&self.room).await.map(FunctionResult::Table)
+            }
             other => other,
         };
         settled.map_err(|error| Error::other(&error))
@@ -91,7 +107,7 @@ impl Runner {
     async fn environment_of(
         &self,
         project: &Project,
-        given: &Given,
+        given: &EnvironmentCache,
         callable: &Callable,
         context: &JobContext,
     ) -> Result<Arc<Environment>> {

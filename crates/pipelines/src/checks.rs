@@ -1,5 +1,5 @@
-//! Successful steps that leave no table, by fingerprint, so that a check does not run twice. A
-//! fingerprint covers everything that a step depends on, so one store serves all branches.
+//! Records of successful steps that leave no table, by fingerprint, so that a check does not run
+//! twice. A fingerprint covers everything that a step depends on, so one store serves all branches.
 
 use bytes::Bytes;
 use headwater_store::{Append, Batch, Store};

@@ -9,12 +9,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_engine::{Prepared, Session, SessionOptions};
 use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Fault};
+use headwater_project::{Body, Error as ProjectError, Function, Input, Step, suggest};
 use headwater_tables::Tables;
 
 use crate::contract::type_differences;
 use crate::plan::{Plan, sql_error};
-use crate::step::{Body, Function, Input, Step};
-use crate::{Error, Location, Result, Runner, fingerprint, suggest};
+use crate::{Error, Location, Result, Runner, fingerprint};
 
 /// Known columns of a step's output.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +62,7 @@ impl Plan {
         for index in self.graph.order.clone() {
             let columns = match self.steps[index].reason {
                 Some(_) => self.check_step(runner, index).await?,
-                // An unchanged step was checked when it ran.
+                // An unchanged step needs no check, because it was checked when it ran.
                 None => self.table_columns(index),
             };
             self.steps[index].columns = columns;
@@ -122,7 +122,7 @@ impl Plan {
         }
     }
 
-    /// Adds the existing columns of a table that accumulates rows.
+    /// Adds the existing columns of a table that keeps rows of earlier runs.
     fn with_table(&self, index: usize, given: Columns) -> Columns {
         let accumulates = self.project.steps[index].materialization.accumulates();
         let Some(table) = self.steps[index].table.as_ref().filter(|_| accumulates) else {
@@ -203,7 +203,7 @@ impl Plan {
                 let names = schema.fields().iter().map(|field| field.name().clone());
                 Ok(Columns::Names(names.collect()))
             }
-            // Without types, only a missing column is a certain error.
+            // If types are unknown, only a missing column is certainly an error.
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
                 Ok(Columns::Unknown)
             }
@@ -285,25 +285,24 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
         }
     }
     let Columns::Typed(schema) = columns else { return Ok(()) };
-    let refused = |at: &Location, error: headwater_tables::Error| Error::Invalid {
-        at: at.clone(),
-        message: format!("the table of `{}` cannot be created: {error}", step.name),
-        hint: error.hint(),
+    let refused = |at: &Location, error: headwater_tables::Error| {
+        let message = format!("the table of `{}` cannot be created: {error}", step.name);
+        ProjectError::Invalid { at: at.clone(), message, hint: error.hint() }.into()
     };
     Tables::check(schema, &[]).map_err(|error| refused(&step.at, error))?;
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 
-/// Returns a condition's error with the location of the condition. The error's own position refers
-/// to a generated query, and is removed.
+/// Returns a condition's error with the location of the condition instead of the position in the
+/// generated query.
 fn without_position(error: Error, at: &Location) -> Error {
     match error {
-        Error::Sql { step, mut problem, .. } => {
+        Error::Project(ProjectError::Sql { step, mut problem, .. }) => {
             let place = problem.message.rfind(" (line ").unwrap_or(problem.message.len());
             problem.message.truncate(place);
             problem.context.remove("column");
             problem.context.remove("excerpt");
-            Error::Sql { step, at: at.clone(), problem }
+            ProjectError::Sql { step, at: at.clone(), problem }.into()
         }
         other => other,
     }

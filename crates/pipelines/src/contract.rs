@@ -1,4 +1,4 @@
-//! Declared columns of a model's output: names, types and whether nulls are allowed.
+//! Comparison of a model's output with its declared columns: types, nulls and comments.
 
 use std::sync::Arc;
 
@@ -6,93 +6,31 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
 use headwater_tables::COMMENT;
 
-use crate::{Error, Step};
+use crate::{ColumnType, DeclaredColumn, Error, Step};
 
-/// A declared column of a model's output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeclaredColumn {
-    /// Column name.
-    pub name: String,
-    /// Column type; `None` allows any type.
-    pub column_type: Option<ColumnType>,
-    /// True if nulls are allowed.
-    pub nullable: bool,
-    /// Documentation, stored as the column's comment.
-    pub doc: Option<String>,
-}
-
-/// Type of a declared column. Arrow types with the same values are equal, such as both sizes of
-/// offsets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the variants have the names of their Arrow types")]
-pub enum ColumnType {
-    Bool,
-    Int32,
-    Int64,
-    Float64,
-    String,
-    Binary,
-    Date32,
-    Date64,
-    TimestampMicro,
-    TimestampNano,
-    TimestampMicroUtc,
-    TimestampNanoUtc,
-}
-
-impl ColumnType {
-    /// All variants with their names in Bauplan.
-    pub(crate) const ALL: [(&'static str, ColumnType); 12] = [
-        ("Bool", ColumnType::Bool),
-        ("Int32", ColumnType::Int32),
-        ("Int64", ColumnType::Int64),
-        ("Float64", ColumnType::Float64),
-        ("String", ColumnType::String),
-        ("Binary", ColumnType::Binary),
-        ("Date32", ColumnType::Date32),
-        ("Date64", ColumnType::Date64),
-        ("TimestampMicro", ColumnType::TimestampMicro),
-        ("TimestampNano", ColumnType::TimestampNano),
-        ("TimestampMicroUTC", ColumnType::TimestampMicroUtc),
-        ("TimestampNanoUTC", ColumnType::TimestampNanoUtc),
-    ];
-
-    /// Returns the type of this name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, one)| one)
-    }
-
-    fn as_str(self) -> &'static str {
-        Self::ALL.into_iter().find(|(_, one)| *one == self).map_or("", |(name, _)| name)
-    }
-
-    /// Returns true if a column of the Arrow type has this type.
-    fn matches(self, data_type: &DataType) -> bool {
-        let is_utc = |zone: &str| matches!(zone, "UTC" | "+00:00" | "Z");
-        match (self, data_type) {
-            (_, DataType::Dictionary(_, values)) => self.matches(values),
-            (ColumnType::Bool, DataType::Boolean)
-            | (ColumnType::Int32, DataType::Int32)
-            | (ColumnType::Int64, DataType::Int64)
-            | (ColumnType::Float64, DataType::Float64)
-            | (ColumnType::String, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-            | (
-                ColumnType::Binary,
-                DataType::Binary | DataType::LargeBinary | DataType::BinaryView,
-            )
-            | (ColumnType::Date32, DataType::Date32)
-            // Tables store dates in days.
-            | (ColumnType::Date64, DataType::Date64 | DataType::Date32)
-            | (ColumnType::TimestampMicro, DataType::Timestamp(TimeUnit::Microsecond, None))
-            | (ColumnType::TimestampNano, DataType::Timestamp(TimeUnit::Nanosecond, None)) => true,
-            (ColumnType::TimestampMicroUtc, DataType::Timestamp(unit, Some(zone))) => {
-                *unit == TimeUnit::Microsecond && is_utc(zone)
-            }
-            (ColumnType::TimestampNanoUtc, DataType::Timestamp(unit, Some(zone))) => {
-                *unit == TimeUnit::Nanosecond && is_utc(zone)
-            }
-            _ => false,
+/// Returns true if a column of the Arrow type has the declared type.
+fn matches(declared: ColumnType, data_type: &DataType) -> bool {
+    let is_utc = |zone: &str| matches!(zone, "UTC" | "+00:00" | "Z");
+    match (declared, data_type) {
+        (_, DataType::Dictionary(_, values)) => matches(declared, values),
+        (ColumnType::Bool, DataType::Boolean)
+        | (ColumnType::Int32, DataType::Int32)
+        | (ColumnType::Int64, DataType::Int64)
+        | (ColumnType::Float64, DataType::Float64)
+        | (ColumnType::String, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+        | (ColumnType::Binary, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+        | (ColumnType::Date32, DataType::Date32)
+        // Tables store dates in days.
+        | (ColumnType::Date64, DataType::Date64 | DataType::Date32)
+        | (ColumnType::TimestampMicro, DataType::Timestamp(TimeUnit::Microsecond, None))
+        | (ColumnType::TimestampNano, DataType::Timestamp(TimeUnit::Nanosecond, None)) => true,
+        (ColumnType::TimestampMicroUtc, DataType::Timestamp(unit, Some(zone))) => {
+            *unit == TimeUnit::Microsecond && is_utc(zone)
         }
+        (ColumnType::TimestampNanoUtc, DataType::Timestamp(unit, Some(zone))) => {
+            *unit == TimeUnit::Nanosecond && is_utc(zone)
+        }
+        _ => false,
     }
 }
 
@@ -102,7 +40,7 @@ pub(crate) fn type_differences(declared: &[DeclaredColumn], schema: &Schema) -> 
         let (wanted, field) = (column.column_type?, schema.field_with_name(&column.name).ok()?);
         let given = field.data_type();
         let name = &column.name;
-        (!wanted.matches(given))
+        (!matches(wanted, given))
             .then(|| format!("`{name}` has the type {given}, not {}", wanted.as_str()))
     };
     declared.iter().filter_map(difference).collect()
@@ -125,7 +63,7 @@ pub(crate) fn with_docs(declared: &[DeclaredColumn], schema: SchemaRef) -> Schem
     Arc::new(Schema::new(schema.fields().iter().map(documented).collect::<Vec<_>>()))
 }
 
-/// Returns the first column that has nulls in these rows, and must not.
+/// Returns the first column with a null in these rows although its declaration allows none.
 pub(crate) fn null_column<'d>(
     declared: &'d [DeclaredColumn],
     rows: &RecordBatch,

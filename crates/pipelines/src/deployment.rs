@@ -57,13 +57,12 @@ struct Record {
 impl Record {
     fn deployment(self, version: ObjectId, active: Option<ObjectId>) -> Deployment {
         let Record { project, deployed, author, functions, triggers, models, files, .. } = self;
-        let active = active == Some(version);
         Deployment {
             version,
             project,
             deployed,
             author,
-            active,
+            active: active == Some(version),
             functions,
             triggers,
             models,
@@ -175,20 +174,18 @@ impl DeploymentStore {
     /// Returns the versions, the most recently deployed first.
     pub async fn list(&self) -> Result<Vec<Deployment>> {
         let active = self.active().await?;
-        let range = KeyRange::default();
-        let entries = self.store.scan(JOURNAL, &range).await;
+        let entries = self.store.scan(JOURNAL, &KeyRange::default()).await;
         let mut found = Vec::new();
         for entry in entries.map_err(|error| Error::other(&error))? {
             let Some(version) = read_id(entry.key.as_bytes()) else { continue };
-            let record: Record =
-                serde_json::from_slice(&entry.value).map_err(|_| corrupt(version))?;
-            found.push(record.deployment(version, active));
+            let record = serde_json::from_slice::<Record>(&entry.value);
+            found.push(record.map_err(|_| corrupt(version))?.deployment(version, active));
         }
         found.sort_by_key(|one| std::cmp::Reverse((one.deployed, one.active)));
         Ok(found)
     }
 
-    /// Returns the version with this id, or the only one with this id prefix.
+    /// Returns the version with this id, or the only version whose id has this prefix.
     ///
     /// Error: `deployment_not_found`.
     pub async fn get(&self, text: &str) -> Result<Deployment> {
@@ -263,7 +260,7 @@ pub fn deploy_changes(before: Option<&Project>, after: &Project) -> Vec<DeployCh
     changes
 }
 
-/// Returns the content of each file, as its hash.
+/// Returns the hash of each file's content, by path.
 fn files(project: &Project) -> BTreeMap<String, String> {
     let hashed = |(path, file): (&String, &ProjectFile)| {
         let bytes = Bytes::copy_from_slice(file.bytes());
@@ -274,14 +271,12 @@ fn files(project: &Project) -> BTreeMap<String, String> {
 }
 
 fn triggers(project: &Project) -> BTreeMap<String, String> {
-    let described = project
-        .triggers
-        .iter()
-        .map(|trigger| (trigger.name.clone(), serde_json::json!(trigger).to_string()));
-    described.collect()
+    let text =
+        |one: &headwater_model::Trigger| (one.name.clone(), serde_json::json!(one).to_string());
+    project.triggers.iter().map(text).collect()
 }
 
-/// Returns each function with its limits and the text of its file.
+/// Returns a text for each function that changes with its limits or the text of its file.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let described = project.callables.iter().map(|(name, callable)| {
         let text = project.files.get(&*callable.at.file).map_or("", ProjectFile::text);
@@ -324,7 +319,8 @@ mod tests {
         let code = format!("import headwater\n@headwater.function()\ndef {function}(): pass\n");
         let files = [("headwater.toml", manifest), ("a.py", &code)];
         let files = files.map(|(path, text)| (path.to_owned(), text.into()));
-        Project::parse(&ProjectFiles::from(files)).expect("a project")
+        let parsed = crate::parse_project(&ProjectFiles::from(files)).expect("a project");
+        parsed.into_whole(|_| false).expect("a project without errors")
     }
 
     #[tokio::test]

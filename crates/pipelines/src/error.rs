@@ -1,4 +1,4 @@
-//! Errors of projects and runs, with code, hint and context.
+//! Errors of runs, with code, hint and context.
 //!
 //! Every error that can be found before a run starts is returned before it starts, with file and
 //! line. A failed step carries the problem of its cause. A run with failures of only one code
@@ -14,59 +14,18 @@ use crate::Location;
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Error of a project or a run.
+/// Error of a run or its project.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The project has no project file.
-    #[error("the project has no `headwater.toml`")]
-    NoManifest,
-
-    /// A project file breaks a rule.
-    #[error("{message} ({at})")]
-    Invalid {
-        /// Location of the error.
-        at: Location,
-        /// The rule and the value that breaks it.
-        message: String,
-        /// Suggested fix.
-        hint: Option<String>,
-    },
-
-    /// Several errors in the files of a project.
-    #[error("the project has {} errors", errors.len())]
-    Several {
-        /// The errors, those of the project file first.
-        errors: Vec<Error>,
-    },
-
-    /// Two steps with the same name.
-    #[error("duplicate definition of `{name}` in {first} and {second}")]
-    Duplicate {
-        /// Step name.
-        name: String,
-        /// First definition.
-        first: Location,
-        /// Second definition.
-        second: Location,
-    },
+    /// The project's files or parameters have an error.
+    #[error(transparent)]
+    Project(#[from] headwater_project::Error),
 
     /// Models that depend on each other in a cycle.
     #[error("models depend on each other in a cycle: {}", cycle_text(path))]
     Cycle {
-        /// The models in dependency order, each with the location where it reads the next.
+        /// The models in dependency order, each with the location where it reads the next model.
         path: Vec<(String, Location)>,
-    },
-
-    /// A SQL model that does not parse or plan.
-    #[error("model `{step}` cannot be planned ({at})")]
-    Sql {
-        /// Model name.
-        step: String,
-        /// File and line of the engine's error, or the start of the model.
-        at: Location,
-        /// Problem reported by the engine.
-        #[source]
-        problem: Box<Problem>,
     },
 
     /// A step reads a table that is neither a model nor in the lake.
@@ -99,7 +58,7 @@ pub enum Error {
         table: String,
     },
 
-    /// The table of a model exists, and was not written by a model of this project.
+    /// The table of a model exists, but was not written by a model of this project.
     #[error("model `{step}` would write to a table that {} ({at})", owner_text(project.as_deref(), reference))]
     NotOwned {
         /// Model name.
@@ -129,7 +88,7 @@ pub enum Error {
     },
 
     /// Output rows of a model with null or duplicate keys.
-    #[error("model `{step}` gave {what} ({at})")]
+    #[error("model `{step}` returned {what} ({at})")]
     Keys {
         /// Model name.
         step: String,
@@ -164,15 +123,6 @@ pub enum Error {
         column: String,
         /// Location of the input in the step.
         at: Location,
-        /// Suggested fix.
-        hint: String,
-    },
-
-    /// A parameter value is missing, unknown, unused or of the wrong type.
-    #[error("{message}")]
-    Parameter {
-        /// Description of the error.
-        message: String,
         /// Suggested fix.
         hint: String,
     },
@@ -304,21 +254,7 @@ impl Error {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Error::Invalid { at, message: message.into(), hint: Some(hint.into()) }
-    }
-
-    /// Creates an error for an invalid function call.
-    pub(crate) fn call(message: String, hint: impl Into<String>) -> Self {
-        Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
-    }
-
-    /// Returns the project file of the error, if it has one.
-    pub(crate) fn file(&self) -> Option<&str> {
-        match self {
-            Error::Invalid { at, .. } | Error::Sql { at, .. } => Some(&at.file),
-            Error::Duplicate { second, .. } => Some(&second.file),
-            _ => None,
-        }
+        headwater_project::Error::invalid(at, message, hint).into()
     }
 
     /// Wraps an error of another crate unchanged.
@@ -336,14 +272,9 @@ impl From<Problem> for Error {
 impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
-            Error::NoManifest
-            | Error::Several { .. }
-            | Error::Invalid { .. }
-            | Error::Duplicate { .. }
-            | Error::Cycle { .. }
-            | Error::ViewOfModel { .. } => ErrorCode::InvalidProject,
-            Error::Sql { problem, .. }
-            | Error::Environment { problem, .. }
+            Error::Project(error) => error.code(),
+            Error::Cycle { .. } | Error::ViewOfModel { .. } => ErrorCode::InvalidProject,
+            Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
             | Error::Other(problem) => problem.code,
             Error::NotOwned { .. } => ErrorCode::AlreadyExists,
@@ -351,7 +282,7 @@ impl Fault for Error {
             Error::NoDeployment { .. } => ErrorCode::DeploymentNotFound,
             Error::TableMissing { .. } => ErrorCode::TableNotFound,
             Error::ColumnMissing { .. } => ErrorCode::ColumnNotFound,
-            Error::Parameter { .. } | Error::NotABranch { .. } => ErrorCode::InvalidArgument,
+            Error::NotABranch { .. } => ErrorCode::InvalidArgument,
             Error::DeclaredColumns { .. } => ErrorCode::FunctionFailed,
             Error::ExpectationFailed { .. } => ErrorCode::ExpectationFailed,
             Error::TimeLimit { .. } => ErrorCode::TimeLimit,
@@ -366,16 +297,10 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NoManifest => Some("Run `headwater init` to create one.".into()),
-            Error::Several { .. } => Some("Correct the files that are listed.".into()),
-            Error::Invalid { hint, .. } => hint.clone(),
-            Error::Duplicate { .. } => Some("Rename one of them.".into()),
+            Error::Project(error) => error.hint(),
             Error::Cycle { .. } => {
-                Some("Read one of them under another name, or remove it from the cycle.".into())
+                Some("Rename a model, or remove one of the references between the models.".into())
             }
-            Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
-                "Correct the query; `headwater table get TABLE` lists a table's columns.".to_owned()
-            })),
             Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
             | Error::Other(problem) => problem.hint.clone(),
@@ -401,11 +326,11 @@ impl Fault for Error {
                     `keys`."
                     .into(),
             ),
-            Error::ColumnMissing { hint, .. } | Error::Parameter { hint, .. } => Some(hint.clone()),
+            Error::ColumnMissing { hint, .. } => Some(hint.clone()),
             Error::NoDeployment { .. } => {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
-            Error::NotABranch { .. } => Some("Create a branch from it and run there.".into()),
+            Error::NotABranch { .. } => Some("Create a branch from this ref and run there.".into()),
             Error::DeclaredColumns { .. } => {
                 Some("Change the declared columns or the result.".into())
             }
@@ -416,10 +341,10 @@ impl Fault for Error {
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
             Error::Cancelled { branch, .. } => branch.as_deref().map(where_to_read),
             Error::BranchMoved { .. } => {
-                Some("Run again, and write to another branch than the run's.".into())
+                Some("Run again, and do not write to the run's branch.".into())
             }
             Error::Overtaken { .. } | Error::Conflict { .. } => {
-                Some("Run again: the new state will be read.".into())
+                Some("Run again to read the new state.".into())
             }
         }
     }
@@ -428,21 +353,7 @@ impl Fault for Error {
         let mut context = BTreeMap::new();
         let mut put = |key: &str, value| context.insert(key.to_owned(), value);
         match self {
-            Error::Invalid { at, .. } => {
-                put("file", json!(&*at.file));
-                put("line", json!(at.line));
-            }
-            Error::Several { errors } => {
-                let errors = errors.iter().map(Fault::to_problem);
-                put("errors", json!(errors.collect::<Vec<Problem>>()));
-            }
-            Error::Sql { step, at, problem } => {
-                context.clone_from(&problem.context);
-                let mut put = |key: &str, value| context.insert(key.to_owned(), value);
-                put("step", json!(step));
-                put("file", json!(&*at.file));
-                put("line", json!(at.line));
-            }
+            Error::Project(error) => context = error.context(),
             Error::TableMissing { step, at, .. }
             | Error::ViewOfModel { step, at, .. }
             | Error::NotOwned { step, at, .. }
@@ -488,14 +399,13 @@ impl Fault for Error {
         context
     }
 
-    /// Converts to a problem. The causes of a failed run are those of its failures, with user
-    /// frames.
+    /// Converts to a problem. The causes of a failed run are its failures with their causes and
+    /// user frames.
     fn to_problem(&self) -> Problem {
         let causes = match self {
+            Error::Project(error) => return error.to_problem(),
             Error::Run { failures, .. } => run_causes(failures),
-            Error::Several { errors } => errors.iter().map(listed).collect(),
-            Error::Sql { problem, .. }
-            | Error::Environment { problem, .. }
+            Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
             | Error::ExpectationFailed { problem: Some(problem), .. } => with_causes(problem),
             Error::Other(problem) => problem.causes.clone(),
@@ -521,16 +431,6 @@ fn owner_text(project: Option<&str>, reference: &str) -> String {
         Some(project) => format!("project `{project}` created at `{reference}`"),
         None => format!("no model created, and that already exists at `{reference}`"),
     }
-}
-
-/// Formats one of several errors as a line with message, causes and hint.
-fn listed(error: &Error) -> String {
-    let problem = error.to_problem();
-    let mut line = with_causes(&problem).join(": ");
-    if let Some(hint) = problem.hint {
-        line = format!("{line}; {hint}");
-    }
-    line
 }
 
 fn with_causes(problem: &Problem) -> Vec<String> {

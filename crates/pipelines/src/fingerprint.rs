@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use headwater_project::{Body, Step};
 use sha2::{Digest, Sha256};
 
-use crate::step::{Body, Step};
 use crate::{Defaults, Project};
 
-/// Version of the project format; a new value makes every step run again.
+/// Version of the project format; a new version makes every step run again.
 const VERSION: u32 = 1;
 
 /// Returns the hash of a step without its inputs.
@@ -21,7 +21,7 @@ pub(crate) fn code(
     let partition: Vec<String> = step.partition_by.iter().map(ToString::to_string).collect();
     let _ = writeln!(text, "{} {}", step.materialization.as_str(), partition.join(","));
     let _ = writeln!(text, "{:?}", step.columns);
-    // Hashed only if present: steps without them keep the fingerprints of earlier versions.
+    // Hashed only if present, so that steps without keys keep the fingerprints of earlier versions.
     if !step.keys.is_empty() {
         let _ = writeln!(text, "keys {}", step.keys.join(","));
     }

@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::Schema;
 use headwater_catalog::TableEntry;
 use headwater_jobs::JobFilter;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{
     Action, AffectedReader, JobKind, JobStatus, Object, PlannedColumns, PlannedInstall, RunPlan,
     RunReport, StepStatus, TableName, Usage,
 };
+use headwater_project::{Input, Materialization};
 
 use crate::columns::Columns;
 use crate::plan::Plan;
-use crate::step::{Input, Materialization};
 use crate::{Error, Result, Runner, fingerprint};
 
 /// Number of earlier runs whose costs are considered.
@@ -40,7 +40,7 @@ impl Plan {
         let mut plan = self.listed();
         let costs = self.last_costs(runner).await?;
         let rates = &self.project.rates;
-        // The number of rows of a table reveals those that a row filter hides.
+        // The number of rows would reveal how many rows a row filter hides.
         let hidden = runner.access.as_ref().and_then(|access| access.restriction_digest());
         for (index, listed) in self.listed_steps().zip(&mut plan.steps) {
             if self.steps[index].reason.is_none() {
@@ -67,7 +67,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Returns what a step reads from tables that this run does not write.
+    /// Returns the volume that a step reads from tables that this run does not write.
     async fn volume(&self, index: usize) -> Result<Volume> {
         let step = &self.project.steps[index];
         let increments = self.increments(index, &self.view).await?;
@@ -256,12 +256,12 @@ impl Plan {
 type Entries = BTreeMap<TableName, TableEntry>;
 
 /// Returns the tables and views that a view reads.
-async fn below(view: &View, name: &TableName) -> Result<Entries> {
+async fn below(view: &CommitView, name: &TableName) -> Result<Entries> {
     let below = headwater_engine::tables_below(view, name).await;
     Ok(below.map_err(|error| Error::other(&error))?.entries)
 }
 
-/// Compares column names. A table that `keeps` columns loses none.
+/// Compares column names. With `keeps`, the table keeps the columns that are missing in `after`.
 fn differences(before: &Schema, after: &[&str], keeps: bool) -> PlannedColumns {
     let has = |name: &str| before.fields().iter().any(|field| field.name() == name);
     let added = after.iter().filter(|name| !has(name)).map(|name| (*name).to_owned());

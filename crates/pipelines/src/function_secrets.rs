@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use headwater_functions::{FunctionEvent, Limits, Outcome, Returned};
+use headwater_functions::{FunctionEvent, FunctionResult, Limits, Outcome};
 use headwater_secrets::{Redactor, SecretStore};
 use zeroize::Zeroizing;
 
 use crate::{Error, Function, Result};
 
-/// The values that a function names, for one call.
+/// The values of the secrets that a function names, for one call.
 #[derive(Clone, Default)]
 pub(crate) struct FunctionSecrets {
     values: BTreeMap<String, Zeroizing<String>>,
@@ -18,7 +18,7 @@ pub(crate) struct FunctionSecrets {
 impl FunctionSecrets {
     /// Decrypts the secrets of a function.
     ///
-    /// Errors: `secret_not_found`, and those of the key.
+    /// Errors: `secret_not_found`, and errors of the encryption key.
     pub(crate) async fn read(store: &SecretStore, function: &Function) -> Result<Self> {
         if function.secrets.is_empty() {
             return Ok(FunctionSecrets::default());
@@ -34,8 +34,8 @@ impl FunctionSecrets {
         self.values.get(name).map(|value| value.as_str())
     }
 
-    /// Returns the limits with the values as environment variables. Instances with other values are
-    /// not reused for the call.
+    /// Returns the limits with the values as environment variables. Instances with different values
+    /// are not reused for the call.
     pub(crate) fn add_to(&self, mut limits: Limits) -> Limits {
         for (name, value) in &self.values {
             limits.variables.set(name.clone(), value.to_string());
@@ -56,7 +56,7 @@ impl FunctionSecrets {
             return outcome;
         }
         outcome.returned = match outcome.returned {
-            Ok(Returned::Json(json)) => Ok(Returned::Json(self.redact_json(json))),
+            Ok(FunctionResult::Json(json)) => Ok(FunctionResult::Json(self.redact_json(json))),
             Err(error) => Err(error.map_text(|text| self.redactor.redact(text).into_owned())),
             other => other,
         };

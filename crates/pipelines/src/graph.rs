@@ -13,7 +13,7 @@ pub(crate) struct Graph {
     pub parents: Vec<BTreeSet<usize>>,
     /// Indexes of the steps that read each step.
     pub children: Vec<BTreeSet<usize>>,
-    /// Topological order; ties are in the order of the project.
+    /// Topological order; steps without an order between them are in the order of the project.
     pub order: Vec<usize>,
     models: BTreeMap<TableName, usize>,
 }
@@ -77,7 +77,7 @@ impl Graph {
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Each remaining step has a remaining parent, so following the parents ends in a cycle.
+        // Each remaining step has a parent among them, so following the parents ends in a cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {
             if let Some(start) = path.iter().position(|seen| *seen == step) {

@@ -1,13 +1,13 @@
 //! Invocations of Python functions within a job, for steps of a run and for calls by name.
 //!
-//! Every [`Invocation`] of a project's function is built here. Installation progress and printed
-//! lines become log events of the job.
+//! This module creates every [`Invocation`] of a project's function. Installation progress and
+//! printed lines become log events of the job.
 
 use std::sync::Arc;
 
 use headwater_functions::{
-    Argument, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent, Invocation, Limits,
-    Outcome, Returns, Share,
+    Argument, CallOwner, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent, Invocation,
+    LakeAccess, Limits, Outcome, Returns,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::function_secrets::FunctionSecrets;
 use crate::{Function, Project, Runner};
 
-/// Printed lines that are buffered for the job; a full buffer blocks the function's output.
+/// Maximum number of printed lines that are buffered for the job; a full buffer blocks the
+/// function's output.
 const LINES_BUFFERED_MAX: usize = 1_024;
 
 /// A function to invoke, with its environment, arguments and limits.
@@ -34,12 +35,14 @@ pub(crate) struct FunctionCall<'a> {
     pub label: &'a str,
     /// The model that log events name; none for a call by name.
     pub model: Option<&'a str>,
-    /// The owner, job and priority that the queue orders calls by.
-    pub share: Share,
+    /// The owner, job and priority, which determine the order of calls in the queue.
+    pub share: CallOwner,
     /// True if another call of the function may reuse its process.
     pub reuse: bool,
-    /// Rejects the call once cancelled, unless the call has started.
+    /// When this token is cancelled, the call is rejected unless it has started.
     pub start_until: CancellationToken,
+    /// Its access to the lake, for `headwater.lake`.
+    pub lake: Option<Arc<dyn LakeAccess>>,
 }
 
 impl Runner {
@@ -86,6 +89,7 @@ impl Runner {
             reuse: call.reuse,
             share: call.share,
             begins_until: call.start_until,
+            lake: call.lake,
         };
         let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
         let forward_lines = async {

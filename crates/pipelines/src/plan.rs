@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::SchemaRef;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{
     Fault, PlannedStep, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName, nearest,
 };
+use headwater_project::{Body, Input, SourceText, Step};
 use headwater_tables::Table;
 use serde_json::Value;
 
@@ -15,8 +16,6 @@ use crate::build_record::{BuildRecord, InputRecord};
 use crate::columns::Columns;
 use crate::graph::Graph;
 use crate::selection::Selection;
-use crate::source::SourceText;
-use crate::step::{Body, Input, Step};
 use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// Snapshot property with the full fingerprint of the model that wrote the snapshot.
@@ -29,7 +28,7 @@ pub(crate) const FINGERPRINT_CODE: &str = "headwater.fingerprint.code";
 pub(crate) struct Plan {
     pub project: Project,
     pub graph: Graph,
-    pub view: View,
+    pub view: CommitView,
     pub values: BTreeMap<String, Value>,
     /// The steps that the run may run.
     pub selection: Selection,
@@ -52,7 +51,7 @@ pub(crate) struct StepPlan {
     pub reason: Option<&'static str>,
     /// Details of the reason.
     pub why: Vec<String>,
-    /// What the output depends on.
+    /// Record of the inputs and code that the output depends on.
     pub record: BuildRecord,
     /// Lake tables that the step reads.
     pub tables: Vec<TableName>,
@@ -82,7 +81,7 @@ impl Plan {
     pub async fn new(
         runner: &Runner,
         project: Project,
-        view: View,
+        view: CommitView,
         values: BTreeMap<String, Value>,
         options: PlanOptions<'_>,
     ) -> Result<Plan> {
@@ -154,7 +153,7 @@ impl Plan {
             states.push((name, state));
             found.inputs.push(schema);
         }
-        // A user under a row filter or column mask computes other rows of the same inputs.
+        // A user with a row filter or column mask computes different rows from the same inputs.
         let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
         found.fingerprint = fingerprint::whole(&found.code, &states);
@@ -162,7 +161,7 @@ impl Plan {
         Ok(found)
     }
 
-    /// Adds a parent to a step's record; an intermediate one with all that it depends on.
+    /// Adds a parent to a step's record. An intermediate parent is added with all its dependencies.
     fn record_parent(&self, parent: usize, state: &str, record: &mut BuildRecord) {
         let (step, plan) = (&self.project.steps[parent], &self.steps[parent]);
         if step.is_materialized() {
@@ -202,8 +201,8 @@ impl Plan {
         written.map(|_| Owner(None))
     }
 
-    /// Returns a string that identifies a model's output: its fingerprint, and for a table that
-    /// accumulates rows also its snapshot, which other writers may change.
+    /// Returns a string that identifies a model's output: its fingerprint, and, for a table that
+    /// keeps rows of earlier runs, also its snapshot, which other writers may change.
     pub(crate) fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
         let accumulates = self.project.steps[index].materialization.accumulates();
@@ -261,10 +260,11 @@ impl Plan {
     }
 
     /// Returns a view's schema and its state, which combines the states of all tables it reads. A
-    /// view must not read a model of this project: it would return the rows from before the run.
+    /// view must not read a model of this project, because it would return the rows from before the
+    /// run.
     async fn lake_view(
         &self,
-        view: &View,
+        view: &CommitView,
         (step, input): (&Step, &Input),
         name: TableName,
         tables: &mut Vec<TableName>,
@@ -284,7 +284,7 @@ impl Plan {
         let states = below.entries.values().map(|entry| entry.metadata_location.clone());
         let mut states: Vec<String> = states.collect();
         if below.elsewhere {
-            // Changes outside the commit cannot be detected, so the step always runs.
+            // Changes of other refs or system tables cannot be detected, so the step always runs.
             states.push(uuid::Uuid::new_v4().to_string());
         }
         let state = states.join(" ");
@@ -293,7 +293,7 @@ impl Plan {
         Ok((state, Some(found.schema())))
     }
 
-    async fn missing(&self, view: &View, step: &Step, input: &Input) -> Result<Error> {
+    async fn missing(&self, view: &CommitView, step: &Step, input: &Input) -> Result<Error> {
         let tables = view.state().entries(None).await.map_err(|error| Error::other(&error))?;
         let mut names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
         names.extend(self.project.steps.iter().map(|step| step.table.to_string()));
@@ -308,9 +308,9 @@ impl Plan {
         })
     }
 
-    /// Returns the tables that expectations check, as named at a catalog state. The checks hold
-    /// only for the rows in that state.
-    pub async fn checked_tables(&self, view: &View) -> Result<BTreeSet<TableName>> {
+    /// Returns the tables that expectations check, with their names at a catalog state. The checks
+    /// hold only for the rows in that state.
+    pub async fn checked_tables(&self, view: &CommitView) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
         let mut next: Vec<usize> =
             (0..steps.len()).filter(|index| self.is_planned_check(*index)).collect();
@@ -386,13 +386,14 @@ impl Owner {
 /// Converts an engine error to one with the location in the model's file.
 pub(crate) fn sql_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
-    let at = crate::project::located(&source, error);
+    let at = headwater_project::located(&source, error);
     let problem = error.to_problem().with_file_excerpt(&step.at.file, sql);
-    Error::Sql { step: step.name.clone(), at, problem: Box::new(problem) }
+    let step = step.name.clone();
+    headwater_project::Error::Sql { step, at, problem: Box::new(problem) }.into()
 }
 
 /// Returns the branch of a catalog state; fails for other refs.
-pub(crate) fn branch_of(view: &View, reference: &RefSpec) -> Result<String> {
+pub(crate) fn branch_of(view: &CommitView, reference: &RefSpec) -> Result<String> {
     view.branch()
         .map(str::to_owned)
         .ok_or_else(|| Error::NotABranch { reference: reference.to_string() })

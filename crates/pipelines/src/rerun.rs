@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headwater_catalog::{Checks, Contested, MergePlan, NewBranch};
+use headwater_catalog::{DivergedTable, MergePlan, NewBranch, RequiredChecks};
 use headwater_jobs::JobContext;
 use headwater_lake::{MergeOptions, conflict_problem};
 use headwater_model::{
@@ -17,8 +17,9 @@ use headwater_model::{
 };
 use headwater_tables::Table;
 
-use crate::runner::{Runner, Work};
-use crate::{Error, Materialization, Parsed, Project, Result};
+use crate::parse::parse_project;
+use crate::runner::{RunContext, Runner};
+use crate::{Error, Materialization, Project, Result};
 
 /// A merge as part of a run.
 struct Merge {
@@ -44,7 +45,7 @@ impl Runner {
         let merge = self.plan_merge(&target, &request).await?;
         let start = merge.plan.head;
         self.branch_in_quarantine(&branch, start, context.id().to_string()).await?;
-        let work = Work { target, branch, start, request, context, made: Vec::new() };
+        let work = RunContext { target, branch, start, request, context, made: Vec::new() };
         let ran = Box::pin(self.merge_and_run_there(merge, &work)).await;
         if ran.is_err() {
             self.forget_empty(start, &work.branch).await;
@@ -52,7 +53,7 @@ impl Runner {
         ran
     }
 
-    async fn merge_and_run_there(&self, merge: Merge, work: &Work) -> Result<RunReport> {
+    async fn merge_and_run_there(&self, merge: Merge, work: &RunContext) -> Result<RunReport> {
         let stopped = work.context.cancelled();
         let author = work.author();
         let prepared = async {
@@ -100,9 +101,9 @@ impl Runner {
 
     /// Plans the merge and chooses a side for each derived table in conflict.
     async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<Merge> {
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         let mut merge = request.merge.clone().unwrap_or_else(|| MergeRequest::new(RefSpec::main()));
-        let checks = Checks::unless(merge.unchecked);
+        let checks = RequiredChecks::unless(merge.unchecked);
         let plan = self.lake().catalog().merges().plan(target, &merge.source, checks).await;
         let plan = plan.map_err(|error| Error::other(&error))?;
         let mut whole = BTreeSet::new();
@@ -118,12 +119,13 @@ impl Runner {
         Ok(Merge { request: merge, project, plan, whole })
     }
 
-    /// Returns the side to take for a table in conflict. If a model computes the table, it is the
-    /// side that has it; if its model was removed from the project, it is the side that dropped it.
+    /// Returns the side to take for a table in conflict. If a model of the project computes the
+    /// table, this is the side that has the table. If its model was removed from the project, it is
+    /// the side that dropped it.
     async fn choice(
         &self,
         project: &Project,
-        contested: &Contested,
+        contested: &DivergedTable,
     ) -> Result<Option<MergeChoice>> {
         let has_model = contested.names().into_iter().any(|name| is_derived(project, name));
         let (present, absent) = match (&contested.ours, &contested.theirs) {
@@ -152,8 +154,8 @@ impl Runner {
         Ok((owner.as_deref() == Some(project.name.as_str())).then_some(absent))
     }
 
-    /// Merges on a branch. Fails with `Other`, which lists the conflicts, if tables without a model
-    /// conflict.
+    /// Merges on a branch. If tables without a model conflict, fails with `Other`, which lists the
+    /// conflicts.
     async fn merge_on(
         &self,
         branch: &str,
@@ -162,7 +164,7 @@ impl Runner {
     ) -> Result<MergeReport> {
         let named = merge.request.source.to_string();
         let request = MergeRequest {
-            // The planned commit, even if the source has moved since.
+            // Merge the planned commit, even if the source has moved since.
             source: RefSpec::Commit(merge.plan.source.to_string()),
             message: Some(message(&merge.request, target)),
             dry_run: false,

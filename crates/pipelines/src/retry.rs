@@ -1,6 +1,5 @@
-//! Retries of failed runs: a new run starts from the branch that the failed one left, so models
-//! whose tables are already there are unchanged. It then checks and merges as the failed run would
-//! have.
+//! Retries of failed runs: a new run starts from the branch that the failed run left, so models
+//! that have written their tables do not run again. The new run then checks and merges the result.
 
 use std::sync::Arc;
 
@@ -10,12 +9,13 @@ use headwater_model::{
     RunReport, RunRequest,
 };
 
+use crate::parse::parse_project;
 use crate::plan::Plan;
-use crate::runner::{Runner, Work, run_branch};
-use crate::{Error, Parsed, Result};
+use crate::runner::{RunContext, Runner, run_branch};
+use crate::{Error, Result};
 
 /// The branch that a failed run left.
-pub(crate) struct KeptBranch {
+pub(crate) struct FailedRunBranch {
     /// Target of the failed run.
     target: String,
     pub name: String,
@@ -33,7 +33,7 @@ impl Runner {
         &self,
         request: &RunRequest,
         target: &str,
-    ) -> Result<Option<KeptBranch>> {
+    ) -> Result<Option<FailedRunBranch>> {
         let Some(id) = &request.retry else { return Ok(None) };
         let id: JobId = id.parse().map_err(|_| {
             let message = format!("`{id}` is not the id of a job");
@@ -60,10 +60,10 @@ impl Runner {
             }
         }
         let target = target.to_owned();
-        Ok(Some(KeptBranch { target, name, base, head, commits }))
+        Ok(Some(FailedRunBranch { target, name, base, head, commits }))
     }
 
-    /// Returns true if a run made a commit: the failed one, or one that it retried.
+    /// Returns true if a commit was created by the failed run or by a run that it retried.
     async fn is_by_run(&self, commit: &Commit) -> bool {
         let job = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
         match job {
@@ -76,22 +76,23 @@ impl Runner {
     pub(crate) async fn plan_retry(
         &self,
         request: &RunRequest,
-        kept: &KeptBranch,
+        kept: &FailedRunBranch,
     ) -> Result<RunPlan> {
         let plan = self.retry_plan(request, kept).await?;
         plan.forecast(self).await
     }
 
-    async fn retry_plan(&self, request: &RunRequest, kept: &KeptBranch) -> Result<Plan> {
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+    async fn retry_plan(&self, request: &RunRequest, kept: &FailedRunBranch) -> Result<Plan> {
+        let project = parse_project(&request.files)?.into_runnable()?;
         let reference = RefSpec::Name(kept.name.clone());
         let plan = Box::pin(self.make_plan(project, request, &reference)).await?;
         self.check_repeatable(&plan, kept).await?;
         Ok(plan)
     }
 
-    /// Fails if a model would run again whose rows the failed run already added to its table.
-    async fn check_repeatable(&self, plan: &Plan, kept: &KeptBranch) -> Result<()> {
+    /// Fails if a model would run again although the failed run already added its rows to its
+    /// table.
+    async fn check_repeatable(&self, plan: &Plan, kept: &FailedRunBranch) -> Result<()> {
         let base = RefSpec::Commit(kept.base.to_string());
         let base = self.lake().view(&base).await.map_err(|error| Error::other(&error))?;
         for (step, planned) in plan.project.steps.iter().zip(&plan.steps) {
@@ -119,7 +120,7 @@ impl Runner {
     /// Continues a failed run on a new branch, which replaces the one that it left.
     pub(crate) async fn retry(
         &self,
-        kept: KeptBranch,
+        kept: FailedRunBranch,
         request: RunRequest,
         context: JobContext,
     ) -> Result<RunReport> {
@@ -135,7 +136,7 @@ impl Runner {
         let catalog = self.lake().catalog();
         catalog.delete_branch(&kept.name).await.map_err(|error| Error::other(&error))?;
         let made = kept.commits;
-        let work = Work { target, branch, start: kept.base, request, context, made };
+        let work = RunContext { target, branch, start: kept.base, request, context, made };
         Box::pin(self.run_there(&plan, &work)).await
     }
 }

@@ -1,25 +1,26 @@
 //! Rights of runs: the tables that models read and write, the branches, and the secrets of
 //! functions.
 //!
-//! A run checks what it will do before its first step, so that a missing right wastes no work.
-//! Sessions and writes check it again, since the columns of a model are known only then.
+//! A run checks its rights before its first step, so that a missing right is reported early.
+//! Sessions and writes check them again, since the columns of a model are known only then.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_engine::{TableAccess, change_forbidden, restricted_tables};
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{
-    Action, MergeReport, Object, Problem, RefSpec, Restrictions, RunRequest, SYSTEM_NAMESPACE,
-    TableName,
+    Action, Limits, MergeReport, Object, Problem, RefSpec, Restriction, Restrictions, RunRequest,
+    SYSTEM_NAMESPACE, TableName,
 };
+use headwater_project::{Materialization, Step};
 
 use crate::graph::Graph;
 use crate::plan::Plan;
-use crate::step::{Materialization, Step};
 use crate::{Error, Project, Result, Runner};
 
-/// The rights of a run's statements: those of its principal, and all on the run's own branch.
+/// The rights of a run's statements: the rights of its principal, and all rights on the run's
+/// branch.
 #[derive(Debug)]
 struct RunAccess {
     access: Arc<dyn TableAccess>,
@@ -46,8 +47,16 @@ impl TableAccess for RunAccess {
         self.access.restrictions(table, id)
     }
 
+    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
+        self.access.restriction_by_name(table, id)
+    }
+
     fn restriction_digest(&self) -> Option<String> {
         self.access.restriction_digest()
+    }
+
+    fn limits(&self) -> Limits {
+        self.access.limits()
     }
 }
 
@@ -72,7 +81,7 @@ impl Runner {
         access.check(action, object).map_err(Error::from)
     }
 
-    /// Checks that a run may change its target, and merge what it is to merge.
+    /// Checks that a run may change its target, and merge the requested ref.
     pub(crate) async fn check_target(
         &self,
         reference: &RefSpec,
@@ -91,11 +100,14 @@ impl Runner {
     /// Checks that a run may read and write the tables of its models, and use the secrets of their
     /// functions.
     pub(crate) async fn check_rights(&self, plan: &Plan) -> Result<()> {
-        if self.access.is_none() {
-            return Ok(());
-        }
-        let (project, graph, view) = (&plan.project, &plan.graph, &plan.view);
+        let Some(access) = &self.access else { return Ok(()) };
+        let (limits, project, graph, view) =
+            (access.limits(), &plan.project, &plan.graph, &plan.view);
         for step in plan.planned_steps() {
+            if let Some(function) = step.function() {
+                let needed = function.limits(&project.defaults, step.memory_bytes, step.timeout);
+                limits.check_memory(&step.name, needed.memory_bytes)?;
+            }
             for secret in step.function().into_iter().flat_map(|function| &function.secrets) {
                 self.authorize(Action::Use, &Object::secret(secret))?;
             }
@@ -112,7 +124,7 @@ impl Runner {
         project: &Project,
         graph: &Graph,
         step: &Step,
-        view: &View,
+        view: &CommitView,
     ) -> Result<()> {
         for input in &step.inputs {
             if let Some(parent) = graph.model(input) {
@@ -123,7 +135,7 @@ impl Runner {
                 continue;
             }
             if input.table.namespace == SYSTEM_NAMESPACE {
-                // The session checks the action that the table needs.
+                // Skipped here, because the session checks the action that the table needs.
                 continue;
             }
             match &input.reference {
@@ -137,7 +149,7 @@ impl Runner {
         Ok(())
     }
 
-    async fn check_write(&self, step: &Step, view: &View) -> Result<()> {
+    async fn check_write(&self, step: &Step, view: &CommitView) -> Result<()> {
         let table = &step.table;
         let found = view.state().find(&table.namespace, &table.name).await;
         let exists = found.map_err(|error| Error::other(&error))?.is_some();
@@ -156,9 +168,14 @@ impl Runner {
         Ok(())
     }
 
-    /// Checks an action on a table or view. An error names it as written, so that it is the same
-    /// whether the table exists.
-    async fn check_table(&self, action: Action, written: &TableName, view: &View) -> Result<()> {
+    /// Checks an action on a table or view. The error contains the name as written, so that it does
+    /// not reveal whether the table exists.
+    async fn check_table(
+        &self,
+        action: Action,
+        written: &TableName,
+        view: &CommitView,
+    ) -> Result<()> {
         let Some(access) = &self.access else { return Ok(()) };
         let found = view.state().find(&written.namespace, &written.name).await;
         let found = found.map_err(|error| Error::other(&error))?;
@@ -175,29 +192,21 @@ impl Runner {
         self.authorize(action, &object)?;
         let found = found.filter(|(_, entry)| !entry.is_view());
         let is_change = matches!(action, Action::Update | Action::Delete | Action::Alter);
-        match found.filter(|_| is_change).and_then(|(name, entry)| {
-            access.restrictions(&name, Some(&entry.id)).map(|restrictions| (name, restrictions))
-        }) {
-            None => Ok(()),
-            Some((name, restrictions)) => {
-                Err(change_forbidden(action, &name, &restrictions).into())
-            }
-        }
+        let Some((name, entry)) = found.filter(|_| is_change) else { return Ok(()) };
+        let restrictions = access.restrictions(&name, Some(&entry.id));
+        restrictions.map_or(Ok(()), |found| Err(change_forbidden(action, &name, &found).into()))
     }
 
     /// Removes the names of tables that the runner may not read from an error of a plan.
     pub(crate) fn conceal(&self, mut error: Error) -> Error {
         let is_limited = self.access.as_ref().is_some_and(|access| access.is_limited());
-        if let Error::TableMissing { nearest, .. } = &mut error
-            && is_limited
-        {
+        if is_limited && let Error::TableMissing { nearest, .. } = &mut error {
             *nearest = None;
         }
         error
     }
 
-    /// Removes the tables from the report of a merge whose rows the runner may not read, or not all
-    /// of them.
+    /// Removes from the report of a merge the tables of which the runner may not read all rows.
     pub(crate) async fn visible(
         &self,
         target: &str,
@@ -233,6 +242,6 @@ impl Runner {
     }
 }
 
-async fn view_at(view: &View, reference: &RefSpec) -> Result<View> {
+async fn view_at(view: &CommitView, reference: &RefSpec) -> Result<CommitView> {
     view.lake().view(reference).await.map_err(|error| Error::other(&error))
 }

@@ -13,11 +13,12 @@ use headwater_model::{
     PROPERTY_JOB, RefSpec, RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
 };
 use headwater_secrets::SecretStore;
-use headwater_store::{Batch, RefChange, Unique};
+use headwater_store::{Batch, RefChange, UniqueKey};
 
+use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
-use crate::run::{Finished, Run};
-use crate::{Error, Parsed, Project, Result, checks, rerun};
+use crate::run::{Run, RunResult};
+use crate::{Error, Project, Result, checks, rerun};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -78,7 +79,7 @@ impl Runner {
                 return Box::pin(self.plan_retry(request, &kept)).await;
             }
         }
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         Box::pin(self.make_plan(project, request, &reference)).await?.forecast(self).await
     }
 
@@ -120,7 +121,7 @@ impl Runner {
                 return Box::pin(self.retry(kept, request, context)).await;
             }
         }
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         let stopped = context.cancelled();
         let plan = tokio::select! {
             plan = Box::pin(self.make_plan(project, &request, &reference)) => Arc::new(plan?),
@@ -130,7 +131,7 @@ impl Runner {
         };
         let target = plan::branch_of(&plan.view, &reference)?;
         let start = plan.view.commit();
-        let work = Work { target, branch, start, request, context, made: Vec::new() };
+        let work = RunContext { target, branch, start, request, context, made: Vec::new() };
         if plan.has_work() {
             self.run_on_branch(&plan, &work).await
         } else {
@@ -145,7 +146,12 @@ impl Runner {
     }
 
     /// Records that all expectations passed on a commit, if the project has any.
-    async fn remember_checked(&self, plan: &Plan, work: &Work, commit: CommitId) -> Result<()> {
+    async fn remember_checked(
+        &self,
+        plan: &Plan,
+        work: &RunContext,
+        commit: CommitId,
+    ) -> Result<()> {
         if work.checks(plan) {
             let remembered = self.lake().remember_checked(commit, &plan.project.name).await;
             remembered.map_err(|error| Error::other(&error))?;
@@ -153,7 +159,7 @@ impl Runner {
         Ok(())
     }
 
-    async fn run_on_branch(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
+    async fn run_on_branch(&self, plan: &Arc<Plan>, work: &RunContext) -> Result<RunReport> {
         let start = work.start;
         self.branch_in_quarantine(&work.branch, start, work.context.id().to_string()).await?;
         let ran = Box::pin(self.run_there(plan, work)).await;
@@ -163,7 +169,7 @@ impl Runner {
         ran
     }
 
-    pub(crate) async fn run_there(&self, plan: &Arc<Plan>, work: &Work) -> Result<RunReport> {
+    pub(crate) async fn run_there(&self, plan: &Arc<Plan>, work: &RunContext) -> Result<RunReport> {
         let strict = work.is_strict();
         let run = Run::new(self, Arc::clone(plan), &work.branch, strict, &work.context);
         for commit in &work.made {
@@ -187,7 +193,7 @@ impl Runner {
         Ok(work.report(plan, finished.reports, commit, tables))
     }
 
-    /// Returns true if the result is exactly the state that the checks saw, without concurrent
+    /// Returns true if the result is exactly the state that was checked, without concurrent
     /// commits.
     async fn was_seen(&self, run: &Run, start: CommitId, commit: Option<CommitId>) -> Result<bool> {
         let Some(commit) = commit.filter(|commit| !run.made(*commit)) else { return Ok(true) };
@@ -218,7 +224,7 @@ impl Runner {
     async fn checked(
         &self,
         start: CommitId,
-        work: &Work,
+        work: &RunContext,
         run: &Run,
     ) -> Result<(CommitId, RefChange)> {
         let catalog = self.lake().catalog();
@@ -241,9 +247,9 @@ impl Runner {
     async fn merge(
         &self,
         plan: &Plan,
-        work: &Work,
+        work: &RunContext,
         run: &Run,
-        finished: &Finished,
+        finished: &RunResult,
     ) -> Result<(Option<CommitId>, Vec<String>)> {
         let (head, closing) = self.checked(plan.view.commit(), work, run).await?;
         let closes = closing.name.clone();
@@ -253,7 +259,7 @@ impl Runner {
         with.refs.push(closing);
         if let Some(event) = &work.request.event {
             properties.insert(PROPERTY_EVENT.to_owned(), event.clone());
-            with.unique.push(Unique { scope: EVENT_SCOPE.to_owned(), key: event.clone() });
+            with.unique.push(UniqueKey { scope: EVENT_SCOPE.to_owned(), key: event.clone() });
         }
         let request = MergeRequest {
             message: Some(match &work.request.merge {
@@ -279,7 +285,8 @@ impl Runner {
                 conflicts: report.conflicts,
             }),
             MergeOutcome::UpToDate => {
-                // No table changed, so there is no merge commit to store the checks with.
+                // If no table changed, there is no merge commit with which the checks could be
+                // stored.
                 let stored = self.remember(with).await;
                 stored.map_err(|error| work.not_stored(error, &closes))?;
                 Ok((None, tables))
@@ -288,8 +295,8 @@ impl Runner {
         }
     }
 
-    /// Stores a batch without a commit. If an earlier attempt stored the event, only the rest is
-    /// stored.
+    /// Stores a batch without a commit. If an earlier attempt stored the event, only the other
+    /// entries are stored.
     async fn remember(&self, mut with: Batch) -> Result<(), headwater_store::Error> {
         match self.lake().store().apply(with.clone()).await {
             Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => {
@@ -301,8 +308,8 @@ impl Runner {
     }
 
     /// Creates the namespaces of all models before the first step, so that steps do not create the
-    /// same one concurrently.
-    async fn create_namespaces(&self, plan: &Plan, work: &Work) -> Result<Option<CommitId>> {
+    /// same namespace concurrently.
+    async fn create_namespaces(&self, plan: &Plan, work: &RunContext) -> Result<Option<CommitId>> {
         let known = plan.view.namespaces().await.map_err(|error| Error::other(&error))?;
         let steps = plan.planned_steps().filter(|step| step.is_materialized());
         let wanted: BTreeSet<&str> = steps.map(|step| step.table.namespace.as_str()).collect();
@@ -355,7 +362,7 @@ impl Runner {
 }
 
 /// Request and branches of one run.
-pub(crate) struct Work {
+pub(crate) struct RunContext {
     pub target: String,
     pub branch: String,
     /// Head of the target when the run started.
@@ -366,7 +373,7 @@ pub(crate) struct Work {
     pub made: Vec<CommitId>,
 }
 
-impl Work {
+impl RunContext {
     pub fn author(&self) -> String {
         let named = self.request.author.clone();
         named.unwrap_or_else(|| self.context.author().to_owned())
@@ -426,7 +433,7 @@ impl Work {
             commit,
             tables,
             merge: None,
-            // The sum of no floats would be `-0.0`.
+            // A fold from 0.0 is used, because the sum of no floats is `-0.0`.
             cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),
             currency: plan.project.rates.currency.clone(),
             steps,

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use headwater_model::{ErrorCode, Problem};
+use headwater_project::{Input, Step};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions};
 use crate::selection::{Candidates, Selection, Selectors, StepState};
-use crate::step::{Input, Step};
 use crate::{Error, Result, checks, fingerprint};
 
 impl Plan {
@@ -78,8 +78,8 @@ impl Plan {
         readers
     }
 
-    /// Returns the output state of a parent. Of a model that is not selected it is the state of its
-    /// table, which must exist.
+    /// Returns the output state of a parent. For a model that is not selected, this is the state of
+    /// its table, which must exist.
     pub(crate) async fn parent_state(
         &self,
         step: &Step,
@@ -114,7 +114,7 @@ impl Plan {
             step.name
         );
         let mut problem = Problem::new(ErrorCode::TableNotFound, message)
-            .with_hint(format!("Select what it reads too: `--select +{}`.", step.name));
+            .with_hint(format!("Also select the models that it reads: `--select +{}`.", step.name));
         problem.context.insert("step".to_owned(), step.name.clone().into());
         problem.context.insert("file".to_owned(), at.file.to_string().into());
         problem.context.insert("line".to_owned(), at.line.into());
@@ -134,7 +134,8 @@ impl Plan {
         any && checks.all(|index| self.is_planned_check(index))
     }
 
-    /// Returns true if reports and lists contain a step: if it is selected, or runs for another.
+    /// Returns true if reports and lists contain a step, because it is selected or another step
+    /// needs it.
     pub fn is_listed(&self, index: usize) -> bool {
         self.selection.chosen[index] || self.steps[index].reason.is_some()
     }

@@ -3,10 +3,10 @@
 //!
 //! [`Contents`] are the objects that a user may see; [`Contents::table`] has the rows of a catalog
 //! table. [`translate`] rewrites the text of a query, which the engine then plans like any other.
-//! Nothing here reads the lake or decides on rights.
+//! This crate does not read the lake and does not check rights.
 
 mod contents;
-mod empty;
+mod empty_tables;
 mod functions;
 mod information_schema;
 mod layout;

@@ -41,7 +41,7 @@ pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
         "pg_tablespace" => {
             vec![json!({"oid": 1663, "spcname": "pg_default", "spcowner": OWNER_OID})]
         }
-        // Drivers read it before they list keys.
+        // Drivers read `max_index_keys` before they list keys.
         "pg_settings" => vec![json!({"name": "max_index_keys", "setting": "32"})],
         "pg_tables" => tables(contents),
         "pg_views" => views(contents),

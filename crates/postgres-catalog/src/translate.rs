@@ -17,9 +17,9 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::layout::CatalogTable;
-use crate::{empty, functions, information_schema, pg_catalog};
+use crate::{empty_tables, functions, information_schema, pg_catalog};
 
-/// Texts of which one is in every query that is rewritten.
+/// Every query that is rewritten contains at least one of these texts.
 const MARKS: [&str; 11] = [
     "pg_",
     "information_schema",
@@ -54,11 +54,11 @@ pub struct Identity {
 pub struct Translation {
     /// Its text.
     pub sql: String,
-    /// The names of the parameters that it had before: some may not be needed.
+    /// The names of the parameters of the original query, some of which the rewritten one may lack.
     pub parameters: Vec<String>,
 }
 
-/// Rewrites a query of PostgreSQL's catalogs; none if it is not one.
+/// Rewrites a query of PostgreSQL's catalogs; none for any other query.
 pub fn translate(sql: &str, identity: &Identity) -> Option<Translation> {
     let text = sql.to_ascii_lowercase();
     if !MARKS.iter().any(|mark| text.contains(mark)) {
@@ -98,8 +98,8 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        // Before its expressions are rewritten, to aggregates among others.
-        self.changed |= empty::fold_query(query);
+        // This precedes the rewriting of expressions, which may introduce aggregates.
+        self.changed |= empty_tables::fold_query(query);
         ControlFlow::Continue(())
     }
 
@@ -138,7 +138,7 @@ impl VisitorMut for Rewriter<'_> {
 }
 
 impl Rewriter<'_> {
-    /// Returns the expression to use in place of another, whose operands are rewritten already.
+    /// Returns the replacement for an expression whose operands are already rewritten.
     fn replacement(&self, expr: &mut Expr) -> Option<Expr> {
         match expr {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
@@ -167,11 +167,11 @@ impl Rewriter<'_> {
                 **pattern = parse(&format!("replace({pattern}, {escape}, '\\')"))?;
                 Some(std::mem::replace(expr, null()))
             }
-            Expr::Subquery(query) => empty::scalar(query),
-            Expr::Exists { subquery, negated } if empty::is_empty(subquery) => {
+            Expr::Subquery(query) => empty_tables::scalar(query),
+            Expr::Exists { subquery, negated } if empty_tables::is_empty(subquery) => {
                 Some(boolean(*negated))
             }
-            Expr::InSubquery { subquery, negated, .. } if empty::is_empty(subquery) => {
+            Expr::InSubquery { subquery, negated, .. } if empty_tables::is_empty(subquery) => {
                 Some(boolean(*negated))
             }
             _ => None,
@@ -189,7 +189,7 @@ impl Rewriter<'_> {
         if let FunctionArguments::Subquery(query) = &mut function.args
             && name == "array"
         {
-            return empty::list(query);
+            return empty_tables::list(query);
         }
         let arguments = match &function.args {
             FunctionArguments::None => Vec::new(),
@@ -208,7 +208,7 @@ impl Rewriter<'_> {
         let wanted = match &*data_type {
             DataType::Regclass => "regclass".to_owned(),
             DataType::Custom(name, _) => parts(name).last()?.to_ascii_lowercase(),
-            DataType::Array(_) if empty::is_null(expr) => return Some(null()),
+            DataType::Array(_) if empty_tables::is_null(expr) => return Some(null()),
             _ => return None,
         };
         let known = |sql_type: &str| {
@@ -230,18 +230,19 @@ impl Rewriter<'_> {
     }
 }
 
-/// Names columns as PostgreSQL does: a function or cast by its name, any other `?column?`.
+/// Names columns as PostgreSQL does: a function or cast by its name, any other expression as
+/// `?column?`.
 fn name_columns(items: &mut [SelectItem]) {
     let mut names: Vec<String> = Vec::new();
     for item in items {
         let mut name = match item {
-            SelectItem::UnnamedExpr(expr) => empty::column_name(expr),
+            SelectItem::UnnamedExpr(expr) => empty_tables::column_name(expr),
             SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
             _ => continue,
         };
         let is_repeated = names.contains(&name);
         if is_repeated {
-            // Names of columns differ in Headwater.
+            // Headwater requires distinct column names.
             name = format!("{name}_{}", names.len() + 1);
         }
         names.push(name.clone());

@@ -39,7 +39,7 @@ pub enum Scalar {
     Uuid,
 }
 
-/// The numbers of a type.
+/// The properties of a type in `pg_type`.
 struct Numbers {
     scalar: Scalar,
     oid: u32,
@@ -167,7 +167,7 @@ impl PgType {
     pub fn modifier(self, data_type: &DataType) -> i32 {
         match data_type {
             DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-                // As PostgreSQL stores them, after a header of four bytes.
+                // PostgreSQL's encoding adds 4, the size of a header.
                 (i32::from(*precision) << 16) + i32::from(*scale) + 4
             }
             _ => -1,

@@ -28,7 +28,7 @@ pub const EPOCH_DAYS: i32 = 10_957;
 /// Microseconds from 1970-01-01 to 2000-01-01.
 pub const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
-/// Values of a column, of a type that has one encoding.
+/// The values of a column, converted to an Arrow type with one encoding.
 pub struct Column {
     array: ArrayRef,
     values: Values,
@@ -125,7 +125,7 @@ impl Column {
     }
 
     fn write_text(&self, row: usize, out: &mut BytesMut) {
-        // Writing to memory cannot fail.
+        // A write to memory cannot fail.
         let _ = match &self.values {
             Values::Bool(array) => out.write_char(if array.value(row) { 't' } else { 'f' }),
             Values::Int2(array) => write!(out, "{}", array.value(row)),

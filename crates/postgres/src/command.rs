@@ -36,12 +36,12 @@ pub enum SessionCommand {
     Fetch(String, Option<u64>),
     /// `CLOSE name`, or all cursors.
     Close(Option<String>),
-    /// A statement that needs no action, with its tag.
+    /// A statement without an effect: its command tag.
     Nothing(&'static str),
 }
 
 impl SessionCommand {
-    /// Parses a statement; none if it is not one of the session.
+    /// Parses a statement; none if the session does not execute it.
     pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
         let mut words = Words { rest: sql };
         let first = words.next()?.to_ascii_uppercase();
@@ -138,7 +138,7 @@ fn set(words: &mut Words<'_>) -> Option<SessionCommand> {
     Some(SessionCommand::Set(name, value))
 }
 
-/// Parses SHOW of a setting. `SHOW TABLES` and the like are SQL over tables.
+/// Parses SHOW of a setting. `SHOW TABLES` and similar statements are executed by the service.
 fn show(words: &mut Words<'_>) -> Option<SessionCommand> {
     let name = words.name()?;
     match name.to_ascii_uppercase().as_str() {
@@ -167,7 +167,7 @@ fn fetch(words: &mut Words<'_>) -> Option<SessionCommand> {
         match word.to_ascii_uppercase().as_str() {
             "NEXT" | "FORWARD" | "FROM" | "IN" => {}
             "ALL" => count = None,
-            // A cursor is read in one direction only.
+            // Cursors only move forward.
             "PRIOR" | "BACKWARD" | "FIRST" | "LAST" | "ABSOLUTE" | "RELATIVE" => return None,
             _ => match word.parse() {
                 Ok(number) => count = Some(number),
@@ -238,7 +238,7 @@ impl<'a> Iterator for Words<'a> {
         let length = match first {
             '\'' | '"' => {
                 let end = self.rest[1..].find(first).map_or(self.rest.len(), |end| end + 2);
-                // A quote inside the text is written twice.
+                // Two quotes in the text stand for one.
                 let mut end = end;
                 while self.rest[end..].starts_with(first) {
                     let next = self.rest[end + 1..].find(first);

@@ -1,4 +1,4 @@
-//! A connection: its messages in order, each with its reply.
+//! A connection: reads its messages in order, and replies to each.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
     /// Serves the client until it ends the connection or `closing` is cancelled. `begin` is called
-    /// for each message, and its result dropped after the reply.
+    /// for each message, and its result is dropped after the reply.
     pub async fn serve<B>(
         &mut self,
         closing: &CancellationToken,
@@ -74,7 +74,7 @@ impl Session {
         }
     }
 
-    /// Reports an error, which fails the transaction.
+    /// Reports an error and marks the transaction as failed.
     fn fail(&mut self, problem: &Problem) {
         self.wire.output.error(Severity::Error, problem);
         if self.status == Status::Transaction {
@@ -96,7 +96,7 @@ impl Session {
             Message::Flush => Ok(self.wire.send().await?),
             Message::Sync => {
                 if self.status == Status::Idle {
-                    // Portals live as long as their transaction.
+                    // Portals end with their transaction.
                     self.portals.clear();
                 }
                 Ok(())

@@ -21,7 +21,7 @@ use crate::reply::{Reply, Status};
 use crate::session::{Action, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
-/// Bytes of values that are inserted at once.
+/// Bytes of values that one INSERT inserts.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// A COPY.
@@ -37,8 +37,8 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Parses a statement; none if it is not COPY between the client and a table. COPY to a file of
-    /// the server is a statement like any other.
+    /// Parses a statement; none if it is not COPY between the client and a table. The service
+    /// executes COPY to a file of the server.
     pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
         let first = sql.split_whitespace().next()?;
         if !first.eq_ignore_ascii_case("copy") {

@@ -19,7 +19,7 @@ use crate::reply::{ColumnType, Reply};
 use crate::session::{Outcome, until_stopped};
 use crate::wire::Wire;
 
-/// Number of rows that are converted at once.
+/// Number of rows that are converted together.
 const PIECE_ROWS: usize = 1_024;
 
 /// A statement that runs.
@@ -28,7 +28,7 @@ pub struct Cursor {
     /// Name of the statement: `SELECT`.
     name: &'static str,
     columns: Vec<ColumnType>,
-    /// Rows that were computed and not sent.
+    /// Rows that are computed but not sent yet.
     batch: Option<RecordBatch>,
     /// Number of rows that were sent, or changed by a write.
     count: u64,
@@ -76,7 +76,7 @@ impl Cursor {
         }
     }
 
-    /// Sends at most `limit` rows. Returns true after the last one. A write has none to send.
+    /// Sends at most `limit` rows. Returns true after the last one. A write has no rows.
     pub async fn send(&mut self, limit: u64, wire: &mut Wire) -> Outcome<bool> {
         let mut left = limit;
         while left > 0 {
@@ -121,7 +121,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Returns the next rows, a few of a batch at once.
+    /// Returns the next rows: a slice of the current batch.
     async fn piece(&mut self, limit: u64, wire: &mut Wire) -> Outcome<Option<RecordBatch>> {
         let batch = if let Some(batch) = self.batch.take() {
             batch

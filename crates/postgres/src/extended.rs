@@ -144,7 +144,7 @@ impl Session {
         Ok(())
     }
 
-    /// Executes a portal: at most `limit` rows, 0 for all.
+    /// Executes a portal: sends at most `limit` rows; 0 means all.
     pub async fn execute(&mut self, name: &str, limit: u32) -> Outcome {
         let action = self.portal(name)?.action.clone();
         self.check_status(&action)?;
@@ -164,7 +164,7 @@ impl Session {
         Ok(())
     }
 
-    /// Sends rows of a portal of SQL. Returns their number.
+    /// Sends rows of a portal that the service executes. Returns their number.
     pub async fn run_portal(&mut self, name: &str, limit: u64) -> Outcome<u64> {
         let portal = self.portal(name)?;
         let formats = portal.formats.clone();
@@ -195,7 +195,7 @@ impl Session {
         Ok(sent)
     }
 
-    /// Removes a statement or portal; one that does not exist is no error.
+    /// Removes a statement or portal; a missing one is not an error.
     pub fn close(&mut self, target: &Target) {
         match target {
             Target::Statement(name) => drop(self.statements.remove(name)),
@@ -205,7 +205,7 @@ impl Session {
     }
 }
 
-/// Adds parameters that the client binds and the action does not need.
+/// Adds parameters that the client binds but the action does not use.
 fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     for name in written {
         if statement.parameters.iter().all(|(known, _)| *known != name) {
@@ -215,7 +215,7 @@ fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     statement.parameters.sort_by_key(|(name, _)| number(name));
 }
 
-/// Returns the number of a parameter, which is its name.
+/// Returns the number of a parameter, parsed from its name.
 fn number(name: &str) -> u32 {
     name.parse().unwrap_or(u32::MAX)
 }

@@ -5,7 +5,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 /// Returns a query with the expressions of an UPDATE or DELETE, whose parameters have the same
-/// types. A value that is only a parameter is left out: its type is that of its column.
+/// types. A value that is only a parameter is omitted, because its type is that of its column.
 pub fn typing_query(sql: &str) -> Option<String> {
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
     let (values, table, selection) = match statements.as_slice() {

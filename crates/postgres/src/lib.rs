@@ -2,10 +2,10 @@
 //!
 //! A [`Session`] reads a message, executes it, and writes the reply before it reads the next one.
 //! Rows are encoded as the client reads them, so neither a slow client nor a large result uses
-//! memory. Listeners, TLS and authentication are the server's.
+//! memory. The server implements listeners, TLS and authentication.
 //!
-//! Messages are decoded here and not by a library, since every length in them is the client's
-//! claim: each read is checked, and no buffer is larger than the bytes that have arrived.
+//! Messages are decoded here and not by a library, because the lengths in them cannot be trusted:
+//! each read is checked, and no buffer is larger than the received bytes.
 
 mod cancel;
 mod column;

@@ -14,7 +14,7 @@ pub enum Message {
     Bind(Bind),
     /// Requests the types of a statement or portal.
     Describe(Target),
-    /// Executes a portal; at most this number of rows, 0 for all.
+    /// Executes a portal; at most this number of rows; 0 means all.
     Execute(String, u32),
     /// Removes a statement or portal.
     Close(Target),
@@ -106,7 +106,7 @@ fn malformed(kind: u8) -> Problem {
         .with_hint("Use a client for version 3 of the PostgreSQL protocol.")
 }
 
-/// Fields of a message; every read is none at its end.
+/// Fields of a message; a read at the end returns none.
 pub struct Fields(pub Bytes);
 
 impl Fields {
@@ -150,7 +150,7 @@ impl Fields {
 
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.0.try_get_u16().ok()?;
-        // No capacity: the count is only the client's claim.
+        // The capacity is not reserved, because the client's count cannot be trusted.
         let mut items = Vec::new();
         for _ in 0..count {
             items.push(item(self)?);

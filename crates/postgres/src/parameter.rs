@@ -15,20 +15,20 @@ use crate::text;
 
 /// A value, and the SQL type that its text is cast to.
 #[derive(Debug, PartialEq)]
-pub struct Bound {
+pub struct BoundValue {
     /// The value.
     pub value: Value,
     /// The SQL type; none if the value has its type already.
     pub cast: Option<String>,
 }
 
-impl Bound {
+impl BoundValue {
     fn plain(value: impl Into<Value>) -> Self {
-        Bound { value: value.into(), cast: None }
+        BoundValue { value: value.into(), cast: None }
     }
 
     fn cast(text: String, sql_type: &str) -> Self {
-        Bound { value: Value::String(text), cast: Some(sql_type.to_owned()) }
+        BoundValue { value: Value::String(text), cast: Some(sql_type.to_owned()) }
     }
 }
 
@@ -38,8 +38,8 @@ pub fn decode(
     pg_type: PgType,
     format: Format,
     bytes: Option<Bytes>,
-) -> Result<Bound, Problem> {
-    let Some(bytes) = bytes else { return Ok(Bound::plain(Value::Null)) };
+) -> Result<BoundValue, Problem> {
+    let Some(bytes) = bytes else { return Ok(BoundValue::plain(Value::Null)) };
     if pg_type.is_array {
         let message = format!("parameter `${name}` is an array");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
@@ -66,67 +66,67 @@ pub fn decode(
     })
 }
 
-fn from_text(scalar: Scalar, text: &str) -> Option<Bound> {
+fn from_text(scalar: Scalar, text: &str) -> Option<BoundValue> {
     Some(match scalar {
-        Scalar::Bool => Bound::plain(match text.trim().to_ascii_lowercase().as_str() {
+        Scalar::Bool => BoundValue::plain(match text.trim().to_ascii_lowercase().as_str() {
             "t" | "true" | "y" | "yes" | "on" | "1" => true,
             "f" | "false" | "n" | "no" | "off" | "0" => false,
             _ => return None,
         }),
         Scalar::Int2 | Scalar::Int4 | Scalar::Int8 => {
-            Bound::plain(text.trim().parse::<i64>().ok()?)
+            BoundValue::plain(text.trim().parse::<i64>().ok()?)
         }
         Scalar::Float4 | Scalar::Float8 => float(text.trim().parse().ok()?),
         Scalar::Numeric => decimal(text.trim())?,
-        Scalar::Text | Scalar::Json | Scalar::Uuid => Bound::plain(text),
+        Scalar::Text | Scalar::Json | Scalar::Uuid => BoundValue::plain(text),
         Scalar::Bytea => bytea(&match text.strip_prefix("\\x") {
             Some(digits) => hex::decode(digits).ok()?,
             None => text.as_bytes().to_vec(),
         })?,
-        Scalar::Date => Bound::cast(text.to_owned(), "DATE"),
-        Scalar::Time => Bound::cast(text.to_owned(), "TIME"),
-        Scalar::Timestamp => Bound::cast(text.to_owned(), "TIMESTAMP"),
-        Scalar::Timestamptz => Bound::cast(text.to_owned(), "TIMESTAMP WITH TIME ZONE"),
-        Scalar::Interval => Bound::cast(text.to_owned(), "INTERVAL"),
+        Scalar::Date => BoundValue::cast(text.to_owned(), "DATE"),
+        Scalar::Time => BoundValue::cast(text.to_owned(), "TIME"),
+        Scalar::Timestamp => BoundValue::cast(text.to_owned(), "TIMESTAMP"),
+        Scalar::Timestamptz => BoundValue::cast(text.to_owned(), "TIMESTAMP WITH TIME ZONE"),
+        Scalar::Interval => BoundValue::cast(text.to_owned(), "INTERVAL"),
     })
 }
 
-fn from_binary(scalar: Scalar, mut bytes: Bytes) -> Option<Bound> {
+fn from_binary(scalar: Scalar, mut bytes: Bytes) -> Option<BoundValue> {
     let bound = match scalar {
-        Scalar::Bool => Bound::plain(bytes.try_get_u8().ok()? != 0),
-        Scalar::Int2 => Bound::plain(bytes.try_get_i16().ok()?),
-        Scalar::Int4 => Bound::plain(bytes.try_get_i32().ok()?),
-        Scalar::Int8 => Bound::plain(bytes.try_get_i64().ok()?),
+        Scalar::Bool => BoundValue::plain(bytes.try_get_u8().ok()? != 0),
+        Scalar::Int2 => BoundValue::plain(bytes.try_get_i16().ok()?),
+        Scalar::Int4 => BoundValue::plain(bytes.try_get_i32().ok()?),
+        Scalar::Int8 => BoundValue::plain(bytes.try_get_i64().ok()?),
         Scalar::Float4 => float(bytes.try_get_f32().ok()?.into()),
         Scalar::Float8 => float(bytes.try_get_f64().ok()?),
         Scalar::Numeric => decimal(&numeric::read_binary(std::mem::take(&mut bytes))?)?,
         Scalar::Text | Scalar::Json => {
-            Bound::plain(String::from_utf8(std::mem::take(&mut bytes).to_vec()).ok()?)
+            BoundValue::plain(String::from_utf8(std::mem::take(&mut bytes).to_vec()).ok()?)
         }
         Scalar::Uuid => {
             let uuid = uuid::Uuid::from_slice(&std::mem::take(&mut bytes)).ok()?;
-            Bound::plain(uuid.to_string())
+            BoundValue::plain(uuid.to_string())
         }
         Scalar::Bytea => bytea(&std::mem::take(&mut bytes))?,
         Scalar::Date => {
             let days = i64::from(bytes.try_get_i32().ok()?) + i64::from(EPOCH_DAYS);
-            Bound::cast(written(|out| text::put_date(days, out)), "DATE")
+            BoundValue::cast(written(|out| text::put_date(days, out)), "DATE")
         }
         Scalar::Time => {
             let micros = bytes.try_get_i64().ok()?;
-            Bound::cast(written(|out| text::put_time(micros, out)), "TIME")
+            BoundValue::cast(written(|out| text::put_time(micros, out)), "TIME")
         }
         Scalar::Timestamp | Scalar::Timestamptz => {
             let micros = bytes.try_get_i64().ok()?.checked_add(EPOCH_MICROS)?;
             let is_zoned = scalar == Scalar::Timestamptz;
             let sql_type = if is_zoned { "TIMESTAMP WITH TIME ZONE" } else { "TIMESTAMP" };
-            Bound::cast(written(|out| text::put_timestamp(micros, is_zoned, out)), sql_type)
+            BoundValue::cast(written(|out| text::put_timestamp(micros, is_zoned, out)), sql_type)
         }
         Scalar::Interval => {
             let micros = bytes.try_get_i64().ok()?;
             let (days, months) = (bytes.try_get_i32().ok()?, bytes.try_get_i32().ok()?);
             let text = format!("{months} months {days} days {micros} microseconds");
-            Bound::cast(text, "INTERVAL")
+            BoundValue::cast(text, "INTERVAL")
         }
     };
     (!bytes.has_remaining()).then_some(bound)
@@ -139,15 +139,15 @@ fn written(write: impl FnOnce(&mut bytes::BytesMut) -> std::fmt::Result) -> Stri
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn float(value: f64) -> Bound {
+fn float(value: f64) -> BoundValue {
     match serde_json::Number::from_f64(value) {
-        Some(number) => Bound::plain(Value::Number(number)),
-        None => Bound::cast(value.to_string(), "DOUBLE"),
+        Some(number) => BoundValue::plain(Value::Number(number)),
+        None => BoundValue::cast(value.to_string(), "DOUBLE"),
     }
 }
 
 /// Binds a decimal with the digits that it has.
-fn decimal(text: &str) -> Option<Bound> {
+fn decimal(text: &str) -> Option<BoundValue> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -156,13 +156,13 @@ fn decimal(text: &str) -> Option<Bound> {
         return text.parse::<f64>().ok().filter(|value| value.is_finite()).map(float);
     }
     let precision = (whole.trim_start_matches('0').len() + fraction.len()).clamp(1, 76);
-    Some(Bound::cast(text.to_owned(), &format!("DECIMAL({precision}, {})", fraction.len())))
+    Some(BoundValue::cast(text.to_owned(), &format!("DECIMAL({precision}, {})", fraction.len())))
 }
 
 /// Binds bytes that are UTF-8; SQL text cannot contain others.
-fn bytea(bytes: &[u8]) -> Option<Bound> {
+fn bytea(bytes: &[u8]) -> Option<BoundValue> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
-    Some(Bound::cast(text, "BYTEA"))
+    Some(BoundValue::cast(text, "BYTEA"))
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn check(scalar: Scalar, text: &str, binary: &[u8], value: Value, cast: Option<&str>) {
-        let expected = Bound { value, cast: cast.map(str::to_owned) };
+        let expected = BoundValue { value, cast: cast.map(str::to_owned) };
         assert_eq!(from_text(scalar, text).as_ref(), Some(&expected), "{text}");
         let bytes = Bytes::copy_from_slice(binary);
         assert_eq!(from_binary(scalar, bytes).as_ref(), Some(&expected), "{text}, binary");

@@ -106,7 +106,8 @@ pub trait Reply {
             out.put_u16(columns.len() as u16);
             for column in columns {
                 put_text(out, &column.name);
-                // No table and no column number: a column can be an expression.
+                // Neither the table's id nor the column's number, because a column can be an
+                // expression.
                 out.put_u32(0);
                 out.put_u16(0);
                 out.put_u32(column.pg_type.oid());
@@ -145,7 +146,7 @@ pub trait Reply {
         self.message(b'E', |out| put_report(out, name, problem.code.sqlstate(), problem));
     }
 
-    /// Reports something that is no error.
+    /// Reports a notice.
     fn notice(&mut self, problem: &Problem) {
         self.message(b'N', |out| put_report(out, "NOTICE", "00000", problem));
     }
@@ -182,7 +183,7 @@ fn put_report(out: &mut BytesMut, severity: &str, sqlstate: &str, problem: &Prob
     out.put_u8(0);
 }
 
-/// Writes a text and a zero byte. A zero byte in the text would end it.
+/// Writes a text and a zero byte. The text must not contain a zero byte, which would end it.
 fn put_text(out: &mut BytesMut, text: &str) {
     out.extend(text.bytes().filter(|byte| *byte != 0));
     out.put_u8(0);

@@ -59,9 +59,9 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 pub enum Action {
     /// Nothing: the text has no statement.
     Empty,
-    /// A statement of the session.
+    /// A statement that the session executes itself.
     Session(SessionCommand),
-    /// SQL over tables.
+    /// A statement that the service executes.
     Sql(PreparedStatement),
     /// COPY.
     Copy(Box<Copy>),
@@ -73,8 +73,8 @@ impl Action {
         Ok(Self::parse_with_parameters(sql, identity)?.0)
     }
 
-    /// Parses the text of one statement. Also returns the parameters that it has, which the action
-    /// may not need.
+    /// Parses the text of one statement. Also returns the names of its parameters, some of which
+    /// the action may not use.
     pub fn parse_with_parameters(
         sql: &str,
         identity: &Identity,
@@ -118,11 +118,11 @@ pub struct Portal {
 
 /// Progress of a portal.
 pub enum Progress {
-    /// It was not executed yet.
+    /// Not executed yet.
     Bound,
-    /// It has rows that were not requested yet.
+    /// Executed partly: the remaining rows were not requested yet.
     Suspended(Box<Cursor>),
-    /// It ended, with this tag.
+    /// Executed completely, with this command tag.
     Complete(String),
 }
 
@@ -239,7 +239,7 @@ impl Session {
         Ok(())
     }
 
-    /// Starts a statement of the lake.
+    /// Starts a statement in the service.
     pub async fn start(
         &mut self,
         statement: PreparedStatement,
@@ -291,7 +291,7 @@ fn check_count(count: usize) -> Result<(), Problem> {
         return Ok(());
     }
     let message = format!("the session has {count} statements or cursors (limit {NAMES_MAX})");
-    Err(Problem::new(ErrorCode::TooBusy, message).with_hint("Close those that are not used."))
+    Err(Problem::new(ErrorCode::TooBusy, message).with_hint("Close the unused ones."))
 }
 
 fn exists(what: &str, name: &str) -> Problem {

@@ -14,7 +14,7 @@ enum Accepts {
     Any,
     /// Only these spellings of the default.
     Only(&'static [&'static str]),
-    /// No value: clients cannot change it.
+    /// No value, because clients cannot change the setting.
     Nothing,
 }
 
@@ -117,13 +117,13 @@ impl Settings {
             _ => {
                 let message = format!("the setting `{known}` cannot be `{value}`");
                 return Err(Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint(format!("It is `{default}`.")));
+                    .with_hint(format!("Its only value is `{default}`.")));
             }
         }
         Ok(is_reported.then_some((known, &self.0[index])))
     }
 
-    /// Sets a value that clients cannot set.
+    /// Sets the value of a setting that clients cannot change.
     pub fn fix(&mut self, name: &str, value: &str) {
         if let Ok(index) = index_of(name) {
             value.clone_into(&mut self.0[index]);
@@ -147,7 +147,7 @@ impl Settings {
     /// Restores the defaults of all settings.
     pub fn reset_all(&mut self) {
         for setting in TABLE {
-            // Every name of the table is known.
+            // This cannot fail, because all names come from the table.
             let _ = self.reset(setting.name);
         }
     }
@@ -182,7 +182,7 @@ fn index_of(name: &str) -> Result<usize, Problem> {
     })
 }
 
-/// Parses a duration as PostgreSQL has them: milliseconds without a unit.
+/// Parses a duration in PostgreSQL's format: a number without a unit is in milliseconds.
 fn parse_timeout(text: &str) -> Result<Duration, Problem> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

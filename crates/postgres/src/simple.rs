@@ -50,7 +50,7 @@ impl Session {
         Ok(())
     }
 
-    /// Executes a statement of the session, with the description of its rows.
+    /// Executes a statement of the session, and sends the description of its rows.
     async fn run_command(&mut self, command: SessionCommand) -> Outcome {
         if let SessionCommand::Fetch(name, _) = &command {
             let columns = self.portal(name)?.columns.clone();
@@ -154,7 +154,7 @@ impl Session {
         Ok("DEALLOCATE")
     }
 
-    /// Declares a cursor of SQL, which is a portal in text format.
+    /// Declares a cursor, which is a portal in text format.
     async fn declare(&mut self, name: String, sql: &str) -> Outcome {
         let action = Action::parse(sql, &self.identity())?;
         let Action::Sql(prepared) = &action else {

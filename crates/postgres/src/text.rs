@@ -71,7 +71,7 @@ pub fn put_interval(value: IntervalMonthDayNano, out: &mut BytesMut) -> Result {
     Ok(())
 }
 
-/// Writes an item of an array, in quotes where it could be read as something else.
+/// Writes an item of an array, in quotes if it could be misread without them.
 pub fn put_item(item: &[u8], out: &mut BytesMut) {
     let is_plain = |byte: &u8| !b"{},\"\\".contains(byte) && !byte.is_ascii_whitespace();
     if !item.is_empty() && !item.eq_ignore_ascii_case(b"null") && item.iter().all(is_plain) {
@@ -100,13 +100,13 @@ fn put_year(year: i64, month: i64, day: i64, out: &mut BytesMut) -> Result {
     write!(out, "{year:04}-{month:02}-{day:02}")
 }
 
-/// There is no year 0: it is 1 BC.
+/// The calendar has no year 0: the year before 1 AD is 1 BC.
 fn put_era(year: i64, out: &mut BytesMut) -> Result {
     if year > 0 { Ok(()) } else { out.write_str(" BC") }
 }
 
 /// Returns year, month and day of a day since 1970, in the proleptic Gregorian calendar. Unlike
-/// `chrono`'s, it has no bounds within 64 bits. Years start in March, so that a leap day is last.
+/// `chrono`, it supports all days of 64 bits. Years start in March, so that a leap day is last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_BEFORE_1970;
     let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

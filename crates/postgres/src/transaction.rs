@@ -20,7 +20,7 @@ impl Session {
         Ok("BEGIN")
     }
 
-    /// Prepares the transaction for a statement, whose name is given: a write needs a branch.
+    /// Prepares the transaction for the statement with this name: a write requires a branch.
     pub async fn prepare_write(&mut self, name: &str) -> Result<(), Problem> {
         let Some(transaction) = &mut self.transaction else { return Ok(()) };
         if returns_rows(name) {
@@ -58,7 +58,7 @@ impl Session {
         Ok("RELEASE")
     }
 
-    /// Returns to a savepoint, after an error also.
+    /// Returns to a savepoint, also after an error.
     pub async fn roll_back_to(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.roll_back_to(self.open_transaction()?, name).await?;
@@ -70,7 +70,7 @@ impl Session {
     fn open_transaction(&mut self) -> Result<&mut OpenTransaction, Problem> {
         self.transaction.as_mut().ok_or_else(|| {
             let message = "savepoints need a transaction";
-            Problem::new(ErrorCode::InvalidArgument, message).with_hint("Send `BEGIN` before.")
+            Problem::new(ErrorCode::InvalidArgument, message).with_hint("Send `BEGIN` first.")
         })
     }
 

@@ -36,8 +36,8 @@ impl Wire {
         Wire { stream, input: BytesMut::new(), output: BytesMut::new() }
     }
 
-    /// Returns the stream, before a handshake. Input from before it is an error: it was not
-    /// encrypted.
+    /// Returns the stream, before a handshake. Input that arrived before the handshake is an error,
+    /// because it was not encrypted.
     pub fn into_stream(self) -> io::Result<Box<dyn Stream>> {
         if self.input.is_empty() {
             return Ok(self.stream);
@@ -79,7 +79,7 @@ impl Wire {
         Ok(Some((kind, message.freeze())))
     }
 
-    /// Reads until the input has a number of bytes; false if the stream ends before.
+    /// Reads until the input has a number of bytes; returns false if the stream ends first.
     async fn fill(&mut self, bytes: usize) -> io::Result<bool> {
         while self.input.len() < bytes {
             if self.stream.read_buf(&mut self.input).await? == 0 {
@@ -101,7 +101,7 @@ impl Wire {
         std::future::pending::<()>().await;
     }
 
-    /// Sends the output if there is much of it.
+    /// Sends the output if it exceeds `OUTPUT_BYTES`.
     pub async fn send_if_full(&mut self) -> io::Result<()> {
         if self.output.len() >= OUTPUT_BYTES { self.send().await } else { Ok(()) }
     }

@@ -79,7 +79,7 @@ pub fn columns_used(
 /// A restriction and the columns of the table it is applied to.
 struct Found<'a> {
     restriction: &'a Restriction,
-    /// True if the table is the one that the restriction was created for, not only of its name.
+    /// True if the restriction was created for this table, not for another table of the same name.
     is_same: bool,
     columns: &'a [(String, Option<i32>)],
 }
@@ -110,7 +110,8 @@ impl Found<'_> {
     }
 }
 
-/// Returns the position of the column of a name, exactly or else in any case if only one fits.
+/// Returns the position of the column of a name, an exact match, otherwise the only match that
+/// ignores case.
 fn at(columns: &[(String, Option<i32>)], name: &str) -> Option<usize> {
     let exact = columns.iter().position(|(column, _)| column == name);
     exact.or_else(|| {
@@ -165,7 +166,7 @@ mod tests {
         let all = r#"SELECT "id" AS "0", "region" AS "1", (NULL) AS "2" FROM "restricted table" WHERE ("region" = 'EU')"#;
         check(&both, "id", &table, all);
         check(&both, "other", &table, all);
-        // The columns were renamed, and others have their names now.
+        // The columns were renamed, and other columns have their former names.
         let renamed = [("region", 1), ("land", 2), ("pay", 3)];
         let expected = r#"SELECT "region" AS "0", "land" AS "1", (NULL) AS "2" FROM "restricted table" WHERE ("land" = 'EU')"#;
         check(&both, "id", &renamed, expected);

@@ -22,8 +22,9 @@ use futures::StreamExt;
 /// Metric of scans: the bytes that they read.
 const BYTES_SCANNED: &str = "bytes_scanned";
 
-/// Replaces an error below the barrier of the table with this name by one without hidden values.
-pub(crate) type Conceal = fn(&str, DataFusionError) -> DataFusionError;
+/// Replaces an error below the barrier of the table with this name by an error without hidden
+/// values.
+pub(crate) type ConcealError = fn(&str, DataFusionError) -> DataFusionError;
 
 /// The scan of a restricted table.
 ///
@@ -33,7 +34,7 @@ pub(crate) type Conceal = fn(&str, DataFusionError) -> DataFusionError;
 pub(crate) struct RestrictedScanExec {
     scan: Arc<dyn ExecutionPlan>,
     label: Arc<str>,
-    conceal: Conceal,
+    conceal: ConcealError,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -44,7 +45,7 @@ impl RestrictedScanExec {
         scan: Arc<dyn ExecutionPlan>,
         schema: SchemaRef,
         label: Arc<str>,
-        conceal: Conceal,
+        conceal: ConcealError,
     ) -> Self {
         let below = scan.properties();
         let properties = PlanProperties::new(

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::scan::{Conceal, RestrictedScanExec};
+use crate::scan::{ConcealError, RestrictedScanExec};
 
 /// A table of which only visible rows and masked values can be read.
 ///
@@ -24,7 +24,7 @@ pub struct RestrictedTable {
     plan: LogicalPlan,
     /// The table's name.
     label: Arc<str>,
-    conceal: Conceal,
+    conceal: ConcealError,
 }
 
 impl RestrictedTable {
@@ -38,7 +38,7 @@ impl RestrictedTable {
         masked: &[bool],
         plan: LogicalPlan,
         label: &str,
-        conceal: Conceal,
+        conceal: ConcealError,
     ) -> Result<Self> {
         check_nodes(&plan)?;
         let fields = schema.fields().iter().zip(masked);
@@ -57,7 +57,7 @@ impl RestrictedTable {
         Ok(RestrictedTable { schema, plan, label: label.into(), conceal })
     }
 
-    /// Returns the plan of some columns; of none, one with the right number of rows.
+    /// Returns the plan of some columns; for no columns, a plan with the same number of rows.
     fn projected(&self, columns: Option<&Vec<usize>>) -> Result<LogicalPlan> {
         let Some(columns) = columns else { return Ok(self.plan.clone()) };
         let all = self.plan.schema().columns();

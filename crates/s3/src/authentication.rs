@@ -32,7 +32,7 @@ impl S3Auth for KeyAuth {
     }
 }
 
-/// The check of each request: puts the principal that signed it into the request's extensions.
+/// The check of each request: adds the principal of the signature to the request's extensions.
 pub(crate) struct SignerAccess(pub(crate) S3Operations);
 
 #[async_trait]

@@ -15,7 +15,7 @@ const PREFIX: &str = "x-amz-checksum-";
 /// Header with the names of headers that follow the content.
 const TRAILER: &str = "x-amz-trailer";
 
-/// The checksums to compute of a content, and those that the client sent.
+/// The checksums to compute for a content, and the expected ones, which the client sent.
 pub(crate) struct Checksums {
     hasher: ChecksumHasher,
     md5: Option<Md5>,
@@ -101,7 +101,7 @@ mod tests {
         let md5 = ("content-md5", "XUFAKrxLKna5cZ2REBfFkg==");
         assert!(check(&[crc, md5], "hello"));
         assert!(!check(&[crc], "hellO") && !check(&[md5], "hellO"));
-        // Announced, but not sent.
+        // The header announces a checksum that is not sent.
         assert!(!check(&[("x-amz-trailer", "x-amz-checksum-sha256")], "hello"));
     }
 }

@@ -1,4 +1,4 @@
-//! Contents, from and to the streams of `s3s`.
+//! Conversion of contents from and to the streams of `s3s`.
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -10,10 +10,10 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::checksum::Checksums;
 
-/// Parts that wait for a client.
+/// Maximum number of parts that wait for the client.
 const PARTS_WAITING: usize = 2;
 
-/// Returns the content of a request, which fails at its end if a checksum is wrong.
+/// Returns the content of a request, whose end is an error if a checksum differs.
 pub(crate) fn received(body: Option<StreamingBlob>, checksums: Checksums) -> Content {
     let state = (body, Some(checksums));
     let parts = stream::try_unfold(state, async |(mut body, mut checksums)| {
@@ -52,7 +52,7 @@ pub(crate) fn sent(mut content: Content) -> StreamingBlob {
     tokio::spawn(async move {
         while let Some(part) = content.next().await {
             let is_failed = part.is_err();
-            // The client has gone.
+            // The client has disconnected.
             if parts.send(part).await.is_err() || is_failed {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Errors of the protocol, from those of the service.
+//! Conversion of the service's errors into errors of the S3 protocol.
 
 use headwater_model::{ErrorCode, Problem};
 use http::StatusCode;

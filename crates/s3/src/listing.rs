@@ -2,7 +2,7 @@
 
 use headwater_model::Timestamp;
 use headwater_service::S3Operations;
-use headwater_service::objects::{List, Listed, Listing};
+use headwater_service::objects::{ListRequest, Listed, Listing};
 use s3s::dto::{
     CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
     ListObjectsV2Output, Object, ObjectStorageClass,
@@ -23,7 +23,7 @@ pub(crate) async fn list(
     let principal = principal(&request);
     let ListObjectsInput { bucket, delimiter, encoding_type, marker, max_keys, prefix, .. } =
         request.input;
-    let list = List {
+    let list = ListRequest {
         bucket,
         prefix: prefix.unwrap_or_default(),
         delimiter,
@@ -56,7 +56,7 @@ pub(crate) async fn list_v2(
     let principal = principal(&request);
     let input = request.input;
     let token = input.continuation_token.as_deref().map(token_key).transpose()?;
-    let list = List {
+    let list = ListRequest {
         bucket: input.bucket,
         prefix: input.prefix.unwrap_or_default(),
         delimiter: input.delimiter,

@@ -91,7 +91,7 @@ impl ReadConditions<'_> {
             ETagCondition::Any => true,
             ETagCondition::ETag(tag) => tag.value() == info.etag,
         };
-        // The times of headers are whole seconds.
+        // Times in headers are whole seconds.
         let modified = timestamp(chrono_seconds(info));
         let holds = match (self.if_match, self.if_unmodified_since) {
             (Some(condition), _) => is_tag(condition),

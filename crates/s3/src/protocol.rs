@@ -1,4 +1,4 @@
-//! The entry: from an HTTP request to its response.
+//! The entry point: answers an HTTP request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::operations::Operations;
 /// Maximum length of an XML document that a client sends, in bytes.
 const XML_BYTES_MAX: usize = 4 << 20;
 
-/// Maximum length of a file in a form, in bytes: it is held in memory.
+/// Maximum length of a file in a form, in bytes: the file is held in memory.
 const FORM_BYTES_MAX: u64 = 4 << 20;
 
 /// The client of a request, which the listener adds to the request's extensions.
@@ -96,7 +96,7 @@ impl S3Protocol {
     }
 }
 
-/// Returns the access key that a request names.
+/// Returns the id of the access key in a request, without checking the signature.
 fn claimed_key(request: &HttpRequest) -> Option<String> {
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let in_header = header.and_then(|text| text.split_once("Credential="));

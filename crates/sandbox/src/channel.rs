@@ -19,7 +19,7 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
 pub(crate) const DESCRIPTORS_MAX: usize = 128;
 
 thread_local! {
-    /// Receive buffer; allocating one takes longer than most receives.
+    /// Receive buffer, kept because allocating one takes longer than most receive calls.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGE_BYTES_MAX]);
 }
 
@@ -96,7 +96,7 @@ impl Channel {
         }
         let cut = received.flags.contains(ReturnFlags::CTRUNC);
         if cut {
-            // The remaining ones would be taken for others.
+            // The descriptors are incomplete, so the remaining ones could be mistaken for others.
             descriptors.clear();
         }
         Ok(Some(Received { bytes: buffer[..received.bytes].to_vec(), descriptors, cut }))

@@ -57,7 +57,7 @@ pub struct RunningProcess {
     connection: Arc<Connection>,
     end: oneshot::Receiver<ProcessEnd>,
     ended: bool,
-    /// Present once the spawner has paused the process for the first time.
+    /// Set when the spawner has paused the process for the first time.
     meter: Option<GroupMeter>,
     /// The spawner's reply to [`RunningProcess::pause_later`].
     pausing: Option<oneshot::Receiver<Option<ResourceUsage>>>,
@@ -68,7 +68,7 @@ pub struct RunningProcess {
 }
 
 /// The usage of a process, read from its control groups, which is faster than a request. Only the
-/// spawner freezes groups, because writes to a group may block.
+/// spawner freezes groups, because writing to a control file may block.
 #[derive(Debug)]
 struct GroupMeter {
     group: Group,
@@ -178,12 +178,12 @@ impl RunningProcess {
     }
 
     /// Returns the usage of the process so far. Returns none if the process cannot be frozen, or if
-    /// its usage is unknown. Returns none, too, if it still has one of these files (by inode) open
+    /// its usage is unknown. Also returns none if it still has one of these files (by inode) open
     /// or mapped.
     ///
-    /// Freezes the process, unless it was measured before and has no files: then it runs on, until
-    /// its next call or [`RunningProcess::pause_later`]. What it uses meanwhile counts for the next
-    /// call.
+    /// Freezes the process, unless it was measured before and has no files. In that case it
+    /// continues to run until its next call or [`RunningProcess::pause_later`], and the next call
+    /// is charged for its usage meanwhile.
     pub async fn measure(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
         if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
             return meter.read();
@@ -194,16 +194,16 @@ impl RunningProcess {
         Some(usage)
     }
 
-    /// Freezes the process shortly afterwards, unless it is frozen. A failure is an error of
-    /// [`RunningProcess::resume`].
+    /// Freezes the process shortly afterwards, unless it is frozen. [`RunningProcess::resume`]
+    /// returns an error if this fails.
     pub fn pause_later(&mut self) {
         if !self.is_paused {
             self.pausing = self.request_pause(&[]);
         }
     }
 
-    /// Requests a pause; the receiver gets the usage, as of [`RunningProcess::measure`]. Returns
-    /// none if the spawner ended.
+    /// Requests a pause; the receiver gets the same result as from [`RunningProcess::measure`].
+    /// Returns none if the spawner has ended.
     pub fn request_pause(
         &mut self,
         inputs: &[u64],
@@ -221,7 +221,7 @@ impl RunningProcess {
 
     fn request_usage(&self, request: &Request) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
         let (sender, usage) = oneshot::channel();
-        // The spawner replies in the order of the requests.
+        // Requests are queued, because the spawner replies in their order.
         self.connection.measurements.lock().entry(self.id).or_default().push_back(sender);
         self.connection.send(request, &[]).ok()?;
         Some(usage)
@@ -238,7 +238,8 @@ impl RunningProcess {
                     self.meter.iter_mut().for_each(|meter| meter.fork_cpu_us = usage.fork_cpu_us);
                     self.pausing = None;
                 }
-                // The spawner handles requests in order.
+                // The pause is still pending. The spawner handles requests in order, so it pauses
+                // before it resumes.
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(ended()),
             }
@@ -250,13 +251,13 @@ impl RunningProcess {
     /// Ends the CPU boost of the process.
     pub fn end_boost(&mut self) {
         self.is_boost_ended = true;
-        // A failure means that the spawner ended, and the process with it.
+        // A failure means that the spawner has ended, and the process with it.
         let _ = self.connection.send(&Request::EndBoost { id: self.id }, &[]);
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        // A failure means that the spawner ended, and the process with it.
+        // A failure means that the spawner has ended, and the process with it.
         let _ = self.connection.send(&Request::Signal { id: self.id, signal }, &[]);
     }
 

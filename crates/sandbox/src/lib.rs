@@ -1,16 +1,16 @@
 //! Sandboxed processes: namespaces, control groups, system call filters and network access.
 //!
 //! The server never forks. [`Spawner`] starts a small single-threaded process, which runs
-//! [`spawner_main`] and makes every other process as a [`ProcessSpec`] describes it. A zygote is
-//! cloned into a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured
-//! and killed. [`EgressPolicy`] and [`serve_proxy`] control what a sandbox reaches over the
-//! network.
+//! [`spawner_main`] and creates every other process from a [`ProcessSpec`]. A zygote is cloned into
+//! a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured and killed.
+//! [`EgressPolicy`] and [`serve_proxy`] control what a sandbox reaches over the network.
 //!
-//! This crate knows nothing of Python, Arrow or tables.
+//! This crate does not depend on Python, Arrow or tables.
 
 mod channel;
 mod client;
 mod error;
+mod limits;
 mod netlink;
 mod network;
 mod process_identity;
@@ -20,6 +20,7 @@ mod spawner;
 pub use channel::{Channel, Received};
 pub use client::{RunningProcess, SpawnCommand, Spawner};
 pub use error::{Error, Result};
+pub use limits::{Limits, Variables};
 pub use network::{
     ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets, nameservers,
     serve_proxy,

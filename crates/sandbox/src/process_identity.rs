@@ -1,5 +1,6 @@
-//! Identity of a process: its id and start time, which no other process of this boot has. File and
-//! group names begin with it, so that leftovers of ended processes are recognized.
+//! Identity of a process: its id and start time, which are unique until the machine restarts. File
+//! and group names begin with the identity, so that files and groups of ended processes can be
+//! recognised.
 
 use std::fs;
 

@@ -13,17 +13,17 @@ pub(crate) enum Request {
     /// Start a process. Descriptors: standard output, standard error, then the control socket and
     /// the files if the process has them; none for a clone.
     Start { id: u64, spec: ProcessSpec },
-    /// Begin a clone, which waits in its sandbox until then. Descriptors: standard output, standard
+    /// Begin the call of a clone that waits in its sandbox. Descriptors: standard output, standard
     /// error, the control socket, the files.
     Begin { id: u64 },
-    /// Freeze a process with its descendants and measure them. Fails if one of them still has one
-    /// of these files open or mapped; files are given by inode.
+    /// Freeze a process with its descendants and measure them. Fails if one of these processes
+    /// still has one of the files in `inputs` open or mapped; files are given by inode.
     Pause { id: u64, inputs: Vec<u64> },
     /// Thaw a paused process.
     Resume { id: u64 },
     /// End the CPU boost of a process: from now on its memory limit determines its weight.
     EndBoost { id: u64 },
-    /// Measure the CPU time of a zygote that no clone accounts for, and reset it.
+    /// Measure the CPU time of a zygote that is not charged to a clone, and reset it.
     Meter { id: u64 },
     /// Measure the CPU time of all processes.
     Total { id: u64 },
@@ -79,14 +79,15 @@ impl ProcessSpec {
 /// Isolation of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub enum Confinement {
-    /// None, for tools of Headwater.
+    /// No isolation, for tools that Headwater runs.
     #[default]
     Tool,
-    /// A process with its own folder, which holds its files and is removed when it ends.
+    /// No sandbox; the process has its own folder with its files, which is removed when the process
+    /// ends.
     Folder(PathBuf),
     /// A sandbox.
     Sandbox(SandboxSpec),
-    /// A sandbox for a clone of a zygote; only the limits and variables of the [`ProcessSpec`]
+    /// A sandbox for a clone of a zygote; of the [`ProcessSpec`], only the limits and variables
     /// apply.
     Clone(CloneSpec),
 }
@@ -159,7 +160,7 @@ pub struct ProcessEnd {
 pub struct ResourceUsage {
     /// CPU time since the start, in microseconds.
     pub cpu_us: u64,
-    /// The part of it that the zygote used for the fork.
+    /// The part of the CPU time that the zygote used for the fork.
     pub(crate) fork_cpu_us: u64,
     /// Peak memory in bytes, since the last measurement if the kernel can reset it.
     pub memory_bytes_peak: u64,
@@ -175,11 +176,11 @@ impl ResourceUsage {
 /// The exit status of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
-    /// With this exit code.
+    /// The process exited with this code.
     Code(i32),
-    /// By this signal.
+    /// The process was killed by this signal.
     Signal(i32),
-    /// It failed to start.
+    /// The process failed to start.
     NotStarted {
         /// The failed step.
         step: String,

@@ -15,7 +15,7 @@ const NONCE_BYTES: usize = 12;
 
 /// An encrypted value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Sealed {
+pub(crate) struct EncryptedValue {
     /// The id of the key.
     pub(crate) key: String,
     /// Nonce and ciphertext as base64.
@@ -35,15 +35,15 @@ impl SecretVersion<'_> {
     }
 }
 
-impl Sealed {
-    /// Encrypts a value; none if it is too large for the cipher, which values of secrets never are.
+impl EncryptedValue {
+    /// Encrypts a value; none if it is too large for the cipher, which does not occur for secrets.
     pub(crate) fn seal(key: &Key, id: SecretVersion, value: &str) -> Option<Self> {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
         let aad = id.associated_data();
         let payload = Payload { msg: value.as_bytes(), aad: aad.as_bytes() };
         let sealed = cipher(key).encrypt(&nonce, payload).ok()?;
         let data = STANDARD.encode([nonce.as_slice(), &sealed].concat());
-        Some(Sealed { key: key.id.clone(), data })
+        Some(EncryptedValue { key: key.id.clone(), data })
     }
 
     /// Decrypts the value; none if it was changed, or belongs to another secret, version or key.

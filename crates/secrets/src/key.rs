@@ -97,7 +97,7 @@ fn read(path: &Path) -> Result<Option<Key>> {
     Key::parse(&text, || format!("key file `{}`", path.display())).map(Some)
 }
 
-/// Writes a new key. A file that another process creates at the same time stays.
+/// Writes a new key. A file that another process created concurrently is kept.
 fn create(path: &Path) -> Result<()> {
     let failed = |source| Error::File { path: path.to_owned(), action: "written", source };
     let folder = path.parent().unwrap_or(Path::new("."));

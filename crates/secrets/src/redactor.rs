@@ -32,7 +32,7 @@ impl Redactor {
             return Redactor::default();
         }
         let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns);
-        // It fails only for more patterns than memory addresses.
+        // Construction fails only if there are more patterns than memory addresses.
         Redactor(builder.ok())
     }
 

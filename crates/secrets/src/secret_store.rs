@@ -9,7 +9,7 @@ use headwater_store::{Batch, Expected, RefChange, Store};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::cipher::{Sealed, SecretVersion};
+use crate::cipher::{EncryptedValue, SecretVersion};
 use crate::key::Key;
 use crate::{Error, KeySource, Result, check_name};
 
@@ -46,7 +46,7 @@ struct Record {
     created: Timestamp,
     updated: Timestamp,
     author: String,
-    sealed: Sealed,
+    sealed: EncryptedValue,
 }
 
 impl SecretStore {
@@ -66,7 +66,7 @@ impl SecretStore {
         let key = self.key_to_encrypt().await?;
         let now = self.clock.now();
         let version = before.as_ref().map_or(1, |record| record.version + 1);
-        let sealed = Sealed::seal(&key, SecretVersion { name, version }, value);
+        let sealed = EncryptedValue::seal(&key, SecretVersion { name, version }, value);
         let record = Record {
             version,
             created: before.map_or(now, |record| record.created),
@@ -135,7 +135,7 @@ impl SecretStore {
             value: Some(key.id.clone().into()),
         };
         self.store.apply(Batch { refs: vec![change], ..Batch::default() }).await?;
-        let sealed = Sealed::seal(&key, SecretVersion { name: label, version: 0 }, value);
+        let sealed = EncryptedValue::seal(&key, SecretVersion { name: label, version: 0 }, value);
         let sealed = sealed.ok_or_else(|| corrupt(label))?;
         serde_json::to_string(&sealed).map_err(|_| corrupt(label))
     }
@@ -144,7 +144,7 @@ impl SecretStore {
     ///
     /// Errors: those of the key; `corrupt` if the text was changed or belongs to another label.
     pub async fn unseal(&self, label: &str, sealed: &str) -> Result<Zeroizing<String>> {
-        let sealed: Sealed = serde_json::from_str(sealed).map_err(|_| corrupt(label))?;
+        let sealed: EncryptedValue = serde_json::from_str(sealed).map_err(|_| corrupt(label))?;
         let key = self.key.get().await?;
         sealed.open_with(&key, SecretVersion { name: label, version: 0 })
     }
@@ -178,7 +178,7 @@ impl SecretStore {
     }
 }
 
-impl Sealed {
+impl EncryptedValue {
     fn open_with(&self, key: &Key, id: SecretVersion) -> Result<Zeroizing<String>> {
         if self.key != key.id {
             let (stored, current) = (self.key.clone(), key.id.clone());
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(opened.as_str(), "topsecret");
         let moved = secrets.unseal("access key B", &sealed).await;
         assert_eq!(code(moved.map(drop)), Some(ErrorCode::Corrupt));
-        // A new key would make the value unreadable.
+        // A new key could not decrypt the value.
         let without = open(&store, &folder.path().join("lost"));
         assert_eq!(code(without.set("A", "value", "").await), Some(ErrorCode::FileNotFound));
     }

@@ -30,9 +30,9 @@ impl Default for Activity {
 
 impl Activity {
     /// Counts a request until the guard is dropped.
-    pub fn begin(&self) -> Busy {
+    pub fn begin(&self) -> ActiveRequest {
         self.0.lock().in_progress += 1;
-        Busy(self.clone())
+        ActiveRequest(self.clone())
     }
 
     /// Returns the time since the last request ended; zero while one is in progress.
@@ -44,9 +44,9 @@ impl Activity {
 
 /// The guard of a request in progress.
 #[derive(Debug)]
-pub struct Busy(Activity);
+pub struct ActiveRequest(Activity);
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         let mut count = self.0.0.lock();
         count.in_progress -= 1;
@@ -65,7 +65,7 @@ pub async fn count(State(activity): State<Activity>, request: Request, next: Nex
 /// complete body is written at once and needs no write timeout.
 struct Counted {
     body: Body,
-    _busy: Busy,
+    _busy: ActiveRequest,
 }
 
 impl HttpBody for Counted {

@@ -2,7 +2,7 @@
 //!
 //! Every program of the machine can connect to a loopback port, and other machines to a public one.
 //! So every path that is not public needs a token, or the session of a browser that logged in with
-//! it. The Unix socket needs neither, because file permissions protect it.
+//! a token. The Unix socket needs neither, because file permissions protect it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -28,7 +28,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 const ACCESS_TOKEN_PREFIX: &str = "hwp_";
 
 /// Returns true if a text has the form of a user's token: an access token or one of an OpenID
-/// provider. The owner's token has another form.
+/// provider. The owner's token has a different form.
 pub fn is_user_token(text: &str) -> bool {
     text.starts_with(ACCESS_TOKEN_PREFIX) || is_jwt(text)
 }
@@ -38,7 +38,7 @@ pub fn is_user_token(text: &str) -> bool {
 pub struct TcpPeer {
     /// The client's address, or its proxy's.
     pub address: SocketAddr,
-    /// The server's token; None if requests need none.
+    /// The server's token; None if requests need no token.
     pub token: Option<Token>,
 }
 
@@ -89,7 +89,7 @@ pub fn client_address(app: &App, peer: SocketAddr, headers: &HeaderMap) -> IpAdd
 }
 
 /// Returns the error of a request without a valid token. An invalid token counts as a failed login.
-/// On the Unix socket there is no address, and no limit.
+/// Requests on the Unix socket have no address, and their failures are not limited.
 fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     if let Some(address) = address.filter(|_| has_header) {
         let attempt = LoginAttempt { address, user: None };
@@ -105,14 +105,14 @@ fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     )
 }
 
-/// Returns the principal of the console's session that a request shows.
+/// Returns the principal of the console session whose secrets a request contains.
 fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
     app.sessions.principal(shown_session(headers)?)
 }
 
-/// Returns the principal of a request. Without a credential it is the owner on the Unix socket,
-/// where a user's token selects its user. A TCP listener without authentication serves the owner
-/// until a user exists.
+/// Returns the principal of a request. On the Unix socket it is the owner, unless the request has
+/// the token of a user. On a TCP listener without authentication it is the owner until a user
+/// exists.
 async fn identify(
     app: &App,
     peer: Option<&TcpPeer>,

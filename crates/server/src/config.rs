@@ -1,4 +1,5 @@
-//! Configuration of a server; the command line fills it in from flags and the environment.
+//! Configuration of a server, which the command line creates from options and environment
+//! variables.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,11 +26,11 @@ pub struct ServerConfig {
     pub s3: Option<SocketAddr>,
     /// True if requests over TCP need the token in the lake's folder.
     pub auth: bool,
-    /// Time after which a TCP client that reads nothing of its response is disconnected.
+    /// Time after which a TCP client that does not read its response is disconnected.
     pub write_timeout: Duration,
     /// Time within which a client must send the head of a request.
     pub header_timeout: Duration,
-    /// Path of the Unix socket. None: no such listener.
+    /// Path of the Unix socket. None: no listener.
     pub socket: Option<PathBuf>,
     /// Idle time without requests and jobs after which the server shuts down. None: never. A
     /// deployed version with triggers keeps the server running.

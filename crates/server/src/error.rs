@@ -99,7 +99,7 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::LakeHeld { .. } => Some("Stop it with `headwater stop`.".into()),
+            Error::LakeHeld { .. } => Some("Stop the other server with `headwater stop`.".into()),
             Error::Listen { .. } => Some("Choose another port, or 0 for a free one.".into()),
             Error::NoTls { .. } => Some(
                 "Use `--tls-certificate FILE --tls-key FILE` or `--tls-self-signed`; use \

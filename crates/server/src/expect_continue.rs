@@ -1,8 +1,8 @@
 //! Requests with `Expect: 100-continue` whose body is not read.
 //!
-//! Such a client sends its body only after the response 100. If the response is final instead, it
-//! may send the next request at once, and a server that still awaits the body would take the
-//! beginning of that request for it. So the connection ends with such a response.
+//! With this header, a client sends the body only after the response 100. After a final response,
+//! it may send the next request without the body. A server that still awaits the body would read
+//! the next request as the body, so it closes the connection after the response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 
-/// Answers a request, and ends the connection if the client was not asked for the body.
+/// Answers a request, and closes the connection if the body was expected but never requested.
 pub async fn close_if_unread(request: Request, next: Next) -> Response {
     let expects = request.headers().contains_key(EXPECT) && request.version() < Version::HTTP_2;
     if !expects || request.body().is_end_stream() {

@@ -5,11 +5,13 @@
 //! listeners of a [`ServerConfig`]. [`ServerHandle`] controls the running server, and
 //! [`ServerHandle::call`] sends it a request without a listener.
 //!
-//! A handler parses a request, calls one method of the service, and encodes the result. Nothing
-//! here reads the environment or the home folder; the command line does, once.
+//! A handler parses a request, calls one method of the service, and encodes the result. This crate
+//! does not read environment variables or the home folder; the command line does.
 
 mod activity;
 mod auth;
+#[cfg(target_os = "linux")]
+mod code_pages;
 mod config;
 mod console;
 mod error;
@@ -17,6 +19,7 @@ mod expect_continue;
 mod handle;
 mod http;
 mod iceberg;
+mod lambda;
 mod listeners;
 mod lock;
 mod login_limit;
@@ -31,8 +34,6 @@ mod s3;
 mod server;
 mod shutdown;
 mod socket;
-#[cfg(target_os = "linux")]
-mod startup;
 mod state;
 mod tls;
 mod token;
@@ -45,7 +46,8 @@ pub use error::{Error, Result};
 pub use handle::ServerHandle;
 pub use headwater_service::{
     Access, CloudSettings, Credential, Isolation, KeySource, NewUser, OidcConfig, ServiceConfig,
-    SpawnCommand, WarehouseOptions, answer_promptly, make_folder, read_project, spawner_main,
+    SpawnCommand, WarehouseOptions, answer_promptly, make_folder, read_function, read_project,
+    spawner_main,
 };
 pub use http::openapi;
 pub use listeners::HttpListener;

@@ -1,8 +1,8 @@
 //! The listeners: HTTP/1.1, and HTTP/2 with prior knowledge, on a TCP port and on a Unix socket;
 //! the PostgreSQL protocol and the S3 protocol on TCP ports.
 //!
-//! TCP needs a token, and on an address that other machines reach also TLS. Only the owner can open
-//! the socket.
+//! TCP needs a token, and also TLS on an address that other machines can reach. Only the owner can
+//! open the socket.
 
 use std::convert::Infallible;
 use std::fs::Permissions;
@@ -46,8 +46,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time that connections have to end after the listeners are closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A bound HTTP address with its certificate: unusable ones are reported before a server starts.
-/// Connections wait until a server accepts them.
+/// A bound HTTP address with its certificate, so that errors of either are reported before a server
+/// starts. Connections wait until a server accepts them.
 pub struct HttpListener {
     tcp: TcpListener,
     tls: Option<Tls>,
@@ -70,9 +70,9 @@ impl HttpListener {
 /// Timeouts of a listener's connections.
 #[derive(Debug, Clone, Copy)]
 struct Timeouts {
-    /// For the head of a request.
+    /// Timeout for receiving the head of a request.
     header: Duration,
-    /// For the client to read of a response.
+    /// Timeout for the client to read a part of a response.
     write: Option<Duration>,
 }
 
@@ -89,7 +89,7 @@ pub struct BoundListeners {
 }
 
 impl BoundListeners {
-    /// Binds the configured listeners; `http` is the HTTP listener if it is bound already.
+    /// Binds the configured listeners; `http` is an HTTP listener that is bound already, if any.
     pub async fn bind(config: &ServerConfig, http: Option<HttpListener>) -> Result<Self> {
         let http = match (http, config.http) {
             (None, Some(address)) => Some(HttpListener::bind(address, config).await?),
@@ -267,7 +267,7 @@ async fn serve<L, F>(
     loop {
         tokio::select! {
             () = closing.cancelled() => break,
-            // `accept` waits by itself if no file descriptor is free.
+            // `accept` waits and retries if no file descriptor is free.
             (stream, address) = listener.accept() => {
                 connections.spawn(start(stream, address, graceful.watcher()));
             }
@@ -275,7 +275,7 @@ async fn serve<L, F>(
         }
     }
     drop(listener);
-    // Connections that remain are closed when the set is dropped.
+    // Remaining connections are closed when the set is dropped.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await;
 }
 
@@ -307,7 +307,7 @@ async fn serve_tcp(
     protocol: TcpProtocol,
 ) {
     let TcpProtocol { router, tls, token, timeouts } = protocol;
-    // A response of several small frames must not wait for acknowledgements.
+    // Small frames of a response must not wait for TCP acknowledgements.
     let _ = stream.set_nodelay(true);
     let peer = TcpPeer { address, token };
     let router = router.map_request(move |mut request: Request<Incoming>| {

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// Interval between attempts to take the lock.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Size of the file, or a divisor of it, in bytes.
+/// The size of the file is a multiple of this number of bytes.
 const INFO_BYTES: usize = 4096;
 
 /// The description of a running server in `server.json`.
@@ -63,7 +63,7 @@ fn info_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json")
 }
 
-/// Returns the path of the file that is not valid, whose disk space the next server reuses.
+/// Returns the path of the invalidated description, whose disk space the next server reuses.
 fn spare_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json.new")
 }
@@ -116,7 +116,7 @@ impl LakeLock {
             .map_err(|source| Error::Folder { path, source })
     }
 
-    /// Invalidates the description of this server or an earlier one, if there is one.
+    /// Invalidates the description of this or an earlier server, if one exists.
     fn retract(&self) {
         let path = info_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {

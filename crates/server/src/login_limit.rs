@@ -1,9 +1,9 @@
 //! Limits on failed logins, per address and per user.
 //!
 //! After [`FAILURES_FREE`] failures, further attempts are refused for a time that doubles with each
-//! failure. A secret that cannot be guessed, such as a token, is checked even then, so that a
-//! client cannot lock out others with the same address. Passwords are not checked. The table has a
-//! bounded size: it forgets the sources that failed least recently.
+//! failure. Tokens, which cannot be guessed, are still accepted during that time, so that a client
+//! cannot lock out others with the same address. Passwords are not. The table has a bounded size:
+//! it forgets the sources that failed least recently.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};

@@ -15,7 +15,7 @@ use crate::protocol::error_response;
 pub async fn catch(request: Request, next: Next) -> Response {
     let uri = request.uri().clone();
     let path = uri.path().to_owned();
-    // Unwind safe: the request's state does not outlive the panic.
+    // Unwind safe, because the request's state is dropped with the panic.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answer.unwrap_or_else(|payload| {
         let mut problem = Problem::new(ErrorCode::Internal, format!("`{path}` panicked"))

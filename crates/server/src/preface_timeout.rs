@@ -1,7 +1,7 @@
 //! Timeout of a new connection.
 //!
-//! A client's first bytes tell its version of HTTP, and the timeouts of that version apply only
-//! after them. Until then this timeout applies.
+//! The first bytes of a client determine its version of HTTP, and the timeouts of that version
+//! apply only afterwards. Until then this timeout applies.
 
 use std::future::Future;
 use std::io;

@@ -11,7 +11,7 @@ const AUTHOR_HEADER: &str = "x-headwater-author";
 
 /// Returns the principal of a request, as authenticated, with the author in the header.
 ///
-/// Errors: `unauthenticated`; `invalid_argument` if the header is no UTF-8 text of at most 200
+/// Errors: `unauthenticated`; `invalid_argument` if the header is not UTF-8 text of at most 200
 /// bytes.
 pub fn principal(parts: &Parts) -> Result<Principal, Problem> {
     let principal = parts.extensions.get::<Principal>().cloned();
@@ -30,7 +30,8 @@ pub fn principal(parts: &Parts) -> Result<Principal, Problem> {
     }
 }
 
-/// Checks that a body is JSON. Forms, which a web page can send to any server, are rejected.
+/// Checks that a body is JSON. Forms are rejected, because any web page can send them to any
+/// server.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = sent.split(';').next().unwrap_or("").trim().to_ascii_lowercase();

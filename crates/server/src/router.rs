@@ -1,4 +1,4 @@
-//! The router: all protocols, and the layers that every request passes.
+//! The router: all protocols, and the layers that apply to every request.
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::http::{self, ErrorResponse};
 use crate::state::App;
-use crate::{activity, auth, console, iceberg, panic};
+use crate::{activity, auth, console, iceberg, lambda, panic};
 
 /// Maximum length of a request body, in bytes, unless a route sets its own.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -22,6 +22,7 @@ pub fn router(app: &App) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(panic::catch))
         .layer(from_fn_with_state(app.clone(), auth::authenticate))
+        .merge(lambda::router().layer(from_fn(panic::catch)))
         .layer(from_fn_with_state(app.activity.clone(), activity::count))
         .with_state(app.clone())
 }

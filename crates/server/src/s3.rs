@@ -1,6 +1,6 @@
-//! The S3 protocol on a listener of its own: its paths are buckets and keys.
+//! The S3 protocol. It has its own listener, because its paths are buckets and keys.
 //!
-//! Requests are authenticated by their signatures, and by nothing else.
+//! Requests are authenticated only by their signatures.
 
 use std::net::IpAddr;
 

@@ -36,8 +36,8 @@ impl Shutdown {
         self.timeout.borrow().is_some()
     }
 
-    /// Waits for a request, one with a timeout shorter than `than` if that is given. Returns the
-    /// timeout.
+    /// Waits for a request, or, if `than` is given, for a request with a shorter timeout. Returns
+    /// the timeout.
     pub async fn requested(&self, than: Option<Duration>) -> Duration {
         let mut timeout = self.timeout.subscribe();
         let requested = timeout.wait_for(|timeout| match (timeout, than) {

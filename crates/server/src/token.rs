@@ -46,7 +46,7 @@ impl Token {
 }
 
 impl std::fmt::Debug for Token {
-    /// Writes no secret: it must not be logged.
+    /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token")
     }

@@ -1,9 +1,9 @@
 //! Rules for the `Host` and `Origin` of requests over TCP.
 //!
-//! A web page can send requests to any address that its browser reaches and, by DNS rebinding, read
-//! the responses. So the `Host` must be a loopback name or a configured one. An `Origin`, which
-//! browsers send with requests of pages, must be the server's own or a configured one. Pages of
-//! configured origins may read responses (CORS).
+//! A web page can send requests to any address that its browser can reach and, by DNS rebinding,
+//! read the responses. So the `Host` must be a loopback name or a configured one. An `Origin`,
+//! which browsers send with requests of pages, must be the server's own or a configured one. Pages
+//! of configured origins may read responses (CORS).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PAT
 const HEADERS: HeaderValue =
     HeaderValue::from_static("accept, authorization, content-type, x-headwater-author");
 
-/// Headers of responses that these pages may read.
+/// Response headers that pages of configured origins may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-headwater-job, retry-after");
 
 /// Seconds for which browsers may remember the answer to a preflight request.
@@ -39,7 +39,7 @@ const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 pub struct WebRules {
     hosts: Vec<String>,
     origins: Vec<String>,
-    /// The address of the listener, unless it is every address of the machine.
+    /// The address of the listener, unless the listener uses all addresses of the machine.
     address: Option<IpAddr>,
     is_tls: bool,
     is_https: bool,
@@ -97,13 +97,13 @@ impl WebRules {
             || name.parse().is_ok_and(is_own)
     }
 
-    /// `host` is the accepted host with its port, `name` without.
+    /// `host` is the accepted host with its port, `name` the host without it.
     fn accepts_origin(&self, origin: &str, host: &str, name: &str) -> bool {
         let origin = origin.to_ascii_lowercase();
         if self.origins.contains(&origin) {
             return true;
         }
-        // Behind a proxy, a page of this machine may still be loaded without it.
+        // Behind a proxy, a browser on this machine may still load the page without the proxy.
         let is_plain = !self.is_tls && (!self.is_https || is_loopback_host(name));
         let own =
             |scheme| origin.strip_prefix(scheme).is_some_and(|it| it.eq_ignore_ascii_case(host));
@@ -111,7 +111,8 @@ impl WebRules {
     }
 }
 
-/// Returns a header that is sent once. Servers that read different ones of several would disagree.
+/// Returns a header that is sent exactly once. Of repeated headers, a proxy and this server might
+/// read different ones.
 pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
@@ -120,7 +121,7 @@ pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
 /// Returns the host without its port, and without the brackets of an IPv6 address.
 fn host_name(host: &str) -> Option<String> {
     let authority: Authority = host.parse().ok()?;
-    // A host has no user.
+    // A host must not contain a user name.
     if authority.as_str().contains('@') {
         return None;
     }
@@ -136,7 +137,7 @@ pub async fn apply(State(rules): State<Arc<WebRules>>, request: Request, next: N
     let Some(origin) = rules.configured_origin(request.headers()) else {
         return next.run(request).await;
     };
-    // Browsers ask before requests with a token, in a request without one.
+    // Browsers send a preflight request, without a token, before a request with one.
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight { preflight() } else { next.run(request).await };

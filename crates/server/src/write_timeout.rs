@@ -1,5 +1,5 @@
-//! Write timeout of streamed responses over TCP: a client that stops reading holds neither a query
-//! nor its memory. The Unix socket has no timeout, since its owner may keep a response open in a
+//! Write timeout of streamed responses over TCP: a client that stops reading must not keep a query
+//! and its memory. The Unix socket has no timeout, since its owner may keep a response open in a
 //! pager.
 
 use std::io::{Error, ErrorKind};
@@ -20,15 +20,15 @@ use tokio::sync::mpsc;
 /// Aborts a response if the client reads nothing for the timeout.
 pub async fn apply(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    // A complete response holds no resources but its bytes.
+    // A complete response holds no resources except its bytes.
     if response.body().size_hint().exact().is_some() {
         return response;
     }
     response.map(|body| with_timeout(body, timeout))
 }
 
-/// Returns a body that reads one frame ahead, and drops the inner body if that frame is not taken
-/// in time.
+/// Returns a body that reads one frame ahead, and drops the inner body if the client does not read
+/// that frame in time.
 fn with_timeout(mut body: Body, timeout: Duration) -> Body {
     let (sender, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, axum::Error>>(1);
     let timed_out = Arc::new(AtomicBool::new(false));

@@ -1,28 +1,28 @@
-//! The one place that decides what a principal may do.
+//! The only module that decides what a principal may do.
 //!
 //! Every operation calls [`Components::authorize`] with the action and the object it concerns. An
 //! operation without its own action needs [`Components::administer`]. Decisions are recorded in the
-//! audit log once a user exists; without users, only the owner reaches the service.
+//! audit log as soon as a user exists. Before that, every client is the owner.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_access::{Access, Credential, Decision, Denial, TableRestrictions};
+use headwater_access::{Access, Credential, Decision, Denial, TableRestrictions, UserLimits};
 use headwater_engine::{TableAccess, change_forbidden};
 use headwater_model::{
-    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Object, ObjectKind, OrProblem,
-    Principal, Problem, Restriction, Restrictions, TableName,
+    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Limits, Object, ObjectKind,
+    OrProblem, Principal, Problem, Restriction, Restrictions, TableName,
 };
 use headwater_oidc::is_jwt;
 use headwater_pipelines::Callable;
 use serde_json::json;
 
-use crate::login::ShownToken;
+use crate::login::PresentedToken;
 use crate::service::{Components, Service};
 use crate::visibility::is_change;
 
-/// A name that only a pattern for all names selects. It stands for all objects of a kind, and for
-/// one that does not exist.
+/// A name that only a pattern for all names selects. It stands for all objects of a kind, or for an
+/// object that does not exist.
 pub(crate) const EVERY: &str = "*";
 
 impl Components {
@@ -62,12 +62,13 @@ impl Components {
         self.access.decide(principal, action, object).is_allowed()
     }
 
-    /// Returns true if a principal may do everything, and so see every name.
+    /// Returns true if a principal may do everything, including see every name.
     pub(crate) fn is_unlimited(&self, principal: &Principal) -> bool {
         self.allows(principal, Action::Administer, &Object::lake())
     }
 
-    /// Removes suggestions from an error: they may be names that the principal must not see.
+    /// Removes suggestions from an error, since they may contain names that the principal must not
+    /// see.
     pub(crate) fn conceal(&self, principal: &Principal, mut problem: Problem) -> Problem {
         use ErrorCode::{NamespaceNotFound, RefNotFound, TableNotFound};
         let names = matches!(problem.code, NamespaceNotFound | RefNotFound | TableNotFound);
@@ -78,15 +79,15 @@ impl Components {
         problem
     }
 
-    /// Returns the decisions of a session that acts for a principal; none if it may do everything
-    /// by being the owner.
+    /// Returns the decisions of a session that acts for a principal; none for the owner, whose
+    /// rights are unlimited.
     pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
         table_access(&self.access, principal, None)
     }
 }
 
-/// Returns the decisions of a session that acts for a principal; none if it may do everything by
-/// being the owner.
+/// Returns the decisions of a session that acts for a principal; none for the owner, whose
+/// rights are unlimited.
 pub(crate) fn table_access(
     access: &Access,
     principal: &Principal,
@@ -136,11 +137,15 @@ impl TableAccess for SessionAccess {
     fn restriction_digest(&self) -> Option<String> {
         TableRestrictions::new(&self.access).digest(&self.principal)
     }
+
+    fn limits(&self) -> Limits {
+        limits(&self.access, &self.principal)
+    }
 }
 
 impl SessionAccess {
     /// Rejects changes of a table if row filters or column masks on its name apply to the
-    /// principal. Callers that know the table's id check those on the id as well.
+    /// principal. Callers that know the table's id also check the restrictions on the id.
     fn check_restrictions(&self, action: Action, object: &Object) -> Result<(), Problem> {
         if object.kind() != ObjectKind::Table || !is_change(action) {
             return Ok(());
@@ -151,6 +156,12 @@ impl SessionAccess {
             Some(restrictions) => Err(change_forbidden(action, &table, &restrictions)),
         }
     }
+}
+
+/// Returns the limits of a principal; none for the owner.
+pub(crate) fn limits(access: &Access, principal: &Principal) -> Limits {
+    let user = principal.user_name();
+    user.map(|user| UserLimits::of(access).effective(user)).unwrap_or_default()
 }
 
 /// Checks that a principal may perform an action on an object, and records the decision.
@@ -201,7 +212,8 @@ fn record(access: &Access, principal: &Principal, job: Option<JobId>, decided: &
     access.audit().record(AuditEvent { reason: decision.to_string(), job, ..event });
 }
 
-/// Records that a call gets the secrets of its function, which the user that deployed it may use.
+/// Records that a call receives its function's secrets. The user that deployed the function may use
+/// them.
 pub(crate) fn record_secrets(
     access: &Access,
     principal: &Principal,
@@ -267,7 +279,7 @@ impl Service {
                 Credential::Password { user, .. } => Some(user),
             };
             let (access, clock) = (&components.access, components.lake.clock().clone());
-            let shown = ShownToken { token: shown, user, address };
+            let shown = PresentedToken { token: shown, user, address };
             return oidc.authenticate(access, &*clock, shown).await;
         }
         components.access.authenticate(credential, address).await.or_problem()

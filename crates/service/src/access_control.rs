@@ -7,6 +7,7 @@ use headwater_model::{Principal, Problem};
 
 use crate::access_key::AccessKeys;
 use crate::grant::Grants;
+use crate::limit::LimitList;
 use crate::restriction::RestrictionList;
 use crate::role::Roles;
 use crate::service::Components;
@@ -46,6 +47,11 @@ impl AccessControl {
     /// Returns the operations on row filters and column masks.
     pub fn restrictions(&self) -> RestrictionList {
         RestrictionList(self.0.clone())
+    }
+
+    /// Returns the operations on limits.
+    pub fn limits(&self) -> LimitList {
+        LimitList(self.0.clone())
     }
 
     /// Returns the users, roles, grants and tokens, and the audit log.

@@ -1,7 +1,7 @@
 //! Access keys: create, list, revoke. Users manage their own, administrators all.
 //!
-//! A protocol that checks signatures asks for the secret of a key, and then for the principal of
-//! the request that the key has signed.
+//! A protocol that checks signatures first gets the secret of a key, and then the principal of the
+//! request that the key has signed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ use crate::token::{check_delegation, subject};
 /// Maximum number of decrypted secrets in memory.
 const SECRETS_MAX: usize = 1_000;
 
-/// Decrypted secrets of access keys, by their encrypted form: the key may come from a command,
-/// which is too slow for each request.
+/// Cache of decrypted secrets of access keys, by their encrypted form. The lake's key may come from
+/// a command, which is too slow to run for each request.
 #[derive(Default)]
 pub(crate) struct KeySecrets(Mutex<HashMap<String, Arc<str>>>);
 
@@ -60,7 +60,7 @@ impl AccessKeys {
 
     /// Revokes an access key.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
-        // A user does not learn whether a key of another user exists.
+        // The error does not reveal whether another user has this key.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),
@@ -92,7 +92,7 @@ impl AccessKeys {
     }
 }
 
-/// The signatures of requests by access keys.
+/// Operations for checking signatures made with access keys.
 #[derive(Clone)]
 pub struct Signatures(pub(crate) Arc<Components>);
 

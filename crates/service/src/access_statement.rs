@@ -1,4 +1,4 @@
-//! SQL statements on roles and grants, executed by the operations on these nouns.
+//! SQL statements on roles and grants, executed by the operations on roles and grants.
 
 use std::sync::Arc;
 

@@ -2,8 +2,8 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use headwater_access::{Access, AuditFilter};
-use headwater_model::{Action, Object, OrProblem, Principal, Problem};
+use headwater_access::{Access, AuditFilter, AuditRetentions};
+use headwater_model::{Action, AuditRetention, Object, OrProblem, Principal, Problem};
 use serde_json::{Value, json};
 
 use crate::access_control::AccessControl;
@@ -29,6 +29,27 @@ impl AccessControl {
     ) -> Result<AuditExport, Problem> {
         self.0.authorize(principal, Action::Audit, &Object::lake())?;
         Ok(AuditExport { access: self.0.access.clone(), filter, next: Some(String::new()) })
+    }
+}
+
+impl AccessControl {
+    /// Returns the time for which events of the audit log are kept.
+    ///
+    /// Errors: `forbidden` without `audit` on the lake.
+    pub fn audit_retention(&self, principal: &Principal) -> Result<AuditRetention, Problem> {
+        self.0.authorize(principal, Action::Audit, &Object::lake())?;
+        Ok(AuditRetentions::of(&self.0.access).get())
+    }
+
+    /// Sets the time for which events of the audit log are kept. A server with its own setting
+    /// ignores it.
+    pub async fn set_audit_retention(
+        &self,
+        principal: &Principal,
+        retention: AuditRetention,
+    ) -> Result<AuditRetention, Problem> {
+        self.0.administer(principal)?;
+        AuditRetentions::of(&self.0.access).set(principal, retention).await.or_problem()
     }
 }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use headwater_access::Access;
 use headwater_engine::{Engine, SystemTable};
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Action, OrProblem, Problem};
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ impl SystemTable for AuditTable {
         self.schema.clone()
     }
 
-    async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, _: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let events = self.access.audit().list(EVENTS_MAX).await.or_problem()?;
         let rows: Vec<Value> = events.iter().map(|event| json!(event)).collect();
         to_batches(&self.schema, &rows)

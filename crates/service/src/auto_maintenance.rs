@@ -22,7 +22,7 @@ const DAILY: Duration = Duration::from_hours(24);
 /// Interval between checks whether the daily maintenance is due.
 const DAILY_CHECK: Duration = Duration::from_hours(1);
 
-/// Prefix of the branches of runs; the rest of the name is the job's id.
+/// Prefix of the branches of runs, followed by the job's id.
 const RUN_BRANCHES: &str = "run/";
 
 /// Starts automatic maintenance, which ends when the token is cancelled. `remove_orphans` includes
@@ -76,7 +76,7 @@ impl Schedule {
         if let Some(id) = self.running.get(&key)
             && self.jobs.job(*id).await.is_ok_and(|job| !job.status.is_final())
         {
-            // The job may have started before the last write.
+            // The active job may have started before the last write, so the table is checked again.
             self.lake.wrote(&key.0, &key.1);
             return;
         }
@@ -88,7 +88,7 @@ impl Schedule {
         let request = match self.lake.maintenance().needed(&key.0, &key.1).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
-            // The branch or table was deleted, or cannot be read, which its readers report.
+            // The branch or table was deleted, or cannot be read. Reads report that error.
             Err(error) => return tracing::debug!(%error, "a table cannot be checked"),
         };
         match self.jobs.submit(new_job(&key.0, Some(&key.1), request)).await {
@@ -102,8 +102,8 @@ impl Schedule {
         }
     }
 
-    /// Returns true if a run is active whose checks a protected branch may require: they hold for
-    /// the branch's state when the run started.
+    /// Returns true if a run is active whose checks a protected branch may require. A commit now
+    /// would invalidate the checks, which hold for the branch's state when the run started.
     async fn may_be_awaiting_checks(&self, branch: &str) -> bool {
         let catalog = self.lake.catalog();
         if catalog.branch(branch).await.is_ok_and(|branch| branch.requires.is_none()) {

@@ -41,7 +41,7 @@ impl Branches {
         let object = Object::branch(&request.name);
         self.0.authorize(principal, Action::Create, &object)?;
         check_not_reserved(&request.name)?;
-        // An existing branch is not created, so its owner does not change.
+        // If the branch exists, it is not created, and its owner does not change.
         let may_exist = request.if_not_exists;
         let request = CreateRef { if_not_exists: false, ..request };
         let created = self.0.lake.create_branch(request).await.or_problem();
@@ -96,7 +96,8 @@ impl Branches {
         Ok(branch)
     }
 
-    /// Rejects an unknown project: a typing error in its name would lock the branch.
+    /// Rejects an unknown project: a typing error in the name would block all merges into the
+    /// branch.
     async fn check_project(&self, project: &str) -> Result<(), Problem> {
         self.0.settings.refresh().await;
         let own = self.0.settings.name();
@@ -122,8 +123,8 @@ impl Branches {
         self.0.access.remove_owner(principal, &object).await.or_problem()
     }
 
-    /// Merges a ref into a branch, as a job. The context of the error `merge_conflict` contains the
-    /// report; then nothing is changed. A dry run changes nothing.
+    /// Merges a ref into a branch, as a job. A conflict changes nothing, and the context of the
+    /// error `merge_conflict` contains the report. A dry run changes nothing.
     pub async fn merge(
         &self,
         principal: &Principal,
@@ -199,7 +200,7 @@ impl Branches {
         principal: &Principal,
     ) -> Result<NewJob, Problem> {
         self.0.authorize(principal, Action::Merge, &Object::branch(target))?;
-        let new = NewJob::new(kind, summary, principal.author());
+        let new = NewJob::of(kind, summary, principal);
         Ok(NewJob { reference: Some(target.to_owned()), ..new })
     }
 
@@ -213,7 +214,7 @@ impl Branches {
 }
 
 impl Components {
-    /// Removes tables from a report whose rows the principal may not read, or not all of them: a
+    /// Removes from a report the tables of which the principal may not read all rows, since a
     /// conflict shows rows.
     pub(crate) async fn visible_report(
         &self,

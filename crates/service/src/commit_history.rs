@@ -84,8 +84,8 @@ impl CommitHistory {
         commit.map_err(|error| error.to_problem())
     }
 
-    /// Returns true if rows or columns changed, also if that cannot be determined any more. Errors:
-    /// a temporary failure to read a state.
+    /// Returns true if rows or columns changed, or if that cannot be determined. Errors: a
+    /// temporary failure to read a state.
     async fn is_change(&self, change: &TableChange) -> Result<bool, Problem> {
         let Some(to) = change.to.as_ref().filter(|to| !to.is_view()) else { return Ok(false) };
         let Some(from) = change.from.as_ref().filter(|from| from.id == to.id) else {
@@ -111,7 +111,7 @@ fn note(table: &TableName, error: &headwater_tables::Error) {
     tracing::debug!(%table, %error, "the changes of a commit cannot be determined");
 }
 
-/// Returns true if a later state may have other rows.
+/// Returns true if the rows of two states of a table may differ.
 fn has_other_rows(before: &Table, after: &Table) -> bool {
     let snapshots = after.snapshots();
     let mut next = after.snapshot_id();
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(event(made[0], made[1]).await.as_deref(), Some("c"));
         assert_eq!(event(made[0], made[2]).await, None);
         assert_eq!(event(aside, made[3]).await, None);
-        // A renamed branch starts at its current head.
+        // The history of a renamed branch starts at its current head.
         let named = lake.catalog().rename_branch("dev", "next").await.expect("a branch");
         assert_eq!(history.start(&named.name).await, Ok(Some(made[3])));
         branch(&lake, "copy", "next").await;

@@ -1,4 +1,5 @@
-//! Configuration of the service; the command line fills it in from flags and the environment.
+//! Configuration of the service, which the command line creates from options and environment
+//! variables.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub struct ServiceConfig {
     pub warehouse: WarehouseOptions,
     /// The project's folder, whose `headwater.toml` contains the rate card and the triggers.
     pub project_dir: Option<PathBuf>,
-    /// Version that the server reports; a command of another version replaces it.
+    /// Version that the server reports. A command of another version replaces the server.
     pub version: String,
     /// True if triggers fire.
     pub triggers: bool,
@@ -31,7 +32,7 @@ pub struct ServiceConfig {
     pub spawner: SpawnCommand,
     /// Folder of downloads and environments, shared by all lakes of the user.
     pub cache_dir: PathBuf,
-    /// Folders that are searched for Python interpreters and `uv` before `PATH`-like defaults.
+    /// Folders that are searched for Python interpreters and `uv` before the default locations.
     pub python_search: Vec<PathBuf>,
     /// Memory limit of queries, functions and the rows of runs together, in bytes.
     pub memory_bytes: u64,
@@ -39,13 +40,13 @@ pub struct ServiceConfig {
     pub threads: usize,
     /// Maximum number of functions that run at the same time.
     pub functions_concurrency: usize,
-    /// True if Iceberg REST clients that request credentials for the warehouse get the server's
-    /// own.
+    /// True if Iceberg REST clients that request credentials for the warehouse receive the server's
+    /// own credentials.
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
-    /// Time for which an audit event is kept.
-    pub audit_kept: Duration,
+    /// Time for which an audit event is kept; none: the lake's setting.
+    pub audit_kept: Option<Duration>,
     /// The OpenID provider at which people log in; none: they have tokens and passwords.
     pub oidc: Option<OidcConfig>,
     /// Isolation of functions from each other.
@@ -72,7 +73,7 @@ impl ServiceConfig {
             functions_concurrency: threads,
             vend_credentials: false,
             secret_key: KeySource::File(lake_dir.with_extension("secret-key")),
-            audit_kept: Duration::from_hours(365 * 24),
+            audit_kept: None,
             oidc: None,
             isolation: Isolation::Sandbox,
         }

@@ -8,8 +8,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::StreamExt;
 use headwater_encoding::Encoder;
-use headwater_engine::{Answer, CopyFile};
+use headwater_engine::{CopyFile, StatementResult};
 use headwater_model::{Action, ErrorCode, FileFormat, Object, OrProblem, Principal, Problem};
+use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
 
 use crate::access::EVERY;
@@ -29,22 +30,30 @@ pub fn columns() -> SchemaRef {
 }
 
 /// A file that a statement may write.
-pub struct Target {
+pub struct CopyTarget {
     file: ExportFile,
     location: String,
     format: FileFormat,
 }
 
-impl Target {
+impl CopyTarget {
     /// Checks that a principal may write a file, and that the file is outside the lake.
     ///
     /// Errors: `forbidden`; `invalid_argument` for a file of the lake or an unknown URL scheme.
-    pub fn check(
+    pub async fn check(
         components: &Components,
         principal: &Principal,
         file: CopyFile,
     ) -> Result<Self, Problem> {
         let CopyFile { location, format } = file;
+        let objects = &components.buckets.objects;
+        if let Some(path) = BucketStore::own_path(objects, &location).await.or_problem()? {
+            let object = Object::object_in(&path.bucket, &path.key);
+            components.authorize(principal, Action::Write, &object)?;
+            let store = BucketStore::new(objects.clone(), &path.bucket);
+            let file = ExportFile::in_store(Arc::new(store), &path.key, &location)?;
+            return Ok(CopyTarget { file, location, format });
+        }
         let location = absolute(components, &location)?;
         let parent = Path::new(&location).components().any(|part| part == Component::ParentDir);
         let granted = if parent { EVERY } else { &location };
@@ -54,13 +63,13 @@ impl Target {
         } else {
             local_file(components, &location)?
         };
-        Ok(Target { file, location, format })
+        Ok(CopyTarget { file, location, format })
     }
 
-    /// Writes the rows of an answer to the file. Returns one row that describes the file. If it
-    /// fails or is dropped, the file does not exist, or is as it was.
-    pub async fn write(self, answer: Answer) -> Result<Answer, Problem> {
-        let Answer { schema, mut stream, metrics, .. } = answer;
+    /// Writes the rows of a result to the file. Returns one row that describes the file. If the
+    /// write fails or the future is dropped, the file is unchanged.
+    pub async fn write(self, answer: StatementResult) -> Result<StatementResult, Problem> {
+        let StatementResult { schema, mut stream, metrics, .. } = answer;
         let mut encoder = Encoder::new(self.format.into(), &schema).map_err(|e| encoding(&e))?;
         let mut output = self.file.create().await?;
         let (mut rows, mut bytes) = (0_usize, 0_usize);
@@ -83,7 +92,7 @@ impl Target {
         output.finish().await?;
         let row = row(&self.location, rows, bytes).map_err(|e| encoding(&e))?;
         let stream = futures::stream::iter([Ok(row)]).boxed();
-        Ok(Answer { schema: columns(), stream, metrics, commit: None })
+        Ok(StatementResult { schema: columns(), stream, metrics, commit: None })
     }
 }
 

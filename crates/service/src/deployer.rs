@@ -14,11 +14,13 @@ use headwater_model::{
     Action, Actor, DeployReport, Deployment, ErrorCode, Fault, Object, ObjectId, OrProblem,
     Problem, ProjectFiles,
 };
-use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes};
+use headwater_objects::Objects;
+use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes, parse_project};
 use headwater_secrets::SecretStore;
 use headwater_triggers::Triggers;
 use parking_lot::RwLock;
 
+use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
 use crate::trigger::missing_branch;
 
@@ -34,12 +36,12 @@ pub struct Version {
 }
 
 /// The identity that deploys a version.
-pub struct DeployedBy {
+pub struct DeployIdentity {
     /// The author of the deployment.
     pub author: String,
     /// The identity whose rights the triggers have.
     pub actor: Actor,
-    /// Its decisions; none: everything is allowed.
+    /// The decisions about its rights; none: everything is allowed.
     pub access: Option<Arc<dyn TableAccess>>,
 }
 
@@ -78,13 +80,31 @@ impl Deployed {
     }
 }
 
-/// The owner of the active version, which replaces it.
+/// What detects the events of triggers.
+pub struct TriggerSources {
+    /// The triggers; none if they are disabled.
+    pub triggers: Option<Triggers>,
+    /// The buckets, which record changes for triggers.
+    pub objects: Objects,
+}
+
+impl TriggerSources {
+    /// Returns handles to both.
+    pub fn of(triggers: Option<&Triggers>, objects: &Objects) -> Self {
+        TriggerSources { triggers: triggers.cloned(), objects: objects.clone() }
+    }
+}
+
+/// Replaces the active version.
 pub struct Deployer {
     versions: DeploymentStore,
     deployed: Arc<Deployed>,
     triggers: Option<Triggers>,
+    objects: Objects,
     lake: Lake,
     secrets: SecretStore,
+    /// The functions that are deployed without a project.
+    catalog: FunctionCatalog,
     /// Held while the active version is replaced.
     activation: tokio::sync::Mutex<()>,
     /// True if the triggers are still those of an earlier version.
@@ -96,16 +116,28 @@ impl Deployer {
     pub fn new(
         lake: Lake,
         deployed: Arc<Deployed>,
-        triggers: Option<Triggers>,
+        sources: TriggerSources,
         secrets: SecretStore,
+        catalog: FunctionCatalog,
     ) -> Self {
+        let TriggerSources { triggers, objects } = sources;
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
         let activation = tokio::sync::Mutex::default();
         let triggers_outdated = AtomicBool::new(false);
-        Deployer { versions, deployed, triggers, lake, secrets, activation, triggers_outdated }
+        Deployer {
+            versions,
+            deployed,
+            triggers,
+            objects,
+            lake,
+            secrets,
+            catalog,
+            activation,
+            triggers_outdated,
+        }
     }
 
-    /// Returns the holder of the active version.
+    /// Returns the shared active version.
     pub fn deployed(&self) -> &Deployed {
         &self.deployed
     }
@@ -146,7 +178,9 @@ impl Deployer {
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
         let actor = self.versions.actor(id).await.map_err(|error| error.to_problem())?;
-        Ok(Some(Version { id, project: Arc::new(parse(files).await?), actor }))
+        // A function that a trigger calls may be deleted since.
+        let project = parse(files, None).await?;
+        Ok(Some(Version { id, project: Arc::new(project), actor }))
     }
 
     /// Loads the triggers of the active version if that is pending. Returns the reason if it fails.
@@ -154,9 +188,13 @@ impl Deployer {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
         }
-        // Triggers of a version that cannot be read keep their state.
+        // If the version cannot be read, its triggers keep their state.
         let Ok(version) = self.deployed.version() else { return None };
         let declared = version.map(|version| version.project.triggers.clone());
+        if let (None, Some(declared)) = (&self.triggers, &declared) {
+            // A later server delivers them.
+            self.objects.watch(headwater_triggers::bucket_watches(declared));
+        }
         if let (Some(triggers), Some(declared)) = (&self.triggers, declared)
             && let Err(error) = triggers.reload(declared).await
         {
@@ -181,12 +219,14 @@ impl Deployer {
     pub async fn deploy(
         &self,
         files: ProjectFiles,
-        by: DeployedBy,
+        by: DeployIdentity,
         dry_run: bool,
     ) -> Result<DeployReport, Problem> {
-        let project = parse(files).await?;
+        let functions = self.catalog.names().await?;
+        let project = parse(files, Some(functions.clone())).await?;
+        check_functions(&project, &functions, by.access.as_deref())?;
         self.check_secrets(&project, by.access.as_deref()).await?;
-        let DeployedBy { author, actor, .. } = by;
+        let DeployIdentity { author, actor, .. } = by;
         let _guard = self.activation.lock().await;
         let before = self.deployed.version().ok().flatten();
         let deployment = if dry_run {
@@ -199,7 +239,7 @@ impl Deployer {
         Ok(self.report(before, version, deployment, dry_run).await)
     }
 
-    /// Checks that the secrets that functions name exist, and that they may be used.
+    /// Checks that the secrets named by functions exist, and that the principal may use them.
     async fn check_secrets(
         &self,
         project: &Project,
@@ -221,7 +261,7 @@ impl Deployer {
         let _guard = self.activation.lock().await;
         let found = self.versions.get(version).await.map_err(|error| error.to_problem())?;
         let files = self.versions.files(found.version).await;
-        let project = parse(files.map_err(|error| error.to_problem())?).await?;
+        let project = parse(files.map_err(|error| error.to_problem())?, None).await?;
         let before = self.deployed.version().ok().flatten();
         let actor = self.versions.actor(found.version).await;
         let actor = actor.map_err(|error| error.to_problem())?;
@@ -230,7 +270,8 @@ impl Deployer {
         Ok(self.report(before, version, Deployment { active: true, ..found }, false).await)
     }
 
-    /// Reloads the active version after an error, since the store may have the new one.
+    /// Reloads the active version after an error, since the new version may have been stored
+    /// nevertheless.
     async fn stored_or_reload<T>(
         &self,
         outcome: headwater_pipelines::Result<T>,
@@ -277,18 +318,45 @@ pub fn nothing_deployed() -> Problem {
     Problem::new(ErrorCode::DeploymentNotFound, message).with_hint("Run `headwater deploy`.")
 }
 
-/// Parses a whole project on a thread for blocking work.
-async fn parse(files: ProjectFiles) -> Result<Project, Problem> {
+/// Checks the functions that are deployed without a project: none has the name of one of the
+/// project, and those that triggers call may be called.
+fn check_functions(
+    project: &Project,
+    functions: &[String],
+    access: Option<&dyn TableAccess>,
+) -> Result<(), Problem> {
+    if let Some(name) = functions.iter().find(|name| project.callables.contains_key(*name)) {
+        let message = format!("function `{name}` is deployed without a project");
+        let hint = format!("Rename one of them, or run `headwater function rm {name}`.");
+        return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
+    }
+    let called = project.triggers.iter().filter_map(|trigger| trigger.function.as_ref());
+    for name in called.filter(|name| !project.callables.contains_key(*name)) {
+        let (name, _) = split_name(name);
+        if let Some(access) = access {
+            access.check(Action::Invoke, &Object::function(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Parses a whole project on a thread for blocking work. Triggers may call functions of the
+/// project and `functions`; any if that is none.
+async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Project, Problem> {
     let parsed = move || {
-        let parsed = Parsed::read(&files).map_err(|error| error.to_problem())?;
-        parsed.into_whole().map_err(|error| error.to_problem())
+        let parsed = parse_project(&files).map_err(|error| error.to_problem())?;
+        let exists = |name: &str| {
+            let (name, _) = split_name(name);
+            functions.as_ref().is_none_or(|functions| functions.iter().any(|one| one == name))
+        };
+        parsed.into_whole(exists).map_err(|error| error.to_problem())
     };
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
 }
 
 /// Parses the project of the working folder, as far as its files are readable.
 pub async fn parse_folder(folder: PathBuf) -> Result<Parsed, Problem> {
-    let parsed = move || Parsed::read(&read_project(&folder)?).map_err(|error| error.to_problem());
+    let parsed = move || parse_project(&read_project(&folder)?).map_err(|error| error.to_problem());
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
 }
 

@@ -8,7 +8,7 @@ use headwater_model::{
 };
 
 use crate::access::EVERY;
-use crate::deployer::DeployedBy;
+use crate::deployer::DeployIdentity;
 use crate::run::project_object;
 use crate::service::Components;
 
@@ -35,8 +35,8 @@ impl Deployments {
         found
     }
 
-    /// Checks that a principal may replace the active version by one of a project: it must have the
-    /// right to deploy both.
+    /// Checks that a principal may replace the active version by one of a project: it needs the
+    /// right to deploy both projects.
     fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, project)?;
         match self.0.deployer.deployed().version() {
@@ -45,7 +45,7 @@ impl Deployments {
                 let active = Object::project(&active.project.name);
                 self.0.authorize(principal, Action::Deploy, &active)
             }
-            // The name of a version that cannot be read is unknown.
+            // The project's name is unknown, because the version cannot be read.
             Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
         }
     }
@@ -64,7 +64,7 @@ impl Deployments {
             let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
             return Err(problem.with_hint("Send its files in `files`."));
         }
-        let by = DeployedBy {
+        let by = DeployIdentity {
             author: principal.author().to_owned(),
             actor: Actor::of(principal).without_token(),
             access: self.0.table_access(principal),
@@ -110,7 +110,7 @@ fn deployed_by_another(version: &Deployment) -> Problem {
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
 
-/// Completes a change although its caller may disconnect: memory and store must agree.
+/// Completes a change even if its caller disconnects, so that memory and store agree.
 async fn complete(
     change: impl Future<Output = Result<DeployReport, Problem>> + Send + 'static,
 ) -> Result<DeployReport, Problem> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headwater_functions::EnvironmentEvent;
 use headwater_model::{
-    Action, EnvironmentExplained, EnvironmentSummary, Object, OrProblem, Principal, Problem,
+    Action, EnvironmentDetails, EnvironmentSummary, Object, OrProblem, Principal, Problem,
     PruneEnvironments, PrunedEnvironments, RebuiltEnvironment,
 };
 
@@ -31,7 +31,7 @@ impl Environments {
         &self,
         principal: &Principal,
         id: &str,
-    ) -> Result<EnvironmentExplained, Problem> {
+    ) -> Result<EnvironmentDetails, Problem> {
         self.0.authorize(principal, Action::Read, &Object::environment(id))?;
         self.0.functions.explain(id).await.or_problem()
     }

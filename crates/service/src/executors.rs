@@ -28,7 +28,7 @@ pub struct ImportExecutor {
     pub lake: Lake,
     /// The threads of imports.
     pub runtime: MeteredRuntime,
-    /// What imports may read and write.
+    /// The rights of imports.
     pub rights: ImportRights,
 }
 
@@ -71,8 +71,8 @@ impl Executor for RunExecutor {
 }
 
 impl RunExecutor {
-    /// Runs a project within a job, with the rights of an identity. A user owns the branch that its
-    /// failed run leaves, so that it can read and delete it.
+    /// Runs a project within a job, with the rights of an identity. The user owns the branch of its
+    /// failed run, so that it can read and delete the branch.
     pub async fn run(
         &self,
         request: RunRequest,
@@ -116,9 +116,9 @@ impl ImportExecutor {
         context: &JobContext,
     ) -> Result<ImportReport, Problem> {
         let (principal, context) = (actor.principal(), context.clone());
-        self.rights.check(&principal, &request)?;
+        let buckets = self.rights.check(&principal, &request).await?;
         let check = self.rights.table_check(&principal, Some(context.id()));
-        let importer = Importer::new(self.lake.clone()).with_check(check);
+        let importer = Importer::new(self.lake.clone()).with_check(check).with_buckets(buckets);
         let reporting = context.clone();
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
         let cancelled = context.cancelled();

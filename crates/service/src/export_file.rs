@@ -40,14 +40,18 @@ impl ExportFile {
 
     /// Returns an object in a bucket.
     pub fn object(url: &CloudUrl, settings: &CloudSettings) -> Result<Self, Problem> {
-        let text = url.as_str().to_owned();
-        let path = object_store::path::Path::parse(url.key())
-            .map_err(|error| not_written(&text, &error.to_string()))?;
-        if url.key().is_empty() {
-            return Err(not_written(&text, "it names a bucket, not an object"));
-        }
         let store = url.open_bucket(settings).or_problem()?;
-        Ok(ExportFile::Object { store, path, url: text })
+        Self::in_store(store, url.key(), url.as_str())
+    }
+
+    /// Returns an object in an object store; `url` is its name in messages.
+    pub fn in_store(store: Arc<dyn ObjectStore>, key: &str, url: &str) -> Result<Self, Problem> {
+        if key.is_empty() {
+            return Err(not_written(url, "it names a bucket, not an object"));
+        }
+        let path = object_store::path::Path::parse(key)
+            .map_err(|error| not_written(url, &error.to_string()))?;
+        Ok(ExportFile::Object { store, path, url: url.to_owned() })
     }
 
     /// Starts writing.
@@ -107,8 +111,9 @@ impl Output {
     }
 }
 
-/// Creates a temporary file beside a file, with its permissions if it exists, and otherwise those
-/// of a new file. Its name has that of the file, so that one left by a crash can be recognised.
+/// Creates a temporary file in the folder of a file, with its permissions if it exists, and
+/// otherwise those of a new file. Its name contains that of the file, so that people recognise it
+/// after a crash.
 fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
 

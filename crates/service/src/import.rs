@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_ingest::Importer;
+use headwater_ingest::{BucketStores, Importer};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Actor, Fault, ImportPlan, ImportRequest, Job, JobKind, NameError, OrProblem, Principal,
@@ -26,11 +26,11 @@ impl Imports {
         principal: &Principal,
         request: &ImportRequest,
     ) -> Result<ImportPlan, Problem> {
-        self.check(principal, request).await?;
+        let buckets = self.check(principal, request).await?;
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
         let check = self.0.import_rights.table_check(principal, None);
-        let importer = Importer::new(self.0.lake.clone()).with_check(check);
+        let importer = Importer::new(self.0.lake.clone()).with_check(check).with_buckets(buckets);
         importer.plan(request, Arc::new(|_| {}), cancelled).await.or_problem()
     }
 
@@ -41,10 +41,9 @@ impl Imports {
         mut request: ImportRequest,
     ) -> Result<Job, Problem> {
         self.check(principal, &request).await?;
-        let author = principal.author().to_owned();
         let branch = self.0.branch_to_write(request.reference.as_ref()).await?;
-        request.author = Some(author.clone());
-        let new = NewJob::new(JobKind::Import, summary(&request), author);
+        request.author = Some(principal.author().to_owned());
+        let new = NewJob::of(JobKind::Import, summary(&request), principal);
         let new = NewJob {
             reference: Some(branch),
             event: request.event.clone(),
@@ -56,11 +55,16 @@ impl Imports {
     }
 
     /// Checks that a principal may read the sources, write to the branch and add rows to the table.
-    /// The job checks it again, and whether it may add columns.
-    async fn check(&self, principal: &Principal, request: &ImportRequest) -> Result<(), Problem> {
-        self.0.import_rights.check(principal, request)?;
+    /// The job repeats these checks, and checks whether it may add columns. Returns the lake's
+    /// buckets to read.
+    async fn check(
+        &self,
+        principal: &Principal,
+        request: &ImportRequest,
+    ) -> Result<BucketStores, Problem> {
+        let buckets = self.0.import_rights.check(principal, request).await?;
         if self.0.is_unlimited(principal) {
-            return Ok(());
+            return Ok(buckets);
         }
         let table: TableName =
             request.table.parse().map_err(|error: NameError| error.to_problem())?;
@@ -70,7 +74,7 @@ impl Imports {
         if !self.0.has_table(reference, &table).await? {
             self.0.check_named(principal, reference, Action::Create, &table).await?;
         }
-        Ok(())
+        Ok(buckets)
     }
 }
 

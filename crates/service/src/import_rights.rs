@@ -4,10 +4,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_access::Access;
-use headwater_ingest::TableCheck;
+use headwater_ingest::{BucketStores, TableCheck};
 use headwater_model::{
-    Action, AuthenticatedUser, Identity, ImportRequest, JobId, Object, Principal, Problem, RefSpec,
+    Action, AuthenticatedUser, Identity, ImportRequest, JobId, Object, OrProblem, Principal,
+    Problem, RefSpec,
 };
+use headwater_objects::{BucketStore, ObjectPath, Objects};
 use uuid::Uuid;
 
 use crate::access::{EVERY, authorize, table_access};
@@ -15,34 +17,70 @@ use crate::access::{EVERY, authorize, table_access};
 /// Characters that begin the pattern in a source.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
-/// Decides what an import may read and write.
+/// The rights of imports.
 #[derive(Debug, Clone)]
 pub struct ImportRights {
     /// The rights of users.
     pub access: Access,
     /// The folder of uploads.
     pub uploads: PathBuf,
+    /// The buckets of the lake.
+    pub objects: Objects,
 }
 
 impl ImportRights {
-    /// Checks that a principal may read the sources of an import and write to its branch.
+    /// Checks that a principal may read the sources of an import and write to its branch. Returns
+    /// the buckets of the lake that it reads.
     ///
     /// Errors: `forbidden`.
-    pub fn check(&self, principal: &Principal, request: &ImportRequest) -> Result<(), Problem> {
+    pub async fn check(
+        &self,
+        principal: &Principal,
+        request: &ImportRequest,
+    ) -> Result<BucketStores, Problem> {
         let main = RefSpec::main();
         let branch = Object::reference(request.reference.as_ref().unwrap_or(&main));
         authorize(&self.access, principal, Action::Write, &branch)?;
+        let mut stores = BucketStores::new();
         for source in &request.sources {
-            if !self.is_own_upload(principal, source) {
-                let location = Object::location(location(source));
-                authorize(&self.access, principal, Action::Read, &location)?;
+            if self.is_own_upload(principal, source) {
+                continue;
             }
+            if let Some(path) = BucketStore::own_path(&self.objects, source).await.or_problem()? {
+                self.check_objects(principal, &path).await?;
+                let store = BucketStore::new(self.objects.clone(), &path.bucket);
+                stores.insert(format!("s3://{}", path.bucket), Arc::new(store));
+                continue;
+            }
+            let location = Object::location(location(source));
+            authorize(&self.access, principal, Action::Read, &location)?;
         }
-        Ok(())
+        Ok(stores)
     }
 
-    /// Returns the check of each action on a table; none if the principal may do everything by
-    /// being the owner.
+    /// Checks that a principal may read the objects of a bucket of the lake that a key names: one
+    /// object, those below a prefix, or those that match a pattern.
+    async fn check_objects(&self, by: &Principal, path: &ObjectPath) -> Result<(), Problem> {
+        let ObjectPath { bucket, key } = path;
+        let read = |action, object: &Object| authorize(&self.access, by, action, object);
+        let prefix = match key.find(WILDCARDS) {
+            Some(at) => key[..at].rfind('/').map_or("", |end| &key[..=end]).to_owned(),
+            None if key.is_empty() || key.ends_with('/') => key.clone(),
+            None => {
+                // Also for a prefix: a user without rights does not learn which objects exist.
+                read(Action::Read, &Object::object_in(bucket, key))?;
+                if self.objects.head(path).await.is_ok() {
+                    return Ok(());
+                }
+                format!("{key}/")
+            }
+        };
+        let objects = Object::prefix_in(bucket, &prefix);
+        read(Action::List, &objects)?;
+        read(Action::Read, &objects)
+    }
+
+    /// Returns the check of each action on a table; none for the owner, whose rights are unlimited.
     pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
         let access = table_access(&self.access, principal, job)?;
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
@@ -62,7 +100,7 @@ impl ImportRights {
     }
 }
 
-/// Returns the name of the folder of an upload, from which its user can be seen.
+/// Returns the name of the folder of an upload, which identifies its user.
 pub fn upload_folder(principal: &Principal) -> String {
     let id = Uuid::now_v7();
     principal.user_name().map_or_else(|| id.to_string(), |user| format!("{id}.{user}"))

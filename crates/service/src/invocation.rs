@@ -4,30 +4,37 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_functions::{Argument, Returned, Returns};
+use headwater_function_lake::{CallScope, FunctionLake};
+use headwater_functions::{Argument, FunctionResult, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    AcceptedEvent, Action, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind, Object,
-    OrProblem, Principal, Problem, ProjectFiles, nearest,
+    AcceptedEvent, Action, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind, MAIN_BRANCH,
+    Object, OrProblem, Principal, Problem, ProjectFiles, nearest,
 };
-use headwater_pipelines::{Callable, Parsed, Project};
+use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;
 use serde_json::Value;
 
-use crate::access::record_secrets;
+use crate::access::{limits, record_secrets, table_access};
+use crate::deployed_function::{self, DeployedFunctions};
 use crate::deployer::{nothing_deployed, parse_folder};
+use crate::function_catalog::{ParsedFunction, split_name};
 use crate::operation::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
+use crate::trigger_executor::commit_appended;
 
 /// Operations on functions.
 #[derive(Clone)]
 pub struct Invocations(pub(crate) Arc<Components>);
 
-/// A function that was found, with its project.
-pub struct FoundFunction {
-    project: Arc<Project>,
-    callable: Callable,
+/// A function that was found, with its version.
+pub struct ResolvedFunction {
+    function: ParsedFunction,
+    /// The version; none for a function of a project.
+    version: Option<String>,
+    /// The limit of concurrent calls.
+    concurrency: Option<u32>,
 }
 
 /// The input of a call.
@@ -36,11 +43,22 @@ pub struct CallInput {
     pub arguments: Vec<Argument>,
     /// The kind of result that the caller accepts.
     pub returns: Returns,
-    /// A quota that the arguments use until the call has ended.
+    /// The quota that the arguments use, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
 }
 
-impl FoundFunction {
+impl ResolvedFunction {
+    fn of_project(project: Arc<Project>, callable: Callable) -> Self {
+        let function = ParsedFunction { project, callable };
+        ResolvedFunction { function, version: None, concurrency: None }
+    }
+
+    /// Returns the version that is called: a number or `$LATEST`; none for a function of a
+    /// project.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
     /// Checks the names of a call's arguments; `table` is the one that receives a table.
     ///
     /// Errors: `invalid_argument`.
@@ -49,38 +67,60 @@ impl FoundFunction {
         values: &BTreeMap<String, Value>,
         table: Option<&str>,
     ) -> Result<(), Problem> {
-        self.callable.check(values, table).or_problem()
+        self.function.callable.check(values, table).or_problem()
     }
 
     /// Returns the argument that receives a table if the caller names none.
     ///
     /// Errors: `invalid_argument` if the function has several arguments.
     pub fn table_argument(&self) -> Result<&str, Problem> {
-        self.callable.table_argument().or_problem()
+        self.function.callable.table_argument().or_problem()
     }
 }
 
 impl Invocations {
-    /// Lists the functions of the deployed version by name.
-    pub fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
-        self.0.authenticated(principal)?;
-        let Some(version) = self.0.deployer.deployed().version()? else { return Ok(Vec::new()) };
-        let project = version.project;
-        let summary = |callable: &Callable| callable.summary(&project.defaults);
-        let allows = |name: &str| self.0.allows(principal, Action::Invoke, &Object::function(name));
-        Ok(project.callables.values().filter(|one| allows(&one.name)).map(summary).collect())
+    /// Returns the operations on functions that are deployed without a project.
+    pub fn deployed(&self) -> DeployedFunctions {
+        DeployedFunctions(self.0.clone())
     }
 
-    /// Finds a function of the deployed version.
-    pub async fn find(&self, principal: &Principal, name: &str) -> Result<FoundFunction, Problem> {
-        self.0.authorize(principal, Action::Invoke, &Object::function(name))?;
+    /// Lists the functions by name: those of the deployed version, and those without a project.
+    pub async fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
+        self.0.authenticated(principal)?;
         let version = self.0.deployer.deployed().version()?;
-        if let Some(version) = &version
+        let mut listed = version.map_or_else(Vec::new, |version| {
+            let defaults = &version.project.defaults;
+            version.project.callables.values().map(|one| one.summary(defaults)).collect()
+        });
+        let stored = self.0.catalog.store().list().await.or_problem()?;
+        listed.extend(stored.iter().map(deployed_function::summary));
+        let allows = |name: &str| self.0.allows(principal, Action::Invoke, &Object::function(name));
+        listed.retain(|one| allows(&one.name));
+        listed.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(listed)
+    }
+
+    /// Finds a function of the deployed version, or one without a project. The name of the latter
+    /// may be followed by a version or alias, as in `resize:3`.
+    pub async fn find(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<ResolvedFunction, Problem> {
+        let object = Object::function(split_name(name).0);
+        self.0.authorize(principal, Action::Invoke, &object)?;
+        let version = self.0.deployer.deployed().version();
+        if let Ok(Some(version)) = &version
             && let Some(callable) = version.project.callables.get(name)
         {
-            let (project, callable) = (version.project.clone(), callable.clone());
-            return Ok(FoundFunction { project, callable });
+            return Ok(ResolvedFunction::of_project(version.project.clone(), callable.clone()));
         }
+        if let Some(called) = self.0.catalog.find(name).await? {
+            let (function, version) = (called.function, Some(called.version));
+            let concurrency = called.concurrency;
+            return Ok(ResolvedFunction { function, version, concurrency });
+        }
+        let version = version?;
         if self.0.is_unlimited(principal) && self.is_in_folder(name).await {
             let message = format!("function `{name}` is in the working folder, but not deployed");
             let hint = "Run `headwater deploy`, or call it with `--working-folder`.";
@@ -100,12 +140,13 @@ impl Invocations {
         principal: &Principal,
         files: ProjectFiles,
         name: &str,
-    ) -> Result<FoundFunction, Problem> {
-        // The files are code of the caller, which no deployment has reviewed.
+    ) -> Result<ResolvedFunction, Problem> {
+        // The files are code of the caller that was not deployed, so the caller needs the right to
+        // run it.
         self.0.authorize(principal, Action::Run, &project_object(&files))?;
         let wanted = name.to_owned();
         let read = move || {
-            let parsed = Parsed::read(&files).or_problem()?;
+            let parsed = parse_project(&files).or_problem()?;
             parsed.into_callable(&wanted).or_problem()
         };
         let read = tokio::task::spawn_blocking(read).await.map_err(|error| {
@@ -116,7 +157,7 @@ impl Invocations {
         for secret in &callable.function.secrets {
             self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
         }
-        Ok(FoundFunction { project: Arc::new(project), callable })
+        Ok(ResolvedFunction::of_project(Arc::new(project), callable))
     }
 
     /// Calls a function as a job and encodes its result. The job's record is stored before this
@@ -124,32 +165,48 @@ impl Invocations {
     pub async fn call<T, F>(
         &self,
         principal: &Principal,
-        function: FoundFunction,
+        function: ResolvedFunction,
         input: CallInput,
-        encode: impl FnOnce(Returned) -> F + Send + 'static,
+        encode: impl FnOnce(FunctionResult) -> F + Send + 'static,
     ) -> Result<EndedJob<T>, Problem>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
     {
-        let FoundFunction { project, callable } = function;
+        let ResolvedFunction { function, concurrency, .. } = function;
+        let ParsedFunction { project, callable } = function;
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
-        let new = NewJob::new(JobKind::Function, callable.name.clone(), principal.author());
+        let needed = callable.limits(&project.defaults).memory_bytes;
+        limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
+        let running = self.0.catalog.permit(&callable.name, concurrency)?;
+        let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();
         record_secrets(&self.0.access, principal, &callable, job);
+        let scope = CallScope {
+            access: table_access(&self.0.access, principal, Some(job)),
+            author: principal.author().to_owned(),
+            job,
+            branch: MAIN_BRANCH.to_owned(),
+            event: None,
+            caused_by: Vec::new(),
+        };
+        let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
         // A caller that disconnects stops the function; its usage until then is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
         let call = tokio::spawn(async move {
             let CallInput { arguments, returns, permit } = input;
             let with = (&*project, &*components.given);
-            let returned = components.runner.call(with, &callable, (arguments, returns), &context);
-            let returned = returned.await;
-            drop(permit);
-            let result = match returned {
-                Ok(returned) => encode(returned).await,
-                Err(error) => Err(error).or_problem(),
+            let input = PipelineInput { arguments, returns, lake: Some(lake.clone()) };
+            let returned = components.runner.call(with, &callable, input, &context).await;
+            drop((permit, running));
+            let result = match returned.or_problem() {
+                Ok(returned) => match commit_appended(&lake, &context).await {
+                    Ok(()) => encode(returned).await,
+                    Err(problem) => Err(problem),
+                },
+                Err(problem) => Err(problem),
             };
             let outcome = result.as_ref().map(|_| Value::Null).map_err(Clone::clone);
             match guard.finish_stored(outcome).await {
@@ -178,15 +235,23 @@ impl Invocations {
     ) -> Result<AcceptedEvent, Problem> {
         let function = self.find(principal, name).await?;
         function.check_arguments(&request.arguments, None)?;
+        let needed =
+            function.function.callable.limits(&function.function.project.defaults).memory_bytes;
+        limits(&self.0.access, principal).check_memory(name, needed)?;
         let Some(triggers) = &self.0.triggers else {
             let message = "asynchronous calls are disabled on this server, like triggers";
             return Err(Problem::new(ErrorCode::Unavailable, message));
         };
         let InvokeAsyncRequest { arguments, key, order_key, author } = request;
         let author = principal.clone().with_author(author).author().to_owned();
-        let function = function.callable.name;
-        let key_owner = principal.user_name().map(str::to_owned);
-        let call = NewCall { function, arguments, key, key_owner, order_key, author };
+        let function =
+            if function.version.is_some() { name } else { &function.function.callable.name };
+        let function = function.to_owned();
+        let user = principal.user_name().map(str::to_owned);
+        if let Some(user) = &user {
+            self.0.jobs.check_quota(user).await.or_problem()?;
+        }
+        let call = NewCall { function, arguments, key, user, order_key, author };
         triggers.accept(call).await.or_problem()
     }
 

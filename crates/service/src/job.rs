@@ -32,13 +32,14 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Returns a job that the principal may see; another one does not exist.
+    /// Returns a job that the principal may see. The error is the same for a hidden and for a
+    /// missing job.
     pub(crate) async fn find(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         self.0.authenticated(principal)?;
         if self.0.is_unlimited(principal) {
             return self.0.jobs.get(id).await.or_problem();
         }
-        // The error of a short id would name other jobs.
+        // The error for an ambiguous short id would name hidden jobs.
         let found = self.0.jobs.get(id).await.ok().filter(|job| self.is_visible(principal, job));
         found.ok_or_else(|| Problem::new(ErrorCode::JobNotFound, format!("there is no job `{id}`")))
     }
@@ -50,7 +51,7 @@ impl Jobs {
             || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
     }
 
-    /// Returns a job and what its function calls wait for.
+    /// Returns a job with the reasons why its function calls wait.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let mut job = self.find(principal, id).await?;
         if job.status.is_final() {
@@ -102,7 +103,8 @@ impl Jobs {
     pub async fn rerun(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
         let request = self.run_request(&job).await?;
-        // The event's changes are committed at most once, and a retry is a run of its own.
+        // The new run does not belong to the event, whose changes are committed at most once, and
+        // it is not a retry.
         let request = RunRequest { event: None, retry: None, ..request };
         Runs(self.0.clone()).start(principal, request).await
     }

@@ -1,10 +1,10 @@
-//! Every operation that a client can request, below every protocol, and the wiring of all
+//! All operations that clients can request, independent of the protocol, and the wiring of all
 //! components.
 //!
 //! [`Service::start`] opens a lake and starts its components in the order of their dependencies.
 //! Protocols hold a [`Service`], call one of its methods per request, and encode what it returns.
 //! Each method takes the [`Principal`](headwater_model::Principal) and checks its rights in one
-//! place. Nothing here reads the environment, the home folder or a socket.
+//! place. This crate does not access environment variables, the home folder or sockets.
 
 mod access;
 mod access_control;
@@ -18,18 +18,21 @@ mod bucket;
 mod commit_history;
 mod config;
 mod copy_to;
+mod deployed_function;
 mod deployer;
 mod deployment;
 mod environment;
 mod error;
 mod executors;
 mod export_file;
+mod function_catalog;
 mod grant;
 pub mod iceberg;
 mod import;
 mod import_rights;
 mod invocation;
 mod job;
+mod limit;
 mod login;
 mod maintenance;
 mod metered_runtime;
@@ -47,6 +50,7 @@ mod secret;
 mod service;
 mod settings;
 mod sql_catalog;
+mod start;
 mod statement;
 mod system_tables;
 mod table;
@@ -67,13 +71,14 @@ pub use audit_export::AuditExport;
 pub use branch::Branches;
 pub use bucket::Buckets;
 pub use config::ServiceConfig;
+pub use deployed_function::{DeployedFunctions, read_files};
 pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
 pub use grant::Grants;
 pub use iceberg::Iceberg;
 pub use import::Imports;
-pub use invocation::{CallInput, FoundFunction, Invocations};
+pub use invocation::{CallInput, Invocations, ResolvedFunction};
 pub use job::Jobs;
 pub use maintenance::Maintenance;
 pub use namespace::Namespaces;
@@ -103,8 +108,12 @@ pub use headwater_engine::{
     Batches as CopiedRows, Description, DiffOptions, ParameterType, Prepared as PreparedStatement,
     TableAt, split_script,
 };
+pub use headwater_function_store::{
+    ARCHIVE_BYTES_MAX, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction,
+    StoredVersion, read_source as read_function,
+};
 pub use headwater_functions::{
-    Argument, ArgumentValue, Isolation, Returned, Returns, SharedTable, SpawnCommand,
+    Argument, ArgumentValue, FunctionResult, Isolation, Returns, SharedTable, SpawnCommand,
     answer_promptly, make_folder, spawner_main,
 };
 pub use headwater_jobs::{JobFilter, UsageGroup};
@@ -116,7 +125,7 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, Content, Copy, Headers, List, Listed, ListedPart,
+        Bucket, CompletedPart, Condition, Content, Copy, Headers, ListRequest, Listed, ListedPart,
         ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject,
         UploadTarget,
     };

@@ -11,7 +11,7 @@ use moka::sync::Cache;
 use crate::ServiceConfig;
 use crate::access_control::AccessControl;
 
-/// Time after which a token is verified again, and the user's roles follow its groups again.
+/// Time after which a token is verified again, and the user's roles are updated from its groups.
 const VERIFIED_FOR: Duration = Duration::from_mins(5);
 
 /// Maximum number of tokens that are remembered.
@@ -25,7 +25,7 @@ pub(crate) struct OidcLogins {
 
 /// A token that a client sent, and the user's name, if it sent one.
 #[derive(Clone, Copy)]
-pub(crate) struct ShownToken<'a> {
+pub(crate) struct PresentedToken<'a> {
     pub(crate) token: &'a str,
     pub(crate) user: Option<&'a str>,
     pub(crate) address: Option<IpAddr>,
@@ -53,9 +53,9 @@ impl OidcLogins {
         &self,
         access: &Access,
         clock: &dyn Clock,
-        shown: ShownToken<'_>,
+        shown: PresentedToken<'_>,
     ) -> Result<Principal, Problem> {
-        let ShownToken { token, user, address } = shown;
+        let PresentedToken { token, user, address } = shown;
         let hash = ObjectId::of(token.as_bytes());
         let is_of = |login: &ExternalLogin| user.is_none_or(|user| user == login.user);
         if let Some(login) = self.verified.get(&hash).filter(is_of) {

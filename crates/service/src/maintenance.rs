@@ -56,7 +56,9 @@ impl Maintenance {
             view.table(table).await.or_problem()?;
         }
         check_maintain(&request).or_problem()?;
-        let id = self.0.jobs.submit(new_job(branch, table, request)).await.or_problem()?;
+        let user = principal.user_name().map(str::to_owned);
+        let new = NewJob { user, ..new_job(branch, table, request) };
+        let id = self.0.jobs.submit(new).await.or_problem()?;
         self.0.jobs.job(id).await.or_problem()
     }
 }

@@ -1,7 +1,7 @@
 //! Threads for computations, separate from the threads that answer requests.
 //!
-//! Each work item has its own runtime while it runs. It blocks nothing else, and the CPU time of
-//! the runtime's threads is the usage of the work.
+//! Each work item has its own runtime while it runs, so it does not block other work. The CPU time
+//! of the runtime's threads is the usage of the work.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Async code may not block on the end of the threads.
+            // Async code must not block until the threads end.
             runtime.shutdown_background();
         }
     }
@@ -116,7 +116,7 @@ impl Drop for Worker {
 fn lower_priority() {
     #[cfg(target_os = "linux")]
     {
-        // The priority is an optimisation.
+        // An error is ignored, because the priority is only an optimisation.
         let _ = rustix::process::nice(10);
     }
 }
@@ -158,7 +158,8 @@ fn own_path() -> Option<PathBuf> {
     Some(PathBuf::from("/proc").join(own).join("schedstat"))
 }
 
-/// Returns the first of the three numbers: nanoseconds on a processor; 0 if the file is missing.
+/// Returns the first number of a `schedstat` file: nanoseconds on a processor; 0 if the file is
+/// missing.
 fn read_nanoseconds(path: &PathBuf) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)

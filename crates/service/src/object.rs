@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_model::{Action, Object, OrProblem, Principal, Problem};
 use headwater_objects::{
-    CompletedPart, Condition, Content, Copy, Error, List, ListedPart, ListedUpload, Listing,
+    CompletedPart, Condition, Content, Copy, Error, ListRequest, ListedPart, ListedUpload, Listing,
     NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject, UploadTarget,
 };
 
@@ -37,7 +37,7 @@ impl Objects {
         self.0.buckets.objects.head(path).await.or_problem()
     }
 
-    /// Opens the content of an object. `range` returns the bytes of it, or an error.
+    /// Opens the content of an object. `range` returns the range of bytes to read, or an error.
     pub async fn open(
         &self,
         by: &Principal,
@@ -49,7 +49,7 @@ impl Objects {
         self.0.buckets.objects.open_object(path, range).await.or_problem()
     }
 
-    /// Opens a range of the content of an object; none is outside it.
+    /// Opens a range of an object's content; none if the range is outside the content.
     pub async fn open_range(
         &self,
         by: &Principal,
@@ -80,7 +80,7 @@ impl Objects {
     }
 
     /// Lists objects.
-    pub async fn list(&self, by: &Principal, list: &List) -> Result<Listing, Problem> {
+    pub async fn list(&self, by: &Principal, list: &ListRequest) -> Result<Listing, Problem> {
         self.0.authorize(by, Action::List, &Object::prefix_in(&list.bucket, &list.prefix))?;
         self.0.buckets.objects.list(list).await.or_problem()
     }

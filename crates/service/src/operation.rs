@@ -66,7 +66,7 @@ impl Components {
         + 'static,
     ) -> Result<(), Problem> {
         let author = principal.author().to_owned();
-        let new = NewJob::new(JobKind::Commit, format!("{change} on {branch}"), author.clone());
+        let new = NewJob::of(JobKind::Commit, format!("{change} on {branch}"), principal);
         let new = NewJob { reference: Some(branch.to_owned()), ..new };
         let (context, guard) = self.jobs.record(new).await.or_problem()?;
         let (lake, branch, job) = (self.lake.clone(), branch.to_owned(), context.id());

@@ -1,8 +1,8 @@
 //! The files of a project that a run receives: its project file, SQL and Python files, unit tests,
 //! and the files that functions in other languages name.
 //!
-//! Data never does: hidden folders, virtual environments and folders called `data` are left out,
-//! and so are other projects within the folder.
+//! Data files are not sent: hidden folders, virtual environments, folders called `data`, and other
+//! projects within the folder are skipped.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -135,6 +135,6 @@ impl Refs {
 }
 
 fn new_job(principal: &Principal, summary: String, to: &RefSpec) -> NewJob {
-    let new = NewJob::new(JobKind::Diff, summary, principal.author());
+    let new = NewJob::of(JobKind::Diff, summary, principal);
     NewJob { reference: Some(to.to_string()), ..new }
 }

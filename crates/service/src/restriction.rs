@@ -1,15 +1,16 @@
-//! Row filters and column masks: list, create, drop; administrators only. What a restricted
-//! principal cannot do outside SQL.
+//! Row filters and column masks: list, create, drop; administrators only. Also checks of operations
+//! outside SQL that a restricted principal may not perform.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_access::TableRestrictions;
 use headwater_engine::{change_forbidden, restricted_tables};
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{
-    Action, ChangeKind, CommitId, CreateRestriction, ErrorCode, Object, OrProblem, Principal,
-    Problem, RefSpec, Restriction, RowsDiff, RowsKnown, Table, TableDiff, TableName, Timestamp,
+    Action, ChangeKind, CommitId, ComparisonMethod, CreateRestriction, ErrorCode, Object,
+    OrProblem, Principal, Problem, RefSpec, Restriction, RowsDiff, Table, TableDiff, TableName,
+    Timestamp,
 };
 
 use crate::access::table_access;
@@ -96,8 +97,8 @@ impl Components {
         }
     }
 
-    /// Checks like [`Components::check_unrestricted`] a table at a ref, or the name of a missing
-    /// one. The name matches in any case.
+    /// Like [`Components::check_unrestricted`], for a table at a ref. A missing table is checked by
+    /// its name. The name matches in any case.
     pub(crate) async fn check_unrestricted_at(
         &self,
         principal: &Principal,
@@ -118,7 +119,7 @@ impl Components {
         };
         let forbidden = self.check_unrestricted(principal, action, name, id);
         forbidden.map_err(|mut problem| {
-            // The name as written does not reveal the stored spelling.
+            // The error contains the name as written, which does not reveal the stored spelling.
             problem.message = problem.message.replace(&format!("`{name}`"), &format!("`{table}`"));
             problem
         })
@@ -137,7 +138,7 @@ impl Components {
         if access.restriction_digest().is_none() {
             return Ok(BTreeSet::new());
         }
-        let mut views: Vec<View> = Vec::new();
+        let mut views: Vec<CommitView> = Vec::new();
         for reference in references {
             views.push(self.lake.view(&reference).await.or_problem()?);
         }
@@ -157,7 +158,8 @@ impl Components {
             && self.restrictions().on(principal, table, None).is_none()
     }
 
-    /// Removes from a description what depends on hidden rows, if the principal is restricted.
+    /// Removes values that depend on hidden rows from a description, if the principal is
+    /// restricted.
     pub(crate) fn visible_table(&self, principal: &Principal, table: Table) -> Table {
         if !self.is_restricted(principal, &table.name, &table.id) {
             return table;
@@ -175,13 +177,14 @@ impl Components {
     }
 }
 
-/// Returns the references of a merge report's conflicts: the target, and the merge base.
+/// Returns the refs whose tables a merge report's conflicts may show: the target and the merge
+/// base.
 pub(crate) fn sides(target: &str, base: Option<CommitId>) -> impl Iterator<Item = RefSpec> {
     let base = base.map(|base| RefSpec::Commit(base.to_string()));
     std::iter::once(RefSpec::Name(target.to_owned())).chain(base)
 }
 
-/// Returns a difference without the rows and numbers of a table that has hidden rows.
+/// Removes rows and row counts from the difference of a table that has hidden rows.
 pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
     let kind = match diff.kind {
         ChangeKind::Same => ChangeKind::Changed,
@@ -189,7 +192,7 @@ pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
     };
     let reason = "a row filter or column mask applies to the reader";
     let rows = RowsDiff {
-        how: RowsKnown::NotCompared,
+        how: ComparisonMethod::NotCompared,
         reason: Some(reason.to_owned()),
         key: Vec::new(),
         changed_columns: Vec::new(),
@@ -218,8 +221,8 @@ pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
     }
 }
 
-/// Returns the error of a principal that may read only a part of a table where all of it would be
-/// shown.
+/// Returns the error for an operation that shows a whole table, of which the principal may read
+/// only a part.
 pub(crate) fn part_only(table: &TableName) -> Problem {
     let message =
         format!("`{table}` cannot be compared: a row filter or column mask applies to the reader");

@@ -1,4 +1,5 @@
-//! SQL statements on row filters and column masks, executed by the operations on them.
+//! SQL statements on row filters and column masks, executed by the operations of the `restriction`
+//! module.
 
 use arrow::datatypes::{DataType, SchemaRef};
 use headwater_engine::RestrictionStatement;
@@ -91,5 +92,5 @@ fn no_restriction(name: &str, is_mask: bool) -> Problem {
     let (kind, list) =
         if is_mask { ("column mask", "COLUMN MASKS") } else { ("row filter", "ROW FILTERS") };
     Problem::new(ErrorCode::InvalidArgument, format!("there is no {kind} `{name}`"))
-        .with_hint(format!("List them with `SHOW {list}`."))
+        .with_hint(format!("List the restrictions with `SHOW {list}`."))
 }

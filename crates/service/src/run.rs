@@ -43,18 +43,17 @@ impl Runs {
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_request(&request)?;
         self.0.settings.refresh().await;
-        let author = principal.author().to_owned();
         let branch = self.0.branch_to_write(request.reference.as_ref()).await;
         let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
         if !request.test {
             self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;
         }
-        request.author = Some(author.clone());
+        request.author = Some(principal.author().to_owned());
         let project = project_name(&request);
-        let new = NewJob::new(JobKind::Run, summary(&project, &request), author);
+        let new = NewJob::of(JobKind::Run, summary(&project, &request), principal);
         let new = NewJob {
             event: request.event.clone(),
-            // Tests change nothing, so they wait for no run.
+            // Tests change nothing, so they do not wait for runs.
             queue: (!request.test).then(|| run_queue(&project, &branch)),
             reference: Some(branch),
             payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
@@ -64,7 +63,7 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// Completes a request that continues a failed run by the request of that run.
+    /// Completes a request that continues a failed run with the values of that run's request.
     async fn with_retried(
         &self,
         principal: &Principal,

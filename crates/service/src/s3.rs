@@ -1,4 +1,4 @@
-//! What S3 clients use: buckets, objects and signatures.
+//! The operations for S3 clients: buckets, objects and signatures.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::bucket::Buckets;
 use crate::object::Objects;
 use crate::{Error, Result, Service, ServiceConfig};
 
-/// Time between two deletions of files that no object has.
+/// Minimum time between two deletions of files that no object references.
 const GARBAGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The operations of S3 clients, grouped by noun. Cheap to clone.
@@ -46,7 +46,8 @@ pub(crate) struct BucketState {
     pub objects: Stored,
     /// Decrypted secrets of access keys.
     pub key_secrets: KeySecrets,
-    /// Time of the last deletion of files that no object has; none before the first.
+    /// Time of the last deletion of files that no object references; none before the first
+    /// deletion.
     collected: Mutex<Option<Instant>>,
 }
 
@@ -64,7 +65,7 @@ impl BucketState {
         Ok(BucketState { objects, key_secrets: KeySecrets::default(), collected: Mutex::default() })
     }
 
-    /// Deletes files that no object has, once in a while.
+    /// Deletes files that no object references, at most once per `GARBAGE_INTERVAL`.
     pub async fn collect_garbage(&self) {
         {
             let mut last = self.collected.lock();

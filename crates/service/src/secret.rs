@@ -11,7 +11,7 @@ use crate::service::Components;
 pub struct Secrets(pub(crate) Arc<Components>);
 
 impl Secrets {
-    /// Lists the secrets that the principal may set or use by name, without their values.
+    /// Lists the secrets that the principal may set or use, ordered by name, without their values.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Secret>, Problem> {
         self.0.authenticated(principal)?;
         let mut secrets = self.0.secrets.list().await.or_problem()?;
@@ -19,7 +19,8 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// Sets a secret: the first version, or the next. Calls that start later get the new value.
+    /// Sets a secret, which creates its first or next version. Calls that start later get the new
+    /// value.
     pub async fn set(
         &self,
         principal: &Principal,

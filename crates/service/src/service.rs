@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_access::Access;
-use headwater_engine::{Engine, EngineOptions};
-use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
+use headwater_access::{Access, AuditRetentions, UserLimits};
+use headwater_engine::Engine;
+use headwater_function_lake::LakeParts;
+use headwater_functions::Functions;
 use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, ObjectId, OrProblem, Principal, Problem, RefSpec};
-use headwater_pipelines::{Given, Runner};
+use headwater_pipelines::{EnvironmentCache, Runner};
 use headwater_secrets::SecretStore;
 use headwater_triggers::{Commits, TriggersOptions};
 use parking_lot::RwLock;
@@ -19,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use crate::access_control::AccessControl;
 use crate::branch::Branches;
 use crate::commit_history::CommitHistory;
-use crate::deployer::{Deployed, Deployer};
+use crate::deployer::{Deployed, Deployer, TriggerSources};
 use crate::deployment::Deployments;
 use crate::environment::Environments;
 use crate::executors::{ImportExecutor, RunExecutor};
+use crate::function_catalog::FunctionCatalog;
 use crate::iceberg::{ActiveChanges, Iceberg, ScanCache};
 use crate::import::Imports;
 use crate::import_rights::ImportRights;
@@ -37,6 +39,7 @@ use crate::run::Runs;
 use crate::s3::BucketState;
 use crate::secret::Secrets;
 use crate::settings::Settings;
+use crate::start::{row_quota, start_engine, start_functions};
 use crate::statement::Statements;
 use crate::table::Tables;
 use crate::tag::Tags;
@@ -45,9 +48,6 @@ use crate::trigger_executor::TriggerExecutor;
 use crate::upload::{self, Uploads};
 use crate::view::Views;
 use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables, transaction};
-
-/// Maximum number of queued function calls.
-const CALLS_WAITING_MAX: usize = 10_000;
 
 /// Every operation that a client can request, grouped by noun. Cheap to clone.
 #[derive(Clone)]
@@ -225,7 +225,7 @@ pub(crate) struct Components {
     pub access: Access,
     /// Logins at an OpenID provider, if one is configured.
     pub oidc: Option<OidcLogins>,
-    /// What imports may read and write.
+    /// The rights of imports.
     pub import_rights: ImportRights,
     /// SHA-256 of the server's token, which authenticates the owner.
     pub owner_token: RwLock<Option<ObjectId>>,
@@ -237,6 +237,8 @@ pub(crate) struct Components {
     pub runner: Runner,
     /// The function runtime.
     pub functions: Functions,
+    /// The functions that are deployed without a project.
+    pub catalog: FunctionCatalog,
     /// The triggers; none if the configuration disables them.
     pub triggers: Option<headwater_triggers::Triggers>,
     /// Settings of `headwater.toml` that the server applies: rate card and project name.
@@ -250,7 +252,7 @@ pub(crate) struct Components {
     /// The buckets, and the access keys of their clients.
     pub buckets: BucketState,
     /// Cache of the environments of function calls.
-    pub given: Arc<Given>,
+    pub given: Arc<EnvironmentCache>,
     /// Threads of operations that are recorded as jobs.
     pub operations: MeteredRuntime,
     /// Scans planned for Iceberg REST clients.
@@ -266,46 +268,44 @@ impl Components {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
         clear_spill(&folder.join("spill"))?;
-        let lake = Lake::open_folder(folder, config.warehouse.clone()).await;
-        let lake = lake.map_err(|error| Error::component(&error))?;
+        let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
-        let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
-        let access = access.map_err(|error| Error::component(&error))?;
+        let access = open_access(&lake).await?;
         let oidc = OidcLogins::of(&config)?;
         let buckets = BucketState::open(&config, &lake)?;
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
-        let secrets =
-            SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone());
-        let (engine_of_runs, quota) = (engine.clone(), room(&config));
-        let runner =
-            Runner::new(engine_of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
+        let limited = access.clone();
+        jobs.set_limits_of(Arc::new(move |user| UserLimits::of(&limited).effective(user)));
+        let secrets = secret_store(&lake, &config);
+        let (of_runs, quota) = (engine.clone(), row_quota(&config));
+        let runner = Runner::new(of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
-        let import_rights =
-            ImportRights { access: access.clone(), uploads: folder.join(upload::FOLDER) };
+        let (objects, uploads) = (buckets.objects.clone(), folder.join(upload::FOLDER));
+        let import_rights = ImportRights { access: access.clone(), uploads, objects };
         let imports = import_executor(&lake, &import_rights);
         let runs = run_executor(&lake, &runner, &access);
-        let deployed = Arc::new(Deployed::default());
-        let given = Arc::<Given>::default();
+        let (deployed, given) = (Arc::<Deployed>::default(), Arc::<EnvironmentCache>::default());
+        let catalog = FunctionCatalog::new(&lake);
         let targets = project_dir(&config).map(|project| TriggerExecutor {
+            catalog: catalog.clone(),
             imports: imports.clone(),
             runs: runs.clone(),
             runner: runner.clone(),
+            parts: lake_parts(&lake, &engine, &buckets),
             given: given.clone(),
             project,
             deployed: deployed.clone(),
         });
-        let triggers = start_triggers(&lake, &jobs, targets).await?;
-        let deployer = Deployer::new(lake.clone(), deployed, triggers.clone(), secrets.clone());
+        let triggers = start_triggers(&lake, &jobs, &buckets.objects, targets).await?;
+        let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects);
+        let deployer =
+            Deployer::new(lake.clone(), deployed, sources, secrets.clone(), catalog.clone());
         deployer.load().await;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
-        jobs.register(JobKind::Import, Arc::new(imports));
-        jobs.register(JobKind::Run, Arc::new(runs));
-        let maintenance =
-            MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
-        jobs.register(JobKind::Maintenance, Arc::new(maintenance));
+        register_executors(&jobs, imports, runs, &lake);
         let auto_maintenance = config
             .maintenance
             .then(|| auto_maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
@@ -320,6 +320,7 @@ impl Components {
             jobs,
             runner,
             functions,
+            catalog,
             triggers,
             settings,
             auto_maintenance,
@@ -333,8 +334,13 @@ impl Components {
         })
     }
 
-    /// Returns true if a text is the server's token. Hashes are compared, so that the time reveals
-    /// no part of the token.
+    /// Returns what functions reach of the lake.
+    pub fn lake_parts(&self) -> LakeParts {
+        lake_parts(&self.lake, &self.engine, &self.buckets)
+    }
+
+    /// Returns true if a text is the server's token. Hashes are compared, so that the duration of
+    /// the comparison does not reveal the token.
     pub fn is_owner_token(&self, shown: &str) -> bool {
         *self.owner_token.read() == Some(ObjectId::of(shown.as_bytes()))
     }
@@ -347,7 +353,9 @@ impl Components {
         if let Err(error) = self.access.audit().flush().await {
             tracing::warn!("audit events cannot be stored: {error}");
         }
-        if let Err(error) = self.access.audit().expire(self.config.audit_kept).await {
+        let kept = AuditRetentions::of(&self.access).get().keep_seconds;
+        let kept = self.config.audit_kept.unwrap_or(Duration::from_secs(kept));
+        if let Err(error) = self.access.audit().expire(kept).await {
             tracing::warn!("old audit events cannot be deleted: {error}");
         }
     }
@@ -360,9 +368,14 @@ impl Components {
         resolved.or_problem()?.branch.ok_or_else(|| {
             let message = format!("`{reference}` is not a branch and is read-only");
             Problem::new(ErrorCode::InvalidArgument, message)
-                .with_hint("Create a branch from it and write there.")
+                .with_hint("Create a branch from this ref and write there.")
         })
     }
+}
+
+fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeParts {
+    let objects = buckets.objects.clone();
+    LakeParts { lake: lake.clone(), engine: engine.clone(), objects }
 }
 
 async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {
@@ -376,53 +389,35 @@ fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
     ImportExecutor { lake, runtime: MeteredRuntime::default(), rights }
 }
 
+fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {
+    SecretStore::new(lake.store().clone(), lake.clock().clone(), config.secret_key.clone())
+}
+
+async fn open_lake(config: &ServiceConfig) -> Result<Lake> {
+    let lake = Lake::open_folder(&config.lake_dir, config.warehouse.clone()).await;
+    lake.map_err(|error| Error::component(&error))
+}
+
+async fn open_access(lake: &Lake) -> Result<Access> {
+    let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
+    access.map_err(|error| Error::component(&error))
+}
+
+fn register_executors(
+    jobs: &headwater_jobs::Jobs,
+    imports: ImportExecutor,
+    runs: RunExecutor,
+    lake: &Lake,
+) {
+    jobs.register(JobKind::Import, Arc::new(imports));
+    jobs.register(JobKind::Run, Arc::new(runs));
+    let maintenance =
+        MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
+    jobs.register(JobKind::Maintenance, Arc::new(maintenance));
+}
+
 fn run_executor(lake: &Lake, runner: &Runner, access: &Access) -> RunExecutor {
     RunExecutor { runner: runner.clone(), lake: lake.clone(), access: access.clone() }
-}
-
-async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
-    let options = FunctionsOptions {
-        spawner: config.spawner.clone(),
-        own_dir: config.lake_dir.join("functions"),
-        // All lakes of this user share downloads and environments.
-        environments_dir: config.cache_dir.join("environments"),
-        tools_dir: config.cache_dir.join("tools"),
-        cache_dir: config.cache_dir.clone(),
-        memory_bytes_total: config.memory_bytes / 2,
-        concurrency: config.functions_concurrency,
-        waiting_max: CALLS_WAITING_MAX,
-        python_search: config.python_search.clone(),
-        nameservers: None,
-        reachable_own: Vec::new(),
-        connections_max: None,
-        isolation: config.isolation,
-        zygotes: ZygoteOptions::default(),
-    };
-    let functions = Functions::start(options).await.map_err(|error| Error::component(&error))?;
-    for warning in functions.warnings() {
-        tracing::warn!("{warning}");
-    }
-    Ok(functions)
-}
-
-fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
-    let memory_bytes = config.memory_bytes / 8 * 3;
-    let options = EngineOptions {
-        memory_bytes,
-        query_memory_bytes: memory_bytes,
-        resident_bytes_max: Some(config.memory_bytes),
-        spill_dir: config.lake_dir.join("spill"),
-        threads: config.threads,
-        ..EngineOptions::default()
-    };
-    Engine::new(lake.clone(), options).map_err(|error| Error::component(&error))
-}
-
-/// Creates the storage quota for rows of runs that belong to no table: an eighth of the memory, and
-/// as much of the disk as queries may spill.
-fn room(config: &ServiceConfig) -> TableQuota {
-    let folder = config.lake_dir.join("spill").join("rows");
-    TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
 }
 
 /// Removes the spill files of a killed server.
@@ -454,6 +449,7 @@ fn project_dir(config: &ServiceConfig) -> Option<PathBuf> {
 async fn start_triggers(
     lake: &Lake,
     jobs: &headwater_jobs::Jobs,
+    objects: &headwater_objects::Objects,
     targets: Option<TriggerExecutor>,
 ) -> Result<Option<headwater_triggers::Triggers>> {
     let Some(targets) = targets else { return Ok(None) };
@@ -461,6 +457,7 @@ async fn start_triggers(
     let commits: Arc<dyn Commits> = Arc::new(CommitHistory { lake: lake.clone() });
     let options = TriggersOptions {
         commits: Some(commits),
+        objects: Some(objects.clone()),
         ..TriggersOptions::new(store, clock, jobs.clone(), &targets.project)
     };
     let triggers = headwater_triggers::Triggers::start(options, Arc::new(targets)).await;

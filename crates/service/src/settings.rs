@@ -69,7 +69,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Logs a problem once.
+    /// Logs a problem, unless it was the last one logged.
     fn report(&self, problem: Option<Problem>) {
         let mut reported = self.problem.lock();
         if let Some(problem) = &problem
@@ -81,7 +81,7 @@ impl Settings {
     }
 }
 
-/// Reads the project files of a folder; empty ones are skipped.
+/// Reads the project files of a folder; empty files are skipped.
 async fn read(project: &Path) -> Result<Files, Problem> {
     let mut files = Files::new();
     for name in PROJECT_FILES {

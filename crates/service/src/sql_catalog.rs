@@ -1,4 +1,5 @@
-//! `information_schema` and `pg_catalog` of a statement: what its user may see at its ref.
+//! `information_schema` and `pg_catalog` of a statement: the objects that its user may see at its
+//! ref.
 //!
 //! The tables are computed for statements that mention them, and registered in the session.
 

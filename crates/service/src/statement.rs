@@ -1,8 +1,8 @@
 //! SQL statements: one job each, from the text to a schema and a stream of record batches. A
 //! request may have several.
 //!
-//! The caller pulls: nothing is computed faster than it is read. A caller that drops the rows stops
-//! the statement, which is recorded as cancelled with its usage until then.
+//! The caller pulls rows, so they are computed only as fast as they are read. A caller that drops
+//! the rows stops the statement, which is recorded as cancelled with its usage until then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use headwater_engine::{
-    Answer, BatchStream, Batches, Description, Metrics, Prepared, Session, SessionOptions,
+    BatchStream, Batches, Description, Metrics, Prepared, Session, SessionOptions, StatementResult,
     TableAccess,
 };
 use headwater_jobs::{JobContext, JobGuard, NewJob};
@@ -22,7 +22,7 @@ use headwater_model::{
 use serde_json::{Value, json};
 
 use crate::access::table_access;
-use crate::copy_to::Target;
+use crate::copy_to::CopyTarget;
 use crate::service::Components;
 use crate::transaction::{OpenTransaction, Transactions};
 use crate::{access_statement, copy_to};
@@ -38,7 +38,7 @@ pub struct Statements {
     rows: Option<Batches>,
 }
 
-/// The name by which a statement reads rows of its client.
+/// The table name under which a statement reads rows that its client sends.
 pub const COPIED_ROWS: &str = "rows of the client";
 
 /// A statement that was started.
@@ -65,7 +65,8 @@ impl Statements {
         Statements { transaction: transaction.cloned(), ..self.clone() }
     }
 
-    /// Returns the operations with rows of the client, which statements read as [`COPIED_ROWS`].
+    /// Returns the operations with rows that the client sends. Statements read them as
+    /// [`COPIED_ROWS`].
     #[must_use]
     pub fn with_rows(&self, rows: Option<Batches>) -> Self {
         Statements { rows, ..self.clone() }
@@ -84,7 +85,7 @@ impl Statements {
     /// last one. All are parsed before the first one starts. An error ends the request; earlier
     /// statements remain committed.
     ///
-    /// The error is that of a request that starts no job; an error of a statement is in
+    /// Returns an error only if no job was started; the error of a statement is in
     /// [`StartedStatement::rows`].
     pub async fn start(
         &self,
@@ -105,7 +106,7 @@ impl Statements {
         let mut started = None;
         for (index, statement) in script.into_iter().enumerate() {
             if let Some(StartedStatement { rows, job }) = started.take() {
-                // Only the rows of the last statement are returned.
+                // The rows of earlier statements are read and dropped.
                 if let Err(problem) = finish(rows).await {
                     let problem = in_script(problem, index, count);
                     return Ok(StartedStatement { job, rows: Err(problem) });
@@ -170,7 +171,7 @@ impl Statements {
         prepared: Result<Prepared, headwater_engine::SqlError>,
     ) -> Result<StartedStatement, Problem> {
         let prepared = prepared.map_err(headwater_engine::Error::from);
-        let new = new_job(request, source, principal.author());
+        let new = new_job(request, source, principal);
         let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
         let mut running = Running { context, guard: Some(guard), metrics: None };
@@ -191,7 +192,7 @@ impl Statements {
         request: &QueryRequest,
         prepared: headwater_engine::Result<Prepared>,
         running: &mut Running,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<StatementResult, Problem> {
         let author = principal.author().to_owned();
         let job = running.context.id();
         let properties = BTreeMap::from([(PROPERTY_JOB.to_owned(), job.to_string())]);
@@ -206,8 +207,10 @@ impl Statements {
         let prepared = self.run_access_statement(principal, request, &session, prepared).await?;
         let copy = prepared.copy_to().map_err(headwater_engine::Error::from).or_problem()?;
         let (prepared, file) = copy.map_or((prepared, None), |(query, file)| (query, Some(file)));
-        let target = file.map(|file| Target::check(&self.components, principal, file));
-        let target = target.transpose()?;
+        let target = match file {
+            Some(file) => Some(CopyTarget::check(&self.components, principal, file).await?),
+            None => None,
+        };
         let cancelled = running.context.cancelled();
         let answer = tokio::select! {
             answer = Box::pin(session.execute(prepared)) => {
@@ -247,7 +250,7 @@ impl Statements {
         Prepared::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
-    /// Rejects an unknown namespace, even if the statement contains no bare names.
+    /// Rejects an unknown namespace, even if the statement contains no unqualified names.
     async fn check_namespace(&self, request: &QueryRequest) -> Result<(), Problem> {
         let namespace = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE);
         let Some(namespace) = namespace else { return Ok(()) };
@@ -266,7 +269,7 @@ impl Statements {
 /// The job of a statement.
 struct Running {
     context: JobContext,
-    /// None once the end is recorded.
+    /// None after the end has been recorded.
     guard: Option<JobGuard>,
     metrics: Option<Arc<Metrics>>,
 }
@@ -300,13 +303,13 @@ pub struct StatementRows {
     running: Running,
     schema: SchemaRef,
     stream: BatchStream,
-    /// Rows that may still be returned.
+    /// Number of rows that may still be returned; none: no limit.
     left: Option<u64>,
     result: Value,
 }
 
 impl StatementRows {
-    fn new(running: Running, answer: Answer, limit: Option<u64>) -> Self {
+    fn new(running: Running, answer: StatementResult, limit: Option<u64>) -> Self {
         let result = answer.commit.map_or(Value::Null, |commit| json!({ "commit": commit.id }));
         StatementRows { running, schema: answer.schema, stream: answer.stream, left: limit, result }
     }
@@ -382,7 +385,7 @@ fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
     problem
 }
 
-/// Rejects values without a parameter in any statement.
+/// Rejects values for parameters that no statement contains.
 fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), Problem> {
     let used = script.iter().flat_map(Prepared::parameters);
     let is_used = |name: &str| used.clone().any(|one| one.name == name);
@@ -392,13 +395,13 @@ fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), P
     Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
 }
 
-fn new_job(request: &QueryRequest, source: &str, author: &str) -> NewJob {
+fn new_job(request: &QueryRequest, source: &str, principal: &Principal) -> NewJob {
     let words: Vec<_> = source.split_whitespace().collect();
     let summary = words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect::<String>();
     let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
     NewJob {
         reference: Some(reference.to_string()),
-        ..NewJob::new(JobKind::Query, summary, author)
+        ..NewJob::of(JobKind::Query, summary, principal)
     }
 }
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use headwater_access::Access;
 use headwater_engine::{Engine, SystemTable};
 use headwater_jobs::{JobFilter, Jobs, UsageGroup};
-use headwater_lake::{Lake, View};
+use headwater_lake::{CommitView, Lake};
 use headwater_model::{ErrorCode, Fault, Job, Problem, UsageLine};
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ impl SystemTable for JobsTable {
         self.schema.clone()
     }
 
-    async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, _: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let filter = JobFilter { limit: JOBS_MAX, ..JobFilter::default() };
         let jobs = self.jobs.list(&filter).await.map_err(|error| error.to_problem())?;
         let currency = self.jobs.rate_card().currency;
@@ -70,7 +70,7 @@ impl SystemTable for UsageTable {
         self.schema.clone()
     }
 
-    async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, _: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let mut rows = Vec::new();
         for (grouping, group) in
             [("day", UsageGroup::Day), ("kind", UsageGroup::Kind), ("model", UsageGroup::Model)]
@@ -98,7 +98,7 @@ impl SystemTable for MaintenanceTable {
         self.schema.clone()
     }
 
-    async fn batches(&self, _: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, _: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let records =
             self.lake.maintenance().records().await.map_err(|error| error.to_problem())?;
         let rows: Vec<Value> = records.iter().map(|record| json!(record)).collect();

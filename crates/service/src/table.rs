@@ -70,7 +70,7 @@ impl Tables {
         Ok(self.0.visible_table(principal, described))
     }
 
-    /// Drops a table from a branch, as a job. Commits and branches that have it keep it.
+    /// Drops a table from a branch, as a job. Other commits and branches that contain it keep it.
     pub async fn drop(
         &self,
         principal: &Principal,
@@ -90,7 +90,7 @@ impl Tables {
             .await
     }
 
-    /// Reads a table from an Arrow IPC stream that is not compressed, into the memory for rows.
+    /// Reads a table from an uncompressed Arrow IPC stream into memory of the row quota.
     pub async fn read_arrow(
         &self,
         principal: &Principal,
@@ -134,7 +134,7 @@ impl Tables {
         let branch = self.0.branch_to_write(Some(&RefSpec::Name(target.branch))).await?;
         let author = principal.author().to_owned();
         let summary = format!("{} rows to {}", rows.rows(), target.table);
-        let new = NewJob::new(JobKind::Import, summary, author.clone());
+        let new = NewJob::of(JobKind::Import, summary, principal);
         let new = NewJob { reference: Some(branch.clone()), ..new };
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();

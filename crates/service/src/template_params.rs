@@ -1,5 +1,5 @@
-//! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{tables}`, `{commit}`,
-//! `{time}`, `{date}` and `{event}` in their values are filled in from the event.
+//! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{bucket}`, `{key}`, `{tables}`,
+//! `{commit}`, `{time}`, `{date}` and `{event}` in their values are filled in from the event.
 
 use std::collections::BTreeMap;
 
@@ -7,26 +7,31 @@ use chrono::SecondsFormat;
 use chrono_tz::Tz;
 use headwater_model::{Event, Trigger};
 
-/// Returns the trigger's parameters for this event.
+/// Returns the trigger's parameters with the values of an event.
 ///
-/// `{file}` is the first file that arrived, `{files}` all of them as a JSON array. `{tables}` are
-/// the tables that changed, as a JSON array, and `{commit}` is the last commit that changed them.
-/// `{time}` is the event's time as RFC 3339, and `{date}` its day, both in the schedule's time
-/// zone. Anything else in braces is kept.
+/// `{file}` is the first file that arrived, or the URL of the object, and `{files}` are all of them
+/// as a JSON array. `{bucket}` and `{key}` are those of the object. `{tables}` are the tables that
+/// changed, as a JSON array, and `{commit}` is the last commit that changed them. `{time}` is the
+/// event's time as RFC 3339, and `{date}` its day, both in the schedule's time zone. Anything else
+/// in braces is kept.
 pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> {
     let values = values(trigger, event);
     let fill = |text: &str| fill(text, &values);
     trigger.parameters.iter().map(|(name, text)| (name.clone(), fill(text))).collect()
 }
 
-fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 7] {
+fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 9] {
     let zone = trigger.schedule.as_ref().and_then(|schedule| schedule.timezone.as_deref());
     let zone = zone.and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC);
     let moment = event.time.with_timezone(&zone);
-    let files: Vec<&str> = event.files().iter().map(|file| file.path.as_str()).collect();
+    let object = event.object();
+    let paths = event.files().iter().map(|file| file.path.as_str());
+    let files: Vec<&str> = paths.chain(object.map(|object| object.uri.as_str())).collect();
     [
         ("file", files.first().map_or_else(String::new, |file| (*file).to_owned())),
         ("files", serde_json::json!(files).to_string()),
+        ("bucket", object.map_or_else(String::new, |object| object.bucket.clone())),
+        ("key", object.map_or_else(String::new, |object| object.key.clone())),
         ("tables", serde_json::json!(event.tables()).to_string()),
         ("commit", event.commit().map_or_else(String::new, |commit| commit.to_string())),
         ("time", moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
@@ -68,6 +73,10 @@ mod tests {
             "headwater.file.arrived" => {
                 json!({"files": [file("/in/{time}.csv"), file("/in/b.csv")]})
             }
+            "headwater.object.created" => {
+                json!({"object": {"bucket": "landing", "key": "in/a.csv", "size": 1, "etag": "e",
+                    "uri": "s3://landing/in/a.csv", "operation": "put", "sequencer": "0"}})
+            }
             "headwater.schedule.fired" => json!({"scheduled": "2026-01-30T23:15:00Z"}),
             _ => json!({"branch": "main", "tables": ["public.t"], "commit": "ab".repeat(32)}),
         };
@@ -87,6 +96,8 @@ mod tests {
         check("{tables}", "headwater.table.changed", r#"["public.t"]"#);
         check("{commit}", "headwater.table.changed", &"ab".repeat(32));
         check("{tables}{commit}{file}", schedule, "[]");
+        let object = "headwater.object.created";
+        check("{bucket}|{key}|{file}", object, "landing|in/a.csv|s3://landing/in/a.csv");
         check("day={date}!", schedule, "day=2026-01-31!");
         check("{time}", schedule, "2026-01-31T00:15:00+01:00");
         check("{event} {other} {{date}}", schedule, "e1 {other} {2026-01-31}");

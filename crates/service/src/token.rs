@@ -50,7 +50,7 @@ impl Tokens {
     /// Revokes a token.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
-        // A user does not learn whether a token of another user exists.
+        // The error does not reveal whether another user has this token.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),
@@ -78,7 +78,7 @@ pub(crate) fn subject<'a>(
 }
 
 /// Checks the expiry of a credential that is created after a login at the OpenID provider, which
-/// must confirm from time to time that the person still exists.
+/// must confirm regularly that the person still has an account.
 fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result<(), Problem> {
     let lifetime = components.oidc.as_ref().map(|oidc| oidc.config().lifetime());
     let lifetime = lifetime.transpose().or_problem()?.unwrap_or_default();
@@ -94,7 +94,7 @@ fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result
     Err(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
 }
 
-/// Checks that a user's credential creates none that can do more, or is valid for longer.
+/// Checks that a new credential has at most the rights and the lifetime of the one that creates it.
 pub(crate) fn check_delegation(
     components: &Components,
     principal: &Principal,

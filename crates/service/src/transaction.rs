@@ -4,8 +4,8 @@
 //! and writes. A commit merges it, so that other clients see all changes or none. A transaction
 //! that only reads creates no branch. On the hidden branch, a user has its rights on the target.
 //!
-//! A branch of a transaction that did not end, such as of a killed server, is deleted when the
-//! lake's server starts.
+//! The branch of a transaction that did not end, for example because the server was killed, is
+//! deleted when the server starts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use headwater_engine::TableAccess;
 use headwater_jobs::NewJob;
 use headwater_lake::{Lake, conflict_problem};
 use headwater_model::{
-    Action, CreateRef, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object,
-    OrProblem, Principal, Problem, RefSpec, Restrictions, TRANSACTION_BRANCHES, TableName,
+    Action, CreateRef, ErrorCode, JobKind, Limits, MergeChoice, MergeOutcome, MergeRequest, Object,
+    OrProblem, Principal, Problem, RefSpec, Restriction, Restrictions, TRANSACTION_BRANCHES,
+    TableName,
 };
 
 use crate::reference::Refs;
@@ -64,7 +65,8 @@ impl OpenTransaction {
         })
     }
 
-    /// Returns the rights of its statements: on its branch, those on the target.
+    /// Returns the rights of its statements, which have the rights on the target on the
+    /// transaction's branch.
     pub(crate) fn access(&self, access: Arc<dyn TableAccess>) -> Arc<dyn TableAccess> {
         match (&self.branch, &self.target) {
             (Some(branch), Some(target)) => Arc::new(TransactionAccess {
@@ -108,8 +110,16 @@ impl TableAccess for TransactionAccess {
         self.access.restrictions(table, id)
     }
 
+    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
+        self.access.restriction_by_name(table, id)
+    }
+
     fn restriction_digest(&self) -> Option<String> {
         self.access.restriction_digest()
+    }
+
+    fn limits(&self) -> Limits {
+        self.access.limits()
     }
 }
 
@@ -135,8 +145,8 @@ impl Transactions {
         })
     }
 
-    /// Creates the branch of a transaction before its first write. Does nothing if it exists, and
-    /// for a tag or commit, where the write fails.
+    /// Creates the branch of a transaction before its first write. Does nothing if the branch
+    /// exists. Also does nothing for a tag or commit, where the write itself fails.
     ///
     /// Errors: `forbidden` or `protected_branch` if the principal cannot write to the target.
     pub async fn prepare_write(
@@ -183,7 +193,8 @@ impl Transactions {
         }
     }
 
-    /// Adds a savepoint; one with the same name remains below it.
+    /// Adds a savepoint. An earlier one with the same name is kept, and is hidden until this one is
+    /// released.
     pub async fn add_savepoint(
         &self,
         transaction: &mut OpenTransaction,
@@ -216,7 +227,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Undoes what a transaction did since a savepoint, which remains.
+    /// Undoes the changes of a transaction since a savepoint, which is kept.
     pub async fn roll_back_to(
         &self,
         transaction: &mut OpenTransaction,
@@ -241,7 +252,7 @@ impl Transactions {
     ) -> Result<(), Problem> {
         self.check_target(principal, target).await?;
         let author = principal.author().to_owned();
-        let new = NewJob::new(JobKind::Merge, format!("transaction into {target}"), &author);
+        let new = NewJob::of(JobKind::Merge, format!("transaction into {target}"), principal);
         let new = NewJob { reference: Some(target.to_owned()), ..new };
         let request = MergeRequest {
             source: source.clone(),
@@ -262,7 +273,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Checks that a principal may write to the target, as for a statement outside a transaction.
+    /// Checks that a principal may write to the target, like a statement outside a transaction.
     async fn check_target(&self, principal: &Principal, target: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(target))?;
         if self.0.lake.catalog().branch(target).await.or_problem()?.protected {

@@ -34,7 +34,7 @@ impl Triggers {
         self.0.allows(principal, Action::Read, &Object::trigger(trigger))
     }
 
-    /// Returns true if a principal may see an event: it caused it, or may read its trigger.
+    /// Returns true if a principal may see an event: it caused the event, or may read the trigger.
     fn is_event_visible(&self, principal: &Principal, event: &TriggerEvent) -> bool {
         let author = event.author.as_deref();
         let is_own = author.is_some_and(|author| principal.is_author_of(author, event.created));
@@ -74,7 +74,7 @@ impl Triggers {
         if self.0.is_unlimited(principal) {
             return found;
         }
-        // The error of a short id would name other events.
+        // The error for an ambiguous short id would name hidden events.
         let visible = found.ok().filter(|found| self.is_event_visible(principal, found));
         visible.ok_or_else(|| {
             Problem::new(ErrorCode::EventNotFound, format!("there is no event `{event}`"))
@@ -98,7 +98,7 @@ impl Triggers {
         self.0.authorize(principal, Action::Run, &Object::trigger(&trigger))
     }
 
-    /// Removes an event that is pending or failed; it is not delivered any more.
+    /// Removes an event that is pending or failed; it is not delivered afterwards.
     pub async fn remove(
         &self,
         principal: &Principal,
@@ -108,7 +108,8 @@ impl Triggers {
         self.of_event(event)?.remove(event).await.or_problem()
     }
 
-    /// Delivers an event again: a failed one starts over, a waiting one is due at once.
+    /// Delivers an event again: a failed event is retried from the start, and a waiting event is
+    /// due immediately.
     pub async fn replay(
         &self,
         principal: &Principal,

@@ -1,26 +1,28 @@
 //! Delivery of events to the targets of triggers: imports, runs and functions.
 //!
-//! Each commit carries the id of its part of the event. A part that an interrupted attempt has
+//! Each commit contains the id of its part of the event. A part that an interrupted attempt has
 //! committed is skipped, so that tables see every event once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_functions::{Argument, ArgumentValue, Returned, Returns};
+use headwater_function_lake::{Appended, CallScope, FunctionLake, LakeParts};
+use headwater_functions::{Argument, ArgumentValue, FunctionResult, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
-    ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
-    RunRequest, Target, Trigger, TriggerImport,
+    Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
+    RunRequest, Target, Trigger, TriggerImport, Usage,
 };
-use headwater_pipelines::{Callable, Given, Runner};
-use headwater_triggers::{TargetExecutor, event_part};
+use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
+use headwater_triggers::{TargetExecutor, event_part, function_argument};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::access::record_secrets;
+use crate::access::{record_secrets, table_access};
 use crate::deployer::Deployed;
 use crate::executors::{ImportExecutor, RunExecutor};
+use crate::function_catalog::{FunctionCatalog, ParsedFunction};
 use crate::run::run_queue;
 use crate::template_params;
 
@@ -32,12 +34,23 @@ pub struct TriggerExecutor {
     pub runs: RunExecutor,
     /// The runner of functions.
     pub runner: Runner,
+    /// What functions reach of the lake.
+    pub parts: LakeParts,
     /// The folder that paths of triggers are relative to.
     pub project: PathBuf,
     /// Cache of the environments of function calls.
-    pub given: Arc<Given>,
+    pub given: Arc<EnvironmentCache>,
+    /// The functions that are deployed without a project.
+    pub catalog: FunctionCatalog,
     /// The version of the project that runs.
     pub deployed: Arc<Deployed>,
+}
+
+/// Why a function is called, and for whom.
+struct Caused<'a> {
+    event: &'a Event,
+    trigger: &'a Trigger,
+    actor: &'a Actor,
 }
 
 #[async_trait]
@@ -48,24 +61,27 @@ impl TargetExecutor for TriggerExecutor {
         event: &Event,
         context: JobContext,
     ) -> Result<Value, Problem> {
-        let actor = &self.deployed.require()?.actor;
+        let deployed = self.deployed.version()?;
+        let actor = deployed.map_or(Actor::Anonymous, |version| version.actor);
         let mut result = serde_json::Map::new();
         for target in trigger.targets() {
             match target {
                 Target::Import(import) => {
                     let request = self.import_request(trigger, import, event, &context)?;
                     let part = request.event.clone();
-                    let report = self.imports.import(request, actor, &context).await;
+                    let report = self.imports.import(request, &actor, &context).await;
                     result.insert("import".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Run => {
                     let request = self.run_request(trigger, event, &context)?;
                     let part = request.event.clone();
-                    let report = self.runs.run(request, actor, &context).await;
+                    let report = self.runs.run(request, &actor, &context).await;
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Function(name) => {
-                    result.insert("function".into(), self.call(name, event, &context).await?);
+                    let caused = Caused { event, trigger, actor: &actor };
+                    let called = self.call(name, caused, &context).await?;
+                    result.insert("function".into(), called);
                 }
             }
         }
@@ -80,25 +96,52 @@ impl TargetExecutor for TriggerExecutor {
 }
 
 impl TriggerExecutor {
-    /// Calls a function of the deployed version with an event.
+    /// Calls a function with an event: one of the deployed version, or one without a project.
     async fn call(
         &self,
         name: &str,
-        event: &Event,
+        caused: Caused<'_>,
         context: &JobContext,
     ) -> Result<Value, Problem> {
-        let project = self.deployed.require()?.project;
-        let callable = project.callables.get(name).ok_or_else(|| {
-            let message = format!("the deployed version has no function `{name}`");
-            Problem::new(ErrorCode::FunctionNotFound, message)
-                .with_hint("Define it and run `headwater deploy`.")
-        })?;
-        let actor = self.deployed.require()?.actor.principal();
-        record_secrets(&self.runs.access, &actor, callable, context.id());
-        let arguments = arguments(callable, event)?;
-        let with = (&*project, &*self.given);
-        let returned = self.runner.call(with, callable, (arguments, Returns::Any), context).await;
-        kept(returned.or_problem()?, context)
+        let Caused { event, trigger, actor } = caused;
+        let version = self.deployed.version()?;
+        let declared = version.and_then(|version| {
+            let callable = version.project.callables.get(name)?.clone();
+            Some(ParsedFunction { project: version.project, callable })
+        });
+        let (ParsedFunction { project, callable }, concurrency) = match declared {
+            Some(function) => (function, None),
+            None => match self.catalog.find(name).await? {
+                Some(called) => (called.function, called.concurrency),
+                None => return Err(self.missing(name)?),
+            },
+        };
+        let _permit = self.catalog.permit(&callable.name, concurrency)?;
+        let principal = actor.principal();
+        record_secrets(&self.runs.access, &principal, &callable, context.id());
+        let scope = CallScope {
+            access: table_access(&self.runs.access, &principal, Some(context.id())),
+            author: context.author().to_owned(),
+            job: context.id(),
+            branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),
+            event: Some(event_part(&event.id, "function")),
+            caused_by: event.caused_by.iter().chain([&trigger.name]).cloned().collect(),
+        };
+        let lake = Arc::new(FunctionLake::new(self.parts.clone(), scope));
+        let arguments = arguments(&callable, trigger, event)?;
+        let input = CallInput { arguments, returns: Returns::Any, lake: Some(lake.clone()) };
+        let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
+        let kept = kept(returned.or_problem()?, context)?;
+        commit_appended(&lake, context).await?;
+        Ok(kept)
+    }
+
+    /// Returns the error of a missing function, or else that no project is deployed.
+    fn missing(&self, name: &str) -> Result<Problem, Problem> {
+        self.deployed.require()?;
+        let message = format!("the deployed version has no function `{name}`");
+        Ok(Problem::new(ErrorCode::FunctionNotFound, message)
+            .with_hint("Define it and run `headwater deploy`."))
     }
 
     fn import_request(
@@ -108,7 +151,9 @@ impl TriggerExecutor {
         event: &Event,
         context: &JobContext,
     ) -> Result<ImportRequest, Problem> {
-        let sources = if event.files().is_empty() {
+        let sources = if let Some(object) = event.object() {
+            vec![source_of(&object.uri)]
+        } else if event.files().is_empty() {
             import.sources.iter().map(|source| absolute(&self.project, source)).collect()
         } else {
             event.files().iter().map(|file| file.path.clone()).collect()
@@ -142,10 +187,15 @@ impl TriggerExecutor {
 }
 
 /// Returns the arguments of a call: those that a client gave, or else the event.
-fn arguments(callable: &Callable, event: &Event) -> Result<Vec<Argument>, Problem> {
+fn arguments(
+    callable: &Callable,
+    trigger: &Trigger,
+    event: &Event,
+) -> Result<Vec<Argument>, Problem> {
     let EventData::FunctionInvoked { arguments, .. } = &event.data else {
         let name = callable.event_argument().or_problem()?.to_owned();
-        return Ok(vec![Argument { name, value: ArgumentValue::Json(json!(event)) }]);
+        let value = ArgumentValue::Json(function_argument(trigger, event));
+        return Ok(vec![Argument { name, value }]);
     };
     callable.check(arguments, None).or_problem()?;
     let argument = |(name, value): (&String, &Value)| Argument {
@@ -155,18 +205,28 @@ fn arguments(callable: &Callable, event: &Event) -> Result<Vec<Argument>, Proble
     Ok(arguments.iter().map(argument).collect())
 }
 
+/// Commits the rows that a function appended, and records its usage.
+pub async fn commit_appended(lake: &FunctionLake, context: &JobContext) -> Result<(), Problem> {
+    let Appended { rows, bytes, is_repeated } = lake.commit().await?;
+    if is_repeated {
+        context.log_system("an earlier attempt had committed the rows that this one appended");
+    }
+    context.add_usage(&Usage { rows_written: rows, bytes_written: bytes, ..Usage::default() });
+    Ok(())
+}
+
 /// The largest result of a function that is kept with its job, in bytes.
 const RESULT_BYTES_MAX: usize = 64 << 10;
 
 /// Returns the result of a function that is kept with its job.
-fn kept(returned: Returned, context: &JobContext) -> Result<Value, Problem> {
+fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem> {
     let text = match returned {
-        Returned::Bool(value) => return Ok(Value::Bool(value)),
-        Returned::Table(_) => {
+        FunctionResult::Bool(value) => return Ok(Value::Bool(value)),
+        FunctionResult::Table(_) => {
             context.log_system("the returned table is not stored");
             return Ok(Value::Null);
         }
-        Returned::Json(text) => text,
+        FunctionResult::Json(text) => text,
     };
     if text.len() > RESULT_BYTES_MAX {
         let size = text.len();
@@ -196,6 +256,12 @@ fn absolute(project: &Path, source: &str) -> String {
     // The source may be a pattern, but not the path of the project.
     let project = if is_pattern { globset::escape(&project) } else { project.into_owned() };
     Path::new(&project).join(source).to_string_lossy().into_owned()
+}
+
+/// Returns the source of an import that reads exactly one object.
+fn source_of(uri: &str) -> String {
+    // An object that was deleted meanwhile must not be taken for a pattern.
+    if uri.contains(['*', '?', '[', '{']) { globset::escape(uri) } else { uri.to_owned() }
 }
 
 /// Returns the report of a part; null if an earlier attempt had committed it.

@@ -41,8 +41,8 @@ impl Users {
         self.0.access.create_user(principal, NewUser { name, kind, password }).await.or_problem()
     }
 
-    /// Sets a user's password, disables or enables it. A user may set its own password if it has
-    /// logged in with the old one.
+    /// Sets a user's password, disables or enables it. A user may set its own password only after a
+    /// login with the old password.
     pub async fn update(
         &self,
         principal: &Principal,
@@ -72,8 +72,8 @@ impl Users {
         self.0.access.drop_user(principal, name).await.or_problem()
     }
 
-    /// Returns the identity of a request, with its rights.
-    pub fn whoami(&self, principal: &Principal) -> Result<Whoami, Problem> {
+    /// Returns the identity of a request, with its rights and limits.
+    pub async fn whoami(&self, principal: &Principal) -> Result<Whoami, Problem> {
         self.0.authenticated(principal)?;
         let name = match principal.identity() {
             Identity::Anonymous => return Err(unauthenticated()),
@@ -94,6 +94,7 @@ impl Users {
             roles: user.map(|user| user.roles).unwrap_or_default(),
             token,
             scopes,
+            limits: self.0.limit_usage(principal).await?,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Tables, views and namespaces that a principal may see or change, by the stored spelling of their
 //! names.
 
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{
     Action, ErrorCode, Namespace, Object, OrProblem, Principal, Problem, RefSpec, TableName,
 };
@@ -21,7 +21,7 @@ impl Components {
 
     /// Checks that a principal may act on a table or view at a ref. The name matches exactly, or
     /// else case-insensitively. The error contains the name as written, so it does not reveal
-    /// whether it exists.
+    /// whether the table exists.
     pub(crate) async fn check_named(
         &self,
         principal: &Principal,
@@ -60,7 +60,7 @@ impl Components {
     pub(crate) async fn check_namespace(
         &self,
         principal: &Principal,
-        view: &View,
+        view: &CommitView,
         namespace: &str,
     ) -> Result<(), Problem> {
         if self.is_unlimited(principal) {
@@ -106,7 +106,7 @@ impl Components {
     pub(crate) async fn visible_namespaces(
         &self,
         principal: &Principal,
-        view: &View,
+        view: &CommitView,
     ) -> Result<Vec<Namespace>, Problem> {
         let mut namespaces = view.namespaces().await.or_problem()?;
         if self.is_unlimited(principal) {
@@ -131,7 +131,7 @@ impl Components {
     }
 }
 
-/// Returns true for an action that changes existing rows or the table.
+/// Returns true if an action changes existing rows or the table's definition.
 pub(crate) fn is_change(action: Action) -> bool {
     matches!(action, Action::Update | Action::Delete | Action::Alter | Action::Drop)
 }

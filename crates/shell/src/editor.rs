@@ -36,7 +36,7 @@ impl Editor {
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(StatementHelper { names }));
         if let Some(file) = &history {
-            // The first time there is no file.
+            // The file does not exist at the first start.
             let _ = editor.load_history(file);
         }
         Ok(Editor { editor, history })
@@ -55,8 +55,8 @@ impl Editor {
         }
     }
 
-    /// Adds new entries to the file, so that an ended terminal loses none. The shell also works
-    /// without a writable file.
+    /// Adds new entries to the file, so that none is lost if the terminal is closed. The shell also
+    /// works without a writable file.
     fn save_history(&mut self) {
         let Some(file) = &self.history else { return };
         if let Err(error) = self.editor.append_history(file) {
@@ -88,7 +88,7 @@ impl Validator for StatementHelper {
     }
 }
 
-/// Returns whether the text is `exit` or `quit`, which newcomers type.
+/// Returns whether the text is `exit` or `quit`, which users of other shells type.
 pub fn is_quit(text: &str) -> bool {
     matches!(text.trim().trim_end_matches(';'), "exit" | "quit")
 }

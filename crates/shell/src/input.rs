@@ -22,7 +22,7 @@ pub enum Entry {
 
 /// The source of entries.
 pub enum Input {
-    /// A person types.
+    /// A terminal, on which a person types.
     Terminal(Box<Editor>),
     /// Standard input is a file or pipe.
     Pipe,
@@ -39,7 +39,7 @@ impl Input {
         Ok(Input::Terminal(Box::new(editor)))
     }
 
-    /// Returns whether a person types.
+    /// Returns whether the input is a terminal.
     pub fn is_terminal(&self) -> bool {
         matches!(self, Input::Terminal(_))
     }

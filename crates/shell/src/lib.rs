@@ -1,5 +1,5 @@
-//! The parts of `headwater sql` that know no lake: a line editor with history and completion,
-//! statements in text, and backslash commands.
+//! The parts of `headwater sql` that do not access a lake: a line editor with history and
+//! completion, statements in text, and backslash commands.
 
 mod backslash;
 mod completion;

@@ -2,12 +2,12 @@
 //!
 //! The server splits scripts by the tokens of its dialect. Here the text can be incomplete, and
 //! text that is not SQL must still reach the server, which reports the error. A test checks that
-//! both split alike.
+//! both return the same statements.
 
 /// Text split into statements.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Statements<'t> {
-    /// The statements that a semicolon ends, without it.
+    /// The statements that end with a semicolon, without the semicolon.
     pub complete: Vec<&'t str>,
     /// The text after the last semicolon; empty if it has only blanks and comments.
     pub rest: &'t str,

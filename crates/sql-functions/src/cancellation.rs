@@ -1,4 +1,4 @@
-//! Makes every plan cancellable.
+//! Makes plans cancellable.
 //!
 //! A Tokio task can be aborted only where it yields. DataFusion's scans yield every few batches,
 //! but a join can produce millions of batches from one input batch. So each node that can output
@@ -26,9 +26,9 @@ use datafusion::physical_plan::unnest::UnnestExec;
 
 /// Cancellation flag of a plan; cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct CancellationFlag(Arc<AtomicBool>);
 
-impl Stop {
+impl CancellationFlag {
     /// Requests cancellation of the plan.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -43,7 +43,10 @@ impl Stop {
 }
 
 /// Returns the same plan, which ends soon after `stop` is set or its task is aborted.
-pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
+pub fn stoppable(
+    plan: Arc<dyn ExecutionPlan>,
+    stop: &CancellationFlag,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let wrap = |plan: Arc<dyn ExecutionPlan>| {
         if plan.children().len() < 2 && plan.downcast_ref::<UnnestExec>().is_none() {
             return Ok(Transformed::no(plan));
@@ -57,7 +60,7 @@ pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn Ex
 /// Wraps the condition of a join so that it checks the flag for each batch.
 fn with_asking_condition(
     plan: Arc<dyn ExecutionPlan>,
-    stop: &Stop,
+    stop: &CancellationFlag,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>()
         && let Some(filter) = join.filter()
@@ -73,7 +76,7 @@ fn with_asking_condition(
     Ok(plan)
 }
 
-fn asking(filter: &JoinFilter, stop: &Stop) -> JoinFilter {
+fn asking(filter: &JoinFilter, stop: &CancellationFlag) -> JoinFilter {
     let condition =
         CancellableFilter { condition: Arc::clone(filter.expression()), stop: stop.clone() };
     let columns = filter.column_indices().to_vec();
@@ -84,7 +87,7 @@ fn asking(filter: &JoinFilter, stop: &Stop) -> JoinFilter {
 #[derive(Debug)]
 struct CancellableFilter {
     condition: Arc<dyn PhysicalExpr>,
-    stop: Stop,
+    stop: CancellationFlag,
 }
 
 impl PartialEq for CancellableFilter {

@@ -1,4 +1,4 @@
-//! Functions of other dialects, rewritten to functions that exist here.
+//! Functions of other dialects, rewritten to functions of this dialect.
 //!
 //! Each is a template: `$1` is the first argument, `$0` the name of the function as a literal. A
 //! template applies only to a call with its number of arguments.
@@ -79,7 +79,7 @@ const TEMPLATES: &[(&[&str], usize, &str)] = &[
     (&["add_months"], 2, "CAST($1 + $2 * INTERVAL '1 month' AS DATE)"),
     (&["getdate", "sysdate", "systimestamp"], 0, "now()"),
     (&["localtimestamp"], 0, "CAST(now() AS TIMESTAMP)"),
-    // Times as text, and back. BigQuery has the format first.
+    // Times as text, and back. In BigQuery the format is the first argument.
     (&["strftime"], 2, "to_char($1, $2)"),
     (&["format_date", "format_datetime", "format_timestamp"], 2, "to_char($2, $1)"),
     (&["strptime"], 2, "to_timestamp($1, $2)"),
@@ -204,7 +204,7 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     Some(if is_json { call("to_json", vec![expr]) } else { expr })
 }
 
-/// Returns the call with the name that a function has here.
+/// Returns the call with the name that the function has in this dialect.
 fn renamed(function: &Function, written: &str) -> Option<Expr> {
     let (_, name) = NAMES.iter().find(|(names, _)| names.contains(&written))?;
     let mut function = function.clone();
@@ -214,7 +214,7 @@ fn renamed(function: &Function, written: &str) -> Option<Expr> {
     Some(Expr::Function(function))
 }
 
-/// Returns the template of a function that adds units to a time or cuts it off, and removes the
+/// Returns the template of a function that adds units to a time or truncates it, and removes the
 /// unit from the arguments.
 fn in_unit(name: &str, arguments: &mut Vec<Expr>) -> Option<String> {
     const UNITS: [&str; 8] =

@@ -1,4 +1,4 @@
-//! Hints for functions of other engines that have another name here.
+//! Hints for functions of other engines that have a different name in this dialect.
 
 use datafusion::execution::SessionState;
 use headwater_model::nearest;

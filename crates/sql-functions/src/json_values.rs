@@ -43,7 +43,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     kinds.map(function).into()
 }
 
-/// A question about JSON text, or a way to build it.
+/// The operation of a function: a property of JSON text, or building it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Type,
@@ -134,7 +134,7 @@ impl ScalarUDFImpl for JsonFunction {
     }
 }
 
-/// Answers a question about the JSON text of each row.
+/// Evaluates a property of the JSON text of each row.
 fn asked(kind: Kind, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     let text = arguments[0].as_string::<i32>();
     let other = arguments.get(1);
@@ -223,7 +223,7 @@ fn type_of(json: &Value, is_postgres: bool) -> &'static str {
     }
 }
 
-/// Returns true if all of a value is in another one.
+/// Returns true if a JSON value contains another one completely.
 fn contains(all: &Value, one: &Value) -> bool {
     match (all, one) {
         (Value::Object(all), Value::Object(one)) => {

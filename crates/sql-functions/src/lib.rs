@@ -20,7 +20,7 @@ mod query_pool;
 mod register;
 mod rules;
 mod signed;
-mod similar;
+mod similar_to;
 mod slice;
 pub mod summary;
 mod text_casts;
@@ -28,7 +28,7 @@ mod timestamps;
 mod unique;
 
 pub use bounds::{FunctionMemory, StatementBudget};
-pub use cancellation::{Stop, stoppable};
+pub use cancellation::{CancellationFlag, stoppable};
 pub use dialects::respelled;
 pub use error::{Error, format_bytes};
 pub use hint::hint;

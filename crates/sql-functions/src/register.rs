@@ -9,7 +9,7 @@ use datafusion::logical_expr::registry::FunctionRegistry;
 use crate::bounds::BoundResults;
 use crate::slice::WholeDivision;
 use crate::{
-    aggregates, bounds, formats, json, json_values, printf, rules, signed, similar, slice,
+    aggregates, bounds, formats, json, json_values, printf, rules, signed, similar_to, slice,
     text_casts, timestamps, unique,
 };
 
@@ -53,7 +53,8 @@ fn scalar(state: &mut SessionState) -> Result<()> {
     let functions = formats::functions().into_iter().chain(json::functions());
     let functions = functions.chain(json_values::functions());
     let functions = functions.chain(printf::functions()).chain(text_casts::functions());
-    for function in functions.chain([similar::function(), slice::function(), unique::function()]) {
+    for function in functions.chain([similar_to::function(), slice::function(), unique::function()])
+    {
         state.register_udf(function)?;
     }
     Ok(())

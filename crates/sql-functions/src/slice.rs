@@ -1,5 +1,5 @@
-//! `list[1:2]` and `text[1:2]`: the function that the parser writes for a slice, and whole-number
-//! division `a // b`, for which the planner asks.
+//! `list[1:2]` and `text[1:2]`: the function that the parser creates for a slice, and the planner
+//! of the integer division `a // b`.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(Slice { signature }))
 }
 
-/// `slice_of(value, first, last)`: a part of a text or list. Positions count from 1, and negative
-/// ones from the end.
+/// `slice_of(value, first, last)`: a part of a text or list. Positions count from 1; negative
+/// positions count from the end.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Slice {
     signature: Signature,

@@ -34,7 +34,7 @@ static TO_TEXT: LazyLock<Arc<ScalarUDF>> =
 static LENGTH: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::from(OfValue::new("len", Kind::Length))));
 
-/// Replaces casts of nested values to text, which Arrow lacks or writes without nulls.
+/// Replaces casts of nested values to text, because Arrow does not support them or omits nulls.
 #[derive(Debug)]
 pub(crate) struct NestedToText;
 
@@ -56,7 +56,7 @@ impl FunctionRewrite for NestedToText {
                 let text = TO_TEXT.call(vec![*expr]);
                 Ok(Transformed::yes(text.cast_to(field.data_type(), schema)?))
             }
-            // It would count the characters of the list's text.
+            // DataFusion's function would count the characters of the list's text.
             Expr::ScalarFunction(call)
                 if call.func.name() == "character_length"
                     && matches!(&call.args[..], [list] if is_nested(&list.get_type(schema)?)) =>

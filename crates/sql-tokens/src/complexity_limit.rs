@@ -1,4 +1,4 @@
-//! Limits of the length of operator chains.
+//! Limits on the length of operator chains.
 //!
 //! `a + b + c` is a tree as deep as the chain is long, and planning recurses over it. The parser's
 //! own limit counts nested brackets only. So the tokens are counted before parsing.
@@ -30,7 +30,7 @@ enum Place {
     Name,
     /// After `AS`: a word is a name, except for the SELECT of CREATE TABLE AS.
     Alias,
-    /// After a value: a word is a keyword, a star multiplies.
+    /// After a value: a word is a keyword, and a star is the multiplication operator.
     Behind,
 }
 

@@ -2,7 +2,7 @@
 //! statement without whitespace:
 //!
 //! - `FROM t WHERE a` and `TABLE t` become `SELECT * FROM t …`.
-//! - `AS [NOT] MATERIALIZED (…)` becomes `AS (…)`: it does not change the answer.
+//! - `AS [NOT] MATERIALIZED (…)` becomes `AS (…)`: the hint does not change the result.
 //! - `USING SAMPLE 10%` becomes `SAMPLE (10 PERCENT)`.
 //! - `LIMIT 10%` becomes `FETCH FIRST 10 PERCENT ROWS ONLY`.
 //! - `ASOF JOIN … ON` gets a `MATCH_CONDITION`, which only Snowflake writes.
@@ -205,7 +205,7 @@ impl Words {
             });
             if is_end {
                 let Token::Number(digits, _) = self.0[number].token.clone() else { return };
-                // A string marks that a fraction of a row is cut off.
+                // A string, unlike a number, means that the row count is rounded down.
                 let quantity = Token::SingleQuotedString(digits);
                 let mut tokens: Vec<Token> =
                     ["FETCH", "FIRST", "PERCENT", "ROWS", "ONLY"].map(Token::make_keyword).into();

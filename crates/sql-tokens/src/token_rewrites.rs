@@ -129,7 +129,7 @@ impl Rewriter {
         } else if is(0, "AT") && self.follows_table() {
             let what = VERSIONS.into_iter().find(|what| is(1, what))?;
             let value = *words.get(2)?;
-            // An alias may be called `at`, and `AT TIMESTAMP` may be two consecutive column names.
+            // An alias may be called `at`, and `AT TIMESTAMP` may be a column and its alias.
             let is_value = matches!(
                 tokens[value].token,
                 Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_)

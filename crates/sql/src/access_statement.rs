@@ -1,9 +1,9 @@
 //! Statements on roles and grants: CREATE ROLE, DROP ROLE, GRANT, REVOKE, SHOW ROLES and SHOW
 //! GRANTS.
 //!
-//! Privileges are the actions of the lake, and objects are of more kinds than sqlparser's tree has
-//! nodes for: branches, functions, secrets. So this module has its own parser. The engine knows
-//! nothing of rights: the service executes these statements.
+//! Privileges are the actions of the lake, and some kinds of objects (branches, functions, secrets)
+//! have no nodes in sqlparser's syntax tree. So this module has its own parser. The service
+//! executes these statements, since the engine does not manage rights.
 
 use headwater_model::{Action, ObjectKind, ObjectPattern, Permission, PermissionError};
 use sqlparser::parser::Parser;
@@ -37,7 +37,7 @@ pub enum AccessStatement {
         grants: bool,
         /// The roles.
         roles: Vec<String>,
-        /// The users and roles that get or lose them.
+        /// The users and roles that receive or lose the roles.
         grantees: Vec<String>,
     },
     /// GRANT and REVOKE of actions on objects.
@@ -46,7 +46,7 @@ pub enum AccessStatement {
         grants: bool,
         /// The permissions, one for each object.
         permissions: Vec<Permission>,
-        /// The users and roles that get or lose them.
+        /// The users and roles that receive or lose the permissions.
         grantees: Vec<String>,
     },
     /// SHOW ROLES.
@@ -162,7 +162,7 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
         let _ = takes(parser, "PRIVILEGES");
         Vec::new()
     } else {
-        // `ROLE` may stand before the names of roles.
+        // `ROLE` may precede the names of roles.
         let _ = takes(parser, "ROLE");
         names(parser, "an action or a role")?
     };
@@ -223,7 +223,7 @@ fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
     found.iter().map(|text| pattern(text)).collect()
 }
 
-/// Takes the kind of object, if the next word is one that a name follows.
+/// Takes the kind of object, if the next word is a kind and a name follows it.
 fn kind(parser: &mut Parser) -> Option<ObjectKind> {
     let [first, second] = parser.peek_tokens_ref().map(|token| token.token.clone());
     let starts_name = matches!(second, Token::Word(_) | Token::SingleQuotedString(_));
@@ -238,7 +238,7 @@ fn kind(parser: &mut Parser) -> Option<ObjectKind> {
     None
 }
 
-/// Parses the name of an object: parts with dots between them, or a pattern as text.
+/// Parses the name of an object: parts separated by dots, or a pattern in quotes.
 fn object_name(parser: &mut Parser, kind: ObjectKind) -> Result<String> {
     if let Token::SingleQuotedString(text) = &parser.peek_token_ref().token {
         let text = text.clone();
@@ -299,12 +299,12 @@ pub(crate) fn is_word(token: &Token, text: &str) -> bool {
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
 }
 
-/// Takes the next word if it is this one.
+/// Takes the next word if it equals `text`.
 pub(crate) fn takes(parser: &mut Parser, text: &str) -> bool {
     takes_all(parser, &[text])
 }
 
-/// Takes the next words if they are these.
+/// Takes the next words if they equal `words`.
 pub(crate) fn takes_all(parser: &mut Parser, words: &[&str]) -> bool {
     let is_next = |(at, text): (usize, &&str)| is_word(&parser.peek_nth_token_ref(at).token, text);
     let found = words.iter().enumerate().all(is_next);

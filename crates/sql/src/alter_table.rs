@@ -1,6 +1,6 @@
 //! ALTER TABLE. sqlparser cannot parse nested columns, partition fields, sort orders, comments and
-//! moves of columns here, and its syntax tree has no nodes for them. So this module has its own
-//! parser, and calls sqlparser only for changes that it rejects by name.
+//! moves of columns in this statement, and its syntax tree has no nodes for them. So this module
+//! has its own parser, and calls sqlparser only for changes that it rejects by name.
 
 use std::ops::ControlFlow;
 
@@ -29,20 +29,20 @@ pub struct TableChange {
     /// IF EXISTS.
     pub if_exists: bool,
     /// Changes in order.
-    pub alterations: Vec<WrittenAlteration>,
+    pub alterations: Vec<ParsedAlteration>,
 }
 
 /// A change of a table.
 #[derive(Debug, Clone)]
-pub enum WrittenAlteration {
+pub enum ParsedAlteration {
     /// ADD COLUMN.
     Add {
-        /// The path of the struct that gets the column; empty for the table.
+        /// The path of the struct to which the column is added; empty for the table.
         within: Vec<Ident>,
         /// The new column.
         column: ColumnDef,
         /// Its position among the others.
-        place: Option<WrittenPlace>,
+        place: Option<ParsedPosition>,
         /// IF NOT EXISTS.
         if_not_exists: bool,
     },
@@ -90,7 +90,7 @@ pub enum WrittenAlteration {
         /// The column.
         column: ObjectName,
         /// Its new position.
-        place: WrittenPlace,
+        place: ParsedPosition,
     },
     /// ADD PARTITION FIELD.
     AddPart {
@@ -100,18 +100,18 @@ pub enum WrittenAlteration {
         name: Option<String>,
     },
     /// DROP PARTITION FIELD.
-    DropPart(WrittenPart),
+    DropPart(ParsedPartitionField),
     /// REPLACE PARTITION FIELD.
     ReplacePart {
         /// The removed field.
-        old: WrittenPart,
+        old: ParsedPartitionField,
         /// The new field.
         field: PartitionField,
         /// Its name, if one is given.
         name: Option<String>,
     },
     /// WRITE ORDERED BY; empty for WRITE UNORDERED.
-    SortBy(Vec<WrittenKey>),
+    SortBy(Vec<ParsedSortKey>),
     /// SET TBLPROPERTIES and UNSET TBLPROPERTIES; a property without a value is removed.
     Properties(Vec<(String, Option<String>)>),
     /// RENAME TO.
@@ -120,7 +120,7 @@ pub enum WrittenAlteration {
 
 /// An existing partition field.
 #[derive(Debug, Clone)]
-pub enum WrittenPart {
+pub enum ParsedPartitionField {
     /// By its name.
     Name(String),
     /// By its transform and column.
@@ -129,7 +129,7 @@ pub enum WrittenPart {
 
 /// A sort column of a table.
 #[derive(Debug, Clone)]
-pub struct WrittenKey {
+pub struct ParsedSortKey {
     /// The column.
     pub column: String,
     /// DESC.
@@ -140,7 +140,7 @@ pub struct WrittenKey {
 
 /// The new position of a column.
 #[derive(Debug, Clone)]
-pub enum WrittenPlace {
+pub enum ParsedPosition {
     /// FIRST.
     First,
     /// AFTER a column.
@@ -168,8 +168,8 @@ impl VisitMut for TableChange {
     fn visit<V: VisitorMut>(&mut self, visitor: &mut V) -> ControlFlow<V::Break> {
         for alteration in &mut self.alterations {
             match alteration {
-                WrittenAlteration::Add { column, .. } => column.visit(visitor)?,
-                WrittenAlteration::Default { value, .. } => value.visit(visitor)?,
+                ParsedAlteration::Add { column, .. } => column.visit(visitor)?,
+                ParsedAlteration::Default { value, .. } => value.visit(visitor)?,
                 _ => {}
             }
         }
@@ -200,7 +200,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
     if parser.peek_token_ref().token != Token::EOF {
         return Err(expected(parser, "the end of the statement").into());
     }
-    let renames = |one: &WrittenAlteration| matches!(one, WrittenAlteration::RenameTable(_));
+    let renames = |one: &ParsedAlteration| matches!(one, ParsedAlteration::RenameTable(_));
     unset(
         alterations.len() > 1 && alterations.iter().any(renames),
         "RENAME TO together with another change",
@@ -217,7 +217,7 @@ pub fn expected(parser: &Parser, what: &str) -> ParserError {
 }
 
 /// Parses one change. MODIFY COLUMN with a position becomes two changes.
-fn operation(parser: &mut Parser, found: &mut Vec<WrittenAlteration>) -> Result<()> {
+fn operation(parser: &mut Parser, found: &mut Vec<ParsedAlteration>) -> Result<()> {
     /// Keywords after ADD or DROP that do not start a column.
     const NO_COLUMN: [Keyword; 9] = [
         Keyword::CONSTRAINT,
@@ -251,7 +251,7 @@ fn operation(parser: &mut Parser, found: &mut Vec<WrittenAlteration>) -> Result<
         let column = parser.parse_object_name(false)?;
         let behavior = parser.parse_one_of_keywords(&[Keyword::CASCADE, Keyword::RESTRICT]);
         none(behavior, "CASCADE or RESTRICT in ALTER TABLE")?;
-        found.push(WrittenAlteration::Drop { column, if_exists });
+        found.push(ParsedAlteration::Drop { column, if_exists });
     } else if parser.parse_keyword(Keyword::RENAME) {
         found.push(rename(parser)?);
     } else if parser.parse_keyword(Keyword::ALTER) {
@@ -263,9 +263,9 @@ fn operation(parser: &mut Parser, found: &mut Vec<WrittenAlteration>) -> Result<
         if let Some(option) = parser.parse_optional_column_option()? {
             return Err(Error::unsupported(format!("`{}` on a column", keywords(&option, 2))));
         }
-        found.push(WrittenAlteration::Retype { column: column.clone(), data_type });
+        found.push(ParsedAlteration::Retype { column: column.clone(), data_type });
         let place = place(parser)?;
-        found.extend(place.map(|place| WrittenAlteration::Move { column, place }));
+        found.extend(place.map(|place| ParsedAlteration::Move { column, place }));
     } else {
         found.push(of_table(parser)?);
     }
@@ -273,10 +273,10 @@ fn operation(parser: &mut Parser, found: &mut Vec<WrittenAlteration>) -> Result<
 }
 
 /// Parses what follows ADD, DROP or REPLACE PARTITION FIELD.
-fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<WrittenAlteration> {
+fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<ParsedAlteration> {
     let first = field(parser)?;
     let added = match verb {
-        Keyword::DROP => return Ok(WrittenAlteration::DropPart(part(first)?)),
+        Keyword::DROP => return Ok(ParsedAlteration::DropPart(part(first)?)),
         Keyword::ADD => first.clone(),
         _ => {
             parser.expect_keyword(Keyword::WITH)?;
@@ -290,21 +290,21 @@ fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<WrittenAlterati
         None
     };
     Ok(match verb {
-        Keyword::ADD => WrittenAlteration::AddPart { field, name },
-        _ => WrittenAlteration::ReplacePart { old: part(first)?, field, name },
+        Keyword::ADD => ParsedAlteration::AddPart { field, name },
+        _ => ParsedAlteration::ReplacePart { old: part(first)?, field, name },
     })
 }
 
 /// Parses an existing partition field.
-fn part(text: String) -> Result<WrittenPart> {
+fn part(text: String) -> Result<ParsedPartitionField> {
     if text.contains('(') {
-        partition::parse(&text).map(WrittenPart::Field)
+        partition::parse(&text).map(ParsedPartitionField::Field)
     } else {
-        Ok(WrittenPart::Name(text))
+        Ok(ParsedPartitionField::Name(text))
     }
 }
 
-fn add_column(parser: &mut Parser) -> Result<WrittenAlteration> {
+fn add_column(parser: &mut Parser) -> Result<ParsedAlteration> {
     const IF_NOT_EXISTS: [Keyword; 3] = [Keyword::IF, Keyword::NOT, Keyword::EXISTS];
     let first = parser.parse_keywords(&IF_NOT_EXISTS);
     let _ = parser.parse_keyword(Keyword::COLUMN);
@@ -317,68 +317,68 @@ fn add_column(parser: &mut Parser) -> Result<WrittenAlteration> {
     let column = parser.parse_column_def()?;
     column_options(&column)?;
     let place = place(parser)?;
-    Ok(WrittenAlteration::Add { within, column, place, if_not_exists })
+    Ok(ParsedAlteration::Add { within, column, place, if_not_exists })
 }
 
 /// Parses FIRST or AFTER.
-fn place(parser: &mut Parser) -> Result<Option<WrittenPlace>> {
+fn place(parser: &mut Parser) -> Result<Option<ParsedPosition>> {
     if parser.parse_keyword(Keyword::FIRST) {
-        return Ok(Some(WrittenPlace::First));
+        return Ok(Some(ParsedPosition::First));
     }
     if parser.parse_keyword(Keyword::AFTER) {
-        return Ok(Some(WrittenPlace::After(parser.parse_identifier()?)));
+        return Ok(Some(ParsedPosition::After(parser.parse_identifier()?)));
     }
     Ok(None)
 }
 
-fn rename(parser: &mut Parser) -> Result<WrittenAlteration> {
+fn rename(parser: &mut Parser) -> Result<ParsedAlteration> {
     if parser.parse_keyword(Keyword::TO) {
-        return Ok(WrittenAlteration::RenameTable(parser.parse_object_name(false)?));
+        return Ok(ParsedAlteration::RenameTable(parser.parse_object_name(false)?));
     }
     unset(parser.parse_keyword(Keyword::AS), "ALTER TABLE … RENAME AS")?;
     let _ = parser.parse_keyword(Keyword::COLUMN);
     let column = parser.parse_object_name(false)?;
     parser.expect_keyword(Keyword::TO)?;
-    Ok(WrittenAlteration::Rename { column, name: parser.parse_identifier()? })
+    Ok(ParsedAlteration::Rename { column, name: parser.parse_identifier()? })
 }
 
-fn alter_column(parser: &mut Parser) -> Result<WrittenAlteration> {
+fn alter_column(parser: &mut Parser) -> Result<ParsedAlteration> {
     let _ = parser.parse_keyword(Keyword::COLUMN);
     let column = parser.parse_object_name(false)?;
     if parser.parse_keywords(&[Keyword::SET, Keyword::NOT, Keyword::NULL]) {
-        return Ok(WrittenAlteration::RequireValues(column));
+        return Ok(ParsedAlteration::RequireValues(column));
     }
     if parser.parse_keywords(&[Keyword::DROP, Keyword::NOT, Keyword::NULL]) {
-        return Ok(WrittenAlteration::AllowNulls(column));
+        return Ok(ParsedAlteration::AllowNulls(column));
     }
     if parser.parse_keywords(&[Keyword::SET, Keyword::DEFAULT]) {
-        return Ok(WrittenAlteration::Default { column, value: Some(parser.parse_expr()?) });
+        return Ok(ParsedAlteration::Default { column, value: Some(parser.parse_expr()?) });
     }
     if parser.parse_keywords(&[Keyword::DROP, Keyword::DEFAULT]) {
-        return Ok(WrittenAlteration::Default { column, value: None });
+        return Ok(ParsedAlteration::Default { column, value: None });
     }
     if parser.parse_keywords(&[Keyword::SET, Keyword::DATA, Keyword::TYPE])
         || parser.parse_keyword(Keyword::TYPE)
     {
         let data_type = parser.parse_data_type()?;
         unset(parser.parse_keyword(Keyword::USING), "USING in ALTER COLUMN")?;
-        return Ok(WrittenAlteration::Retype { column, data_type });
+        return Ok(ParsedAlteration::Retype { column, data_type });
     }
     if parser.parse_keyword(Keyword::COMMENT) {
         let is_null = parser.parse_keyword(Keyword::NULL);
         let comment = if is_null { None } else { Some(parser.parse_literal_string()?) };
-        return Ok(WrittenAlteration::Comment { column, comment });
+        return Ok(ParsedAlteration::Comment { column, comment });
     }
     if let Some(place) = place(parser)? {
-        return Ok(WrittenAlteration::Move { column, place });
+        return Ok(ParsedAlteration::Move { column, place });
     }
     let changes = "TYPE, SET, DROP, COMMENT, FIRST or AFTER after ALTER COLUMN";
     Err(expected(parser, changes).into())
 }
 
-/// Parses a change of the table's sort order or properties, or rejects changes that sqlparser
-/// parses.
-fn of_table(parser: &mut Parser) -> Result<WrittenAlteration> {
+/// Parses a change of the table's sort order or properties, or rejects by name the other changes
+/// that sqlparser parses.
+fn of_table(parser: &mut Parser) -> Result<ParsedAlteration> {
     if word(parser, "WRITE") {
         return order(parser);
     }
@@ -391,19 +391,19 @@ fn of_table(parser: &mut Parser) -> Result<WrittenAlteration> {
         let keys = parser.parse_comma_separated(Parser::parse_literal_string)?;
         parser.expect_token(&Token::RParen)?;
         let removed = keys.into_iter().map(|key| (key, None)).collect();
-        return Ok(WrittenAlteration::Properties(removed));
+        return Ok(ParsedAlteration::Properties(removed));
     }
     match parser.parse_alter_table_operation()? {
         AlterTableOperation::SetTblProperties { table_properties: options }
         | AlterTableOperation::SetOptionsParens { options } => {
             let properties = options.into_iter().map(property).collect::<Result<_>>()?;
-            Ok(WrittenAlteration::Properties(properties))
+            Ok(ParsedAlteration::Properties(properties))
         }
         refused => Err(Error::unsupported(format!("ALTER TABLE … {}", keywords(&refused, 2)))),
     }
 }
 
-/// Parses a word that need not be a keyword of sqlparser.
+/// Parses a word, which may not be a keyword of sqlparser.
 fn word(parser: &mut Parser, wanted: &str) -> bool {
     let found = matches!(&parser.peek_token_ref().token, Token::Word(word)
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));
@@ -414,9 +414,9 @@ fn word(parser: &mut Parser, wanted: &str) -> bool {
 }
 
 /// Parses `[LOCALLY] ORDERED BY a DESC, b NULLS LAST`, or `UNORDERED`.
-fn order(parser: &mut Parser) -> Result<WrittenAlteration> {
+fn order(parser: &mut Parser) -> Result<ParsedAlteration> {
     if word(parser, "UNORDERED") {
-        return Ok(WrittenAlteration::SortBy(Vec::new()));
+        return Ok(ParsedAlteration::SortBy(Vec::new()));
     }
     let _ = word(parser, "LOCALLY");
     if !word(parser, "ORDERED") {
@@ -424,10 +424,10 @@ fn order(parser: &mut Parser) -> Result<WrittenAlteration> {
     }
     parser.expect_keyword(Keyword::BY)?;
     let keys = parser.parse_comma_separated(Parser::parse_order_by_expr)?;
-    Ok(WrittenAlteration::SortBy(keys.into_iter().map(key).collect::<Result<_>>()?))
+    Ok(ParsedAlteration::SortBy(keys.into_iter().map(key).collect::<Result<_>>()?))
 }
 
-fn key(key: OrderByExpr) -> Result<WrittenKey> {
+fn key(key: OrderByExpr) -> Result<ParsedSortKey> {
     let OrderByExpr { expr, options: OrderByOptions { asc, nulls_first }, with_fill } = key;
     let (Expr::Identifier(column), None) = (&expr, with_fill) else {
         return Err(Error::Unsupported {
@@ -438,11 +438,11 @@ fn key(key: OrderByExpr) -> Result<WrittenKey> {
     };
     let descending = asc == Some(false);
     let column = column.value.clone();
-    Ok(WrittenKey { column, descending, nulls_first: nulls_first.unwrap_or(!descending) })
+    Ok(ParsedSortKey { column, descending, nulls_first: nulls_first.unwrap_or(!descending) })
 }
 
 /// Parses the columns of a sort order: `a DESC, b NULLS LAST`.
-pub(crate) fn keys(text: &str) -> Result<Vec<WrittenKey>> {
+pub(crate) fn keys(text: &str) -> Result<Vec<ParsedSortKey>> {
     let mut parser = parser(tokens(text)?);
     let keys = parser.parse_comma_separated(Parser::parse_order_by_expr)?;
     if parser.peek_token_ref().token != Token::EOF {

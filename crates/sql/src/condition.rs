@@ -1,4 +1,4 @@
-//! A standalone condition, as it could follow WHERE over one table; checked by parsing it.
+//! Checks of a standalone condition, which could follow WHERE in a query of one table.
 
 use sqlparser::ast::{Expr, Spanned};
 use sqlparser::tokenizer::Token;
@@ -8,8 +8,8 @@ use crate::expression::{Node, children};
 use crate::parse::{parser, tokens};
 use crate::table_name::span_start;
 
-/// Checks that a text is one condition over the columns of one row: no clause follows it, and it
-/// reads no other table and no other row.
+/// Checks that a text is one condition over the columns of one row: it must have no further
+/// clauses, and must not read other tables or rows.
 pub fn check_condition(sql: &str) -> Result<()> {
     let mut parser = parser(tokens(sql)?);
     let mut condition = parser.parse_expr()?;

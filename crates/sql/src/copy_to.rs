@@ -1,6 +1,6 @@
 //! COPY … TO a file: the rows of a query or a table, written to a file outside the lake.
 //!
-//! The engine does not execute it: its caller runs the query and writes the rows.
+//! The engine does not execute this statement; its caller runs the query and writes the rows.
 
 use headwater_model::FileFormat;
 use sqlparser::ast::{CopyOption, CopySource, CopyTarget, Ident, SetExpr, Statement};

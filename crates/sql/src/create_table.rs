@@ -7,7 +7,7 @@ use sqlparser::ast::{
     ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, ObjectName, SqlOption,
 };
 
-use crate::alter_table::{WrittenKey, keys, property};
+use crate::alter_table::{ParsedSortKey, keys, property};
 use crate::error::{Error, Result};
 use crate::partition::{self, partitioned_by};
 use crate::statement::{Source, keywords};
@@ -27,7 +27,7 @@ pub struct NewTable {
     /// Partition fields.
     pub partition: Vec<PartitionField>,
     /// Sort order.
-    pub sort: Vec<WrittenKey>,
+    pub sort: Vec<ParsedSortKey>,
     /// Table properties, including the comment.
     pub properties: BTreeMap<String, String>,
     /// The query of CREATE TABLE AS.
@@ -197,7 +197,7 @@ pub fn column_options(column: &ColumnDef) -> Result<()> {
 #[derive(Default)]
 struct TableOptions {
     partition: Vec<PartitionField>,
-    sort: Vec<WrittenKey>,
+    sort: Vec<ParsedSortKey>,
     properties: BTreeMap<String, String>,
 }
 
@@ -230,7 +230,8 @@ impl TableOptions {
         Ok(found)
     }
 
-    /// Adds one option. If `any`, every key is a property; otherwise only keys that look like one.
+    /// Adds one option. If `any`, every key is a property; otherwise only keys in the form of a
+    /// property.
     fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
         let written = option.to_string();
         let refused = || Error::unsupported(format!("the table option `{written}`"));

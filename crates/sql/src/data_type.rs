@@ -68,7 +68,7 @@ fn respell(data_type: &mut DataType) {
     }
 }
 
-/// Returns true if the type explicitly has nanoseconds.
+/// Returns true if the type has an explicit nanosecond precision.
 pub fn says_nanoseconds(data_type: &DataType) -> bool {
     let mut found = matches!(data_type, DataType::Timestamp(Some(NANOSECONDS), _));
     each_part(&mut data_type.clone(), &mut |part| found |= says_nanoseconds(part));
@@ -77,15 +77,15 @@ pub fn says_nanoseconds(data_type: &DataType) -> bool {
 
 /// A type that tables cannot store: Iceberg has no such range or length, and other engines would
 /// not enforce it.
-pub struct Unkept {
+pub struct UnsupportedType {
     /// Type as written.
     pub written: String,
     /// Type to use instead.
     pub instead: &'static str,
 }
 
-/// Finds such a type, also within a nested type.
-pub fn find_unkept(data_type: &mut DataType) -> Option<Unkept> {
+/// Finds a type that tables cannot store, including within a nested type.
+pub fn find_unkept(data_type: &mut DataType) -> Option<UnsupportedType> {
     let instead = match data_type {
         DataType::TinyInt(_)
         | DataType::SmallInt(_)
@@ -114,7 +114,7 @@ pub fn find_unkept(data_type: &mut DataType) -> Option<Unkept> {
         _ => None,
     };
     if let Some(instead) = instead {
-        return Some(Unkept { written: data_type.to_string(), instead });
+        return Some(UnsupportedType { written: data_type.to_string(), instead });
     }
     let mut found = None;
     each_part(data_type, &mut |part| found = found.take().or_else(|| find_unkept(part)));

@@ -1,7 +1,7 @@
 //! The supported SQL dialect: sqlparser's generic dialect with extensions known from DuckDB.
 //!
-//! It parses more than is supported, on purpose: a parsed clause can be rejected by name, and
-//! anything else is only a syntax error.
+//! It deliberately parses more than is supported: a parsed clause can be rejected by name, while
+//! other text only causes a syntax error.
 
 use std::any::TypeId;
 
@@ -78,8 +78,8 @@ impl Dialect for HeadwaterDialect {
         integer::parse(parser).or_else(|| operators::comprehension(parser))
     }
 
-    /// `IS [NOT] DISTINCT FROM` has the precedence of `=`; sqlparser parses everything that follows
-    /// as its right side.
+    /// `IS [NOT] DISTINCT FROM` has the precedence of `=`; sqlparser would parse everything that
+    /// follows as its right operand.
     fn parse_infix(
         &self,
         parser: &mut Parser,
@@ -249,12 +249,12 @@ impl Dialect for HeadwaterDialect {
         true
     }
 
-    /// Parsed so that time travel can be rejected by name.
+    /// Enabled so that unsupported time travel is rejected by name.
     fn supports_table_versioning(&self) -> bool {
         true
     }
 
-    /// Parsed so that locking and paging clauses of other dialects can be rejected by name.
+    /// Enabled so that locking and paging clauses of other dialects are rejected by name.
     fn supports_connect_by(&self) -> bool {
         true
     }

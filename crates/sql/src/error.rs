@@ -32,11 +32,11 @@ impl fmt::Display for Position {
     }
 }
 
-/// Formats an optional position as the end of a message.
+/// Formats an optional position, to append it to a message.
 #[derive(Debug)]
-pub struct At<'a>(pub &'a Option<Position>);
+pub struct PositionSuffix<'a>(pub &'a Option<Position>);
 
-impl fmt::Display for At<'_> {
+impl fmt::Display for PositionSuffix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(position) => write!(f, " ({position})"),
@@ -52,7 +52,7 @@ pub enum Error {
     #[error(transparent)]
     Name(#[from] headwater_model::NameError),
     /// Text that is not SQL.
-    #[error("{message}{}", At(position))]
+    #[error("{message}{}", PositionSuffix(position))]
     Syntax {
         /// The expected and the found token.
         message: String,
@@ -62,7 +62,7 @@ pub enum Error {
         position: Option<Position>,
     },
     /// An unsupported statement or clause.
-    #[error("{what} is not supported{}", At(position))]
+    #[error("{what} is not supported{}", PositionSuffix(position))]
     Unsupported {
         /// The statement or clause, as written.
         what: String,
@@ -72,7 +72,7 @@ pub enum Error {
         position: Option<Position>,
     },
     /// No column of that name.
-    #[error("column `{column}` is not in {}{}", sources(relations), At(position))]
+    #[error("column `{column}` is not in {}{}", sources(relations), PositionSuffix(position))]
     ColumnNotFound {
         /// The column as written.
         column: String,
@@ -84,7 +84,7 @@ pub enum Error {
         position: Option<Position>,
     },
     /// A name in double quotes that is not a column, and may be meant as text.
-    #[error("column `{name}` is not in {}{}", sources(relations), At(position))]
+    #[error("column `{name}` is not in {}{}", sources(relations), PositionSuffix(position))]
     TextInDoubleQuotes {
         /// The name as written.
         name: String,
@@ -93,8 +93,8 @@ pub enum Error {
         /// The position.
         position: Option<Position>,
     },
-    /// A name that fits several objects.
-    #[error("`{name}` could be {}{}", alternatives(candidates), At(position))]
+    /// A name that matches several objects.
+    #[error("`{name}` could be {}{}", alternatives(candidates), PositionSuffix(position))]
     Ambiguous {
         /// The name as written.
         name: String,
@@ -103,8 +103,8 @@ pub enum Error {
         /// The position.
         position: Option<Position>,
     },
-    /// SQL that parses and has no plan.
-    #[error("{message}{}", At(position))]
+    /// SQL that can be parsed, but not planned.
+    #[error("{message}{}", PositionSuffix(position))]
     Invalid {
         /// The description.
         message: String,
@@ -113,8 +113,8 @@ pub enum Error {
         /// The position.
         position: Option<Position>,
     },
-    /// A parameter without a value, or with a value that has no literal.
-    #[error("parameter `${name}` {reason}{}", At(position))]
+    /// A parameter without a value, or with a value that cannot be written as a literal.
+    #[error("parameter `${name}` {reason}{}", PositionSuffix(position))]
     Parameter {
         /// The parameter, without the dollar sign.
         name: String,
@@ -153,7 +153,7 @@ impl Error {
         Error::Unsupported { what: what.into(), hint: None, position: None }
     }
 
-    /// Creates an error for SQL that has no plan, with the reason.
+    /// Creates an error for SQL that cannot be planned, with the reason.
     pub fn invalid(message: impl Into<String>) -> Self {
         Error::Invalid { message: message.into(), hint: None, position: None }
     }

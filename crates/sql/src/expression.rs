@@ -10,7 +10,7 @@ use sqlparser::ast::{
     WindowSpec, WindowType,
 };
 
-use crate::data_type::{Unkept, find_unkept, settle_types};
+use crate::data_type::{UnsupportedType, find_unkept, settle_types};
 use crate::error::{Error, Result};
 use crate::table_name::{position, span_start};
 use crate::unsupported_clauses::{none, ordering};
@@ -49,12 +49,12 @@ pub enum Node<'a> {
 }
 
 /// Callback for each part.
-pub type Visit<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
+pub type NodeVisitor<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
 
 /// Visits the direct parts of an expression; rejects unsupported expressions.
 ///
 /// A chain of binary operators counts as one expression: `a OR b OR c` has the parts a, b and c.
-pub fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
+pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     settle_types(expr);
     match expr {
         Expr::BinaryOp { .. } => operator_chain(expr, visit),
@@ -148,7 +148,7 @@ pub fn children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
 }
 
 /// Visits the parts of expressions with many parts, for [`children`].
-fn compound_children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
+fn compound_children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     match expr {
         Expr::Case { operand, conditions, else_result, .. } => {
             option(operand.as_deref_mut(), visit)?;
@@ -191,7 +191,7 @@ fn compound_children(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
 }
 
 /// Visits the operands of a chain of binary operators without recursion.
-fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
+fn operator_chain(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let mut current = expr;
     loop {
         function_for_operator(current);
@@ -203,7 +203,7 @@ fn operator_chain(expr: &mut Expr, visit: &mut Visit<'_>) -> Result<()> {
     visit(Node::Expr(current))
 }
 
-/// Replaces an operator that is a function here.
+/// Replaces an operator by a call of the function that implements it.
 fn function_for_operator(expr: &mut Expr) {
     let Expr::BinaryOp { left, op, right } = expr else { return };
     let function = match op {
@@ -269,7 +269,7 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
         Op::HashArrow | Op::HashLongArrow => {
             Some("Write `json_extract(text, '$.a.b')` or `text -> 'a' ->> 'b'`.")
         }
-        // A power in PostgreSQL and DuckDB, but XOR in MySQL and BigQuery.
+        // `^` is the power operator in PostgreSQL and DuckDB, but XOR in MySQL and BigQuery.
         Op::BitwiseXor => Some("Write `a ** b` for a power, or `xor(a, b)`."),
         _ => None,
     };
@@ -280,9 +280,9 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
     })
 }
 
-fn field_access(access: &mut AccessExpr, visit: &mut Visit<'_>) -> Result<()> {
+fn field_access(access: &mut AccessExpr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     match access {
-        // The planner resolves the name of a field; it is not a column.
+        // The name is that of a field, not a column; the planner resolves it.
         AccessExpr::Dot(Expr::Identifier(_)) => Ok(()),
         AccessExpr::Dot(inner) => visit(Node::Expr(inner)),
         AccessExpr::Subscript(Subscript::Index { index }) => visit(Node::Expr(index)),
@@ -294,7 +294,7 @@ fn field_access(access: &mut AccessExpr, visit: &mut Visit<'_>) -> Result<()> {
     }
 }
 
-fn function_parts(function: &mut Function, visit: &mut Visit<'_>) -> Result<()> {
+fn function_parts(function: &mut Function, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let Function {
         name,
         uses_odbc_syntax,
@@ -318,7 +318,7 @@ fn function_parts(function: &mut Function, visit: &mut Visit<'_>) -> Result<()> 
     over.as_mut().map_or(Ok(()), |over| visit(Node::Over(over)))
 }
 
-fn arguments(arguments: &mut FunctionArguments, visit: &mut Visit<'_>) -> Result<()> {
+fn arguments(arguments: &mut FunctionArguments, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let list = match arguments {
         FunctionArguments::None => return Ok(()),
         FunctionArguments::Subquery(query) => return visit(Node::Query(query)),
@@ -338,7 +338,7 @@ fn arguments(arguments: &mut FunctionArguments, visit: &mut Visit<'_>) -> Result
 }
 
 /// Visits the parts of a function argument.
-pub fn argument_parts(argument: &mut FunctionArg, visit: &mut Visit<'_>) -> Result<()> {
+pub fn argument_parts(argument: &mut FunctionArg, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let value = match argument {
         FunctionArg::Unnamed(value) | FunctionArg::Named { arg: value, .. } => value,
         FunctionArg::ExprNamed { .. } => {
@@ -356,7 +356,7 @@ pub fn argument_parts(argument: &mut FunctionArg, visit: &mut Visit<'_>) -> Resu
 }
 
 /// Visits the parts of a window definition, except the window that it extends.
-pub fn window(spec: &mut WindowSpec, visit: &mut Visit<'_>) -> Result<()> {
+pub fn window(spec: &mut WindowSpec, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
     all(partition_by, visit)?;
     order(order_by, visit)?;
@@ -374,8 +374,8 @@ pub fn window(spec: &mut WindowSpec, visit: &mut Visit<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Visits the keys of an ORDER BY.
-pub fn order(keys: &mut [OrderByExpr], visit: &mut Visit<'_>) -> Result<()> {
+/// Visits the expressions of an ORDER BY.
+pub fn order(keys: &mut [OrderByExpr], visit: &mut NodeVisitor<'_>) -> Result<()> {
     for key in keys {
         ordering(key)?;
         visit(Node::Expr(&mut key.expr))?;
@@ -383,11 +383,11 @@ pub fn order(keys: &mut [OrderByExpr], visit: &mut Visit<'_>) -> Result<()> {
     Ok(())
 }
 
-fn all(exprs: &mut [Expr], visit: &mut Visit<'_>) -> Result<()> {
+fn all(exprs: &mut [Expr], visit: &mut NodeVisitor<'_>) -> Result<()> {
     exprs.iter_mut().try_for_each(|expr| visit(Node::Expr(expr)))
 }
 
-fn option(expr: Option<&mut Expr>, visit: &mut Visit<'_>) -> Result<()> {
+fn option(expr: Option<&mut Expr>, visit: &mut NodeVisitor<'_>) -> Result<()> {
     expr.map_or(Ok(()), |expr| visit(Node::Expr(expr)))
 }
 
@@ -401,7 +401,7 @@ fn refuse_char(data_type: &mut DataType) -> Result<()> {
         return Ok(());
     }
     match find_unkept(data_type) {
-        Some(Unkept { written, instead: "VARCHAR" }) => Err(Error::Unsupported {
+        Some(UnsupportedType { written, instead: "VARCHAR" }) => Err(Error::Unsupported {
             what: format!("a cast to `{written}`"),
             hint: Some("Write `VARCHAR`, or cut the text off with `left(text, n)`.".to_owned()),
             position: None,

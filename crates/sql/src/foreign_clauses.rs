@@ -1,8 +1,8 @@
 //! Rewrites clauses of other systems to clauses that the planner knows: TOP, FETCH PERCENT and WITH
 //! TIES, MINUS, WITH ROLLUP, TABLESAMPLE, LATERAL VIEW, CROSS APPLY, UNNEST WITH ORDINALITY.
 //!
-//! No rewrite needs to know a column. [`unsupported_clauses`](crate::unsupported_clauses) rejects
-//! what remains.
+//! The rewrites do not need to know the columns.
+//! [`unsupported_clauses`](crate::unsupported_clauses) rejects the clauses that remain.
 
 use sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
@@ -66,7 +66,7 @@ fn ranked(query: &mut Query) -> Result<()> {
     });
     let column = |text: &str| Expr::Identifier(name(text));
     let limit = if percent {
-        // DuckDB's LIMIT cuts off a fraction of a row, SQL Server's TOP and FETCH round it up.
+        // DuckDB's LIMIT rounds a fraction of a row down; SQL Server's TOP and FETCH round it up.
         let (round, quantity) = match quantity {
             Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(digits), .. }) => {
                 ("floor", number(digits))

@@ -17,8 +17,8 @@ pub struct NewRows {
     pub table: ObjectName,
     /// Listed columns.
     pub columns: Vec<Ident>,
-    /// If true, the rows replace existing ones: all in the partitions of the new rows, or all in an
-    /// unpartitioned table.
+    /// If true, the rows replace existing ones: all rows in the partitions of the new rows, or all
+    /// rows of an unpartitioned table.
     pub overwrite: bool,
     /// Query of the rows.
     pub source: Source,

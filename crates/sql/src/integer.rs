@@ -1,7 +1,7 @@
 //! Integers in hexadecimal, octal and binary notation, and letters directly after a number.
 //!
-//! sqlparser parses `0x10` as the bytes `X'10'`, and `0b11` as `0 AS b11`. Here they are numbers,
-//! as in PostgreSQL, and a word that begins directly after a number is an error.
+//! sqlparser parses `0x10` as the bytes `X'10'`, and `0b11` as `0 AS b11`. This parser reads them
+//! as numbers, like PostgreSQL, and rejects a word that begins directly after a number.
 
 use sqlparser::ast::{Expr, Value};
 use sqlparser::parser::{Parser, ParserError};

@@ -2,7 +2,7 @@
 //! clauses, and resolution of names against the caller's tables.
 //!
 //! [`Prepared`] is a parsed statement; [`statement::Command`] is a checked one. Every unsupported
-//! clause is rejected by name. Nothing here reads the lake or plans.
+//! clause is rejected by name. This crate does not read the lake and does not plan.
 
 mod access_statement;
 pub mod alter_table;
@@ -16,6 +16,7 @@ pub mod debug_text;
 mod dialect;
 mod error;
 pub mod expression;
+pub mod expression_rewrite;
 mod foreign_clauses;
 pub mod insert;
 mod integer;
@@ -27,8 +28,8 @@ mod parameters;
 pub mod parse;
 pub mod partition;
 mod prepared;
+mod referenced_tables;
 pub mod resolve;
-pub mod respell;
 mod restriction_statement;
 pub mod scope;
 pub mod statement;
@@ -43,8 +44,9 @@ pub mod values;
 pub use access_statement::AccessStatement;
 pub use condition::check_condition;
 pub use copy_to::CopyFile;
-pub use error::{At, Error, Position, Result};
+pub use error::{Error, Position, PositionSuffix, Result};
 pub use headwater_sql_tokens::is_keyword;
 pub use parameters::{Parameter, Parameters, placeholders};
 pub use prepared::{IntoStatement, Prepared, split_script};
+pub use referenced_tables::{TableRef, parents};
 pub use restriction_statement::RestrictionStatement;

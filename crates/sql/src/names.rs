@@ -11,7 +11,7 @@ pub enum Match<'a> {
     Many(Vec<&'a str>),
 }
 
-/// Returns true if two names are equal, ignoring case.
+/// Returns true if two names are equal when case is ignored.
 pub fn same_but_case(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
         || (!(one.is_ascii() && other.is_ascii()) && one.to_lowercase() == other.to_lowercase())

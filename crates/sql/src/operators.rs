@@ -18,7 +18,7 @@ enum Operator {
     Power,
     Div,
     HasKey,
-    /// `IN [1, 2]`; true for NOT IN.
+    /// `IN [1, 2]`; the value is true for NOT IN.
     InList(bool),
 }
 

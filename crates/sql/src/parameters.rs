@@ -95,8 +95,8 @@ pub fn bind(statement: &mut impl VisitMut, values: &Parameters) -> Result<()> {
     }
 }
 
-/// Casts parameters to SQL types. A parameter where the syntax has a literal, such as `DATE $day`,
-/// is not cast.
+/// Casts parameters to SQL types. A parameter where the syntax requires a literal, such as `DATE
+/// $day`, is not cast.
 pub fn cast(statement: &mut impl VisitMut, types: &BTreeMap<String, String>) -> Result<()> {
     let parse = |(name, text): (&String, &String)| {
         let parser = Parser::new(&HeadwaterDialect).try_with_sql(text);
@@ -137,7 +137,7 @@ impl VisitorMut for Collector {
     }
 }
 
-/// Renames each `?` to `$n`; holds the positions of all `?` in the order of the text.
+/// Renames each `?` to `$n`. The field contains the positions of all `?` in the order of the text.
 struct Numbering(Vec<Span>);
 
 impl VisitorMut for Numbering {
@@ -161,7 +161,7 @@ struct Caster(BTreeMap<String, DataType>);
 impl VisitorMut for Caster {
     type Break = ();
 
-    // After the visit of its parts, so that the placeholder in the cast is not cast again.
+    // Runs after the visit of the parts, so that the placeholder in the new cast is not cast again.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = expr
             && let Some(data_type) = self.0.get(name)
@@ -224,7 +224,7 @@ impl VisitorMut for Binder<'_> {
 }
 
 /// Returns a JSON value as a literal at a position. Integers stay integers; other numbers become
-/// doubles. Arrays and objects have none.
+/// doubles. None for arrays and objects.
 fn literal(value: &Json, span: Span) -> Option<Expr> {
     let of = |value: Value| Expr::Value(ValueWithSpan { value, span });
     let number = |digits: String| of(Value::Number(digits, false));

@@ -101,10 +101,10 @@ pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     })
 }
 
-/// The name of `INSERT OR REPLACE` and the like.
+/// The name for `INSERT OR REPLACE` and similar statements in errors.
 const INSERT_OR: &str = "INSERT OR …";
 
-/// Returns an error that names a clause which sqlparser cannot read in this dialect.
+/// Returns the error for a known clause that sqlparser cannot parse in this dialect.
 fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let word = |token: &TokenWithSpan| match &token.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),

@@ -42,7 +42,7 @@ pub(crate) fn field(parser: &mut Parser) -> Result<String, ParserError> {
 }
 
 /// Parses what follows the first word of a field in `PARTITIONED BY (…)`, which sqlparser reads as
-/// a list of columns whose types are optional. The option of the column is the whole field.
+/// a list of columns whose types are optional. The field is stored as an option of the column.
 pub(crate) fn option(parser: &mut Parser) -> Result<Option<ColumnOption>, ParserError> {
     if !matches!(parser.peek_token_ref().token, Token::LParen | Token::Period) {
         return Ok(None);

@@ -54,8 +54,8 @@ impl Prepared {
         Self::new(parse_one(sql)?, Arc::from(sql), 0..sql.len())
     }
 
-    /// Parses a script: one or more statements, separated by semicolons. A syntax error in one of
-    /// them is the error of the script. Positions in errors refer to the script.
+    /// Parses a script: one or more statements, separated by semicolons. A syntax error in any
+    /// statement rejects the script. Positions in errors refer to the script.
     pub fn parse_script(sql: &str) -> Result<Vec<Self>> {
         let script = Self::parse_statements(sql);
         script.map_err(|error| syntax_hint::explain(error, sql))
@@ -171,7 +171,8 @@ impl Prepared {
             }),
             Parsed::Alter(change) => Ok(Command::Alter(change)),
             Parsed::Other { statement, view } => {
-                // A view stores its query as text: with parameters, the text of the bound query.
+                // A view stores its query as text. If it has parameters, this is the text of the
+                // bound query.
                 let view = match &*statement {
                     Statement::CreateView(create) if is_bound => Some(create.query.to_string()),
                     _ => view,

@@ -67,7 +67,7 @@ pub struct Relation {
     pub columns: Columns,
 }
 
-/// Label of a subquery without an alias, which has no name in the plan.
+/// Label for messages of a subquery without an alias, which has no name in the plan.
 pub const UNNAMED: &str = "the subquery";
 
 impl Relation {
@@ -85,7 +85,7 @@ impl Relation {
 
 /// Column that several relations are joined by, with USING or NATURAL.
 #[derive(Debug, Clone)]
-pub struct Merged {
+pub struct JoinedColumn {
     /// Column name.
     pub name: String,
     /// Indexes of the relations that have the column.
@@ -100,8 +100,9 @@ pub struct Scope {
     /// Relations of FROM so far.
     pub relations: Vec<Relation>,
     /// Join columns, those of the last join last.
-    pub merged: Vec<Merged>,
-    /// True if a join is a RIGHT or FULL join, so its join columns need an explicit expression.
+    pub merged: Vec<JoinedColumn>,
+    /// True if the scope has a RIGHT or FULL join, so that join columns need an explicit
+    /// expression.
     pub careful: bool,
     /// Columns of SELECT whose alias equals their own name.
     pub kept: Vec<String>,
@@ -118,18 +119,18 @@ pub struct Scope {
 impl Scope {
     /// Returns the expression of an unqualified column among some relations; `None` if it is
     /// ambiguous or has no expression.
-    pub fn value(&self, name: &str, among: Range<usize>) -> Option<Merged> {
+    pub fn value(&self, name: &str, among: Range<usize>) -> Option<JoinedColumn> {
         let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
         let holders: Vec<usize> = among.filter(has).collect();
         if let [one] = holders.as_slice() {
             let relation = &self.relations[*one];
-            return relation.can_be_named().then(|| Merged {
+            return relation.can_be_named().then(|| JoinedColumn {
                 name: name.to_owned(),
                 expr: relation.column(name),
                 holders,
             });
         }
-        let fits = |merged: &&Merged| {
+        let fits = |merged: &&JoinedColumn| {
             merged.name == name && holders.iter().all(|holder| merged.holders.contains(holder))
         };
         self.merged.iter().rev().find(fits).filter(|_| !holders.is_empty()).cloned()
@@ -193,7 +194,7 @@ impl Scope {
 
 /// Meaning of a qualified name.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Path {
+pub enum QualifiedName {
     /// A column of a relation.
     Column {
         /// Label of the relation.
@@ -205,7 +206,7 @@ pub enum Path {
     },
     /// A field of the struct column with this name.
     Field(String),
-    /// Known to the planner only.
+    /// A name that only the planner can resolve.
     Unknown,
 }
 
@@ -223,7 +224,8 @@ impl Scopes {
         self.0.iter().rev()
     }
 
-    /// Resolves an unqualified column name to its spelling; `None` if only the planner can.
+    /// Resolves an unqualified column name to its spelling; `None` if only the planner can resolve
+    /// it.
     pub fn column(&self, written: &str, at: Option<Position>) -> Result<Option<String>> {
         for scope in self.outward() {
             match scope.bare(written) {
@@ -241,7 +243,7 @@ impl Scopes {
     }
 
     /// Resolves a qualified name: as a column of a relation first, then as a struct field.
-    pub fn path(&self, parts: &[&str], at: Option<Position>) -> Result<Path> {
+    pub fn path(&self, parts: &[&str], at: Option<Position>) -> Result<QualifiedName> {
         for scope in self.outward() {
             for length in (1..parts.len()).rev() {
                 let Some(relation) = scope.relation(&parts[..length], at)? else { continue };
@@ -251,7 +253,7 @@ impl Scopes {
         let mut open = false;
         for scope in self.outward() {
             match scope.bare(parts[0]) {
-                Match::One(spelling) => return Ok(Path::Field(spelling.to_owned())),
+                Match::One(spelling) => return Ok(QualifiedName::Field(spelling.to_owned())),
                 Match::Many(candidates) => {
                     let candidates = candidates.into_iter().map(str::to_owned).collect();
                     let name = parts[0].to_owned();
@@ -260,7 +262,7 @@ impl Scopes {
                 Match::None => open |= scope.is_open(),
             }
         }
-        if open { Ok(Path::Unknown) } else { Err(self.missing_relation(parts, at)) }
+        if open { Ok(QualifiedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
     }
 
     /// Returns the expression of a join column, if it must be explicit.
@@ -342,13 +344,13 @@ fn column_of(
     written: &str,
     parts: usize,
     at: Option<Position>,
-) -> Result<Path> {
+) -> Result<QualifiedName> {
     let label = relation.label.clone();
     let names = relation.columns.all().map(String::as_str);
     match column(written, names, &[&label], at) {
-        Ok(spelling) => Ok(Path::Column { column: spelling.to_owned(), label, parts }),
+        Ok(spelling) => Ok(QualifiedName::Column { column: spelling.to_owned(), label, parts }),
         Err(Error::ColumnNotFound { .. }) if relation.columns.open => {
-            Ok(Path::Column { label, column: written.to_owned(), parts })
+            Ok(QualifiedName::Column { label, column: written.to_owned(), parts })
         }
         Err(error) => Err(error),
     }

@@ -14,7 +14,7 @@ use crate::create_table::{NewTable, new_table};
 use crate::create_view::{NewView, new_view};
 use crate::error::{Error, Result};
 use crate::insert::{NewRows, new_rows};
-use crate::table_references::{Mention, inspect};
+use crate::table_references::{ReferencedTable, inspect};
 use crate::time_travel::{Evaluate, versions_into_names};
 use crate::unsupported_clauses::{none, unset};
 use crate::upsert::{is_upsert, upsert};
@@ -108,7 +108,7 @@ pub struct Comment {
 #[derive(Debug, Clone)]
 pub struct Source {
     query: Box<Query>,
-    mentions: Vec<Mention>,
+    mentions: Vec<ReferencedTable>,
 }
 
 impl Source {
@@ -135,7 +135,10 @@ impl Source {
     }
 
     /// Returns the query, with the versions of its tables in their names, and the tables.
-    pub fn into_parts(self, constants: &Evaluate<'_>) -> Result<(Box<Query>, Vec<Mention>)> {
+    pub fn into_parts(
+        self,
+        constants: &Evaluate<'_>,
+    ) -> Result<(Box<Query>, Vec<ReferencedTable>)> {
         let Source { mut query, mut mentions } = self;
         mentions.extend(versions_into_names(&mut query, constants)?);
         Ok((query, mentions))
@@ -245,7 +248,7 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
     }
 }
 
-/// Returns true if a query is a WITH before a DML statement.
+/// Returns true if a query is a WITH clause followed by a DML statement.
 fn writes(query: &Query) -> bool {
     matches!(
         *query.body,
@@ -312,7 +315,7 @@ fn explained(statement: Statement) -> Result<Command> {
     }
 }
 
-/// Removes an option without a value from those of EXPLAIN, and returns true if it is there.
+/// Removes an option without a value from those of EXPLAIN, and returns true if it was present.
 fn takes(options: &mut Option<Vec<UtilityOption>>, name: &str) -> bool {
     let Some(options) = options else { return false };
     let count = options.len();

@@ -39,7 +39,8 @@ struct Slip {
     at: Option<Position>,
 }
 
-/// Examines the word at the error and the one before it, which the parser took for an alias.
+/// Examines the word at the error and the one before it, which the parser may have read as an
+/// alias.
 fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Slip> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();

@@ -4,7 +4,7 @@
 //! snapshot.
 
 use headwater_model::name::{self, LEVEL_SEPARATOR};
-use headwater_model::{Back, RefSpec};
+use headwater_model::{AncestorDistance, RefSpec};
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use sqlparser::tokenizer::Span;
 
@@ -12,15 +12,15 @@ use crate::error::{Error, Position, Result};
 
 /// A table name as written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct WrittenTable {
+pub struct ParsedTableName {
     /// Namespace, if one was written.
     pub namespace: Option<String>,
     /// Table name.
     pub name: String,
     /// Ref, if one was written.
     pub reference: Option<RefSpec>,
-    /// Offset back from the statement's state, if one was written.
-    pub back: Option<Back>,
+    /// Distance back from the statement's state, if one was written.
+    pub back: Option<AncestorDistance>,
     /// Snapshot id of the table, if one was written.
     pub snapshot: Option<i64>,
 }
@@ -34,7 +34,7 @@ pub enum RefKind {
     Tag,
 }
 
-impl WrittenTable {
+impl ParsedTableName {
     /// Parses a table name of the syntax tree.
     pub fn of(written: &ObjectName) -> Result<Self> {
         let idents = idents(written)?;
@@ -56,7 +56,7 @@ impl WrittenTable {
         };
         let (path, reference, back) = match last.split_once('@') {
             Some((path, reference)) => (path, Some(reference.parse::<RefSpec>()?), None),
-            None => match Back::split(last)? {
+            None => match AncestorDistance::split(last)? {
                 Some((path, back)) => (path, None, Some(back)),
                 None => (last, None, None),
             },
@@ -72,7 +72,7 @@ impl WrittenTable {
         }
         let namespace = (!levels.is_empty()).then(|| levels.join("."));
         let name = table.to_owned();
-        Ok(WrittenTable { namespace, name, reference, back, snapshot })
+        Ok(ParsedTableName { namespace, name, reference, back, snapshot })
     }
 
     /// Returns the label of the table: name and ref without the namespace, such as `flights@dev`.
@@ -89,9 +89,9 @@ impl WrittenTable {
         parts.into_iter().flatten().collect()
     }
 
-    /// Creates an unqualified name.
+    /// Creates an unqualified name at the statement's state.
     pub fn here(name: &str) -> Self {
-        WrittenTable {
+        ParsedTableName {
             namespace: None,
             name: name.to_owned(),
             reference: None,
@@ -106,7 +106,7 @@ impl WrittenTable {
     }
 }
 
-impl std::fmt::Display for WrittenTable {
+impl std::fmt::Display for ParsedTableName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(namespace) = &self.namespace {
             write!(f, "{namespace}.")?;
@@ -144,7 +144,7 @@ mod tests {
 
     fn check(parts: &[&str], expected: &str) {
         let name = ObjectName::from(parts.iter().map(|part| Ident::new(*part)).collect::<Vec<_>>());
-        let shown = match WrittenTable::of(&name) {
+        let shown = match ParsedTableName::of(&name) {
             Ok(table) => {
                 let place = (&table.back, table.snapshot);
                 let place =

@@ -11,14 +11,14 @@ use sqlparser::ast::{
 use crate::error::{Position, Result};
 use crate::expression::{Node, argument_parts, children, order, window};
 use crate::names::same_but_case;
-use crate::table_name::{RefKind, WrittenTable, position};
+use crate::table_name::{ParsedTableName, RefKind, position};
 use crate::{foreign_clauses, unsupported_clauses};
 
 /// A table reference in a query.
 #[derive(Debug, Clone)]
-pub struct Mention {
+pub struct ReferencedTable {
     /// The name as written.
-    pub table: WrittenTable,
+    pub table: ParsedTableName,
     /// The position.
     pub position: Option<Position>,
     /// Required kind of the ref.
@@ -26,7 +26,7 @@ pub struct Mention {
 }
 
 /// Checks a query and collects its table references, mostly in the order of the text.
-pub fn inspect(query: &mut Query) -> Result<Vec<Mention>> {
+pub fn inspect(query: &mut Query) -> Result<Vec<ReferencedTable>> {
     let mut inspector = Inspector::default();
     inspector.query(query)?;
     Ok(inspector.mentions)
@@ -36,7 +36,7 @@ pub fn inspect(query: &mut Query) -> Result<Vec<Mention>> {
 #[derive(Default)]
 struct Inspector {
     ctes: Vec<String>,
-    mentions: Vec<Mention>,
+    mentions: Vec<ReferencedTable>,
 }
 
 impl Inspector {
@@ -99,7 +99,7 @@ impl Inspector {
                 let rows = values.rows.iter_mut().flat_map(|row| row.content.iter_mut());
                 rows.into_iter().try_for_each(|expr| self.expr(expr))
             }
-            // `unsupported_clauses::set_expr` rejected the others.
+            // `unsupported_clauses::set_expr` has rejected all other kinds.
             _ => Ok(()),
         }
     }
@@ -181,7 +181,7 @@ impl Inspector {
                 self.factor(table)?;
                 columns.iter_mut().try_for_each(|column| self.expr(&mut column.expr))
             }
-            // `unsupported_clauses::table_factor` rejected the others.
+            // `unsupported_clauses::table_factor` has rejected all other kinds.
             _ => Ok(()),
         }
     }
@@ -192,12 +192,12 @@ impl Inspector {
 
     fn table(&mut self, name: &ObjectName) -> Result<()> {
         let at = position(name);
-        let table = WrittenTable::of(name).map_err(|error| error.placed(at))?;
+        let table = ParsedTableName::of(name).map_err(|error| error.placed(at))?;
         let is_cte = table.namespace.is_none()
             && table.is_here()
             && self.ctes.iter().any(|cte| same_but_case(cte, &table.name));
         if !is_cte {
-            self.mentions.push(Mention { table, position: at, expected: None });
+            self.mentions.push(ReferencedTable { table, position: at, expected: None });
         }
         Ok(())
     }

@@ -1,19 +1,19 @@
 //! Time travel in the syntax of other systems: `FOR VERSION AS OF`, `FOR TIMESTAMP AS OF`, `FOR
 //! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these and then
-//! reads the current table. Here each becomes a part of the table's name, so that only names need
-//! support.
+//! reads the current table. This module makes each version a part of the table's name, so that only
+//! names need support.
 
 use std::ops::ControlFlow;
 
-use headwater_model::{Back, RefSpec, Timestamp, parse_moment};
+use headwater_model::{AncestorDistance, RefSpec, Timestamp, parse_moment};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
     ObjectNamePart, Query, TableFactor, TableVersion, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
 use crate::error::{Error, NO_VALUE, Position, Result};
-use crate::table_name::{RefKind, WrittenTable, position, span_start};
-use crate::table_references::Mention;
+use crate::table_name::{ParsedTableName, RefKind, position, span_start};
+use crate::table_references::ReferencedTable;
 
 /// Version of a table.
 enum Place {
@@ -43,11 +43,14 @@ pub enum Constant {
 /// Computes a constant expression; none if it is not constant.
 pub type Evaluate<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
+/// A function that computes constant expressions, as [`Evaluate`].
+pub type Constants = fn(Expr) -> Option<Constant>;
+
 /// Moves the version behind each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(
     query: &mut Query,
     constants: &Evaluate<'_>,
-) -> Result<Vec<Mention>> {
+) -> Result<Vec<ReferencedTable>> {
     let mut versions = Versions { constants, mentions: Vec::new() };
     match query.visit(&mut versions) {
         ControlFlow::Break(error) => Err(*error),
@@ -57,15 +60,15 @@ pub(crate) fn versions_into_names(
 
 struct Versions<'a> {
     constants: &'a Evaluate<'a>,
-    mentions: Vec<Mention>,
+    mentions: Vec<ReferencedTable>,
 }
 
 impl Versions<'_> {
     fn take(&mut self, name: &mut ObjectName, version: TableVersion) -> Result<()> {
         let position = position(name);
         let expected = self.put_into_name(name, version).map_err(|error| error.placed(position))?;
-        let table = WrittenTable::of(name).map_err(|error| error.placed(position))?;
-        self.mentions.push(Mention { table, position, expected });
+        let table = ParsedTableName::of(name).map_err(|error| error.placed(position))?;
+        self.mentions.push(ReferencedTable { table, position, expected });
         Ok(())
     }
 }
@@ -117,7 +120,7 @@ impl Versions<'_> {
         }
         let (suffix, expected) = match place {
             Place::Ref(spec, kind) => (format!("@{spec}"), kind),
-            Place::Time(time) => (Back::Time(time).to_string(), None),
+            Place::Time(time) => (AncestorDistance::Time(time).to_string(), None),
             Place::Snapshot(id) => (format!("#{id}"), None),
         };
         let value = format!("{}{suffix}", ident.value);

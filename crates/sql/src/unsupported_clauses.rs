@@ -1,8 +1,8 @@
 //! The supported clauses of a query. Each struct of the syntax tree is destructured completely, so
-//! that a clause added by a new sqlparser does not compile until it is handled here.
+//! that this module does not compile if a new version of sqlparser adds a clause.
 //!
 //! DataFusion parses and then ignores some of these (row locks, samples, time travel), and rejects
-//! others with unclear messages. Here all of them are rejected by name before planning.
+//! others with unclear messages. This module rejects all of them by name before planning.
 
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
@@ -14,7 +14,7 @@ use sqlparser::ast::{
 use crate::error::{Error, Result};
 use crate::table_name::span_start;
 
-/// Rejects a present clause.
+/// Rejects a clause if it is present.
 pub fn none<T>(clause: Option<T>, what: &str) -> Result<()> {
     if clause.is_some() { Err(Error::unsupported(what)) } else { Ok(()) }
 }
@@ -66,7 +66,8 @@ fn order(order_by: &OrderBy, of_select: bool) -> Result<()> {
     let OrderBy { kind, interpolate } = order_by;
     none(interpolate.as_ref(), "INTERPOLATE")?;
     match kind {
-        // DataFusion ignores it there: <https://github.com/apache/datafusion/pull/25243>.
+        // DataFusion ignores ORDER BY ALL outside a SELECT:
+        // <https://github.com/apache/datafusion/pull/25243>.
         OrderByKind::All(_) if !of_select => {
             Err(Error::unsupported("ORDER BY ALL after UNION, INTERSECT or EXCEPT"))
         }

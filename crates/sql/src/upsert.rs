@@ -1,7 +1,7 @@
 //! `INSERT … ON CONFLICT (keys) DO UPDATE SET …` and `DO NOTHING`, as MERGE.
 //!
-//! A table has no unique keys here, so the statement names them. Two new rows with the same key are
-//! an error: which one counts would depend on their order.
+//! Tables have no unique keys, so the statement names the key columns. Two new rows with the same
+//! key are an error, because the result would depend on their order.
 
 use std::ops::ControlFlow;
 
@@ -143,7 +143,7 @@ fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> T
         other => other,
     };
     let has_key = all(keys.iter().map(|one| Expr::IsNotNull(Box::new(key(one)))));
-    // A null equals no other key.
+    // A key with a null equals no other key.
     let count = Expr::Case {
         case_token: AttachedToken::empty(),
         end_token: AttachedToken::empty(),

@@ -6,11 +6,12 @@ use crate::change::{Parts, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{Node, children};
 
-/// Maximum number of rows with a subquery in one statement: each becomes a query, and the tree is
-/// as deep as their number.
+/// Maximum number of rows with a subquery in one statement: each row becomes a query, and the depth
+/// of the plan grows with their number.
 const SUBQUERIES_MAX: usize = 300;
 
-/// Splits VALUES into several queries if it has subqueries and no clause applies to all rows.
+/// Splits VALUES into several queries if it has subqueries, and the query has no clause that
+/// applies to all rows.
 pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     if query.order_by.is_some() || query.limit_clause.is_some() {
         return Ok(vec![query]);
@@ -21,8 +22,8 @@ pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     Ok(parts.into_iter().map(part).collect())
 }
 
-/// Returns the rows in order, as queries: consecutive rows without a subquery together, every other
-/// row as a SELECT. None if no row has a subquery.
+/// Returns the rows in order, as queries: consecutive rows without a subquery are one VALUES, and
+/// each row with a subquery is a SELECT. None if no row has a subquery.
 fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
     let held = values.rows.iter_mut().map(|row| row.content.iter_mut().any(holds_subquery));
     let held: Vec<bool> = held.collect();

@@ -19,7 +19,7 @@ pub struct Batch {
     /// Journal entries to append, in order.
     pub entries: Vec<Append>,
     /// Keys to insert that must not exist yet. They are never removed.
-    pub unique: Vec<Unique>,
+    pub unique: Vec<UniqueKey>,
     /// Commits without fsync: survives a killed process, but a power failure can lose it.
     pub relaxed: bool,
 }
@@ -51,7 +51,7 @@ impl Batch {
         }
         let mut keys = HashSet::new();
         match self.unique.iter().find(|unique| !keys.insert(*unique)) {
-            Some(Unique { scope, key }) => {
+            Some(UniqueKey { scope, key }) => {
                 Err(Error::NotUnique { scope: scope.clone(), key: key.clone() })
             }
             None => Ok(()),
@@ -117,7 +117,7 @@ impl Append {
 
 /// A key that can be inserted only once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Unique {
+pub struct UniqueKey {
     /// The namespace of the key, for example `event`.
     pub scope: String,
     /// The key.

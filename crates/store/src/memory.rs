@@ -8,7 +8,7 @@ use headwater_model::ObjectId;
 use parking_lot::Mutex;
 
 use crate::range::successor;
-use crate::{Append, Applied, Batch, Entry, Error, KeyRange, RefChange, Result, Store, Unique};
+use crate::{Append, Applied, Batch, Entry, Error, KeyRange, RefChange, Result, Store, UniqueKey};
 
 /// An in-memory store.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ struct State {
     objects: BTreeMap<ObjectId, Bytes>,
     refs: BTreeMap<String, Bytes>,
     journals: BTreeMap<String, Journal>,
-    unique: HashSet<Unique>,
+    unique: HashSet<UniqueKey>,
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +91,7 @@ impl State {
             }
         }
         match batch.unique.iter().find(|unique| self.unique.contains(unique)) {
-            Some(Unique { scope, key }) => {
+            Some(UniqueKey { scope, key }) => {
                 Err(Error::NotUnique { scope: scope.clone(), key: key.clone() })
             }
             None => Ok(()),

@@ -147,7 +147,7 @@ impl Column {
         if nulls == Some(values) {
             return;
         }
-        // A row group without bounds contains only NaN, which bounds exclude.
+        // A row group of floats without bounds contains only NaN, which bounds exclude.
         let floats = matches!(primitive, PrimitiveType::Float | PrimitiveType::Double);
         let lower = statistics.and_then(|s| datum(s, s.min_bytes_opt()?, primitive));
         let upper = statistics.and_then(|s| datum(s, s.max_bytes_opt()?, primitive));
@@ -202,7 +202,7 @@ fn shorten_lower(bound: Datum) -> Datum {
     }
 }
 
-/// Returns none if no kept character can be incremented.
+/// Returns the truncated upper bound; none if no remaining character can be incremented.
 fn shorten_upper(bound: Datum) -> Option<Datum> {
     match bound.literal() {
         PrimitiveLiteral::String(text) => match text.char_indices().nth(BOUND_LENGTH_MAX) {
@@ -224,7 +224,7 @@ fn increment_text(text: &str) -> Option<String> {
     let mut kept: Vec<char> = text.chars().collect();
     while let Some(last) = kept.pop() {
         let next = match last {
-            // The code points in between are surrogates.
+            // The code points between these two are surrogates.
             '\u{D7FF}' => Some('\u{E000}'),
             last => char::from_u32(last as u32 + 1),
         };

@@ -98,8 +98,8 @@ pub fn write_default(field: &Field) -> Option<ArrayRef> {
     default_array(field, WRITE, 1)
 }
 
-/// Returns a column with a write default, given as an array of one value. A column added to an
-/// existing table gets it as the initial default as well.
+/// Returns a column with a write default, given as an array of one value. If the column is added to
+/// an existing table, the value is also its initial default.
 pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
     let name = column.name().clone();
     if is_null_value(value) {

@@ -1,7 +1,7 @@
 //! Errors of table operations, with hints.
 //!
 //! Errors of the `iceberg` crate, Parquet and object stores are wrapped: each becomes a variant
-//! that names the column or the file it is about.
+//! that names the affected column or file.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use arrow::error::ArrowError;
 use headwater_model::{ErrorCode, Fault, Problem};
 
-use crate::storage::Trouble;
+use crate::storage::FailureCause;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -76,7 +76,7 @@ pub enum Error {
     /// A column that the table does not have.
     #[error("the table has no column `{column}`")]
     ColumnNotFound {
-        /// The column as asked for.
+        /// The column as requested.
         column: String,
         /// A column with a similar name.
         near: Option<String>,
@@ -92,7 +92,7 @@ pub enum Error {
     /// A partition field that the table does not have.
     #[error("the table has no partition field `{field}`")]
     PartitionNotFound {
-        /// The partition field as asked for.
+        /// The partition field as requested.
         field: String,
         /// A partition field with a similar name.
         near: Option<String>,
@@ -226,7 +226,7 @@ pub enum Error {
         /// The file.
         location: String,
         /// The kind of failure.
-        trouble: Trouble,
+        trouble: FailureCause,
         /// The object store's error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
@@ -281,7 +281,7 @@ impl Error {
         if is_disk_full(&source) {
             return Error::DiskFull { location };
         }
-        if let Some(trouble) = Trouble::of(&source) {
+        if let Some(trouble) = FailureCause::of(&source) {
             return Error::Cloud { location, trouble, source: Box::new(source) };
         }
         if is_missing(&source) {
@@ -429,7 +429,7 @@ fn input_problem(error: &Error) -> Option<Problem> {
 }
 
 impl Fault for Error {
-    /// Returns an input stream's own problem unchanged.
+    /// Returns the problem of an input stream unchanged.
     fn to_problem(&self) -> Problem {
         input_problem(self).unwrap_or_else(|| Problem {
             code: self.code(),

@@ -2,10 +2,10 @@
 //! cannot parse.
 //!
 //! Other engines create, write and read columns of these types. Headwater keeps them in the schema
-//! and neither reads nor writes their values. In memory, a foreign type is a placeholder:
-//! `fixed[N]` with a length that no real column has, one length per type. [`hide`] replaces the
-//! types before JSON is parsed as a schema; [`reveal`] restores them after a schema is serialized.
-//! No file and no response contains a placeholder.
+//! and neither reads nor writes their values. In memory, a foreign type is replaced by a
+//! placeholder: `fixed[N]` with a length that no real column has. Each type has its own length.
+//! [`hide`] replaces the types before JSON is parsed as a schema; [`reveal`] restores them after a
+//! schema is serialized. No file and no response contains a placeholder.
 //!
 //! Upstream: <https://github.com/apache/iceberg-rust/issues/2581>; this module can go when
 //! the crate parses all four types.
@@ -26,7 +26,7 @@ const FIRST_LENGTH: u64 = 1 << 62;
 /// Maximum length of a type's text, such as `geometry(srid:4326)`, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// Maximum number of foreign types in a process. Each spatial reference system is one.
+/// Maximum number of foreign types in a process. Each spatial reference system counts as one type.
 const TYPES_MAX: usize = 10_000;
 
 /// Foreign types of this process. The index is the placeholder's length minus [`FIRST_LENGTH`].
@@ -49,7 +49,7 @@ fn placeholder_length(text: &str) -> Option<u64> {
     let known = position(&TYPES.read());
     let index = known.or_else(|| {
         let mut types = TYPES.write();
-        // Another thread may have added it meanwhile.
+        // Another thread may have added the type before this one got the lock.
         position(&types).or_else(|| {
             (types.len() < TYPES_MAX).then(|| {
                 types.push(text.to_owned());
@@ -130,7 +130,7 @@ fn change_types(
             for (key, part) in parts.iter_mut() {
                 let text = match (key.as_str(), part.as_str()) {
                     ("type" | "element" | "key" | "value", Some(text)) => text,
-                    // Free text and values, which may look like types.
+                    // These contain free text and values, which may look like types.
                     ("doc" | "initial-default" | "write-default" | "properties", _) => continue,
                     _ => {
                         change_types(part, change)?;

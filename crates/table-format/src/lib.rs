@@ -1,11 +1,12 @@
-//! The files of Apache Iceberg tables, and the storage they are in: metadata files, manifests,
-//! Avro, types and schemas, partition specs, and the warehouse's object store.
+//! The files of Apache Iceberg tables, and their storage: metadata files, manifests, Avro, types
+//! and schemas, partition specs, and the warehouse's object store.
 //!
-//! Each module encodes, decodes or converts one part of the format. This crate knows no state of a
-//! table and caches nothing: `tables` reads, plans and commits with it. It works around what the
-//! `iceberg` crate lacks or refuses: foreign types, transforms, UUID partitions.
+//! Each module encodes, decodes or converts one part of the format. This crate keeps no state and
+//! caches nothing; the crate `tables` uses it to read, plan and commit. It also supports features
+//! that the `iceberg` crate lacks or rejects: foreign types, transforms, UUID partitions.
 
 mod avro;
+mod change_scope;
 pub mod column_metrics;
 pub mod defaults;
 mod error;
@@ -17,14 +18,13 @@ pub mod metadata;
 pub mod partition;
 mod positions;
 pub mod promotion;
-mod reach;
 pub mod storage;
 pub mod time_parts;
 pub mod transform;
 pub mod types;
 pub mod values;
 
+pub use change_scope::{ChangeScope, REACH};
 pub use error::{Error, Result};
 pub use field_metadata::{COMMENT, FIELD_ID, LAST_UPDATED, NAMES, ROW_ID};
 pub use positions::Positions;
-pub use reach::{REACH, Reach};

@@ -1,4 +1,4 @@
-//! Changed copies of manifest entries: the `iceberg` crate only builds new ones.
+//! Changed copies of manifest entries: the `iceberg` crate can only build new entries.
 
 use iceberg::spec::{DataFile, DataFileBuilder};
 

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::{Error, Result, foreign_types};
 
-/// Returns the location of a table's next metadata file: numbered, and unique, because two branches
-/// may use the same number.
+/// Returns the location of a table's next metadata file: it contains the next number, and a unique
+/// part, because two branches may use the same number.
 pub fn next_location(table_location: &str, previous: Option<&str>) -> String {
     let version = previous.and_then(version_of).map_or(0, |version| version + 1);
     format!("{table_location}/metadata/{version:05}-{}.metadata.json", Uuid::new_v4())

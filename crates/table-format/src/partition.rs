@@ -22,7 +22,7 @@ const FOLDER_NAME_BYTES_MAX: usize = 128;
 
 /// A field of a partition spec, without its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct NewPartitionField {
     /// The field id of the source column.
     pub source_id: i32,
     /// The name.
@@ -38,7 +38,7 @@ pub fn spec_for(
     fields: &[PartitionField],
     previous: Option<&TableMetadata>,
 ) -> Result<UnboundPartitionSpec> {
-    let mut parts: Vec<Part> = Vec::with_capacity(fields.len());
+    let mut parts: Vec<NewPartitionField> = Vec::with_capacity(fields.len());
     let columns = schema.as_struct().fields();
     for field in fields {
         let part = part_for(field, None, columns, previous)?;
@@ -49,7 +49,7 @@ pub fn spec_for(
 }
 
 /// Builds the spec of partition fields for the metadata builder.
-pub fn spec_of(parts: &[Part]) -> Result<UnboundPartitionSpec> {
+pub fn spec_of(parts: &[NewPartitionField]) -> Result<UnboundPartitionSpec> {
     let parts = parts.iter().map(|part| (part.source_id, part.name.as_str(), part.transform));
     time_parts::unbound(parts)
 }
@@ -61,7 +61,7 @@ pub fn part_for(
     wanted: Option<&str>,
     columns: &[NestedFieldRef],
     previous: Option<&TableMetadata>,
-) -> Result<Part> {
+) -> Result<NewPartitionField> {
     let invalid = |reason: &str| Error::InvalidPartition {
         field: field.to_string(),
         reason: reason.to_owned(),
@@ -83,7 +83,7 @@ pub fn part_for(
         None if own_name => column.name.clone(),
         None => unused_name(&path, transform, columns, previous),
     };
-    Ok(Part { source_id: column.id, name, transform })
+    Ok(NewPartitionField { source_id: column.id, name, transform })
 }
 
 /// Finds a column by its name, or by a dotted path through structs: exactly, or else
@@ -168,10 +168,15 @@ pub fn known_transform(transform: IcebergTransform) -> Option<Transform> {
 }
 
 /// Rejects a field that duplicates another one or its name.
-pub fn check_new(part: &Part, others: &[Part], field: &PartitionField) -> Result<()> {
+pub fn check_new(
+    part: &NewPartitionField,
+    others: &[NewPartitionField],
+    field: &PartitionField,
+) -> Result<()> {
     let invalid = |reason: String| Error::InvalidPartition { field: field.to_string(), reason };
-    let same =
-        |other: &Part| (other.source_id, other.transform) == (part.source_id, part.transform);
+    let same = |other: &NewPartitionField| {
+        (other.source_id, other.transform) == (part.source_id, part.transform)
+    };
     if others.iter().any(same) {
         return Err(invalid("it is a duplicate".to_owned()));
     }
@@ -363,8 +368,8 @@ pub fn describe(spec: &PartitionSpec, partition_type: &StructType, values: &Stru
     parts.join("/")
 }
 
-/// Returns the folders of a partition below the data folder. They are informative only: readers use
-/// the manifests. So values may be truncated and special characters replaced.
+/// Returns the folders of a partition below the data folder. Readers use the manifests, so the
+/// folders are only informative, and values may be truncated and special characters replaced.
 pub fn folder(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields

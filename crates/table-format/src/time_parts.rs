@@ -1,9 +1,9 @@
 //! Partition specs with several time transforms of one column, such as `year(ts)` and `month(ts)`.
 //!
 //! Iceberg allows them, and the `iceberg` crate reads and writes them, but its metadata builder
-//! rejects them. All but the first are replaced by bucket transforms with reserved bucket numbers
-//! before the builder is called, and restored in the metadata that it returns. [`hidden_metadata`]
-//! and [`hidden`] replace them, [`revealed`] restores them.
+//! rejects them. All but the first time transform of a column are replaced by bucket transforms
+//! with reserved bucket numbers before the builder is called, and restored in the metadata that it
+//! returns. [`hidden_metadata`] and [`hidden`] replace them, [`revealed`] restores them.
 
 use std::borrow::Cow;
 

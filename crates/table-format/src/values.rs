@@ -65,7 +65,8 @@ fn numbers<'a, T: ArrowPrimitiveType>(
     Arc::new(builder.finish())
 }
 
-/// Returns an int. A partition value may be a long, whatever the column's type.
+/// Returns an int. A partition value may be stored as a long, even if the column's type is not
+/// long.
 fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     match value {
         PrimitiveLiteral::Int(value) => Some(*value),

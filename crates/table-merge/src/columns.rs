@@ -13,7 +13,7 @@ use headwater_tables::{FIELD_ID, field_id, promote_defaults, promoted_default, t
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, Type};
 
 use crate::conflict::{Cause, Conflict, Side};
-use crate::metadata::Three;
+use crate::metadata::MergeStates;
 
 /// Returns the merged value of base, ours and theirs; none if both sides changed it differently.
 pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
@@ -36,7 +36,7 @@ pub(crate) struct Columns {
 }
 
 /// Merges the columns of three states; conflicts are added to `conflicts`.
-pub(crate) fn merge(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Columns {
+pub(crate) fn merge(three: MergeStates<'_>, conflicts: &mut Vec<Conflict>) -> Columns {
     let states = [three.base, three.ours, three.theirs];
     let fields = states.map(|state| state.current_schema().as_struct().fields());
     let mut column_merge = ColumnMerge { three, conflicts, theirs: HashMap::new() };
@@ -45,7 +45,7 @@ pub(crate) fn merge(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Columns 
 }
 
 struct ColumnMerge<'a> {
-    three: Three<'a>,
+    three: MergeStates<'a>,
     conflicts: &'a mut Vec<Conflict>,
     theirs: HashMap<i32, i32>,
 }
@@ -63,14 +63,15 @@ impl ColumnMerge<'_> {
     }
 
     /// Returns true if a side never had a column, and so cannot have dropped it. The base of a
-    /// criss-cross merge has columns that a side knows under other ids only.
+    /// criss-cross merge may have columns that have only other ids on a side.
     fn never_had(&self, side: Side, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())
     }
 
-    /// Returns a column added by one side. Conflicts if the other side had another column with the
-    /// same id, as other engines may assign it twice: rows would be read with the wrong column.
+    /// Returns a column added by one side. It is a conflict if the other side has another column
+    /// with the same id, which other engines may assign, because rows would be read with the wrong
+    /// column.
     fn added(&mut self, one: &NestedFieldRef, other: Side) -> NestedFieldRef {
         let schemas = self.three.of(other).schemas_iter();
         let existing: Vec<&NestedFieldRef> =
@@ -141,7 +142,7 @@ impl ColumnMerge<'_> {
             None => self.column(path, &base.name, "given a comment", "given another comment"),
         }
         promote_defaults(&mut field);
-        // A default may have the type from before the other side's promotion.
+        // A default may still have the type before the other side's promotion.
         let default =
             |one: &&NestedFieldRef| promoted_default(one.write_default.as_ref(), &field.field_type);
         match three_way([default(&base), default(&ours), default(&theirs)]) {

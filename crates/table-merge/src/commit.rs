@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_tables::{
-    Addition, Change, DataFile, Error, Removal, Result, StagedFiles, Table, Tables, Undo,
+    Addition, Change, CleanupGuard, DataFile, Error, Removal, Result, StagedFiles, Table, Tables,
     commit_metadata, edited_metadata, has_row_ids, metadata_builder, with_row_id,
 };
 use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableMetadataBuilder};
@@ -23,13 +23,13 @@ pub struct CommittedMerge {
 
 impl TableMerge {
     /// Commits the merge to our side; `summary` is added to its snapshot's summary. On failure,
-    /// deletes what it wrote.
+    /// deletes the files that it wrote.
     pub async fn commit(
         &self,
         tables: &Tables,
         summary: BTreeMap<String, String>,
     ) -> Result<CommittedMerge> {
-        let mut undo = Undo::new(Arc::clone(tables.storage()));
+        let mut undo = CleanupGuard::new(Arc::clone(tables.storage()));
         let mut staged = Vec::new();
         for rewrite in &self.rewrites {
             match self.rewrite(tables, rewrite).await {

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 
 use headwater_tables::DataFile;
 
-use crate::paired::ChangedRow;
+use crate::changed_rows::ChangedRow;
 
 /// A side of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ pub struct Conflict {
 pub enum Cause {
     /// One side, or both, recreated the table.
     Recreated,
-    /// Both sides changed or added a column of the same name differently.
+    /// Both sides changed or added a column with the same name differently.
     Column {
         /// The path of the column.
         column: String,
@@ -93,7 +93,7 @@ pub enum Cause {
     SortOrder,
     /// Both changed the identifier fields.
     Identifier,
-    /// Both changed a property differently.
+    /// Both sides set a property to different values.
     Property {
         /// The key.
         key: String,

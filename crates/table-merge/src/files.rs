@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use headwater_tables::{DataFile, Error, Fingerprint, Reach, Tables};
+use headwater_tables::{ChangeScope, DataFile, Error, Fingerprint, Tables};
 
 use crate::conflict::{Cause, Conflict, Side};
 use crate::history::History;
@@ -33,8 +33,8 @@ pub(crate) struct Files<'a> {
 pub(crate) struct LiveRows(HashMap<(String, Fingerprint), u64>);
 
 impl LiveRows {
-    /// Counts the live rows of files that differ between the states: needed only there, to
-    /// distinguish compaction from changes.
+    /// Counts the live rows of files that differ between the states: only these counts are needed,
+    /// to distinguish compaction from changes.
     pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
         let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
         for file in states.into_iter().flatten().filter(|file| file.has_deletes()) {
@@ -50,7 +50,7 @@ impl LiveRows {
     }
 
     fn count(&self, file: &File) -> u64 {
-        // Most files have no deletes.
+        // Only files with deletes need to be counted by reading.
         if file.has_deletes() {
             self.0.get(&owned_state(file)).copied().unwrap_or(file.rows)
         } else {
@@ -75,20 +75,20 @@ pub(crate) struct FilePlan {
     /// Files of ours to remove.
     pub files_to_remove: Vec<File>,
     /// Files changed on both sides, to merge by rows.
-    pub groups: Vec<Group>,
-    /// Files replaced by each side outside these groups.
-    pub elsewhere: [Replaced; 2],
+    pub groups: Vec<SharedFiles>,
+    /// Files replaced by each side outside the groups.
+    pub elsewhere: [ReplacedFiles; 2],
     /// Files replaced by each side, if it did more than append and compact.
-    pub replaced: [Replaced; 2],
-    /// True if files of theirs replace ours in a group.
+    pub replaced: [ReplacedFiles; 2],
+    /// True if files of the other side replace files of our side in a group.
     pub settles: bool,
     /// The reach of their changes.
-    pub reach: Reach,
+    pub reach: ChangeScope,
 }
 
 /// Files that a side replaced by others.
 #[derive(Debug, Default)]
-pub(crate) struct Replaced {
+pub(crate) struct ReplacedFiles {
     pub old: Vec<File>,
     /// The new files, except those with appended rows only.
     pub new: Vec<File>,
@@ -97,7 +97,7 @@ pub(crate) struct Replaced {
 /// Files of one partition with rows that both sides may have changed. Rows in none of these files
 /// are unchanged.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Group {
+pub(crate) struct SharedFiles {
     pub base: Vec<File>,
     pub ours: Vec<File>,
     pub theirs: Vec<File>,
@@ -137,9 +137,9 @@ impl<'a> Change<'a> {
         change
     }
 
-    /// Returns the partitions in which the side left no file of the base, so that it may have
-    /// replaced them.
-    fn possibly_replaced(&self, base: &'a [File]) -> Reach {
+    /// Returns the partitions in which the side kept no file of the base, and so may have replaced
+    /// all rows.
+    fn possibly_replaced(&self, base: &'a [File]) -> ChangeScope {
         let removed = states_of(&self.removed);
         let remaining = base.iter().filter(|file| !removed.contains(&file.state()));
         let remaining: BTreeSet<&String> = remaining.map(|file| &file.partition).collect();
@@ -147,11 +147,11 @@ impl<'a> Change<'a> {
         let nothing: BTreeSet<String> =
             touched.filter(|partition| !remaining.contains(partition)).cloned().collect();
         if nothing.is_empty() {
-            Reach::Rows
+            ChangeScope::Rows
         } else if remaining.is_empty() && (!base.is_empty() || nothing.contains("")) {
-            Reach::All
+            ChangeScope::All
         } else {
-            Reach::Partitions(nothing)
+            ChangeScope::Partitions(nothing)
         }
     }
 
@@ -161,12 +161,12 @@ impl<'a> Change<'a> {
     }
 
     /// Returns the files that the side replaced and the new ones, filtered by `wanted`.
-    fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> Replaced {
+    fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> ReplacedFiles {
         let new = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
-        Replaced { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
+        ReplacedFiles { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
     }
 
-    /// Returns the files with changed rows, without those that were only compacted.
+    /// Returns the files with changed rows, without files that were only compacted.
     fn changed(&self) -> Vec<&'a File> {
         let with_appended_rows = self.with_appended_rows();
         let counts = |file: &&&File| {
@@ -176,8 +176,8 @@ impl<'a> Change<'a> {
         added.chain(self.removed.iter().filter(counts)).copied().collect()
     }
 
-    /// Returns the partitions in which the replacing files have another number of rows than the
-    /// replaced ones, that is, rows that were appended before the compaction.
+    /// Returns the partitions in which the replacing files have a different number of rows than the
+    /// replaced files, which means that they contain rows appended before the compaction.
     fn with_appended_rows(&self) -> HashSet<Key> {
         let mut rows: HashMap<Key, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
@@ -192,12 +192,12 @@ impl<'a> Change<'a> {
     /// Returns the partitions that the changes were intended for as a whole.
     fn partitions(&self) -> BTreeSet<String> {
         match &self.history.reach {
-            Reach::Partitions(partitions) => partitions.clone(),
-            Reach::ChangedPartitions => {
+            ChangeScope::Partitions(partitions) => partitions.clone(),
+            ChangeScope::ChangedPartitions => {
                 let files = self.added.iter().chain(&self.removed);
                 files.map(|file| file.partition.clone()).collect()
             }
-            Reach::Rows | Reach::All => BTreeSet::new(),
+            ChangeScope::Rows | ChangeScope::All => BTreeSet::new(),
         }
     }
 
@@ -207,10 +207,11 @@ impl<'a> Change<'a> {
         let mut files: Vec<File> = other.changed().into_iter().cloned().collect();
         let replaced = self.partitions();
         let partitions = match self.history.reach {
-            Reach::Rows => return None,
-            Reach::All => None,
-            Reach::Partitions(_) | Reach::ChangedPartitions => {
-                // The partition of a file of another spec does not tell whether it is affected.
+            ChangeScope::Rows => return None,
+            ChangeScope::All => None,
+            ChangeScope::Partitions(_) | ChangeScope::ChangedPartitions => {
+                // The partition of a file of another spec does not determine whether the file is
+                // affected.
                 let own = self.added.iter().chain(&self.removed).copied();
                 let specs: HashSet<i32> =
                     own.chain(files.iter()).map(|file| file.spec_id).collect();
@@ -279,7 +280,7 @@ impl FilePlan {
         plan.elsewhere = [&ours, &theirs].map(|change| change.replaced(is_ungrouped));
         plan.replaced = [&ours, &theirs].map(|change| {
             if change.history.only_appends_or_compacts {
-                Replaced::default()
+                ReplacedFiles::default()
             } else {
                 change.replaced(|_| true)
             }
@@ -296,7 +297,7 @@ impl FilePlan {
     }
 
     /// Replaces our files of a group by theirs.
-    pub fn take_theirs(&mut self, group: &Group) {
+    pub fn take_theirs(&mut self, group: &SharedFiles) {
         self.settles = true;
         let (ours, theirs) = (states(&group.ours), states(&group.theirs));
         let lacks = |set: &HashSet<State<'_>>, file: &&File| !set.contains(&file.state());
@@ -305,11 +306,12 @@ impl FilePlan {
     }
 }
 
-impl Group {
+impl SharedFiles {
     /// Returns the side that only compacted the group's rows, if one did.
     fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
-        // Rows appended before the compaction would change the count.
+        // Equal counts are required, because rows appended before the compaction would change the
+        // count.
         let only_compacts = |change: &Change<'_>, files: &[File]| {
             change.history.only_appends_or_compacts && rows(files) == rows(&self.base)
         };
@@ -321,7 +323,7 @@ impl Group {
 }
 
 /// Returns the files that both sides changed, by partition, with their replacements.
-fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key, Group> {
+fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key, SharedFiles> {
     let removed: HashMap<State<'_>, &File> =
         ours.removed.iter().map(|file| (file.state(), *file)).collect();
     let changed_by_both: Vec<&File> =
@@ -340,8 +342,8 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key,
         1 => key(file),
         _ => (0, String::new()),
     };
-    let mut groups: BTreeMap<Key, Group> =
-        changed_by_both.iter().map(|file| (key(file), Group::default())).collect();
+    let mut groups: BTreeMap<Key, SharedFiles> =
+        changed_by_both.iter().map(|file| (key(file), SharedFiles::default())).collect();
     let (gone_here, gone_there) = (states_of(&ours.removed), states_of(&theirs.removed));
     for file in base {
         let Some(group) = groups.get_mut(&key(file)) else { continue };

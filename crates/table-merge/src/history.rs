@@ -1,23 +1,24 @@
 //! The changes of one side since the base, according to its snapshots, and their reach.
 //!
 //! A merge snapshot records the merged snapshot, its second parent, under
-//! [`headwater_tables::MERGED`], and the [`Reach`] of the merged changes.
+//! [`headwater_tables::MERGED`], and the [`ChangeScope`] of the merged changes.
 //!
-//! A side need not descend from the base: a conflict may have been resolved by keeping one side's
-//! table, or a commit is reverted, or cherry-picked to another branch. Then the base's changes
-//! since the common ancestor are reverted first. If some snapshots are unknown, a side
-//! that kept no file of the table, or of a partition, may have replaced it as a whole.
+//! A side may not descend from the base, for example if a conflict was resolved by keeping one
+//! side's table, or for a revert or cherry-pick. Then the history consists of the reverse of the
+//! base's changes since the common ancestor, and the side's changes. If some snapshots are unknown,
+//! a side that kept no file of the table, or of a partition, is assumed to have replaced it as a
+//! whole.
 
 use std::collections::HashSet;
 
-use headwater_tables::{Lineage, Reach, Table, Tables, merged_by};
+use headwater_tables::{ChangeScope, Lineage, Table, Tables, merged_by};
 use iceberg::spec::{Operation, Snapshot};
 
 /// The changes of a side since the base.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     /// The reach of its changes.
-    pub reach: Reach,
+    pub reach: ChangeScope,
     /// Snapshots that only added rows.
     pub appends: HashSet<i64>,
     /// True if all snapshots are known, and each only added or compacted rows.
@@ -31,16 +32,16 @@ pub(crate) struct History {
 }
 
 /// The lineages of a merge's base and sides.
-pub(crate) struct Past {
+pub(crate) struct MergeLineages {
     pub base: Lineage,
     /// Ours and theirs.
     pub sides: [Lineage; 2],
 }
 
-impl Past {
+impl MergeLineages {
     /// Reads older metadata files if the current ones do not list all snapshots since the base.
-    pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> Past {
-        let mut past = Past { base: Lineage::of(base), sides: sides.map(Lineage::of) };
+    pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> MergeLineages {
+        let mut past = MergeLineages { base: Lineage::of(base), sides: sides.map(Lineage::of) };
         for side in &mut past.sides {
             while !History::between(&past.base, side, &HashSet::new()).complete {
                 let more = side.read_more(tables).await;
@@ -71,7 +72,7 @@ impl Past {
     }
 
     /// Returns the changes of both sides since the base, without the snapshots `same`, whose
-    /// changes the base contains as well.
+    /// changes the base also contains.
     pub fn histories(&self, same: &HashSet<i64>) -> [History; 2] {
         self.sides.each_ref().map(|side| {
             let mut found = History::between(&self.base, side, same);
@@ -94,7 +95,7 @@ impl History {
             let (undone, undone_began) = History::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
-            // Files that are added again by reverting a removal contain no appended rows.
+            // Files that are added again by reverting a removal contain no new rows.
             found.only_appends_or_compacts &=
                 undone.only_appends_or_compacts && undone.appends.is_empty();
         }
@@ -114,10 +115,11 @@ impl History {
             };
             let parent = snapshot.parent_snapshot_id();
             let before = parent.and_then(|id| side.get(id));
-            // The part of a merge that both sides contain is not a change of this side.
+            // The part of a merge that both sides contain does not count as a change of this side.
             let merged = merged_by(snapshot);
             let is_shared = merged.is_some_and(|id| known.contains(&id));
-            let reach = if is_shared { Reach::Rows } else { Reach::of(snapshot, before) };
+            let reach =
+                if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, before) };
             if !same.contains(&id) {
                 found.add(snapshot, reach, merged.is_some());
             }
@@ -126,7 +128,7 @@ impl History {
         (found, next.is_none())
     }
 
-    fn add(&mut self, snapshot: &Snapshot, reach: Reach, merged: bool) {
+    fn add(&mut self, snapshot: &Snapshot, reach: ChangeScope, merged: bool) {
         self.reach = std::mem::take(&mut self.reach).and(reach);
         let properties = &snapshot.summary().additional_properties;
         let touches = |key: &str| properties.contains_key(key);

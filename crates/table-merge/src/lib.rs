@@ -4,8 +4,10 @@
 //! [`merge`] computes the result and writes nothing; [`TableMerge::commit`] commits it to our side.
 //! Incompatible changes are reported as [`Conflict`]es with the affected files and rows.
 //!
-//! This crate moves no ref and knows no branches: `lake` merges the tables of two commits with it.
+//! This crate does not move refs and does not depend on branches; the crate `lake` uses it to merge
+//! the tables of two commits.
 
+mod changed_rows;
 mod columns;
 mod commit;
 mod conflict;
@@ -14,13 +16,12 @@ mod history;
 mod lost_updates;
 mod merge;
 mod metadata;
-mod paired;
 mod rows;
 mod shared_changes;
 mod summary;
 
+pub use changed_rows::ChangedRow;
 pub use commit::CommittedMerge;
 pub use conflict::{Cause, Conflict, Side};
 pub use merge::{Merged, MergedRows, TableMerge, merge, only_arranged};
-pub use paired::ChangedRow;
 pub use rows::RowBudget;

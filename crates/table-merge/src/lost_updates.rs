@@ -1,6 +1,6 @@
 //! Lost updates: values that one side changed in a column that the other dropped. The merged table
-//! cannot contain them, so that is a conflict. Values of added rows are dropped with the column,
-//! like those of existing rows.
+//! cannot contain these values, so this is a conflict. Values of added rows are dropped with the
+//! column, like those of existing rows.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use headwater_tables::{
 use iceberg::spec::TableMetadata;
 
 use crate::conflict::{Cause, Conflict, Side};
-use crate::files::{File, Replaced};
+use crate::files::{File, ReplacedFiles};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
 /// The columns of a side that the base has, and the ones remaining in the merged table.
@@ -36,7 +36,7 @@ pub(crate) struct SideChange<'a> {
     pub(crate) merged: &'a TableMetadata,
     pub(crate) side: Side,
     pub(crate) table: &'a Table,
-    pub(crate) replaced: &'a Replaced,
+    pub(crate) replaced: &'a ReplacedFiles,
 }
 
 /// Returns the conflict about values that a side changed in rewritten files, if the other side
@@ -86,7 +86,7 @@ fn lost(changes: Changes) -> HashMap<RowKey, u64> {
 }
 
 impl Columns {
-    /// Returns none if no column is dropped.
+    /// Returns the columns of a side; none if no column is dropped.
     fn of(base: &TableMetadata, merged: &TableMetadata, side: &Schema) -> Option<Columns> {
         let has = |of: &TableMetadata, id: i32| of.current_schema().field_by_id(id).is_some();
         let known = |id: i32| has(base, id);
@@ -183,7 +183,7 @@ fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
         .collect()
 }
 
-/// Returns none if no field remains.
+/// Returns the type with only these fields; none if no field remains.
 fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataType> {
     let within = |part: &Arc<Field>| {
         let data_type = pruned_type(part.data_type(), has)?;

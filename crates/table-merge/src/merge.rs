@@ -1,21 +1,21 @@
-//! The merge of two states of a table: a plan over files, and rows where both changed the same
-//! files.
+//! The merge of two states of a table: a plan over files, and over rows where both sides changed
+//! the same files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
 use headwater_tables::{
-    DataFile, Error, Kind, LAST_UPDATED, Lineage, ROW_ID, Reach, Result, ScanPlan, Table, Tables,
-    edited_metadata, has_row_ids,
+    ChangeScope, DataFile, Error, Kind, LAST_UPDATED, Lineage, ROW_ID, Result, ScanPlan, Table,
+    Tables, edited_metadata, has_row_ids,
 };
 use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
 
 use crate::conflict::{Cause, Conflict, Side};
-use crate::files::{FilePlan, Files, Group, LiveRows};
-use crate::history::{History, Past};
+use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
+use crate::history::{History, MergeLineages};
 use crate::lost_updates::{self, SideChange};
-use crate::metadata::{Shape, Three};
+use crate::metadata::{MergeStates, MergedMetadata};
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
 use crate::summary::ReplayedChanges;
 
@@ -36,13 +36,13 @@ pub struct TableMerge {
     pub(crate) base: Table,
     pub(crate) ours: Table,
     pub(crate) theirs: Table,
-    /// The merged table without its rows, to read and write rows for.
+    /// The merged table without its rows, with whose schema rows are read and written.
     pub(crate) merged_table: Table,
-    pub(crate) shape: Shape,
+    pub(crate) shape: MergedMetadata,
     pub(crate) files_to_add: Vec<Arc<DataFile>>,
     pub(crate) files_to_remove: Vec<Arc<DataFile>>,
     pub(crate) rewrites: Vec<Rewrite>,
-    pub(crate) reach: Reach,
+    pub(crate) reach: ChangeScope,
     pub(crate) kind: Kind,
     pub(crate) rows: MergedRows,
     /// True if the other side has snapshots that ours does not descend from. Then the merge is
@@ -52,9 +52,10 @@ pub struct TableMerge {
     pub(crate) again: ReplayedChanges,
     /// True if the history is too incomplete to exclude that added rows already exist.
     pub(crate) doubtful: bool,
-    /// True if this merges two branches, not a branch and a commit's change.
+    /// True if this merges two branches, and does not apply one commit's change to a branch.
     pub(crate) of_branches: bool,
-    /// True if this is an ordinary change of our side.
+    /// True if the merge is committed as an ordinary change of our side, without recording the
+    /// other side.
     pub(crate) goes_on: bool,
     /// The side that has exactly the files of the merged table.
     pub(crate) rows_of: Option<Side>,
@@ -143,11 +144,12 @@ pub async fn merge(
     budget: &mut RowBudget,
 ) -> Result<Merged> {
     let states = States { base, ours, theirs };
-    let three = Three { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
+    let three =
+        MergeStates { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
     if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
         return Ok(Merged::Conflicts(vec![Conflict::new(Cause::Recreated)]));
     }
-    let mut past = Past::read(tables, base, [ours, theirs]).boxed().await;
+    let mut past = MergeLineages::read(tables, base, [ours, theirs]).boxed().await;
     let known = past.read_merged(tables).boxed().await;
     let doubtful = !known || past.sides.iter().any(|side| side.contained_changes().unclear);
     let again = ReplayedChanges::of(&past.base, &past.sides[1]);
@@ -159,7 +161,7 @@ pub async fn merge(
         return Ok(Merged::Conflicts(vec![conflict]));
     }
     let mut conflicts = Vec::new();
-    let shape = Shape::merge(three, &mut conflicts)?;
+    let shape = MergedMetadata::merge(three, &mut conflicts)?;
     if shape.as_ref().is_some_and(|shape| shape.mixes(&common)) {
         conflicts.push(Conflict::new(Cause::DuplicateCherryPick));
     }
@@ -169,7 +171,8 @@ pub async fn merge(
     let unclear = &common.unclear;
     let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
     let compacts = histories[1].only_appends_or_compacts;
-    // If ours does not descend from the base, it may have assigned the same ids to its own rows.
+    // If our side does not descend from the base, it may have assigned the same ids to its own
+    // rows.
     let base_counters =
         if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
     let plan = match FilePlan::merge(&files, histories) {
@@ -225,8 +228,8 @@ async fn check_rows(
     Ok(conflicts)
 }
 
-/// Returns true if the changes since a state of a table only compacted rows; if `appends`, they
-/// may also have appended some.
+/// Returns true if the changes since a state of a table only compacted rows; with `appends`, they
+/// may also have appended rows.
 pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
     let (before, after) = (base.metadata(), now.metadata());
     let same_shape = before.uuid() == after.uuid()
@@ -239,7 +242,7 @@ pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: 
     if base.snapshot_id() == now.snapshot_id() {
         return true;
     }
-    let past = Past::read(tables, base, [now, base]).boxed().await;
+    let past = MergeLineages::read(tables, base, [now, base]).boxed().await;
     let [history, _] = past.histories(&HashSet::new());
     history.only_appends_or_compacts && history.compacts && (appends || history.appends.is_empty())
 }
@@ -254,7 +257,7 @@ struct GroupMerge<'a> {
 }
 
 impl TableMerge {
-    fn new(states: States<'_>, merged_table: Table, shape: Shape) -> Self {
+    fn new(states: States<'_>, merged_table: Table, shape: MergedMetadata) -> Self {
         TableMerge {
             base: states.base.clone(),
             ours: states.ours.clone(),
@@ -264,7 +267,7 @@ impl TableMerge {
             files_to_add: Vec::new(),
             files_to_remove: Vec::new(),
             rewrites: Vec::new(),
-            reach: Reach::Rows,
+            reach: ChangeScope::Rows,
             kind: Kind::Modify,
             rows: MergedRows::default(),
             records: false,
@@ -295,8 +298,8 @@ impl TableMerge {
                         Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
                 }
                 if only_deletes == Some(true) {
-                    // No row moved to another partition.
-                    let whole = Group { rows_may_move: false, ..group.clone() };
+                    // If no row moved to another partition, the groups can be merged separately.
+                    let whole = SharedFiles { rows_may_move: false, ..group.clone() };
                     result = reader.merge_group(&whole, budget).await?;
                 }
             }
@@ -354,12 +357,12 @@ fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
 
 /// Returns the conflict with a side that recreated the table, and so intended both its columns and
 /// its rows.
-fn recreated(three: Three<'_>, histories: &[History; 2]) -> Option<Conflict> {
+fn recreated(three: MergeStates<'_>, histories: &[History; 2]) -> Option<Conflict> {
     let both = three.schema_changed(Side::Ours) && three.schema_changed(Side::Theirs);
     let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);
     let (side, _) = sides.find(|(side, history)| {
         let base = three.base.current_schema().as_struct();
-        both && history.reach == Reach::All && dropped_columns(base, three.of(*side))
+        both && history.reach == ChangeScope::All && dropped_columns(base, three.of(*side))
     })?;
     Some(Conflict::new(Cause::Replaced { side, partitions: None }))
 }
@@ -371,7 +374,7 @@ fn dropped_columns(base: &StructType, side: &TableMetadata) -> bool {
 }
 
 /// Returns the merged table without its rows, or a conflict if its metadata is invalid.
-fn merged_table(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<Conflict>> {
+fn merged_table(ours: &Table, shape: &MergedMetadata) -> std::result::Result<Table, Box<Conflict>> {
     let edit = |builder| {
         shape.apply(builder).map_err(|error: iceberg::Error| Error::internal("merged", error))
     };
@@ -382,7 +385,7 @@ fn merged_table(ours: &Table, shape: &Shape) -> std::result::Result<Table, Box<C
 }
 
 /// Returns the conflicts about nulls in columns that the other side made required.
-fn check_nulls(shape: &Shape, files: &Files<'_>) -> Vec<Conflict> {
+fn check_nulls(shape: &MergedMetadata, files: &Files<'_>) -> Vec<Conflict> {
     let conflicts = shape.required().iter().filter_map(|required| {
         let added = match required.side {
             Side::Ours => files.added(files.theirs),
@@ -472,8 +475,8 @@ impl TableMerge {
             && self.rewrites.is_empty())
     }
 
-    /// Returns the kind of the change. Rows that existed in other files are not added, even if no
-    /// file of ours is removed for them.
+    /// Returns the kind of the change. Rows that existed in other files do not count as added, even
+    /// if no file of our side is removed.
     fn kind(&self, compacts: bool, settles: bool) -> Kind {
         if !self.changes_files() {
             Kind::Compact

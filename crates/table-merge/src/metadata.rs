@@ -11,17 +11,17 @@ use iceberg::spec::{
 
 use crate::columns::{self, Columns, three_way};
 use crate::conflict::{Cause, Conflict, Side};
-use crate::shared_changes::Common;
+use crate::shared_changes::AdjustedBase;
 
 /// The three states of a merge.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Three<'a> {
+pub(crate) struct MergeStates<'a> {
     pub base: &'a TableMetadata,
     pub ours: &'a TableMetadata,
     pub theirs: &'a TableMetadata,
 }
 
-impl<'a> Three<'a> {
+impl<'a> MergeStates<'a> {
     pub fn of(&self, side: Side) -> &'a TableMetadata {
         match side {
             Side::Ours => self.ours,
@@ -43,7 +43,7 @@ impl<'a> Three<'a> {
 
 /// The merged metadata, as changes of our side.
 #[derive(Debug)]
-pub(crate) struct Shape {
+pub(crate) struct MergedMetadata {
     schema: Option<Schema>,
     spec: Option<PartitionSpec>,
     order: Option<SortOrder>,
@@ -51,23 +51,26 @@ pub(crate) struct Shape {
     removed: Vec<String>,
     version: Option<FormatVersion>,
     their_ids: HashMap<i32, i32>,
-    required: Vec<Required>,
+    required: Vec<NewlyRequired>,
 }
 
 /// A column that only one side made required.
 #[derive(Debug)]
-pub(crate) struct Required {
+pub(crate) struct NewlyRequired {
     pub id: i32,
     pub name: String,
     /// The side that made it required.
     pub side: Side,
-    /// True if files without the column have a value by its default.
+    /// True if the column has a default, which files without the column use.
     pub has_default: bool,
 }
 
-impl Shape {
+impl MergedMetadata {
     /// Merges the metadata; returns none and adds to `conflicts` if something conflicts.
-    pub fn merge(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Result<Option<Shape>> {
+    pub fn merge(
+        three: MergeStates<'_>,
+        conflicts: &mut Vec<Conflict>,
+    ) -> Result<Option<MergedMetadata>> {
         let before = conflicts.len();
         let schemas = three.map(|metadata| &**metadata.current_schema());
         let Columns { fields, theirs: their_ids } = columns::merge(three, conflicts);
@@ -93,7 +96,7 @@ impl Shape {
         let required = required(&schema, schemas);
         let same = schema.as_struct() == schemas[1].as_struct()
             && identifiers_of(&schema) == identifiers_of(schemas[1]);
-        Ok(Some(Shape {
+        Ok(Some(MergedMetadata {
             schema: (!same).then_some(schema),
             spec,
             order,
@@ -118,7 +121,7 @@ impl Shape {
     /// Returns the merged table's columns with the field ids of the base, of our side and of their
     /// side.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
-        // The base of a criss-cross merge may have the column under either side's id.
+        // The base of a criss-cross merge may have the column under the id of either side.
         let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
         let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
         let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();
@@ -134,12 +137,12 @@ impl Shape {
 
     /// Returns true if the base contains files of ours that cannot be read with the base's schema,
     /// because some column ids differ between the sides.
-    pub fn mixes(&self, common: &Common) -> bool {
+    pub fn mixes(&self, common: &AdjustedBase) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }
 
     /// Returns the columns that only one side made required.
-    pub fn required(&self) -> &[Required] {
+    pub fn required(&self) -> &[NewlyRequired] {
         &self.required
     }
 
@@ -166,9 +169,9 @@ impl Shape {
 }
 
 /// Finds a column that one side dropped, or whose type it changed, while the other side partitioned
-/// files by it. Neither is allowed on a partition column.
+/// files by it. Neither change is allowed on a partition column.
 fn changed_partition_column(
-    three: Three<'_>,
+    three: MergeStates<'_>,
     merged: &Schema,
     their_ids: &HashMap<i32, i32>,
 ) -> Option<Conflict> {
@@ -177,7 +180,8 @@ fn changed_partition_column(
         fields.map(|field| field.source_id).collect()
     };
     let (ours, theirs) = (sources(three.ours), sources(three.theirs));
-    // Such files are rewritten with our ids, so their partitions do not remain.
+    // Files with renumbered columns are rewritten with our ids, so their partition values are not
+    // kept.
     let renumbered = |id: &i32| their_ids.values().any(|other| other == id);
     let by_us = ours.difference(&theirs).map(|id| (*id, three.ours));
     let by_them = theirs.difference(&ours).filter(|id| !renumbered(id));
@@ -211,7 +215,7 @@ fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
 
 /// Returns the columns that only one side made required: top-level ones, and nested ones that both
 /// sides have.
-fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<Required> {
+fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<NewlyRequired> {
     let own = |id: i32| merged.as_struct().field_by_id(id).is_some();
     let is_optional = |schema: &Schema, id: i32| match schema.field_by_id(id) {
         Some(known) => !known.required,
@@ -227,13 +231,13 @@ fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<Required> {
             _ => return None,
         };
         let has_default = field.initial_default.is_some();
-        Some(Required { id: *id, name: name.clone(), side, has_default })
+        Some(NewlyRequired { id: *id, name: name.clone(), side, has_default })
     });
     found.collect()
 }
 
 fn merge_properties(
-    three: Three<'_>,
+    three: MergeStates<'_>,
     conflicts: &mut Vec<Conflict>,
 ) -> (HashMap<String, String>, Vec<String>) {
     let all = three.map(TableMetadata::properties);
@@ -265,7 +269,7 @@ fn spec_key(metadata: &TableMetadata) -> Vec<(i32, Transform, &str)> {
     fields.map(|field| (field.source_id, field.transform, field.name.as_str())).collect()
 }
 
-fn merge_spec(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Option<PartitionSpec> {
+fn merge_spec(three: MergeStates<'_>, conflicts: &mut Vec<Conflict>) -> Option<PartitionSpec> {
     match three_way(three.map(spec_key)) {
         Some(merged) if merged == spec_key(three.ours) => None,
         Some(_) => Some((**three.theirs.default_partition_spec()).clone()),
@@ -276,7 +280,7 @@ fn merge_spec(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Option<Partiti
     }
 }
 
-fn merge_order(three: Three<'_>, conflicts: &mut Vec<Conflict>) -> Option<SortOrder> {
+fn merge_order(three: MergeStates<'_>, conflicts: &mut Vec<Conflict>) -> Option<SortOrder> {
     match three_way(three.map(|metadata| &metadata.default_sort_order().fields)) {
         Some(merged) if *merged == three.ours.default_sort_order().fields => None,
         Some(_) => Some((**three.theirs.default_sort_order()).clone()),

@@ -2,9 +2,9 @@
 //!
 //! Rows have no key and are identified by all their values. The changes of a side are the
 //! differences in the number of equal rows, so that file layout and compaction do not matter.
-//! Deletes of different rows merge. If both sides deleted the same row, they merge only if neither
-//! added any row, here or elsewhere, or if both results are equal: otherwise both sides may have
-//! updated the row, possibly into another partition.
+//! Deletes of different rows can be merged. Deletes of the same row by both sides can be merged
+//! only if neither side added any row, in these files or elsewhere, or if both results are equal.
+//! Otherwise both sides may have updated the row, possibly moving it to another partition.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,13 +23,13 @@ use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
 use crate::conflict::{Cause, Conflict};
-use crate::files::{Group, Replaced};
+use crate::files::{ReplacedFiles, SharedFiles};
 use crate::merge::BaseCounters;
 
 /// Maximum number of rows in a conflict's sample.
 pub(crate) const ROWS_SHOWN: usize = 10;
 
-/// A row by its values: half of their SHA-256, which is collision-resistant.
+/// A row identified by its values: half of their SHA-256, which is collision-resistant.
 pub(crate) type RowKey = [u8; 16];
 
 /// The number of equal rows in base, ours and theirs.
@@ -53,7 +53,8 @@ pub(crate) struct MergedGroup {
     theirs: Vec<Arc<DataFile>>,
     /// The wanted number of each row.
     wanted: Arc<HashMap<RowKey, u32>>,
-    /// The number of their rows, equal to one of ours, that may be skipped.
+    /// The number of rows of theirs, by row, that may be skipped because they are equal to rows of
+    /// ours.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// Rows wanted but not in ours, and rows in ours but not wanted.
     pub rows_added: u64,
@@ -110,7 +111,11 @@ impl RowBudget {
 
 impl RowReader<'_> {
     /// Merges the rows of a group.
-    pub async fn merge_group(&self, group: &Group, budget: &mut RowBudget) -> Result<GroupResult> {
+    pub async fn merge_group(
+        &self,
+        group: &SharedFiles,
+        budget: &mut RowBudget,
+    ) -> Result<GroupResult> {
         let all = group.base.iter().chain(&group.ours).chain(&group.theirs);
         if !budget.spend(all.map(|file| file.rows).sum()) {
             let cause = Cause::TooManyRows { limit: budget.max() };
@@ -154,11 +159,11 @@ impl RowReader<'_> {
     }
 
     /// Returns true if no side added rows in files that replaced others, so that deleted rows were
-    /// not moved elsewhere. False if that would exceed the budget.
+    /// not moved to other files. False if the check would exceed the budget.
     pub async fn only_deletes(
         &self,
-        groups: &[Group],
-        elsewhere: &[Replaced; 2],
+        groups: &[SharedFiles],
+        elsewhere: &[ReplacedFiles; 2],
         budget: &mut RowBudget,
     ) -> Result<bool> {
         let groups = groups.iter().map(|group| [&group.base, &group.ours, &group.theirs]);
@@ -204,7 +209,7 @@ impl RowReader<'_> {
     /// Creates a conflict about rows of a group's base, with a sample of them.
     async fn conflict(
         &self,
-        group: &Group,
+        group: &SharedFiles,
         rows: &HashSet<RowKey>,
         counts: &Counts,
         total: u64,
@@ -262,8 +267,8 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns how many of their rows may be skipped, for rows that ours has as well and theirs has
-/// more often than the base: as many as the base has.
+/// Returns the number of rows of theirs that may be skipped: for rows that ours has too, and theirs
+/// has more often than the base, the number in the base.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
@@ -360,17 +365,17 @@ fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
 /// Decides the result for a group by its counts.
 fn decide(
     counts: &Counts,
-    &Group { rows_may_move, only_appends_or_compacts, unclear, .. }: &Group,
+    &SharedFiles { rows_may_move, only_appends_or_compacts, unclear, .. }: &SharedFiles,
 ) -> Decision {
     let all = || counts.values();
-    // A row that both sides only added is kept twice, even among other rows.
+    // A row that both sides added is kept twice if both sides only added rows.
     if !rows_may_move && !only_appends_or_compacts && all().all(|[_, ours, theirs]| ours == theirs)
     {
         return Decision::Ours;
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side kept some of several equal rows, it is unknown which ones it deleted.
+    // If a side kept some of several equal rows, it is unknown which of them it deleted.
     let conflicts = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])
@@ -403,11 +408,11 @@ mod tests {
 
     /// Merges lists of rows; expects the result or the conflicting rows.
     fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
-        check_group(&Group::default(), base, ours, theirs, expected);
+        check_group(&SharedFiles::default(), base, ours, theirs, expected);
     }
 
     fn check_group(
-        group: &Group,
+        group: &SharedFiles,
         base: &[u8],
         ours: &[u8],
         theirs: &[u8],
@@ -452,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_row_that_may_have_moved_is_deleted_once() {
-        let leaking = Group { rows_may_move: true, ..Group::default() };
+        let leaking = SharedFiles { rows_may_move: true, ..SharedFiles::default() };
         check_group(&leaking, &[1, 2], &[2], &[2], Err(&[1]));
         check_group(&leaking, &[1, 2], &[2], &[1], Ok(&[]));
         check_group(&leaking, &[1, 2], &[2, 3], &[1, 2], Ok(&[2, 3]));
@@ -460,14 +465,15 @@ mod tests {
 
     #[test]
     fn rows_added_on_both_sides_are_kept_twice() {
-        let only_appends_or_compacts = Group { only_appends_or_compacts: true, ..Group::default() };
+        let only_appends_or_compacts =
+            SharedFiles { only_appends_or_compacts: true, ..SharedFiles::default() };
         check_group(&only_appends_or_compacts, &[1], &[1, 2], &[1, 2], Ok(&[1, 2, 2]));
         check_group(&only_appends_or_compacts, &[1], &[1], &[1], Ok(&[1]));
     }
 
     #[test]
     fn rows_that_may_be_the_same_conflict() {
-        let unclear = Group { unclear: true, ..Group::default() };
+        let unclear = SharedFiles { unclear: true, ..SharedFiles::default() };
         check_group(&unclear, &[1, 2], &[1, 2, 5, 8], &[1, 2, 5, 9], Err(&[5]));
         check_group(&unclear, &[1, 2], &[1, 2, 8], &[1, 9], Ok(&[1, 8, 9]));
         check_group(&unclear, &[1, 2], &[1, 5], &[1, 5], Ok(&[1, 5]));

@@ -1,13 +1,14 @@
-//! Changes that both sides contain although no merge brought them: commits cherry-picked from one
+//! Changes that both sides contain without a merge between them: commits cherry-picked from one
 //! side to the other or to both, or reverted on both.
 //!
 //! Their rows are not a change of either side. So these changes are applied to the base as well,
 //! and later changes of their files, such as compaction, are handled as usual. A change is
 //! identified by the snapshot that made it first, which cherry-picks name in their summaries. It
-//! consists of the difference between that snapshot's files and its parent's. If these files are
-//! not in the base, because it changed files of its own branch only, the cherry-picking snapshot is
-//! used instead. If that is not possible either, and rows were added, both sides have these rows
-//! but it is unknown which they are; then other new rows must be clearly new.
+//! consists of the difference between the files of that snapshot and of its parent. If these files
+//! are not in the base, because the change affected only files of its own branch, the
+//! cherry-picking snapshot is used instead. If that is not possible either, both sides have the
+//! added rows, but it is unknown which rows these are. Then all other new rows must be
+//! distinguishable from them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -19,14 +20,14 @@ use headwater_tables::{
 use iceberg::spec::{Operation, Snapshot};
 
 use crate::files::{File, owned_state};
-use crate::history::Past;
+use crate::history::MergeLineages;
 
 /// The adjusted base of a merge.
 #[derive(Debug, Default)]
-pub(crate) struct Common {
+pub(crate) struct AdjustedBase {
     /// The files of the base, including the changes that both sides contain.
     pub base: Vec<File>,
-    /// The snapshots without other changes.
+    /// The snapshots that contain only changes shared by both sides.
     pub same: HashSet<i64>,
     /// The snapshots whose changes both sides contain, but whose files are unknown.
     pub unclear: HashSet<i64>,
@@ -57,7 +58,7 @@ struct Difference {
     added: Vec<File>,
 }
 
-impl Past {
+impl MergeLineages {
     fn lineage(&self, state: State) -> &Lineage {
         match state {
             State::Base => &self.base,
@@ -67,15 +68,15 @@ impl Past {
     }
 
     /// Returns the base with the changes that both sides contain. `base` are the files of the base.
-    pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<Common, Error> {
+    pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<AdjustedBase, Error> {
         let mut shared = Shared::of(self);
         if !shared.is_empty() {
-            // An old snapshot of the base may contain them already.
+            // An old snapshot of the base may contain these changes already.
             while self.base.read_more(tables).await {}
             shared = Shared::of(self);
         }
         let same = shared.same(self);
-        let mut common = Common { base: base.to_vec(), same, ..Common::default() };
+        let mut common = AdjustedBase { base: base.to_vec(), same, ..AdjustedBase::default() };
         if shared.is_empty() {
             return Ok(common);
         }
@@ -119,7 +120,7 @@ impl Past {
         &self,
         tables: &Tables,
         shared: &Shared,
-        common: &mut Common,
+        common: &mut AdjustedBase,
     ) -> Result<Vec<SnapshotRun>, Error> {
         let mut runs = shared.runs(self);
         loop {
@@ -154,13 +155,14 @@ impl Past {
         }
     }
 
-    /// Applies one of the changes as the snapshot that replayed it did; returns its index.
+    /// Applies a change with the files of the snapshot that replayed it; returns the index of the
+    /// change.
     async fn replay_other(
         &self,
         tables: &Tables,
         shared: &Shared,
         unapplied: &[SnapshotRun],
-        common: &mut Common,
+        common: &mut AdjustedBase,
     ) -> Result<Option<usize>, Error> {
         for (at, run) in unapplied.iter().enumerate().filter(|(_, run)| !run.is_revert) {
             for (state, had) in [(State::Theirs, &shared.theirs), (State::Ours, &shared.ours)] {
@@ -184,7 +186,7 @@ impl Past {
         &self,
         tables: &Tables,
         run: &SnapshotRun,
-        common: &mut Common,
+        common: &mut AdjustedBase,
     ) -> Result<bool, Error> {
         let Some(difference) = self.difference(tables, run).await? else { return Ok(false) };
         let Difference { removed, added } = difference;
@@ -238,16 +240,16 @@ struct Shared {
     /// Changes that both sides contain and the base does not, by the snapshots that made them
     /// first.
     all: HashSet<i64>,
-    /// The shared changes that are not part of another one.
+    /// The shared changes that are not part of another shared change.
     changes: BTreeSet<i64>,
-    /// Changes of the base that neither side contains any more.
+    /// Changes of the base that neither side contains.
     undone: HashSet<i64>,
-    /// The reverted changes that are not part of another one.
+    /// The reverted changes that are not part of another reverted change.
     reverted: BTreeSet<i64>,
 }
 
 impl Shared {
-    fn of(past: &Past) -> Shared {
+    fn of(past: &MergeLineages) -> Shared {
         let (base, [ours, theirs]) =
             (past.base.contained_changes(), past.sides.each_ref().map(Lineage::contained_changes));
         let before = past.base.ancestors();
@@ -295,7 +297,7 @@ impl Shared {
 
     /// Returns the snapshots that are part of another one's change: of a merge or a cherry-pick. A
     /// revert is represented by the snapshots that it reverts.
-    fn parts(&self, past: &Past) -> HashSet<i64> {
+    fn parts(&self, past: &MergeLineages) -> HashSet<i64> {
         let mut parts = HashSet::new();
         for state in [State::Base, State::Ours, State::Theirs] {
             let (lineage, ids): (_, Vec<i64>) = match state {
@@ -317,8 +319,8 @@ impl Shared {
         parts
     }
 
-    /// Returns the snapshots of either side without a change that the other side lacks.
-    fn same(&self, past: &Past) -> HashSet<i64> {
+    /// Returns the snapshots of either side all of whose changes the other side contains.
+    fn same(&self, past: &MergeLineages) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);
         let is_same = |snapshot: &Snapshot| {
@@ -337,7 +339,7 @@ impl Shared {
     }
 
     /// Groups the changes into runs: reverted ones first, then the others in order.
-    fn runs(&self, past: &Past) -> Vec<SnapshotRun> {
+    fn runs(&self, past: &MergeLineages) -> Vec<SnapshotRun> {
         let mut seen = HashSet::new();
         let mut runs = Vec::new();
         for (ids, states, is_revert) in [

@@ -87,7 +87,7 @@ impl TableMerge {
     }
 }
 
-/// The changes of others that a change replays or reverts.
+/// The earlier changes that a change replays or reverts.
 #[derive(Debug, Default)]
 pub(crate) struct ReplayedChanges {
     /// The snapshots whose changes are replayed; none if unknown.
@@ -102,7 +102,7 @@ impl ReplayedChanges {
         let mut picked = Some(BTreeSet::new());
         for id in side.without(base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
-            // A replayed change is identified by the snapshot that made it first.
+            // A replayed change is identified by the snapshot that first made it.
             let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
             let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
             picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {
@@ -116,7 +116,8 @@ impl ReplayedChanges {
     }
 
     fn to_summary(&self) -> Vec<(String, String)> {
-        // Included even if empty: earlier summary properties may not apply to these rows.
+        // Included even if empty, to show that earlier summary properties may not apply to these
+        // rows.
         let undone = serde_json::to_string(&self.undone).ok();
         let mut summary: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();
         let picked = match &self.picked {

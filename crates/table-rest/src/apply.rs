@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::TableName;
 use headwater_table_format::{metadata, time_parts};
-use headwater_tables::{GC_ENABLED, Reach, Table};
+use headwater_tables::{ChangeScope, GC_ENABLED, Table};
 use iceberg::spec::{
     FormatVersion, MAIN_BRANCH, Schema, Snapshot, Summary, TableMetadata, TableProperties,
 };
@@ -256,7 +256,7 @@ fn with_summary(
     let current = before.current_snapshot().map(|snapshot| &**snapshot);
     let summary = snapshot.summary();
     let is_empty = summary.additional_properties.get("total-records").is_some_and(|n| n == "0");
-    if inherited.is_empty() || is_empty || Reach::of(snapshot, current) == Reach::All {
+    if inherited.is_empty() || is_empty || ChangeScope::of(snapshot, current) == ChangeScope::All {
         return snapshot.clone();
     }
     let mut properties = summary.additional_properties.clone();

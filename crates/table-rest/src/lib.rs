@@ -23,6 +23,6 @@ pub use create::NewTable;
 pub use headwater_tables::{Error, Result, ScanPlan};
 pub use limits::CommitLimits;
 pub use rest_tables::RestTables;
-pub use scan::{Condition, Filter, Scan, ScanPage, ScanRequest, Test};
+pub use scan::{Condition, Filter, Predicate, Scan, ScanPage, ScanRequest};
 pub use table_commit::TableCommit;
 pub use view::{NewView, ViewCommit};

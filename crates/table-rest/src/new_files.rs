@@ -24,7 +24,7 @@ const READS_MAX: usize = 16;
 
 /// The manifests, files and row ids of the table and of the snapshots checked so far.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownContents {
     manifests: HashSet<String>,
     files: HashSet<String>,
     rows: RowIds,
@@ -72,8 +72,8 @@ impl RestTables<'_> {
         Ok(next_row_id)
     }
 
-    async fn known(self, before: &TableMetadata) -> Result<Known> {
-        let mut known = Known::default();
+    async fn known(self, before: &TableMetadata) -> Result<KnownContents> {
+        let mut known = KnownContents::default();
         known.rows.first = before.next_row_id();
         if let Some(snapshot) = before.current_snapshot() {
             let listed = self.tables.states().manifests(snapshot).await?;
@@ -97,14 +97,14 @@ impl RestTables<'_> {
         metadata: &TableMetadata,
         snapshots: &[SnapshotRef],
     ) -> Result<()> {
-        self.check_snapshots(metadata, snapshots, Known::default()).await.map(drop)
+        self.check_snapshots(metadata, snapshots, KnownContents::default()).await.map(drop)
     }
 
     async fn check_snapshots(
         self,
         metadata: &TableMetadata,
         snapshots: &[SnapshotRef],
-        mut known: Known,
+        mut known: KnownContents,
     ) -> Result<u64> {
         for snapshot in snapshots {
             self.check_location(snapshot.manifest_list())?;
@@ -207,7 +207,7 @@ impl RestTables<'_> {
     }
 }
 
-impl Known {
+impl KnownContents {
     fn check_folder(&self, location: &str) -> Result<()> {
         self.folder.as_ref().map_or(Ok(()), |folder| check_folder(folder, location))
     }

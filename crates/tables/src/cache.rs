@@ -1,7 +1,7 @@
 //! Caches of immutable files: tables, manifest lists, manifests and file lists, by location.
 //!
-//! Iceberg's files never change, so entries never become stale. A commit inserts what it wrote, so
-//! that the next commit and the next plan read nothing. Each cache is limited in bytes.
+//! Iceberg's files never change, so entries never become stale. A commit inserts the files that it
+//! wrote, so that the next commit and the next plan need no reads. Each cache is limited in bytes.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use iceberg::spec::ManifestFile;
 use moka::sync::Cache;
 
 use crate::cached_manifest::CachedManifest;
-use crate::deletes::{Fingerprint, Keys, Named};
+use crate::deletes::{Fingerprint, Keys, PositionsByFile};
 use crate::file_stats::{BYTES_OF_FILE, FileStats};
 use crate::{DataFile, Positions, SqlView, Table};
 
@@ -26,13 +26,13 @@ pub(crate) struct Caches {
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
-    /// The first row ids of manifests, by location. Part of the manifest's cache key.
+    /// The first row ids of manifests, by location. They are part of the manifests' cache keys.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
     /// Deleted rows, by data file and fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
     /// Deleted positions in a partition's position delete files.
-    pub(crate) named: Cache<Fingerprint, Arc<Named>>,
+    pub(crate) named: Cache<Fingerprint, Arc<PositionsByFile>>,
     /// Keys of equality deletes.
     pub(crate) keys: Cache<Fingerprint, Arc<Keys>>,
 }
@@ -78,7 +78,7 @@ impl Caches {
         );
         let named = Cache::builder()
             .max_capacity(eighth / 4)
-            .weigher(|_: &Fingerprint, named: &Arc<Named>| weight(named.bytes()));
+            .weigher(|_: &Fingerprint, named: &Arc<PositionsByFile>| weight(named.bytes()));
         let keys = Cache::builder()
             .max_capacity(eighth / 4)
             .weigher(|_: &Fingerprint, keys: &Arc<Keys>| weight(keys.bytes()));

@@ -9,7 +9,7 @@
 //! This crate updates no ref: the catalog records which metadata file is current. A commit here
 //! only creates a new, unreferenced metadata file.
 
-mod appended;
+mod appended_files;
 mod cache;
 mod cached_manifest;
 mod commit;
@@ -40,9 +40,9 @@ use headwater_table_format::{
 };
 
 pub use cached_manifest::CachedManifest;
-pub use commit::alter::{Alteration, ColumnPath, Place};
+pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
 pub use commit::evolve::check_table;
-pub use commit::layout::PartName;
+pub use commit::layout::PartitionFieldRef;
 pub use commit::manifests::{Addition, Removal};
 pub use commit::metadata_log::stamp;
 pub use commit::{
@@ -55,7 +55,7 @@ pub use defaults::{
 pub use deletes::{DeleteFile, DeleteKey, Fingerprint, RowDeletes};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
 pub use headwater_table_format::{
-    COMMENT, Error, FIELD_ID, LAST_UPDATED, NAMES, Positions, REACH, ROW_ID, Reach, Result,
+    COMMENT, ChangeScope, Error, FIELD_ID, LAST_UPDATED, NAMES, Positions, REACH, ROW_ID, Result,
 };
 pub use lineage::{
     ContainedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, TableHistory, UNDONE,
@@ -68,18 +68,20 @@ pub use maintenance::{
 };
 pub use manifest_entry::with_row_id;
 pub use metadata_json::GC_ENABLED;
-pub use operation::{CreateTable, Operation, RetainedRows, Rewrite, Unseen};
+pub use operation::{CreateTable, MayAffect, Operation, RetainedRows, Rewrite};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use promotion::{promote_defaults, promoted_default};
 pub use read::{align, read_with_schema};
 pub use row_ids::{
-    IdRuns, NAMES as LINEAGE, Rewrites, RowIds, fields as lineage_fields, has_row_ids, own,
+    NAMES as LINEAGE, Rewrites, RowIdRuns, RowIds, fields as lineage_fields, has_row_ids, own,
     own_columns, with_row_ids, without_ids, without_ids_after_base,
 };
 pub use snapshot_files::TableStates;
 pub use staged_files::StagedFiles;
-pub use storage::{CloudSettings, CloudUrl, Patience, Storage, Trouble, Undo, is_reserved};
+pub use storage::{
+    CleanupGuard, CloudSettings, CloudUrl, FailureCause, Storage, StoreTimeouts, is_reserved,
+};
 pub use table::{Table, Totals, name_mapping};
 pub use tables::Tables;
 pub use time_parts::unbound as unbound_spec;

@@ -1,8 +1,8 @@
 //! The ancestors of a table's state, loaded as needed.
 //!
-//! A metadata file lists only the newest snapshots of its own state, neither older ones nor those
-//! of merged states. Older metadata files are named in its log, merged ones in the merge snapshot's
-//! summary. They are read only if needed.
+//! A metadata file lists only the newest snapshots of its own state. Older snapshots are listed in
+//! older metadata files, which its log names. Snapshots of merged states are listed in metadata
+//! files that the summary of the merge snapshot names. These files are read only if needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,8 +20,8 @@ pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 /// Summary key of the reverted snapshots, a JSON list.
 pub const UNDONE: &str = "headwater.undone-snapshots";
 
-/// Summary key of the snapshots that a cherry-pick replays, a JSON list; any other value if there
-/// are too many.
+/// Summary key of the snapshots that a cherry-pick replays, a JSON list; another value if there are
+/// too many to list.
 pub const PICKED: &str = "headwater.picked-snapshots";
 
 /// Prefix of the summary keys with the versions of other tables that the table's rows were computed
@@ -43,7 +43,7 @@ pub struct Lineage {
 #[derive(Debug)]
 struct KnownSnapshot {
     snapshot: SnapshotRef,
-    /// A state whose metadata lists it.
+    /// A table state whose metadata lists the snapshot.
     table: Table,
 }
 
@@ -52,7 +52,7 @@ struct KnownSnapshot {
 pub struct ContainedChanges {
     /// The ids of the snapshots that first committed the changes, without reverted ones.
     pub has: HashSet<i64>,
-    /// For replayed changes, the last snapshot that replayed them.
+    /// The last snapshot that replayed a change, by the replayed snapshot.
     pub again: HashMap<i64, i64>,
     /// The snapshots that were reverted and not replayed since.
     pub undone: HashSet<i64>,
@@ -107,8 +107,8 @@ impl Lineage {
         self.walk(id, &HashSet::new(), |_, _| {})
     }
 
-    /// Visits the ancestors of a snapshot, except `others` and theirs. Calls `missing` for unknown
-    /// snapshots, with a metadata file that may list them.
+    /// Visits the ancestors of a snapshot, except `others` and their ancestors. Calls `missing` for
+    /// unknown snapshots, with a metadata file that may list them.
     fn walk(
         &self,
         from: Option<i64>,
@@ -193,7 +193,7 @@ impl Lineage {
     }
 
     /// Returns the versions of other tables that this state's rows were computed from, as far as
-    /// the metadata lists them; none if rows of another origin were added since.
+    /// the metadata lists them; none if later snapshots added rows from other sources.
     pub fn read_up_to(&self) -> BTreeMap<String, String> {
         let mut next = self.current;
         while let Some(snapshot) = next.and_then(|id| self.get(id)) {
@@ -210,14 +210,14 @@ impl Lineage {
         BTreeMap::new()
     }
 
-    /// Returns the ancestors of this state that are not ancestors of another one, at most `most`.
+    /// Returns at most `most` ancestors of this state that are not ancestors of another state.
     pub fn without(&self, other: &Lineage, most: usize) -> Vec<i64> {
         let others = other.ancestors();
         self.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
     }
 
-    /// Returns true if the state descends from another one: from its current snapshot, or from both
-    /// parents if that is a merge, because any merge of the two gives the same result.
+    /// Returns true if the state descends from another state: from its current snapshot, or, if
+    /// that is a merge, from both of its parents, because any merge of them has the same result.
     pub fn descends_from(&self, other: &Lineage) -> bool {
         let own = self.ancestors();
         let mut seen = HashSet::new();
@@ -246,7 +246,7 @@ impl Lineage {
         }
     }
 
-    /// Returns true if an ancestor that is not in `others` is unknown.
+    /// Returns true if the state has an unknown ancestor that is not in `others`.
     pub fn lacks(&self, others: &HashSet<i64>) -> bool {
         let mut lacks = false;
         self.walk(self.current, others, |_, _| lacks = true);
@@ -258,7 +258,7 @@ impl Lineage {
         self.read_since(tables, &HashSet::new()).await
     }
 
-    /// Reads only those for ancestors that are not in `others`.
+    /// Like [`Lineage::read_more`], but only for ancestors that are not in `others`.
     pub async fn read_since(&mut self, tables: &Tables, others: &HashSet<i64>) -> bool {
         let mut metadata_files: HashSet<String> = HashSet::new();
         self.walk(self.current, others, |_, metadata_file| {
@@ -314,7 +314,7 @@ impl TableHistory<'_> {
 
 impl TableHistory<'_> {
     /// Returns the newest value of a summary property; none if a later snapshot merged, replayed or
-    /// reverted changes, which that value cannot include.
+    /// reverted changes, because the value does not include them.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();

@@ -72,7 +72,7 @@ pub struct ListedFile {
     pub sequence_number: i64,
     /// The snapshot that added it.
     pub snapshot: Option<i64>,
-    /// The data file that a delete file refers to, if it refers to one.
+    /// The data file that a delete file refers to, if it refers to exactly one.
     pub about: Option<String>,
 }
 

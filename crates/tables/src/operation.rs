@@ -8,7 +8,7 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, StagedFiles};
 
-/// Removed data files and their replacement.
+/// Removed data files, and the files with their remaining rows.
 pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
 
 /// A request to create a table.
@@ -35,8 +35,8 @@ pub enum Operation {
     OverwritePartitions {
         /// The new rows.
         staged: StagedFiles,
-        /// Files of earlier partition specs with rows in those partitions, and their other rows
-        /// rewritten; see [`crate::RowDeletes::retained_rows`].
+        /// Files of earlier partition specs with rows in those partitions, and the rewritten files
+        /// with their other rows; see [`crate::RowDeletes::retained_rows`].
         retained: Option<RetainedRows>,
     },
     /// Replaces data files whose rows changed.
@@ -59,7 +59,7 @@ pub enum Operation {
         schema: SchemaRef,
         /// The new partition fields.
         partition: Vec<PartitionField>,
-        /// The same as in [`Operation::AddColumns`].
+        /// The id after which field ids are assigned, as in [`Operation::AddColumns`].
         after: Option<i32>,
         /// The new rows.
         staged: StagedFiles,
@@ -77,7 +77,7 @@ pub enum Operation {
     Alter {
         /// The changes, in order.
         alterations: Vec<Alteration>,
-        /// The same as in [`Operation::AddColumns`].
+        /// The id after which field ids are assigned, as in [`Operation::AddColumns`].
         after: Option<i32>,
     },
     /// Sets table properties; others remain.
@@ -94,20 +94,21 @@ impl Operation {
 /// The replacement of data files whose rows changed.
 #[derive(Clone)]
 pub struct Rewrite {
-    /// The table's files when the change was computed. Other files at commit time mean a concurrent
-    /// commit.
+    /// The table's files when the change was computed. If the files differ at commit time, there
+    /// was a concurrent commit.
     pub seen: ScanPlan,
     /// The files to remove, a subset of those seen. A file that is already removed is a conflict.
     pub removed: Vec<Arc<DataFile>>,
     /// The files to add.
     pub staged: StagedFiles,
-    /// Check of concurrently added files at serializable isolation: a file that may contain a row
-    /// affected by the change is a conflict. None at snapshot isolation, which ignores such files.
-    pub unseen: Option<Unseen>,
+    /// Check of concurrently added files for serializable isolation: an added file that may contain
+    /// a row affected by the change is a conflict. None for snapshot isolation, which ignores added
+    /// files.
+    pub unseen: Option<MayAffect>,
 }
 
 /// A check that returns true if any of the files may contain a row affected by a change.
-pub type Unseen = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
+pub type MayAffect = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for Rewrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -10,17 +10,18 @@ use crate::CloudSettings;
 /// Options of [`crate::Tables`].
 #[derive(Clone)]
 pub struct TablesOptions {
-    /// The URL of the object store's root in Iceberg's files, without a trailing slash:
+    /// The URL of the object store's root, as written in Iceberg's files, without a trailing slash:
     /// `file:///home/me/lake/.headwater/warehouse`.
     pub root_url: String,
-    /// The root folder of a local object store. Written files are then fsynced, which the object
+    /// The root folder of a local object store. If set, written files are fsynced, which the object
     /// store itself does not do.
     pub local_root: Option<PathBuf>,
     /// Settings of cloud object stores.
     pub cloud: CloudSettings,
     /// Maximum bytes of cached metadata and manifests.
     pub manifest_cache_bytes: u64,
-    /// Target size of a data file, in bytes; a larger file is closed and the next one started.
+    /// Target size of a data file, in bytes; when a file reaches it, it is closed and the next file
+    /// is started.
     pub target_file_bytes: u64,
     /// Maximum rows in a row group.
     pub row_group_rows: usize,

@@ -1,7 +1,8 @@
 //! Overwrite of partitions whose rows are partly in files of an earlier partition spec.
 //!
-//! The partition values of such files do not tell which current partitions their rows belong to. If
-//! partitions are overwritten, these files are read, and their other rows are rewritten.
+//! The partition values of files of an earlier spec do not determine the current partitions of
+//! their rows. If partitions are overwritten, these files are read, and their other rows are
+//! rewritten.
 
 use std::collections::HashSet;
 use std::sync::Arc;

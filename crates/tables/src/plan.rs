@@ -46,7 +46,7 @@ pub struct DataFile {
 }
 
 /// The ids of the primitive fields of each schema of a table. Empty if the table disables metrics
-/// for a column, because a missing metric then proves nothing.
+/// for a column, because then a missing metric does not prove that the column is missing.
 pub(crate) type WrittenSchemas = Arc<[Vec<i32>]>;
 
 /// Prefix of the table properties that select the metrics kept per column.
@@ -88,7 +88,8 @@ impl DataFile {
     }
 
     /// Returns true if the bounds of numeric and temporal columns are values that occur in the
-    /// file. Only true for files written by Headwater: other writers may give wider bounds.
+    /// file. True only for files written by Headwater, because other writers may store wider
+    /// bounds.
     pub fn has_exact_bounds(&self) -> bool {
         let name = self.location.rsplit('/').next().unwrap_or(&self.location);
         name.starts_with(FILE_PREFIX)
@@ -106,9 +107,9 @@ impl DataFile {
         self.parts.iter().find(same).map(|(_, _, value)| value)
     }
 
-    /// Returns false if the file certainly lacks the column. A writer may keep no metrics of a
-    /// column that it writes. Missing metrics prove that the column is missing only if the file has
-    /// metrics of all columns of some schema.
+    /// Returns false only if the file certainly lacks the column. A writer may omit the metrics of
+    /// a column that it writes. Missing metrics prove that the column is missing only if the file
+    /// has metrics of all columns of some schema.
     pub fn has_column(&self, field_id: i32) -> bool {
         let file = &self.entry.data_file;
         let (sizes, counts) = (file.column_sizes(), file.value_counts());
@@ -348,7 +349,8 @@ fn bound_of(file: &DataFile, id: i32, bound: FileStat) -> Option<&PrimitiveLiter
         FileStat::Nulls => return None,
     };
     let bound = bounds.get(&id)?;
-    // DuckDB 1.5.5 writes wrong upper bounds for nanosecond timestamps.
+    // Bounds of nanosecond timestamps are not used, because DuckDB 1.5.5 writes wrong upper bounds
+    // for them.
     let nanoseconds =
         matches!(bound.data_type(), PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs);
     (own || !nanoseconds).then(|| bound.literal())

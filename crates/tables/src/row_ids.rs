@@ -1,9 +1,9 @@
 //! Row lineage: the id of each row of a table of format version 3, and the sequence number of the
 //! commit that last changed it.
 //!
-//! New rows store neither: the id is the file's first row id plus the row's position, the sequence
-//! number is the file's. Rewritten rows store both in two extra columns. The sequence number of a
-//! changed row is null and so becomes that of the new file.
+//! New rows store neither value: the id is the file's first row id plus the row's position, and the
+//! sequence number is the file's. Rewritten rows store both values in two extra columns. A changed
+//! row stores a null sequence number, so that the sequence number of the new file applies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     batch.project(&(0..own).collect::<Vec<_>>())
 }
 
-/// The values that row ids and sequence numbers of a file's rows are derived from.
+/// The values from which the row ids and sequence numbers of a file's rows are derived.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     first_row_id: Option<i64>,
@@ -94,7 +94,7 @@ pub enum RowIds {
     /// Consecutive ids, beginning with the first row's.
     From(i64),
     /// Runs of consecutive ids.
-    Runs(IdRuns),
+    Runs(RowIdRuns),
     /// No row ids.
     None,
 }
@@ -120,15 +120,15 @@ impl RowIds {
 
 /// Row ids, run-length encoded: each run is consecutive.
 #[derive(Debug, Clone, Default)]
-pub struct IdRuns {
+pub struct RowIdRuns {
     /// The first position of each run.
     starts: Vec<u64>,
-    /// The id at that position; negative if the rows have none.
+    /// The id at the first position of each run; negative if the rows have no ids.
     ids: Vec<i64>,
     rows: u64,
 }
 
-impl IdRuns {
+impl RowIdRuns {
     fn push(&mut self, id: Option<i64>) {
         let id = id.filter(|id| *id >= 0);
         if id.is_none() || id != self.next_in_run() {
@@ -187,7 +187,7 @@ impl Rewrites<'_> {
         let batches =
             open(self.tables.object_store().clone(), FileLocation::of(file), read_options).await;
         let mut batches = batches.map_err(|error| Error::from_arrow(&file.location, error))?;
-        let mut runs = IdRuns::default();
+        let mut runs = RowIdRuns::default();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| Error::from_arrow(&file.location, error))?;
             batch.column(0).as_primitive::<Int64Type>().iter().for_each(|id| runs.push(id));

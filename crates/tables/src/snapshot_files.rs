@@ -38,14 +38,15 @@ impl<'a> TableStates<'a> {
         store_as(self.tables, location, metadata, totals, PendingFiles::default()).await
     }
 
-    /// Locks the locations that clients provide, from the check that one is unused until a table is
-    /// created there.
+    /// Locks the locations that clients provide. Held from the check that a location is unused
+    /// until the table is created there.
     pub async fn lock_locations(self) -> tokio::sync::MutexGuard<'a, ()> {
         self.tables.location_lock().lock().await
     }
 
     /// Returns a unique location for a new table: a folder within its namespace's folder. A nested
-    /// namespace is one folder, `a.b`, so that a namespace's folder is never a table's folder.
+    /// namespace has one folder, such as `a.b`, so that the folder of a namespace is never that of
+    /// a table.
     pub fn new_location(self, name: &TableName) -> String {
         let unique = Uuid::new_v4().simple().to_string();
         let (namespace, table) =
@@ -234,8 +235,8 @@ impl TableStates<'_> {
     }
 }
 
-/// Returns a manifest's cache key: its location and the first row id, which is assigned only when a
-/// table is upgraded.
+/// Returns a manifest's cache key: its location and the first row id, which may be assigned later,
+/// when a table is upgraded.
 fn cache_key(manifest: &ManifestFile) -> String {
     match manifest.first_row_id {
         None => manifest.manifest_path.clone(),

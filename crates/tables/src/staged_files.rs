@@ -22,7 +22,7 @@ pub struct StagedFiles {
     pub(crate) version: iceberg::spec::FormatVersion,
     pub(crate) schema: iceberg::spec::SchemaRef,
     pub(crate) spec: iceberg::spec::PartitionSpecRef,
-    pub(crate) durable: Durable,
+    pub(crate) durable: FileSync,
     pub(crate) memory_bytes_peak: u64,
 }
 
@@ -37,30 +37,30 @@ pub(crate) struct StagedDelete {
 }
 
 /// Maximum bytes of data files that are synced together with the metadata files of their commit:
-/// the file system then writes its journal only once.
+/// this lets the file system write its journal only once.
 const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A sync of files that may still be running; none if it was not started.
 #[derive(Clone)]
-pub(crate) struct Durable(Option<Shared<BoxFuture<'static, bool>>>);
+pub(crate) struct FileSync(Option<Shared<BoxFuture<'static, bool>>>);
 
-impl Durable {
+impl FileSync {
     /// Starts to sync more than [`SYNC_WITH_COMMIT_BYTES_MAX`] bytes in the background, so that it
     /// overlaps with the work before the commit.
     pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
         if bytes <= SYNC_WITH_COMMIT_BYTES_MAX {
-            return Durable(None);
+            return FileSync(None);
         }
         let syncing = tokio::spawn(async move {
             storage.sync(locations.iter().map(String::as_str)).await.is_ok()
         });
-        Durable(Some(syncing.map(|done| done.unwrap_or(false)).boxed().shared()))
+        FileSync(Some(syncing.map(|done| done.unwrap_or(false)).boxed().shared()))
     }
 
     /// Combines these syncs into one.
-    fn and(&self, others: Vec<Durable>) -> Self {
+    fn and(&self, others: Vec<FileSync>) -> Self {
         if self.0.is_none() && others.iter().all(|other| other.0.is_none()) {
-            return Durable(None);
+            return FileSync(None);
         }
         let first = self.clone();
         let all = async move {
@@ -70,7 +70,7 @@ impl Durable {
             }
             durable
         };
-        Durable(Some(all.boxed().shared()))
+        FileSync(Some(all.boxed().shared()))
     }
 
     /// Waits for the sync. Returns true if the files are durable.

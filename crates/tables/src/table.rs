@@ -31,7 +31,7 @@ struct Inner {
 /// Totals of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Includes deleted rows.
+    /// Number of rows, including deleted ones.
     pub(crate) rows: u64,
     pub(crate) files: u64,
     /// Bytes of data files and delete files.
@@ -102,8 +102,8 @@ impl Table {
         &self.0.metadata
     }
 
-    /// Returns this table with other metadata, which is not stored, to write rows for. Its totals
-    /// are those of this state.
+    /// Returns this table with other metadata that is not stored, as a target for writing rows. Its
+    /// totals are those of this state.
     #[must_use]
     pub fn unstored(&self, metadata: TableMetadata) -> Self {
         Table::new(self.metadata_location().to_owned(), metadata, self.totals(), 0)
@@ -270,8 +270,7 @@ impl Table {
         sorted(self.metadata().properties())
     }
 
-    /// Returns the newest value of a property in the summaries of the snapshots listed in the
-    /// metadata.
+    /// Returns the value of a summary property from the newest listed snapshot that has it.
     pub fn noted(&self, property: &str) -> Option<&str> {
         let snapshots = self.metadata().snapshots();
         let values = snapshots.filter_map(|snapshot| {

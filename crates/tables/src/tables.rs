@@ -169,9 +169,9 @@ impl Tables {
         evolve::check_partition(schema, partition)
     }
 
-    /// Returns the table as [`Operation::Replace`] with these columns and partition fields will
-    /// create it, to [`Tables::write`] the new rows for. It is not stored, and its totals are still
-    /// those of the old rows.
+    /// Returns the table that [`Operation::Replace`] with these columns and partition fields will
+    /// create, as the target of [`Tables::write`] for the new rows. It is not stored, and its
+    /// totals are still those of the old rows.
     pub fn replacement(
         &self,
         table: &Table,
@@ -211,7 +211,7 @@ impl Tables {
     /// `summary` is added to the snapshot's summary. An operation that changes nothing, with an
     /// empty summary, returns the same state. Fails with `commit_conflict` if the staged rows were
     /// written for a table whose schema, partitioning or identity has changed. The staged files
-    /// remain in either case.
+    /// remain in all cases.
     pub async fn commit(
         &self,
         table: &Table,
@@ -227,9 +227,9 @@ impl Tables {
         self.storage().delete(&locations).await
     }
 
-    /// Deletes the files that [`Tables::create`] or [`Tables::commit`] wrote for a state that was
-    /// never referenced: its metadata file and the manifests of its snapshot. `before` is the state
-    /// it was derived from. Data files remain, see [`Tables::discard`].
+    /// Deletes the files that [`Tables::create`] or [`Tables::commit`] wrote for a state that no
+    /// commit references: its metadata file and the manifests of its snapshot. `before` is the
+    /// state it was derived from. Data files remain, see [`Tables::discard`].
     pub async fn discard_state(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());

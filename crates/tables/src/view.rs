@@ -47,7 +47,7 @@ pub struct ViewDefinition {
     pub sql: String,
     /// The SQL dialect of the query.
     pub dialect: String,
-    /// The default namespace for tables named without one in the query.
+    /// The namespace of unqualified table names in the query.
     pub namespace: String,
     /// The name and version of the engine that creates the view.
     pub engine: (String, String),
@@ -261,7 +261,7 @@ fn rejected(error: &iceberg::Error) -> Error {
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
         // Clients that support format version 2 only cannot read nanosecond timestamps, and a view
-        // has no format version.
+        // has no format version that would announce them.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }

@@ -1,20 +1,21 @@
 //! Asynchronous calls of functions: events that clients cause.
 //!
 //! The calls of a function have a queue like the events of a trigger, named `/functions/NAME`. The
-//! event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps
-//! idempotency keys, under the queue, to events; a unique key makes the first request win.
+//! event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps the
+//! idempotency keys of each queue to events. A unique key of the store ensures that only the first
+//! request with a key is recorded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{AcceptedEvent, Event, EventData, SpecVersion};
-use headwater_store::{Append, Batch, Error as StoreError, Unique};
+use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
 use crate::record::{encode, read};
-use crate::source::{EventSource, Polled, SourceContext};
+use crate::source::{EventSource, PollResult, SourceContext};
 use crate::{Error, Result, Triggers};
 
 /// Prefix of the names of queues.
@@ -36,32 +37,33 @@ pub struct NewCall {
     pub arguments: BTreeMap<String, Value>,
     /// Idempotency key.
     pub key: Option<String>,
-    /// The user whose key it is: different users may choose the same one. None: the owner's.
-    pub key_owner: Option<String>,
+    /// The user that calls, whose limits apply; none: the owner. Different users may choose the
+    /// same key.
+    pub user: Option<String>,
     /// Order key.
     pub order_key: Option<String>,
     /// The principal that calls.
     pub author: String,
 }
 
-/// The source of a queue of calls, which detects nothing.
+/// The event source of a queue of calls. It detects no events, because clients cause them.
 pub(crate) struct CallSource;
 
 #[async_trait]
 impl EventSource for CallSource {
-    async fn poll(&mut self, context: &SourceContext) -> Result<Polled> {
-        // After an error of the store it is unknown whether a call was accepted.
+    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
+        // After an error of the store, a call may have been accepted without being queued.
         context.catch_up().await?;
-        Ok(Polled::after(Duration::MAX))
+        Ok(PollResult::after(Duration::MAX))
     }
 }
 
 impl Triggers {
     /// Accepts an asynchronous call. The event is durable on return.
     ///
-    /// A call with the idempotency key of an earlier one of the same function and user is not
-    /// executed again; the answer names the earlier event. Errors: `too_busy` if the function's
-    /// queue is full; `invalid_argument` for an invalid key.
+    /// A call is not executed if an earlier call of the same function and user had the same
+    /// idempotency key; the response contains the earlier event. Errors: `too_busy` if the
+    /// function's queue is full; `invalid_argument` for an invalid key.
     pub async fn accept(&self, call: NewCall) -> Result<AcceptedEvent> {
         for key in [&call.key, &call.order_key].into_iter().flatten() {
             check_key(key)?;
@@ -85,14 +87,15 @@ impl Triggers {
         let delivery = Delivery {
             key: call.order_key,
             author: Some(call.author),
+            user: call.user.clone(),
             ..Delivery::new(event.id.clone(), &context.trigger, now)
         };
         let mut batch = Batch { entries: delivery.new_entries(&event)?, ..Batch::default() };
-        let owner = call.key_owner.map(|owner| format!("{owner}\n")).unwrap_or_default();
+        let owner = call.user.map(|owner| format!("{owner}\n")).unwrap_or_default();
         let stored_key = call.key.map(|key| format!("{}\n{owner}{key}", context.trigger));
         if let Some(key) = &stored_key {
             batch.entries.push(Append::put(KEYS, key, encode(&event.id)?));
-            batch.unique.push(Unique { scope: KEYS.to_owned(), key: key.clone() });
+            batch.unique.push(UniqueKey { scope: KEYS.to_owned(), key: key.clone() });
         }
         match (context.store().apply(batch).await, stored_key) {
             (Ok(_), _) => {
@@ -104,7 +107,7 @@ impl Triggers {
                 Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
             }
             (Err(error), _) => {
-                // The batch may have been applied.
+                // The batch may have been applied in spite of the error.
                 context.wake.notify_one();
                 Err(error.into())
             }

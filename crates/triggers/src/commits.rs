@@ -29,11 +29,12 @@ pub trait Commits: Send + Sync {
         limit: usize,
     ) -> Result<Option<Vec<CommitId>>, Problem>;
 
-    /// Returns the changes of a commit since an earlier one. If there are others between the two,
-    /// the properties are empty, because the causes of those are unknown.
+    /// Returns the changes of a commit since an earlier one. If there are other commits between the
+    /// two, the properties are empty, because the causes of these commits are unknown.
     async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem>;
 
-    /// Returns a counter that changes with each commit. A missed change only delays detection.
+    /// Returns a counter that changes with each commit. If a change of the counter is missed,
+    /// detection is only delayed.
     fn counter(&self) -> watch::Receiver<u64>;
 }
 
@@ -55,7 +56,7 @@ pub(crate) async fn caused_by(log: &DeliveryLog, commit: &TableCommit) -> Result
         None => None,
     };
     let delivery = match named {
-        // The event of a client says nothing about the cause of the job.
+        // An event that a client set does not prove the cause of the job.
         None => delivery_of_job(log, commit).await?,
         named => named,
     };
@@ -70,7 +71,7 @@ async fn delivery_of_job(log: &DeliveryLog, commit: &TableCommit) -> Result<Opti
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,
-        // Jobs of events are kept as long as the events.
+        // Jobs of events are kept as long as the events, so a missing job has no event.
         Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
         Err(error) => return Err(error.into()),
     };

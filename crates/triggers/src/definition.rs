@@ -8,6 +8,7 @@ use headwater_model::{
     DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
 };
 
+use crate::bucket_source::{self, BucketSource, Selection};
 use crate::calls::{CALLS, CallSource};
 use crate::event_path::EventPath;
 use crate::event_queue::Concurrency;
@@ -35,16 +36,17 @@ pub(crate) struct Definition {
 /// The parsed source of a trigger.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Files(Folder),
+    Files(WatchedFolder),
+    Bucket(Selection),
     Schedule(Box<Schedule>),
-    Tables(Tables),
+    Tables(WatchedTables),
     /// Asynchronous calls of a function.
     Calls,
 }
 
 /// Watched tables of a branch.
 #[derive(Debug, Clone)]
-pub(crate) struct Tables {
+pub(crate) struct WatchedTables {
     pub branch: String,
     /// Patterns of qualified names.
     patterns: Vec<GlobMatcher>,
@@ -56,7 +58,7 @@ pub(crate) struct Tables {
 
 /// A watched folder.
 #[derive(Debug, Clone)]
-pub(crate) struct Folder {
+pub(crate) struct WatchedFolder {
     pub path: PathBuf,
     pub recursive: bool,
     /// The pattern is matched with the path below the folder instead of the file name.
@@ -97,20 +99,7 @@ impl Definition {
             let hint = "Remove `parameters`; the function receives the event.";
             return Err(invalid(trigger, "parameters are only for runs", hint));
         }
-        let source = match (&trigger.files, &trigger.schedule, &trigger.tables) {
-            (Some(files), None, None) => Source::Files(Folder::new(trigger, files, project)?),
-            (None, None, Some(tables)) => Source::Tables(Tables::new(trigger, tables)?),
-            (None, Some(schedule), None) => {
-                let schedule = Schedule::new(schedule);
-                let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
-                Source::Schedule(Box::new(schedule.map_err(invalid)?))
-            }
-            _ => {
-                let hint = "Give the trigger either `files`, `schedule` or `tables`.";
-                let reason = "it needs exactly one of `files`, `schedule` and `tables`";
-                return Err(invalid(trigger, reason, hint));
-            }
-        };
+        let source = Source::new(trigger, project)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
         Ok(Definition { trigger: trigger.clone(), source, concurrency, order_by })
     }
@@ -130,10 +119,34 @@ impl Definition {
 }
 
 impl Source {
+    fn new(trigger: &Trigger, project: &Path) -> Result<Self> {
+        let Trigger { files, bucket, schedule, tables, .. } = trigger;
+        Ok(match (files, bucket, schedule, tables) {
+            (Some(files), None, None, None) => {
+                Source::Files(WatchedFolder::new(trigger, files, project)?)
+            }
+            (None, Some(bucket), None, None) => Source::Bucket(Selection::new(trigger, bucket)?),
+            (None, None, None, Some(tables)) => {
+                Source::Tables(WatchedTables::new(trigger, tables)?)
+            }
+            (None, None, Some(schedule), None) => {
+                let schedule = Schedule::new(schedule);
+                let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
+                Source::Schedule(Box::new(schedule.map_err(invalid)?))
+            }
+            _ => {
+                let hint = "Give the trigger either `files`, `bucket`, `schedule` or `tables`.";
+                let reason = "it needs exactly one of `files`, `bucket`, `schedule` and `tables`";
+                return Err(invalid(trigger, reason, hint));
+            }
+        })
+    }
+
     /// Opens the source at its stored position.
     pub(crate) fn open(&self) -> Box<dyn EventSource> {
         match self {
             Source::Files(folder) => Box::new(FileSource::new(folder.clone())),
+            Source::Bucket(selection) => Box::new(BucketSource::new(selection.clone())),
             Source::Schedule(schedule) => Box::new(ScheduleSource::new((**schedule).clone())),
             Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
             Source::Calls => Box::new(CallSource),
@@ -141,25 +154,32 @@ impl Source {
     }
 
     /// Returns the journal of positions that exist only while a trigger is deployed: a trigger that
-    /// is deployed again starts at the current time or commit.
+    /// is removed and deployed again starts at the current time or commit.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Calls => None,
+            Source::Bucket(_) => Some(bucket_source::POSITIONS),
             Source::Schedule(_) => Some(schedule_source::POSITIONS),
             Source::Tables(_) => Some(table_source::POSITIONS),
         }
+    }
+
+    /// Returns true if a poll waits until notifications pause. Changes of objects are complete when
+    /// they are notified.
+    pub(crate) fn waits_for_quiet(&self) -> bool {
+        !matches!(self, Source::Bucket(_))
     }
 
     /// Returns the next scheduled time.
     pub(crate) fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         match self {
             Source::Schedule(schedule) => schedule.next_after(time),
-            Source::Files(_) | Source::Tables(_) | Source::Calls => None,
+            Source::Files(_) | Source::Bucket(_) | Source::Tables(_) | Source::Calls => None,
         }
     }
 }
 
-impl Folder {
+impl WatchedFolder {
     fn new(trigger: &Trigger, files: &FilesTrigger, project: &Path) -> Result<Self> {
         if files.folder.trim().is_empty() {
             return Err(invalid(trigger, "its folder is empty", "Name a folder to watch."));
@@ -171,7 +191,7 @@ impl Folder {
                 invalid(trigger, format!("its pattern is invalid: {error}"), hint)
             })
         };
-        Ok(Folder {
+        Ok(WatchedFolder {
             path: clean(&project.join(&files.folder)),
             recursive: files.recursive,
             whole_path: files.pattern.as_ref().is_some_and(|pattern| pattern.contains('/')),
@@ -183,7 +203,7 @@ impl Folder {
     }
 }
 
-impl Tables {
+impl WatchedTables {
     fn new(trigger: &Trigger, tables: &TablesTrigger) -> Result<Self> {
         let hint = "Name tables such as `orders`, or patterns such as `raw.*`.";
         if tables.names.is_empty() {
@@ -195,7 +215,7 @@ impl Tables {
         }
         let matcher = |name: &String| {
             let name = name.trim();
-            // A name that is invalid for tables would never match.
+            // An invalid table name would never match, so it is rejected.
             let is_name = name.contains(['*', '?', '[', '{']) || name.parse::<TableName>().is_ok();
             let wrong = |reason: String| invalid(trigger, reason, hint);
             if !is_name {
@@ -211,7 +231,7 @@ impl Tables {
             glob.map(|glob| glob.compile_matcher())
                 .map_err(|error| wrong(format!("`{name}` is not a pattern: {error}")))
         };
-        Ok(Tables {
+        Ok(WatchedTables {
             branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),
             patterns: tables.names.iter().map(matcher).collect::<Result<_>>()?,
             debounce: tables.debounce,
@@ -258,7 +278,7 @@ fn clean(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-fn invalid(trigger: &Trigger, reason: impl Into<String>, hint: &str) -> Error {
+pub(crate) fn invalid(trigger: &Trigger, reason: impl Into<String>, hint: &str) -> Error {
     Error::InvalidTrigger {
         trigger: trigger.name.clone(),
         reason: reason.into(),
@@ -314,6 +334,17 @@ mod tests {
         let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
         check(ordered, "only for functions");
         check(json!({"name": "", "run": true, "files": files}), "name is empty");
+        for (bucket, expected) in [
+            (json!({"name": ""}), "no valid bucket"),
+            (json!({"name": "Landing"}), "no valid bucket"),
+            (json!({"name": "landing", "events": []}), "names no events"),
+            (json!({"name": "landing", "prefix": "k".repeat(1_025)}), "longer than 1024 bytes"),
+        ] {
+            check(json!({"name": "a", "function": "f", "bucket": bucket}), expected);
+        }
+        let removed = json!({"name": "landing", "events": ["created", "removed"]});
+        let import = json!({"name": "a", "import": {"table": "t"}, "bucket": removed});
+        check(import, "imports removed objects");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
         for (names, expected) in [

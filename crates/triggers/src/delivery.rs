@@ -1,8 +1,8 @@
 //! Delivery of events, with retries.
 //!
 //! The start and the end of an attempt are each one batch with the record of its job, so that
-//! delivery and job agree. An attempt that the process did not survive does not count, and neither
-//! does one that was throttled. An event is attempted at least once, and not after its maximum age.
+//! delivery and job agree. Attempts that were throttled, or interrupted by the end of the process,
+//! do not count. An event is attempted at least once, and not retried after its maximum age.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -15,21 +15,35 @@ use headwater_model::{
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
-use crate::event_queue::Taken;
+use crate::event_queue::TakenDelivery;
 use crate::worker::Worker;
-use crate::{Error, Result, event_part, report};
+use crate::{Error, Result, event_logging, event_part};
 
 /// First and longest pause after a throttled attempt.
 const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Deliveries of a trigger after which old ones are trimmed.
+/// Number of deliveries of a trigger after which old ones are removed.
 const TRIM_EVERY: u64 = 1_000;
+
+/// Pause of a delivery whose user has reached the limit of its jobs at once, and of one whose user
+/// has reached a limit of the day, which may be raised before its end.
+const JOBS_PAUSE: Duration = Duration::from_secs(1);
+const DAY_PAUSE: Duration = Duration::from_secs(60);
 
 impl Worker {
     /// Makes an attempt to deliver an event.
-    pub(crate) async fn deliver(&self, taken: Taken) -> Result<()> {
+    pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
         match self.attempt(taken.delivery.clone()).await {
+            // Only the deliveries of this user wait.
+            Err(Error::Jobs(JobsError::JobQuota { .. })) => {
+                self.context.queue.update(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
+                Ok(())
+            }
+            Err(Error::Jobs(JobsError::DayQuota { .. })) => {
+                self.context.queue.update(self.postponed(taken.delivery.clone(), DAY_PAUSE));
+                Ok(())
+            }
             Err(Error::Jobs(JobsError::Stopping | JobsError::TooBusy { .. })) => {
                 let now = self.context.now();
                 self.context.queue.throttle(now + THROTTLE_PAUSE, now);
@@ -90,6 +104,11 @@ impl Worker {
         Ok(())
     }
 
+    /// Returns the delivery with a later time of its next attempt.
+    fn postponed(&self, delivery: Delivery, pause: Duration) -> Delivery {
+        Delivery { due: self.context.now() + pause, ..delivery }
+    }
+
     /// Ends the delivery as failed before its job began.
     async fn give_up(&self, delivery: Delivery, problem: Problem) -> Result<()> {
         let error = Some(problem);
@@ -110,10 +129,11 @@ impl Worker {
         let author = author.unwrap_or_else(|| format!("trigger {}", trigger.name));
         let summary = match &event.data {
             EventData::FunctionInvoked { function, .. } => function.clone(),
-            data => format!("{}: {}", trigger.name, report::summary(data)),
+            data => format!("{}: {}", trigger.name, event_logging::summary(data)),
         };
         NewJob {
             reference,
+            user: delivery.user.clone(),
             event: Some(event.id.clone()),
             queue: self.targets.queue(trigger),
             ..NewJob::new(kind, summary, author)
@@ -135,7 +155,7 @@ enum Outcome {
     Done,
     /// The server stops; the attempt does not count.
     Interrupted,
-    /// A component was too busy; the attempt does not count.
+    /// A component rejected the attempt as too busy; it does not count.
     Throttled,
     /// A client stopped the job; there is no retry.
     Stopped(Problem),
@@ -231,7 +251,8 @@ impl RetryPolicy {
     }
 }
 
-/// Returns the error of an event that reached its maximum age; `last` is that of its last attempt.
+/// Returns the error of an event that reached its maximum age; `last` is the error of its last
+/// attempt.
 fn expired(age_max: Duration, last: Option<&Problem>) -> Problem {
     let age = age_text(age_max);
     let message = match last {

@@ -8,8 +8,9 @@
 //! | `trigger_counts` | trigger | number of deliveries that are done |
 //!
 //! The journals of positions belong to the sources. An event is recorded in one batch with its
-//! delivery, the position of its source, and unique keys of the occurrence. Two processes, or
-//! one that does not know whether its batch was applied, never record the same occurrence twice.
+//! delivery, the position of its source, and unique keys of the occurrence. So an occurrence is
+//! never recorded twice, even by two processes, or after an error that leaves open whether a batch
+//! was applied.
 
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::record::{decode, encode, read, read_all};
-use crate::source::{Detected, SourceContext};
-use crate::{Error, Result, report};
+use crate::source::{DetectedEvents, SourceContext};
+use crate::{Error, Result, event_logging};
 
 const EVENTS: &str = "trigger_events";
 pub(crate) const OPEN: &str = "trigger_deliveries";
@@ -47,9 +48,12 @@ pub(crate) struct Delivery {
     /// Order key: deliveries with the same key start one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The principal that caused the event; none if a trigger's source did.
+    /// The principal that caused the event; none for an event that a source detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
+    /// The user whose limits apply to the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Time of the last replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Timestamp>,
@@ -69,6 +73,7 @@ impl Delivery {
             error: None,
             key: None,
             author: None,
+            user: None,
             replayed: None,
         }
     }
@@ -108,11 +113,11 @@ impl DeliveryLog {
     pub(crate) async fn record(
         &self,
         context: &SourceContext,
-        detected: Detected,
+        detected: DetectedEvents,
     ) -> Result<Vec<Delivery>> {
         let (trigger, now) = (context.trigger.as_str(), context.now());
-        let Detected { events, entries, unique } = detected;
-        let mut batch = Batch { entries, unique, ..Batch::default() };
+        let DetectedEvents { events, entries, unique, is_durable } = detected;
+        let mut batch = Batch { entries, unique, relaxed: is_durable, ..Batch::default() };
         let new_id = || self.jobs.new_id().to_string();
         let events: Vec<Event> = events.into_iter().map(|event| event.with_id(new_id())).collect();
         let mut deliveries = Vec::with_capacity(events.len());
@@ -124,7 +129,7 @@ impl DeliveryLog {
         }
         self.store.apply(batch).await?;
         for event in &events {
-            report::recorded(trigger, event);
+            event_logging::recorded(trigger, event);
         }
         Ok(deliveries)
     }
@@ -198,7 +203,7 @@ impl DeliveryLog {
 
     /// Removes all events that are done but the newest.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
-        // Events recorded meanwhile have later ids.
+        // Events recorded during the removal have later ids.
         let fence = self.jobs.new_id().to_string();
         let mut done = ReverseScan::new(DONE, None, None);
         let mut oldest = None;

@@ -1,14 +1,15 @@
 //! The order in which the deliveries of a queue start.
 //!
-//! Deliveries with the same order key start one after the other, in the order of their events; the
-//! next one starts after the end of the last. All others start as soon as they are due. Pure.
+//! Deliveries with the same order key start one after the other, in the order of their events; each
+//! starts after the end of the previous one. All other deliveries start as soon as they are due.
+//! This module does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headwater_model::Timestamp;
 
-/// The deliveries that are not running. Of each order key at most one is ready.
+/// The deliveries that are not running. For each order key at most one delivery is ready.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryOrder {
     /// Deliveries that do not wait for another one.
@@ -26,12 +27,12 @@ struct Lane {
 
 /// The result of [`DeliveryOrder::take`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next<T> {
+pub(crate) enum NextDelivery<T> {
     /// A delivery that is due.
     Due(T),
     /// The next delivery is due after this time.
     NotDue(Duration),
-    /// There is none.
+    /// There is no delivery that could start.
     Idle,
 }
 
@@ -54,11 +55,14 @@ impl DeliveryOrder {
     }
 
     /// Removes the first delivery that is due, and returns its event.
-    pub(crate) fn take(&mut self, now: Timestamp) -> Next<String> {
-        let Some((due, _)) = self.ready.first() else { return Next::Idle };
+    pub(crate) fn take(&mut self, now: Timestamp) -> NextDelivery<String> {
+        let Some((due, _)) = self.ready.first() else { return NextDelivery::Idle };
         match (*due - now).to_std() {
-            Ok(pause) if !pause.is_zero() => Next::NotDue(pause),
-            _ => self.ready.pop_first().map_or(Next::Idle, |(_, event)| Next::Due(event)),
+            Ok(pause) if !pause.is_zero() => NextDelivery::NotDue(pause),
+            _ => self
+                .ready
+                .pop_first()
+                .map_or(NextDelivery::Idle, |(_, event)| NextDelivery::Due(event)),
         }
     }
 
@@ -124,7 +128,7 @@ mod tests {
 
     fn take(order: &mut DeliveryOrder, seconds: i64) -> String {
         match order.take(at(seconds)) {
-            Next::Due(event) => event,
+            NextDelivery::Due(event) => event,
             other => panic!("{other:?}"),
         }
     }
@@ -139,14 +143,14 @@ mod tests {
         order.put_back("1", Some("a"), at(9));
         assert_eq!(take(&mut order, 0), "3");
         assert_eq!(take(&mut order, 0), "4");
-        assert_eq!(order.take(at(0)), Next::NotDue(Duration::from_secs(9)));
+        assert_eq!(order.take(at(0)), NextDelivery::NotDue(Duration::from_secs(9)));
         assert_eq!(take(&mut order, 9), "1");
-        assert_eq!(order.take(at(9)), Next::Idle);
+        assert_eq!(order.take(at(9)), NextDelivery::Idle);
         order.remove("1", Some("a"), at(9));
         assert_eq!(take(&mut order, 9), "2");
         order.remove("2", Some("a"), at(0));
         order.remove("3", Some("b"), at(0));
-        assert_eq!(order.take(at(9)), Next::Idle);
+        assert_eq!(order.take(at(9)), NextDelivery::Idle);
         assert!(order.lanes.is_empty());
     }
 
@@ -160,9 +164,9 @@ mod tests {
         assert_eq!(take(&mut order, 5), "2");
         order.add_running("3", Some("b"));
         order.add("4", Some("b"), at(0));
-        assert_eq!(order.take(at(5)), Next::Idle);
+        assert_eq!(order.take(at(5)), NextDelivery::Idle);
         order.remove("3", Some("b"), at(0));
         order.change_due("4", Some("b"), [at(0), at(7)]);
-        assert_eq!(order.take(at(5)), Next::NotDue(Duration::from_secs(2)));
+        assert_eq!(order.take(at(5)), NextDelivery::NotDue(Duration::from_secs(2)));
     }
 }

@@ -29,12 +29,12 @@ pub enum Error {
         /// A trigger with a similar name.
         near: Option<String>,
     },
-    /// No event, or several, have the id.
+    /// The id matches no event, or several.
     #[error("there is {} event `{id}`", if *.several { "more than one" } else { "no" })]
     EventNotFound {
         /// The id as given.
         id: String,
-        /// True if there are several.
+        /// True if it matches several.
         several: bool,
     },
     /// The status of an event forbids another delivery.
@@ -86,6 +86,9 @@ pub enum Error {
     /// The job queue failed.
     #[error(transparent)]
     Jobs(#[from] headwater_jobs::Error),
+    /// The changes of buckets cannot be read.
+    #[error(transparent)]
+    Objects(#[from] headwater_objects::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] headwater_store::Error),
@@ -104,6 +107,7 @@ impl Fault for Error {
             Error::Corrupt { .. } => ErrorCode::Corrupt,
             Error::Encode { .. } => ErrorCode::Internal,
             Error::Jobs(error) => error.code(),
+            Error::Objects(error) => error.code(),
             Error::Store(error) => error.code(),
         }
     }
@@ -135,6 +139,7 @@ impl Fault for Error {
             }
             Error::Corrupt { .. } | Error::Encode { .. } => None,
             Error::Jobs(error) => error.hint(),
+            Error::Objects(error) => error.hint(),
             Error::Store(error) => error.hint(),
         }
     }
@@ -142,6 +147,7 @@ impl Fault for Error {
     fn context(&self) -> BTreeMap<String, Value> {
         match self {
             Error::Jobs(error) => error.context(),
+            Error::Objects(error) => error.context(),
             Error::Store(error) => error.context(),
             _ => BTreeMap::new(),
         }

@@ -1,4 +1,4 @@
-//! Paths of values in events, such as `subject` and `data.tables`. Pure.
+//! Paths of values in events, such as `subject` and `data.tables`. This module does no I/O.
 
 use headwater_model::Event;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! The queue of one trigger's events.
 //!
-//! Pending and running deliveries are in memory and in the store; memory is authoritative. A queue
-//! outlives changes of its trigger's definition, and the removal of the trigger.
+//! Pending and running deliveries are in memory and in the store; the state in memory is
+//! authoritative. A queue is kept when its trigger's definition changes or the trigger is removed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::delivery_log::Delivery;
-use crate::delivery_order::{DeliveryOrder, Next};
+use crate::delivery_order::{DeliveryOrder, NextDelivery};
 use crate::rate_limit::RateLimit;
 
 /// Limit of pending and running deliveries of one trigger. Sources wait while it is reached.
 pub(crate) const OPEN_MAX: usize = 1_000;
 
-/// Ended deliveries that are remembered. A delivery ends only if the store works, so few can end
-/// before the store knows.
+/// Maximum number of ended deliveries that are remembered. A delivery ends only if the store works,
+/// so only few can end before the store contains their end.
 const ENDED_MAX: usize = 100;
 
 /// Pause after an attempt that could not be recorded.
@@ -31,11 +31,11 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct EventQueue {
     deliveries: Mutex<Deliveries>,
     done: AtomicU64,
-    /// The schedule was not polled since the process started.
+    /// True if the schedule was not polled since the process started.
     fresh: AtomicBool,
-    /// A delivery may be due.
+    /// Notified when a delivery may be due.
     pub due: Notify,
-    /// There may be capacity for more events.
+    /// Notified when there may be capacity for more events.
     pub capacity: Notify,
     /// Limits events of unknown cause.
     pub rate_limit: Mutex<RateLimit>,
@@ -58,11 +58,11 @@ struct Deliveries {
     /// Events whose deliveries run.
     running: BTreeSet<String>,
     failed: BTreeSet<String>,
-    /// The last ones that ended; the store may not know yet.
+    /// The deliveries that ended last; the store may not contain their end yet.
     ended: VecDeque<String>,
     /// Number of consecutive attempts that were throttled.
     throttled: u32,
-    /// No delivery starts before this time.
+    /// The time before which no delivery starts, if attempts were throttled.
     resume: Option<Timestamp>,
 }
 
@@ -81,16 +81,16 @@ impl Default for Deliveries {
     }
 }
 
-/// A delivery that was taken from its queue. On drop, one that has not ended is put back.
+/// A delivery that was taken from its queue. If it has not ended when dropped, it is put back.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct TakenDelivery {
     pub delivery: Delivery,
     queue: Arc<EventQueue>,
     /// Earliest time of the next attempt if this one has no result.
     retry: Timestamp,
 }
 
-impl Drop for Taken {
+impl Drop for TakenDelivery {
     fn drop(&mut self) {
         self.queue.put_back(&self.delivery.event, self.retry);
     }
@@ -136,25 +136,27 @@ impl EventQueue {
     }
 
     /// Takes the next delivery that is due.
-    pub(crate) fn take(self: &Arc<Self>, now: Timestamp) -> Next<Taken> {
+    pub(crate) fn take(self: &Arc<Self>, now: Timestamp) -> NextDelivery<TakenDelivery> {
         let mut deliveries = self.deliveries.lock();
         if deliveries.running.len() >= deliveries.running_max() {
-            return Next::Idle;
+            return NextDelivery::Idle;
         }
         if let Some(resume) = deliveries.resume
             && let Ok(pause) = (resume - now).to_std()
             && !pause.is_zero()
         {
-            return Next::NotDue(pause);
+            return NextDelivery::NotDue(pause);
         }
         let event = match deliveries.order.take(now) {
-            Next::Due(event) => event,
-            Next::NotDue(pause) => return Next::NotDue(pause),
-            Next::Idle => return Next::Idle,
+            NextDelivery::Due(event) => event,
+            NextDelivery::NotDue(pause) => return NextDelivery::NotDue(pause),
+            NextDelivery::Idle => return NextDelivery::Idle,
         };
-        let Some(delivery) = deliveries.open.get(&event).cloned() else { return Next::Idle };
+        let Some(delivery) = deliveries.open.get(&event).cloned() else {
+            return NextDelivery::Idle;
+        };
         deliveries.running.insert(event);
-        Next::Due(Taken { delivery, queue: self.clone(), retry: now + STORE_PAUSE })
+        NextDelivery::Due(TakenDelivery { delivery, queue: self.clone(), retry: now + STORE_PAUSE })
     }
 
     /// Puts a delivery back whose attempt has no result.
@@ -222,7 +224,7 @@ impl EventQueue {
         Some(delivery)
     }
 
-    /// Removes a failed delivery. Returns false if another caller did.
+    /// Removes a failed delivery. Returns false if another caller removed it.
     pub(crate) fn take_failed(&self, event: &str) -> bool {
         self.deliveries.lock().failed.remove(event)
     }
@@ -233,7 +235,7 @@ impl EventQueue {
         self.push(delivery);
     }
 
-    /// Removes a pending delivery that does not run. Returns none if there is none.
+    /// Removes a pending delivery that does not run. Returns none if there is no such delivery.
     pub(crate) fn take_pending(&self, event: &str) -> Option<Delivery> {
         let mut deliveries = self.deliveries.lock();
         if deliveries.running.contains(event) {
@@ -255,7 +257,7 @@ impl EventQueue {
     /// Records that an attempt was throttled: no delivery starts before `resume`.
     pub(crate) fn throttle(&self, resume: Timestamp, now: Timestamp) {
         let mut deliveries = self.deliveries.lock();
-        // Attempts that ran at the same time count once.
+        // Attempts that ran at the same time count as one.
         if deliveries.resume.is_none_or(|before| before <= now) {
             deliveries.throttled = deliveries.throttled.saturating_add(1);
             deliveries.resume = Some(resume);

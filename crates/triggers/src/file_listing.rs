@@ -11,7 +11,7 @@ use headwater_model::{ErrorCode, Problem, Timestamp};
 use serde::{Deserialize, Serialize};
 use walkdir::{DirEntry, WalkDir};
 
-use crate::definition::Folder;
+use crate::definition::WatchedFolder;
 
 /// Suffixes of files that are being written.
 const INCOMPLETE: [&str; 3] = [".tmp", ".part", ".crdownload"];
@@ -36,12 +36,12 @@ impl Version {
 pub(crate) struct Listing {
     /// Files by absolute path.
     pub files: BTreeMap<String, Version>,
-    /// An error of a file or folder below.
+    /// An error of a file or subfolder.
     pub fault: Option<Problem>,
 }
 
 /// Lists the files that match a trigger. Error: the folder does not exist or cannot be read.
-pub(crate) fn list(folder: &Folder) -> Result<Listing, Problem> {
+pub(crate) fn list(folder: &WatchedFolder) -> Result<Listing, Problem> {
     if let Err(error) = std::fs::read_dir(&folder.path) {
         return Err(no_folder(&folder.path, &error));
     }
@@ -51,7 +51,7 @@ pub(crate) fn list(folder: &Folder) -> Result<Listing, Problem> {
     for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
         match entry {
             Ok(entry) => list_one(folder, &entry, &mut listing),
-            // A file that went away after the listing is no fault.
+            // A file that was removed after the listing is not a fault.
             Err(error) if error.io_error().is_none_or(is_gone) => {}
             Err(error) => listing.fault = Some(unreadable(&error)),
         }
@@ -59,7 +59,7 @@ pub(crate) fn list(folder: &Folder) -> Result<Listing, Problem> {
     Ok(listing)
 }
 
-fn list_one(folder: &Folder, entry: &DirEntry, listing: &mut Listing) {
+fn list_one(folder: &WatchedFolder, entry: &DirEntry, listing: &mut Listing) {
     if !entry.file_type().is_file() || !is_wanted(folder, entry) {
         return;
     }
@@ -84,7 +84,7 @@ fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-fn is_wanted(folder: &Folder, entry: &DirEntry) -> bool {
+fn is_wanted(folder: &WatchedFolder, entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     let lower = name.to_ascii_lowercase();
     if INCOMPLETE.iter().any(|end| lower.ends_with(end)) {
@@ -123,7 +123,7 @@ fn unreadable(error: &walkdir::Error) -> Problem {
     problem
 }
 
-/// Files that are new or have changed, with the time of their last change.
+/// New and changed files, with the time of their last change.
 #[derive(Debug, Default)]
 pub(crate) struct Debounce {
     files: HashMap<String, (Version, Timestamp)>,

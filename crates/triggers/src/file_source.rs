@@ -10,33 +10,35 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use headwater_model::{ArrivedFile, ErrorCode, EventData, Problem};
-use headwater_store::{Append, Unique};
+use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::definition::Folder;
+use crate::definition::WatchedFolder;
 use crate::event_queue::OPEN_MAX;
 use crate::file_listing::{Debounce, Listing, Version, list};
 use crate::file_watcher::{FileWatcher, Renamed};
 use crate::record::{decode, encode, read_all};
-use crate::source::{Detected, EventSource, NewEvent, POLL_PAUSE_MIN, Polled, SourceContext};
+use crate::source::{
+    DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
+};
 
 const TAKEN: &str = "trigger_files";
 
-/// Share of the time that listing a folder may take: one twentieth.
+/// Divisor of the share of time that listing a folder may take: one twentieth.
 const LISTING_SHARE: u32 = 20;
 
-/// The version of a file that was taken last.
+/// The version of a file that was recorded last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Taken {
     version: Version,
-    /// Number of versions that were taken before.
+    /// Number of earlier versions that were recorded.
     generation: u64,
 }
 
 /// A watched folder.
 pub(crate) struct FileSource {
-    folder: Folder,
+    folder: WatchedFolder,
     /// The recorded files, by path; none until read from the store.
     taken: Option<HashMap<String, Taken>>,
     debounce: Debounce,
@@ -45,7 +47,7 @@ pub(crate) struct FileSource {
 }
 
 impl FileSource {
-    pub(crate) fn new(folder: Folder) -> Self {
+    pub(crate) fn new(folder: WatchedFolder) -> Self {
         FileSource {
             folder,
             taken: None,
@@ -62,7 +64,7 @@ impl FileSource {
         let (wake, renamed) = (context.wake.clone(), self.renamed.clone());
         match FileWatcher::new(&self.folder.path, self.folder.recursive, wake, renamed) {
             Ok(watcher) => self.watcher = Some(watcher),
-            // The folder is still polled.
+            // Without notifications, the folder is only polled.
             Err(error) => tracing::debug!(trigger = context.trigger, %error, "cannot watch folder"),
         }
     }
@@ -85,14 +87,14 @@ impl FileSource {
     /// Records one event for these files.
     async fn record(&mut self, context: &SourceContext, files: &[(String, Version)]) -> Result<()> {
         let known = self.taken.get_or_insert_default();
-        let mut detected = Detected::default();
+        let mut detected = DetectedEvents::default();
         let mut newly_taken = Vec::with_capacity(files.len());
         for (path, version) in files {
             let generation = known.get(path).map_or(0, |taken| taken.generation + 1);
             let taken = Taken { version: *version, generation };
             let key = taken_key(&context.trigger, path);
             detected.entries.push(Append::put(TAKEN, key, encode(&taken)?));
-            detected.unique.push(Unique {
+            detected.unique.push(UniqueKey {
                 scope: format!("{TAKEN}/{}", context.trigger),
                 key: format!("{path}\n{generation}"),
             });
@@ -110,7 +112,7 @@ impl FileSource {
 
 #[async_trait]
 impl EventSource for FileSource {
-    async fn poll(&mut self, context: &SourceContext) -> Result<Polled> {
+    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
         self.watch(context);
         let renamed = std::mem::take(&mut *self.renamed.lock());
         let started = Instant::now();
@@ -118,7 +120,7 @@ impl EventSource for FileSource {
             Ok(listing) => listing,
             Err(problem) => {
                 self.watcher = None;
-                return Ok(Polled::absent(problem));
+                return Ok(PollResult::absent(problem));
             }
         };
         let took = started.elapsed();
@@ -130,18 +132,18 @@ impl EventSource for FileSource {
         for files in settled.chunks(self.folder.batch) {
             if context.queue.open_count() >= OPEN_MAX {
                 self.renamed.lock().extend(renamed);
-                return Ok(Polled { pause: context.options.poll_interval, fault });
+                return Ok(PollResult { pause: context.options.poll_interval, fault });
             }
             self.record(context, files).await?;
         }
         let idle = context.options.poll_interval.max(took * LISTING_SHARE);
         let next = self.debounce.next(context.now(), debounce);
         let pause = next.map_or(idle, |next| next.max(POLL_PAUSE_MIN).max(took * 2).min(idle));
-        Ok(Polled { pause, fault })
+        Ok(PollResult { pause, fault })
     }
 }
 
-impl Folder {
+impl WatchedFolder {
     fn event(&self, files: &[(String, Version)], context: &SourceContext) -> NewEvent {
         let file = |(path, version): &(String, Version)| ArrivedFile {
             path: path.clone(),
@@ -163,7 +165,7 @@ impl Folder {
     }
 }
 
-async fn listing(folder: &Folder) -> Result<Listing, Problem> {
+async fn listing(folder: &WatchedFolder) -> Result<Listing, Problem> {
     let folder = folder.clone();
     let listed = tokio::task::spawn_blocking(move || list(&folder)).await;
     listed.unwrap_or_else(|error| {

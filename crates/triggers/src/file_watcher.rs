@@ -47,7 +47,7 @@ impl FileWatcher {
     }
 }
 
-/// Returns false for reads: otherwise each import would cause a poll.
+/// Returns false for reads, because otherwise each import would cause a poll.
 fn matters(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

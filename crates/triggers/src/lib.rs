@@ -1,11 +1,13 @@
-//! Triggers: arriving files, scheduled times and table changes become events, and each event is
-//! delivered to the targets of its trigger by a job.
+//! Triggers: arriving files, changed objects, scheduled times and table changes become events, and
+//! each event is delivered to the targets of its trigger by a job.
 //!
 //! - An event is stored, in one batch with the position of its source, before it is delivered.
-//! - Imports and runs take the events of a trigger in order, one at a time. Functions take several
-//!   at the same time, and in order only for events with the same order key.
+//! - Imports and runs process the events of a trigger in order, one at a time. Functions process
+//!   several events at the same time, and only events with the same order key in order.
 //! - A failed delivery is retried with back-off. After the last retry the event is kept as failed.
 
+mod aws_event;
+mod bucket_source;
 mod calls;
 mod commits;
 mod definition;
@@ -13,6 +15,7 @@ mod delivery;
 mod delivery_log;
 mod delivery_order;
 mod error;
+mod event_logging;
 mod event_path;
 mod event_queue;
 mod file_listing;
@@ -21,7 +24,6 @@ mod file_watcher;
 mod options;
 mod rate_limit;
 mod record;
-mod report;
 mod schedule;
 mod schedule_source;
 mod source;
@@ -30,6 +32,8 @@ mod target;
 mod triggers;
 mod worker;
 
+pub use aws_event::function_argument;
+pub use bucket_source::bucket_watches;
 pub use calls::NewCall;
 pub use commits::{Commits, TableCommit};
 pub use definition::check_trigger;

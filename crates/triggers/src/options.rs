@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use headwater_jobs::Jobs;
 use headwater_model::{Clock, TriggerEventStatus};
+use headwater_objects::Objects;
 use headwater_store::Store;
 
 use crate::Commits;
@@ -20,8 +21,10 @@ pub struct TriggersOptions {
     pub clock: Arc<dyn Clock>,
     /// Queue of the jobs that deliver events.
     pub jobs: Jobs,
-    /// Commits for triggers on tables. None by default: these triggers then never fire.
+    /// Commits for triggers on tables. None by default; then these triggers never fire.
     pub commits: Option<Arc<dyn Commits>>,
+    /// Buckets for triggers on objects. None by default: these triggers then never fire.
+    pub objects: Option<Objects>,
     /// The project's root, absolute; folders are relative to it.
     pub project: PathBuf,
     /// Pause before the first retry; it doubles with each further one. 1 s by default.
@@ -49,6 +52,7 @@ impl TriggersOptions {
             clock,
             jobs,
             commits: None,
+            objects: None,
             project: project.into(),
             retry_pause: Duration::from_secs(1),
             retry_pause_max: Duration::from_mins(5),
@@ -66,7 +70,7 @@ pub struct TriggerEventFilter {
     pub statuses: Vec<TriggerEventStatus>,
     /// Only events of this trigger.
     pub trigger: Option<String>,
-    /// Largest number of events, the newest ones; 100 by default.
+    /// Maximum number of events, newest first; 100 by default.
     pub limit: usize,
 }
 

@@ -1,14 +1,14 @@
 //! The rate limit of a trigger's events of unknown cause: a burst, then a number per minute.
 //! Further changes wait on their branch and become one event.
 //!
-//! Without it, a trigger whose run changes the watched tables in a way that hides the cause would
-//! fire forever.
+//! Without the limit, a trigger would fire forever if its run changes the watched tables and the
+//! cause of the change is unknown.
 
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, Problem, Timestamp};
 
-/// Events without delay after an idle time.
+/// Maximum number of events without delay after an idle time.
 const BURST: u32 = 60;
 
 /// A token bucket, in memory only: each process starts with a burst.
@@ -18,7 +18,7 @@ pub(crate) struct RateLimit {
     recent: f64,
     /// Time of the last update.
     at: Option<Timestamp>,
-    /// An event was delayed, and less than half of the burst was available since.
+    /// True if an event was delayed, and less than half of the burst was available since then.
     is_throttled: bool,
 }
 
@@ -27,7 +27,7 @@ impl RateLimit {
     pub(crate) fn pause(&mut self, per_minute: u32, now: Timestamp) -> Option<Duration> {
         self.recover(per_minute, now);
         let over = self.recent + 1.0 - most(per_minute);
-        // Time is counted in whole microseconds.
+        // Differences below the clock's resolution are ignored.
         if over < 1e-3 {
             return None;
         }
@@ -90,7 +90,7 @@ mod tests {
             rate_limit.fired();
         }
         assert!(rate_limit.fault(10, now).is_some());
-        // A clock that is set back neither raises the rate nor the pause.
+        // Setting the clock back raises neither the rate nor the pause.
         now -= Duration::from_hours(1);
         assert!(rate_limit.pause(10, now).is_some_and(|wait| wait <= Duration::from_secs(6)));
         now += Duration::from_mins(4);

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-/// Entries that are read at once.
+/// Number of entries that are read at once.
 const PAGE: usize = 1_000;
 
 pub(crate) fn encode(value: &impl Serialize) -> Result<Bytes> {

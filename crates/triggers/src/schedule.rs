@@ -19,7 +19,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Parses a schedule. The error is a reason and a hint.
+    /// Parses a schedule. The error consists of a reason and a hint.
     pub(crate) fn new(definition: &ScheduleTrigger) -> Result<Self, (String, &'static str)> {
         let name = definition.timezone.as_deref().unwrap_or("UTC");
         let zone: Tz = name.parse().map_err(|_| {
@@ -48,7 +48,7 @@ impl Schedule {
         &self.definition
     }
 
-    /// Returns pattern and time zone. Positions of another schedule do not count as missed times.
+    /// Returns pattern and time zone. A position stored with another identity is ignored.
     pub(crate) fn identity(&self) -> String {
         format!("{} {}", self.definition.cron.trim(), self.zone.name())
     }

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{CatchupPolicy, EventData, Timestamp};
-use headwater_store::{Append, Unique};
+use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::event_queue::OPEN_MAX;
 use crate::record::{encode, read};
 use crate::schedule::Schedule;
-use crate::source::{Detected, EventSource, NewEvent, Polled, SourceContext};
+use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
 
-/// Events that are recorded in one batch.
+/// Maximum number of events that are recorded in one batch.
 const BATCH: usize = 100;
 
 /// The position in a schedule.
@@ -26,7 +26,7 @@ const BATCH: usize = 100;
 struct Position {
     /// Scheduled times up to this one are recorded or skipped.
     at: Timestamp,
-    /// Pattern and time zone; positions of others do not count.
+    /// Pattern and time zone; a position of another schedule is ignored.
     schedule: String,
 }
 
@@ -72,7 +72,7 @@ impl ScheduleSource {
         Ok(at)
     }
 
-    /// Records events, and that no other scheduled time up to `at` is to be recorded.
+    /// Records events, and the position `at`, up to which no further scheduled time is recorded.
     async fn record(
         &mut self,
         context: &SourceContext,
@@ -87,14 +87,15 @@ impl ScheduleSource {
             data: EventData::ScheduleFired { scheduled: *time },
             caused_by: Vec::new(),
         };
-        let unique = |time: &Timestamp| Unique {
+        let unique = |time: &Timestamp| UniqueKey {
             scope: format!("{POSITIONS}/{}", context.trigger),
             key: format!("{}\n{}", position.schedule, time.to_rfc3339()),
         };
-        let detected = Detected {
+        let detected = DetectedEvents {
             events: times.iter().map(event).collect(),
             entries: vec![Append::put(POSITIONS, &context.trigger, encode(&position)?)],
             unique: times.iter().map(unique).collect(),
+            is_durable: false,
         };
         context.record(detected).await?;
         self.at = Some(at);
@@ -104,7 +105,7 @@ impl ScheduleSource {
 
 #[async_trait]
 impl EventSource for ScheduleSource {
-    async fn poll(&mut self, context: &SourceContext) -> Result<Polled> {
+    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
         let now = context.now();
         let mut at = self.position(context).await?;
         let capacity = OPEN_MAX.saturating_sub(context.queue.open_count());
@@ -119,10 +120,10 @@ impl EventSource for ScheduleSource {
             self.record(context, &due, at).await?;
         }
         if capacity == 0 {
-            return Ok(Polled::after(context.options.poll_interval));
+            return Ok(PollResult::after(context.options.poll_interval));
         }
         let next = self.schedule.next_after(at);
         let pause = next.map_or(Duration::MAX, |next| (next - now).to_std().unwrap_or_default());
-        Ok(Polled::after(pause))
+        Ok(PollResult::after(pause))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp};
-use headwater_store::{Append, Store, Unique};
+use headwater_store::{Append, Store, UniqueKey};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -19,42 +19,45 @@ pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 /// Shortest pause between two polls.
 pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// A source of events: a folder, a schedule or tables.
+/// A source of events: a folder, a bucket, a schedule or tables.
 #[async_trait]
 pub(crate) trait EventSource: Send {
     /// Detects and records the events since the last poll. After an error the source is replaced by
-    /// a new one, which reads its position from the store.
-    async fn poll(&mut self, context: &SourceContext) -> Result<Polled>;
+    /// a new source, which reads its position from the store.
+    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult>;
 }
 
 /// The result of a poll.
-pub(crate) struct Polled {
+pub(crate) struct PollResult {
     /// Pause until the next poll.
     pub pause: Duration,
     /// The reason why events may be missing or late.
     pub fault: Option<Problem>,
 }
 
-impl Polled {
+impl PollResult {
     /// Creates the result of a poll without a fault.
     pub(crate) fn after(pause: Duration) -> Self {
-        Polled { pause, fault: None }
+        PollResult { pause, fault: None }
     }
 
     /// Creates the result of a poll that found neither folder nor branch.
     pub(crate) fn absent(fault: Problem) -> Self {
-        Polled { pause: ABSENT_PAUSE, fault: Some(fault) }
+        PollResult { pause: ABSENT_PAUSE, fault: Some(fault) }
     }
 }
 
 /// Events that are recorded in one batch with the position of their source.
 #[derive(Default)]
-pub(crate) struct Detected {
+pub(crate) struct DetectedEvents {
     pub events: Vec<NewEvent>,
     /// Entries with the new position.
     pub entries: Vec<Append>,
-    /// Keys that reject the batch if the same was recorded before.
-    pub unique: Vec<Unique>,
+    /// Unique keys. They make the store reject the batch if the same occurrence was recorded
+    /// before.
+    pub unique: Vec<UniqueKey>,
+    /// The occurrences are durable themselves, so that the batch need not be synced.
+    pub is_durable: bool,
 }
 
 /// An event without id.
@@ -99,15 +102,15 @@ impl SourceContext {
     }
 
     /// Records events and queues their deliveries.
-    pub(crate) async fn record(&self, detected: Detected) -> Result<()> {
+    pub(crate) async fn record(&self, detected: DetectedEvents) -> Result<()> {
         for delivery in self.log.record(self, detected).await? {
             self.queue.push(delivery);
         }
         Ok(())
     }
 
-    /// Queues deliveries that are stored but not known to this process: after an error it is
-    /// unknown whether a batch was applied.
+    /// Queues deliveries that are stored but not yet queued. This is possible because a batch may
+    /// have been applied in spite of an error.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         for delivery in self.log.unfinished().await? {
             if delivery.trigger == self.trigger {

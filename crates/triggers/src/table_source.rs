@@ -1,10 +1,10 @@
 //! Changes of tables on a branch.
 //!
 //! The source follows the branch commit by commit. The last commit that was examined is stored in
-//! the journal `trigger_branch_positions`, under the trigger, in one batch with the event: a commit
-//! belongs to exactly one event. Commits caused by the trigger's own events are skipped. While the
-//! queue of events is full, no commit is examined. Changes of unknown cause are subject to the
-//! [rate limit](crate::rate_limit).
+//! the journal `trigger_branch_positions`, under the trigger, in one batch with the event, so that
+//! a commit belongs to exactly one event. Commits caused by the trigger's own events are skipped.
+//! While the queue of events is full, commits are not examined. Changes of unknown cause are
+//! subject to the [rate limit](crate::rate_limit).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,27 +12,29 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{CommitId, ErrorCode, EventData, Problem, Timestamp};
-use headwater_store::{Append, Unique};
+use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
 
 use crate::commits::{Commits, TableCommit, caused_by};
-use crate::definition::Tables;
+use crate::definition::WatchedTables;
 use crate::event_queue::OPEN_MAX;
 use crate::record::{encode, read};
-use crate::source::{Detected, EventSource, NewEvent, POLL_PAUSE_MIN, Polled, SourceContext};
+use crate::source::{
+    DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
+};
 use crate::{Error, Result};
 
 pub(crate) const POSITIONS: &str = "trigger_branch_positions";
 
-/// Commits that are examined in one poll, and at most collected for an event.
+/// Maximum number of commits that are examined in one poll, and collected for one event.
 const COMMITS_MAX: usize = 500;
 
-/// Commits that are listed ahead.
+/// Maximum number of commits that are listed in advance.
 const AHEAD_MAX: usize = 100_000;
 
-/// Commits without a change of the tables after which the position is stored. A process that ends
-/// earlier examines them again.
+/// Commits without a change of the tables after which the position is stored. If the process ends
+/// earlier, they are examined again.
 const SKIPPED_MAX: usize = 100;
 
 /// Maximum time before an event is recorded although commits continue, as a multiple of the
@@ -53,10 +55,10 @@ struct Position {
 
 /// Tables of a branch.
 pub(crate) struct TableSource {
-    tables: Tables,
+    tables: WatchedTables,
     /// The stored position; none until read.
     position: Option<Position>,
-    /// The branch does not exist yet.
+    /// True if the branch does not exist yet.
     is_awaited: bool,
     /// The last examined commit, if the stored position is behind it.
     examined: Option<CommitId>,
@@ -80,7 +82,7 @@ struct Match {
     caused_by: BTreeSet<String>,
 }
 
-/// The last commit that waits for further ones.
+/// The last matching commit, while the source waits for further commits.
 #[derive(Debug, Clone, Copy)]
 struct Debounced {
     newest: CommitId,
@@ -112,25 +114,25 @@ impl From<Problem> for StepError {
 
 #[async_trait]
 impl EventSource for TableSource {
-    async fn poll(&mut self, context: &SourceContext) -> Result<Polled> {
+    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
         let Some(commits) = context.options.commits.clone() else {
-            return Ok(Polled::after(context.options.poll_interval));
+            return Ok(PollResult::after(context.options.poll_interval));
         };
         self.listen(context, &commits);
         match self.step(context, &*commits).await {
-            Err(StepError::Fault(problem)) => Ok(Polled::absent(*problem)),
+            Err(StepError::Fault(problem)) => Ok(PollResult::absent(*problem)),
             Err(StepError::Record(error)) => Err(error),
             Ok(pause) => {
                 let per_minute = self.tables.max_events_per_minute;
                 let fault = context.queue.rate_limit.lock().fault(per_minute, context.now());
-                Ok(Polled { pause, fault })
+                Ok(PollResult { pause, fault })
             }
         }
     }
 }
 
 impl TableSource {
-    pub(crate) fn new(tables: Tables) -> Self {
+    pub(crate) fn new(tables: WatchedTables) -> Self {
         TableSource {
             tables,
             position: None,
@@ -232,7 +234,8 @@ impl TableSource {
         Ok(position)
     }
 
-    /// Examines the commits after one until an event is full. Returns true if more may follow.
+    /// Examines the commits after a commit until an event is full. Returns true if more commits may
+    /// follow.
     async fn examine(
         &mut self,
         context: &SourceContext,
@@ -266,8 +269,8 @@ impl TableSource {
         Ok(is_known || !self.ahead.is_empty())
     }
 
-    /// Returns a commit reduced to the watched tables; none if it changed none, or if the trigger
-    /// caused it itself.
+    /// Returns a commit reduced to the watched tables; none if it changed none of them, or if the
+    /// trigger itself caused it.
     async fn matching(
         &self,
         context: &SourceContext,
@@ -295,7 +298,7 @@ impl TableSource {
     fn debounce(&mut self, now: Timestamp) -> Option<Duration> {
         let newest = self.matches.back()?.commit.id;
         let (since, first) = match self.debounced {
-            // The clock was set back.
+            // The clock was set back, so the debounce starts again.
             Some(Debounced { first, .. }) if first > now => (now, now),
             Some(last) if last.newest == newest => (last.since, last.first),
             Some(last) => (now, last.first),
@@ -309,7 +312,7 @@ impl TableSource {
         debounce.checked_sub(age(since)).filter(|left| !is_complete && !left.is_zero())
     }
 
-    /// Returns the pause that the rate limit requires; none if an event caused the change.
+    /// Returns the pause that the rate limit requires; none if the cause of the change is known.
     fn throttle(&self, context: &SourceContext) -> Option<Duration> {
         let first = self.matches.front()?;
         if !first.caused_by.is_empty() {
@@ -388,17 +391,18 @@ impl TableSource {
 }
 
 impl Position {
-    /// Returns the position with an event, to be recorded. Another process that has recorded the
-    /// same step rejects it.
-    fn detected(&self, context: &SourceContext, event: Option<NewEvent>) -> Result<Detected> {
-        let step = Unique {
+    /// Returns the position with an event, to be recorded. The batch is rejected if another process
+    /// has recorded the same step.
+    fn detected(&self, context: &SourceContext, event: Option<NewEvent>) -> Result<DetectedEvents> {
+        let step = UniqueKey {
             scope: format!("{POSITIONS}/{}", context.trigger),
             key: format!("{}\n{}", self.id, self.step),
         };
-        Ok(Detected {
+        Ok(DetectedEvents {
             events: event.into_iter().collect(),
             entries: vec![Append::put(POSITIONS, &context.trigger, encode(self)?)],
             unique: vec![step],
+            is_durable: false,
         })
     }
 }

@@ -10,10 +10,11 @@ use serde_json::Value;
 pub trait TargetExecutor: Send + Sync {
     /// Delivers an event within a job and returns the job's result.
     ///
-    /// Each commit must carry the id of its part of the event ([`event_part`]), so that it is made
-    /// at most once. A problem of code `already_exists` whose context has that id of the last part
-    /// as `event` means that the event was delivered before. The codes `too_busy` and `unavailable`
-    /// do not count as attempts. A function is called again if its attempt did not end.
+    /// Each commit must contain the id of its part of the event ([`event_part`]), so that it is
+    /// created at most once. A problem of code `already_exists` whose context has that id of the
+    /// last part as `event` means that the event was delivered before. The codes `too_busy` and
+    /// `unavailable` do not count as attempts. A function is called again if its attempt did not
+    /// end.
     async fn execute(
         &self,
         trigger: &Trigger,

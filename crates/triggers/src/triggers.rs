@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::bucket_source::bucket_watches;
 use crate::calls::CALLS;
 use crate::definition::Definition;
 use crate::delivery_log::{DONE, Delivery, DeliveryLog, OPEN};
@@ -19,9 +20,9 @@ use crate::record::decode;
 use crate::source::SourceContext;
 use crate::worker::Worker;
 use crate::{Error, Result, TargetExecutor, TriggerEventFilter, TriggersOptions};
-use crate::{schedule_source, table_source};
+use crate::{bucket_source, schedule_source, table_source};
 
-/// The triggers of a lake. Clones are handles to the same.
+/// The triggers of a lake. Clones are handles to the same triggers.
 #[derive(Clone)]
 pub struct Triggers {
     inner: Arc<Inner>,
@@ -96,13 +97,17 @@ impl Triggers {
         Ok(queue.clone())
     }
 
-    /// Replaces the triggers. Unchanged ones keep running; the events of removed ones wait until a
-    /// trigger of that name is defined again.
+    /// Replaces the triggers. Unchanged triggers keep running. Events of removed triggers wait
+    /// until a trigger with the same name is defined again.
     ///
     /// Error: `invalid_project`; nothing changes then.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
         let definitions = self.define(&triggers)?;
+        if let Some(objects) = &self.inner.options.objects {
+            // Before the new triggers read their first positions.
+            objects.watch(bucket_watches(&triggers));
+        }
         self.forget_positions(&definitions).await;
         let mut queues = BTreeMap::new();
         for name in definitions.keys() {
@@ -111,7 +116,7 @@ impl Triggers {
         let new = self.replace(definitions, &queues);
         self.start_call_workers().await?;
         if !self.inner.options.manual {
-            // Their positions must be those at the deployment.
+            // The positions of new triggers must be those at the time of the deployment.
             let positioned =
                 new.iter().filter(|one| one.definition.source.position_journal().is_some());
             join_all(positioned.map(|worker| worker.poll())).await;
@@ -134,9 +139,11 @@ impl Triggers {
         Ok(definitions)
     }
 
-    /// Removes the positions of triggers that are not defined any more.
+    /// Removes the positions of triggers that are not defined.
     async fn forget_positions(&self, definitions: &BTreeMap<String, Definition>) {
-        for journal in [schedule_source::POSITIONS, table_source::POSITIONS] {
+        let journals =
+            [bucket_source::POSITIONS, schedule_source::POSITIONS, table_source::POSITIONS];
+        for journal in journals {
             let has_position =
                 |definition: &Definition| definition.source.position_journal() == Some(journal);
             let kept = definitions.iter().filter(|(_, definition)| has_position(definition));
@@ -144,6 +151,11 @@ impl Triggers {
             if let Err(error) = self.inner.log.retain(journal, &kept).await {
                 tracing::warn!(%error, "cannot remove the positions of removed triggers");
             }
+        }
+        if let Some(objects) = &self.inner.options.objects
+            && let Err(error) = bucket_source::forget_consumed(&self.inner.log, objects).await
+        {
+            tracing::warn!(%error, "cannot remove the changes of removed triggers");
         }
     }
 
@@ -259,9 +271,10 @@ impl Triggers {
         self.inner.log.with_event(delivery).await
     }
 
-    /// Delivers an event again: a failed one starts over, a pending one is due at once.
+    /// Delivers an event again: a failed event is retried from the start, and a pending event is
+    /// due immediately.
     ///
-    /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined any more;
+    /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined;
     /// `invalid_argument` if it is running or done.
     pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
         let delivery = self.delivery(text).await?;
@@ -293,7 +306,7 @@ impl Triggers {
         Ok(worker.context.queue.clone())
     }
 
-    /// Removes an event that is pending or failed; it is not delivered any more.
+    /// Removes an event that is pending or failed; it is not delivered afterwards.
     ///
     /// Errors: `event_not_found`; `invalid_argument` if it is running or done.
     pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
@@ -404,7 +417,7 @@ impl Triggers {
         Ok(self.current(delivery))
     }
 
-    /// Returns the delivery as this process knows it, which may be newer than the stored one.
+    /// Returns the delivery in memory, which may be newer than the stored one.
     fn current(&self, delivery: Delivery) -> Delivery {
         let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
         queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)

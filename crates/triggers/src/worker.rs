@@ -9,15 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::TargetExecutor;
 use crate::definition::Definition;
-use crate::delivery_order::Next;
-use crate::event_queue::Taken;
+use crate::delivery_order::NextDelivery;
+use crate::event_queue::TakenDelivery;
 use crate::source::{EventSource, SourceContext};
 
-/// Longest sleep, in case the machine was suspended or its clock was set.
+/// Maximum sleep. It bounds the delay after the machine was suspended or its clock was set.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// Time without notifications before a poll, and the longest wait for it.
+/// Time without notifications before a poll, and the maximum wait for such a time.
 const QUIET: Duration = Duration::from_millis(50);
 const QUIET_MAX: Duration = Duration::from_millis(500);
 
@@ -77,7 +77,11 @@ impl Worker {
             let pause = self.poll().await.min(SLEEP_MAX);
             tokio::select! {
                 () = self.stop().cancelled() => {}
-                () = self.context.wake.notified() => self.until_quiet().await,
+                () = self.context.wake.notified() => {
+                    if self.definition.source.waits_for_quiet() {
+                        self.until_quiet().await;
+                    }
+                }
                 () = self.context.queue.capacity.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -100,7 +104,8 @@ impl Worker {
         let mut source = self.source.lock().await;
         let mut before = self.before.lock().take();
         while let Some(worker) = before {
-            // Its last poll must be stored before this source reads its position.
+            // The last poll of the earlier worker must be stored before this source reads its
+            // position.
             drop(worker.source.lock().await);
             before = worker.before.lock().take();
         }
@@ -122,12 +127,12 @@ impl Worker {
     async fn deliver_loop(self: Arc<Self>) {
         while !self.stop().is_cancelled() {
             let pause = match self.context.queue.take(self.context.now()) {
-                Next::Due(taken) => {
+                NextDelivery::Due(taken) => {
                     tokio::spawn(self.clone().deliver_taken(taken));
                     continue;
                 }
-                Next::NotDue(pause) => pause.min(SLEEP_MAX),
-                Next::Idle => SLEEP_MAX,
+                NextDelivery::NotDue(pause) => pause.min(SLEEP_MAX),
+                NextDelivery::Idle => SLEEP_MAX,
             };
             tokio::select! {
                 () = self.stop().cancelled() => {}
@@ -135,11 +140,11 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        // The worker of the next definition may not have seen the notification.
+        // Notify again, because the worker of the next definition may have missed the notification.
         self.context.queue.due.notify_one();
     }
 
-    async fn deliver_taken(self: Arc<Self>, taken: Taken) {
+    async fn deliver_taken(self: Arc<Self>, taken: TakenDelivery) {
         if let Err(error) = self.deliver(taken).await {
             tracing::warn!(trigger = self.context.trigger, %error, "cannot deliver events");
         }
@@ -148,7 +153,7 @@ impl Worker {
     /// Delivers all events that are due.
     pub(crate) async fn deliver_all(&self) -> crate::Result<()> {
         while !self.stop().is_cancelled()
-            && let Next::Due(taken) = self.context.queue.take(self.context.now())
+            && let NextDelivery::Due(taken) = self.context.queue.take(self.context.now())
         {
             self.deliver(taken).await?;
         }

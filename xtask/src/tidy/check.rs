@@ -57,7 +57,8 @@ pub fn update() -> Outcome {
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }
 
-/// Returns the largest excess that an update accepts: sizes may grow by 1 %, for wrapped comments.
+/// Returns the largest excess that an update accepts: sizes may grow by 1 %, because rewrapped
+/// comments add lines.
 fn excess_max(old: &Exceptions, rule: Rule) -> usize {
     let excess = old.excess(rule).1;
     if rule.limit == 0 { excess } else { excess + excess / 100 }
@@ -72,7 +73,7 @@ fn measure() -> Result<(Vec<Measurement>, Vec<String>), String> {
     let mut methods: BTreeMap<String, usize> = BTreeMap::new();
     let tracked = process::output(process::command("git", &["ls-files"]))?;
     for path in tracked.lines() {
-        // A file that git tracks may be deleted or binary.
+        // A tracked file may be deleted or binary.
         let Ok(text) = std::fs::read_to_string(root.join(path)) else { continue };
         let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
         if is_rust && !text.starts_with("//!") && !text.starts_with("#!") {

@@ -1,6 +1,6 @@
 //! Rust source with comments and literals blanked out, so that a simple scan finds items.
 
-/// Replaces comments and the contents of literals by spaces; line breaks stay.
+/// Replaces comments and the contents of literals by spaces; line breaks are kept.
 pub fn blank(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headwater_catalog::{Catalog, CommitRequest, EVENT_SCOPE, Error, NamespaceChange, NewBranch};
 use headwater_model::{Branch, Commit, CreateRef, Namespace, Tag};
-use headwater_store::{Append, Batch, KeyRange, MemoryStore, Store, Unique};
+use headwater_store::{Append, Batch, KeyRange, MemoryStore, Store, UniqueKey};
 
 use crate::support::{InjectedFault, Watched, clock, merge, open, request, set, tables};
 
@@ -48,7 +48,7 @@ fn with_namespace() -> CommitRequest {
 
 fn with_event() -> CommitRequest {
     let with = Batch {
-        unique: vec![Unique { scope: EVENT_SCOPE.into(), key: "e1".into() }],
+        unique: vec![UniqueKey { scope: EVENT_SCOPE.into(), key: "e1".into() }],
         entries: vec![Append {
             journal: "outbox".into(),
             key: "e1".into(),

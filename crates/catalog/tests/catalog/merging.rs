@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use headwater_catalog::{Checks, CommitRequest, Error, NewBranch, TableChange};
+use headwater_catalog::{CommitRequest, Error, NewBranch, RequiredChecks, TableChange};
 use headwater_model::{CommitId, CreateRef, MergeOutcome, MergeRequest, Namespace, RefSpec};
-use headwater_store::{Batch, Unique};
+use headwater_store::{Batch, UniqueKey};
 
 use headwater_catalog::NamespaceChange;
 
@@ -126,7 +126,7 @@ async fn each_commit_of_many_failed_runs_is_in_quarantine() {
             }
         }
         let source = format!("@{commit}").parse().expect("a ref");
-        let planned = catalog.merges().plan("main", &source, Checks::Required).await;
+        let planned = catalog.merges().plan("main", &source, RequiredChecks::Required).await;
         let is_refused = matches!(planned, Err(Error::Quarantined { .. }));
         assert_eq!(is_refused, failed && !accepted, "{commit}: {planned:?}");
         refused += usize::from(is_refused);
@@ -152,7 +152,10 @@ async fn an_event_is_committed_only_once() {
         branch: "main".into(),
         changes: vec![TableChange { table: name(table), from: None, to: Some(entry(table, 1)) }],
         with: Batch {
-            unique: vec![Unique { scope: headwater_catalog::EVENT_SCOPE.into(), key: "e1".into() }],
+            unique: vec![UniqueKey {
+                scope: headwater_catalog::EVENT_SCOPE.into(),
+                key: "e1".into(),
+            }],
             ..Batch::default()
         },
         ..CommitRequest::default()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_catalog::{
-    Catalog, Checks, CommitRequest, EntryKind, Error, MergeCommit, TableChange, TableEntry,
+    Catalog, CommitRequest, EntryKind, Error, MergeCommit, RequiredChecks, TableChange, TableEntry,
 };
 use headwater_model::{
     Branch, Clock, Commit, CreateRef, FixedClock, MergeOutcome, MergeReport, MergeRequest,
@@ -94,7 +94,7 @@ pub async fn merge_with(
     loop {
         let plan = catalog
             .merges()
-            .plan(target, &request.source, Checks::unless(request.unchecked))
+            .plan(target, &request.source, RequiredChecks::unless(request.unchecked))
             .await?;
         if plan.is_up_to_date() {
             return Ok(plan.report(MergeOutcome::UpToDate, plan.head));

@@ -1,6 +1,9 @@
 //! `headwater audit`.
 
-use clap::{Args, ValueEnum};
+use std::time::Duration;
+
+use clap::Args;
+use headwater_model::parse_duration;
 
 /// `headwater audit`
 #[derive(Debug, Args)]
@@ -18,15 +21,10 @@ pub struct Audit {
     #[arg(long)]
     pub action: Option<String>,
     /// Only events with this outcome
-    #[arg(long, value_enum)]
-    pub outcome: Option<AuditOutcome>,
-}
-
-/// `--outcome`
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum AuditOutcome {
-    /// Requests that were allowed
-    Allowed,
-    /// Requests that were denied
-    Denied,
+    #[arg(long, value_parser = ["allowed", "denied"])]
+    pub outcome: Option<String>,
+    /// Print nothing, and set how long events are kept: `90d`; by default a year
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration,
+        conflicts_with_all = ["since", "until", "user", "action", "outcome"])]
+    pub keep: Option<Duration>,
 }

@@ -129,7 +129,7 @@ pub struct BranchMerge {
     /// Show the result; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Merge the branch of a failed run too
+    /// Allow merging the branch of a failed run
     #[arg(long)]
     pub unchecked: bool,
     /// Recompute the project's models on the merged state
@@ -142,7 +142,7 @@ pub struct BranchMerge {
     #[arg(long = "param", value_name = "NAME=VALUE", requires = "rerun")]
     pub parameters: Vec<String>,
     #[command(flatten)]
-    pub choices: Choices,
+    pub choices: ConflictOptions,
 }
 
 /// `headwater branch cherry-pick`
@@ -159,11 +159,11 @@ pub struct BranchCherryPick {
     /// Show the result; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Accept commits of a failed run too
+    /// Accept commits of a failed run
     #[arg(long)]
     pub unchecked: bool,
     #[command(flatten)]
-    pub choices: Choices,
+    pub choices: ConflictOptions,
 }
 
 /// `headwater branch revert`
@@ -194,12 +194,12 @@ pub struct BranchRevert {
     #[arg(long)]
     pub unchecked: bool,
     #[command(flatten)]
-    pub choices: Choices,
+    pub choices: ConflictOptions,
 }
 
 /// How to resolve conflicts.
 #[derive(Debug, Args)]
-pub struct Choices {
+pub struct ConflictOptions {
     /// Keep the target's version of this table on conflict; can be repeated
     #[arg(long, value_name = "TABLE")]
     pub ours: Vec<String>,
@@ -207,13 +207,13 @@ pub struct Choices {
     #[arg(long, value_name = "TABLE")]
     pub theirs: Vec<String>,
     /// How to resolve conflicts of all other tables
-    #[arg(long, value_enum, value_name = "CHOICE", default_value_t = Choice::Fail)]
-    pub on_conflict: Choice,
+    #[arg(long, value_enum, value_name = "CHOICE", default_value_t = ConflictResolution::Fail)]
+    pub on_conflict: ConflictResolution,
 }
 
 /// The resolution of a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Choice {
+pub enum ConflictResolution {
     /// Fail and merge nothing
     Fail,
     /// Keep the target's table

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use super::{
     Access, Audit, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
-    Environment, Event, Function, Grant, Init, Job, Key, Log, Login, Logout, Namespace,
+    Environment, Event, Function, Grant, Init, Job, Key, Limit, Log, Login, Logout, Namespace,
     OutputFormat, Profile, Query, Restriction, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag,
     Test, Token, Trigger, Usage, User, View,
 };
@@ -182,7 +182,8 @@ Commands use the nearest lake in the parent folders, else the server of the last
     /// Print or export the audit log, the oldest events first
     #[command(after_help = "Examples:
   headwater audit --since 24h --outcome denied
-  headwater audit --since 2026-11-01 --output ndjson")]
+  headwater audit --since 2026-11-01 --output ndjson
+  headwater audit --keep 90d")]
     Audit(Audit),
     /// Triggers: list, show
     #[command(subcommand)]
@@ -212,6 +213,9 @@ Commands use the nearest lake in the parent folders, else the server of the last
     /// Row filters and column masks: list, create, drop
     #[command(subcommand)]
     Restriction(Restriction),
+    /// Limits of users and roles: list, set, remove
+    #[command(subcommand)]
+    Limit(Limit),
     /// Grants: list, explain a decision
     #[command(subcommand)]
     Access(Access),

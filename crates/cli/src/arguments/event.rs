@@ -14,7 +14,7 @@ pub enum Event {
     /// Deliver an event again
     #[command(after_help = "Example:\n  headwater event replay EVENT")]
     Replay(EventId),
-    /// Remove a pending or failed event; it is not delivered any more
+    /// Remove a pending or failed event, so that it is not delivered
     #[command(after_help = "Example:\n  headwater event rm EVENT")]
     Rm(EventId),
 }

@@ -1,14 +1,32 @@
 //! `headwater function`: its commands.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
+use headwater_model::{parse_duration, parse_size};
 
 /// `headwater function`
 #[derive(Debug, Subcommand)]
 pub enum Function {
-    /// List the functions of the deployed version
+    /// List the functions: those of the deployed version, and those without a project
     #[command(after_help = "Example:\n  headwater function ls")]
     Ls,
-    /// Call a function of the deployed version and print what it returns
+    /// Deploy a function without a project, as a new version
+    #[command(after_help = "Examples:
+  headwater function deploy price price/ --runtime python3.11 --handler app.handler
+  headwater function deploy shout shout.zip --runtime provided --memory 256MiB --timeout 30s")]
+    Deploy(Box<FunctionDeploy>),
+    /// Show a function without a project: its settings, files, versions and aliases
+    #[command(after_help = "Example:\n  headwater function show price")]
+    Show(FunctionName),
+    /// List the versions of a function without a project
+    #[command(after_help = "Example:\n  headwater function versions price")]
+    Versions(FunctionName),
+    /// Delete a function without a project, with its versions
+    #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater function rm price")]
+    Rm(FunctionRm),
+    /// Call a function and print what it returns; `NAME:VERSION` calls a version or alias
     #[command(
         after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'\n  headwater function invoke score --arg flight=UA17 --working-folder\n  headwater function invoke score --arg flight=UA17 --async"
     )]
@@ -38,4 +56,58 @@ pub struct FunctionInvoke {
     /// With `--async`: calls with the same order key are executed one after the other
     #[arg(long, requires = "asynchronous")]
     pub order_key: Option<String>,
+}
+
+/// `headwater function show` and `headwater function versions`
+#[derive(Debug, Args)]
+pub struct FunctionName {
+    /// The function
+    pub name: String,
+}
+
+/// `headwater function rm`
+#[derive(Debug, Args)]
+pub struct FunctionRm {
+    /// The function
+    pub name: String,
+    /// Succeed if the function does not exist
+    #[arg(long)]
+    pub if_exists: bool,
+}
+
+/// `headwater function deploy`
+#[derive(Debug, Args)]
+pub struct FunctionDeploy {
+    /// The function
+    pub name: String,
+    /// Its folder, or a ZIP archive
+    #[arg(value_name = "DIR|FILE.zip")]
+    pub source: PathBuf,
+    /// The runtime: `python3.11`, `nodejs20`, `provided` and so on
+    #[arg(long)]
+    pub runtime: String,
+    /// The file without its ending, a dot and the function; not for `provided`
+    #[arg(long)]
+    pub handler: Option<String>,
+    /// A description
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub description: String,
+    /// The memory limit, as in `256MiB`
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+    /// The time limit, as in `30s`
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+    /// An environment variable. Can be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// A secret, which is an environment variable of the same name. Can be repeated
+    #[arg(long = "secret", value_name = "NAME")]
+    pub secrets: Vec<String>,
+    /// A host that it may connect to, or `*` for all. Can be repeated
+    #[arg(long, value_name = "HOST")]
+    pub network: Vec<String>,
+    /// A program of the system that it needs, such as `curl`. Can be repeated
+    #[arg(long, value_name = "PROGRAM")]
+    pub system: Vec<String>,
 }

@@ -40,13 +40,9 @@ pub enum Profile {
     Ls,
     /// Make a profile the default
     #[command(after_help = "Example:\n  headwater profile use lake.example.com")]
-    Use(ProfileUse),
-}
-
-/// `headwater profile use`
-#[derive(Debug, Args)]
-pub struct ProfileUse {
-    /// The name of the profile
-    #[arg(value_name = "PROFILE")]
-    pub name: String,
+    Use {
+        /// The name of the profile
+        #[arg(value_name = "PROFILE")]
+        name: String,
+    },
 }

@@ -1,6 +1,7 @@
 //! The command line's syntax: every command with its arguments and examples.
 //!
-//! Each noun has one file here; the file of the same name in `commands/` executes it.
+//! Each noun has one file in this module; the file with the same name in `commands/` executes its
+//! commands.
 
 mod access_key;
 mod audit;
@@ -18,6 +19,7 @@ mod function;
 mod grant;
 mod init;
 mod job;
+mod limit;
 mod log;
 mod login;
 mod namespace;
@@ -41,10 +43,10 @@ mod user;
 mod view;
 
 pub use self::access_key::Key;
-pub use self::audit::{Audit, AuditOutcome};
+pub use self::audit::Audit;
 pub use self::branch::{
-    Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
-    CreateRef, RemoveRef, RenameRef,
+    Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, ConflictOptions,
+    ConflictResolution, CreateRef, RemoveRef, RenameRef,
 };
 pub use self::checkout::Checkout;
 pub use self::command::{Arguments, Command};
@@ -55,10 +57,11 @@ pub use self::deployment::{Deploy, Deployment};
 pub use self::diff::{BranchDiff, CompareArgument, CompareOptions, TableDiff};
 pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::event::{Event, EventId, EventLs};
-pub use self::function::{Function, FunctionInvoke};
+pub use self::function::{Function, FunctionDeploy, FunctionInvoke, FunctionName, FunctionRm};
 pub use self::grant::{Access, AccessExplain, Grant, Revoke};
 pub use self::init::{ExampleArgument, Init};
 pub use self::job::{Job, JobLogs, JobLs};
+pub use self::limit::Limit;
 pub use self::log::Log;
 pub use self::login::{Login, Logout, Profile};
 pub use self::namespace::Namespace;

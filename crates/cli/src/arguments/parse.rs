@@ -38,7 +38,7 @@ fn command(words: &[String]) -> Command {
     Arguments::command().color(color(words))
 }
 
-/// Returns the color choice for error messages, which `--color` also sets.
+/// Returns the color choice for error messages of the parser, from `--color`.
 fn color(words: &[String]) -> ColorChoice {
     let mut values = words.iter().enumerate().filter_map(|(at, word)| match word.as_str() {
         "--color" => words.get(at + 1).map(String::as_str),
@@ -51,7 +51,7 @@ fn color(words: &[String]) -> ColorChoice {
     }
 }
 
-/// Suggests the whole command for a verb without its noun, as in `headwater merge`.
+/// Suggests the complete command for a verb without its noun, such as `headwater merge`.
 fn suggest(mut error: Error, words: &[String]) -> Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use headwater_model::parse_size;
 
 use super::RefArgument;
 
@@ -27,6 +28,6 @@ pub struct Query {
     #[arg(long, short)]
     pub limit: Option<u64>,
     /// The memory limit before the statement spills to disk: `512MiB`, `2GiB`
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
 }

@@ -15,7 +15,10 @@ pub enum Restriction {
     Create(RestrictionCreate),
     /// Drop a row filter or column mask
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater restriction rm eu")]
-    Rm(RestrictionName),
+    Rm {
+        /// The row filter or column mask
+        name: String,
+    },
 }
 
 /// `headwater restriction create`
@@ -38,12 +41,4 @@ pub struct RestrictionCreate {
     /// Replace a restriction of this name
     #[arg(long)]
     pub replace: bool,
-}
-
-/// A row filter or column mask.
-#[derive(Debug, Args)]
-pub struct RestrictionName {
-    /// The row filter or column mask
-    #[arg(value_name = "NAME")]
-    pub name: String,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use headwater_model::{Problem, parse_duration};
+use headwater_model::{Problem, parse_duration, parse_size};
 use headwater_server::{NetworkConfig, Origin, TlsConfig};
 
 /// `headwater serve`
@@ -40,15 +40,15 @@ pub struct Serve {
     #[arg(long, value_enum, default_value_t)]
     pub isolation: IsolationArgument,
     /// The memory for queries and functions together: `4GiB` [default: 75 % of the machine's]
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
     /// Disable automatic table maintenance
     #[arg(long)]
     pub no_maintenance: bool,
     /// Once a day, remove files of known tables that were unreferenced for three days
     #[arg(long, conflicts_with = "no_maintenance")]
     pub remove_orphans: bool,
-    /// How long events of the audit log are kept: `90d` [default: 365d]
+    /// How long events of the audit log are kept: `90d` [default: as set by `audit --keep`]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub keep_audit: Option<Duration>,
     /// Store the tables of a new lake in a bucket, `s3://bucket/prefix`

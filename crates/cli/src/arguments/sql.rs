@@ -1,6 +1,7 @@
 //! `headwater sql`.
 
 use clap::Args;
+use headwater_model::parse_size;
 
 use super::RefArgument;
 
@@ -16,6 +17,6 @@ pub struct Sql {
     #[arg(long, short, default_value_t = 100)]
     pub limit: u64,
     /// The memory limit before a statement spills to disk: `512MiB`, `2GiB`
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
 }

@@ -1,6 +1,9 @@
 //! `headwater table`, except `table diff`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
+use headwater_model::parse_duration;
 
 use super::{BranchArgument, RefArgument, TableDiff};
 
@@ -80,8 +83,8 @@ pub struct TableMaintain {
     #[arg(long)]
     pub manifests: bool,
     /// Remove the files of snapshots superseded longer ago than this: `30d`
-    #[arg(long, value_name = "DURATION")]
-    pub expire_before: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub expire_before: Option<Duration>,
     /// Remove the files of all but the last N snapshots of each branch
     #[arg(long, value_name = "N")]
     pub keep: Option<u64>,
@@ -89,8 +92,8 @@ pub struct TableMaintain {
     #[arg(long)]
     pub orphans: bool,
     /// The minimum age of these files, at least 1h [default: 3d]
-    #[arg(long, value_name = "DURATION", requires = "orphans")]
-    pub older_than: Option<String>,
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "orphans")]
+    pub older_than: Option<Duration>,
     /// Remove these files even if they are most of all files
     #[arg(long, requires = "orphans")]
     pub force: bool,

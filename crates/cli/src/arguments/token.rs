@@ -7,7 +7,11 @@ use clap::{Args, Subcommand};
 pub enum Token {
     /// List access tokens, without their secrets
     #[command(after_help = "Example:\n  headwater token ls --user ana")]
-    Ls(TokenLs),
+    Ls {
+        /// Only the tokens of this user
+        #[arg(long)]
+        user: Option<String>,
+    },
     /// Create an access token and print its secret, which is shown once
     #[command(after_help = "Examples:
   headwater token create --user ana
@@ -15,15 +19,11 @@ pub enum Token {
     Create(TokenCreate),
     /// Revoke an access token
     #[command(aliases = ["rm", "delete"], after_help = "Example:\n  headwater token revoke 3fa9c1d2")]
-    Revoke(TokenRevoke),
-}
-
-/// `headwater token ls`
-#[derive(Debug, Args)]
-pub struct TokenLs {
-    /// Only the tokens of this user
-    #[arg(long)]
-    pub user: Option<String>,
+    Revoke {
+        /// The id, as `headwater token ls` prints it
+        #[arg(value_name = "TOKEN")]
+        id: String,
+    },
 }
 
 /// `headwater token create`
@@ -41,12 +41,4 @@ pub struct TokenCreate {
     /// Limit it to a permission, `select on table:sales.*`; repeatable
     #[arg(long = "scope", value_name = "PERMISSION")]
     pub scopes: Vec<String>,
-}
-
-/// `headwater token revoke`
-#[derive(Debug, Args)]
-pub struct TokenRevoke {
-    /// The id, as `headwater token ls` prints it
-    #[arg(value_name = "TOKEN")]
-    pub id: String,
 }

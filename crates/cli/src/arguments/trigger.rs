@@ -1,6 +1,6 @@
 //! `headwater trigger`.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 /// `headwater trigger`
 #[derive(Debug, Subcommand)]
@@ -10,12 +10,8 @@ pub enum Trigger {
     Ls,
     /// Show a trigger of the deployed version: its source, target and state
     #[command(after_help = "Example:\n  headwater trigger get NAME")]
-    Get(TriggerGet),
-}
-
-/// `headwater trigger get`
-#[derive(Debug, Args)]
-pub struct TriggerGet {
-    /// The trigger's name
-    pub trigger: String,
+    Get {
+        /// The trigger's name
+        trigger: String,
+    },
 }

@@ -1,9 +1,10 @@
 //! `headwater key`.
 
-use headwater_model::{AccessKey, CreateAccessKey, CreateToken, CreatedAccessKey, Timestamp};
+use headwater_model::{AccessKey, CreateAccessKey, CreateToken, CreatedAccessKey};
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{Key, OutputFormat};
+use crate::arguments::Key;
 use crate::commands::token::request;
 use crate::context::Context;
 use crate::error::Result;
@@ -30,18 +31,18 @@ pub async fn key(context: &Context, api: &Api, arguments: Key) -> Result<()> {
 
 async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
     let query = user.map(|user| format!("?user={}", segment(user))).unwrap_or_default();
-    let keys: Vec<AccessKey> = api.get(format!("/v1/access-keys{query}")).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&keys);
+    let Some(keys) =
+        fetch::<Vec<AccessKey>>(context, api, format!("/v1/access-keys{query}")).await?
+    else {
         return Ok(());
-    }
+    };
     let columns = ["ACCESS KEY", "USER", "LABEL", "SCOPES", "EXPIRES", "LAST USED", "STATE"];
     let mut grid = Grid::new(context.answer_style, &columns);
     for key in keys {
-        let or_never = |time: Option<Timestamp>| time.map_or("never".to_owned(), output::moment);
         let scopes: Vec<_> = key.scopes.iter().flatten().map(ToString::to_string).collect();
         let state = if key.revoked.is_some() { "revoked" } else { "valid" };
-        let (expires, used) = (or_never(key.expires), or_never(key.last_used));
+        let (expires, used) =
+            (output::moment_or_never(key.expires), output::moment_or_never(key.last_used));
         let (user, scopes) = (key.user.unwrap_or_else(|| "owner".to_owned()), scopes.join("; "));
         grid.row([key.id, user, key.label, scopes, expires, used, state.to_owned()]);
     }
@@ -51,8 +52,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
 
 /// Prints the id and the secret as the environment variables of S3 clients.
 fn show(context: &Context, created: &CreatedAccessKey) {
-    if context.output == OutputFormat::Json {
-        output::print_json(created);
+    if answer::is_printed(context, created) {
         return;
     }
     let user =

@@ -1,31 +1,37 @@
 //! `headwater audit`: prints or exports the audit log, the oldest events first.
 
 use chrono::Utc;
-use headwater_model::parse_duration;
+use headwater_model::{AuditRetention, parse_duration};
+use hyper::Method;
 
-use crate::api::{Api, Call, segment};
-use crate::arguments::{Audit, AuditOutcome};
+use crate::answer;
+use crate::api::{Api, ApiRequest, segment};
+use crate::arguments::Audit;
 use crate::commands::query;
 use crate::context::Context;
 use crate::error::{self, Result};
+use crate::output::plural;
 
 /// Runs `headwater audit`.
 pub async fn audit(context: &Context, api: &Api, arguments: &Audit) -> Result<()> {
+    if let Some(keep) = arguments.keep {
+        let retention = AuditRetention { keep_seconds: keep.as_secs() };
+        let set: AuditRetention = api.call(Method::PUT, "/v1/audit/retention", &retention).await?;
+        let days = set.keep_seconds / 86_400;
+        answer::print(context, &set, format!("events are kept for {}", plural(days, "day")));
+        return Ok(());
+    }
     let time = |given: &Option<String>| given.as_deref().map(moment).transpose();
-    let outcome = arguments.outcome.map(|outcome| match outcome {
-        AuditOutcome::Allowed => "allowed".to_owned(),
-        AuditOutcome::Denied => "denied".to_owned(),
-    });
     let filters = [
         ("since", time(&arguments.since)?),
         ("until", time(&arguments.until)?),
         ("user", arguments.user.clone()),
         ("action", arguments.action.clone()),
-        ("outcome", outcome),
+        ("outcome", arguments.outcome.clone()),
     ];
     let given = filters.into_iter().filter_map(|(name, value)| Some((name, value?)));
     let given: Vec<_> = given.map(|(name, value)| format!("{name}={}", segment(&value))).collect();
-    query::print(context, api, Call::get(format!("/v1/audit?{}", given.join("&")))).await
+    query::print(context, api, ApiRequest::get(format!("/v1/audit?{}", given.join("&")))).await
 }
 
 /// Returns a time as the API expects it; a duration counts back from now.

@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 
 use headwater_model::{
     Branch as BranchRow, CherryPickRequest, Commit, CreateRef, ErrorCode, Job, JobStatus,
-    MAIN_BRANCH, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, MergedTable,
-    Problem, RevertRequest, RunRequest, TableName, UpdateRef,
+    MAIN_BRANCH, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergeResolution,
+    MergedTable, Problem, RevertRequest, RunRequest, TableName, UpdateRef,
 };
 use hyper::Method;
 use serde_json::json;
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
 use crate::arguments::{
-    Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, Choice, Choices,
-    OutputFormat,
+    Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, ConflictOptions,
+    ConflictResolution, OutputFormat,
 };
 use crate::commands::{diff, reference, run};
 use crate::context::Context;
@@ -96,28 +97,19 @@ async fn update(api: &Api, name: &str, change: &UpdateRef) -> Result<BranchRow> 
 }
 
 fn show(context: &Context, verb: &str, branch: &BranchRow) {
-    if context.output == OutputFormat::Json {
-        output::print_json(branch);
-    } else {
-        context.style.say(format!("{verb} branch {} at @{}", branch.name, branch.commit.short()));
-    }
+    let text = format!("{verb} branch {} at @{}", branch.name, branch.commit.short());
+    answer::print(context, branch, text);
 }
 
 /// Prints that an object was removed.
 pub fn removed(context: &Context, what: &str, name: &str) {
-    if context.output == OutputFormat::Json {
-        output::print_json(&json!({ "removed": name }));
-    } else {
-        context.style.say(format!("removed {what} {name}"));
-    }
+    answer::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
 async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> {
-    let mut branches: Vec<BranchRow> = api.get("/v1/branches").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&branches);
+    let Some(mut branches) = fetch::<Vec<BranchRow>>(context, api, "/v1/branches").await? else {
         return Ok(());
-    }
+    };
     let active = context.lake()?.active_branch();
     let found = branches.len();
     branches.retain(|branch| arguments.all || branch.name == active || !is_of_run(branch));
@@ -278,8 +270,7 @@ async fn described(api: &Api, reference: &str) -> Result<String> {
 }
 
 fn print_change(context: &Context, text: &str, source: &str, report: &MergeReport) {
-    if context.output == OutputFormat::Json {
-        output::print_json(report);
+    if answer::is_printed(context, report) {
         return;
     }
     context.style.say(text);
@@ -287,7 +278,9 @@ fn print_change(context: &Context, text: &str, source: &str, report: &MergeRepor
 }
 
 /// Returns the choices for tables in conflict, and the default choice.
-pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, MergeChoice>)> {
+pub fn choices(
+    arguments: ConflictOptions,
+) -> Result<(MergeChoice, BTreeMap<TableName, MergeChoice>)> {
     let mut choices = BTreeMap::new();
     for (tables, choice) in
         [(arguments.ours, MergeChoice::Ours), (arguments.theirs, MergeChoice::Theirs)]
@@ -297,14 +290,14 @@ pub fn choices(arguments: Choices) -> Result<(MergeChoice, BTreeMap<TableName, M
             if choices.insert(name, choice).is_some_and(|other| other != choice) {
                 let message = format!("both `--ours` and `--theirs` name `{table}`");
                 let problem = Problem::new(ErrorCode::InvalidArgument, message);
-                return Err(problem.with_hint("Use one of them."));
+                return Err(problem.with_hint("Use one of the two options."));
             }
         }
     }
     let otherwise = match arguments.on_conflict {
-        Choice::Fail => MergeChoice::Fail,
-        Choice::Ours => MergeChoice::Ours,
-        Choice::Theirs => MergeChoice::Theirs,
+        ConflictResolution::Fail => MergeChoice::Fail,
+        ConflictResolution::Ours => MergeChoice::Ours,
+        ConflictResolution::Theirs => MergeChoice::Theirs,
     };
     Ok((otherwise, choices))
 }
@@ -325,7 +318,7 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// Prints the reverts that make a merge empty, and the command that undoes each.
+/// Prints the reverts because of which a merge has no changes, and the command that undoes each.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());
@@ -343,8 +336,8 @@ fn print_tables(context: &Context, source: &str, report: &MergeReport) {
     }
     for kept in report.merged.iter().filter(|merged| !report.tables.contains(&merged.table)) {
         let how = match kept.how {
-            MergedHow::Ours => "unchanged",
-            MergedHow::ByContent | MergedHow::Theirs => "already up to date",
+            MergeResolution::Ours => "unchanged",
+            MergeResolution::ByContent | MergeResolution::Theirs => "already up to date",
         };
         context.style.say(format!("  {} {how}", context.style.paint(Tone::Warn, &kept.table)));
     }
@@ -352,7 +345,7 @@ fn print_tables(context: &Context, source: &str, report: &MergeReport) {
 
 /// Describes how a table that both sides changed was merged.
 pub fn merged_how(merged: &MergedTable, source: &str) -> String {
-    if merged.how == MergedHow::Theirs {
+    if merged.how == MergeResolution::Theirs {
         return format!("taken from {source}");
     }
     let rows = format!("+{} -{} rows", merged.rows_added, merged.rows_removed);

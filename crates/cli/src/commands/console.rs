@@ -1,8 +1,8 @@
 //! `headwater console`: opens the console in a browser, logged in.
 //!
-//! The address contains a code that is valid once and for a minute, after `#`, which browsers do
-//! not send. Other users can read the arguments of processes, so the browser gets the path of a
-//! private file that leads to the address.
+//! The address contains a code, valid once and for one minute, after `#`, so that browsers do not
+//! send it to the server. Other users can read the arguments of processes, so the browser receives
+//! the path of a private file that redirects to the address.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -12,15 +12,15 @@ use std::process::{Command, Stdio};
 
 use headwater_model::{ErrorCode, Problem, SessionCode};
 
-use crate::arguments::{Console, OutputFormat};
+use crate::answer;
+use crate::arguments::Console;
 use crate::commands::serve;
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::lake_folder::LakeFolder;
-use crate::output;
 
-/// The file in the lake's folder that leads to the address.
+/// The file in the lake's folder that redirects to the address.
 const REDIRECT_FILE: &str = "console.html";
 
 /// Opens the console of the running server; starts one in the foreground if none listens for HTTP.
@@ -44,13 +44,9 @@ async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Resu
     };
     let code: SessionCode = api.post("/v1/session/codes", &serde_json::Value::Null).await?;
     let address = format!("{url}/#code={}", code.code);
-    if context.output == OutputFormat::Json {
-        output::print_json(&serde_json::json!({ "address": address, "expires": code.expires }));
-    } else {
-        context.style.say(format!(
-            "open the console with this link, which is valid once, for one minute:\n  {address}"
-        ));
-    }
+    let text = "open the console with this link, which is valid once, for one minute";
+    let value = serde_json::json!({ "address": address, "expires": code.expires });
+    answer::print(context, &value, format!("{text}:\n  {address}"));
     if !arguments.no_browser {
         open_browser(context, &redirect_file(&lake.path, &address)?);
     }

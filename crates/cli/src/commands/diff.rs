@@ -113,7 +113,7 @@ fn sides(arguments: &TableDiffArguments, active: &str) -> (State, State) {
     (first.clone(), State::parse(other, active))
 }
 
-/// The characters that end a table's name.
+/// The characters that separate a table's name from its state.
 const MARKS: [char; 4] = ['@', '~', '*', '#'];
 
 impl State {
@@ -209,7 +209,7 @@ fn print_table(style: Style, table: &TableDiff) {
 /// The Iceberg format version of new tables.
 const FORMAT_VERSION: &str = "2";
 
-/// The prefix of Headwater's own properties.
+/// The prefix of properties that Headwater sets.
 const OWN_PROPERTY: &str = "headwater.";
 
 /// Returns true if every new table has this property.

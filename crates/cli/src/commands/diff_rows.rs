@@ -1,6 +1,6 @@
 //! The rows of a diff, with old and new values side by side, or as CSV.
 
-use headwater_model::{ChangeKind, RowDiff, RowsDiff, RowsKnown};
+use headwater_model::{ChangeKind, ComparisonMethod, RowDiff, RowsDiff};
 use serde_json::Value;
 
 use crate::commands::diff::signed;
@@ -11,10 +11,10 @@ use crate::terminal::{Style, Tone};
 /// The text of a null.
 const NULL: &str = "∅";
 
-/// Prints the changed rows and the remarks about them.
+/// Prints the changed rows and the notes about the comparison.
 pub fn print_rows(style: Style, rows: &RowsDiff) {
     let remark = |text: String| output::line(format!("    {}", style.paint(Tone::Faint, text)));
-    if rows.how == RowsKnown::NotCompared {
+    if rows.how == ComparisonMethod::NotCompared {
         let reason = rows.reason.as_deref().unwrap_or("rows were not compared");
         remark(format!("rows were not compared: {reason}"));
     } else if let Some(reason) = &rows.reason {
@@ -26,7 +26,7 @@ pub fn print_rows(style: Style, rows: &RowsDiff) {
             columns.map(|one| format!("{} in {}", one.column, output::count(one.rows))).collect();
         remark(format!("changed by {}: {}", rows.key.join(", "), columns.join(", ")));
     }
-    if !rows.not_compared.is_empty() && rows.how == RowsKnown::Compared {
+    if !rows.not_compared.is_empty() && rows.how == ComparisonMethod::Compared {
         remark(format!("not compared: {}", rows.not_compared.join(", ")));
     }
     if rows.duplicate_keys > 0 {
@@ -49,7 +49,7 @@ fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
     let mut headings = vec![""];
     headings.extend(columns.iter().map(String::as_str));
     headings.extend(repeated.then_some("TIMES"));
-    // Changed columns are hidden last.
+    // Unchanged columns are hidden first if the table is too wide.
     let same = columns.iter().rev().filter(|column| !is_changed(rows, column));
     let same: Vec<&str> = same.map(String::as_str).collect();
     let any_changed = same.len() < columns.len();

@@ -1,10 +1,11 @@
 //! `headwater environment`: the Python environments of functions.
 
 use headwater_model::{
-    EnvironmentExplained, EnvironmentSummary, PruneEnvironments, PrunedEnvironments,
+    EnvironmentDetails, EnvironmentSummary, PruneEnvironments, PrunedEnvironments,
     RebuiltEnvironment,
 };
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
 use crate::arguments::{Environment, EnvironmentPrune, EnvironmentRebuild, OutputFormat};
 use crate::context::Context;
@@ -24,11 +25,11 @@ pub async fn environment(context: &Context, api: &Api, arguments: Environment) -
 }
 
 async fn list(context: &Context, api: &Api) -> Result<()> {
-    let environments: Vec<EnvironmentSummary> = api.get("/v1/environments").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&environments);
+    let Some(environments) =
+        fetch::<Vec<EnvironmentSummary>>(context, api, "/v1/environments").await?
+    else {
         return Ok(());
-    }
+    };
     let headings = ["ENVIRONMENT", "PYTHON", "REQUIREMENTS", ">PACKAGES", ">SIZE", "LAST USED"];
     let mut grid = Grid::new(context.answer_style, &headings).hide_first(&["PACKAGES", "SIZE"]);
     for environment in environments {
@@ -47,12 +48,10 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
 
 async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     let path = format!("/v1/environments/{}", segment(id));
-    let explained: EnvironmentExplained = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&explained);
+    let Some(explained) = fetch::<EnvironmentDetails>(context, api, path).await? else {
         return Ok(());
-    }
-    let EnvironmentExplained { environment, zygote, huge_pages_unavailable, calls } = explained;
+    };
+    let EnvironmentDetails { environment, zygote, huge_pages_unavailable, calls } = explained;
     let asked = match environment.requirements.join(" ") {
         none if none.is_empty() => "no packages".to_owned(),
         asked => asked,
@@ -106,8 +105,7 @@ async fn prune(context: &Context, api: &Api, arguments: &EnvironmentPrune) -> Re
     let unused_seconds = if arguments.all { 0 } else { arguments.days * SECONDS_PER_DAY };
     let request = PruneEnvironments { unused_seconds, dry_run: arguments.dry_run };
     let pruned: PrunedEnvironments = api.post("/v1/environments/prune", &request).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&pruned);
+    if answer::is_printed(context, &pruned) {
         return Ok(());
     }
     let (removed, freed) = if arguments.dry_run {

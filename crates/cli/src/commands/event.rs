@@ -1,8 +1,9 @@
 //! `headwater event`: lists, shows, replays and removes events.
 
-use headwater_model::{Event, EventData, TriggerEvent, TriggerEventStatus};
+use headwater_model::{TriggerEvent, TriggerEventStatus};
 use hyper::Method;
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
 use crate::arguments::{Event as Arguments, EventId, EventLs, OutputFormat};
 use crate::context::Context;
@@ -34,10 +35,8 @@ fn path(arguments: &EventId) -> String {
 }
 
 fn report(context: &Context, event: &TriggerEvent, outcome: &str) {
-    if context.output == OutputFormat::Json {
-        return output::print_json(event);
-    }
-    context.style.say(format!("event {} of {} {outcome}", event.event.id, event.trigger));
+    let text = format!("event {} of {} {outcome}", event.event.id, event.trigger);
+    answer::print(context, event, text);
 }
 
 fn show(context: &Context, event: &TriggerEvent) {
@@ -49,7 +48,7 @@ fn show(context: &Context, event: &TriggerEvent) {
     let (status, tone) = status_cell(event.status);
     for (name, value) in [
         ("trigger", event.trigger.clone()),
-        ("what", describe(&event.event)),
+        ("what", event.event.data.subjects()),
         ("status", style.paint(tone, status)),
         ("recorded", output::moment(event.created)),
         ("tries", event.attempts.to_string()),
@@ -76,19 +75,6 @@ fn status_cell(status: TriggerEventStatus) -> (&'static str, Tone) {
     }
 }
 
-/// Describes an event: its files, its tables or its scheduled time.
-fn describe(event: &Event) -> String {
-    match &event.data {
-        EventData::FileArrived { files } => match files.as_slice() {
-            [file] => file.path.rsplit('/').next().unwrap_or(&file.path).to_owned(),
-            files => format!("{} files", output::count(files.len() as u64)),
-        },
-        EventData::ScheduleFired { scheduled } => output::moment(*scheduled),
-        EventData::TableChanged { tables, .. } => tables.join(", "),
-        EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
-    }
-}
-
 async fn list(context: &Context, api: &Api, arguments: EventLs) -> Result<()> {
     let mut path = format!("/v1/trigger-events?limit={}", arguments.limit);
     for (name, value) in [("trigger", arguments.trigger), ("status", arguments.status)] {
@@ -96,17 +82,13 @@ async fn list(context: &Context, api: &Api, arguments: EventLs) -> Result<()> {
             path.push_str(&format!("&{name}={}", segment(&value)));
         }
     }
-    let events: Vec<TriggerEvent> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&events);
-        return Ok(());
-    }
+    let Some(events) = fetch::<Vec<TriggerEvent>>(context, api, path).await? else { return Ok(()) };
     let style = context.answer_style;
     let headings = ["EVENT", "TRIGGER", "STATUS", "RECORDED", "WHAT", ">TRIES", "JOB", "ERROR"];
     let mut grid = Grid::new(style, &headings).hide_first(&["TRIES", "JOB", "RECORDED", "EVENT"]);
     for event in events {
         let (word, tone) = status_cell(event.status);
-        let what = describe(&event.event);
+        let what = event.event.data.subjects();
         grid.row([
             Cell::from(event.event.id),
             event.trigger.into(),

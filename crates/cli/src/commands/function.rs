@@ -9,9 +9,10 @@ use headwater_model::{
 use hyper::Method;
 use serde_json::Value;
 
-use crate::api::{Api, Call, collect, segment};
+use crate::answer::{self, fetch};
+use crate::api::{Api, ApiRequest, collect, segment};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
-use crate::commands::{deployment, run};
+use crate::commands::{deployed_function, deployment, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
@@ -21,23 +22,28 @@ use crate::output::{self, Grid};
 pub async fn function(context: &Context, api: &Api, arguments: Function) -> Result<()> {
     match arguments {
         Function::Ls => list(context, api).await,
+        Function::Deploy(arguments) => deployed_function::deploy(context, api, *arguments).await,
+        Function::Show(arguments) => deployed_function::show(context, api, &arguments).await,
+        Function::Versions(arguments) => {
+            deployed_function::versions(context, api, &arguments).await
+        }
+        Function::Rm(arguments) => deployed_function::remove(context, api, &arguments).await,
         Function::Invoke(arguments) if arguments.asynchronous => {
             invoke_async(context, api, &arguments).await
         }
         Function::Invoke(arguments) => tokio::select! {
             outcome = invoke(context, api, &arguments) => outcome,
-            // Closing the connection stops the function.
+            // The server stops the function when the connection closes.
             _ = tokio::signal::ctrl_c() => Err(Problem::new(ErrorCode::Cancelled, "stopped")),
         },
     }
 }
 
 async fn list(context: &Context, api: &Api) -> Result<()> {
-    let functions: Vec<FunctionSummary> = api.get("/v1/functions").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&functions);
+    let Some(functions) = fetch::<Vec<FunctionSummary>>(context, api, "/v1/functions").await?
+    else {
         return Ok(());
-    }
+    };
     let headings = ["FUNCTION", "ARGUMENTS", ">MEMORY", ">TIMEOUT", "PROCESS", "DEFINED AT"];
     let mut grid = Grid::new(context.answer_style, &headings);
     for function in functions {
@@ -69,8 +75,7 @@ async fn invoke_async(context: &Context, api: &Api, arguments: &FunctionInvoke) 
     };
     let path = format!("/v1/functions/{}/invoke-async", segment(&arguments.name));
     let accepted: AcceptedEvent = api.post(path, &request).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&accepted);
+    if answer::is_printed(context, &accepted) {
         return Ok(());
     }
     output::line(&accepted.event);
@@ -89,10 +94,10 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
         OutputFormat::Csv => "text/csv",
     };
     let path = format!("/v1/functions/{}/invoke", segment(&arguments.name));
-    let call = Call::get(path).method(Method::POST).accept(accept).json(&request)?;
+    let call = ApiRequest::get(path).method(Method::POST).accept(accept).json(&request)?;
     let (job, answer) = api.send_as_job(call).await?;
     if let Some(job) = job {
-        // The result does not depend on the output.
+        // Printing the events is optional, so its error is ignored.
         let _ = events::print_events(api, &job, false, &mut Printer::new(context.style)).await;
     }
     let answer = collect(answer?).await?;

@@ -2,8 +2,9 @@
 
 use headwater_model::{AccessExplanation, Action, Grant as GrantRow, GrantRequest, ObjectPattern};
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{Access, AccessExplain, Grant, OutputFormat, Revoke};
+use crate::arguments::{Access, AccessExplain, Grant, Revoke};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
@@ -15,7 +16,7 @@ pub async fn grant(context: &Context, api: &Api, arguments: Grant) -> Result<()>
     let request = GrantRequest { grantee: to, actions, object };
     let granted: GrantRow = api.post("/v1/grants", &request).await?;
     let text = format!("{} now has {}", granted.grantee, granted.permission);
-    show(context, &granted, text);
+    answer::print(context, &granted, text);
     Ok(())
 }
 
@@ -29,7 +30,7 @@ pub async fn revoke(context: &Context, api: &Api, arguments: Revoke) -> Result<(
     let query = format!("grantee={grantee}&actions={}&object={object}", segment(&names));
     api.delete(format!("/v1/grants?{query}")).await?;
     let answer = serde_json::json!({"grantee": from, "actions": parsed, "object": on});
-    show(context, &answer, format!("revoked {names} on {on} from {from}"));
+    answer::print(context, &answer, format!("revoked {names} on {on} from {from}"));
     Ok(())
 }
 
@@ -49,11 +50,10 @@ fn parse(actions: &[String], object: &str) -> Result<(Vec<Action>, ObjectPattern
 
 async fn list(context: &Context, api: &Api, grantee: Option<&str>) -> Result<()> {
     let query = grantee.map(|name| format!("?grantee={}", segment(name))).unwrap_or_default();
-    let grants: Vec<GrantRow> = api.get(format!("/v1/grants{query}")).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&grants);
+    let Some(grants) = fetch::<Vec<GrantRow>>(context, api, format!("/v1/grants{query}")).await?
+    else {
         return Ok(());
-    }
+    };
     let columns = ["GRANTEE", "ACTIONS", "OBJECT", "BY", "GRANTED"];
     let mut grid = Grid::new(context.answer_style, &columns);
     for grant in grants {
@@ -69,11 +69,7 @@ async fn explain(context: &Context, api: &Api, question: AccessExplain) -> Resul
     let AccessExplain { user, action, object } = question;
     let (user, action, object) = (segment(&user), segment(&action), segment(&object));
     let path = format!("/v1/access/explain?user={user}&action={action}&object={object}");
-    let found: AccessExplanation = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&found);
-        return Ok(());
-    }
+    let Some(found) = fetch::<AccessExplanation>(context, api, path).await? else { return Ok(()) };
     let verb = if found.allowed { "may" } else { "may not" };
     let AccessExplanation { user, action, object, reason, restrictions, .. } = found;
     output::line(format!("{user} {verb} {action} {object}: {reason}"));
@@ -81,12 +77,4 @@ async fn explain(context: &Context, api: &Api, question: AccessExplain) -> Resul
         output::line(format!("  with {restriction}"));
     }
     Ok(())
-}
-
-fn show(context: &Context, answer: &impl serde::Serialize, text: String) {
-    if context.output == OutputFormat::Json {
-        output::print_json(answer);
-    } else {
-        context.style.say(text);
-    }
 }

@@ -23,7 +23,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     if lake.exists() {
         let message = format!("`{}` already has a lake", folder.display());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
-            .with_hint("Use it, or choose another folder."));
+            .with_hint("Use the existing lake, or choose another folder."));
     }
     let name = project_name(arguments, &folder);
     let mut created = match arguments.example {
@@ -35,7 +35,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         created.extend(make_project(&folder, &name)?);
     }
     if let Err(problem) = make_lake(context, &lake).await {
-        // Remove everything, so that the command can be repeated after the fault is fixed.
+        // Everything is removed, so that the command can be repeated after the problem is fixed.
         let _ = std::fs::remove_dir_all(&lake);
         created.iter().for_each(remove);
         if is_new {

@@ -2,6 +2,7 @@
 
 use headwater_model::{Job as JobRow, JobStatus, RunRequest, Usage};
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
 use crate::arguments::{Job, JobLogs, JobLs, OutputFormat};
 use crate::commands::run;
@@ -26,7 +27,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         }
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
-            // The status before shows whether the job was still running.
+            // Read the status first, to report whether the job was still running.
             let before = api.job(&arguments.id).await?.status;
             stopped(context, before, &api.post(path, &serde_json::json!({})).await?);
             Ok(())
@@ -36,18 +37,21 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
 
 /// Prints the result of stopping a job.
 fn stopped(context: &Context, before: JobStatus, job: &JobRow) {
-    if context.output == OutputFormat::Json {
-        return output::print_json(job);
-    }
     let what = format!("{} {}", label(&job.kind), job.id);
-    context.style.say(match (before.is_final(), job.status) {
-        (true, status) => format!("{what} had already ended: {}", label(&status)),
-        (false, JobStatus::Cancelled) => format!("stopped {what}"),
-        (false, status) if status.is_final() => format!("{what} ended first: {}", label(&status)),
-        (false, _) => {
-            format!("stopping {what}; see `headwater job get {}`", job.id.short())
-        }
-    });
+    answer::print(
+        context,
+        job,
+        match (before.is_final(), job.status) {
+            (true, status) => format!("{what} had already ended: {}", label(&status)),
+            (false, JobStatus::Cancelled) => format!("stopped {what}"),
+            (false, status) if status.is_final() => {
+                format!("{what} ended first: {}", label(&status))
+            }
+            (false, _) => {
+                format!("stopping {what}; see `headwater job get {}`", job.id.short())
+            }
+        },
+    );
 }
 
 async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
@@ -57,11 +61,7 @@ async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
             path.push_str(&format!("&{name}={}", segment(&value)));
         }
     }
-    let jobs: Vec<JobRow> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&jobs);
-        return Ok(());
-    }
+    let Some(jobs) = fetch::<Vec<JobRow>>(context, api, path).await? else { return Ok(()) };
     let style = context.answer_style;
     let headings =
         ["JOB", "KIND", "STATUS", "STARTED", ">WAITED", "START", ">WALL", ">CPU", "WHAT"];
@@ -102,7 +102,7 @@ fn label(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// Returns a job's summary and what it waits for.
+/// Returns a job's summary and the reasons why it waits.
 fn what(job: &JobRow) -> String {
     let mut what = first_line(&job.summary);
     if !job.waits_for.is_empty() {
@@ -181,8 +181,9 @@ async fn logs(context: &Context, api: &Api, arguments: &JobLogs) -> Result<()> {
 
 async fn logs_json(api: &Api, arguments: &JobLogs) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow={}", segment(&arguments.id), arguments.follow);
-    let response = api.send(crate::api::Call::get(path).accept("application/x-ndjson")).await?;
-    let mut lines = events::Lines::new(response.into_body());
+    let response =
+        api.send(crate::api::ApiRequest::get(path).accept("application/x-ndjson")).await?;
+    let mut lines = events::ResponseLines::new(response.into_body());
     let mut collected: Vec<serde_json::Value> = Vec::new();
     while let Some(line) = lines.next().await? {
         collected.push(serde_json::from_slice(&line).map_err(error::unexpected)?);

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use headwater_model::{Branch, Commit, CommitId, Tag};
 
+use crate::answer;
 use crate::api::{Api, segment};
-use crate::arguments::{Log, OutputFormat};
+use crate::arguments::Log;
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::Result;
@@ -17,8 +18,7 @@ use crate::terminal::{Style, Tone};
 pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
     let at = reference(context, arguments.start.clone().or(arguments.at.reference.clone()))?;
     let commits = commits(api, &at, arguments.limit).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&commits);
+    if answer::is_printed(context, &commits) {
         return Ok(());
     }
     let names = names(api).await?;

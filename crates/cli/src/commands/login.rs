@@ -6,12 +6,13 @@ use headwater_model::{CreateToken, CreatedToken, LoginMethods, OidcLogin, Whoami
 use headwater_oidc::DeviceLogin;
 use serde_json::json;
 
+use crate::answer;
 use crate::api::Api;
-use crate::arguments::{Login, Logout, OutputFormat, Profile as ProfileCommand};
+use crate::arguments::{Login, Logout, Profile as ProfileCommand};
 use crate::context::{Context, current_folder};
 use crate::endpoint::{Endpoint, UrlEndpoint};
 use crate::error::{self, Result};
-use crate::output::{self, Grid};
+use crate::output::Grid;
 use crate::profiles::{self, Profile, ProfileFile};
 use crate::secret_input;
 
@@ -36,8 +37,7 @@ pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
     all.profiles.insert(name.clone(), profile);
     all.default = Some(name.clone());
     file.write(&all)?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&json!({ "profile": name, "user": user.name }));
+    if answer::is_printed(context, &json!({ "profile": name, "user": user.name })) {
         return Ok(());
     }
     context.style.say(format!("logged in to {} as {}; profile {name}", arguments.url, user.name));
@@ -56,10 +56,10 @@ fn api(context: &Context, profile: &Profile) -> Result<Api> {
     Ok(Api::new(endpoint, &context.author))
 }
 
-/// Returns an access token: that of a login at the server's OpenID provider, or the one that is
-/// typed or piped.
+/// Returns an access token: from a login at the server's OpenID provider, a prompt or standard
+/// input.
 async fn credential(context: &Context, arguments: &Login, profile: &Profile) -> Result<String> {
-    // A wrong URL is reported before the token is typed.
+    // A wrong URL is reported before the prompt for the token.
     let api = api(context, profile)?;
     if arguments.token || !(arguments.device || std::io::stdin().is_terminal()) {
         return secret_input::read("token");
@@ -84,7 +84,7 @@ async fn confirmed_in_browser(
     context.style.say(format!("open {address} in a browser and confirm the code {code}"));
     let token = login.wait().await.map_err(error::from_fault)?.id_token;
     let lifetime = i64::try_from(oidc.token_lifetime_s).unwrap_or(0);
-    // The server's clock may be behind.
+    // The lifetime is reduced, because the server's clock may be behind.
     let lifetime = chrono::TimeDelta::seconds(lifetime - (lifetime / 2).min(60));
     let request = CreateToken {
         label: "headwater login".to_owned(),
@@ -110,13 +110,8 @@ pub fn logout(context: &Context, arguments: &Logout) -> Result<()> {
         all.default = None;
     }
     file.write(&all)?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&json!({ "removed": name }));
-    } else {
-        context.style.say(format!(
-            "removed profile {name}; its token remains valid until `headwater token revoke`"
-        ));
-    }
+    let text = "its token remains valid until `headwater token revoke`";
+    answer::print(context, &json!({ "removed": name }), format!("removed profile {name}; {text}"));
     Ok(())
 }
 
@@ -124,15 +119,15 @@ pub fn logout(context: &Context, arguments: &Logout) -> Result<()> {
 pub fn profile(context: &Context, arguments: ProfileCommand) -> Result<()> {
     match arguments {
         ProfileCommand::Ls => list(context),
-        ProfileCommand::Use(arguments) => {
+        ProfileCommand::Use { name } => {
             let file = file(context)?;
             let mut all = file.read()?;
-            if !all.profiles.contains_key(&arguments.name) {
-                return Err(profiles::missing(&arguments.name));
+            if !all.profiles.contains_key(&name) {
+                return Err(profiles::missing(&name));
             }
-            all.default = Some(arguments.name.clone());
+            all.default = Some(name.clone());
             file.write(&all)?;
-            context.style.say(format!("{} is the default profile", arguments.name));
+            context.style.say(format!("{name} is the default profile"));
             Ok(())
         }
     }
@@ -141,11 +136,11 @@ pub fn profile(context: &Context, arguments: ProfileCommand) -> Result<()> {
 fn list(context: &Context) -> Result<()> {
     let all = file(context)?.read()?;
     let is_default = |name: &String| all.default.as_ref() == Some(name);
-    if context.output == OutputFormat::Json {
-        let rows = all.profiles.iter().map(|(name, profile)| {
-            json!({ "name": name, "url": profile.url, "default": is_default(name) })
-        });
-        output::print_json(&rows.collect::<Vec<_>>());
+    let row = |(name, profile): (&String, &Profile)| {
+        let default = is_default(name);
+        json!({ "name": name, "url": profile.url, "default": default })
+    };
+    if answer::is_printed(context, &all.profiles.iter().map(row).collect::<Vec<_>>()) {
         return Ok(());
     }
     let mut grid = Grid::new(context.answer_style, &["", "PROFILE", "URL", "BRANCH"]);

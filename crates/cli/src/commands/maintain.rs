@@ -1,6 +1,8 @@
 //! `headwater table maintain`.
 
-use headwater_model::{Job, MaintainReport, MaintainRequest, MaintainedTable, parse_duration};
+use std::time::Duration;
+
+use headwater_model::{Job, MaintainReport, MaintainRequest, MaintainedTable};
 
 use crate::api::{Api, segment};
 use crate::arguments::{OutputFormat, TableMaintain};
@@ -20,7 +22,7 @@ pub async fn maintain(context: &Context, api: &Api, arguments: TableMaintain) ->
         }
         None => format!("/v1/branches/{}/maintain", segment(&branch)),
     };
-    let request = request(&arguments)?;
+    let request = request(&arguments);
     if arguments.dry_run {
         let report: MaintainReport = api.post(path, &request).await?;
         print_report(context, &report);
@@ -37,29 +39,22 @@ pub async fn maintain(context: &Context, api: &Api, arguments: TableMaintain) ->
     Ok(())
 }
 
-fn request(arguments: &TableMaintain) -> Result<MaintainRequest> {
-    let seconds = |text: &Option<String>, name: &str| -> Result<Option<u64>> {
-        let Some(text) = text else { return Ok(None) };
-        let duration = parse_duration(text).map_err(|reason| {
-            error::invalid(format!("`{text}` is not a duration for `{name}`: {reason}"))
-                .with_hint("Write numbers with units: `90s`, `12h`, `1h30m`, `30d`, `2w`.")
-        })?;
-        Ok(Some(duration.as_secs_f64().ceil() as u64))
-    };
-    Ok(MaintainRequest {
+fn request(arguments: &TableMaintain) -> MaintainRequest {
+    let seconds = |duration: Duration| duration.as_secs_f64().ceil() as u64;
+    MaintainRequest {
         compact: arguments.compact,
         sort: arguments.sort.clone(),
         zorder: arguments.zorder.clone(),
         manifests: arguments.manifests,
-        expire_before_seconds: seconds(&arguments.expire_before, "--expire-before")?,
+        expire_before_seconds: arguments.expire_before.map(seconds),
         keep: arguments.keep,
         orphans: arguments.orphans,
         deleted_refs: false,
-        orphans_older_than_seconds: seconds(&arguments.older_than, "--older-than")?,
+        orphans_older_than_seconds: arguments.older_than.map(seconds),
         force: arguments.force,
         dry_run: arguments.dry_run,
         author: None,
-    })
+    }
 }
 
 fn print_report(context: &Context, report: &MaintainReport) {

@@ -7,6 +7,7 @@ mod checkout;
 mod completions;
 mod console;
 mod demo;
+mod deployed_function;
 mod deployment;
 mod diff;
 mod diff_rows;
@@ -16,6 +17,7 @@ mod function;
 mod grant;
 mod init;
 mod job;
+mod limit;
 mod log;
 mod login;
 mod maintain;
@@ -100,6 +102,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Token(arguments) => token::token(context, api, arguments).await,
         Command::Key(arguments) => access_key::key(context, api, arguments).await,
         Command::Restriction(arguments) => restriction::restriction(context, api, arguments).await,
+        Command::Limit(arguments) => limit::limit(context, api, arguments).await,
         Command::Role(arguments) => role::role(context, api, arguments).await,
         Command::Grant(arguments) => grant::grant(context, api, arguments).await,
         Command::Revoke(arguments) => grant::revoke(context, api, arguments).await,
@@ -126,7 +129,7 @@ fn reference(context: &Context, named: Option<String>) -> Result<String> {
     }
 }
 
-/// Adds the right command as a hint if the name is a view, not a table, or the reverse.
+/// Adds the correct command as a hint if the name is a view instead of a table, or the reverse.
 fn as_other_noun(noun: &'static str, verb: &'static str) -> impl FnOnce(Problem) -> Problem {
     move |problem| match problem.context.get(noun).and_then(|name| name.as_str()) {
         Some(name) => {

@@ -3,6 +3,7 @@
 use headwater_model::Namespace as NamespaceRow;
 use serde_json::json;
 
+use crate::answer;
 use crate::api::{Api, segment};
 use crate::arguments::{Namespace, OutputFormat};
 use crate::commands::{branch, reference};
@@ -22,11 +23,7 @@ pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Re
             let at = reference(context, arguments.on.reference)?;
             let path = format!("/v1/branches/{}/namespaces", segment(&at));
             let made: NamespaceRow = api.post(path, &json!({ "name": arguments.name })).await?;
-            if context.output == OutputFormat::Json {
-                output::print_json(&made);
-            } else {
-                context.style.say(format!("created namespace {} on {at}", made.name));
-            }
+            answer::print(context, &made, format!("created namespace {} on {at}", made.name));
         }
         Namespace::Rm(arguments) => {
             let at = segment(&reference(context, arguments.on.reference)?);

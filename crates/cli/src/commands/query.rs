@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use headwater_model::{QueryRequest, RefSpec, parse_size};
+use headwater_model::{QueryRequest, RefSpec};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use crate::api::{Api, Call, JOB_HEADER};
+use crate::api::{Api, ApiRequest, JOB_HEADER};
 use crate::arguments::{OutputFormat, Query};
 use crate::commands::{reference, run};
 use crate::context::Context;
@@ -25,14 +25,13 @@ const ROWS_SHOWN: u64 = 100;
 /// Runs `headwater query`.
 pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
     let shown = shown(context.output, arguments.limit);
-    let memory = arguments.memory.as_deref().map(parse_bytes).transpose()?;
     let request = QueryRequest {
         sql: statement(&arguments)?,
         reference: Some(parse_ref(&reference(context, arguments.at.reference)?)?),
         parameters: parameters(&arguments.parameters)?,
         namespace: arguments.namespace,
         limit: None,
-        memory_bytes_max: memory,
+        memory_bytes_max: arguments.memory,
         author: None,
     };
     execute(context, api, request, shown).await
@@ -50,10 +49,10 @@ pub async fn execute(
     request: QueryRequest,
     shown: Option<u64>,
 ) -> Result<()> {
-    // One extra row shows whether there are more.
+    // One extra row is requested, to detect whether there are more.
     let limit = shown.map(|rows| rows.saturating_add(u64::from(is_table(context))));
     let request = QueryRequest { limit, ..request };
-    let call = Call::get("/v1/query").method(hyper::Method::POST);
+    let call = ApiRequest::get("/v1/query").method(hyper::Method::POST);
     let call = call.accept(media_type(context.output)).json(&request)?;
     let watch = Watch::new(context.style, "querying");
     let work = answer(context, api, call, Output { shown, watch: &watch });
@@ -61,7 +60,7 @@ pub async fn execute(
         outcome = watch.until_done(work) => {
             outcome.map_err(|problem| problem.with_excerpt(&request.sql))
         }
-        // Closing the connection cancels the statement.
+        // The server cancels the statement when the connection closes.
         _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }
 }
@@ -115,7 +114,7 @@ fn statement(arguments: &Query) -> Result<String> {
 }
 
 /// Prints the rows of a response in the chosen format.
-pub async fn print(context: &Context, api: &Api, call: Call) -> Result<()> {
+pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()> {
     let watch = Watch::new(context.style, "reading");
     let call = call.accept(media_type(context.output));
     let work = answer(context, api, call, Output { shown: None, watch: &watch });
@@ -130,7 +129,7 @@ struct Output<'a> {
     watch: &'a Watch,
 }
 
-async fn answer(context: &Context, api: &Api, call: Call, to: Output<'_>) -> Result<()> {
+async fn answer(context: &Context, api: &Api, call: ApiRequest, to: Output<'_>) -> Result<()> {
     let response = api.send(call).await?;
     let job = response.headers().get(JOB_HEADER).and_then(|id| id.to_str().ok());
     let job = job.unwrap_or_default().to_owned();
@@ -140,7 +139,7 @@ async fn answer(context: &Context, api: &Api, call: Call, to: Output<'_>) -> Res
         copy(context, response, to.watch).await
     };
     if let Err(cut) = outcome {
-        // The server cut the stream because the statement failed; the job has the error.
+        // The server aborted the stream because the statement failed; the job contains the error.
         return Err(api.job(&job).await.ok().and_then(|job| job.error).unwrap_or(cut));
     }
     Ok(())
@@ -199,12 +198,4 @@ async fn print_table(
         context.style.say(context.style.paint(Tone::Faint, remark));
     }
     Ok(())
-}
-
-/// Parses a size such as `512MiB` into bytes.
-pub fn parse_bytes(text: &str) -> Result<u64> {
-    parse_size(text).map_err(|reason| {
-        error::invalid(format!("`{text}` is not a size: {reason}"))
-            .with_hint("Write a number with a unit, such as `512MiB` or `2GiB`.")
-    })
 }

@@ -2,20 +2,21 @@
 
 use headwater_model::{CreateRestriction, Restriction as Row};
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, Restriction, RestrictionCreate};
+use crate::arguments::{Restriction, RestrictionCreate};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::output::{self, Grid};
+use crate::output::Grid;
 
 /// Runs `headwater restriction`.
 pub async fn restriction(context: &Context, api: &Api, arguments: Restriction) -> Result<()> {
     match arguments {
         Restriction::Ls => list(context, api).await,
         Restriction::Create(new) => create(context, api, new).await,
-        Restriction::Rm(named) => {
-            api.delete(format!("/v1/restrictions/{}", segment(&named.name))).await?;
-            crate::commands::branch::removed(context, "restriction", &named.name);
+        Restriction::Rm { name } => {
+            api.delete(format!("/v1/restrictions/{}", segment(&name))).await?;
+            crate::commands::branch::removed(context, "restriction", &name);
             Ok(())
         }
     }
@@ -26,20 +27,14 @@ async fn create(context: &Context, api: &Api, arguments: RestrictionCreate) -> R
     let table = on.parse().map_err(error::from_fault)?;
     let new = CreateRestriction { name, table, column, using, to, replace, reference: None };
     let created: Row = api.post("/v1/restrictions", &new).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&created);
-    } else {
-        context.style.say(format!("created {created} on {}", created.table));
-    }
+    answer::print(context, &created, format!("created {created} on {}", created.table));
     Ok(())
 }
 
 async fn list(context: &Context, api: &Api) -> Result<()> {
-    let all: Vec<Row> = api.get("/v1/restrictions").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&all);
+    let Some(all) = fetch::<Vec<Row>>(context, api, "/v1/restrictions").await? else {
         return Ok(());
-    }
+    };
     let columns = ["NAME", "KIND", "TABLE", "COLUMN", "USING", "TO"];
     let mut grid = Grid::new(context.answer_style, &columns);
     for one in all {

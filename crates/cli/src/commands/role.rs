@@ -3,8 +3,9 @@
 use headwater_model::{CreateRole, Role as RoleRow};
 use hyper::Method;
 
-use crate::api::{Api, Call, segment};
-use crate::arguments::{OutputFormat, Role, RoleMember};
+use crate::answer::{self, fetch};
+use crate::api::{Api, ApiRequest, segment};
+use crate::arguments::{Role, RoleMember};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -15,21 +16,21 @@ pub async fn role(context: &Context, api: &Api, arguments: Role) -> Result<()> {
         Role::Ls => list(context, api).await?,
         Role::Create(role) => {
             let created: RoleRow = api.post("/v1/roles", &CreateRole { name: role.name }).await?;
-            show(context, &created, format!("created role {}", created.name));
+            answer::print(context, &created, format!("created role {}", created.name));
         }
         Role::Rm(role) => {
             api.delete(format!("/v1/roles/{}", segment(&role.name))).await?;
             crate::commands::branch::removed(context, "role", &role.name);
         }
         Role::Grant(RoleMember { role, member }) => {
-            api.send(Call::get(path(&role, &member)).method(Method::PUT)).await?;
+            api.send(ApiRequest::get(path(&role, &member)).method(Method::PUT)).await?;
             let answer = serde_json::json!({"role": role, "member": member, "granted": true});
-            show(context, &answer, format!("granted role {role} to {member}"));
+            answer::print(context, &answer, format!("granted role {role} to {member}"));
         }
         Role::Revoke(RoleMember { role, member }) => {
             api.delete(path(&role, &member)).await?;
             let answer = serde_json::json!({"role": role, "member": member, "granted": false});
-            show(context, &answer, format!("revoked role {role} from {member}"));
+            answer::print(context, &answer, format!("revoked role {role} from {member}"));
         }
     }
     Ok(())
@@ -40,23 +41,13 @@ fn path(role: &str, member: &str) -> String {
 }
 
 async fn list(context: &Context, api: &Api) -> Result<()> {
-    let roles: Vec<RoleRow> = api.get("/v1/roles").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&roles);
+    let Some(roles) = fetch::<Vec<RoleRow>>(context, api, "/v1/roles").await? else {
         return Ok(());
-    }
+    };
     let mut grid = Grid::new(context.answer_style, &["ROLE", "ROLES", "CREATED"]);
     for role in roles {
         grid.row([role.name, role.roles.join(", "), output::moment(role.created)]);
     }
     grid.print("no roles; create one with `headwater role create NAME`");
     Ok(())
-}
-
-fn show(context: &Context, answer: &impl serde::Serialize, text: String) {
-    if context.output == OutputFormat::Json {
-        output::print_json(answer);
-    } else {
-        context.style.say(text);
-    }
 }

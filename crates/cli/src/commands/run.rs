@@ -6,6 +6,7 @@ use headwater_model::{
     Job, MergeReport, Priority, RunPlan, RunReport, RunRequest, StepReport, StepStatus,
 };
 
+use crate::answer;
 use crate::api::Api;
 use crate::arguments::{OutputFormat, Run, Test};
 use crate::commands::{branch, reference, run_plan, run_watch};
@@ -66,8 +67,7 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
         return Ok(());
     }
     let job = events::follow(api, context.style, &job).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&job.result);
+    if answer::is_printed(context, &job.result) {
         return Ok(());
     }
     if request.test {

@@ -1,8 +1,9 @@
 //! `headwater run --watch`: runs the project again after each edit, until Ctrl-C. Unchanged models
 //! are skipped, so only the models that the edit affects run.
 //!
-//! The files are compared by content, so saving a file without a change starts no round. Editors
-//! write several files, or one in several steps: a round waits until the files stay the same.
+//! The files are compared by content, so saving a file without a change does not start a run.
+//! Editors may write several files, or one file in several steps, so a run starts only when the
+//! files stay the same for an interval.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,13 +17,14 @@ use crate::error::{self, Result};
 use crate::output;
 use crate::terminal::Tone;
 
-/// Interval between two reads of the project; also the time without edits that ends a wait.
+/// Interval between two reads of the project, and the time without edits before a run starts.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A project's files, or the error of reading them.
 type Files = Result<ProjectFiles>;
 
-/// Runs a project after each edit. Errors of a round are printed, and the next edit is awaited.
+/// Runs a project after each edit. Errors of a run are printed, and the command waits for the next
+/// edit.
 pub async fn watch(
     context: &Context,
     api: &Api,
@@ -73,7 +75,7 @@ async fn edited(root: &Path, known: &Files) -> Files {
     }
 }
 
-/// Returns a form in which two reads can be compared.
+/// Returns the result of a read in a comparable form.
 fn text(files: &Files) -> std::result::Result<ProjectFiles, String> {
     files.clone().map_err(|problem| problem.message)
 }

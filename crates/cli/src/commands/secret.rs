@@ -6,8 +6,9 @@ use std::path::Path;
 use headwater_model::{Secret as SecretRow, SetSecret};
 use hyper::Method;
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, Secret};
+use crate::arguments::Secret;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
@@ -23,12 +24,8 @@ pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<(
             let value = read_value(&arguments.name, arguments.file.as_deref())?;
             let path = format!("/v1/secrets/{}", segment(&arguments.name));
             let secret: SecretRow = api.call(Method::PUT, path, &SetSecret { value }).await?;
-            if context.output == OutputFormat::Json {
-                output::print_json(&secret);
-            } else {
-                let SecretRow { name, version, .. } = secret;
-                context.style.say(format!("set secret {name}, version {version}"));
-            }
+            let text = format!("set secret {}, version {}", secret.name, secret.version);
+            answer::print(context, &secret, text);
             Ok(())
         }
         Secret::Rm(arguments) => {
@@ -41,11 +38,9 @@ pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<(
 }
 
 async fn list(context: &Context, api: &Api) -> Result<()> {
-    let secrets: Vec<SecretRow> = api.get("/v1/secrets").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&secrets);
+    let Some(secrets) = fetch::<Vec<SecretRow>>(context, api, "/v1/secrets").await? else {
         return Ok(());
-    }
+    };
     let mut grid = Grid::new(context.answer_style, &["SECRET", "VERSION", "UPDATED", "BY"]);
     for secret in secrets {
         let (version, updated) = (secret.version.to_string(), output::moment(secret.updated));

@@ -8,8 +8,8 @@ use headwater_server::{HttpListener, Isolation, OidcConfig, ServerConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{IsolationArgument, OutputFormat, Serve};
-use crate::commands::query::parse_bytes;
+use crate::answer;
+use crate::arguments::{IsolationArgument, Serve};
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -22,7 +22,7 @@ pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
     serve_then(context, arguments, async || Ok(())).await
 }
 
-/// Serves like [`serve`], and calls `started` once requests are answered.
+/// Serves like [`serve`], and calls `started` when the server accepts requests.
 pub async fn serve_then(
     context: &Context,
     arguments: &Serve,
@@ -39,7 +39,8 @@ pub async fn serve_then(
 }
 
 /// Stores the error of a background server for the command that started it. That command waits for
-/// the file and must never read half of it, so the file is written under another name.
+/// the file and must not read an incomplete one, so the file is written under another name and
+/// renamed.
 fn leave_word(lake: &LakeFolder, problem: &Problem) {
     let Ok(text) = serde_json::to_vec(problem) else { return };
     let unfinished = lake.path.join("server.failed.new");
@@ -54,7 +55,6 @@ async fn serve_lake(
     lake: &LakeFolder,
     started: impl AsyncFnOnce() -> Result<()>,
 ) -> Result<()> {
-    let memory_bytes = arguments.memory.as_deref().map(parse_bytes).transpose()?;
     let mut listener = None;
     let mut config = if arguments.background {
         connect::background_config(context, lake)?
@@ -63,9 +63,7 @@ async fn serve_lake(
         config.network = arguments.network.config();
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
-        if let Some(kept) = arguments.keep_audit {
-            config.service.audit_kept = kept;
-        }
+        config.service.audit_kept = arguments.keep_audit;
         config.service.oidc = arguments.oidc.as_deref().map(read_oidc).transpose()?;
         config.service.maintenance = !arguments.no_maintenance;
         config.postgres = arguments.postgres;
@@ -76,7 +74,7 @@ async fn serve_lake(
         listener = Some(replace_background(context, arguments.http, &config).await?);
         config
     };
-    if let Some(bytes) = memory_bytes {
+    if let Some(bytes) = arguments.memory {
         config.service.memory_bytes = bytes;
     }
     if arguments.isolation == IsolationArgument::Process {
@@ -108,7 +106,7 @@ fn read_oidc(path: &Path) -> Result<OidcConfig> {
     OidcConfig::parse(&text).map_err(error::from_fault)
 }
 
-/// Binds the address, and then drains the lake's background server, if one runs.
+/// Binds the address, and then drains the lake's background server, if one is running.
 async fn replace_background(
     context: &Context,
     address: SocketAddr,
@@ -120,7 +118,7 @@ async fn replace_background(
     if !record.background {
         let message = format!("the lake already has a server: {}", record.describe());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
-            .with_hint("Use it, or run `headwater stop`."));
+            .with_hint("Use the running server, or run `headwater stop`."));
     }
     let listener = bind().await?;
     context.style.say("waiting for the jobs of the background server");
@@ -187,13 +185,13 @@ fn start_log(background: bool) -> LogWriter {
         // recorded anyway.
         "warn,s3s=off,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
     } else {
-        // `s3s` logs each refused request as an error.
+        // `s3s` logs each rejected request as an error.
         "warn,s3s=off,headwater=info"
     };
     let filter =
         EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let writer = LogWriter::start();
-    // A process has one subscriber; a second one is ignored.
+    // A process has only one subscriber, so an error for a second one is ignored.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer.clone())
@@ -221,9 +219,5 @@ pub async fn stop(context: &Context) -> Result<()> {
 }
 
 fn say_stopped(context: &Context, pid: Option<u32>, text: &str) {
-    if context.output == OutputFormat::Json {
-        output::print_json(&serde_json::json!({ "stopped": pid.is_some(), "pid": pid }));
-    } else {
-        context.style.say(text);
-    }
+    answer::print(context, &serde_json::json!({ "stopped": pid.is_some(), "pid": pid }), text);
 }

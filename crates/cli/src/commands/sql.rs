@@ -15,7 +15,7 @@ use crate::arguments::{
     Branch, BranchLs, Command, Namespace, OutputFormat, RefArgument, Sql, Table, TableGet, TableLs,
     View,
 };
-use crate::commands::query::{execute, parse_bytes, parse_ref};
+use crate::commands::query::{execute, parse_ref};
 use crate::commands::{dispatch, reference};
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -28,8 +28,8 @@ const HISTORY_FILE: &str = "sql_history";
 /// The maximum depth of files that include files.
 const INCLUDE_DEPTH_MAX: usize = 16;
 
-/// Runs `headwater sql`. On a terminal an error does not end the shell; otherwise the first one
-/// ends it.
+/// Runs `headwater sql`. On a terminal the shell continues after an error; otherwise it ends at the
+/// first error.
 pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
     let names = SharedNames::default();
     let mut input = Input::open(names.clone(), history_file(context))?;
@@ -63,7 +63,7 @@ pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
             Err(problem) => return Err(problem),
         }
         if std::mem::take(&mut shell.names_changed) && shell.is_interactive {
-            // Completion keeps the old names if the new ones cannot be read.
+            // On an error, completion keeps the old names.
             if let Ok(new) = shell.names().await {
                 names.set(new);
             }
@@ -78,7 +78,7 @@ fn history_file(context: &Context) -> Option<std::path::PathBuf> {
     Some(folder.join(HISTORY_FILE))
 }
 
-/// What follows an entry.
+/// Whether the shell continues after an entry.
 enum Next {
     Continue,
     Quit,
@@ -94,7 +94,7 @@ struct Shell<'a> {
     limit: u64,
     timing: bool,
     is_interactive: bool,
-    /// Whether a statement may have changed the names that are completed.
+    /// Whether a statement may have changed the names for completion.
     names_changed: bool,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Shell<'a> {
             context: context.clone(),
             api,
             namespace: arguments.namespace,
-            memory_bytes_max: arguments.memory.as_deref().map(parse_bytes).transpose()?,
+            memory_bytes_max: arguments.memory,
             limit: arguments.limit,
             timing: false,
             is_interactive: false,
@@ -197,7 +197,7 @@ impl<'a> Shell<'a> {
         Ok(Next::Continue)
     }
 
-    /// Prints a list by the command for it.
+    /// Prints a list by running the command for it.
     async fn list(&self, listing: Backslash) -> Result<()> {
         let at = || RefArgument { reference: Some(self.reference.clone()) };
         let tables = || TableLs { at: at(), namespace: self.namespace.clone() };
@@ -208,7 +208,7 @@ impl<'a> Shell<'a> {
             Backslash::Branches => Command::Branch(Branch::Ls(BranchLs { all: false })),
             _ => Command::Table(Table::Ls(tables())),
         };
-        // Lists have no `csv` form.
+        // Lists cannot be printed as `csv`.
         let mut context = self.context.clone();
         if matches!(context.output, OutputFormat::Csv | OutputFormat::Ndjson) {
             context.output = OutputFormat::Table;
@@ -216,7 +216,7 @@ impl<'a> Shell<'a> {
         Box::pin(dispatch(&context, self.api, command)).await
     }
 
-    /// Reads the names that are completed.
+    /// Reads the names for completion.
     async fn names(&self) -> Result<Names> {
         let at = segment(&self.reference);
         let tables: Vec<TableRow> = self.api.get(format!("/v1/refs/{at}/tables")).await?;

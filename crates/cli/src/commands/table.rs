@@ -7,6 +7,7 @@ use headwater_model::{
     PartitionField, Table as TableRow, Upload,
 };
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
 use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
@@ -36,11 +37,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
     if let Some(namespace) = &arguments.namespace {
         path.push_str(&format!("?namespace={}", segment(namespace)));
     }
-    let tables: Vec<TableRow> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&tables);
-        return Ok(());
-    }
+    let Some(tables) = fetch::<Vec<TableRow>>(context, api, path).await? else { return Ok(()) };
     let mut grid =
         Grid::new(context.answer_style, &["TABLE", ">ROWS", ">FILES", ">SIZE", "UPDATED"]);
     for table in tables {
@@ -61,8 +58,7 @@ async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/tables/{}", segment(&at), segment(&arguments.table));
     let table: TableRow = api.get(path).await.map_err(as_other_noun("view", "get"))?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&table);
+    if answer::is_printed(context, &table) {
         return Ok(());
     }
     output::line(context.answer_style.paint(Tone::Strong, &table.name));
@@ -158,8 +154,7 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
         return Ok(());
     }
     let job = events::follow(api, context.style, &job).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&job.result);
+    if answer::is_printed(context, &job.result) {
         return Ok(());
     }
     let report = serde_json::from_value(job.result).map_err(error::unexpected)?;
@@ -167,8 +162,8 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
     Ok(())
 }
 
-/// Sends files of this machine to a server on another one. Returns the sources with their paths
-/// there; URLs are kept.
+/// Sends files of this machine to a server on another one. Returns the sources with their paths on
+/// that machine; URLs are kept.
 async fn uploaded(context: &Context, api: &Api, sources: &[String]) -> Result<Vec<String>> {
     let mut there = Vec::with_capacity(sources.len());
     for source in sources {
@@ -223,7 +218,8 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
     })
 }
 
-/// Makes paths absolute, because the server has another working folder. Globs and URLs are kept.
+/// Makes paths absolute, because the server has a different working folder. Globs and URLs are
+/// kept.
 pub fn absolute(current: &Path, source: &str) -> String {
     if source.contains("://") {
         return source.to_owned();
@@ -255,7 +251,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     }
 }
 
-/// Prints the hint for a column that became text.
+/// Prints the hint for a column that was inferred as text.
 fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(hint) = &column.hint {
         print(format!("column `{}` is {}: {}", column.name, column.data_type, column.reason));

@@ -3,8 +3,9 @@
 use headwater_model::{CreateRef, Tag as TagRow, UpdateRef};
 use hyper::Method;
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, Tag};
+use crate::arguments::Tag;
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -41,11 +42,7 @@ pub async fn tag(context: &Context, api: &Api, arguments: Tag) -> Result<()> {
 }
 
 async fn list(context: &Context, api: &Api) -> Result<()> {
-    let tags: Vec<TagRow> = api.get("/v1/tags").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&tags);
-        return Ok(());
-    }
+    let Some(tags) = fetch::<Vec<TagRow>>(context, api, "/v1/tags").await? else { return Ok(()) };
     let mut grid = Grid::new(context.answer_style, &["TAG", "COMMIT", "CREATED"]);
     for tag in tags {
         grid.row([tag.name, tag.commit.short(), output::moment(tag.created)]);
@@ -55,9 +52,5 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
 }
 
 fn show(context: &Context, verb: &str, tag: &TagRow) {
-    if context.output == OutputFormat::Json {
-        output::print_json(tag);
-    } else {
-        context.style.say(format!("{verb} tag {} at @{}", tag.name, tag.commit.short()));
-    }
+    answer::print(context, tag, format!("{verb} tag {} at @{}", tag.name, tag.commit.short()));
 }

@@ -5,8 +5,9 @@ use headwater_model::{
     AccessToken, CreateToken, CreatedToken, Permission, Timestamp, parse_duration,
 };
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, Token, TokenCreate};
+use crate::arguments::{Token, TokenCreate};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
@@ -14,15 +15,15 @@ use crate::output::{self, Grid};
 /// Runs `headwater token`.
 pub async fn token(context: &Context, api: &Api, arguments: Token) -> Result<()> {
     match arguments {
-        Token::Ls(arguments) => list(context, api, arguments.user.as_deref()).await,
+        Token::Ls { user } => list(context, api, user.as_deref()).await,
         Token::Create(arguments) => {
             let created: CreatedToken = api.post("/v1/tokens", &request(arguments)?).await?;
             show(context, &created);
             Ok(())
         }
-        Token::Revoke(arguments) => {
-            api.delete(format!("/v1/tokens/{}", segment(&arguments.id))).await?;
-            crate::commands::branch::removed(context, "token", &arguments.id);
+        Token::Revoke { id } => {
+            api.delete(format!("/v1/tokens/{}", segment(&id))).await?;
+            crate::commands::branch::removed(context, "token", &id);
             Ok(())
         }
     }
@@ -40,7 +41,7 @@ pub(super) fn request(arguments: TokenCreate) -> Result<CreateToken> {
 fn parse_permission(text: &str) -> Result<Permission> {
     let Some((actions, object)) = text.split_once(" on ") else {
         return Err(error::invalid(format!("`{text}` is not a permission"))
-            .with_hint("Write it as `select on table:sales.*`."));
+            .with_hint("Write the scope as `select on table:sales.*`."));
     };
     let parse = |word: &str| word.trim().parse().map_err(error::from_fault);
     let actions = actions.split(',').map(parse).collect::<Result<_>>()?;
@@ -66,19 +67,19 @@ fn parse_expiry(text: &str) -> Result<Timestamp> {
 
 async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
     let query = user.map(|user| format!("?user={}", segment(user))).unwrap_or_default();
-    let tokens: Vec<AccessToken> = api.get(format!("/v1/tokens{query}")).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&tokens);
+    let Some(tokens) =
+        fetch::<Vec<AccessToken>>(context, api, format!("/v1/tokens{query}")).await?
+    else {
         return Ok(());
-    }
+    };
     let columns = ["TOKEN", "USER", "LABEL", "SCOPES", "EXPIRES", "LAST USED", "STATE"];
     let mut grid = Grid::new(context.answer_style, &columns);
     for token in tokens {
-        let or_never = |time: Option<Timestamp>| time.map_or("never".to_owned(), output::moment);
         let scopes = token.scopes.unwrap_or_default();
         let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
         let state = if token.revoked.is_some() { "revoked" } else { "valid" };
-        let (expires, used) = (or_never(token.expires), or_never(token.last_used));
+        let (expires, used) =
+            (output::moment_or_never(token.expires), output::moment_or_never(token.last_used));
         let scopes = scopes.join("; ");
         grid.row([token.id, token.user, token.label, scopes, expires, used, state.to_owned()]);
     }
@@ -88,8 +89,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
 
 /// Prints the secret alone on standard output, so that a program can store it.
 fn show(context: &Context, created: &CreatedToken) {
-    if context.output == OutputFormat::Json {
-        output::print_json(created);
+    if answer::is_printed(context, created) {
         return;
     }
     let token = &created.token;

@@ -19,9 +19,9 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
                 deployment::note_differences(context, api, DeployedKind::Trigger).await;
             }
         }
-        Trigger::Get(arguments) => {
+        Trigger::Get { trigger } => {
             let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await?;
-            show(context, find(&triggers, &arguments.trigger)?);
+            show(context, find(&triggers, &trigger)?);
         }
     }
     Ok(())
@@ -39,7 +39,7 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
         let trigger = &status.trigger;
         grid.row([
             trigger.name.clone(),
-            source(trigger),
+            trigger.source(),
             targets(trigger),
             branch(trigger),
             status.next.map_or(String::new(), output::moment),
@@ -86,7 +86,7 @@ fn show(context: &Context, status: &TriggerStatus) {
     let (style, trigger) = (context.answer_style, &status.trigger);
     output::line(style.paint(Tone::Strong, &trigger.name));
     for (name, value) in [
-        ("source", source(trigger)),
+        ("source", trigger.source()),
         ("target", targets(trigger)),
         ("branch", branch(trigger)),
         ("retries", trigger.retries.to_string()),
@@ -98,19 +98,6 @@ fn show(context: &Context, status: &TriggerStatus) {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<8}"))));
     }
     print_error(context, status);
-}
-
-fn source(trigger: &headwater_model::Trigger) -> String {
-    match (&trigger.files, &trigger.schedule, &trigger.tables) {
-        (Some(files), ..) => {
-            format!("files in {}/{}", files.folder, files.pattern.as_deref().unwrap_or("*"))
-        }
-        (None, Some(schedule), _) => {
-            format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"))
-        }
-        (None, None, Some(tables)) => format!("changes of {}", tables.names.join(", ")),
-        (None, None, None) => String::new(),
-    }
 }
 
 fn targets(trigger: &headwater_model::Trigger) -> String {

@@ -2,8 +2,9 @@
 
 use headwater_model::UsageLine;
 
+use crate::answer::fetch;
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, Usage, UsageBy};
+use crate::arguments::{Usage, UsageBy};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -27,11 +28,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
         let since = chrono::Utc::now() - chrono::TimeDelta::days(days as i64);
         path.push_str(&format!("&since={}", segment(&since.to_rfc3339())));
     }
-    let lines: Vec<UsageLine> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&lines);
-        return Ok(());
-    }
+    let Some(lines) = fetch::<Vec<UsageLine>>(context, api, path).await? else { return Ok(()) };
     let heading = by.to_uppercase();
     let headings =
         [heading.as_str(), ">JOBS", ">WALL", ">CPU", ">PEAK MEMORY", ">READ", ">WRITTEN", ">COST"];
@@ -44,7 +41,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     ]);
     let total = total(&lines);
     for line in lines.into_iter().chain(total) {
-        // A run counts once per model, so the sum of jobs is wrong.
+        // A run is counted in the line of each of its models, so the sum of jobs would be wrong.
         let is_counted = by != "model" || line.group != TOTAL;
         let jobs = if is_counted { output::count(line.jobs) } else { String::new() };
         grid.row([

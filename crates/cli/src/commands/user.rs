@@ -3,8 +3,9 @@
 use headwater_model::{CreateUser, UpdateUser, User as UserRow, UserKind};
 use hyper::Method;
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, User, UserCreate};
+use crate::arguments::{User, UserCreate};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -12,7 +13,9 @@ use crate::secret_input;
 
 /// Runs `headwater user`.
 pub async fn user(context: &Context, api: &Api, arguments: User) -> Result<()> {
-    let changed = |verb: &str, user: UserRow| show(context, verb, &user);
+    let changed = |verb: &str, user: UserRow| {
+        answer::print(context, &user, format!("{verb} user {}", user.name));
+    };
     match arguments {
         User::Ls => list(context, api).await?,
         User::Create(arguments) => {
@@ -55,11 +58,9 @@ async fn update(api: &Api, name: &str, change: &UpdateUser) -> Result<UserRow> {
 }
 
 async fn list(context: &Context, api: &Api) -> Result<()> {
-    let users: Vec<UserRow> = api.get("/v1/users").await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&users);
+    let Some(users) = fetch::<Vec<UserRow>>(context, api, "/v1/users").await? else {
         return Ok(());
-    }
+    };
     let mut grid = Grid::new(context.answer_style, &["USER", "KIND", "ROLES", "STATE", "CREATED"]);
     for user in users {
         let kind = if user.kind == UserKind::Service { "service" } else { "person" };
@@ -69,12 +70,4 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     }
     grid.print("no users; create one with `headwater user create NAME`");
     Ok(())
-}
-
-fn show(context: &Context, verb: &str, user: &UserRow) {
-    if context.output == OutputFormat::Json {
-        output::print_json(user);
-    } else {
-        context.style.say(format!("{verb} user {}", user.name));
-    }
 }

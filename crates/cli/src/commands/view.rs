@@ -2,8 +2,9 @@
 
 use headwater_model::SqlView;
 
+use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{OutputFormat, TableLs, View, ViewGet, ViewRm};
+use crate::arguments::{TableLs, View, ViewGet, ViewRm};
 use crate::commands::{as_other_noun, branch, reference};
 use crate::context::Context;
 use crate::error::Result;
@@ -25,11 +26,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
     if let Some(namespace) = &arguments.namespace {
         path.push_str(&format!("?namespace={}", segment(namespace)));
     }
-    let views: Vec<SqlView> = api.get(path).await?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&views);
-        return Ok(());
-    }
+    let Some(views) = fetch::<Vec<SqlView>>(context, api, path).await? else { return Ok(()) };
     let mut grid = Grid::new(context.answer_style, &["VIEW", "COLUMNS", "DIALECTS", "UPDATED"]);
     for view in views {
         let columns: Vec<&str> = view.columns.iter().map(|column| column.name.as_str()).collect();
@@ -49,8 +46,7 @@ async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/views/{}", segment(&at), segment(&arguments.view));
     let view: SqlView = api.get(path).await.map_err(as_other_noun("table", "get"))?;
-    if context.output == OutputFormat::Json {
-        output::print_json(&view);
+    if answer::is_printed(context, &view) {
         return Ok(());
     }
     let style = context.answer_style;

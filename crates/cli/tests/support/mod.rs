@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod family;
+pub mod python;
 pub mod terminal;
 
 use std::path::{Path, PathBuf};

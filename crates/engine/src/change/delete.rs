@@ -5,16 +5,16 @@ use std::sync::Arc;
 use futures::StreamExt;
 
 use super::rewrite::Kind;
-use crate::answer::Answer;
 use crate::error::Result;
 use crate::session::Session;
+use crate::statement_result::StatementResult;
 use headwater_model::Action;
 use headwater_sql::change::RowDelete;
 
 impl Session {
     /// Runs DELETE. Without a condition, it replaces the table's content with no rows and reads no
     /// file.
-    pub(crate) async fn delete(&self, delete: RowDelete) -> Result<Answer> {
+    pub(crate) async fn delete(&self, delete: RowDelete) -> Result<StatementResult> {
         let RowDelete { table, source, everything } = delete;
         let mut target = self.begin_change(&table, &[Action::Select, Action::Delete]).await?;
         let run = self.run();

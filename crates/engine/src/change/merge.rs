@@ -9,10 +9,10 @@ use datafusion::logical_expr::{
 
 use super::rewrite::Kind;
 use super::target::{COMES, Columns};
-use crate::answer::Answer;
 use crate::assignment_cast::to_column;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::statement_result::StatementResult;
 use headwater_model::Action as TableAction;
 use headwater_sql::change::{Action, Clause, RowMerge, When, add_columns};
 
@@ -21,7 +21,7 @@ const CLAUSE: &str = "\0a";
 
 impl Session {
     /// Runs MERGE.
-    pub(crate) async fn merge(&self, merge: RowMerge) -> Result<Answer> {
+    pub(crate) async fn merge(&self, merge: RowMerge) -> Result<StatementResult> {
         let RowMerge { table, alias, source_label, clauses, mut source, marked } = merge;
         let actions =
             [TableAction::Select, TableAction::Insert, TableAction::Update, TableAction::Delete];
@@ -200,7 +200,7 @@ impl Join {
         joined.project(exprs)?.build()
     }
 
-    /// Returns the expression of a column of the new rows, in the table's type.
+    /// Returns the expression for a column of the new rows, in the table's type.
     fn column(
         &self,
         index: usize,

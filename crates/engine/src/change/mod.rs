@@ -2,8 +2,8 @@
 //!
 //! A statement is first a query for the positions of the affected rows. It is planned and run like
 //! any query, so subqueries, joins, LIMIT and functions have the same meaning. Then the data files
-//! with such rows are rewritten without them, or get delete files. Files whose rows are all deleted
-//! are removed unread. Other files are unchanged.
+//! with affected rows are rewritten without them, or get delete files. Files whose rows are all
+//! deleted are removed without being read. Other files are unchanged.
 
 mod delete;
 mod merge;

@@ -4,9 +4,9 @@ use std::future::Future;
 
 use headwater_model::{ErrorCode, Fault};
 
-use crate::answer::Answer;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::statement_result::StatementResult;
 
 /// Maximum attempts of a statement that conflicts with other commits.
 pub(super) const ATTEMPTS_MAX: usize = 4;
@@ -14,9 +14,9 @@ pub(super) const ATTEMPTS_MAX: usize = 4;
 impl Session {
     /// Runs a change; retries it on the new table state if a concurrent commit changed the same
     /// rows.
-    pub(crate) async fn in_turn<F>(&self, change: impl Fn() -> F) -> Result<Answer>
+    pub(crate) async fn in_turn<F>(&self, change: impl Fn() -> F) -> Result<StatementResult>
     where
-        F: Future<Output = Result<Answer>>,
+        F: Future<Output = Result<StatementResult>>,
     {
         let mut attempt = 1;
         loop {

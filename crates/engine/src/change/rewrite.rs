@@ -1,5 +1,5 @@
-//! Applies the change of the rows that a query returned. Their files are rewritten without them
-//! (copy-on-write) or get delete files (merge-on-read). New versions of rows go to new files.
+//! Applies the change of the rows that a query returned. The data files are rewritten without these
+//! rows (copy-on-write) or get delete files (merge-on-read). New versions of rows go to new files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use headwater_model::Fault;
 use headwater_tables::{DataFile, Positions, Rewrite, RowIds, ScanPlan, Table, Tables};
 use parking_lot::Mutex;
 
-use super::row_locators::Places;
-use super::target::{FoundRows, Target};
-use crate::answer::Answer;
+use super::row_locators::RowPositions;
+use super::target::{AffectedRows, Target};
 use crate::error::{Error, Result};
-use crate::executor::Running;
+use crate::executor::RunningPlan;
 use crate::planning_error::Limits;
 use crate::scan::{plain_batch, plain_schema};
 use crate::session::{Session, StatementContext};
-use crate::write::{KeptError, first};
+use crate::statement_result::StatementResult;
+use crate::write::{FirstError, first};
 
 /// Kind of a change, apart from its query.
 pub(super) struct Kind {
@@ -37,10 +37,10 @@ pub(super) struct Kind {
     pub once: bool,
 }
 
-/// Number of columns before those of the new row: file, row index, and a flag for a new row.
+/// Number of columns before the columns of the new row: file, row index, and a flag for a new row.
 const COLUMNS_BEFORE: usize = 3;
 
-/// Minimum table format version with row ids.
+/// First table format version with row ids.
 const VERSION_OF_IDS: u8 = 3;
 
 impl Session {
@@ -50,18 +50,18 @@ impl Session {
         &self,
         mut target: Target,
         run: StatementContext,
-        found: FoundRows,
+        found: AffectedRows,
         whole: Vec<usize>,
         kind: Kind,
-    ) -> Result<Answer> {
+    ) -> Result<StatementResult> {
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
         let unseen = target.unseen(&found, kind.word, &run);
         let on_read = target.merges_on_read(kind.word);
         let whole_rows = self.live_rows(&target, &whole).await?;
         let known = KnownIds::new(&run.runtime);
         let running = self.start(run, found.plan).await?;
-        let places = Arc::new(Mutex::new(Places::default()));
-        let kept = KeptError::default();
+        let places = Arc::new(Mutex::new(RowPositions::default()));
+        let kept = FirstError::default();
         let taking = Taking {
             places: Arc::clone(&places),
             kept: Arc::clone(&kept),
@@ -107,7 +107,7 @@ impl Session {
     async fn split_off_deletes(
         &self,
         target: &Target,
-        places: &mut Places,
+        places: &mut RowPositions,
     ) -> Result<Vec<(Arc<DataFile>, Positions)>> {
         let mut deletes = Vec::new();
         for (file, rows) in std::mem::take(&mut places.rows) {
@@ -122,7 +122,7 @@ impl Session {
 
     /// Streams the remaining rows of rewritten files. Reads them only after all positions are
     /// known.
-    fn rest(&self, target: &Target, places: Arc<Mutex<Places>>) -> BatchStream {
+    fn rest(&self, target: &Target, places: Arc<Mutex<RowPositions>>) -> BatchStream {
         let tables = self.engine.lake().tables().clone();
         let (table, plan) = (target.table.clone(), target.plan.clone());
         let rest = stream::once(async move {
@@ -137,10 +137,10 @@ impl Session {
     }
 }
 
-/// Consumer of the query's result, which separates positions from new rows.
+/// Reader of the query's result, which separates row positions from new rows.
 struct Taking {
-    places: Arc<Mutex<Places>>,
-    kept: KeptError,
+    places: Arc<Mutex<RowPositions>>,
+    kept: FirstError,
     limits: Limits,
     name: String,
     once: bool,
@@ -163,8 +163,8 @@ impl KnownIds {
         KnownIds { files: HashMap::new(), memory }
     }
 
-    /// Caches the row ids of a file. If memory is short, all other entries are evicted first; they
-    /// are read again when needed.
+    /// Caches the row ids of a file. If the memory pool is full, all other entries are evicted
+    /// first; they are read again when needed.
     fn keep(&mut self, number: i32, ids: RowIds) -> PlanResult<&RowIds> {
         let bytes = ids.bytes();
         if self.memory.try_grow(bytes).is_err() {
@@ -178,7 +178,7 @@ impl KnownIds {
 
 impl Taking {
     /// Returns the new rows of the result, and collects the row positions as a side effect.
-    fn new_rows(self, running: Running) -> BatchStream {
+    fn new_rows(self, running: RunningPlan) -> BatchStream {
         let fields = running.schema.fields().iter().skip(COLUMNS_BEFORE).cloned();
         let schema = plain_schema(&Schema::new(fields.collect::<Vec<_>>()));
         let taking = Arc::new(self);

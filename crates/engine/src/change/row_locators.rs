@@ -10,14 +10,14 @@ use crate::error::{Error, Result};
 
 /// Row positions by file number in the scan plan, and the affected row count.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct RowPositions {
     /// Deleted rows by file.
     pub rows: BTreeMap<usize, Positions>,
     /// Number of deleted, updated and inserted rows.
     pub count: u64,
 }
 
-impl Places {
+impl RowPositions {
     /// Adds a batch whose first two columns are file and row index; nulls mark an inserted row.
     /// Returns false if a row occurs a second time.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<bool> {

@@ -9,7 +9,7 @@ use crate::planner;
 use crate::planning_error::Limits;
 use crate::scan::{LakeTable, bare_schema, can_match, whole_files};
 use crate::session::{Session, StatementContext, plan_statement};
-use crate::table_lookup::Lookup;
+use crate::table_lookup::TableLookup;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result as PlanResult, ScalarValue};
@@ -26,17 +26,17 @@ use headwater_sql::names::same_but_case;
 use headwater_sql::resolve::{FoundTable, resolve};
 use headwater_sql::scope::column;
 use headwater_sql::statement::Source;
-use headwater_sql::table_name::{WrittenTable, span_start};
+use headwater_sql::table_name::{ParsedTableName, span_start};
 use headwater_sql_functions::StatementBudget;
-use headwater_tables::{ScanPlan, Table, Unseen};
+use headwater_tables::{MayAffect, ScanPlan, Table};
 
 /// Value of the table property `write.<statement>.isolation-level` for snapshot isolation.
 const SNAPSHOT_ISOLATION: &str = "snapshot";
 
-/// Value of the table property `write.<statement>.mode` for delete files.
+/// Value of the table property `write.<statement>.mode` that selects delete files.
 const MERGE_ON_READ: &str = "merge-on-read";
 
-/// Column that is true for a row with a new version.
+/// Column that is true if the row is replaced by a new version.
 pub(super) const COMES: &str = "\0n";
 
 /// Target table of a change.
@@ -53,7 +53,8 @@ pub(super) struct Target {
 
 impl Session {
     /// Begins a transaction that changes a table of the session's branch. `actions` must be allowed
-    /// on the table. They include `select`: a condition reveals values by what it matches.
+    /// on the table. They include `select`, because the rows that a condition matches reveal
+    /// values.
     pub(super) async fn begin_change(
         &self,
         name: &ObjectName,
@@ -65,7 +66,7 @@ impl Session {
         if !exists {
             return Err(self.no_such_table(name, &table_name, &view).await?);
         }
-        // A MERGE that only inserts reveals by its matches which rows exist.
+        // A MERGE that only inserts reveals which rows exist, because it skips them.
         if let Some(entry) = view.state().entry(&table_name).await? {
             self.check_change(&[Action::Update], &table_name, &entry)?;
         }
@@ -83,10 +84,10 @@ impl Session {
         target: &Target,
         source: Source,
         shape: impl FnOnce(LogicalPlan) -> PlanResult<LogicalPlan> + Send + 'static,
-    ) -> Result<FoundRows> {
+    ) -> Result<AffectedRows> {
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let view = self.view_to_read(&target.transaction);
-        let mut lookup = Lookup::new(self, &view);
+        let mut lookup = TableLookup::new(self, &view);
         lookup.add_all(&mentions).await?;
         run.metrics.reads(lookup.held());
         let (mut tables, mut sources) = lookup.finish();
@@ -111,7 +112,7 @@ impl Session {
             let plan = shape(plan).and_then(|plan| state.optimize(&plan));
             functions.set_planning(false);
             let plan = plan.map_err(|error| limits.explain(&error))?;
-            Ok(FoundRows { plan, reads_itself })
+            Ok(AffectedRows { plan, reads_itself })
         })
         .await
     }
@@ -119,8 +120,8 @@ impl Session {
 
 impl Target {
     /// Returns the target as a table for name resolution.
-    fn found(&self) -> (WrittenTable, FoundTable) {
-        let written = WrittenTable::here(TARGET);
+    fn found(&self) -> (ParsedTableName, FoundTable) {
+        let written = ParsedTableName::here(TARGET);
         let schema = self.provider.schema();
         let found = FoundTable {
             source: self.source(),
@@ -137,7 +138,7 @@ impl Target {
     /// The scan then skips these files.
     pub(super) fn settle(
         &self,
-        found: &FoundRows,
+        found: &AffectedRows,
         state: &SessionState,
         limits: Limits,
     ) -> Result<Vec<usize>> {
@@ -165,10 +166,10 @@ impl Target {
     /// Returns the conflict check for concurrently added rows; `None` under snapshot isolation.
     pub(super) fn unseen(
         &self,
-        found: &FoundRows,
+        found: &AffectedRows,
         word: &str,
         run: &StatementContext,
-    ) -> Option<Unseen> {
+    ) -> Option<MayAffect> {
         let level = self.property(word, "isolation-level");
         if level.is_some_and(|level| level.eq_ignore_ascii_case(SNAPSHOT_ISOLATION)) {
             return None;
@@ -278,7 +279,7 @@ impl Columns {
 }
 
 /// Optimised plan of the query for the affected rows.
-pub(super) struct FoundRows {
+pub(super) struct AffectedRows {
     pub plan: LogicalPlan,
     /// True if the query also reads the target as a source.
     reads_itself: bool,

@@ -3,14 +3,14 @@
 use futures::StreamExt;
 use headwater_model::Action;
 
-use crate::answer::Answer;
 use crate::error::Result;
 use crate::session::Session;
+use crate::statement_result::StatementResult;
 use headwater_sql::change::Truncation;
 
 impl Session {
     /// Runs TRUNCATE: deletes all rows of the tables without reading their files.
-    pub(crate) async fn truncate(&self, truncation: Truncation) -> Result<Answer> {
+    pub(crate) async fn truncate(&self, truncation: Truncation) -> Result<StatementResult> {
         let Truncation { tables, if_exists } = truncation;
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();

@@ -5,17 +5,17 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
 use super::rewrite::Kind;
 use super::target::{COMES, Columns};
-use crate::answer::Answer;
 use crate::assignment_cast::to_column;
 use crate::error::Result;
 use crate::session::Session;
+use crate::statement_result::StatementResult;
 use headwater_model::Action;
 use headwater_sql::change::{FILE, ROW};
 use headwater_sql::change::{RowUpdate, add_columns};
 
 impl Session {
     /// Runs UPDATE.
-    pub(crate) async fn update(&self, update: RowUpdate) -> Result<Answer> {
+    pub(crate) async fn update(&self, update: RowUpdate) -> Result<StatementResult> {
         let RowUpdate { table, alias, columns: assigned, mut source } = update;
         let target = self.begin_change(&table, &[Action::Select, Action::Update]).await?;
         let columns = target.columns(alias)?;
@@ -33,7 +33,7 @@ impl Session {
     }
 }
 
-/// Plans the updated rows in the table's types, after their positions.
+/// Plans the query that returns the positions and the updated rows, in the table's types.
 ///
 /// `assigned` holds the column index of each assignment, and whether the value is DEFAULT.
 fn new_rows(

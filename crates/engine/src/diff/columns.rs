@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, cast, lit};
-use headwater_lake::{DiffSide, SameColumn};
+use headwater_lake::{ColumnMatch, DiffSide};
 use headwater_model::{ErrorCode, Problem, TableName, nearest};
 use headwater_tables::{ScanPlan, initial_default};
 
@@ -20,14 +20,15 @@ const NAMES_SHOWN: usize = 8;
 
 /// Columns and key of a row comparison.
 #[derive(Debug, Clone)]
-pub(super) struct Compared {
+pub(super) struct ComparedColumns {
     /// Key columns; empty if whole rows are compared.
     pub key: Vec<String>,
     /// Compared columns, in the table's order.
     pub columns: Vec<ComparedColumn>,
     /// Columns that are not compared.
     pub left_out: Vec<String>,
-    /// If true, all files are compared, because files on both sides can have different values.
+    /// If true, all files are compared, because a file shared by both sides can have different
+    /// values on each.
     all_files: bool,
 }
 
@@ -48,7 +49,7 @@ pub(super) struct ComparedColumn {
     pub is_after: bool,
 }
 
-impl Compared {
+impl ComparedColumns {
     pub(super) fn of(
         before: Option<&DiffSide>,
         after: Option<&DiffSide>,
@@ -56,10 +57,10 @@ impl Compared {
         table: &TableName,
     ) -> Result<Self> {
         let mut compared = match (before, after) {
-            (Some(before), Some(after)) => Compared::of_both(before, after),
-            (Some(side), None) => Compared::of_one(side, false),
-            (None, Some(side)) => Compared::of_one(side, true),
-            (None, None) => Compared::empty(),
+            (Some(before), Some(after)) => ComparedColumns::of_both(before, after),
+            (Some(side), None) => ComparedColumns::of_one(side, false),
+            (None, Some(side)) => ComparedColumns::of_one(side, true),
+            (None, None) => ComparedColumns::empty(),
         };
         compared.key = if key.is_empty() {
             compared.own_key((before, after), table)
@@ -70,7 +71,12 @@ impl Compared {
     }
 
     fn empty() -> Self {
-        Compared { key: Vec::new(), columns: Vec::new(), left_out: Vec::new(), all_files: false }
+        ComparedColumns {
+            key: Vec::new(),
+            columns: Vec::new(),
+            left_out: Vec::new(),
+            all_files: false,
+        }
     }
 
     fn of_one(side: &DiffSide, is_after: bool) -> Self {
@@ -83,13 +89,16 @@ impl Compared {
             name_before: (!is_after).then(|| field.name().clone()),
             is_after,
         };
-        Compared { columns: schema.fields().iter().map(column).collect(), ..Compared::empty() }
+        ComparedColumns {
+            columns: schema.fields().iter().map(column).collect(),
+            ..ComparedColumns::empty()
+        }
     }
 
     fn of_both(before: &DiffSide, after: &DiffSide) -> Self {
         let pairs = after.same_columns(before);
         let (one, other) = (view_schema(before.schema()), view_schema(after.schema()));
-        let mut compared = Compared::empty();
+        let mut compared = ComparedColumns::empty();
         for (field, pair) in other.fields().iter().zip(&pairs) {
             match compared_column(&one, field, *pair) {
                 Some(column) => compared.columns.push(column),
@@ -99,8 +108,8 @@ impl Compared {
         let gone = one.fields().iter().enumerate();
         let gone = gone.filter(|(at, _)| pairs.iter().all(|pair| pair.before != Some(*at)));
         compared.left_out.extend(gone.map(|(_, field)| field.name().clone()));
-        // In the same table, old files have no values for a column that was dropped and created
-        // again.
+        // After a column was dropped and created again in the same table, old files have no values
+        // for the new column.
         let anew = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
         compared.all_files = anew && before.table().id() == after.table().id();
         compared
@@ -139,7 +148,7 @@ impl Compared {
         Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()).into()
     }
 
-    /// Resolves the key of a request. Each key column must exist on both sides, if there are two.
+    /// Resolves the key of a request. Each key column must exist on every side that has the table.
     fn given_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
         let find = |wanted: &String| {
             let now = |column: &&ComparedColumn| column.name == *wanted;
@@ -209,10 +218,10 @@ fn column(name: &str) -> Expr {
 }
 
 /// Returns the comparison of a column on the second side; `None` if its types are not comparable.
-fn compared_column(before: &Schema, field: &FieldRef, pair: SameColumn) -> Option<ComparedColumn> {
+fn compared_column(before: &Schema, field: &FieldRef, pair: ColumnMatch) -> Option<ComparedColumn> {
     let after = column(field.name());
     let Some(other) = pair.before.map(|place| before.field(place)) else {
-        // For rows of the first side, a missing column has its initial default.
+        // Rows of the first side have the initial default in a missing column.
         let value = initial_default(field).and_then(|value| {
             let value = ScalarValue::try_from_array(&value, 0).ok()?;
             value.cast_to(field.data_type()).ok()

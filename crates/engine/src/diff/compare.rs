@@ -1,17 +1,17 @@
-//! The comparison of two commits or tables, and the limits of one answer.
+//! The comparison of two commits or tables, and the limits of one response.
 
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{TableChange, TableEntry};
-use headwater_lake::{DiffSide, View, diff_tables};
+use headwater_lake::{CommitView, DiffSide, diff_tables};
 use headwater_model::{
-    CompareRows, Diff, RefSpec, RowsDiff, RowsKnown, TableComparison, TableDiff, TableName,
+    CompareRows, ComparisonMethod, Diff, RefSpec, RowsDiff, TableComparison, TableDiff, TableName,
 };
 use headwater_tables::ScanPlan;
 
-use super::columns::Compared;
-use super::page::{PAGE_BYTES_MAX, Window};
+use super::columns::ComparedColumns;
+use super::page::{PAGE_BYTES_MAX, PageRange};
 use crate::engine::Engine;
 use crate::error::Result;
 
@@ -25,7 +25,7 @@ pub const KEYS_PROPERTY: &str = "headwater.keys";
 pub(super) const READ_ROWS_MAX: u64 = 5_000_000;
 pub(super) const READ_BYTES_MAX: u64 = 512 << 20;
 
-/// Maximum bytes of rows in one response, over all tables; as JSON they are a few times larger.
+/// Maximum bytes of rows in one response, over all tables; the JSON is a few times larger.
 pub(super) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Reason in the response if a table's rows are left out.
@@ -68,7 +68,7 @@ pub(super) struct Sides<'a> {
 }
 
 /// Metadata of a changed table or view.
-pub(super) enum Loaded {
+pub(super) enum LoadedMetadata {
     View(Box<TableDiff>),
     Table { name: TableName, before: Option<Box<DiffSide>>, after: Option<Box<DiffSide>> },
 }
@@ -80,13 +80,13 @@ impl Engine {
         let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
         let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
         let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
-        // Rows are compared one table at a time; the first tables use the response's byte limit
-        // first.
+        // Rows are compared one table at a time; the tables share the response's byte limit in this
+        // order.
         let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
         while let Some(change) = loaded.try_next().await? {
             tables.push(match change {
-                Loaded::View(diff) => *diff,
-                Loaded::Table { name, before, after } => {
+                LoadedMetadata::View(diff) => *diff,
+                LoadedMetadata::Table { name, before, after } => {
                     let (before, after) = (before.as_deref(), after.as_deref());
                     let sides = Sides { name, before, after };
                     self.diff_sides(sides, options, &mut bytes_left).await?
@@ -99,16 +99,16 @@ impl Engine {
     /// Loads the metadata of a changed table.
     pub(super) async fn load_change(
         &self,
-        (from, to): (&View, &View),
+        (from, to): (&CommitView, &CommitView),
         change: TableChange,
-    ) -> Result<Loaded> {
+    ) -> Result<LoadedMetadata> {
         let lake = self.lake();
         if [&change.from, &change.to].into_iter().flatten().any(TableEntry::is_view) {
-            return Ok(Loaded::View(Box::new(lake.diff_view(change).await?)));
+            return Ok(LoadedMetadata::View(Box::new(lake.diff_view(change).await?)));
         }
         let before = lake.diff_side(from, change.from.as_ref(), None).await?.map(Box::new);
         let after = lake.diff_side(to, change.to.as_ref(), None).await?.map(Box::new);
-        Ok(Loaded::Table { name: change.table, before, after })
+        Ok(LoadedMetadata::Table { name: change.table, before, after })
     }
 
     /// Compares two table states. The names can differ, and one side can be missing. Fails if
@@ -158,14 +158,14 @@ impl Engine {
         bytes_left: &mut usize,
     ) -> Result<TableDiff> {
         let mut diff = diff_tables(sides.name.clone(), sides.before, sides.after);
-        let compared = Compared::of(sides.before, sides.after, &options.key, &sides.name)?;
+        let compared = ComparedColumns::of(sides.before, sides.after, &options.key, &sides.name)?;
         let files = compared.files(sides.before, sides.after);
         if diff.files_added + diff.files_removed > 0 {
             diff.statistics = self.diff_statistics(&sides, &compared, options).await?;
         }
         let limit = if *bytes_left == 0 { 0 } else { options.limit };
         let bytes_max = PAGE_BYTES_MAX.min(*bytes_left);
-        let window = Window { skip: options.skip, limit, bytes_max };
+        let window = PageRange { skip: options.skip, limit, bytes_max };
         let mut outcome = self.diff_rows(&compared, files, window, options).await?;
         *bytes_left = bytes_left.saturating_sub(outcome.bytes);
         if limit < options.limit && outcome.rows.reason.is_none() {
@@ -180,9 +180,9 @@ impl Engine {
     /// Compares the rows of the differing files.
     pub(super) async fn diff_rows(
         &self,
-        compared: &Compared,
+        compared: &ComparedColumns,
         (before, after): (Option<ScanPlan>, Option<ScanPlan>),
-        window: Window,
+        window: PageRange,
         options: &DiffOptions,
     ) -> Result<Outcome> {
         let full = |plan: &ScanPlan| !plan.files().is_empty();
@@ -214,7 +214,7 @@ impl Engine {
                     let page =
                         self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
                     (outcome.rows.rows, outcome.bytes) = (page.rows, page.bytes);
-                    // Without a sort order, there is no next page.
+                    // If rows are not read in order, there is no next page.
                     outcome.more = page.more && read;
                 }
                 Ok(outcome.numbered(window))
@@ -236,7 +236,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(compared: &Compared, how: RowsKnown) -> Self {
+    pub(super) fn new(compared: &ComparedColumns, how: ComparisonMethod) -> Self {
         Outcome {
             removed: Some(0),
             added: Some(0),
@@ -257,18 +257,18 @@ impl Outcome {
         }
     }
 
-    pub(super) fn same(compared: &Compared) -> Self {
-        Outcome::new(compared, RowsKnown::Metadata)
+    pub(super) fn same(compared: &ComparedColumns) -> Self {
+        Outcome::new(compared, ComparisonMethod::Metadata)
     }
 
-    pub(super) fn one_sided(compared: &Compared, rows: u64, comes: bool) -> Self {
+    pub(super) fn one_sided(compared: &ComparedColumns, rows: u64, comes: bool) -> Self {
         let (removed, added) = if comes { (0, rows) } else { (rows, 0) };
-        let new = Outcome::new(compared, RowsKnown::Metadata);
+        let new = Outcome::new(compared, ComparisonMethod::Metadata);
         Outcome { removed: Some(removed), added: Some(added), ..new }
     }
 
-    pub(super) fn not_compared(compared: &Compared, compare: CompareRows) -> Self {
-        let mut new = Outcome::new(compared, RowsKnown::NotCompared);
+    pub(super) fn not_compared(compared: &ComparedColumns, compare: CompareRows) -> Self {
+        let mut new = Outcome::new(compared, ComparisonMethod::NotCompared);
         (new.removed, new.added, new.changed) = (None, None, None);
         let reason = match compare {
             CompareRows::Never => "the comparison of rows is disabled",
@@ -280,7 +280,7 @@ impl Outcome {
 
     /// Sets the next page token to the index of the next row, if there is one. The caller encodes
     /// it with the request.
-    pub(super) fn numbered(mut self, window: Window) -> Self {
+    pub(super) fn numbered(mut self, window: PageRange) -> Self {
         let next = window.skip + self.rows.rows.len() as u64;
         self.rows.next_page_token = self.more.then(|| next.to_string());
         self

@@ -1,5 +1,5 @@
-//! Encoding of rows as bytes: equal rows have equal bytes, in the order of the rows. All types are
-//! supported, including NaN and null.
+//! Encoding of rows as bytes: equal rows have equal bytes, and the bytes sort like the rows. All
+//! types are supported, including NaN and null.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::scan::{plain_batch, plain_schema};
 
-/// First byte of an encoded row: 1 if any value is null.
+/// First byte of an encoded row without nulls; it is 1 if any value is null.
 const WHOLE: u8 = 0;
 const HAS_NULL: u8 = 1;
 
@@ -82,8 +82,8 @@ fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, Arr
     LargeBinaryArray::try_new(ends, bytes.into(), None)
 }
 
-/// Replaces -0.0 by 0.0 at every level: they are equal, and a rewrite of a file may change one into
-/// the other.
+/// Replaces -0.0 by 0.0 at every level: they are equal, and rewriting a file may replace one by the
+/// other.
 fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match column.data_type() {
         DataType::Float32 => {
@@ -107,13 +107,13 @@ fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 
 /// A decoder of encoded rows.
 #[derive(Debug, Clone)]
-pub(super) struct Codec {
+pub(super) struct EncodedRowDecoder {
     types: Vec<DataType>,
 }
 
-impl Codec {
+impl EncodedRowDecoder {
     pub(super) fn new(types: impl IntoIterator<Item = DataType>) -> Self {
-        Codec { types: types.into_iter().collect() }
+        EncodedRowDecoder { types: types.into_iter().collect() }
     }
 
     /// Returns the columns of some rows.
@@ -187,7 +187,7 @@ mod tests {
     fn rows_come_back_as_they_went() {
         let columns = columns();
         let bytes = row_bytes(&columns, 4).unwrap();
-        let codec = Codec::new(columns.iter().map(|column| column.data_type().clone()));
+        let codec = EncodedRowDecoder::new(columns.iter().map(|column| column.data_type().clone()));
         let back = codec.decode(bytes.iter().flatten()).unwrap();
         let differing = codec.differing(&columns, &back).unwrap();
         assert!(differing.iter().flatten().all(|differs| !differs));
@@ -201,7 +201,7 @@ mod tests {
     fn a_column_differs_where_its_values_do() {
         let one: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), None, Some(1.0)]));
         let other: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, f64::NAN, 2.0]));
-        let codec = Codec::new([DataType::Float64]);
+        let codec = EncodedRowDecoder::new([DataType::Float64]);
         assert_eq!(codec.differing(&[one], &[other]).unwrap(), [[false, true, true]]);
     }
 }

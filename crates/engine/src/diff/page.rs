@@ -7,33 +7,33 @@ use arrow::error::ArrowError;
 use headwater_model::{ChangeKind, RowDiff};
 use serde_json::Value;
 
-use super::columns::Compared;
-use super::encode::{Codec, to_json};
+use super::columns::ComparedColumns;
+use super::encode::{EncodedRowDecoder, to_json};
 use super::pairing::{Change, Entry};
 
-/// Maximum encoded bytes of rows in one page; as JSON they are a few times larger.
+/// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum changed rows, and their bytes, whose columns are compared at once.
+/// Maximum number of changed rows, and of their bytes, whose columns are compared in one batch.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
 /// The requested page of differing rows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Window {
+pub(super) struct PageRange {
     pub skip: u64,
     pub limit: usize,
-    /// Bytes after which the page ends.
+    /// Size in bytes at which the page ends.
     pub bytes_max: usize,
 }
 
 /// A collector of differing rows, in order.
 #[derive(Debug)]
-pub(super) struct Page<'a> {
-    compared: &'a Compared,
-    key: Codec,
-    rest: Codec,
-    window: Window,
+pub(super) struct PageCollector<'a> {
+    compared: &'a ComparedColumns,
+    key: EncodedRowDecoder,
+    rest: EncodedRowDecoder,
+    window: PageRange,
     seen: u64,
     /// Bytes of the collected rows.
     pub bytes: usize,
@@ -47,13 +47,15 @@ pub(super) struct Page<'a> {
     pub counts: (u64, u64, u64),
 }
 
-impl<'a> Page<'a> {
-    pub(super) fn new(compared: &'a Compared, window: Window) -> Self {
+impl<'a> PageCollector<'a> {
+    pub(super) fn new(compared: &'a ComparedColumns, window: PageRange) -> Self {
         let (key, rest) = compared.parts();
         let codec = |places: &[usize]| {
-            Codec::new(places.iter().map(|place| compared.columns[*place].data_type.clone()))
+            EncodedRowDecoder::new(
+                places.iter().map(|place| compared.columns[*place].data_type.clone()),
+            )
         };
-        Page {
+        PageCollector {
             key: codec(&key),
             rest: codec(&rest),
             compared,

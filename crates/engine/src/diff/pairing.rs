@@ -1,6 +1,6 @@
 //! Pairs rows by key: one removed and one added row of a key are a changed row.
 //!
-//! Rows arrive in key order, removed rows before added ones, so at most two are held.
+//! Rows arrive in key order, removed rows before added ones, so at most two rows are buffered.
 
 use super::encode::has_null;
 
@@ -33,7 +33,7 @@ impl Change {
     }
 }
 
-/// Finder of pairs among rows in key order.
+/// Finds pairs among rows in key order.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     keyed: bool,
@@ -75,7 +75,7 @@ impl Pairing {
         }
     }
 
-    /// Emits the held rows.
+    /// Emits the buffered rows.
     pub(super) fn finish(&mut self, pass_on: &mut impl FnMut(Change)) {
         let mut held = std::mem::take(&mut self.held);
         match (held.pop(), held.pop()) {
@@ -87,7 +87,7 @@ impl Pairing {
         }
     }
 
-    /// Returns true if the held rows are one removed row, one added row, or one of each.
+    /// Returns true if the buffered rows are one removed row, one added row, or one of each.
     fn may_pair(&self) -> bool {
         matches!(
             self.held.iter().map(|entry| entry.more).collect::<Vec<_>>()[..],

@@ -9,13 +9,13 @@ use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, col, lit};
 use futures::StreamExt;
-use headwater_model::{CompareRows, RowDiff, RowsKnown};
+use headwater_model::{CompareRows, ComparisonMethod, RowDiff};
 use headwater_tables::ScanPlan;
 use std::sync::Arc;
 
-use super::columns::{Compared, SIDE};
+use super::columns::{ComparedColumns, SIDE};
 use super::encode::encoded;
-use super::page::{Page, Window};
+use super::page::{PageCollector, PageRange};
 use super::pairing::{Change, Entry, Pairing};
 use super::{DiffOptions, Outcome, changed_columns};
 use crate::engine::Engine;
@@ -29,11 +29,11 @@ const KEY: &str = "key";
 const REST: &str = "rest";
 const MORE: &str = "more";
 
-/// Maximum rows for which a page is found by a top-k in memory, without a full sort.
+/// Maximum number of rows up to which a page is computed by a top-k in memory, without a full sort.
 const HELD_ROWS_MAX: usize = 20_000;
 
 /// Page of rows that exist on one side only.
-pub(super) struct PageOfOne {
+pub(super) struct OneSidedPage {
     pub rows: Vec<RowDiff>,
     /// True if there are more rows after the page.
     pub more: bool,
@@ -45,9 +45,9 @@ impl Engine {
     /// Compares the rows of files of both sides.
     pub(super) async fn compare_rows(
         &self,
-        compared: &Compared,
+        compared: &ComparedColumns,
         (before, after): (&ScanPlan, &ScanPlan),
-        window: Window,
+        window: PageRange,
         options: &DiffOptions,
     ) -> Result<Outcome> {
         if compared.columns.is_empty() {
@@ -59,10 +59,10 @@ impl Engine {
         let after = self.side(compared, after, true);
         let plan = before.and_then(|before| difference(before, after?));
         let keyed = !compared.key.is_empty();
-        let mut page = Page::new(compared, window);
+        let mut page = PageCollector::new(compared, window);
         let pairing = self.run_diff(plan, (keyed, false), &mut page, options).await?;
         let (removed, added, changed) = page.counts;
-        let mut outcome = Outcome::new(compared, RowsKnown::Compared);
+        let mut outcome = Outcome::new(compared, ComparisonMethod::Compared);
         (outcome.removed, outcome.added) = (Some(removed), Some(added));
         outcome.changed = keyed.then_some(changed);
         outcome.more = page.has_more();
@@ -79,11 +79,11 @@ impl Engine {
     /// is set, or else in any order.
     pub(super) async fn page_of_one(
         &self,
-        compared: &Compared,
+        compared: &ComparedColumns,
         (files, comes): (&ScanPlan, bool),
-        window: Window,
+        window: PageRange,
         (ordered, options): (bool, &DiffOptions),
-    ) -> Result<PageOfOne> {
+    ) -> Result<OneSidedPage> {
         let skip = usize::try_from(window.skip).unwrap_or(usize::MAX);
         let fetch = window.limit.saturating_add(usize::from(ordered));
         let last = skip.saturating_add(fetch);
@@ -98,12 +98,12 @@ impl Engine {
             side.limit(skip, Some(fetch))?.build()
         });
         let skipped = if sorts_all { window.skip } else { 0 };
-        let mut page = Page::new(compared, Window { skip: skipped, ..window });
-        // Rows of one side cannot form pairs.
+        let mut page = PageCollector::new(compared, PageRange { skip: skipped, ..window });
+        // Rows of one side need no pairing.
         self.run_diff(plan, (false, true), &mut page, options).await?;
         let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
         let rows = page.rows().map_err(failed)?;
-        Ok(PageOfOne { rows, more: page.has_more(), bytes: page.bytes })
+        Ok(OneSidedPage { rows, more: page.has_more(), bytes: page.bytes })
     }
 
     /// Runs a plan and passes its rows to a page; if `stops` is set, only until the page is full.
@@ -111,7 +111,7 @@ impl Engine {
         &self,
         plan: PlanResult<LogicalPlan>,
         (keyed, stops): (bool, bool),
-        page: &mut Page<'_>,
+        page: &mut PageCollector<'_>,
         options: &DiffOptions,
     ) -> Result<Pairing> {
         let memory_bytes = options.memory_bytes;
@@ -122,7 +122,7 @@ impl Engine {
         let mut running = session.start(run, plan).await?;
         let mut pairing = Pairing::new(keyed);
         let mut failed = None;
-        let mut pass_on = |page: &mut Page<'_>, change: Change| {
+        let mut pass_on = |page: &mut PageCollector<'_>, change: Change| {
             if let Err(error) = page.take(change) {
                 failed.get_or_insert(error);
             }
@@ -142,7 +142,12 @@ impl Engine {
     }
 
     /// Returns a plan of the encoded rows of one side's files.
-    fn side(&self, compared: &Compared, files: &ScanPlan, after: bool) -> PlanResult<LogicalPlan> {
+    fn side(
+        &self,
+        compared: &ComparedColumns,
+        files: &ScanPlan,
+        after: bool,
+    ) -> PlanResult<LogicalPlan> {
         let table = LakeTable::new(files.clone(), self.scans().clone());
         let (key, rest) = compared.parts();
         let bytes = |places: &[usize]| {

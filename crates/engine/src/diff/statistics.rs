@@ -13,7 +13,7 @@ use headwater_model::{ColumnStatistics, StatisticsDiff};
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::columns::{Compared, SIDE};
+use super::columns::{ComparedColumns, SIDE};
 use super::encode::to_json;
 use super::{DiffOptions, Sides};
 use crate::engine::Engine;
@@ -29,7 +29,7 @@ impl Engine {
     pub(super) async fn diff_statistics(
         &self,
         sides: &Sides<'_>,
-        compared: &Compared,
+        compared: &ComparedColumns,
         options: &DiffOptions,
     ) -> Result<Vec<StatisticsDiff>> {
         let names_before = compared.columns.iter().map(|column| column.name_before.clone());
@@ -45,7 +45,7 @@ impl Engine {
         Ok(diffs.collect())
     }
 
-    /// Returns the statistics of one side's columns, by their names there; none for missing
+    /// Returns the statistics of one side's columns, by their names on that side; none for missing
     /// columns.
     async fn statistics(
         &self,

@@ -1,6 +1,6 @@
 //! Removes the rows that delete files mark as deleted from a scan.
 //!
-//! The scan below adds the position of each row. The delete files of a data file are read when its
+//! The input scan adds the position of each row. The delete files of a data file are read when its
 //! first rows arrive, so a query that needs few rows reads few delete files.
 
 use std::fmt;
@@ -33,17 +33,17 @@ type Known = OnceCell<Option<Arc<Positions>>>;
 
 /// The deleted rows of the data files of one scan, loaded on demand.
 #[derive(Debug)]
-pub(crate) struct Gone {
+pub(crate) struct DeletedRows {
     tables: Tables,
     /// Data files with their deleted rows, indexed by file number.
     files: Vec<(Arc<DataFile>, Known)>,
 }
 
-impl Gone {
+impl DeletedRows {
     /// Creates an empty cache for data files, whose index is their number.
     pub(crate) fn new(tables: Tables, files: &[Arc<DataFile>]) -> Self {
         let files = files.iter().map(|file| (Arc::clone(file), OnceCell::new())).collect();
-        Gone { tables, files }
+        DeletedRows { tables, files }
     }
 
     async fn of(&self, number: i32) -> Result<Option<&Positions>> {
@@ -62,7 +62,7 @@ impl Gone {
 #[derive(Debug)]
 pub(crate) struct LiveRowsExec {
     input: Arc<dyn ExecutionPlan>,
-    gone: Arc<Gone>,
+    gone: Arc<DeletedRows>,
     columns: usize,
     properties: Arc<PlanProperties>,
 }
@@ -72,13 +72,13 @@ impl LiveRowsExec {
     /// columns are returned.
     pub(crate) fn new(
         input: Arc<dyn ExecutionPlan>,
-        gone: Arc<Gone>,
+        gone: Arc<DeletedRows>,
         columns: usize,
     ) -> Result<Self> {
         let kept: Vec<usize> = (0..columns).collect();
         let schema: SchemaRef = Arc::new(input.schema().project(&kept)?);
         let below = input.properties();
-        // Operators above may rely on the sort order of the input.
+        // Keep the sort order of the input, since operators above may rely on it.
         let mapping = ProjectionMapping::from_indices(&kept, &input.schema())?;
         let properties = PlanProperties::new(
             below.equivalence_properties().project(&mapping, schema),
@@ -199,7 +199,7 @@ impl ExecutionPlan for LiveRowsExec {
 /// Returns the rows of a batch that are not deleted.
 async fn live_rows(
     batch: &RecordBatch,
-    gone: &Gone,
+    gone: &DeletedRows,
     file: usize,
     row: usize,
 ) -> Result<RecordBatch> {

@@ -125,9 +125,10 @@ fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
 fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
     let rename = |(index, (field, current)): (usize, (&FieldRef, &Option<FieldRef>))| match current
     {
-        // The row number is computed by the reader: it is in no file and has no id.
+        // The reader computes the row number; it is not stored in the file and has no field id.
         _ if field.has_valid_extension_type::<RowNumber>() => Arc::clone(field),
-        // If the types agree, the table's field is used: a difference in metadata needs no cast.
+        // If the types are equal, the table's field is used, so that different metadata does not
+        // cause a cast.
         Some(current) if current.data_type() == field.data_type() => Arc::clone(current),
         // `AlignExpr` matches the nested fields after the column is read.
         Some(current) if AlignExpr::needs(field.data_type(), current.data_type()) => {

@@ -2,7 +2,7 @@
 //! number of the commit that last changed it.
 //!
 //! A file stores these values only for rows that were rewritten. For all other rows they are
-//! computed from the position of the row, which the scan below adds.
+//! computed from the position of the row, which the input scan adds.
 
 use std::fmt;
 use std::sync::Arc;

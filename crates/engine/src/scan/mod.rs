@@ -8,7 +8,7 @@
 mod align;
 mod delete_filter;
 mod fields;
-mod groups;
+mod file_groups;
 mod lineage;
 mod provider;
 mod pruning;

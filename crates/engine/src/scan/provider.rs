@@ -18,18 +18,17 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use headwater_tables::{ScanPlan, Tables, foreign_column};
 
-use super::delete_filter::{Gone, LiveRowsExec};
+use super::delete_filter::{DeletedRows, LiveRowsExec};
 use super::fields::FieldIdAdapterFactory;
-use super::groups::balance;
+use super::file_groups::balance;
 use super::lineage::{LineageExec, is_lineage, with_lineage};
 use super::pruning::prune;
 use super::row_locator::{file_field, row_field, with_places};
 use super::statistics::of_scan;
 use super::string_views::view_schema;
 
-/// Minimum number of columns from which the scan of a change filters during decoding. The other
-/// columns are then decoded only for matching rows: a change usually matches few rows and keeps
-/// most columns.
+/// Minimum number of columns for which the scan of a change filters rows during decoding. The
+/// remaining columns are then decoded only for matching rows, which are usually few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
 /// State shared by all scans of an engine.
@@ -50,7 +49,7 @@ pub(crate) struct LakeTable {
     plan: ScanPlan,
     environment: ScanEnvironment,
     places: bool,
-    /// Files to skip, by index in the plan; set after the provider was registered for planning.
+    /// Files to skip, by index in the plan. Set after planning with this provider.
     settled: OnceLock<Vec<bool>>,
 }
 
@@ -79,7 +78,7 @@ impl LakeTable {
         LakeTable { schema, plan, environment, places: true, settled: OnceLock::new() }
     }
 
-    /// Skips the files marked `true` in later scans: the effect on all their rows is already known.
+    /// Marks files that later scans skip, because the effect on all their rows is already known.
     pub(crate) fn settle(&self, files: Vec<bool>) {
         let _ = self.settled.set(files);
     }
@@ -185,7 +184,7 @@ impl TableProvider for LakeTable {
         let all = read.len();
         let mut scan = self.scan_files(session, &plan, read, None, true)?;
         if plan.has_deletes() {
-            let gone = Gone::new(self.environment.tables.clone(), self.plan.files());
+            let gone = DeletedRows::new(self.environment.tables.clone(), self.plan.files());
             let kept = if lineage { all } else { wanted };
             scan = Arc::new(LiveRowsExec::new(scan, Arc::new(gone), kept)?);
         }

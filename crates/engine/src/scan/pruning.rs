@@ -141,8 +141,8 @@ fn may_hold(
 }
 
 /// Clears the entries of kept files whose partitions contain none of the values of a filter. Runs
-/// after the pruning by bounds: bounds are arrays over all files, partition values are read per
-/// file.
+/// after pruning by bounds, which is cheaper: bounds are arrays over all files, but partition
+/// values are read per file.
 fn prune_by_partition(
     plan: &ScanPlan,
     predicate: &PruningPredicate,

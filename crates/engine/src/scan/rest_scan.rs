@@ -4,7 +4,7 @@
 use arrow::array::{Array, ArrayRef};
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
-use headwater_table_rest::{Condition, Filter, ScanPlan, Test};
+use headwater_table_rest::{Condition, Filter, Predicate, ScanPlan};
 
 use super::pruning::prune;
 use crate::Engine;
@@ -60,32 +60,32 @@ fn of_condition(condition: &Condition) -> Result<Option<Expr>> {
     };
     let column = || Expr::Column(Column::new_unqualified(name));
     match condition.test {
-        Test::IsNull => return Ok(Some(column().is_null())),
-        Test::NotNull => return Ok(Some(column().is_not_null())),
+        Predicate::IsNull => return Ok(Some(column().is_null())),
+        Predicate::NotNull => return Ok(Some(column().is_not_null())),
         _ => {}
     }
     let Some(values) = &condition.values else { return Ok(None) };
-    let set = matches!(condition.test, Test::In | Test::NotIn);
+    let set = matches!(condition.test, Predicate::In | Predicate::NotIn);
     if set {
         if values.len() > VALUES_MAX {
             return Ok(None);
         }
         let values: Vec<Expr> =
             (0..values.len()).map(|row| value(values, row)).collect::<Result<_>>()?;
-        let denied = condition.test == Test::NotIn;
+        let denied = condition.test == Predicate::NotIn;
         let among = column().in_list(values, denied);
         return Ok(Some(if denied { among.or(column().is_null()) } else { among }));
     }
     let value = value(values, 0)?;
     Ok(match condition.test {
-        Test::Lt => Some(column().lt(value)),
-        Test::LtEq => Some(column().lt_eq(value)),
-        Test::Gt => Some(column().gt(value)),
-        Test::GtEq => Some(column().gt_eq(value)),
-        Test::Eq => Some(column().eq(value)),
+        Predicate::Lt => Some(column().lt(value)),
+        Predicate::LtEq => Some(column().lt_eq(value)),
+        Predicate::Gt => Some(column().gt(value)),
+        Predicate::GtEq => Some(column().gt_eq(value)),
+        Predicate::Eq => Some(column().eq(value)),
         // Some engines count a null as not equal to the value.
-        Test::NotEq => Some(column().not_eq(value).or(column().is_null())),
-        Test::StartsWith => Some(begins(column(), value)),
+        Predicate::NotEq => Some(column().not_eq(value).or(column().is_null())),
+        Predicate::StartsWith => Some(begins(column(), value)),
         _ => None,
     })
 }

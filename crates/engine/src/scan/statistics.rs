@@ -1,6 +1,6 @@
 //! Converts manifest statistics to DataFusion's: row and null counts, bounds, and byte sizes that
-//! decide the join order. Bounds are exact if they are values that occur. Nothing is exact for
-//! files with deletes.
+//! decide the join order. Bounds are exact if they are values that occur. For files with deletes,
+//! no statistics are exact.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, UInt64Type};
@@ -11,10 +11,10 @@ use datafusion::logical_expr::Accumulator;
 use headwater_tables::ScanPlan;
 
 /// Maximum number of files with statistics per file. Beyond it only the totals are given, because
-/// building one set per file would cost more than it saves.
+/// building statistics for each file would cost more than it saves.
 const FILES_MAX: usize = 256;
 
-/// Assumed bytes of a value without a fixed width.
+/// Assumed size in bytes of a value without a fixed width.
 const VARIABLE_BYTES: usize = 16;
 
 /// Assumed ratio of encoded to compressed bytes of a file.
@@ -71,8 +71,8 @@ fn byte_size(data_type: &DataType, rows: usize) -> Precision<usize> {
 
 /// Estimates the encoded, uncompressed bytes that are read; DataFusion uses it if some columns have
 /// no fixed width. Manifests have only the compressed size of whole files, so it is scaled by the
-/// width of the columns that are read. For small files it is too large, because the footer
-/// dominates.
+/// width of the columns that are read. For small files the estimate is too large, because the
+/// footer dominates their size.
 fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) -> Precision<usize> {
     let width = |column: &ColumnStatistics| column.byte_size.get_value().copied().unwrap_or(0);
     let all: usize = statistics.column_statistics.iter().map(width).sum();
@@ -98,7 +98,7 @@ impl Known {
         // Iceberg excludes NaN from bounds, and DataFusion orders it above every number.
         let exact = plan.is_exact(column) && !data_type.is_floating();
         let exact = plan.files().iter().map(|file| exact && file.has_exact_bounds()).collect();
-        // Engines do not agree on an order of nested types, and maps have none.
+        // Nested types have no bounds: engines order them differently, and maps have no order.
         let bounded = !data_type.is_nested();
         Known {
             data_type: data_type.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Branch, Fault, Problem};
 
 use super::{SystemTable, batch, moment, moments, schema};
@@ -28,7 +28,7 @@ impl SystemTable for Branches {
         ])
     }
 
-    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let branches = view.lake().catalog().branches(None).await;
         let branches = Branch::visible(branches.map_err(|error| error.to_problem())?);
         let names = branches.iter().map(|branch| branch.name.as_str());

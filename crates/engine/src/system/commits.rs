@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use async_trait::async_trait;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Commit, ErrorCode, Fault, Problem};
 
 use super::{SystemTable, batch, moment, moments, schema};
@@ -33,7 +33,7 @@ impl SystemTable for Commits {
         ])
     }
 
-    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let catalog = view.lake().catalog();
         let commits = catalog.history(view.commit(), COMMITS_MAX, None).await;
         let commits = commits.map_err(|error| error.to_problem())?;

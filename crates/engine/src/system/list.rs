@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Problem, Timestamp};
 
 /// A table of the namespace `system`.
@@ -14,7 +14,8 @@ pub trait SystemTable: Send + Sync {
     /// Returns the name without the namespace.
     fn name(&self) -> &str;
 
-    /// Returns the action that a reader needs: rows may name objects that a user may not see.
+    /// Returns the action on the table that a reader must be allowed to perform, because rows may
+    /// name objects that a user may not see.
     fn action(&self) -> Action {
         Action::Administer
     }
@@ -23,7 +24,7 @@ pub trait SystemTable: Send + Sync {
     fn schema(&self) -> SchemaRef;
 
     /// Returns all rows at a catalog state.
-    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem>;
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem>;
 }
 
 /// Returns the engine's own system tables.

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray}
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{ErrorCode, Fault, Problem, TableName};
 use headwater_tables::{ListedFile, ListedManifest, ListedSnapshot, Table, Tables};
 
@@ -45,7 +45,7 @@ impl SystemTable for Snapshots {
         ])
     }
 
-    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         each(view, self.schema(), |_, table| async move {
             let found: Vec<ListedSnapshot> = table.snapshots();
             let summaries = found.iter().map(|one| serde_json::to_string(&one.summary));
@@ -88,7 +88,7 @@ impl SystemTable for Manifests {
         ])
     }
 
-    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         each(view, self.schema(), |tables, table| async move {
             let found: Vec<ListedManifest> = listed(tables.list_manifests(&table).await)?;
             let content = |one: &ListedManifest| if one.holds_deletes { "deletes" } else { "data" };
@@ -128,7 +128,7 @@ impl SystemTable for Files {
         ])
     }
 
-    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         each(view, self.schema(), |tables, table| async move {
             let found: Vec<ListedFile> = listed(tables.list_files(&table).await)?;
             let partition =
@@ -158,7 +158,7 @@ fn of_tables(columns: &[(&str, DataType, bool)]) -> SchemaRef {
 
 /// Builds one batch per table; tables without rows are left out.
 async fn each<F>(
-    view: &View,
+    view: &CommitView,
     schema: SchemaRef,
     columns: impl Fn(Tables, Table) -> F,
 ) -> Result<Vec<RecordBatch>, Problem>

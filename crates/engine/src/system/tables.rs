@@ -6,7 +6,7 @@ use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Fault, Problem};
 use headwater_tables::Table;
 
@@ -39,7 +39,7 @@ impl SystemTable for SystemTables {
         ])
     }
 
-    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let listed = view.list(None).await.map_err(|error| error.to_problem())?;
         let store = view.lake().tables();
         let locations: Vec<String> =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::{Fault, Problem, SqlView, ViewQuery};
 
 use super::{SystemTable, batch, moment, moments, schema};
@@ -31,7 +31,7 @@ impl SystemTable for SystemViews {
         ])
     }
 
-    async fn batches(&self, view: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let listed = view.state().views(None).await.map_err(|error| error.to_problem())?;
         let mut views: Vec<SqlView> = Vec::with_capacity(listed.len());
         for (name, entry) in listed {

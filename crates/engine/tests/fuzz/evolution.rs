@@ -68,7 +68,8 @@ pub struct Shape {
     parts: Vec<Part>,
     /// Columns that are or were partition columns.
     used: Vec<usize>,
-    /// Their names at that time: names of partition fields, which no other column may have.
+    /// The names that these columns had when they became partition columns. Partition fields keep
+    /// them, so no other column may have them.
     taken: Vec<String>,
     order: Vec<usize>,
     upgraded: bool,

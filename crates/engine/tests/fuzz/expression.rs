@@ -117,7 +117,7 @@ impl Ground {
         Expr::Struct(self.number(random, 0).into(), self.word(random, 0).into())
     }
 
-    /// Returns the same without subqueries, for clauses that cannot have any.
+    /// Returns the same columns without subqueries, for clauses that cannot contain subqueries.
     fn plain(self) -> Self {
         Ground { subqueries: false, ..self }
     }
@@ -334,7 +334,7 @@ fn compare(one: &Value, other: &Value) -> Option<std::cmp::Ordering> {
     (*one != Value::Null && *other != Value::Null).then(|| one.cmp(other))
 }
 
-/// SQL's IN: true if a value is equal, unknown if there is a null.
+/// SQL's IN: true if a value is equal, null if no value is equal and there is a null.
 fn found<'v>(value: &Value, list: impl Iterator<Item = &'v Value>) -> Option<bool> {
     let mut unknown = false;
     let mut empty = true;

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
 use futures::TryStreamExt;
-use headwater_engine::{Answer, Engine, EngineOptions, Error, SessionOptions};
+use headwater_engine::{Engine, EngineOptions, Error, SessionOptions, StatementResult};
 use headwater_lake::{Lake, LakeOptions};
 use headwater_model::{Fault, SystemClock};
 use headwater_store::MemoryStore;
@@ -55,7 +55,7 @@ impl Lakeside {
         Lakeside { engine: Engine::new(lake, options).unwrap() }
     }
 
-    async fn execute(&self, sql: &str) -> Result<Answer, Error> {
+    async fn execute(&self, sql: &str) -> Result<StatementResult, Error> {
         self.engine.session(SessionOptions::default())?.execute(sql).await
     }
 

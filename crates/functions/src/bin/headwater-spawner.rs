@@ -1,4 +1,4 @@
-//! The spawner as a separate program for this crate's tests; `headwater` includes it behind a
+//! The spawner as a separate program for this crate's tests; `headwater` starts the spawner by a
 //! hidden argument.
 
 fn main() -> std::process::ExitCode {

@@ -1,5 +1,5 @@
-//! Limits for decoding a table of another process: at most its size, or a small multiple of it if
-//! its parts refer to other tables.
+//! Limits for decoding a table of another process: at most the table's size, or a small multiple of
+//! it if its parts refer to other tables.
 //!
 //! An Arrow message of a few bytes can refer to the same region of the file a thousand times, or
 //! declare that a dictionary has a million pieces. A decoder copies and checks all of that. So each
@@ -9,14 +9,14 @@ use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
 use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 
-/// The prefix of a message; old files and streams have only its length.
+/// The prefix of a message; old files and streams have only the length of the message.
 const MARKER: [u8; 4] = [0xff; 4];
 
 /// Maximum ratio of a table's decoded bytes to its stored bytes: the same bytes may be referenced
 /// several times, for example by a column that occurs twice.
 const TIMES: u64 = 8;
 
-/// The same limit for texts, since many rows may share one.
+/// Maximum ratio for texts, which is larger because many rows may share one text.
 const TIMES_VIEWED: u64 = 64;
 
 /// Limit for the texts of any table.
@@ -31,29 +31,29 @@ pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
 
 /// The remaining allowance.
 #[derive(Debug)]
-pub(super) struct Allowance {
-    /// Bytes of regions.
+pub(super) struct DecodeBudget {
+    /// Bytes of regions that may still be referenced.
     named: u64,
-    /// Bytes of texts in views.
+    /// Bytes of texts that views may still reference.
     viewed: u64,
 }
 
-impl Allowance {
+impl DecodeBudget {
     /// Returns the allowance of a table of some size without shared bytes.
     pub(super) fn of(bytes: u64) -> Self {
         let viewed = bytes.saturating_mul(TIMES_VIEWED).saturating_add(BYTES_MIN);
-        Allowance { named: bytes, viewed }
+        DecodeBudget { named: bytes, viewed }
     }
 
     /// Returns the allowance of a table that the server wrote, which may share texts without a
     /// limit.
     pub(super) fn of_our_own() -> Self {
-        Allowance { named: u64::MAX, viewed: u64::MAX }
+        DecodeBudget { named: u64::MAX, viewed: u64::MAX }
     }
 
     /// Returns the allowance of a table that may refer to other tables.
     pub(super) fn of_pieces(bytes: u64) -> Self {
-        Allowance { named: bytes.saturating_mul(TIMES), ..Allowance::of(bytes) }
+        DecodeBudget { named: bytes.saturating_mul(TIMES), ..DecodeBudget::of(bytes) }
     }
 
     /// Inspects a message with its prefix and its body.
@@ -97,7 +97,7 @@ impl Allowance {
     }
 
     fn look_at_batch(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<(), ArrowError> {
-        // A decompressor must trust the declared size.
+        // Compressed batches are rejected, because a decompressor allocates the declared size.
         if batch.compression().is_some() {
             return Err(refused("is compressed"));
         }
@@ -135,7 +135,7 @@ impl Allowance {
 
 /// A walk over the buffers of a batch by type, which inspects views.
 struct Walk<'a, 'b> {
-    allowance: &'a mut Allowance,
+    allowance: &'a mut DecodeBudget,
     batch: RecordBatch<'b>,
     body: &'b [u8],
     buffer: usize,

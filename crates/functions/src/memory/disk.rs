@@ -1,8 +1,8 @@
 //! An unnamed file of a table on disk, which is deleted when its last descriptor is closed.
 //!
 //! Such a file cannot be sealed. Functions receive a read-only descriptor of a file that only its
-//! owner may write; but a function that runs as the same user may reopen it. So the server never
-//! maps it: each block is read into memory and checked every time.
+//! owner may write. A function that runs as the same user may reopen it for writing. So the server
+//! never maps the file: each time, it reads a block into memory and checks it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;

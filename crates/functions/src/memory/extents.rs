@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use super::decode_limits::Allowance;
+use super::decode_limits::DecodeBudget;
 use super::disk::DiskFile;
 use super::mapping::Mapping;
 use crate::memory::MemoryFile;
@@ -21,8 +21,8 @@ const PAGE: u64 = 4096;
 /// 65,000.
 const EXTENTS_MAX: usize = 1_000;
 
-/// Maximum number of mappings of all tables; beyond it, pieces are copied to one file. A process
-/// that exceeds the kernel's limit of about 65,000 fails.
+/// Maximum number of mappings of all tables; beyond it, pieces are copied to one file. Mappings
+/// above the kernel's limit of about 65,000 per process fail.
 const MAPPINGS_MAX: usize = 20_000;
 
 /// Maximum number of unused address bytes between two pieces.
@@ -80,7 +80,7 @@ impl WorkerFile {
 }
 
 /// The layout of a result, as its worker describes it: offset, length, file and offset in the file.
-/// Files are those that it was given, or its own.
+/// Each file is one of those that the worker received, or the one that it wrote.
 #[derive(Debug, Deserialize)]
 pub(super) struct LayoutMessage {
     bytes: u64,
@@ -101,7 +101,7 @@ pub(super) struct Extents {
 }
 
 impl Extents {
-    /// Returns all of one file.
+    /// Returns the extents of one whole file.
     pub(super) fn whole(file: MemoryFile) -> Self {
         let bytes = file.bytes();
         Extents {
@@ -177,10 +177,10 @@ impl Extents {
     }
 
     /// Returns the memory limit for reading it.
-    pub(super) fn allowance(&self) -> Allowance {
+    pub(super) fn allowance(&self) -> DecodeBudget {
         match self.extents.len() {
-            1 => Allowance::of(self.bytes()),
-            _ => Allowance::of_pieces(self.bytes()),
+            1 => DecodeBudget::of(self.bytes()),
+            _ => DecodeBudget::of_pieces(self.bytes()),
         }
     }
 
@@ -194,7 +194,7 @@ impl Extents {
         &self.extents
     }
 
-    /// Returns it as memory, in one file if there are too many mappings.
+    /// Maps the table into memory. It is copied to one file first if there are too many mappings.
     pub(super) fn mapped(self) -> Result<(Extents, Arc<Mapping>)> {
         let pieces = if Mapping::count() + self.extents.len() > MAPPINGS_MAX {
             self.gathered()?
@@ -223,12 +223,12 @@ impl Extents {
                 done += read as u64;
             }
         }
-        // Holes between pieces are never referred to.
+        // The file is sparse, because the holes between pieces are never referenced.
         let file = MemoryFile::seal_sparse(gathered.into())?;
         Ok(Extents { written: self.bytes(), ..Extents::whole(file) })
     }
 
-    /// Maps all of it.
+    /// Maps the whole table.
     pub(super) fn map(&self) -> Result<Arc<Mapping>> {
         let extents = self.extents.iter();
         let extents = extents.map(|extent| (self.files[extent.file].descriptor(), *extent));

@@ -29,7 +29,7 @@ struct Inner {
     descriptor: OwnedFd,
     bytes: u64,
     held: u64,
-    /// Its quota, once it is charged.
+    /// The part of a quota that it uses, once it is charged.
     taken: OnceLock<QuotaPart>,
 }
 
@@ -114,13 +114,13 @@ impl MemoryFile {
         self.0.bytes
     }
 
-    /// Returns its memory use: greater than its size for partly filled pages and pages behind its
-    /// end.
+    /// Returns its memory use, which exceeds its size if a page is partly filled or pages exist
+    /// behind its end.
     pub(super) fn held(&self) -> u64 {
         self.0.held
     }
 
-    /// Maps all of it.
+    /// Maps the whole file.
     pub(crate) fn buffer(&self) -> Result<Buffer> {
         Ok(Extents::whole(self.clone()).map()?.buffer())
     }
@@ -130,7 +130,7 @@ impl MemoryFile {
         self.0.descriptor.as_fd()
     }
 
-    /// Returns true if two are the same file.
+    /// Returns true if both are the same file.
     pub(super) fn is(&self, other: &MemoryFile) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -148,7 +148,7 @@ impl MemoryFile {
 
     /// Sets its quota.
     pub(super) fn take(&self, taken: QuotaPart) {
-        // Another caller may have set it first; then this one is released.
+        // If another caller has set it first, this part of the quota is released.
         let _ = self.0.taken.set(taken);
     }
 }

@@ -21,9 +21,9 @@ use crate::memory::MemoryFile;
 pub(crate) struct HugePageFs(OwnedFd);
 
 impl HugePageFs {
-    /// Mounts it. Errors: missing permission, or no huge pages in the kernel.
+    /// Mounts the file system. Errors: missing permission, or no huge pages in the kernel.
     pub(crate) fn open() -> io::Result<HugePageFs> {
-        // The memory limit of functions applies, so the file system needs no limit.
+        // The file system needs no limit, because the memory limits of functions apply.
         let options = [("huge", "always"), ("mode", "0700"), ("size", "0"), ("nr_inodes", "0")];
         let pages = HugePageFs(headwater_sandbox::tmpfs(
             &options.map(|(key, value)| (key, value.to_owned())),
@@ -49,12 +49,12 @@ impl HugePageFs {
     }
 }
 
-/// The file that was created for a call, open for reading.
+/// The read-only handle of the file for the result of a call, once it is created.
 #[derive(Debug, Default)]
 pub(crate) struct ResultFile(Option<OwnedFd>);
 
 impl ResultFile {
-    /// Creates the file, open for writing; none if the call has one.
+    /// Creates the file, open for writing; none if the call has one already.
     pub(crate) fn file(&mut self, pages: &HugePageFs) -> io::Result<Option<File>> {
         if self.0.is_some() {
             return Ok(None);

@@ -11,8 +11,8 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 
-use super::decode_limits::{self, Allowance};
-use super::shape::Shape;
+use super::decode_limits::{self, DecodeBudget};
+use super::shape::TableTypes;
 
 /// Length of the footer's length and the closing magic.
 const TRAILER_BYTES: usize = 10;
@@ -39,7 +39,7 @@ impl Source for Buffer {
 /// The footer of a file.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    shape: Shape,
+    shape: TableTypes,
     version: MetadataVersion,
     dictionaries: Vec<Block>,
     batches: Vec<Block>,
@@ -71,7 +71,7 @@ impl Layout {
     pub(super) fn decoder(
         &self,
         source: &impl Source,
-        allowance: &mut Allowance,
+        allowance: &mut DecodeBudget,
     ) -> Result<FileDecoder, ArrowError> {
         guarded(|| {
             let mut decoder = FileDecoder::new(self.schema(), self.version);
@@ -83,12 +83,12 @@ impl Layout {
         })
     }
 
-    /// Returns a record batch; none if its block has none.
+    /// Returns a record batch; none if its block contains none.
     pub(super) fn batch(
         &self,
         (decoder, source): (&FileDecoder, &impl Source),
         index: usize,
-        allowance: &mut Allowance,
+        allowance: &mut DecodeBudget,
     ) -> Result<Option<RecordBatch>, ArrowError> {
         guarded(|| {
             let block = &self.batches[index];
@@ -101,7 +101,7 @@ impl Layout {
     pub(super) fn all(
         &self,
         source: &impl Source,
-        mut allowance: Allowance,
+        mut allowance: DecodeBudget,
     ) -> Result<Vec<RecordBatch>, ArrowError> {
         let decoder = self.decoder(source, &mut allowance)?;
         let all = 0..self.batches();
@@ -110,8 +110,8 @@ impl Layout {
     }
 }
 
-/// Converts a panic of Arrow into an error. The validation leaves no known panic; an unknown one
-/// must not end the process.
+/// Converts a panic of Arrow into an error. No panic is known after the validation, but an unknown
+/// panic must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
@@ -132,7 +132,7 @@ fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
         .map_err(|error| ArrowError::IpcError(format!("the footer is malformed: {error}")))?;
     let schema = footer.schema().ok_or_else(|| malformed("schema"))?;
     let layout = Layout {
-        shape: Shape::of(schema)?,
+        shape: TableTypes::of(schema)?,
         version: footer.version(),
         dictionaries: footer.dictionaries().into_iter().flatten().copied().collect(),
         batches: footer.recordBatches().into_iter().flatten().copied().collect(),
@@ -147,9 +147,9 @@ fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
 
 /// Returns the bytes of a block, metadata and body, after inspecting them.
 fn bytes_of(
-    (source, shape): (&impl Source, &Shape),
+    (source, shape): (&impl Source, &TableTypes),
     block: &Block,
-    allowance: &mut Allowance,
+    allowance: &mut DecodeBudget,
 ) -> Result<Buffer, ArrowError> {
     let outside = || ArrowError::IpcError("a block lies outside the file".to_owned());
     let start = usize::try_from(block.offset()).map_err(|_| outside())?;

@@ -1,8 +1,8 @@
 //! Encoder of record batches as one Arrow IPC message. It writes each byte once, directly to the
 //! memory that a function reads.
 //!
-//! Queries return small batches, which fit into processor caches. A function needs large ones,
-//! because it calls each of its operations once per batch. Only types with a fixed number of
+//! Queries return small batches, which fit into processor caches. A function needs large batches,
+//! because it executes each of its operations once per batch. Only types with a fixed number of
 //! buffers are supported.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use arrow::ipc::{
 use arrow::util::bit_util::ceil;
 use flatbuffers::FlatBufferBuilder;
 
-/// Alignment of buffers; some libraries copy others.
+/// Alignment of buffers; some libraries copy buffers with a smaller alignment.
 const GRAIN: usize = 64;
 
 /// The parts of a message.
@@ -230,7 +230,7 @@ impl BodyLayout {
         self.bits(arrays, rows, |array| Some(bits(array.nulls()?.inner())));
     }
 
-    /// Adds a bitmap; a missing one has only ones.
+    /// Adds a bitmap; a missing bitmap counts as all ones.
     fn bits(
         &mut self,
         arrays: &[ArrayRef],

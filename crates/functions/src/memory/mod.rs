@@ -8,8 +8,8 @@
 //! the files of the inputs: [`Extents`] describes which bytes of a table are in which file. Rows
 //! that a function streams are in a few [`ReusableFile`]s, which only the server writes and reuses.
 //!
-//! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in
-//! unnamed files on disk, which functions map into memory and the server reads in pieces.
+//! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed
+//! files on disk, which functions map into memory and the server reads block by block.
 
 mod decode_limits;
 mod disk;

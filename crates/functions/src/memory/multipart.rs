@@ -25,12 +25,12 @@ impl MultipartTable {
         MultipartTable { room, state: State::None }
     }
 
-    /// Returns true if there are none.
+    /// Returns true if no part was received.
     pub(crate) fn any(&self) -> bool {
         !matches!(self.state, State::None)
     }
 
-    /// Adds a part of another process; false if parts are not accepted.
+    /// Adds a part that another process wrote; false if parts are not accepted.
     pub(crate) async fn add(&mut self, file: Option<OwnedFd>) -> bool {
         let state = std::mem::replace(&mut self.state, State::Failed(None));
         if matches!(state, State::Failed(_)) {
@@ -43,7 +43,7 @@ impl MultipartTable {
         matches!(self.state, State::Some { .. })
     }
 
-    /// Returns the error that prevents the combination.
+    /// Returns the error because of which the parts cannot be combined.
     pub(crate) fn failure(&mut self) -> Option<Error> {
         match &mut self.state {
             State::Failed(error) => error.take(),

@@ -1,5 +1,5 @@
 //! A reusable file for streamed rows. It is overwritten when the function has dropped its rows, so
-//! its pages are allocated only once in both processes.
+//! both processes allocate its pages only once.
 //!
 //! Only this process writes to a file in memory, through a mapping that is older than the file's
 //! seals. Another holder of the descriptor can neither write to the file, nor map it for writing,
@@ -28,7 +28,7 @@ use crate::{Error, Result};
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE);
 
-/// Step in which files grow, so that later rows fit.
+/// Unit by which files grow, so that later rows fit.
 const STEP: usize = 1 << 20;
 
 /// A file for rows.
@@ -133,7 +133,8 @@ impl ReusableFile {
         self.is_memory() && gathered.bytes() <= self.bytes
     }
 
-    /// Returns its quota without the file, for a file that a process may hold without reporting it.
+    /// Drops the file and returns its part of the quota, for a file that a process may still hold
+    /// without reporting it.
     pub(crate) fn into_taken(self) -> Option<QuotaPart> {
         self.taken
     }

@@ -1,7 +1,7 @@
 //! Validation of Arrow messages of another process before Arrow decodes them: its decoder panics if
-//! a schema has an unknown type, or if a buffer is shorter than its rows. [`Shape::of`] validates a
-//! schema, [`Shape::check`] the head of a message against it. Arrow's own validation covers the
-//! contents of buffers: offsets, texts, keys.
+//! a schema has an unknown type, or if a buffer is shorter than its rows. [`TableTypes::of`]
+//! validates a schema, [`TableTypes::check`] the head of a message against it. Arrow's own
+//! validation covers the contents of buffers: offsets, texts, keys.
 
 use std::collections::HashMap;
 
@@ -21,14 +21,14 @@ const DEPTH_MAX: usize = 64;
 
 /// The types of a table: its columns, and the values of its dictionaries by id.
 #[derive(Debug, Clone)]
-pub(super) struct Shape {
+pub(super) struct TableTypes {
     pub(super) schema: SchemaRef,
     dictionaries: HashMap<i64, DataType>,
 }
 
-impl Shape {
+impl TableTypes {
     /// Decodes a schema.
-    pub(super) fn of(schema: arrow::ipc::Schema<'_>) -> Result<Shape, ArrowError> {
+    pub(super) fn of(schema: arrow::ipc::Schema<'_>) -> Result<TableTypes, ArrowError> {
         let fields = schema.fields().ok_or_else(|| malformed("it has no columns"))?;
         if schema.endianness() != Endianness::Little {
             return Err(malformed("its numbers are big-endian"));
@@ -47,7 +47,7 @@ impl Shape {
                 return Err(malformed("two types share a dictionary"));
             }
         }
-        Ok(Shape { schema: schema.into(), dictionaries })
+        Ok(TableTypes { schema: schema.into(), dictionaries })
     }
 
     /// Validates the head of a record batch or dictionary.
@@ -384,7 +384,7 @@ pub(super) mod tests {
     use super::super::{MemoryFile, SharedTable};
     use super::*;
 
-    /// Records panics of this process from here on.
+    /// Records panics of this process until [`assert_none`].
     pub(crate) fn note_panics() -> Arc<Mutex<Vec<String>>> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = seen.clone();

@@ -19,7 +19,7 @@ pub(super) struct SpillWriter {
 }
 
 /// The location of the file.
-pub(super) enum Written {
+pub(super) enum SpillLocation {
     /// In memory, with its quota.
     Memory(File, Option<QuotaPart>),
     /// On disk.
@@ -39,10 +39,12 @@ impl SpillWriter {
     }
 
     /// Returns the complete file.
-    pub(super) fn finish(self) -> Written {
+    pub(super) fn finish(self) -> SpillLocation {
         match (self.on_disk, self.taken) {
-            (Some(file), Some(taken)) => Written::Disk(DiskFile::new(file, self.bytes, taken)),
-            (_, taken) => Written::Memory(self.file, taken),
+            (Some(file), Some(taken)) => {
+                SpillLocation::Disk(DiskFile::new(file, self.bytes, taken))
+            }
+            (_, taken) => SpillLocation::Memory(self.file, taken),
         }
     }
 

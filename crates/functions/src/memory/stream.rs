@@ -9,18 +9,18 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
 use bytes::Bytes;
 
-use super::decode_limits::Allowance;
-use super::shape::Shape;
+use super::decode_limits::DecodeBudget;
+use super::shape::TableTypes;
 use super::table::{finish, writer};
 use super::{SharedTable, TableQuota};
 use crate::Result;
 
-/// The prefix of a message; old streams have only its length.
+/// The prefix of a message; old streams have only the length of the message.
 const MARKER: [u8; 4] = [0xff; 4];
 
 impl SharedTable {
-    /// Reads a complete stream within a quota. Compressed streams are rejected: a decompressor must
-    /// trust the declared size.
+    /// Reads a complete stream within a quota. Compressed streams are rejected, because a
+    /// decompressor allocates the declared size.
     pub fn read_stream(bytes: Bytes, room: &TableQuota) -> Result<SharedTable> {
         let end = walk(&bytes)?;
         let read = || -> Result<SharedTable> {
@@ -47,7 +47,8 @@ impl SharedTable {
             };
             finish(open, rows)
         };
-        // The validation leaves no known panic of Arrow; an unknown one must not end the server.
+        // No panic of Arrow is known after the validation, but an unknown panic must not end the
+        // server.
         std::panic::catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(malformed("is malformed").into()))
     }
@@ -65,7 +66,7 @@ fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
         Some(u32::from_le_bytes(four))
     };
     let (mut at, mut shape) = (0, None);
-    let mut allowance = Allowance::of(bytes.len() as u64);
+    let mut allowance = DecodeBudget::of(bytes.len() as u64);
     while at < bytes.len() {
         let marked = bytes[at..].starts_with(&MARKER);
         let start = at + if marked { 8 } else { 4 };
@@ -79,7 +80,7 @@ fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
         let body = usize::try_from(message.bodyLength()).map_err(|_| short())?;
         at = end.checked_add(body).filter(|end| *end <= bytes.len()).ok_or_else(short)?;
         if let Some(found) = message.header_as_schema() {
-            shape = Some(Shape::of(found)?);
+            shape = Some(TableTypes::of(found)?);
         }
         let schema = shape.as_ref().map(|shape| &*shape.schema);
         allowance.look_at_message(&message, &bytes[end..at], schema)?;

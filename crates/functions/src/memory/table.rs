@@ -15,13 +15,13 @@ use arrow::ipc::writer::FileWriter;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 
-use super::decode_limits::Allowance;
+use super::decode_limits::DecodeBudget;
 use super::disk::DiskFile;
 use super::extents::{Extent, Extents, WorkerFile};
 use super::huge_page_fs::ResultFile;
 use super::ipc::Layout;
 use super::quota::TableQuota;
-use super::spill_writer::{SpillWriter, Written};
+use super::spill_writer::{SpillLocation, SpillWriter};
 use crate::memory::MemoryFile;
 use crate::{Error, Result};
 
@@ -97,8 +97,8 @@ impl SharedTable {
         Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
-    /// Opens a table that a worker wrote: to its own memory file, or to the file that it was given.
-    /// `outline` describes which bytes are in this file, and which are in the files of its inputs.
+    /// Opens a table that a worker wrote to its own memory file, or to the file that it received.
+    /// `outline` describes the bytes that are in this file, and those in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -117,7 +117,7 @@ impl SharedTable {
         Self::in_memory(pieces, allowance)
     }
 
-    fn in_memory(pieces: Extents, allowance: Allowance) -> Result<Self> {
+    fn in_memory(pieces: Extents, allowance: DecodeBudget) -> Result<Self> {
         let (pieces, mapping) = pieces.mapped()?;
         let buffer = mapping.buffer();
         let layout = Layout::read(&buffer)?;
@@ -147,8 +147,8 @@ impl SharedTable {
         Ok(self)
     }
 
-    /// Charges a quota like [`SharedTable::claim`], and moves the table to disk if the quota is
-    /// exhausted.
+    /// Charges the table to a quota like [`SharedTable::claim`], or moves it to disk if the quota
+    /// is exhausted.
     pub async fn settle(self, room: &TableQuota) -> Result<Self> {
         match self.claim(room) {
             Ok(table) => Ok(table),
@@ -198,7 +198,7 @@ impl SharedTable {
         if let Some(batches) = self.mapped() {
             return stream::iter(batches.into_iter().map(Ok)).boxed();
         }
-        let allowance = Allowance::of_our_own();
+        let allowance = DecodeBudget::of_our_own();
         let reader = Reader { table: self.clone(), decoder: None, allowance, next: 0 };
         let read = |reader: Reader| async move {
             let (reader, batch) = aside(move || reader.read()).await?;
@@ -220,7 +220,8 @@ impl SharedTable {
         }
     }
 
-    /// Returns the number of bytes that were written for it; others are in files of other tables.
+    /// Returns the number of bytes that were written for it; the other bytes are in files of other
+    /// tables.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.written(),
@@ -252,7 +253,7 @@ impl SharedTable {
 struct Reader {
     table: SharedTable,
     decoder: Option<FileDecoder>,
-    allowance: Allowance,
+    allowance: DecodeBudget,
     next: usize,
 }
 
@@ -278,7 +279,7 @@ impl Reader {
 
 /// Splits a batch into pieces that a reader can keep in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // A batch without values can declare any number of rows at no cost.
+    // Limited, because a batch without values can declare any number of rows at no cost.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {
@@ -303,14 +304,14 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
     let buffered = writer.into_inner()?;
     let file = buffered.into_inner().map_err(|error| ArrowError::from(error.into_error()))?;
     match file.finish() {
-        Written::Memory(file, taken) => {
+        SpillLocation::Memory(file, taken) => {
             let file = MemoryFile::seal(file.into())?;
             if let Some(taken) = taken {
                 file.take(taken);
             }
-            SharedTable::in_memory(Extents::whole(file), Allowance::of_our_own())
+            SharedTable::in_memory(Extents::whole(file), DecodeBudget::of_our_own())
         }
-        Written::Disk(file) => {
+        SpillLocation::Disk(file) => {
             let layout = Layout::read(&file)?;
             let place = Location::Disk(Arc::new(file));
             Ok(SharedTable(Arc::new(Inner { layout, rows, place })))

@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use super::QueueStats;
 use super::idle::{Idle, InstanceKey};
 use super::permits::Permit;
-use super::state::{Call, MEMORY_UNIT, QueueKey, Started, State, SubqueueKey};
-use crate::{Error, Result, Share};
+use super::state::{AdmittedCall, Call, MEMORY_UNIT, QueueKey, State, SubqueueKey};
+use crate::{CallOwner, Error, Result};
 
 /// The permits, the memory, the idle instances and the queued calls. `W` is an idle instance.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Queue<W> {
 pub(crate) struct CallRequest<'a> {
     /// Its number, which increases with each call.
     pub(crate) number: u64,
-    pub(crate) share: &'a Share,
+    pub(crate) share: &'a CallOwner,
     /// The function, as shown to users. Functions of one owner share its permits fairly.
     pub(crate) label: &'a str,
     /// The memory of an instance, in bytes.
@@ -37,7 +37,7 @@ pub(crate) struct CallRequest<'a> {
 
 /// Permits to send and instances to end after the lock is released.
 struct Assigned<W> {
-    started: Vec<Started<W>>,
+    started: Vec<AdmittedCall<W>>,
     evicted: Vec<W>,
 }
 
@@ -64,7 +64,8 @@ impl<W> Queue<W> {
         let mut state = self.state.lock();
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
-        // An owner without queued calls is admitted to a full queue, up to twice its size.
+        // An owner without queued calls is also admitted to a full queue, up to twice the queue's
+        // size.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);
@@ -106,8 +107,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Releases a permit whose instance is idle now. The next call may take the instance at once;
-    /// otherwise `pause` is called for it.
+    /// Releases a permit and keeps its instance as idle. The next call may take the instance at
+    /// once; otherwise `pause` is called for it.
     pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
         let (number, units) = (idle.number, idle.units);
         let mut state = self.state.lock();
@@ -173,12 +174,12 @@ pub(super) struct QueuedCall<W> {
 
 impl<W> Drop for QueuedCall<W> {
     fn drop(&mut self) {
-        // The call is no longer queued if its permit was sent or the channel is closed.
+        // If its permit was sent or the channel is closed, the call is not in the queue.
         if !self.permit.is_empty() || self.permit.is_terminated() {
             return;
         }
         let removed = self.queue.lock().remove(&self.key, self.number);
-        // Calls may have waited behind it.
+        // Other calls may have waited behind it, so permits are assigned again.
         if removed {
             self.queue.assign();
         }

@@ -1,4 +1,4 @@
-//! Idle instances, which wait for another call of their function and hold their memory. They are
+//! Idle instances, which wait for another call of their function and keep their memory. They are
 //! evicted for calls that need it.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const IDLE_COUNT_MAX: usize = 64;
 pub(crate) struct InstanceKey(Arc<()>);
 
 impl InstanceKey {
-    /// Returns true if a call or an instance has this key, besides one holder.
+    /// Returns true if a call or an instance has this key, besides one other holder.
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
@@ -70,9 +70,10 @@ impl<W> State<W> {
     /// Evicts idle instances until this memory is free for the first call of a subqueue. Evicts
     /// nothing if that is not enough.
     ///
-    /// Instances that queued calls are about to use remain until the call has waited for long.
-    /// Instances that were just used remain if the call's function has others. So two functions
-    /// that do not fit into memory together take turns of a second, not of one call.
+    /// Instances that queued calls are about to use are evicted only after the call has waited for
+    /// a long time. Instances that were just used are kept if the call's function has other
+    /// instances. So two functions that do not fit into memory together alternate about once a
+    /// second, not at each call.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;

@@ -1,4 +1,4 @@
-//! The order of the queue: which call gets the next permit, and the positions shown to users.
+//! The order of the queue: the call that gets the next permit, and the positions shown to users.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::state::{Call, MEMORY_UNIT, State, Subqueue};
 
-/// Time for which other calls may overtake a call that needs more memory than is free; longer for
-/// calls whose owners have no running call.
+/// Time for which other calls may overtake a call that needs more memory than is free; the second
+/// value, for calls whose owners have no running call, is longer.
 pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 
@@ -24,20 +24,21 @@ const POSITION_MAX: usize = 1_000;
 /// The rank of an owner: the priority of its best subqueue.
 pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 
-/// Calls that wait for memory and precede others in the order.
+/// The calls that wait for memory and come before a call in the order.
 #[derive(Debug, Default)]
 struct MemoryWaits {
     /// Memory that the first of them needs.
     units: u64,
-    /// Waiting times: of all of them, and of those whose owners have no running call.
+    /// The longest waiting time of these calls, and of those whose owners have no running call.
     waited: Duration,
     waited_first: Duration,
 }
 
 impl MemoryWaits {
-    /// Returns true if another call may overtake them.
+    /// Returns true if another call may overtake these calls.
     fn lets_pass(&self, is_first_of_owner: bool) -> bool {
-        // Memory that another owner waits for does not block an owner without running calls.
+        // An owner without running calls is not blocked by calls of other owners that wait for
+        // memory.
         if is_first_of_owner {
             self.waited_first <= OVERTAKEN_BY_FIRST_MAX
         } else {
@@ -66,13 +67,14 @@ impl<W> State<W> {
         let ranks = self.owner_ranks(now);
         let rank = |at| (self.rank(at, &ranks, now), at);
         let ranked: Vec<_> = (0..self.subqueues.len()).map(rank).collect();
-        // When a permit is free, the first call must find memory.
+        // If a permit is free, memory must be available for the first call.
         let first = ranked.iter().min().map(|(_, first)| *first);
         let is_short = first.is_some_and(|first| {
             !self.has_permit(first, permits_max, now) && self.units_needed(first) > self.free_units
         });
         let may = |(_, at): &(_, usize)| self.has_permit(*at, permits_max, now);
-        // Usually one of the first has its memory, so a heap is cheaper than sorting all.
+        // Usually there is memory for one of the first calls, so a heap is cheaper than sorting
+        // all.
         let mut next: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
         self.is_memory_short = is_short;
         let mut waits = MemoryWaits::default();
@@ -85,14 +87,14 @@ impl<W> State<W> {
     }
 
     /// Returns true if the first call of a subqueue has its memory, and calls that wait for memory
-    /// may be overtaken. Evicts idle instances where that is enough.
+    /// may be overtaken. Evicts idle instances if that frees enough memory.
     fn has_memory(&mut self, at: usize, waits: &mut MemoryWaits, evicted: &mut Vec<W>) -> bool {
         let (units, now) = (self.units_needed(at), Instant::now());
         let is_first = self.is_first_of_owner(at);
         let passes = waits.lets_pass(is_first);
         if units == 0 {
-            // The instance is held back only if its memory, once free, would be enough for the
-            // waiting calls.
+            // The instance is reserved for the waiting calls only if its memory, once free, would
+            // be sufficient for them.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }
@@ -123,7 +125,7 @@ impl<W> State<W> {
     }
 
     /// Returns true if there is a permit for the first call of a subqueue: one above the limit if
-    /// its owner has none or it has waited for very long.
+    /// its owner has no running call, or if the call has waited for very long.
     fn has_permit(&self, at: usize, permits_max: usize, now: Instant) -> bool {
         let exceeds =
             self.is_first_of_owner(at) || self.waited_without_permit(at, now) > 2 * PROMOTED_EVERY;
@@ -146,13 +148,13 @@ impl<W> State<W> {
         (Reverse(priority), owner, function, number)
     }
 
-    /// Returns the rank of a subqueue among those of all owners. One whose owner gets permits is
-    /// not promoted: it waits for its owner's other calls.
+    /// Returns the rank of a subqueue among those of all owners. A subqueue whose owner gets
+    /// permits is not promoted, because it only waits for calls of the same owner.
     fn priority(&self, at: usize, now: Instant) -> u64 {
         self.subqueues[at].promoted(self.waited_without_permit(at, now))
     }
 
-    /// Returns the waiting time of a subqueue in which its owner got no permit.
+    /// Returns the part of a subqueue's waiting time during which its owner got no permit.
     fn waited_without_permit(&self, at: usize, now: Instant) -> Duration {
         let subqueue = &self.subqueues[at];
         let owner = self.owners.get(&subqueue.key.queue.owner);
@@ -204,7 +206,8 @@ impl<W> State<W> {
         while order.len() < POSITION_MAX
             && let Some(Reverse((rank, at))) = next.pop()
         {
-            // A permit moves the other calls of its owner back, and no call forward.
+            // A permit can only move other calls of its owner back, so a rank that is unchanged is
+            // still the smallest.
             if self.rank(at, &ranks, now) == rank
                 && let Some(started) = self.start(at)
             {
@@ -226,7 +229,7 @@ impl<W> Subqueue<W> {
         (self.key.priority as u64 + steps).min(Priority::High as u64)
     }
 
-    /// Returns the waiting time of its first call, while no other call of it got a permit.
+    /// Returns the waiting time of its first call, counted from the last permit of the subqueue.
     pub(super) fn waited(&self, now: Instant) -> Duration {
         let since = self.calls.front().map_or(now, |call| call.since.max(self.last_permit_at));
         now.saturating_duration_since(since)

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::admission::Queue;
 use super::idle::Idle;
-use super::state::{MEMORY_UNIT, QueueKey, Started, SubqueueKey};
+use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, SubqueueKey};
 
 /// The permit of a running call, with its memory.
 #[derive(Debug)]
@@ -14,14 +14,17 @@ pub(crate) struct Permit<W> {
     number: u64,
     key: SubqueueKey,
     units: u64,
-    /// The instance that it came with, until it is taken; none if the call starts one.
+    /// The idle instance that the call uses, until it is taken; none if the call starts a new one.
     pub(crate) instance: Option<W>,
     is_released: bool,
 }
 
 impl<W> Permit<W> {
-    /// Sends a call its permit. If the caller has gone, the permit is released.
-    pub(super) fn send(queue: Arc<Queue<W>>, Started { call, key, instance }: Started<W>) {
+    /// Sends a call its permit. If the caller has been dropped, the permit is released.
+    pub(super) fn send(
+        queue: Arc<Queue<W>>,
+        AdmittedCall { call, key, instance }: AdmittedCall<W>,
+    ) {
         let (number, units) = (call.number, call.units);
         let permit = Permit { queue, number, key, units, instance, is_released: false };
         drop(call.permit.send(permit));
@@ -33,10 +36,10 @@ impl<W> Permit<W> {
         self.units * MEMORY_UNIT
     }
 
-    /// Ends the call; its instance stays for others, with the memory. The next call may take it at
-    /// once; otherwise `pause` is called for it.
+    /// Ends the call; its instance is kept for other calls, with its memory. The next call may take
+    /// the instance at once; otherwise `pause` is called for it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
-        // A call without a key has an instance that ends with the call.
+        // The instance of a call without a key ends with the call.
         let Some(key) = self.key.instance.clone() else { return };
         self.is_released = true;
         let (number, units) = (self.number, self.units);
@@ -44,8 +47,8 @@ impl<W> Permit<W> {
         self.queue.keep(idle, &self.key.queue, pause);
     }
 
-    /// Grants the running call more memory, also that of idle instances, unless another call waits
-    /// for it.
+    /// Grants the running call more memory, including memory of idle instances, unless another call
+    /// waits for memory.
     pub(crate) fn grow(&self, bytes: u64) -> Option<ExtraMemory<W>> {
         let units = bytes.div_ceil(MEMORY_UNIT);
         let mut state = self.queue.lock();

@@ -21,7 +21,7 @@ pub(super) struct State<W> {
     /// Number of running calls.
     pub(super) running: usize,
     pub(super) free_units: u64,
-    /// Memory of running calls whose instances become idle, in units.
+    /// Memory of running calls whose instances can be reused, in units.
     pub(super) reusable_units: u64,
     /// Idle instances, the longest idle first.
     pub(super) idle: Vec<Idle<W>>,
@@ -86,7 +86,7 @@ pub(super) struct Call<W> {
 }
 
 /// A call that has a permit.
-pub(super) struct Started<W> {
+pub(super) struct AdmittedCall<W> {
     pub(super) call: Call<W>,
     pub(super) key: SubqueueKey,
     pub(super) instance: Option<W>,
@@ -138,7 +138,7 @@ impl<W> State<W> {
 
     /// Removes the first call of a subqueue and counts it as running, with an idle instance if
     /// there is one. The subqueue remains, even if empty.
-    pub(super) fn start(&mut self, index: usize) -> Option<Started<W>> {
+    pub(super) fn start(&mut self, index: usize) -> Option<AdmittedCall<W>> {
         let key = self.subqueues[index].key.clone();
         let mut call = self.subqueues[index].calls.pop_front()?;
         let idle = key.instance.as_ref().and_then(|instance| self.take_idle(instance));
@@ -159,10 +159,11 @@ impl<W> State<W> {
             load.units += units;
             (load.last_permit, load.last_permit_at) = (assigned, Some(now));
         });
-        Some(Started { call, key, instance: idle.map(|idle| idle.instance) })
+        Some(AdmittedCall { call, key, instance: idle.map(|idle| idle.instance) })
     }
 
-    /// Counts a call as ended. Its memory is neither free nor idle afterwards.
+    /// Counts a call as ended. The caller must then free its memory or assign it to an idle
+    /// instance.
     pub(super) fn release(&mut self, key: &QueueKey, units: u64, reusable: bool) {
         self.running -= 1;
         self.reusable_units -= if reusable { units } else { 0 };
@@ -174,7 +175,7 @@ impl<W> State<W> {
 
     /// Updates the load of an owner and its function, and removes them when they are zero.
     pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut Load)) {
-        // A new owner counts as if it had just had a permit.
+        // A new owner counts as if it had just received a permit.
         let new = Load { last_permit: self.assigned, ..Load::default() };
         let owner = self.owners.entry(key.owner.clone()).or_insert(new);
         change(owner);

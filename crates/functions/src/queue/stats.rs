@@ -17,7 +17,7 @@ pub(crate) struct QueueStats {
     /// Running calls and reserved bytes, by owner.
     pub(crate) owners: BTreeMap<Arc<str>, (usize, u64)>,
     /// Position in the queue, from 1, and the memory of an instance in bytes, by the number of a
-    /// call. Only for the first calls.
+    /// call. Contains only the first calls.
     pub(crate) order: HashMap<u64, (usize, u64)>,
 }
 

@@ -10,13 +10,13 @@ use super::admission::QueuedCall;
 use super::order::{OVERTAKEN_MAX, PROMOTED_EVERY};
 use super::state::MEMORY_UNIT;
 use super::{CallRequest, InstanceKey, Permit, Queue};
-use crate::{Error, Result, Share};
+use crate::{CallOwner, Error, Result};
 
 /// An idle instance of the tests: its name.
 type Name = &'static str;
 
-fn share(owner: &str, priority: Priority) -> Share {
-    Share { owner: owner.into(), job: None, priority }
+fn share(owner: &str, priority: Priority) -> CallOwner {
+    CallOwner { owner: owner.into(), job: None, priority }
 }
 
 /// Queues calls, and returns the numbers of those that have started.
@@ -50,7 +50,7 @@ impl Stage {
         number
     }
 
-    fn enqueue(&mut self, share: &Share, label: &str, mib: u64) -> Result<u64> {
+    fn enqueue(&mut self, share: &CallOwner, label: &str, mib: u64) -> Result<u64> {
         self.next += 1;
         let (number, memory_bytes) = (self.next, mib * MEMORY_UNIT);
         let instance_key = self.instances.clone();
@@ -162,7 +162,7 @@ fn a_backlog_that_is_served_is_not_promoted() {
     for subqueue in &mut stage.queue.lock().subqueues {
         subqueue.calls.iter_mut().for_each(|call| call.since = since);
     }
-    // The new call does not wait behind it, because there is free memory.
+    // The new call overtakes it, because there is free memory.
     let new = stage.call("new", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [new]);
     assert_eq!(stage.queue.stats().order[&2].0, 1);
@@ -237,7 +237,7 @@ fn an_owner_cannot_fill_the_queue() {
     stage.call("other", Priority::Normal, 1).unwrap();
     assert_eq!(numbers(&stage.started()), [8]);
     stage.queue.lock().queued -= 6;
-    // A call that leaves the queue makes space.
+    // A call that leaves the queue frees a slot.
     stage.queued.pop();
     stage.call("burst", Priority::Normal, 1).unwrap();
     drop(first);

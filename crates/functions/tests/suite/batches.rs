@@ -9,8 +9,8 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
 use headwater_functions::{
-    Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Returned, Rows, SharedTable, Streamed, TableQuota,
+    Argument, ArgumentValue, Error, FunctionResult, Functions, FunctionsOptions, Invocation,
+    Isolation, Limits, Rows, SharedTable, StreamedInput, TableQuota,
 };
 
 use crate::support::{answer, ask, call, environment, holds, options, run, start, wait_until};
@@ -28,7 +28,7 @@ struct Numbers {
     begun: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     made: Arc<AtomicI64>,
-    /// The most bytes that the quota held.
+    /// The maximum number of bytes that the quota held.
     held: Arc<AtomicU64>,
 }
 
@@ -89,7 +89,7 @@ impl Numbers {
 
     fn argument(&self) -> Vec<Argument> {
         let numbers = self.clone();
-        let streamed = Streamed::new(Self::schema(), move || numbers.rows()).unwrap();
+        let streamed = StreamedInput::new(Self::schema(), move || numbers.rows()).unwrap();
         let value = ArgumentValue::Streamed(streamed);
         vec![Argument { name: "data".to_owned(), value }]
     }
@@ -99,7 +99,7 @@ impl Numbers {
         Invocation { arguments, room, ..invocation }
     }
 
-    /// Returns true if no rows are produced or held any more.
+    /// Returns true if production has ended and no rows are held.
     fn is_over(&self) -> bool {
         self.at_work.load(Ordering::SeqCst) == 0 && self.room.memory_bytes() == 0
     }
@@ -141,7 +141,7 @@ async fn rows_come_in_large_batches_and_in_order_while_few_are_held() {
     let limits = Limits { memory_bytes: 300 << 20, ..Limits::default() };
     let invocation = numbers.fed(Invocation { limits, ..ask(&environment, &source) });
     let (returned, lines) = run(&functions, invocation).await;
-    assert!(matches!(returned, Ok(Returned::Bool(true))), "{returned:?} {lines:?}");
+    assert!(matches!(returned, Ok(FunctionResult::Bool(true))), "{returned:?} {lines:?}");
     let held = numbers.held.load(Ordering::SeqCst);
     assert!((1 << 20..40 << 20).contains(&held), "{held}");
     wait_until("files are left", || numbers.is_over());
@@ -178,7 +178,7 @@ async fn a_function_that_begins_anew_sees_all_rows_again() {
     );
     let (outcome, lines) =
         crate::support::run_whole(&functions, numbers.fed(ask(&environment, &source))).await;
-    assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+    assert!(matches!(outcome.returned, Ok(FunctionResult::Bool(true))), "{outcome:?} {lines:?}");
     assert_eq!(numbers.begun.load(Ordering::SeqCst), 6);
     assert!(outcome.usage.bytes_in > 5 * 500_000 * 8, "{:?}", outcome.usage);
     wait_until("files are left", || numbers.is_over());
@@ -486,7 +486,7 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
 "
         ));
         let (returned, lines) = run(&functions, numbers.fed(ask(&environment, &source))).await;
-        let as_wanted = matches!(returned, Ok(Returned::Bool(true)) | Err(Error::Arrow(_)));
+        let as_wanted = matches!(returned, Ok(FunctionResult::Bool(true)) | Err(Error::Arrow(_)));
         assert!(as_wanted, "{said}: {returned:?} {lines:?}");
         assert!(numbers.held.load(Ordering::SeqCst) <= 40 << 20);
         wait_until("files are left", || numbers.is_over());
@@ -590,7 +590,7 @@ async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
         let invocation = Invocation { limits: limits.clone(), ..ask(&environment, &source) };
         let (returned, lines) = run(&functions, numbers.fed(invocation)).await;
         match returned {
-            Ok(Returned::Bool(true)) => assert!(well, "{lines:?}"),
+            Ok(FunctionResult::Bool(true)) => assert!(well, "{lines:?}"),
             Err(Error::Arrow(error)) => {
                 assert!(!well && error.to_string().contains("lost a batch"), "{error}");
                 assert!(lines.iter().any(|line| line.3.contains("iterate again")), "{lines:?}");
@@ -612,7 +612,7 @@ async fn an_interruption_while_it_waits_loses_nothing() {
         };
         stream::once(rows).boxed()
     };
-    let streamed = Streamed::new(Numbers::schema(), slow).unwrap();
+    let streamed = StreamedInput::new(Numbers::schema(), slow).unwrap();
     let value = ArgumentValue::Streamed(streamed);
     let arguments = vec![Argument { name: "data".to_owned(), value }];
     let source = source(
@@ -642,7 +642,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
-    // The function reads no replies until the socket is full.
+    // The function does not read replies, so the socket fills up.
     let source = source(
         "
     line, number = data._source._socket, 0
@@ -666,9 +666,9 @@ async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let room = TableQuota::new(0, folder.path().to_owned(), 1 << 16);
-    // More than one batch, and then the stream never continues.
+    // The stream returns more than one batch, and then blocks.
     let rows = || stream::once(async { Ok(batch(0, 200_000)) }).chain(stream::pending()).boxed();
-    let streamed = Streamed::new(Numbers::schema(), rows).unwrap();
+    let streamed = StreamedInput::new(Numbers::schema(), rows).unwrap();
     let value = ArgumentValue::Streamed(streamed);
     let arguments = vec![Argument { name: "data".to_owned(), value }];
     let limits = Limits { timeout: Duration::from_secs(30), ..Limits::default() };

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use crate::support::{call, environment, options, run};
 use headwater_functions::{
-    Environment, Functions, FunctionsOptions, Invocation, Limits, Returned, Returns, Share,
+    CallOwner, Environment, FunctionResult, Functions, FunctionsOptions, Invocation, Limits,
+    Returns,
 };
 
 /// Each instance has its own name.
 const NAMED: &str = "import os\nNAME = os.urandom(8).hex()\ndef f():\n    return NAME\n";
 
 fn of(owner: &str, label: &str, environment: &Arc<Environment>) -> Invocation {
-    let share = Share { owner: owner.into(), ..Share::default() };
+    let share = CallOwner { owner: owner.into(), ..CallOwner::default() };
     Invocation {
         kind: Returns::Any,
         reuse: true,
@@ -25,7 +26,7 @@ fn of(owner: &str, label: &str, environment: &Arc<Environment>) -> Invocation {
 /// Calls a function and returns the name of its instance.
 async fn instance(functions: &Functions, invocation: Invocation) -> String {
     match run(functions, invocation).await.0.unwrap() {
-        Returned::Json(name) => String::from_utf8(name.to_vec()).unwrap(),
+        FunctionResult::Json(name) => String::from_utf8(name.to_vec()).unwrap(),
         other => panic!("{other:?}"),
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::support::{ask, environment, holds, options, run, spec, start, wait_until};
 use headwater_functions::{
-    Environment, EnvironmentEvent, EnvironmentSpec, Error, Functions, FunctionsOptions, Invocation,
-    Returned, ZygoteOptions,
+    Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionResult, Functions,
+    FunctionsOptions, Invocation, ZygoteOptions,
 };
 use headwater_model::Fault;
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,7 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
     let functions = start().await;
     environment(&functions, &[("polars", "1.38.1")]).await;
     environment(&functions, &[("humanize", "4.13.0")]).await;
-    // On the file system of uv's cache, so that files can be linked.
+    // The folder is on the file system of uv's cache, so that files can be linked.
     let folder = tempfile::tempdir_in(options().tools_dir).unwrap();
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let both = spec(&[("polars", "1.38.1"), ("humanize", "4.13.0")]);
@@ -205,7 +205,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
     let explained = functions.explain(&made.id[..6]).await.unwrap();
     assert!(explained.zygote.unwrap().memory_bytes > 1 << 20 && explained.calls.is_empty());
 
-    // An environment is in use as long as it is held.
+    // An environment is in use while a handle to it exists.
     let pruned = functions.prune(Duration::ZERO).await.unwrap();
     assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[made.id.clone()][..]));
     let id = made.id.clone();
@@ -234,7 +234,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
 async fn what_runs_goes_on_with_the_old_packages_while_new_ones_are_chosen() {
     let (_folder, functions) = alone().await;
     let made = environment(&functions, &[("six", "")]).await;
-    // The description is as if an older version had been resolved in the past.
+    // The test changes the description as if an older version had been resolved earlier.
     let description = made.python.parent().unwrap().parent().unwrap();
     let description = description.join("headwater-environment.json");
     let chosen = made.packages["six"].clone();
@@ -315,7 +315,7 @@ def f():
     let again = |of: &Arc<Environment>| Invocation { reuse: true, ..ask(of, source) };
     let calls = async |of: &Arc<Environment>| {
         let (outcome, lines) = run(&functions, again(of)).await;
-        assert!(matches!(outcome, Ok(Returned::Bool(true))), "{outcome:?}");
+        assert!(matches!(outcome, Ok(FunctionResult::Bool(true))), "{outcome:?}");
         lines[0].3.clone()
     };
     assert_eq!((calls(&old).await, calls(&old).await), ("1".to_owned(), "2".to_owned()));

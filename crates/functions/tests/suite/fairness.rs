@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{ask, call, environment, not_checked, options, run, run_whole, start};
 use headwater_functions::{
-    Error, Functions, FunctionsOptions, Invocation, Limits, Returned, Returns, Share,
+    CallOwner, Error, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, Returns,
 };
 use headwater_model::{ErrorCode, Fault, Priority};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ const WAITS: &str = "import time\ndef f():\n    time.sleep(0.3)\n    return True
 const NOTHING: &str = "def f():\n    return True\n";
 
 fn of(owner: &str, invocation: Invocation) -> Invocation {
-    let share = Share { owner: owner.into(), ..Share::default() };
+    let share = CallOwner { owner: owner.into(), ..CallOwner::default() };
     let limits = Limits { memory_bytes: 256 << 20, ..invocation.limits };
     Invocation { share, label: owner.to_owned(), limits, ..invocation }
 }
@@ -116,7 +116,7 @@ async fn what_matters_more_goes_first() {
     let ended = parking_lot::Mutex::new(Vec::new());
     let calls =
         [Priority::Normal, Priority::Low, Priority::Normal, Priority::High].map(|priority| {
-            let share = Share { priority, ..Share::default() };
+            let share = CallOwner { priority, ..CallOwner::default() };
             let invocation = Invocation { share, ..ask(&environment, WAITS) };
             let (functions, ended) = (&functions, &ended);
             async move {
@@ -165,7 +165,7 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
             run_whole(&functions, of("victim", victim)).await.0
         };
         let ((hog, _), victim) = tokio::join!(run_whole(&functions, hog), victim);
-        assert!(matches!(victim.returned, Ok(Returned::Table(_))), "{what}: {victim:?}");
+        assert!(matches!(victim.returned, Ok(FunctionResult::Table(_))), "{what}: {victim:?}");
         assert!(matches!(hog.returned, Err(Error::TimeLimit { .. })), "{what}: {hog:?}");
         let rate = |usage: &headwater_model::Usage| {
             usage.cpu_us as f64 / 1000.0 / usage.wall_ms.max(1) as f64
@@ -174,7 +174,7 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
         if warnings.iter().any(|warning| warning.contains("processors")) {
             not_checked("no control group shares out processors on this host");
         } else {
-            // With sixteen equal competitors, it would get a seventeenth.
+            // With equal shares among seventeen calls, the call would get one seventeenth.
             assert!(
                 victims > (hogs / 3.0).min(0.4),
                 "{what}: the victim {victims:.2}, the hog {hogs:.2}"

@@ -1,5 +1,5 @@
-//! Tables passed between functions: written once, mapped by all readers, and referred to if they
-//! exist already.
+//! Tables passed between functions: written once, mapped by all readers, and referenced instead of
+//! copied if they already exist.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ fn sum_of(n: i64) -> i64 {
     ROWS * (ROWS - 1) / 2 + n * ROWS
 }
 
-/// Returns limits under which a call cannot hold a copy.
+/// Returns a memory limit that is too small for a copy of the table.
 fn little() -> Limits {
     Limits { memory_bytes: 100 << 20, ..Limits::default() }
 }
@@ -105,7 +105,7 @@ async fn what_passes_through_is_not_written_again() {
         assert!(outcome.usage.memory_bytes_peak < 80 << 20, "{number}: {outcome:?}");
         last = next.settle(&room).await.unwrap();
     }
-    // Only one column, 16 MiB, was not in a file before.
+    // Only one column, 16 MiB, was new.
     let more = room.memory_bytes() - held;
     assert!((16 << 20..40 << 20).contains(&more), "{more}");
     let expected: i64 = (1000..1000 + (ROWS - 1000) / 2).map(|n| n + 2).sum();

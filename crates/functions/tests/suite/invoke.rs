@@ -9,8 +9,8 @@ use crate::support::{
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use headwater_functions::{
-    Argument, ArgumentValue, Error, Functions, FunctionsOptions, Invocation, Limits, Returned,
-    Returns, SharedTable, TableQuota,
+    Argument, ArgumentValue, Error, FunctionResult, Functions, FunctionsOptions, Invocation,
+    Limits, Returns, SharedTable, TableQuota,
 };
 use headwater_model::{Fault, LogStream};
 use tokio_util::sync::CancellationToken;
@@ -184,7 +184,7 @@ def f():
 ";
     for _ in 0..2 {
         let (outcome, lines) = run(&functions, ask(&environment, source)).await;
-        assert!(matches!(outcome, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+        assert!(matches!(outcome, Ok(FunctionResult::Bool(true))), "{outcome:?} {lines:?}");
         assert!(lines.is_empty(), "{lines:?}");
     }
 }
@@ -208,7 +208,7 @@ async fn what_cannot_be_answered_with_is_named() {
     let large = Invocation { kind: Returns::Any, ..large };
     let error = run(&functions, large).await.0.unwrap_err();
     assert_eq!(error.to_string(), "`f` returned a value that takes more than 16 MiB as JSON");
-    assert_eq!(error.hint().as_deref(), Some("Return a table: it may be larger."));
+    assert_eq!(error.hint().as_deref(), Some("Return a table, which can be larger."));
 }
 
 #[tokio::test]
@@ -501,7 +501,9 @@ async fn pieces_of_any_kind_are_put_together() {
         let mut invocation = call(&environment, &source);
         invocation.arguments = vec![table("data", &input)];
         match (run(&functions, invocation).await.0, wanted) {
-            (Ok(Returned::Table(table)), Ok(rows)) => assert_eq!(table.rows(), rows, "{body}"),
+            (Ok(FunctionResult::Table(table)), Ok(rows)) => {
+                assert_eq!(table.rows(), rows, "{body}");
+            }
             (Err(error), Err(named)) => assert!(error.to_string().contains(named), "{error}"),
             (outcome, _) => panic!("{body}: {outcome:?}"),
         }
@@ -748,7 +750,10 @@ def f():
 ";
     for source in [spawned("spawn"), spawned("forkserver"), forked.to_owned()] {
         let (outcome, lines) = run_whole(&functions, ask(&environment, &source)).await;
-        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+        assert!(
+            matches!(outcome.returned, Ok(FunctionResult::Bool(true))),
+            "{outcome:?} {lines:?}"
+        );
         let told = |text: &str| lines.iter().any(|(_, _, _, line)| line.contains(text));
         assert_eq!(told("ValueError: of the child"), source == forked, "{lines:?}");
     }

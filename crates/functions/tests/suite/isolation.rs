@@ -226,7 +226,7 @@ def f():
         if victim == "server" {
             wait_until("a control group is left", || cgroups(spawner).is_empty());
         } else {
-            // The dead server could not remove them; the next spawner does.
+            // The killed server could not remove its control groups; the next spawner removes them.
             let next = start().await;
             wait_until("a control group is left", || cgroups(spawner).is_empty());
             drop(next);

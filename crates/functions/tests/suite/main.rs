@@ -1,5 +1,5 @@
-//! The crate as its users see it: real environments, real sandboxes, real functions. The packages
-//! come from PyPI, once per machine.
+//! Tests of the crate's public interface, with real environments, sandboxes and functions. The
+//! packages are downloaded from PyPI, once per machine.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod attacks;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_functions::{
-    Environment, EnvironmentSpec, Error, Functions, Invocation, Returned, SharedTable,
+    Environment, EnvironmentSpec, Error, FunctionResult, Functions, Invocation, SharedTable,
 };
 
 use crate::support::{answer, ask, call, holds, not_checked, run, run_whole, spec, start, table};
@@ -73,7 +73,7 @@ def f():
     );
     for cold in [true, false, false] {
         let (outcome, lines) = run_whole(functions, ask(environment, &source)).await;
-        let answered = matches!(outcome.returned, Ok(Returned::Bool(true)));
+        let answered = matches!(outcome.returned, Ok(FunctionResult::Bool(true)));
         assert!(answered && outcome.is_cold() == cold, "3.{minor}: {outcome:?} {lines:?}");
         let [(_, Some(file), Some(8), text)] = &lines[..] else { panic!("3.{minor}: {lines:?}") };
         assert_eq!((file.as_str(), text.as_str()), ("models/m.py", "said"), "3.{minor}");
@@ -95,7 +95,8 @@ def f():
     for before in [false, true, true] {
         let again = Invocation { reuse: true, ..ask(environment, source) };
         let (outcome, lines) = run_whole(functions, again).await;
-        let answered = matches!(outcome.returned, Ok(Returned::Bool(answer)) if answer == before);
+        let answered =
+            matches!(outcome.returned, Ok(FunctionResult::Bool(answer)) if answer == before);
         assert!(answered, "{}: {outcome:?} {lines:?}", environment.python.display());
     }
 }

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, EnvironmentSpec, Error, FunctionEvent, Functions,
-    FunctionsOptions, Invocation, Isolation, Limits, Outcome, Returned, Returns, Share,
+    Argument, ArgumentValue, CallOwner, Environment, EnvironmentSpec, Error, FunctionEvent,
+    FunctionResult, Functions, FunctionsOptions, Invocation, Isolation, Limits, Outcome, Returns,
     SharedTable, SpawnCommand, ZygoteOptions,
 };
 use headwater_model::LogStream;
@@ -114,8 +114,9 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         label: "m".to_owned(),
         room: None,
         reuse: false,
-        share: Share::default(),
+        share: CallOwner::default(),
         begins_until: CancellationToken::new(),
+        lake: None,
     }
 }
 
@@ -132,7 +133,7 @@ pub fn table(name: &str, table: &SharedTable) -> Argument {
 pub async fn run(
     functions: &Functions,
     invocation: Invocation,
-) -> (Result<Returned, Error>, Vec<Line>) {
+) -> (Result<FunctionResult, Error>, Vec<Line>) {
     let (outcome, lines) = run_whole(functions, invocation).await;
     (outcome.returned, lines)
 }
@@ -155,14 +156,14 @@ pub async fn run_whole(functions: &Functions, invocation: Invocation) -> (Outcom
 pub async fn holds(functions: &Functions, invocation: Invocation) {
     let (outcome, lines) = run(functions, invocation).await;
     let outcome = outcome.unwrap_or_else(|error| panic!("{error:?}\n{lines:#?}"));
-    assert!(matches!(outcome, Returned::Bool(true)), "false; it printed {lines:#?}");
+    assert!(matches!(outcome, FunctionResult::Bool(true)), "false; it printed {lines:#?}");
 }
 
 /// Runs a call that must return a table.
 pub async fn answer(functions: &Functions, invocation: Invocation) -> (SharedTable, Outcome) {
     let (outcome, lines) = run_whole(functions, invocation).await;
     match &outcome.returned {
-        Ok(Returned::Table(table)) => (table.clone(), outcome),
+        Ok(FunctionResult::Table(table)) => (table.clone(), outcome),
         other => panic!("{other:?}\n{lines:#?}"),
     }
 }

@@ -9,8 +9,8 @@ use crate::support::{
 };
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, Error, Functions, FunctionsOptions, Invocation, Limits,
-    Network, Outcome, Returned, SharedTable,
+    Argument, ArgumentValue, Environment, Error, FunctionResult, Functions, FunctionsOptions,
+    Invocation, Limits, Network, Outcome, SharedTable,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,9 @@ fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
 
 async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec<Line>) {
     let (outcome, lines) = run_whole(functions, call).await;
-    let Ok(Returned::Bool(answer)) = outcome.returned else { panic!("{outcome:?} {lines:?}") };
+    let Ok(FunctionResult::Bool(answer)) = outcome.returned else {
+        panic!("{outcome:?} {lines:?}")
+    };
     (answer, outcome, lines)
 }
 
@@ -111,7 +113,7 @@ async fn nobody_else_finds_what_a_call_has_left() {
         assert!(!answers(&functions, call).await.0, "{what}");
     }
     assert!(answers(&functions, base()).await.0);
-    // The server of another lake does not use it.
+    // The server of another lake does not use the idle process.
     assert!(!answers(&start().await, base()).await.0);
 }
 
@@ -248,7 +250,7 @@ async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
 async fn a_process_that_waits_does_nothing() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // It reports that it is idle, and continues to run.
+    // The process reports that it is idle, but continues to run.
     let name = format!("busy{}", std::process::id());
     let source = format!("import ctypes\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n")
         + "

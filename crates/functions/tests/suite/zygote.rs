@@ -11,8 +11,8 @@ use crate::support::{
 };
 use arrow::array::AsArray;
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, Error, Functions, FunctionsOptions, Invocation, Limits,
-    Network, Outcome, Returned, ZygoteOptions,
+    Argument, ArgumentValue, Environment, Error, FunctionResult, Functions, FunctionsOptions,
+    Invocation, Limits, Network, Outcome, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,10 @@ def f():
     assert!(functions.zygotes().is_empty());
     for index in 0..5 {
         let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
-        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+        assert!(
+            matches!(outcome.returned, Ok(FunctionResult::Bool(true))),
+            "{outcome:?} {lines:?}"
+        );
         assert_eq!((outcome.is_cold(), lines.len()), (index == 0, 0), "{lines:?}");
         assert_eq!(functions.zygotes().len(), 1);
     }
@@ -102,7 +105,10 @@ def f():
 ";
     for _ in 0..2 {
         let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
-        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+        assert!(
+            matches!(outcome.returned, Ok(FunctionResult::Bool(true))),
+            "{outcome:?} {lines:?}"
+        );
     }
 }
 
@@ -151,7 +157,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     let call = functions.invoke(ask(&environment, source), sink, cancelled.clone());
     let looking = async {
         lines.recv().await.unwrap();
-        // Checked now, because on a busy machine it may end soon.
+        // This is checked immediately, because the zygote may end soon.
         assert!(!own_zygotes().is_empty());
         assert_eq!(functions.zygotes().len(), 1);
         cancelled.cancel();
@@ -161,7 +167,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     wait_until("its process lives on", || own_zygotes().is_empty());
 }
 
-/// A cancelled call leaves nothing, in any state of its sandbox.
+/// A cancelled call leaves no processes, whatever the state of its sandbox.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_are_given_up_leave_nothing() {
     let functions =
@@ -247,7 +253,8 @@ async fn a_zygote_that_dies_is_started_again() {
     assert!(outcome.returned.is_err(), "{outcome:?}");
     let (outcome, _) = works(&functions, &environment).await;
     assert!(outcome.is_cold());
-    // The first call may find it dying and use a new process; the next one starts another zygote.
+    // The first call may find the zygote ending and use a new process; the next call starts another
+    // zygote.
     works(&functions, &environment).await;
     assert!(!works(&functions, &environment).await.0.is_cold());
 }
@@ -266,7 +273,10 @@ def f():
 ";
     for cold in [true, false] {
         let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
-        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?} {lines:?}");
+        assert!(
+            matches!(outcome.returned, Ok(FunctionResult::Bool(true))),
+            "{outcome:?} {lines:?}"
+        );
         assert_eq!(outcome.is_cold(), cold, "{lines:?}");
     }
     let Some((service, _)) = service(own_address()) else {

@@ -305,7 +305,7 @@ async fn nanoseconds_are_kept_where_the_table_has_them() {
     assert_eq!(rows[2]["at"], "1970-01-01T00:00:00.000000009");
     assert_eq!(rows[2]["coarse"], "1970-01-01T00:00:00");
     assert_eq!(rows[3]["at"], "1970-01-01T00:00:00.123456780");
-    // A new table has version 2, which has none.
+    // A new table has version 2, which has no nanosecond columns.
     let mut request = lake.request("u", &["c.csv"]);
     request.types.insert("at".into(), "timestamp_ns".into());
     let refused = lake.import(&request).await.unwrap_err();
@@ -409,7 +409,7 @@ async fn the_peak_memory_of_rows_is_reported() {
     let rows: Vec<String> = (0..50_000).map(|n| format!("{n},{}", n * 7)).collect();
     lake.file("a.csv", format!("id,value\n{}\n", rows.join("\n")));
     let report = lake.import(&lake.request("t", &["a.csv"])).await.unwrap();
-    // The peak covers more than one batch, and is far below the size of all rows held repeatedly.
+    // The peak covers more than one batch, and is far below several times the size of all rows.
     let bytes = report.memory_bytes_peak;
     assert!(bytes > 200_000 && bytes < 100 << 20, "{bytes}");
 }

@@ -14,7 +14,7 @@ use headwater_model::{
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-/// An executor that does what the payload requests.
+/// An executor whose behaviour the payload specifies.
 struct Work {
     gate: Semaphore,
     running: AtomicUsize,

@@ -51,7 +51,7 @@ pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     assert!(tokio::time::timeout(Duration::from_secs(120), waited).await.is_ok(), "not so: {what}");
 }
 
-/// Effect of the call at which the store fails.
+/// Whether the call at which the store fails takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dying {
     /// The call has no effect.

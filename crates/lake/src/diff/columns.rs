@@ -14,7 +14,7 @@ use super::DiffSide;
 
 /// The match of a column of the second side with a column of the first side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SameColumn {
+pub struct ColumnMatch {
     /// The index of the column on the first side; `None` for a new column.
     pub before: Option<usize>,
     /// True if both sides use the same field id, so that a shared data file has the same values for
@@ -23,7 +23,7 @@ pub struct SameColumn {
 }
 
 /// Matches each column of the second side with a column of the first side.
-pub(super) fn same_columns(before: &DiffSide, after: &DiffSide) -> Vec<SameColumn> {
+pub(super) fn same_columns(before: &DiffSide, after: &DiffSide) -> Vec<ColumnMatch> {
     let sides = Sides { before: Some(before), after: Some(after) };
     sides.match_columns(before.schema().fields(), after.schema().fields())
 }
@@ -53,7 +53,7 @@ struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    fn match_columns(&self, before: &Fields, after: &Fields) -> Vec<SameColumn> {
+    fn match_columns(&self, before: &Fields, after: &Fields) -> Vec<ColumnMatch> {
         let by_id: Vec<Option<usize>> = after
             .iter()
             .map(|field| before.iter().position(|other| self.is_renamed_or_same(other, field)))
@@ -63,8 +63,8 @@ impl Sides<'_> {
             named.filter(|index| !by_id.contains(&Some(*index)))
         };
         let pairs = after.iter().zip(&by_id).map(|(field, found)| match found {
-            Some(index) => SameColumn { before: Some(*index), by_id: true },
-            None => SameColumn { before: by_name(field), by_id: false },
+            Some(index) => ColumnMatch { before: Some(*index), by_id: true },
+            None => ColumnMatch { before: by_name(field), by_id: false },
         });
         pairs.collect()
     }

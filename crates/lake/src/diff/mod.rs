@@ -14,11 +14,11 @@ use headwater_catalog::{TableChange, TableEntry};
 use headwater_model::{ChangeKind, PropertyDiff, TableDiff, TableName, ViewDiff, ViewQuery};
 use headwater_tables::{DataFile, ScanPlan, SortColumn, SqlView, Table};
 
+use crate::commit_view::CommitView;
 use crate::error::Result;
 use crate::lake::Lake;
-use crate::view::View;
 
-pub use columns::SameColumn;
+pub use columns::ColumnMatch;
 
 /// One side of a comparison: a table at one of its snapshots.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl DiffSide {
         self.rows
     }
 
-    /// Returns the files that the other side does not have, or has with other deletes, in plan
+    /// Returns the files that the other side does not have, or has with different deletes, in plan
     /// order.
     pub fn files_beside(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
@@ -77,8 +77,8 @@ impl DiffSide {
         self.plan.retain(&own.collect::<Vec<_>>())
     }
 
-    /// Matches each column with a column of an earlier side; see [`SameColumn`].
-    pub fn same_columns(&self, before: &DiffSide) -> Vec<SameColumn> {
+    /// Matches each column with a column of an earlier side; see [`ColumnMatch`].
+    pub fn same_columns(&self, before: &DiffSide) -> Vec<ColumnMatch> {
         columns::same_columns(before, self)
     }
 
@@ -141,7 +141,7 @@ impl Lake {
     /// Returns a side of a comparison; `None` if there is no entry or it is a view.
     pub async fn diff_side(
         &self,
-        at: &View,
+        at: &CommitView,
         entry: Option<&TableEntry>,
         snapshot: Option<i64>,
     ) -> Result<Option<DiffSide>> {

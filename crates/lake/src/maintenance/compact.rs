@@ -80,7 +80,7 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Rewrites some bins in one commit. Returns false if another commit changed their files.
+    /// Rewrites some bins in one commit. Returns false if a concurrent commit changed their files.
     async fn rewrite_bins(
         self,
         mut change: Transaction,

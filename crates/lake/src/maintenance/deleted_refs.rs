@@ -3,14 +3,14 @@
 //! The catalog records the commits of deleted refs. After a grace period, the files that only these
 //! commits reference are removed by name, so unknown files are never removed. Metadata is removed
 //! before the files it references, so the file names are recorded in a journal until all files are
-//! removed. The record of a deleted ref is removed when none of its files is left.
+//! removed. The record of a deleted ref is removed when all of its files are removed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_catalog::ReachedState;
+use headwater_catalog::ReachableState;
 use headwater_model::{RemovedFiles, Timestamp};
 use headwater_store::{Append, Batch, KeyRange};
 use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Maintenance;
 use super::ORPHANS_AFTER;
-use super::sweep::{References, Sweep, folder_of};
+use super::sweep::{ReferencedFiles, Sweep, folder_of};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -33,7 +33,7 @@ const NAMES_PER_ENTRY: usize = 1_000;
 pub(super) struct UnreachableStates {
     /// The latest deletion time of the refs.
     until: Timestamp,
-    states: Vec<ReachedState>,
+    states: Vec<ReachableState>,
 }
 
 impl UnreachableStates {
@@ -45,7 +45,7 @@ impl UnreachableStates {
 }
 
 impl Maintenance<'_> {
-    /// Returns true if branches or tags were deleted before the grace period.
+    /// Returns true if branches or tags were deleted longer ago than the grace period.
     pub async fn has_freed(self) -> Result<bool> {
         let until = self.lake.clock().now() - ORPHANS_AFTER;
         Ok(!self.lake.catalog().deleted_refs().before(until).await?.is_empty())
@@ -62,7 +62,7 @@ impl Maintenance<'_> {
         let unreachable =
             UnreachableStates { until, states: self.unreachable_states(until).await? };
         if unreachable.states.is_empty() {
-            // Other refs reference all states, for example after a merge.
+            // All states are referenced by other refs, for example after a merge.
             if !dry_run {
                 self.forget_deleted_refs(&unreachable).await?;
             }
@@ -73,7 +73,7 @@ impl Maintenance<'_> {
     }
 
     /// Returns the states that no other named commit references.
-    async fn unreachable_states(self, until: Timestamp) -> Result<Vec<ReachedState>> {
+    async fn unreachable_states(self, until: Timestamp) -> Result<Vec<ReachableState>> {
         let deleted = self.lake.catalog().deleted_refs().before(until).await?;
         if deleted.is_empty() {
             return Ok(Vec::new());
@@ -88,7 +88,7 @@ impl Maintenance<'_> {
     pub(super) async fn files_of_unreachable(
         self,
         unreachable: &UnreachableStates,
-        found: &References,
+        found: &ReferencedFiles,
     ) -> Result<Vec<FoundFile>> {
         let referenced = ReachableFiles::excluding(Arc::clone(&found.needed));
         let mut folders = HashSet::new();
@@ -99,7 +99,7 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // Unreadable metadata references no files.
+                // The result is ignored: metadata that cannot be read contributes no files.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::handle::Maintenance;
 pub(crate) use self::pins::{Pin, Pins};
-pub(crate) use self::policy::Changed;
+pub(crate) use self::policy::ChangedTables;
 use self::sweep::{Retention, Sweep};
 use crate::error::{Error, Result};
 

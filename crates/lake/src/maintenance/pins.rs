@@ -19,8 +19,8 @@ struct PinState {
     scheduled: HashSet<String>,
 }
 
-/// A commit in use, with its start time by the system clock (used by files) and by the lake's clock
-/// (used by snapshots).
+/// A commit in use, with the start time of its use by the system clock, for comparison with files,
+/// and by the lake's clock, for comparison with snapshots.
 #[derive(Debug)]
 struct InUse {
     commit: CommitId,
@@ -64,12 +64,12 @@ impl Pins {
         commits.into_iter().collect()
     }
 
-    /// Returns the start time of the oldest use, by the system clock.
+    /// Returns the earliest start time of a use, by the system clock.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| Timestamp::from(held.since)).min()
     }
 
-    /// Returns the start time of the oldest use, by the lake's clock.
+    /// Returns the earliest start time of a use, by the lake's clock.
     pub fn oldest_in_lake(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| held.since_lake).min()
     }

@@ -32,14 +32,14 @@ const CHANGED_MAX: usize = 10_000;
 
 /// The tables with writes that maintenance has not checked yet.
 #[derive(Debug, Default)]
-pub(crate) struct Changed {
+pub(crate) struct ChangedTables {
     tables: Mutex<BTreeSet<(String, TableName)>>,
     some: Notify,
     /// The number of writes.
     count: watch::Sender<u64>,
 }
 
-impl Changed {
+impl ChangedTables {
     /// Records writes to tables of a branch.
     pub fn add<'a>(&self, branch: &str, names: impl Iterator<Item = &'a TableName>) {
         if branch.starts_with(RUNS) {
@@ -89,7 +89,7 @@ pub(super) fn has_many_deletes(table: &Table) -> bool {
 }
 
 impl Maintenance<'_> {
-    /// Waits until there are unchecked writes.
+    /// Waits until there are writes that maintenance has not checked.
     pub async fn written_to(self) {
         loop {
             let some = self.lake.changed().some.notified();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_catalog::{Reach, ReachedState};
+use headwater_catalog::{ReachableState, ReachableStates};
 use headwater_model::{CommitId, Fault, RemovedFiles, SkippedTable, Timestamp};
 use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet, StateScan, is_reserved};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,7 @@ impl Sweep {
             retention: None,
             orphans: Some(age),
             dry_run: false,
-            // Only files that are known by name are removed.
+            // No majority check is needed, because only files that are known by name are removed.
             force: true,
             automatic: true,
             dry_run_expired: HashMap::new(),
@@ -93,27 +93,27 @@ impl Sweep {
 
 /// The reachable states, and the metadata locations of those that expire.
 struct States {
-    reach: Reach,
+    reach: ReachableStates,
     expiring: HashSet<String>,
 }
 
 impl States {
-    /// Returns the states in the order in which they are read. Current states come first, so that
-    /// their errors are the reported ones.
-    fn in_order(&self) -> Vec<&ReachedState> {
-        let mut states: Vec<&ReachedState> = self.reach.states.values().collect();
+    /// Returns the states in the order in which they are read. Current states are read first, so
+    /// that their errors are reported rather than those of old states.
+    fn in_order(&self) -> Vec<&ReachableState> {
+        let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
         states
     }
 
-    fn expires(&self, state: &ReachedState) -> bool {
+    fn expires(&self, state: &ReachableState) -> bool {
         self.expiring.contains(&state.entry.metadata_location)
     }
 }
 
 /// The referenced files and the expired states.
 #[derive(Default)]
-pub(super) struct References {
+pub(super) struct ReferencedFiles {
     pub(super) needed: Arc<ReachableFiles>,
     /// The reads done so far, by metadata location.
     reads: HashMap<String, StateRead>,
@@ -152,7 +152,7 @@ struct Broken {
 }
 
 impl Broken {
-    fn add(&mut self, state: &ReachedState, scan: StateScan) {
+    fn add(&mut self, state: &ReachableState, scan: StateScan) {
         let Some(error) = scan.unreadable.first() else { return };
         self.folders.extend(scan.folders);
         let name = &state.table;
@@ -198,7 +198,7 @@ impl Maintenance<'_> {
             return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
         };
         let _end = ScheduleGuard(self.lake);
-        // Taken before anything is read: files written later are younger.
+        // The time is taken before anything is read, so that files written later are newer.
         let begun = self.lake.clock().now();
         let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
@@ -262,9 +262,9 @@ impl Maintenance<'_> {
     }
 
     /// Finds the referenced files and the expired states.
-    async fn find(self, sweep: &Sweep, now: Timestamp) -> Result<References> {
+    async fn find(self, sweep: &Sweep, now: Timestamp) -> Result<ReferencedFiles> {
         let states = self.states(sweep, now).await?;
-        let mut found = References::default();
+        let mut found = ReferencedFiles::default();
         for state in states.reach.states.values() {
             if sweep.tables.as_ref().is_none_or(|ids| ids.contains(&state.entry.id)) {
                 found.folders.extend(self.folder(state));
@@ -277,10 +277,10 @@ impl Maintenance<'_> {
 
     async fn states(self, sweep: &Sweep, now: Timestamp) -> Result<States> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
-        // All tables, because tables may share files.
+        // The states of all tables are needed, because tables may share files.
         let reach = self.lake.catalog().reach(&heads, |_| true).await?;
         let kept_by_count = self.kept_by_count(sweep).await?;
-        let expires = |state: &&ReachedState| {
+        let expires = |state: &&ReachableState| {
             let counted = kept_by_count.contains(&state.entry.metadata_location);
             !counted && is_expired(sweep, state, now)
         };
@@ -294,7 +294,7 @@ impl Maintenance<'_> {
         self,
         sweep: &Sweep,
         states: &States,
-        found: &mut References,
+        found: &mut ReferencedFiles,
     ) -> Result<()> {
         let (mut new, known) = (Vec::new(), found.broken.tables.len());
         for state in states.in_order().into_iter().filter(|state| !states.expires(state)) {
@@ -316,13 +316,14 @@ impl Maintenance<'_> {
             async move {
                 let mut scan = self.files().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
-                    // Files missing because of an earlier expiry reference nothing.
+                    // A missing metadata file was removed by an earlier expiry, and references
+                    // nothing.
                     scan.unreadable.retain(|error| !error.is_not_found());
                 }
                 Ok::<_, Error>(scan)
             }
         });
-        // Collect all results before continuing: reads can wait for each other.
+        // Collect all results before processing them: reads can wait for each other.
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
@@ -334,12 +335,12 @@ impl Maintenance<'_> {
     }
 
     /// Finds the files of expiring states.
-    async fn find_expired(self, states: &States, found: &mut References) -> Result<()> {
+    async fn find_expired(self, states: &States, found: &mut ReferencedFiles) -> Result<()> {
         let files = ReachableFiles::excluding(Arc::clone(&found.needed));
-        let broken = |state: &ReachedState| found.broken.tables.contains_key(&state.entry.id);
+        let broken = |state: &ReachableState| found.broken.tables.contains_key(&state.entry.id);
         let expiring = states.in_order().into_iter();
         let expiring = expiring.filter(|state| states.expires(state) && !broken(state));
-        let expiring: Vec<&ReachedState> = expiring.collect();
+        let expiring: Vec<&ReachableState> = expiring.collect();
         let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
         let scans = stream::iter(locations).map(|location| {
             let files = &files;
@@ -362,7 +363,11 @@ impl Maintenance<'_> {
 
     /// Excludes the known folders with files of unreadable tables. A registered table can have
     /// files in another table's folder.
-    async fn exclude_broken(self, reach: &Reach, found: &mut References) -> Result<()> {
+    async fn exclude_broken(
+        self,
+        reach: &ReachableStates,
+        found: &mut ReferencedFiles,
+    ) -> Result<()> {
         let states = reach.states.values();
         let known: HashSet<String> = states.filter_map(|state| self.folder(state)).collect();
         let files = ReachableFiles::default();
@@ -382,7 +387,7 @@ impl Maintenance<'_> {
     }
 
     /// Returns the folder of a state's table, with a trailing slash.
-    fn folder(self, state: &ReachedState) -> Option<String> {
+    fn folder(self, state: &ReachableState) -> Option<String> {
         folder_of(&self.files().location_of(&state.entry.metadata_location))
     }
 
@@ -424,7 +429,7 @@ impl Maintenance<'_> {
     }
 
     /// Lists the candidate files: those in the folders of known tables, or all.
-    async fn files_of(self, sweep: &Sweep, found: &References) -> Result<Vec<FoundFile>> {
+    async fn files_of(self, sweep: &Sweep, found: &ReferencedFiles) -> Result<Vec<FoundFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
         }
@@ -447,12 +452,12 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Schedules the removal, and excludes files that were referenced meanwhile. From here no read
-    /// can start on an expiring state.
+    /// Schedules the removal, and excludes files that were referenced meanwhile. From then on, no
+    /// read can start on an expiring state.
     async fn exclude_newly_referenced(
         self,
         sweep: &Sweep,
-        found: &mut References,
+        found: &mut ReferencedFiles,
         removed: Vec<String>,
         begun: Timestamp,
     ) -> Result<Vec<String>> {
@@ -468,7 +473,8 @@ impl Maintenance<'_> {
             tokio::time::sleep(MERGE_POLL).await;
             waited += MERGE_POLL;
         }
-        // Files referenced before count as referenced; the next sweep removes any excess.
+        // Files that were referenced at the first check are kept; the next sweep removes those that
+        // are unreferenced by then.
         let states = self.states(sweep, begun).await?;
         self.find_needed(sweep, &states, found).await?;
         found.expired.retain(|location| states.expiring.contains(location));
@@ -494,7 +500,7 @@ impl Maintenance<'_> {
     }
 }
 
-/// Returns the table folder of a metadata file, with a trailing slash.
+/// Returns the folder of the table that a metadata file belongs to, with a trailing slash.
 pub(super) fn folder_of(metadata: &str) -> Option<String> {
     let (folder, name) = metadata.rsplit_once("/metadata/")?;
     name.ends_with(".metadata.json").then(|| format!("{folder}/"))
@@ -517,12 +523,12 @@ fn deleted_refs_kept(sweep: &Sweep) -> Duration {
     sweep.orphans.unwrap_or(ORPHANS_AFTER)
 }
 
-fn location_of(state: &ReachedState) -> String {
+fn location_of(state: &ReachableState) -> String {
     state.entry.metadata_location.clone()
 }
 
 /// Returns the way to read a state that does not expire.
-fn read_mode(sweep: &Sweep, state: &ReachedState) -> StateRead {
+fn read_mode(sweep: &Sweep, state: &ReachableState) -> StateRead {
     let at_head = state.until.is_none();
     // Snapshots between two kept states are read through the state that lists them.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
@@ -534,7 +540,7 @@ fn read_mode(sweep: &Sweep, state: &ReachedState) -> StateRead {
     StateRead { snapshots, at_head }
 }
 
-fn is_expired(sweep: &Sweep, state: &ReachedState, now: Timestamp) -> bool {
+fn is_expired(sweep: &Sweep, state: &ReachableState, now: Timestamp) -> bool {
     let Some(retention) = &sweep.retention else { return false };
     let until = state.until.is_some_and(|until| until <= now - retention.before);
     until && !state.base && !state.entry.is_view() && sweep.expiring.contains(&state.entry.id)
@@ -542,7 +548,7 @@ fn is_expired(sweep: &Sweep, state: &ReachedState, now: Timestamp) -> bool {
 
 /// Returns true if an expired state keeps its metadata file. Merges need the metadata of states
 /// after a merge base to trace rows.
-fn keeps_metadata(reach: &Reach, state: &ReachedState) -> bool {
+fn keeps_metadata(reach: &ReachableStates, state: &ReachableState) -> bool {
     let until = state.until.unwrap_or(Timestamp::MAX_UTC);
     reach.oldest_base.is_some_and(|base| until >= base)
 }

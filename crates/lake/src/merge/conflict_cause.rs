@@ -1,14 +1,14 @@
 //! Conversion of merge conflicts into reports, with example files and rows.
 
 use arrow::array::RecordBatch;
-use headwater_catalog::Contested;
+use headwater_catalog::DivergedTable;
 use headwater_model::{ColumnConflict, ConflictCause, ConflictKind, RowConflict};
 use headwater_table_merge::{Cause, ChangedRow, Conflict};
 use serde_json::Value;
 
 use super::view_content::concerns_view;
 use crate::error::Result;
-use crate::sample::json_rows;
+use crate::json_rows::json_rows;
 
 /// The maximum number of files listed for a conflict.
 const FILES_MAX: usize = 20;
@@ -80,7 +80,7 @@ fn kind(cause: &Cause) -> ConflictKind {
 }
 
 /// Returns the cause: one side dropped the table or view, the other changed or renamed it.
-pub(super) fn dropped(contested: &Contested) -> ConflictCause {
+pub(super) fn dropped(contested: &DivergedTable) -> ConflictCause {
     let sides = ["target", "source"];
     let [dropping_side, other] =
         if contested.ours.is_none() { sides } else { [sides[1], sides[0]] };

@@ -1,10 +1,10 @@
 //! The reported conflicts of a merge, with the commits that made the conflicting changes.
 //!
-//! A branch may have changed a table in many commits, of which one conflicts. A binary search
+//! A branch may have changed a table in many commits, only one of which conflicts. A binary search
 //! merges the table's states on one side with the other side to find the first conflicting state.
 //! The search is bounded; if it ends early, the report has the remaining range of commits.
 
-use headwater_catalog::{Base, Contested, MergePlan, TableChange, TableState};
+use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableState};
 use headwater_model::{
     Commit, CommitId, ConflictCause, ConflictKind, MergeChoice, MergeConflict, TableName,
 };
@@ -47,7 +47,7 @@ struct Search<'a> {
 }
 
 impl Merging<'_> {
-    /// Returns the conflicts without a choice by the user.
+    /// Returns the conflicts for which the user chose no side.
     pub(super) async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let mut conflicts = Vec::new();
         for contested in &plan.contested {
@@ -60,7 +60,8 @@ impl Merging<'_> {
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
             if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
-                // The conflict is still reported, with less exact commits.
+                // The conflict is still reported, with the last commits instead of the conflicting
+                // ones.
                 tracing::debug!(%error, "cannot find the commits of a conflict");
             }
             conflicts.push(conflict);
@@ -69,7 +70,7 @@ impl Merging<'_> {
     }
 
     /// Returns the project whose model produces a contested table.
-    async fn project(&self, contested: &Contested) -> Result<Option<String>> {
+    async fn project(&self, contested: &DivergedTable) -> Result<Option<String>> {
         let entry = contested.ours.as_ref().or(contested.theirs.as_ref());
         let Some(entry) = entry.filter(|entry| !entry.is_view()) else { return Ok(None) };
         let table = self.lake.tables().load(&entry.metadata_location).await?;
@@ -80,15 +81,15 @@ impl Merging<'_> {
     async fn blame(
         &self,
         plan: &MergePlan,
-        contested: &Contested,
+        contested: &DivergedTable,
         conflict: &mut MergeConflict,
     ) -> Result<()> {
-        let (Base::Known(Some(entry)), Some(ours), Some(theirs)) =
+        let (BaseValue::Known(Some(entry)), Some(ours), Some(theirs)) =
             (&contested.base, &contested.ours, &contested.theirs)
         else {
             return Ok(());
         };
-        // Only a merge of branches has commits between the base and both heads.
+        // Only in a merge of branches are there commits between the base and both heads.
         if !matches!(self.change, Change::Branch) || entry.is_view() {
             return Ok(());
         }

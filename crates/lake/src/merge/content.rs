@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
-use headwater_catalog::{Base, Contested, EntryKind, TableEntry, operation};
-use headwater_model::{ConflictCause, MergedHow, MergedTable, TableName};
+use headwater_catalog::{BaseValue, DivergedTable, EntryKind, TableEntry, operation};
+use headwater_model::{ConflictCause, MergeResolution, MergedTable, TableName};
 use headwater_table_merge::{Merged, RowBudget, TableMerge, merge as merge_tables};
 use headwater_tables::Table;
 
 use super::Verdict;
 use super::conflict_cause;
-use super::imports::{self, List, MergedImports};
+use super::imports::{self, ImportList, MergedImports};
 use super::uncommitted::UncommittedMerge;
 use crate::error::Result;
 use crate::imported_files::IMPORTS_KEY;
@@ -18,17 +18,17 @@ use crate::lake::Lake;
 
 /// The merged content of a table.
 #[derive(Debug)]
-pub(super) struct Content {
+pub(super) struct TableContent {
     /// `None` if the target already has the merged content.
     merge: Option<Box<TableMerge>>,
     imports: MergedImports,
     ours: Table,
 }
 
-impl Content {
+impl TableContent {
     /// Converts to the change of a cherry-pick or revert.
     pub fn into_change(self) -> Self {
-        Content { merge: self.merge.and_then(TableMerge::into_change), ..self }
+        TableContent { merge: self.merge.and_then(TableMerge::into_change), ..self }
     }
 
     /// Returns true if the merge may add rows again that a cherry-pick has already added.
@@ -46,7 +46,7 @@ impl Content {
         let rows = self.merge.as_ref().map(|merge| merge.rows()).unwrap_or_default();
         MergedTable {
             table: table.clone(),
-            how: MergedHow::ByContent,
+            how: MergeResolution::ByContent,
             rows_added: rows.rows_added,
             rows_removed: rows.rows_removed,
             whole_files: rows.whole_files,
@@ -62,7 +62,7 @@ impl Lake {
     /// Merges the content of a table that both sides changed. Adds merged base states to `scratch`.
     pub(super) async fn content(
         &self,
-        contested: &Contested,
+        contested: &DivergedTable,
         scratch: &mut UncommittedMerge,
         budget: &mut RowBudget,
     ) -> Result<Verdict> {
@@ -101,7 +101,7 @@ impl Lake {
             causes.push(conflict_cause::duplicate_imports(&imports.duplicates));
         }
         if causes.is_empty() {
-            Ok(Verdict::Content(Box::new(Content { merge, imports, ours })))
+            Ok(Verdict::Content(Box::new(TableContent { merge, imports, ours })))
         } else {
             Ok(Verdict::Conflict(causes))
         }
@@ -112,19 +112,19 @@ impl Lake {
     fn base<'a>(
         &'a self,
         name: &'a TableName,
-        base: &'a Base,
+        base: &'a BaseValue,
         scratch: &'a mut UncommittedMerge,
         budget: &'a mut RowBudget,
     ) -> BoxFuture<'a, Result<BaseTable>> {
         Box::pin(async move {
             let merged = match base {
-                Base::Known(None) => return Ok(BaseTable::Missing),
-                Base::Known(Some(entry)) => {
+                BaseValue::Known(None) => return Ok(BaseTable::Missing),
+                BaseValue::Known(Some(entry)) => {
                     let table = self.tables().load(&entry.metadata_location).await?;
-                    let imports = List::Stored(table.summary().remove(IMPORTS_KEY));
+                    let imports = ImportList::Stored(table.summary().remove(IMPORTS_KEY));
                     return Ok(BaseTable::Table(table, imports));
                 }
-                Base::Merged(merged) => merged,
+                BaseValue::Merged(merged) => merged,
             };
             let (mut tables, mut lists) = (Vec::new(), Vec::new());
             for side in [&merged.base, &merged.one, &merged.other] {
@@ -164,7 +164,7 @@ impl Lake {
     /// Adds the objects to store with the commit to `objects`.
     pub(super) async fn write_content(
         &self,
-        content: &Content,
+        content: &TableContent,
         objects: &mut Vec<bytes::Bytes>,
         made: &mut UncommittedMerge,
     ) -> Result<Option<TableEntry>> {
@@ -191,7 +191,7 @@ impl Lake {
 
 /// The table at the merge base.
 enum BaseTable {
-    Table(Table, List),
+    Table(Table, ImportList),
     /// The table did not exist.
     Missing,
     /// Criss-cross merges resolved the table differently.

@@ -11,25 +11,25 @@ use crate::imported_files::{Imported, ImportedFiles};
 
 /// The list of imported files of a table state.
 #[derive(Debug, Clone)]
-pub(super) enum List {
+pub(super) enum ImportList {
     /// The value of the snapshot summary.
     Stored(Option<String>),
     /// The list of a merged merge base, which no snapshot has.
     Merged(Arc<Imported>),
 }
 
-impl List {
+impl ImportList {
     async fn load(&self, store: &dyn Store, table: &TableName) -> Result<Arc<Imported>> {
         match self {
-            List::Stored(value) => {
+            ImportList::Stored(value) => {
                 Ok(Arc::new(Imported::load(store, table, value.as_deref()).await?))
             }
-            List::Merged(list) => Ok(list.clone()),
+            ImportList::Merged(list) => Ok(list.clone()),
         }
     }
 
     fn is(&self, other: Option<&str>) -> bool {
-        matches!(self, List::Stored(value) if value.as_deref() == other)
+        matches!(self, ImportList::Stored(value) if value.as_deref() == other)
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) struct MergedImports {
 pub(super) async fn merge(
     store: &dyn Store,
     table: &TableName,
-    base: &List,
+    base: &ImportList,
     [ours, theirs]: [Option<String>; 2],
 ) -> Result<MergedImports> {
     if base.is(theirs.as_deref()) {
@@ -81,12 +81,12 @@ pub(super) async fn merge(
     Ok(MergedImports { value: Some(value), objects, duplicates })
 }
 
-/// Merges the lists of two merge bases. Returns true as well if both imported the same files.
+/// Merges the lists of two merge bases. Also returns whether both imported the same files.
 pub(super) async fn merge_bases(
     store: &dyn Store,
     table: &TableName,
-    [base, one, other]: [&List; 3],
-) -> Result<(List, bool)> {
+    [base, one, other]: [&ImportList; 3],
+) -> Result<(ImportList, bool)> {
     let base = base.load(store, table).await?;
     let one = one.load(store, table).await?;
     let other = other.load(store, table).await?;
@@ -94,5 +94,5 @@ pub(super) async fn merge_bases(
         other.without(&base).into_iter().partition(|file| one.has_file(file));
     let removed = Imported::of(base.without(&other));
     let files = one.without(&removed).into_iter().chain(new).collect();
-    Ok((List::Merged(Arc::new(Imported::of(files))), !duplicates.is_empty()))
+    Ok((ImportList::Merged(Arc::new(Imported::of(files))), !duplicates.is_empty()))
 }

@@ -2,15 +2,15 @@
 //!
 //! The catalog classifies tables as changed by one side or by both. A table changed by both is
 //! merged by content if the changes are compatible, such as two appends. Otherwise the conflict
-//! lists the files and rows. Merging takes no lock at first: if the target moves, the merge is
+//! lists the files and rows. The first attempts take no lock: if the target moves, the merge is
 //! planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
 mod conflict_cause;
+mod conflict_error;
 mod conflicts;
 mod content;
 mod imports;
-mod problem;
 mod reverted_by;
 mod uncommitted;
 mod view_content;
@@ -18,17 +18,18 @@ mod view_content;
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_catalog::{
-    Base, Checks, Contested, MergeCommit, MergePlan, MergeSource, Stack, TableChange,
+    BaseValue, CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource, RequiredChecks,
+    TableChange,
 };
 use headwater_model::{
     CommitId, ConflictCause, Fault, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
-    MergedHow, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
+    MergeResolution, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
 };
 use headwater_store::Batch;
 use headwater_table_merge::RowBudget;
 
-use self::content::Content;
-pub use self::problem::{conflict_problem, with_rerun_hint};
+pub use self::conflict_error::{conflict_problem, with_rerun_hint};
+use self::content::TableContent;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
@@ -58,7 +59,7 @@ pub struct MergeOptions {
 /// The result of merging a contested table.
 #[derive(Debug)]
 enum Verdict {
-    Content(Box<Content>),
+    Content(Box<TableContent>),
     View(Box<ViewContent>),
     Conflict(Vec<ConflictCause>),
 }
@@ -80,7 +81,7 @@ type Verdicts = BTreeMap<TableName, MergedContent>;
 /// The result of merging one contested table.
 #[derive(Debug)]
 struct MergedContent {
-    contested: Contested,
+    contested: DivergedTable,
     verdict: Verdict,
     /// The number of compared rows.
     rows: u64,
@@ -247,7 +248,7 @@ impl<'a> Merging<'a> {
         let forward = plan.is_forward() && self.options.properties.is_empty();
         let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
         if self.request.dry_run {
-            // A dry run creates no merge commit: return the fast-forward commit or the current
+            // A dry run creates no merge commit, so return the fast-forward commit or the current
             // head.
             let head = if forward { plan.source } else { plan.head };
             return Ok(Some(self.report(&plan, outcome, head, &self.merged_tables())));
@@ -261,7 +262,7 @@ impl<'a> Merging<'a> {
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
         let commit = self.commit(message, &final_changes);
         self.check_files_exist(&plan).await?;
-        // From here the files may belong to a commit, even if this future is dropped or the
+        // From this point the files may belong to a commit, even if this future is dropped or the
         // response is lost. They are removed only if the catalog reports that the commit failed.
         let written = made.release();
         let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
@@ -290,7 +291,7 @@ impl<'a> Merging<'a> {
         if passed.is_none() && self.request.unchecked {
             return Ok(());
         }
-        // True if the target becomes equal to the source.
+        // True if the target becomes identical to the source.
         let exact = match &self.change {
             Change::Branch => {
                 plan.is_forward() || self.lake.target_changed_only_by_maintenance(plan).await?
@@ -333,15 +334,15 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
-    fn checks(&self) -> Checks {
+    fn checks(&self) -> RequiredChecks {
         if self.options.passed.is_some() {
-            Checks::Passed
+            RequiredChecks::Passed
         } else {
-            Checks::unless(self.request.unchecked)
+            RequiredChecks::unless(self.request.unchecked)
         }
     }
 
-    async fn plan(&self, target: &str) -> Result<(MergePlan, Option<Stack>)> {
+    async fn plan(&self, target: &str) -> Result<(MergePlan, Option<CommitSequence>)> {
         let (catalog, request) = (self.lake.catalog(), self.request);
         let Change::From { commit: from, only, is_revert } = &self.change else {
             let plan = catalog.merges().plan(target, &request.source, self.checks()).await?;
@@ -377,7 +378,7 @@ impl<'a> Merging<'a> {
     async fn apply(
         &self,
         plan: &MergePlan,
-        stack: Option<Stack>,
+        stack: Option<CommitSequence>,
         changes: Vec<TableChange>,
         commit: &MergeCommit,
     ) -> std::result::Result<Option<CommitId>, headwater_catalog::Error> {
@@ -389,8 +390,8 @@ impl<'a> Merging<'a> {
         Ok(catalog.merges().end_stack(stack, &commit.with).await?.then_some(id))
     }
 
-    /// Checks that the source's files exist. A named ref protects its files; those of a plain
-    /// commit may have been removed.
+    /// Checks that the source's files exist. A branch or tag protects its files, but the files of
+    /// another commit may have been removed.
     async fn check_files_exist(&self, plan: &MergePlan) -> Result<()> {
         if matches!((&self.change, &self.request.source), (Change::Branch, RefSpec::Name(_))) {
             return Ok(());
@@ -460,16 +461,20 @@ impl<'a> Merging<'a> {
     }
 
     /// Returns true if only maintenance changed the target's table since the merge base.
-    async fn changed_only_by_maintenance(&self, contested: &Contested) -> Result<bool> {
+    async fn changed_only_by_maintenance(&self, contested: &DivergedTable) -> Result<bool> {
         match (&contested.base, &contested.ours) {
-            (Base::Known(Some(base)), Some(ours)) => {
+            (BaseValue::Known(Some(base)), Some(ours)) => {
                 self.lake.changed_only_by_maintenance(base, ours).await
             }
             _ => Ok(false),
         }
     }
 
-    async fn verdict(&mut self, contested: &Contested, budget: &mut RowBudget) -> Result<Verdict> {
+    async fn verdict(
+        &mut self,
+        contested: &DivergedTable,
+        budget: &mut RowBudget,
+    ) -> Result<Verdict> {
         let whole = contested.names().into_iter().any(|name| self.options.whole.contains(name));
         if whole && !self.changed_only_by_maintenance(contested).await? {
             return Ok(Verdict::Conflict(vec![conflict_cause::unchecked_merge()]));
@@ -496,11 +501,11 @@ impl<'a> Merging<'a> {
         tables.collect()
     }
 
-    fn chosen(&self, contested: &Contested, causes: &[ConflictCause]) -> MergedTable {
+    fn chosen(&self, contested: &DivergedTable, causes: &[ConflictCause]) -> MergedTable {
         let table = &contested.table;
         let how = match self.request.choice(contested.names()) {
-            MergeChoice::Theirs => MergedHow::Theirs,
-            MergeChoice::Ours | MergeChoice::Fail => MergedHow::Ours,
+            MergeChoice::Theirs => MergeResolution::Theirs,
+            MergeChoice::Ours | MergeChoice::Fail => MergeResolution::Ours,
         };
         MergedTable {
             table: table.clone(),
@@ -560,9 +565,9 @@ impl<'a> Merging<'a> {
         for merged in merged {
             let Some(entry) = self.verdicts.get(&merged.table) else { continue };
             let changes = match merged.how {
-                MergedHow::Ours => false,
-                MergedHow::Theirs => true,
-                MergedHow::ByContent => entry.contested.renames() || entry.verdict.changes(),
+                MergeResolution::Ours => false,
+                MergeResolution::Theirs => true,
+                MergeResolution::ByContent => entry.contested.renames() || entry.verdict.changes(),
             };
             if changes {
                 let names = entry.contested.resolve_to(None).into_iter().map(|change| change.table);

@@ -64,7 +64,8 @@ async fn discard(tables: Tables, made: NewStates) {
             tracing::warn!(%error, "cannot remove the metadata of an aborted merge");
         }
     }
-    // Removing a state compares it with the state it was derived from, so derived states go first.
+    // Removing a state compares it with the state it was derived from, so derived states are
+    // removed first.
     for (made, before) in made.tables.into_iter().rev() {
         if let Err(error) = tables.discard_state(&made.table, Some(&before)).await {
             tracing::warn!(%error, "cannot remove the metadata of an aborted merge");

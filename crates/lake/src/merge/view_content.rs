@@ -1,8 +1,8 @@
 //! Merge of an SQL view that both sides changed. It succeeds if one side changed the query and the
 //! other the properties, or both made the same change.
 
-use headwater_catalog::{Base, Contested, TableEntry, operation};
-use headwater_model::{ConflictCause, ConflictKind, MergedHow, MergedTable, TableName};
+use headwater_catalog::{BaseValue, DivergedTable, TableEntry, operation};
+use headwater_model::{ConflictCause, ConflictKind, MergeResolution, MergedTable, TableName};
 use headwater_tables::{MergedView, SqlView, ViewMerge};
 
 use super::uncommitted::UncommittedMerge;
@@ -29,7 +29,7 @@ impl ViewContent {
     pub fn report(&self, view: &TableName) -> MergedTable {
         MergedTable {
             table: view.clone(),
-            how: MergedHow::ByContent,
+            how: MergeResolution::ByContent,
             rows_added: 0,
             rows_removed: 0,
             whole_files: false,
@@ -42,14 +42,14 @@ impl ViewContent {
 }
 
 /// Returns true if the contested name is a view on any side.
-pub(super) fn concerns_view(contested: &Contested) -> bool {
+pub(super) fn concerns_view(contested: &DivergedTable) -> bool {
     let sides = [contested.base.first(), &contested.ours, &contested.theirs];
     sides.into_iter().flatten().any(TableEntry::is_view)
 }
 
 impl Lake {
     /// Merges a view that both sides changed.
-    pub(super) async fn view_content(&self, contested: &Contested) -> Result<Verdict> {
+    pub(super) async fn view_content(&self, contested: &DivergedTable) -> Result<Verdict> {
         let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
             return Ok(Verdict::Conflict(vec![conflict_cause::dropped(contested)]));
         };
@@ -57,11 +57,11 @@ impl Lake {
             return Ok(Verdict::Conflict(vec![conflict_cause::view_and_table(ours.is_view())]));
         }
         let base = match &contested.base {
-            Base::Known(Some(base)) if base.is_view() && base.id == ours.id => {
+            BaseValue::Known(Some(base)) if base.is_view() && base.id == ours.id => {
                 Some(self.tables().views().load(&base.metadata_location).await?)
             }
-            Base::Known(_) => None,
-            Base::Merged(_) => {
+            BaseValue::Known(_) => None,
+            BaseValue::Merged(_) => {
                 return Ok(Verdict::Conflict(vec![conflict_cause::ambiguous_base()]));
             }
         };

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
 use headwater_model::{Commit, Fault, PROPERTY_EVENT, TableName};
-use headwater_store::{Batch, Unique};
+use headwater_store::{Batch, UniqueKey};
 use headwater_table_merge::{Merged, RowBudget, only_arranged};
 use headwater_tables::Table;
 
 use super::Transaction;
 use super::discard_guard::{NewState, Uncommitted, discard_states};
-use super::pending::{Applied, Context, Pending};
+use super::pending::{AppliedChanges, ApplyContext, Pending};
 use crate::error::{Error, Result};
 use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
@@ -35,7 +35,7 @@ impl Transaction {
             if self.is_groupable() {
                 return self.commit_small(small, message).await.map(Some);
             }
-            // Other changes were added after the small append.
+            // Other changes were added after the small append, so it cannot use group commit.
             self.append(&small.name().clone(), small.rows()).await?;
         }
         self.commit_whole(message).await.map(Some)
@@ -112,7 +112,7 @@ impl Transaction {
         changes.extend(self.view_changes(&state).await?);
         self.check_registered(&state).await?;
         let request = self.commit_request(changes, with, message);
-        // From here the files may belong to a commit, even if this future is dropped or the
+        // From this point the files may belong to a commit, even if this future is dropped or the
         // response is lost. They are removed only if the catalog reports that the commit failed.
         let written = self.staged.release();
         match lake.catalog().commit(request).await {
@@ -141,7 +141,7 @@ impl Transaction {
         let found = head.table(name).await?;
         let snapshot_properties = self.snapshot_properties.clone();
         let snapshot_properties = &snapshot_properties;
-        let context = Context { lake, name, snapshot_properties, is_rebase: false };
+        let context = ApplyContext { lake, name, snapshot_properties, is_rebase: false };
         let pending = self.pending(name)?;
         if pending.is_unchanged() {
             return Ok(None);
@@ -174,7 +174,7 @@ impl Transaction {
         };
         if pending.can_rebase() {
             let table = lake.tables().load(&newer.metadata_location).await?;
-            let context = Context { is_rebase: true, ..context };
+            let context = ApplyContext { is_rebase: true, ..context };
             match pending.rebase(&context, table).await {
                 Err(Error::Tables(error)) if is_schema_change(&error) => {}
                 other => {
@@ -192,7 +192,7 @@ impl Transaction {
     }
 
     /// Merges this transaction's changes of a table with concurrent maintenance. Returns `None` if
-    /// other commits did more than maintenance, or if both conflict.
+    /// other commits did more than maintenance, or if the changes conflict with the maintenance.
     async fn merge_with_maintenance(
         &mut self,
         lake: &Lake,
@@ -262,7 +262,7 @@ impl Transaction {
         let mut properties = self.properties.clone();
         if let Some(event) = &self.event {
             properties.insert(PROPERTY_EVENT.to_owned(), event.clone());
-            with.unique.push(Unique { scope: EVENT_SCOPE.to_owned(), key: event.clone() });
+            with.unique.push(UniqueKey { scope: EVENT_SCOPE.to_owned(), key: event.clone() });
         }
         CommitRequest {
             branch: self.branch.clone(),
@@ -288,7 +288,7 @@ impl Transaction {
         let lake = self.view.lake().clone();
         let snapshot_properties = self.snapshot_properties.clone();
         let (lake, snapshot_properties) = (&lake, &snapshot_properties);
-        let context = Context { lake, name, snapshot_properties, is_rebase: false };
+        let context = ApplyContext { lake, name, snapshot_properties, is_rebase: false };
         let pending = self.pending(name)?;
         let mut applied = pending.apply_rest(&context).await?;
         let made = std::mem::take(&mut applied.made);
@@ -302,7 +302,7 @@ fn to_change(
     name: &TableName,
     from: Option<TableEntry>,
     pending: &Pending,
-    applied: &Applied,
+    applied: &AppliedChanges,
 ) -> (Option<TableChange>, Vec<bytes::Bytes>) {
     let to = applied.table.as_ref().map(|table| to_entry(table, pending.operation()));
     let table = name.clone();

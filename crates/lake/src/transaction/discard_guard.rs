@@ -29,7 +29,7 @@ pub(super) struct NewState {
     pub state: Table,
     /// The state it was derived from.
     pub before: Option<Table>,
-    /// True if the changes were rebased on another commit for one commit attempt.
+    /// True if this state exists only for one commit attempt, rebased on a concurrent commit.
     pub rebased: bool,
     /// True if another engine wrote the manifests.
     pub foreign: bool,
@@ -97,7 +97,8 @@ impl DiscardGuard {
 
 /// Removes states that no commit will reference.
 pub(super) async fn discard_states(tables: &Tables, states: Vec<NewState>) {
-    // Removing a state compares it with the state it was derived from, so derived states go first.
+    // Removing a state compares it with the state it was derived from, so derived states are
+    // removed first.
     for NewState { state, before, foreign, .. } in states.iter().rev() {
         let discarded = if *foreign {
             tables.discard_metadata(state, before.as_ref()).await

@@ -87,7 +87,7 @@ impl Transaction {
     /// Appends rows to a table, like [`Transaction::append`]. If the transaction has only few rows,
     /// they use group commit.
     pub async fn append_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
-        // The stream may be polled after its end, below.
+        // Fused, because the stream may be polled after its end.
         let mut rows: BatchStream = rows.fuse().boxed();
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
@@ -205,7 +205,7 @@ async fn process_queue(lake: &Lake, key: &QueueKey) {
 struct QueueGuard<'a> {
     lake: &'a Lake,
     key: &'a QueueKey,
-    /// True if the queue was removed; a queue with the same key belongs to another task.
+    /// True if the queue was removed. A later queue with the same key belongs to another task.
     is_removed: bool,
 }
 

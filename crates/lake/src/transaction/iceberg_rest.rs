@@ -185,8 +185,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Adds a created table. If its metadata was `stored` by this transaction, it is removed on
-    /// failure.
+    /// Adds a created table. If this transaction wrote its metadata file (`stored`), the file is
+    /// removed on failure.
     fn add_created(&mut self, name: &TableName, table: Table, stored: bool) -> Result<()> {
         self.registered.push(name.clone());
         if stored {
@@ -219,7 +219,7 @@ fn committed(value: &[u8]) -> i64 {
 /// The number of recent commits searched by [`RestRequests::is_committed`].
 const RECENT_COMMITS: usize = 1_000;
 
-/// The recorded REST commits, by which a repeated request is recognised. From [`Lake`].
+/// The records of REST commits, which identify repeated requests. From [`Lake`].
 #[derive(Debug, Clone, Copy)]
 pub struct RestRequests<'a> {
     pub(crate) lake: &'a Lake,

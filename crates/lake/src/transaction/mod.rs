@@ -33,14 +33,14 @@ use self::pending::{Change, Pending};
 use self::views::PendingView;
 pub use self::views::ViewChanges;
 pub(crate) use self::views::view_entry;
-use crate::View;
+use crate::CommitView;
 use crate::error::{Error, Result};
 use crate::imported_files::ImportedFiles;
 
 /// A transaction on a branch.
 #[derive(Debug)]
 pub struct Transaction {
-    view: View,
+    view: CommitView,
     branch: String,
     author: String,
     tables: BTreeMap<TableName, Pending>,
@@ -72,7 +72,7 @@ fn created_state(name: &TableName, table: &Table, foreign: bool) -> NewState {
 
 impl Transaction {
     /// Starts a transaction on a branch whose head is pinned by `view`.
-    pub fn new(view: View, branch: &str, author: &str) -> Self {
+    pub fn new(view: CommitView, branch: &str, author: &str) -> Self {
         let staged = DiscardGuard::new(view.lake().tables().clone());
         Transaction {
             view,
@@ -96,7 +96,7 @@ impl Transaction {
     }
 
     /// Returns the branch's head at the start of the transaction.
-    pub fn view(&self) -> &View {
+    pub fn view(&self) -> &CommitView {
         &self.view
     }
 
@@ -162,7 +162,7 @@ impl Transaction {
         let retained = match retained {
             Some((removed, rest)) => {
                 let rest = Box::pin(self.stage(&table, rest)).await?;
-                // These rows existed before.
+                // These rows are not new, so they do not count as written.
                 self.written.rows_written -= rest.rows();
                 Some((removed, rest))
             }

@@ -51,7 +51,7 @@ pub(super) enum Change {
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
-    /// A commit request of another engine, with its own requirements.
+    /// A commit request of another engine, which contains its requirements.
     Apply(Arc<TableCommit>),
     RewriteManifests,
     ExpireSnapshots(Vec<i64>),
@@ -124,7 +124,7 @@ pub(super) struct Pending {
 }
 
 /// The result of applying changes.
-pub(super) struct Applied {
+pub(super) struct AppliedChanges {
     pub table: Option<Table>,
     pub objects: Vec<Bytes>,
     /// All intermediate and final states.
@@ -169,7 +169,7 @@ impl Pending {
 
     /// Returns true if the changes can be applied to a newer state of the table.
     pub fn can_rebase(&self) -> bool {
-        // A rewrite validates itself against the newer state.
+        // A rewrite is validated against the newer state when it is applied.
         let rebases = |change: &Change| {
             use Change::{
                 AddColumns, Alter, Append, Apply, Compact, ExpireSnapshots, Rewrite,
@@ -192,7 +192,7 @@ impl Pending {
     }
 
     /// Returns true if the changes cannot be merged with concurrent maintenance: they are
-    /// maintenance themselves, or come from another engine, which retries.
+    /// themselves maintenance, or come from another engine, which retries them.
     pub fn yields_to_maintenance(&self) -> bool {
         use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};
         let yields = |change: &Change| {
@@ -243,7 +243,7 @@ impl Pending {
     }
 
     /// Applies the remaining changes to the transaction's table.
-    pub async fn apply_rest(&self, context: &Context<'_>) -> Result<Applied> {
+    pub async fn apply_rest(&self, context: &ApplyContext<'_>) -> Result<AppliedChanges> {
         let rest = &self.changes[self.applied..];
         let mut applied = context.apply(self.table.clone(), rest).await?;
         applied.objects.splice(..0, self.objects.iter().cloned());
@@ -251,12 +251,12 @@ impl Pending {
     }
 
     /// Applies all changes to a newer state of the table.
-    pub async fn rebase(&self, context: &Context<'_>, table: Table) -> Result<Applied> {
+    pub async fn rebase(&self, context: &ApplyContext<'_>, table: Table) -> Result<AppliedChanges> {
         context.apply(Some(table), &self.changes).await
     }
 
     /// Stores the result of applying the remaining changes.
-    pub fn set_applied(&mut self, applied: Applied) {
+    pub fn set_applied(&mut self, applied: AppliedChanges) {
         self.applied = self.changes.len();
         self.table = applied.table;
         self.objects = applied.objects;
@@ -264,17 +264,17 @@ impl Pending {
 }
 
 /// The context for applying changes.
-pub(super) struct Context<'a> {
+pub(super) struct ApplyContext<'a> {
     pub lake: &'a Lake,
     pub name: &'a TableName,
     pub snapshot_properties: &'a BTreeMap<String, String>,
-    /// True if the changes are applied to another commit's state.
+    /// True if the changes are applied to the state of a concurrent commit.
     pub is_rebase: bool,
 }
 
-impl Context<'_> {
-    async fn apply(&self, table: Option<Table>, changes: &[Change]) -> Result<Applied> {
-        let mut applied = Applied { table, objects: Vec::new(), made: Vec::new() };
+impl ApplyContext<'_> {
+    async fn apply(&self, table: Option<Table>, changes: &[Change]) -> Result<AppliedChanges> {
+        let mut applied = AppliedChanges { table, objects: Vec::new(), made: Vec::new() };
         match self.apply_to(&mut applied, changes).await {
             Ok(()) => Ok(applied),
             Err(error) => {
@@ -284,8 +284,8 @@ impl Context<'_> {
         }
     }
 
-    async fn apply_to(&self, applied: &mut Applied, changes: &[Change]) -> Result<()> {
-        let Applied { table, objects, made } = applied;
+    async fn apply_to(&self, applied: &mut AppliedChanges, changes: &[Change]) -> Result<()> {
+        let AppliedChanges { table, objects, made } = applied;
         for change in changes {
             let Some(current) = &*table else { break };
             let mut summary = self.snapshot_properties.clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use headwater_lake::{CloudSettings, Patience};
+use headwater_lake::{CloudSettings, StoreTimeouts};
 use headwater_tables::CloudUrl;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::handshake;
@@ -118,7 +118,7 @@ impl Provider {
     /// Returns the client settings with a short timeout.
     pub fn hurried(&self, total: Duration) -> CloudSettings {
         let request = (total / 2).clamp(Duration::from_millis(400), Duration::from_secs(1));
-        self.settings().with_patience(Patience { request, total })
+        self.settings().with_patience(StoreTimeouts { request, total })
     }
 
     /// Returns the object store of the whole bucket.

@@ -103,7 +103,7 @@ async fn one_makes_it(cloud: Provider) {
     }
 }
 
-/// Concurrent lakes with the same prefix: one gets it, and the others get an error.
+/// Concurrent lakes with the same prefix: one gets the location, and the others get an error.
 async fn one_has_the_place(cloud: Provider) {
     let (folder, url) = (tempfile::tempdir().unwrap(), cloud.url("shop"));
     let open = |number: usize| {

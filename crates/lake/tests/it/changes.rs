@@ -10,8 +10,8 @@ use futures::TryStreamExt;
 use headwater_lake::{Transaction, json_rows};
 use headwater_model::{MergeChoice, MergeRequest, RevertRequest, TableName};
 use headwater_tables::{
-    Alteration, DataFile, INITIAL_DEFAULT, PartName, Positions, Rewrite, SortColumn, Table,
-    WRITE_DEFAULT, parse_type,
+    Alteration, DataFile, INITIAL_DEFAULT, PartitionFieldRef, Positions, Rewrite, SortColumn,
+    Table, WRITE_DEFAULT, parse_type,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -289,7 +289,8 @@ pub async fn make(lake: &Fixture, branch: &str, other: &str, table: &TableName, 
         Step::Set(properties) => change.set_properties(table, properties.clone()).await.unwrap(),
         Step::Partition(fields) => {
             let now = change.table(table).await.unwrap().partition();
-            let drops = now.into_iter().map(|field| Alteration::DropPart(PartName::Field(field)));
+            let drops =
+                now.into_iter().map(|field| Alteration::DropPart(PartitionFieldRef::Field(field)));
             let adds = fields
                 .iter()
                 .map(|field| Alteration::AddPart { field: field.parse().unwrap(), name: None });

@@ -1,4 +1,4 @@
-//! A store that applies batches and loses the responses.
+//! A store that applies batches but returns errors instead of the responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -147,7 +147,7 @@ async fn shared_files_stay_until_their_last_ref_is_deleted() {
     let disk = Disk::new();
     let (lake, _) = parted(&disk).await;
     let at = head(&lake, "dev").await;
-    // Referenced by a merge, a branch, a tag, and a branch created afterwards.
+    // The files are referenced by a merge, a branch, a tag, and a branch created afterwards.
     branch(&lake, "other", &at).await;
     append(&lake, "other", "u", 2).await;
     let tag =

@@ -37,7 +37,7 @@ async fn manifests_are_merged_without_changing_rows() {
     assert!(kept.commit.is_some());
     assert_eq!(sorted(lake.rows("t").await), sorted(rows));
     assert_eq!(plan(&lake.lake).await.files().len(), files);
-    // Later manifests keep them, too.
+    // An append after the merge of manifests keeps all rows, too.
     append(&lake, "main", 14).await;
     assert_eq!(ids(&lake, "main").await, (0..15).collect::<Vec<i64>>());
     assert_eq!(only(&maintain(&lake, manifests()).await).commit, None, "few are left alone");
@@ -49,7 +49,7 @@ const WIDTH: i64 = 512;
 const HEIGHT: i64 = 256;
 
 fn grid() -> RecordBatch {
-    // Coprime to the number of pairs, so that each pair occurs once.
+    // The factor is coprime to the number of pairs, so that each pair occurs once.
     let places = (0..WIDTH * HEIGHT).map(|place| place * 52_711 % (WIDTH * HEIGHT));
     let places: Vec<i64> = places.collect();
     let column = |value: fn(i64) -> i64| -> ArrayRef {

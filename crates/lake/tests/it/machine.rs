@@ -198,7 +198,7 @@ fn merge(ours: &Tables, theirs: &Tables, base: &Tables) -> Tables {
             }
             (Some(our), None, None) => our.clone(),
             (None, Some(their), None) => their.clone(),
-            // One side dropped it.
+            // One side dropped the table.
             _ => return None,
         };
         Some((name.clone(), rows))
@@ -317,7 +317,7 @@ impl Random {
 #[derive(Debug, Default)]
 struct Told {
     deaths: u64,
-    /// The number of applied changes without acknowledgement.
+    /// The number of changes that were applied but not acknowledged.
     unheard: u64,
     conflicts: u64,
 }

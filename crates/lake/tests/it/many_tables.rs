@@ -94,7 +94,7 @@ async fn a_sweep_reads_states_concurrently_and_none_twice() {
     disk.clock.advance(Duration::from_hours(24 * 30));
     let request = MaintainRequest { orphans: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
-    // In a separate task, as in the server.
+    // The operation runs in a separate task, as in the server.
     let maintain = tokio::spawn(async move {
         Box::pin(lake.maintenance().run("main", None, &request, progress, cancelled)).await
     });

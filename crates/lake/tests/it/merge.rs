@@ -10,7 +10,7 @@ use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_model::{
     CherryPickRequest, ConflictKind, CreateRef, ErrorCode, Fault, MergeChoice, MergeOutcome,
-    MergeReport, MergeRequest, MergedHow, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED,
+    MergeReport, MergeRequest, MergeResolution, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED,
     RefSpec, RevertRequest,
 };
 use serde_json::json;
@@ -81,8 +81,8 @@ async fn choices_for_missing_tables_are_rejected() {
     assert!(error.to_string().contains("`u`"), "{error}");
     let report = lake.lake.merge("main", choose(&[("U", theirs)]), "eva").await.unwrap();
     assert_eq!(report.outcome, MergeOutcome::Merged);
-    let hows: Vec<MergedHow> = report.merged.iter().map(|merged| merged.how).collect();
-    assert_eq!(hows, [MergedHow::ByContent, MergedHow::Theirs]);
+    let hows: Vec<MergeResolution> = report.merged.iter().map(|merged| merged.how).collect();
+    assert_eq!(hows, [MergeResolution::ByContent, MergeResolution::Theirs]);
     assert_eq!(lake.rows("u").await, [json!({"id": 5})]);
 }
 
@@ -497,7 +497,7 @@ async fn row_ids_of_another_branch_are_not_reused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_concurrent_conflicting_merges_one_reports_a_conflict() {
     let lake = Fixture::new().await;
-    // Without shared locks, like another process.
+    // The second lake shares no locks with the first, like another process.
     let other = crate::place::open_lake(&lake.lake_folder()).await;
     for round in 0..6 {
         let table = name(&format!("t{round}"));

@@ -276,7 +276,7 @@ fn replayed(onto: &Model, effects: &[Effect]) -> Option<Model> {
 }
 
 /// Returns true if one side changed rows and also compacted files, while the other replaced all
-/// rows. Then the merge cannot tell these changes apart.
+/// rows. In this case, the merge cannot distinguish the two changes.
 fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     let arranges = one.iter().any(|effect| matches!(effect, Effect::Compact));
     let changes = |effect: &Effect| matches!(effect, Effect::Change(..) | Effect::Replace(..));
@@ -420,7 +420,7 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
                 let request = serde_json::from_value(request).unwrap();
                 let picked = two.lake.lake.cherry_pick(BRANCHES[*branch], request, "eva").await;
                 let outcome = picked.unwrap().outcome;
-                // Rows that do not exist are not removed.
+                // Only existing rows are removed.
                 let here = heads[*branch].model().rows;
                 did.went.retain(|id| here.contains_key(id));
                 if outcome == MergeOutcome::Merged {

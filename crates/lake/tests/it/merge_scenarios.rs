@@ -12,7 +12,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_model::{
-    CreateRef, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergedHow, RefSpec, TableName,
+    CreateRef, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergeResolution, RefSpec,
+    TableName,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -322,8 +323,8 @@ async fn check_conflict(lake: &Fixture, expected: &[Conflict], report: &MergeRep
 async fn check_choices(lake: &Fixture, table: &TableName, direction: Direction) {
     let Direction { target, source } = direction;
     for (choice, how, from) in [
-        (MergeChoice::Ours, MergedHow::Ours, target),
-        (MergeChoice::Theirs, MergedHow::Theirs, source),
+        (MergeChoice::Ours, MergeResolution::Ours, target),
+        (MergeChoice::Theirs, MergeResolution::Theirs, source),
     ] {
         let branch = format!("{target}-{from}");
         let request = CreateRef {

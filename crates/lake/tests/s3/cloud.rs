@@ -1,10 +1,10 @@
-//! A warehouse in a bucket: it is chosen once, belongs to one lake, and clear errors are returned
-//! if it cannot be used.
+//! A warehouse in a bucket: it is chosen once, it belongs to one lake, and errors are clear if it
+//! cannot be used.
 
 use std::path::Path;
 use std::time::Duration;
 
-use headwater_lake::{CloudSettings, Error, Lake, Patience, WarehouseOptions};
+use headwater_lake::{CloudSettings, Error, Lake, StoreTimeouts, WarehouseOptions};
 use headwater_model::{ErrorCode, Fault as _, RefSpec};
 use tempfile::TempDir;
 
@@ -112,7 +112,8 @@ async fn a_store_that_nobody_answers_for_is_given_up_in_time() {
     let (_folder, s3) = bucket();
     let endpoint = [("AWS_ENDPOINT_URL".to_owned(), format!("http://{free}"))];
     let nobody = CloudSettings::new(s3.variables().into_iter().chain(endpoint));
-    let patience = Patience { request: Duration::from_millis(300), total: Duration::from_secs(1) };
+    let patience =
+        StoreTimeouts { request: Duration::from_millis(300), total: Duration::from_secs(1) };
     let begun = std::time::Instant::now();
     let (message, hint) = refusal("s3://lakes", nobody.with_patience(patience)).await;
     assert!(message.contains("cannot be reached"), "{message}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_lake::{CloudSettings, Lake, Patience, WarehouseOptions};
+use headwater_lake::{CloudSettings, Lake, StoreTimeouts, WarehouseOptions};
 use headwater_tables::{CloudUrl, TablesOptions};
 use object_store::ObjectStore;
 
@@ -22,7 +22,7 @@ pub fn settings(s3: &S3) -> CloudSettings {
 /// Returns the client settings with a short timeout.
 pub fn hurried(s3: &S3, total: Duration) -> CloudSettings {
     let request = (total / 2).clamp(Duration::from_millis(400), Duration::from_secs(1));
-    settings(s3).with_patience(Patience { request, total })
+    settings(s3).with_patience(StoreTimeouts { request, total })
 }
 
 /// Opens the lake in a folder, like another process.

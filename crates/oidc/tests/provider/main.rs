@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A provider whose keys the tests have.
+/// A provider whose private keys the tests know.
 struct OwnProvider {
     issuer: String,
     keys: Arc<Mutex<Value>>,
@@ -145,7 +145,7 @@ async fn forged_tokens_are_rejected() {
     let mac = BASE64.encode(ring::hmac::sign(&mac, symmetric.as_bytes()).as_ref());
     let confused = unsigned(&json!({"alg": "RS256", "kid": "a"}), &claims);
     let none = unsigned(&json!({"alg": "none"}), &claims);
-    // A key that the token brings itself is not used.
+    // A key in the header of the token is not used.
     let brought = unsigned(&json!({"alg": "ES256", "jwk": other.public()}), &claims);
     let by_other = other.pair.sign(&SystemRandom::new(), brought.as_bytes()).expect("signed");
     for forged in [
@@ -225,7 +225,7 @@ async fn a_provider_must_be_reachable_and_be_the_configured_one() {
     claims["iss"] = json!(format!("http://{address}"));
     let error = provider.verify(&key.sign(&claims), Utc::now()).await.expect_err("unreachable");
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    // The document at this address names another issuer.
+    // The discovery document at this address names another issuer.
     let text = format!("issuer = \"{}/other\"\nclient_id = \"lake\"\n", own.issuer);
     let provider = Provider::new(OidcConfig::parse(&text).expect("valid")).expect("a provider");
     claims["iss"] = json!(format!("{}/other", own.issuer));

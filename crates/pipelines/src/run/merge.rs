@@ -8,10 +8,10 @@ use headwater_engine::Session;
 use headwater_functions::SharedTable;
 use headwater_lake::{new_columns, nullable};
 use headwater_model::{Action, TableName};
+use headwater_project::Step;
 
 use super::{Done, Run, output};
 use crate::plan::FINGERPRINT;
-use crate::step::Step;
 use crate::{Error, Result};
 
 /// Name of the rows in the MERGE statement.
@@ -104,7 +104,7 @@ impl Run {
     }
 }
 
-/// Returns the keys with the spelling of the rows.
+/// Returns the keys in the spelling of the rows' columns.
 fn keys(step: &Step, rows: &SchemaRef) -> Vec<String> {
     step.keys.iter().map(|key| spelled(key, rows).unwrap_or(key).to_owned()).collect()
 }
@@ -114,8 +114,8 @@ fn spelled<'s>(name: &str, schema: &'s Schema) -> Option<&'s str> {
     names().find(|one| *one == name).or_else(|| names().find(|one| one.eq_ignore_ascii_case(name)))
 }
 
-/// Returns the MERGE statement. Existing rows with equal values, as far as comparable, are not
-/// rewritten, so that their files stay.
+/// Returns the MERGE statement. Existing rows whose comparable values are equal are not rewritten,
+/// so that their files stay unchanged.
 fn statement(name: &TableName, table: &Schema, rows: &Schema, keys: &[String]) -> String {
     let own = |column: &str| quoted(spelled(column, table).unwrap_or(column));
     let on = keys.iter().map(|key| format!("t.{} = s.{}", own(key), quoted(key)));

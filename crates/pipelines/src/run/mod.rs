@@ -1,10 +1,10 @@
-//! Executes a run: starts each step when its parents are done, in parallel, until all ended or one
-//! failed.
+//! Executes a run: starts each step when its parents have ended, in parallel, until all have ended
+//! or a model fails.
 
+mod input_query;
 mod merge;
 mod output;
 mod python;
-mod reading;
 mod sql;
 mod step;
 mod write;
@@ -18,15 +18,15 @@ use headwater_jobs::JobContext;
 use headwater_model::{
     CommitId, ErrorCode, Fault, JobEventKind, Problem, RefSpec, StepReport, StepStatus, Usage,
 };
+use headwater_project::Severity;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::increments::Increments;
+use crate::incremental_reads::IncrementalReads;
 use crate::plan::Plan;
 use crate::runner::Runner;
-use crate::step::Severity;
 use crate::{Error, Result};
 use output::{Output, Outputs};
 
@@ -51,7 +51,7 @@ pub(crate) struct Run {
 
 /// Result of the steps, before the merge.
 #[derive(Default)]
-pub(crate) struct Finished {
+pub(crate) struct RunResult {
     /// Reports of all steps, in the order they ended.
     pub reports: Vec<StepReport>,
     /// Failures that prevent the merge.
@@ -66,10 +66,10 @@ struct Done {
     rows: Option<u64>,
     /// Usage without the step's queries.
     usage: Usage,
-    /// Metrics of the step's queries, which still change.
+    /// Metrics of the step's queries, which change while the queries run.
     queries: Vec<Arc<Metrics>>,
     /// Incremental reads.
-    increments: Increments,
+    increments: IncrementalReads,
     output: Option<Output>,
     /// Result of an expectation.
     check: Option<Check>,
@@ -115,10 +115,10 @@ impl Run {
         }
     }
 
-    /// Runs every step that is out of date. A failed model cancels the run; after a failed check,
+    /// Runs every step that is out of date. A failed model cancels the run. After a failed check,
     /// the remaining checks still run.
-    pub async fn execute(&self) -> Finished {
-        let mut finished = Finished::default();
+    pub async fn execute(&self) -> RunResult {
+        let mut finished = RunResult::default();
         self.context.emit(JobEventKind::Planned { steps: self.plan.listed().steps });
         let graph = &self.plan.graph;
         let mut waiting: Vec<usize> =
@@ -157,12 +157,12 @@ impl Run {
         finished
     }
 
-    fn may_begin(&self, step: usize, finished: &Finished) -> bool {
+    fn may_begin(&self, step: usize, finished: &RunResult) -> bool {
         let is_check = self.plan.project.steps[step].is_expectation();
         !self.stop.is_cancelled() && (finished.failures.is_empty() || is_check)
     }
 
-    fn note(&self, step: usize, report: StepReport, finished: &mut Finished) {
+    fn note(&self, step: usize, report: StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
         }
@@ -188,7 +188,7 @@ impl Run {
         });
     }
 
-    fn skip_rest(&self, begun: &[bool], finished: &mut Finished) {
+    fn skip_rest(&self, begun: &[bool], finished: &mut RunResult) {
         for step in self.plan.listed_steps().filter(|step| !begun[*step]) {
             let report = StepReport { status: StepStatus::Skipped, ..self.plan.unchanged(step) };
             self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });

@@ -7,11 +7,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
-use headwater_engine::{Batches, Session, StoredRows};
+use headwater_engine::{Batches, ExternalRows, Session};
 use headwater_functions::SharedTable;
+use headwater_project::{Materialization, Step};
 
 use crate::graph::Graph;
-use crate::step::{Materialization, Step};
 use crate::{Error, Result};
 
 /// Output of a step.
@@ -27,7 +27,7 @@ pub(super) enum Output {
 #[derive(Debug)]
 struct OnDisk(SharedTable);
 
-impl StoredRows for OnDisk {
+impl ExternalRows for OnDisk {
     fn schema(&self) -> SchemaRef {
         self.0.schema()
     }
@@ -78,12 +78,12 @@ impl Outputs {
 }
 
 /// Returns the output for rows that were written to a table. These are the rows themselves if they
-/// are in memory and equal to the table, or else the table. So a child reads the same whether its
-/// parent ran or was unchanged.
+/// are in memory and equal to the table, or else the table. So a child reads the same rows whether
+/// its parent ran or was unchanged.
 pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
-        // The table may store microseconds where the rows have nanoseconds.
+        // The rows may have nanoseconds although the table stores microseconds.
         let table = headwater_tables::without_nanoseconds(&table);
         let fields = table.fields().iter().zip(schema.fields());
         fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())

@@ -8,17 +8,18 @@ use futures::StreamExt;
 use headwater_engine::Prepared;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, Returned, Returns, Share, SharedTable, Streamed,
+    Argument, ArgumentValue, CallOwner, Environment, FunctionResult, Returns, SharedTable,
+    StreamedInput,
 };
+use headwater_project::{Function, Step};
 use tokio_util::sync::CancellationToken;
 
+use super::input_query::InputQuery;
 use super::output::{self, Output};
-use super::reading::Reading;
 use super::{Check, Done, Run, millis};
 use crate::contract::{has_nulls, null_column};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::step::{Function, Step};
 use crate::{Error, Location, ParameterKind, Result, fingerprint};
 
 impl Run {
@@ -58,11 +59,13 @@ impl Run {
             }
         };
         match returned {
-            Ok(Returned::Bool(true)) => done.check = Some(Check::Passed),
-            Ok(Returned::Bool(false)) => done.check = Some(Check::Failed(None)),
-            Ok(Returned::Table(table)) => Box::pin(self.keep(index, step, table, done)).await?,
-            // Models and expectations cannot return other values.
-            Ok(Returned::Json(_)) => {}
+            Ok(FunctionResult::Bool(true)) => done.check = Some(Check::Passed),
+            Ok(FunctionResult::Bool(false)) => done.check = Some(Check::Failed(None)),
+            Ok(FunctionResult::Table(table)) => {
+                Box::pin(self.keep(index, step, table, done)).await?;
+            }
+            // The worker does not accept other values from models and expectations.
+            Ok(FunctionResult::Json(_)) => {}
             Err(error) if step.is_expectation() && asserts(&error) => {
                 done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
             }
@@ -89,10 +92,11 @@ impl Run {
         .await
     }
 
-    /// Returns the error of a failed call. If an input stream failed, it is the error of its query.
-    fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<Reading>]) -> Error {
+    /// Returns the error of a failed call. If an input stream failed, this is the error of the
+    /// stream's query.
+    fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<InputQuery>]) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
-        let cause = |reading: &Arc<Reading>| Some((reading.at.clone(), reading.cause()?));
+        let cause = |reading: &Arc<InputQuery>| Some((reading.at.clone(), reading.cause()?));
         match read.iter().filter(|_| unfed).find_map(cause) {
             Some((at, cause)) => Self::failed(step, Some(at), &cause),
             None => Self::failed(step, place(error), error),
@@ -114,7 +118,7 @@ impl Run {
         if !step.is_materialized() && self.plan.graph.children[index].is_empty() {
             return Ok(());
         }
-        // Releases the function's memory: the rows are moved to the shared storage or to disk.
+        // Release the function's memory by moving the rows to the shared storage or to disk.
         let settled = table.settle(&self.runner.room).await;
         let table = settled.map_err(|error| Self::failed(step, None, &error))?;
         if self.writes_as_it_comes(index) {
@@ -158,14 +162,16 @@ impl Run {
             secrets: FunctionSecrets::default(),
             label: &step.name,
             model: Some(&step.name),
-            share: Share {
+            share: CallOwner {
                 owner: format!("run `{}`", self.context.id().short()).into(),
                 job: Some(self.context.id()),
                 priority,
             },
             reuse: false,
-            // A run that has started may finish while the server drains.
+            // The token is never cancelled, because a run that has started may finish while the
+            // server drains.
             start_until: CancellationToken::new(),
+            lake: None,
         }
     }
 
@@ -175,7 +181,7 @@ impl Run {
         step: &Step,
         secrets: &FunctionSecrets,
         done: &mut Done,
-    ) -> Result<(Vec<Argument>, Vec<Arc<Reading>>)> {
+    ) -> Result<(Vec<Argument>, Vec<Arc<InputQuery>>)> {
         let (mut arguments, mut meanwhile) = (Vec::new(), Vec::new());
         for (number, input) in step.inputs.iter().enumerate() {
             let Some(name) = input.argument.clone() else { continue };
@@ -202,7 +208,7 @@ impl Run {
         &self,
         step: &Step,
         number: usize,
-        (done, meanwhile): (&mut Done, &mut Vec<Arc<Reading>>),
+        (done, meanwhile): (&mut Done, &mut Vec<Arc<InputQuery>>),
     ) -> Result<ArgumentValue> {
         let input = &step.inputs[number];
         let whole = if input.batches { ArgumentValue::Batches } else { ArgumentValue::Table };
@@ -220,10 +226,10 @@ impl Run {
         let query = Prepared::parse(&input.query())
             .and_then(|query| query.bind(&self.plan.values))
             .map_err(|error| failed(error.into()))?;
-        let (schema, reading) = Reading::new(session, query, &input.at).await.map_err(failed)?;
+        let (schema, reading) = InputQuery::new(session, query, &input.at).await.map_err(failed)?;
         let again = Arc::clone(&reading);
         if input.batches
-            && let Some(streamed) = Streamed::new(schema.clone(), move || again.rows())
+            && let Some(streamed) = StreamedInput::new(schema.clone(), move || again.rows())
         {
             meanwhile.push(reading);
             return Ok(ArgumentValue::Streamed(streamed));
@@ -253,7 +259,7 @@ async fn check_nulls(step: &Step, table: &SharedTable) -> Result<()> {
     Ok(())
 }
 
-/// Exceptions that a repetition cannot avoid: errors of the program.
+/// Exceptions that a retry cannot avoid, because they are errors of the program.
 const PERMANENT: [&str; 10] = [
     "AssertionError",
     "AttributeError",

@@ -8,16 +8,14 @@ use headwater_engine::Prepared;
 use headwater_functions::SharedTable;
 use headwater_lake::BatchStream;
 use headwater_model::Fault;
+use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
 use super::output::Output;
-use super::step::{Cause, told};
+use super::step::{FirstStepError, told};
 use super::{Done, Run};
 use crate::contract::{has_nulls, null_column};
 use crate::plan::sql_error;
-use crate::project::located;
-use crate::source::SourceText;
-use crate::step::Step;
 use crate::{Error, Result};
 
 impl Run {
@@ -33,16 +31,17 @@ impl Run {
         done.queries.push(Arc::clone(&metrics));
         self.check_columns(step, &answer.schema)?;
         // The error of the query is more specific than that of the write.
-        let cause = Cause::default();
+        let cause = FirstStepError::default();
         let (schema, stream) = (answer.schema, told(answer.stream, &cause));
         let nulls = NullColumn::default();
         let stream = without_nulls(step, stream, &nulls);
-        let failed = |cause: &Cause, error: Error| match (cause.lock().take(), nulls.lock().take())
-        {
-            (Some(error), _) => runtime_error(step, sql, &error),
-            (None, Some(column)) => has_nulls(step, &column),
-            (None, None) => error,
-        };
+        let failed =
+            |cause: &FirstStepError, error: Error| match (cause.lock().take(), nulls.lock().take())
+            {
+                (Some(error), _) => runtime_error(step, sql, &error),
+                (None, Some(column)) => has_nulls(step, &column),
+                (None, None) => error,
+            };
         let rows = if self.writes_as_it_comes(index) {
             let written = self.write(index, schema, stream, &done.increments.read).await;
             let written = written.map_err(|error| failed(&cause, error))?;
@@ -68,10 +67,10 @@ impl Run {
     }
 }
 
-/// The declared column that has nulls and must not, once found.
+/// The first declared column that contains a null although it must not, once it is found.
 type NullColumn = Arc<Mutex<Option<String>>>;
 
-/// Ends the rows at the first null of a declared column that must not have one.
+/// Ends the stream at the first null in a declared column that must not contain nulls.
 fn without_nulls(step: &Step, rows: BatchStream, found: &NullColumn) -> BatchStream {
     if step.contract.iter().all(|column| column.nullable) {
         return rows;

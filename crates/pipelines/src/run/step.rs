@@ -8,18 +8,18 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
 use headwater_model::{Fault, JobEventKind, LogStream, PROPERTY_JOB, Problem};
+use headwater_project::{Body, Step, StepKind};
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::output::{self, Output};
 use super::{Done, Run};
 use crate::columns::{check_declared, check_types};
-use crate::increments::Increments;
-use crate::step::{Body, Step, StepKind};
+use crate::incremental_reads::IncrementalReads;
 use crate::{Error, Location, Result};
 
 impl Run {
-    /// Computes a step; `done` holds its progress, also after an error.
+    /// Computes a step; `done` contains its progress, even after an error.
     pub(super) async fn compute(&self, index: usize, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         if step.is_incremental() {
@@ -42,7 +42,7 @@ impl Run {
         &self,
         step: &Step,
         inputs: &[usize],
-        increments: &Increments,
+        increments: &IncrementalReads,
     ) -> Result<Session> {
         let session = self.engine_session(step, BTreeMap::new())?;
         for number in inputs {
@@ -125,20 +125,21 @@ impl Run {
     }
 }
 
-/// Error of a query, kept while its rows pass through crates that return only an Arrow error.
-pub(super) type Cause = Arc<Mutex<Option<headwater_engine::Error>>>;
+/// Error of a query. It is stored separately, because crates through which the rows pass return
+/// only an Arrow error.
+pub(super) type FirstStepError = Arc<Mutex<Option<headwater_engine::Error>>>;
 
-/// Converts a query's rows for another crate; keeps the first error.
+/// Converts a query's rows for another crate, and stores the first error.
 pub(super) fn told(
     rows: headwater_engine::BatchStream,
-    cause: &Cause,
+    cause: &FirstStepError,
 ) -> headwater_lake::BatchStream {
     let cause = Arc::clone(cause);
     rows.map_err(move |error| noted(error, &cause)).boxed()
 }
 
-/// Converts an error to an Arrow error, and keeps the original.
-pub(super) fn noted(error: headwater_engine::Error, cause: &Cause) -> ArrowError {
+/// Converts an error to an Arrow error, and stores the original.
+pub(super) fn noted(error: headwater_engine::Error, cause: &FirstStepError) -> ArrowError {
     let failed = ArrowError::ComputeError(error.to_string());
     cause.lock().get_or_insert(error);
     failed

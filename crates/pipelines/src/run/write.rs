@@ -6,17 +6,17 @@ use arrow::datatypes::{Schema, SchemaRef};
 use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, PROPERTY_JOB, TableName, Usage};
+use headwater_project::{Materialization, Step};
 
 use super::Run;
 use crate::Result;
 use crate::build_record::BUILD;
 use crate::contract::with_docs;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
-use crate::step::{Materialization, Step};
 use headwater_engine::{KEYS_PROPERTY, Prepared};
 
 impl Run {
-    /// Logs a hint if a model appends the same rows in each run.
+    /// Logs a hint if a model seems to append the same rows in each run.
     fn hint_at_repetition(&self, step: &Step) {
         let appends = step.materialization == Materialization::Append;
         if !appends || step.is_incremental() || step.inputs.is_empty() {
@@ -30,7 +30,7 @@ impl Run {
         self.log(step, text);
     }
 
-    /// Returns true if a model's rows are streamed to its table. Rows to merge are stored first,
+    /// Returns true if a model's rows are streamed to its table. Rows to merge are collected first,
     /// unless the table is empty.
     pub(super) fn writes_as_it_comes(&self, index: usize) -> bool {
         let step = &self.plan.project.steps[index];

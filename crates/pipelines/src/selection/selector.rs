@@ -2,7 +2,7 @@
 
 use headwater_model::{ErrorCode, Problem};
 
-use crate::suggest;
+use headwater_project::suggest;
 
 /// Graph operators around a method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) struct Selector {
     pub parents: Depth,
     /// Depth of descendants to add.
     pub children: Depth,
-    /// True for `@`: also descendants and all ancestors of these.
+    /// True for `@`: adds the descendants and all ancestors of these.
     pub closure: bool,
 }
 
@@ -112,7 +112,7 @@ fn trailing(text: &str) -> (&str, Depth) {
     }
 }
 
-/// A number too large for any graph has no limit.
+/// A number that is too large to parse means no limit.
 fn depth(number: &str) -> Depth {
     if number.is_empty() {
         return Depth::All;

@@ -1,18 +1,18 @@
 //! Resolves selectors to the steps of a run.
 //!
-//! A [`Selection`] has the selected steps, and the steps that a run plans for them: also the
+//! A [`Selection`] has the selected steps, and the steps that a run plans for them: the
 //! intermediate models that they read, and the expectations that check them. Other models are
-//! neither planned nor run; their tables are read as they are.
+//! neither planned nor run; steps read their existing tables.
 
 use std::collections::BTreeSet;
 
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_model::Problem;
+use headwater_project::{Step, StepKind, suggest};
 
 use super::selector::{self, Method, Selector, State, invalid};
+use crate::Project;
 use crate::graph::Graph;
-use crate::step::{Step, StepKind};
-use crate::{Project, suggest};
 
 /// The steps of a run.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub(crate) enum StepState {
 pub(crate) struct Selectors {
     select: Vec<Vec<Selector>>,
     exclude: Vec<Vec<Selector>>,
-    /// True if the request selects nothing in particular.
+    /// True if the request has no selectors.
     all: bool,
 }
 
@@ -63,7 +63,7 @@ impl Selectors {
         selectors.into_iter().any(|one| matches!(one.method, Method::State(_)))
     }
 
-    /// Resolves the selectors. Errors: `invalid_argument` if one matches no step.
+    /// Resolves the selectors. Errors: `invalid_argument` if a selector matches no step.
     pub fn resolve(&self, candidates: &Candidates<'_>) -> Result<Selection, Problem> {
         let count = candidates.project.steps.len();
         let mut chosen =
@@ -72,7 +72,7 @@ impl Selectors {
         chosen.retain(|step| !excluded.contains(step));
         let mut planned = candidates.with_intermediate(&chosen);
         if self.all {
-            // Checks of excluded models that were never built cannot run.
+            // Checks of excluded models cannot run if these models have no table.
             let steps = &candidates.project.steps;
             let runs = |step: &usize| {
                 !steps[*step].is_expectation() || candidates.is_checkable(*step, &planned)
@@ -196,8 +196,8 @@ impl Candidates<'_> {
         invalid(&selector.text, "matches no model and no expectation", hint)
     }
 
-    /// Adds the intermediate models that steps read: they leave no table, so they are computed for
-    /// each reader.
+    /// Adds the intermediate models that steps read: these leave no table, so they must be computed
+    /// again.
     fn with_intermediate(&self, steps: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut all = steps.clone();
         let mut open: Vec<usize> = steps.iter().copied().collect();

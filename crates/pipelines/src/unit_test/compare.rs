@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use super::definition::Row;
 use super::rows;
 
-/// Maximum number of differing rows to show of each side.
+/// Maximum number of differing rows to show for each side.
 const SHOWN_MAX: usize = 20;
 
 /// Returns the differences, one line each; none if the rows are the same. Only the columns of the

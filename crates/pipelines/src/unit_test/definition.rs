@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use headwater_model::ProjectFiles;
+use headwater_project::{Input, SourceText, Step, suggest};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::source::SourceText;
-use crate::step::{Input, Step};
-use crate::{Error, Project, Result, suggest};
+use crate::{Error, Project, Result};
 
 /// A row: values by column.
 pub(super) type Row = Map<String, Value>;
@@ -151,10 +150,6 @@ impl UnitTest {
 
     fn refused(&self, message: String, hint: &str) -> Error {
         let at = crate::Location { file: self.file.as_str().into(), line: 1 };
-        Error::Invalid {
-            message: format!("test `{}`: {message}", self.name),
-            at,
-            hint: Some(hint.to_owned()),
-        }
+        Error::invalid(at, format!("test `{}`: {message}", self.name), hint)
     }
 }

@@ -1,19 +1,22 @@
 //! Runs unit tests.
 //!
 //! Tests are defined in YAML files in the folder `tests` of a project. A test reads and writes no
-//! table of the lake: every table that its model reads must be given.
+//! table of the lake: the test must give the rows of every table that its model reads.
 
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use headwater_engine::{Batches, Prepared, Session, SessionOptions};
-use headwater_functions::{Argument, ArgumentValue, Returned, Returns, Share, SharedTable};
+use headwater_functions::{
+    Argument, ArgumentValue, CallOwner, FunctionResult, Returns, SharedTable,
+};
 use headwater_jobs::JobContext;
 use headwater_model::{
     ErrorCode, Fault, JobEventKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
     StepStatus, Usage,
 };
+use headwater_project::{Body, Function, Input, Step};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -22,9 +25,9 @@ use super::{compare, definition, rows};
 use crate::function_secrets::FunctionSecrets;
 use crate::graph::Graph;
 use crate::invocation::FunctionCall;
+use crate::parse::parse_project;
 use crate::selection::{Candidates, Selectors, StepState};
-use crate::step::{Body, Function, Input, Step};
-use crate::{Error, Parsed, Project, Result, Runner, fingerprint};
+use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// What a tested step returned.
 enum Actual {
@@ -45,7 +48,7 @@ impl Runner {
     /// Runs the unit tests of a project, or of its selected models. Fails with `expectation_failed`
     /// if one fails.
     pub async fn test(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
-        let project = Parsed::read(&request.files)?.into_runnable()?;
+        let project = parse_project(&request.files)?.into_runnable()?;
         let tests = selected(&project, definition::read(&project.files)?, &request)?;
         let mut reports = Vec::new();
         for test in &tests {
@@ -158,25 +161,26 @@ impl Runner {
             secrets: FunctionSecrets::read(&self.secrets, function).await?,
             label: &step.name,
             model: Some(&case.test.name),
-            share: Share {
+            share: CallOwner {
                 owner: format!("test `{}`", context.id().short()).into(),
                 job: Some(context.id()),
                 priority: function.priority(defaults),
             },
             reuse: false,
             start_until: CancellationToken::new(),
+            lake: None,
         };
         let outcome = Box::pin(self.invoke(call, context, context.cancelled())).await;
         usage.add(&outcome.usage);
         match outcome.returned.map_err(|error| failed(&error))? {
-            Returned::Table(table) => {
+            FunctionResult::Table(table) => {
                 let rows = table.stream().try_collect().await;
                 rows.map(Actual::Rows)
                     .map_err(|error| failed(&headwater_functions::Error::Arrow(error)))
             }
-            Returned::Bool(passed) => Ok(Actual::Bool(passed)),
-            // Models and expectations cannot return other values.
-            Returned::Json(_) => Ok(Actual::Rows(Vec::new())),
+            FunctionResult::Bool(passed) => Ok(Actual::Bool(passed)),
+            // The worker does not accept other values from models and expectations.
+            FunctionResult::Json(_) => Ok(Actual::Rows(Vec::new())),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Plans that say what a run will do: what changed, what it reads, costs, installs and affects.
+//! Plans of runs: the changes, the tables that are read, the costs, the environments to install,
+//! and the affected models.
 
 use headwater_model::{PlannedStep, ProjectFiles, RunPlan, RunRequest};
 

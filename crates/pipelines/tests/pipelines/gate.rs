@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use headwater_engine::SystemTable;
-use headwater_lake::View;
+use headwater_lake::CommitView;
 use headwater_model::Problem;
 use tokio::sync::Notify;
 
@@ -49,7 +49,7 @@ impl SystemTable for Gate {
         Arc::new(Schema::new(vec![Field::new("open", DataType::Boolean, true)]))
     }
 
-    async fn batches(&self, _view: &View) -> Result<Vec<RecordBatch>, Problem> {
+    async fn batches(&self, _view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let one_less = |left: usize| left.checked_sub(1);
         let passed = self.0.passes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
         if passed.is_err() {

@@ -121,11 +121,11 @@ async fn rows_that_keys_cannot_tell_apart_are_refused() {
     let twice = ran("SELECT 7 AS id, n FROM events").await;
     assert_eq!(twice.outcome.as_ref().unwrap_err().code, ErrorCode::BadRow);
     insta::assert_snapshot!(twice.refusal(), @"
-    bad_row: model `m` gave 2 rows with `id` 7 (m.sql:1); `main` is unchanged
+    bad_row: model `m` returned 2 rows with `id` 7 (m.sql:1); `main` is unchanged
       hint: Return one row for each key, or add the column that differs to `keys`.
     ");
     insta::assert_snapshot!(ran("SELECT CASE WHEN n = 10 THEN id END AS id FROM events").await.refusal(), @"
-    bad_row: model `m` gave a row whose key `id` is null (m.sql:1); `main` is unchanged
+    bad_row: model `m` returned a row whose key `id` is null (m.sql:1); `main` is unchanged
       hint: Leave out rows without a key with `WHERE id IS NOT NULL`, or name other `keys`.
     ");
     insta::assert_snapshot!(ran("SELECT n FROM events").await.refusal(), @"

@@ -65,7 +65,7 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: `main` changed the same tables during the run: a
       caused by: `a`: both created a table with this name
-      hint: Run again: the new state will be read.
+      hint: Run again to read the new state.
     ");
     let problem = ran.outcome.as_ref().unwrap_err();
     assert_eq!(problem.code, ErrorCode::MergeConflict);
@@ -205,7 +205,7 @@ async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
     let (overtaken, ()) = tokio::join!(run, meanwhile);
     insta::assert_snapshot!(refused(&overtaken), @r"
     commit_conflict: `main` received other commits during the run, and the expectations that it requires did not check the combined state
-      hint: Run again: the new state will be read.
+      hint: Run again to read the new state.
     ");
     let gate = world.gate(1);
     gate.open();
@@ -247,7 +247,7 @@ async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: `main` changed the same tables during the run: a
       caused by: `a`: both changed the table, but only the source's rows were checked
-      hint: Run again: the new state will be read.
+      hint: Run again to read the new state.
     ");
     let shown = world.sql("main", &[COUNTED]).await;
     assert!(shown.contains("| 2 | 101 |"), "{shown}");
@@ -265,7 +265,7 @@ async fn what_others_write_to_the_runs_branch_is_never_merged() {
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
     commit_conflict: another client wrote to `run/ID` during the run; `main` is unchanged
-      hint: Run again, and write to another branch than the run's.
+      hint: Run again, and do not write to the run's branch.
     ");
     assert_eq!(ran.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
     assert!(world.sql("main", &["SELECT * FROM a"]).await.contains("`a`"), "not merged");

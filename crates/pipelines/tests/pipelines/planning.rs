@@ -1,40 +1,11 @@
 //! Plans: dependencies, errors before the run, and the reason to run each step.
 
-use crate::support::{World, files, refusal};
+use crate::support::{World, files};
 
 async fn world() -> World {
     let world = World::new().await;
     world.sql("main", &["CREATE TABLE flights AS SELECT 1 AS id, 'EWR' AS origin"]).await;
     world
-}
-
-#[test]
-fn two_steps_of_one_name_are_refused() {
-    let python = "import headwater\n\n@headwater.model()\ndef m(): pass\n";
-    insta::assert_snapshot!(refusal(&files("", &[("models.py", python), ("m.sql", "SELECT 1")])), @r"
-    invalid_project: duplicate definition of `m` in m.sql:1 and models.py:4
-      hint: Rename one of them.
-    ");
-    let check =
-        "import headwater\n@headwater.expectation()\ndef m(a=headwater.Model(\"x\")): pass\n";
-    insta::assert_snapshot!(refusal(&files("", &[("checks.py", check), ("m.sql", "SELECT 1")])), @r"
-    invalid_project: duplicate definition of `m` in checks.py:3 and m.sql:1
-      hint: Rename one of them.
-    ");
-}
-
-#[test]
-fn names_that_no_model_can_have_are_refused() {
-    let two = files("", &[("A.sql", "SELECT 1"), ("a.sql", "SELECT 2")]);
-    insta::assert_snapshot!(refusal(&two), @r"
-    invalid_project: duplicate definition of `a` in A.sql:1 and a.sql:1
-      hint: Rename one of them.
-    ");
-    let own = files("", &[("a.sql", "-- headwater: name = system.a\nSELECT 1")]);
-    insta::assert_snapshot!(refusal(&own), @r"
-    invalid_project: `system.a` is in Headwater's own namespace (a.sql:1)
-      hint: Choose another namespace.
-    ");
 }
 
 #[tokio::test]
@@ -53,12 +24,12 @@ async fn cycles_are_shown_as_a_path() {
     );
     insta::assert_snapshot!(world.plan(&circle).await, @r"
     invalid_project: models depend on each other in a cycle: `a` (a.sql:2) reads `b` (b.sql:1) reads `c` (c.py:5) reads `a`
-      hint: Read one of them under another name, or remove it from the cycle.
+      hint: Rename a model, or remove one of the references between the models.
     ");
     let own = files("", &[("flights.sql", "SELECT *\nFROM flights")]);
     insta::assert_snapshot!(world.plan(&own).await, @r"
     invalid_project: models depend on each other in a cycle: `flights` (flights.sql:2) reads `flights`
-      hint: Read one of them under another name, or remove it from the cycle.
+      hint: Rename a model, or remove one of the references between the models.
     ");
 }
 

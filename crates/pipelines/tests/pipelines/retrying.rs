@@ -1,5 +1,5 @@
-//! Retries of failed runs: what the failed run computed is kept, and the result is that of an
-//! unbroken run.
+//! Retries of failed runs: what the failed run computed is kept, and the result is that of a run
+//! without a failure.
 
 use headwater_model::{Fault, ProjectFiles, RunRequest};
 
@@ -42,7 +42,7 @@ async fn a_retry_runs_only_what_failed_and_merges_everything() {
     assert_eq!(again.steps(), "bad failed, bad_has_rows skipped, good unchanged");
     assert_eq!(world.branches().await, [(format!("run/{}", again.id), true)]);
 
-    // Rows that arrived since are not read: the retry ends what the failed run began.
+    // The retry reads the same state as the failed run, without rows that were added later.
     world.sql("main", &["INSERT INTO t VALUES (2)"]).await;
     let request = RunRequest {
         files: project(&good(), 1),

@@ -120,7 +120,7 @@ async fn a_model_reads_the_table_of_a_model_that_is_not_selected() {
     let world = world().await;
     insta::assert_snapshot!(run(&world, &shop(DAILY), &["weekly"]).await.refusal(), @r"
     table_not_found: `weekly` reads model `daily`, which is not selected and has no table at `main` (models/weekly.sql:3)
-      hint: Select what it reads too: `--select +weekly`.
+      hint: Also select the models that it reads: `--select +weekly`.
     ");
     world.run(&shop(DAILY)).await.report();
     world.sql("main", &["INSERT INTO orders VALUES (2, 30)"]).await;
@@ -134,7 +134,7 @@ async fn a_model_reads_the_table_of_a_model_that_is_not_selected() {
     let ran = run(&world, &shop(DAILY), &["weekly"]).await;
     assert_eq!(ran.steps(), "weekly succeeded");
 
-    // The parts add up to the whole: nothing is left to do.
+    // After the runs of all parts, a full run has nothing to do.
     let ran = world.run(&shop(DAILY)).await;
     assert!(ran.steps().split(", ").all(|step| step.ends_with("unchanged")), "{}", ran.steps());
     let total = world.sql("main", &["SELECT amount FROM weekly"]).await;
@@ -200,18 +200,4 @@ async fn an_expectation_with_severity_warn_does_not_fail_a_run() {
     invalid_project: `severity` of `expectation` cannot be `"loud"` (checks.py:4)
       hint: Write it like `"fail"` or `"warn"`.
     "#);
-}
-
-#[test]
-fn tags_that_no_selector_can_name_are_refused() {
-    let sql = "-- headwater: tags = a b\nSELECT 1 AS a";
-    insta::assert_snapshot!(crate::support::refusal(&files("", &[("m.sql", sql)])), @r"
-    invalid_project: `a b` is not a tag (m.sql:1)
-      hint: Use letters, digits, `_`, `-`, `.` and `/`.
-    ");
-    let python = "import headwater\n@headwater.model(tags=[\"a,b\"])\ndef m(): pass\n";
-    insta::assert_snapshot!(crate::support::refusal(&files("", &[("m.py", python)])), @r"
-    invalid_project: `a,b` is not a tag (m.py:2)
-      hint: Use letters, digits, `_`, `-`, `.` and `/`.
-    ");
 }

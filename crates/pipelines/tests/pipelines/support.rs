@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::util::pretty::pretty_format_batches;
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{Engine, EngineOptions, SessionOptions};
+use headwater_engine::{Engine, EngineOptions, SessionOptions, version_constant};
 use headwater_functions::{
     Functions, FunctionsOptions, Isolation, SpawnCommand, TableQuota, ZygoteOptions,
 };
@@ -55,7 +55,7 @@ pub fn shown(problem: &Problem) -> String {
 
 /// Returns the error of parsing a project.
 pub fn refusal(files: &ProjectFiles) -> String {
-    match Project::parse(files) {
+    match Project::parse(files, version_constant) {
         Ok(_) => "nothing is wrong".to_owned(),
         Err(error) => shown(&error.to_problem()),
     }

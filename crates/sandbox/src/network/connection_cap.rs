@@ -1,5 +1,5 @@
 //! Limits that all sandboxes share: the addresses of the host, which they must not reach, and the
-//! number of connections, so that the server keeps file descriptors for itself.
+//! number of connections, so that enough file descriptors remain for the server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl ConnectionCap {
 pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // On failure the current limit remains.
+    // On failure the current limit stays in effect.
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -12,9 +12,9 @@ pub(super) const REPORTED_MAX: usize = 20;
 /// Reason for a denied connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
-    /// The destination is the host itself, or is reachable from the host only.
+    /// The destination is the host itself, or is reachable only from the host.
     Own,
-    /// The function lists hosts, and this one is missing.
+    /// The function lists the hosts that it may reach, and this host is not among them.
     Unlisted(Host),
     /// The limit on connections is reached.
     Full(String),
@@ -34,7 +34,7 @@ impl fmt::Display for Denial {
     }
 }
 
-/// The first rejected hosts of a call, which its decorator does not list.
+/// The first denied hosts of a call: those that its decorator does not list.
 #[derive(Debug, Default)]
 pub struct DeniedHosts(Mutex<Vec<Host>>);
 

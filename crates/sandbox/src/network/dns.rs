@@ -1,5 +1,5 @@
-//! DNS of sandboxes: queries are forwarded to the host's nameservers. A sandbox that may reach
-//! listed hosts only gets no answer for other names.
+//! DNS of sandboxes: queries are forwarded to the host's nameservers. A sandbox that may reach only
+//! listed hosts gets no answer for other names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // An error about a client that is gone.
+            // The error belongs to an earlier packet, whose client is gone.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -58,7 +58,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
             continue;
         }
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        // Without a free connection the query is dropped, like a lost packet.
+        // If no connection is free, the query is dropped, like a lost packet.
         let Ok(descriptors) = proxy.policy().connections().acquire() else { continue };
         let (query, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();
@@ -76,9 +76,9 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
-    // Libraries resolve the names of addresses by themselves.
+    // Queries below `.arpa` are not reported, since libraries send them without user code.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
-        // A name that is no valid host may be any text, and is not reported.
+        // A name that is not a valid host may be arbitrary text, and is not reported.
         let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());
         if let Some(host) = host {
             proxy.deny_name(host).await;

@@ -127,7 +127,8 @@ impl EgressPolicy {
 
     /// Returns the addresses to connect to for a destination, or the reason for a denial.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
-        // The wanted address is kept: a NAT64 address may be the only way to the host.
+        // The original address is used for the connection, since a NAT64 address may be the only
+        // route to the host.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
         let is_own = |address| is_the_hosts(address) || self.connections.is_own(address);
@@ -168,7 +169,7 @@ impl EgressPolicy {
         }
     }
 
-    /// Returns the files that name resolution inside the sandbox uses, by path.
+    /// Returns the files for name resolution inside the sandbox, by path.
     pub fn files(&self) -> BTreeMap<String, String> {
         self.listed.files()
     }
@@ -188,7 +189,7 @@ impl Listed {
         }
     }
 
-    /// Returns the entry that would allow an address, by its listed name if there is one.
+    /// Returns the list entry that would allow an address, with its listed name if there is one.
     fn as_listed(&self, wanted: SocketAddr) -> Host {
         let (address, port) = (wanted.ip(), Some(wanted.port()));
         let Listed::Only(listed) = self else { return Host { name: address.to_string(), port } };
@@ -217,7 +218,7 @@ const SECRETS_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
     Ipv6Addr::new(0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
 ];
-/// Network of all instance services of one cloud.
+/// Network of the instance services of one cloud provider.
 const SECRETS_NETWORK: [u16; 2] = [0xfd00, 0x0ec2];
 
 /// Returns the IPv4 address that an IPv6 address embeds: mapped, by NAT64 or by 6to4. Other
@@ -235,8 +236,8 @@ fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns true for addresses of the host or reachable from the host only, such as loopback
-/// addresses and the metadata service of a virtual machine.
+/// Returns true for addresses of the host, and for addresses reachable only from it, such as
+/// loopback addresses and the metadata service of a virtual machine.
 fn is_the_hosts(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -318,7 +319,8 @@ mod tests {
             let text: SocketAddr = text.parse().unwrap();
             assert_eq!(public.targets(text).unwrap(), [text], "by the way that there is");
         }
-        // Only the host's own nameserver, and only by the address that stands for it.
+        // Only the host's nameserver can be reached on the host, and only by the address reserved
+        // for it.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }

@@ -14,13 +14,13 @@ const DESTINATION: u16 = 1;
 const UNICAST: u8 = 1;
 
 /// Returns true if a connection to this address would end on the host: at an address of its
-/// interfaces, or by a route that leads to no other machine. An unreachable address is not the
-/// host's.
+/// interfaces, or by a route that does not lead to another machine. An unreachable address does not
+/// count as the host's.
 pub(super) fn is_own(address: IpAddr) -> bool {
     match route_to(address) {
         Ok(kind) => kind != UNICAST,
         Err(rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH) => false,
-        // Unknown results count as the host, which denies the connection.
+        // On an error the address counts as the host's, so the connection is denied.
         Err(_) => true,
     }
 }

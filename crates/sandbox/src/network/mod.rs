@@ -2,9 +2,9 @@
 //!
 //! A sandbox has its own network namespace, in which every TCP connection leads to one listener of
 //! the server. The server checks the original destination against the call's [`EgressPolicy`]. If
-//! it is allowed, the server connects there itself and forwards the bytes. DNS queries take the
-//! same way. So a sandbox never holds a socket of the host, and reaches neither the host nor
-//! another sandbox.
+//! it is allowed, the server connects there itself and forwards the bytes. DNS queries are
+//! forwarded in the same way. So a sandbox never has a socket in the host's network, and can reach
+//! neither the host nor another sandbox.
 
 mod connection_cap;
 mod denials;

@@ -1,7 +1,7 @@
 //! Sandbox of a clone, created inside the sandbox of its zygote.
 //!
 //! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot create
-//! a process with the zygote's memory. So each does a part:
+//! a process with the zygote's memory. So each performs a part of the work:
 //!
 //! 1. The spawner starts a *fork helper*. It enters the zygote's namespaces, changes to the
 //!    zygote's user and clones the first process of a new sandbox: in a user namespace that belongs
@@ -9,10 +9,10 @@
 //! 2. That process mounts the clone's own file systems, drops its privileges and sends the zygote
 //!    an order with its namespaces.
 //! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
-//!    again to enter the pid namespace, drops what it gained, and waits.
+//!    again to enter the pid namespace, drops the privileges that it gained, and waits.
 //!
-//! This happens before the call. When the call comes, the first process mounts the project, drops
-//! its last privilege and sends the clone its descriptors. It dies with the spawner, and all
+//! All of this happens before the call. When the call begins, the first process mounts the project,
+//! drops its last privilege and sends the clone its descriptors. It dies with the spawner, and all
 //! processes of the sandbox die with it.
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ use serde::Serialize;
 
 use super::memory_sampling::data_bytes_max;
 use super::process_setup::{self, Identity, ProcessSetup};
-use super::root::{self, StepResult, step};
-use super::system::Cloned;
+use super::root_filesystem::{self, StepResult, step};
+use super::system::CloneResult;
 use super::{landlock, seccomp, system};
 use crate::channel::Channel;
 use crate::protocol::CloneSpec;
@@ -43,7 +43,7 @@ pub(super) fn identity(identity: Identity) -> Identity {
     }
 }
 
-/// Maps this process's own user, which has the same id in the parent namespace.
+/// Maps this process's user to the same id as in the parent namespace.
 fn map_own_user() -> io::Result<()> {
     std::fs::write("/proc/self/setgroups", "deny")?;
     let map = format!("{USER_SHOWN} {USER_SHOWN} 1");
@@ -113,7 +113,7 @@ pub(super) fn run(
     }
 }
 
-/// Role of the current process.
+/// Role of the current process after the clone.
 enum Role {
     ForkHelper,
     FirstProcess,
@@ -132,7 +132,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role
     if let Identity::Switch(user) = zygote.identity {
         process_setup::switch_user(user)?;
     }
-    // After a change of the user, root would own the files of this process in `/proc`.
+    // Otherwise root would own the files of this process in `/proc` after the change of the user.
     let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
     step("be seen by the spawner", own)?;
     let flags = libc::CLONE_NEWUSER
@@ -148,8 +148,8 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role
 /// Clones a child of the spawner and reports its descriptor. Returns false in the child.
 fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<bool> {
     match step("clone a process", system::clone_sibling(flags))? {
-        Cloned::Child => Ok(false),
-        Cloned::Parent { descriptor, .. } => {
+        CloneResult::Child => Ok(false),
+        CloneResult::Parent { descriptor, .. } => {
             step("tell the spawner", spawner.send(report, &[descriptor.as_fd()]))?;
             Ok(true)
         }
@@ -172,7 +172,7 @@ fn run_first_process(
     let (user, group) = (Uid::from_raw(USER_SHOWN), Gid::from_raw(USER_SHOWN));
     step("change the group", rustix::thread::set_thread_res_gid(group, group, group))?;
     step("change the user", rustix::thread::set_thread_res_uid(user, user, user))?;
-    root::enter_copy(clone.temp_bytes)?;
+    root_filesystem::enter_copy(clone.temp_bytes)?;
     step("enter the root", std::env::set_current_dir("/"))?;
     let network = process_setup::set_up_network(clone.network)?;
     let rules = step("write landlock's rules", landlock::rules())?;
@@ -191,14 +191,14 @@ fn run_first_process(
         network.send_to(&Channel::from(server))?;
     }
     begin_clone(&own, &begin.descriptors)?;
-    // The clone reports its end in the status pipe.
+    // The descriptors are not needed: the clone reports its end in the status pipe.
     process_setup::close_everything();
     reap_processes()
 }
 
 /// Mounts the project, drops the last privilege and lets the clone begin.
 fn begin_clone(clone: &Channel, descriptors: &[OwnedFd]) -> StepResult {
-    root::show_files(&process_setup::read_files(descriptors.last())?)?;
+    root_filesystem::show_files(&process_setup::read_files(descriptors.last())?)?;
     process_setup::drop_capabilities()?;
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().take(3).map(AsFd::as_fd).collect();
     step("have the clone begin", clone.send(b"begin", &descriptors))
@@ -251,7 +251,8 @@ fn send_order(
 fn reap_processes() -> ! {
     loop {
         if system::wait_for_signal() == libc::SIGTERM {
-            // The function is the first process to enter this pid namespace, so its id is 2.
+            // The function is the first process that enters this pid namespace after its init
+            // process, so its id is 2.
             system::kill(2, libc::SIGTERM);
         }
         while system::wait_child(-1).is_some() {}

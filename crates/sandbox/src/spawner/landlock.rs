@@ -23,7 +23,7 @@ const TRUNCATE: u64 = 1 << 14;
 /// Creating devices and device ioctls, which `/tmp` does not allow.
 const DEVICES: u64 = 1 << 6 | 1 << 11 | 1 << 15;
 
-/// Scopes: abstract Unix sockets and signals of processes outside.
+/// Scopes: connections to abstract Unix sockets, and signals, of processes outside the sandbox.
 const SCOPES: u64 = 3;
 
 #[repr(C)]
@@ -55,14 +55,14 @@ pub(super) fn rules() -> Result<Option<OwnedFd>> {
     let ruleset = Ruleset { files: known, network: 0, scoped };
     // Older kernels expect a shorter structure.
     let size = if version >= 6 { size_of::<Ruleset>() } else { size_of::<u64>() };
-    // SAFETY: the structure outlives the call and is at least of the size given.
+    // SAFETY: the structure outlives the call and has at least the given size.
     let made = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size, 0_u32)
     };
     if made < 0 {
         return Err(Error::last_os_error());
     }
-    // SAFETY: the kernel made this descriptor for us.
+    // SAFETY: the kernel created this descriptor for this process.
     let rules = unsafe { OwnedFd::from_raw_fd(made as i32) };
     allow(&rules, "/", known & (EXECUTE | READ | LIST))?;
     allow(&rules, "/tmp", known & !DEVICES)?;

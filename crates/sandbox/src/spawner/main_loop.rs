@@ -13,7 +13,7 @@ use super::managed_process::{ManagedProcess, end_of};
 use super::memory_sampling::SAMPLE_EVERY;
 use super::pending_clone::PendingClone;
 use super::process_setup::StatusMessage;
-use super::start::users_first;
+use super::process_start::users_first;
 use super::system;
 use super::time_slice::answer_promptly;
 use crate::channel::Channel;
@@ -37,7 +37,8 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 pub fn spawner_main() -> ExitCode {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"hw-spawner");
-    // Calls wait for the spawner; the processes that it starts get the default slice.
+    // Calls wait for the spawner, so it uses a short time slice. The processes that it starts get
+    // the default slice.
     answer_promptly();
     crate::network::raise_descriptor_limit();
     let _ = std::env::set_current_dir("/");
@@ -74,11 +75,11 @@ pub(super) struct MainLoop {
     pub(super) pending: HashMap<u64, PendingClone>,
     /// Fork helpers that are done and must be reaped.
     pub(super) fork_helpers: Vec<(i32, OwnedFd)>,
-    /// True if there may be child processes that no helper reported.
+    /// True if there may be child processes that fork helpers did not report.
     pub(super) unknown_children: bool,
-    /// Groups to remove in idle time, because the kernel may take long.
+    /// Groups to remove in idle time, because the kernel may take a long time to do so.
     pub(super) unremoved_groups: Vec<Group>,
-    /// True if some of them were never tried.
+    /// True if the removal of some groups was not attempted yet.
     untried_groups: bool,
     /// Time of the last memory sample.
     pub(super) sampled: Option<Instant>,
@@ -232,7 +233,8 @@ impl MainLoop {
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
         let clones = self.processes.iter().filter(|(_, process)| process.zygote == Some(zygote));
         for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // Its own message was sent before the function could end.
+            // The message about the clone was sent before its function could end, so it can be read
+            // now.
             self.receive_status(id);
             if let Some(clone) = self.processes.get_mut(&id)
                 && clone.cloned() == Some(pid)
@@ -251,7 +253,7 @@ impl MainLoop {
             process.fork_cpu_us += fork_cpu_us;
             if messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. })) {
                 process.group.apply_slice_to_clone();
-                // Before it runs user code.
+                // Find the clone before it runs user code.
                 self.find_clones();
             }
         }
@@ -259,7 +261,7 @@ impl MainLoop {
     }
 
     /// Returns the CPU time that the zygote used to fork a clone with these messages, and resets
-    /// it, so that the sum over all processes is complete.
+    /// it, so that the sum of the CPU time of all processes is correct.
     fn take_fork_cpu_us(&mut self, messages: &[StatusMessage], zygote: Option<u64>) -> u64 {
         let forked = messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. }));
         let zygote = zygote.filter(|_| forked).and_then(|zygote| self.processes.get_mut(&zygote));
@@ -273,7 +275,7 @@ impl MainLoop {
         }
     }
 
-    /// Reaps a process that has ended, and cleans up behind it.
+    /// Reaps a process that has ended, and releases its resources.
     pub(super) fn collect(&mut self, mut process: ManagedProcess) -> ProcessEnd {
         process.kill_descendants();
         let waited = system::wait_child(process.pid);
@@ -289,7 +291,7 @@ impl MainLoop {
         if !process.begun
             && let Some(zygote) = process.zygote.and_then(|id| self.processes.get_mut(&id))
         {
-            // No call accounts for it, so the next clone does.
+            // No call used this clone, so the next clone is charged for its CPU time.
             zygote.unused_clones_cpu_us += measured.cpu_us.unwrap_or_default();
         }
         let message = process.last_message();
@@ -302,7 +304,7 @@ impl MainLoop {
     }
 
     pub(super) fn reply(&self, reply: &Reply) {
-        // A failure means that the server is gone, which the loop is about to notice.
+        // A failure means that the server has ended, which the loop detects next.
         let _ = self.server.send(&serde_json::to_vec(reply).unwrap_or_default(), &[]);
     }
 
@@ -332,7 +334,8 @@ impl MainLoop {
     }
 }
 
-/// Returns true if user 0 here is user 0 of the host, so that a user namespace would not reduce it.
+/// Returns true if user 0 of this process is user 0 of the host, that is, if the process does not
+/// run in a user namespace.
 fn is_real_root() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().take(2).eq(["0", "0"])

@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
-use super::cgroup::{Group, Measured};
+use super::cgroup::{Group, GroupUsage};
 use super::clone::{USER_SHOWN, ZygoteNamespaces};
 use super::memory_sampling::MemorySampler;
 use super::process_setup::{END_ALL, Identity, StatusMessage};
-use super::system::{self, Waited};
+use super::system::{self, ReapedChild};
 use crate::channel::Channel;
 use crate::protocol::{Exit, ProcessEnd};
 
@@ -27,11 +27,11 @@ pub(super) struct ManagedProcess {
     unread: Vec<u8>,
     /// True if the status pipe is closed.
     status_closed: bool,
-    /// Of a zygote: the namespaces in which sandboxes of clones are created.
+    /// For a zygote: the namespaces in which sandboxes of clones are created.
     pub(super) namespaces: Option<ZygoteNamespaces>,
-    /// Of a clone: its zygote.
+    /// For a clone: its zygote.
     pub(super) zygote: Option<u64>,
-    /// Of a clone: the socket that tells it to begin.
+    /// For a clone: the socket with the signal to begin.
     pub(super) start_channel: Option<Channel>,
     /// True once a call uses the process.
     pub(super) begun: bool,
@@ -134,7 +134,7 @@ impl ManagedProcess {
         })
     }
 
-    /// Returns and resets the CPU time of a zygote that is not accounted for, in microseconds,
+    /// Returns and resets the CPU time of a zygote that is not charged to a clone, in microseconds,
     /// including that of unused clones.
     pub(super) fn take_unmetered_cpu_us(&mut self) -> u64 {
         let now = self.group.measure().cpu_us.unwrap_or(self.metered_us);
@@ -161,7 +161,8 @@ impl ManagedProcess {
     /// Kills the process and its descendants.
     pub(super) fn kill(&self) {
         if self.folder.is_some() {
-            // Without control groups only the first process knows its descendants.
+            // Without control groups only the first process can find its descendants, so it kills
+            // them.
             self.signal(END_ALL);
         } else {
             self.signal(rustix::process::Signal::KILL);
@@ -197,7 +198,7 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // A second socket may hold a file that was not received yet.
+        // A second socket may contain a file that was not received yet.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);
@@ -236,8 +237,8 @@ pub(super) fn not_started(step: impl Into<String>, error: impl ToString) -> Proc
 
 /// Returns the end of a reaped process.
 pub(super) fn end_of(
-    waited: Option<Waited>,
-    measured: Measured,
+    waited: Option<ReapedChild>,
+    measured: GroupUsage,
     message: Option<StatusMessage>,
 ) -> ProcessEnd {
     let exit = match (message, waited) {

@@ -3,8 +3,8 @@
 //! The spawner samples the resident memory of each function's processes, and kills a function that
 //! exceeds its limit. Only private memory counts, including swap: inputs are mapped as shared
 //! memory. Memory that a clone inherits from its zygote does not count. Between two samples a
-//! function can exceed its limit; [`data_bytes_max`] bounds the memory that it can reserve
-//! meanwhile.
+//! function can exceed its limit; [`data_bytes_max`] limits the memory that it can allocate in that
+//! time.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -23,7 +23,7 @@ const RESERVED_BYTES: u64 = 8 << 30;
 const PROCESSES_MAX: usize = 10_000;
 
 /// Returns the maximum private memory that a process may reserve in addition to its initial memory,
-/// in bytes. Reserved memory costs nothing, so this limit only prevents growth that is too fast for
+/// in bytes. Reserved memory uses no pages, so this limit only prevents growth that is too fast for
 /// sampling.
 pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
     memory_bytes.saturating_mul(2).saturating_add(RESERVED_BYTES)
@@ -62,7 +62,8 @@ impl MemorySampler {
         let own = |process: &i32| private_bytes(*process).saturating_sub(self.inherited_bytes);
         let mut bytes: u64 = processes.iter().map(own).sum();
         if bytes > limit && processes.len() > 2 {
-            // Forked processes share the pages that none of them has written to.
+            // Proportional sizes are used, because forked processes share the pages that they have
+            // not written to.
             let shares = processes.iter().map(|process| proportional_bytes(*process));
             let shared: Option<u64> = shares.sum();
             bytes = shared.map_or(bytes, |shared| shared.saturating_sub(self.inherited_bytes));
@@ -112,8 +113,8 @@ impl MainLoop {
     }
 }
 
-/// Returns true if a process is sampled. A zygote is not: its clones are its descendants, and are
-/// sampled separately. Neither is a clone before its call begins.
+/// Returns true if a process is sampled. Zygotes are not sampled, because their clones, which are
+/// their descendants, are sampled separately. Clones are not sampled before their call begins.
 fn is_sampled(process: &ManagedProcess) -> bool {
     let waits = process.zygote.is_some() && !process.begun;
     let is_zygote = process.namespaces.is_some();

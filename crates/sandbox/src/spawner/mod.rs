@@ -6,8 +6,8 @@
 //! control group, and reports its end. When the server's end of the socket closes, the spawner
 //! kills its children, removes the control groups and exits.
 //!
-//! Everything here runs in the spawner or in its children, except [`cgroup`] and
-//! [`cgroup_registry`], which the server uses too.
+//! This module runs only in the spawner and its children, except [`cgroup`] and
+//! [`cgroup_registry`], which the server also uses.
 
 pub(crate) mod cgroup;
 pub(crate) mod cgroup_registry;
@@ -19,11 +19,11 @@ mod memory_sampling;
 mod mounts;
 mod pending_clone;
 mod process_setup;
+mod process_start;
 mod requests;
-mod root;
+mod root_filesystem;
 mod sandbox_network;
 mod seccomp;
-mod start;
 mod system;
 mod time_slice;
 

@@ -1,5 +1,6 @@
-//! Mounts as descriptors: created detached, given their attributes, and then attached. So a source
-//! is found before another mount covers it, and is never visible with fewer restrictions.
+//! Mounts as descriptors: created detached, given their attributes, and then attached. So sources
+//! are opened before other mounts cover them, and a mount is never visible without its
+//! restrictions.
 
 use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started, read_status};
 use super::process_setup::{Identity, StatusMessage};
-use super::start::SpawnerEnds;
+use super::process_start::SpawnerEnds;
 use super::{clone, system};
 use crate::channel::Channel;
 use crate::protocol::Reply;
@@ -104,7 +104,7 @@ impl MainLoop {
             Report::First(first) => pending.first = Some(first),
             Report::Failed => return self.fail_clone(id, pending, "the fork helper ended"),
         }
-        // The two reports arrive in any order.
+        // The reports of the two processes may arrive in any order.
         match pending.first.take() {
             Some((pid, descriptor)) if pending.helpers.len() == 2 => {
                 self.place_clone(id, pending, pid, descriptor);
@@ -165,7 +165,8 @@ impl MainLoop {
         self.fork_helpers.retain(|(helper, _)| *helper != pid);
     }
 
-    /// Kills and reaps unreported children, once no pending clone can be among them.
+    /// Kills and reaps unreported children when there is no pending clone that could be one of
+    /// them.
     pub(super) fn end_unknown_children(&mut self) {
         if !self.unknown_children || !self.pending.is_empty() {
             return;

@@ -3,8 +3,8 @@
 //! In a sandbox the cloned process is the first of its pid namespace. It builds the root file
 //! system, drops every privilege, starts the program as its child, and then only forwards SIGTERM
 //! and reaps processes. It ends with the program, and the kernel kills all other processes of the
-//! namespace. A function without a sandbox has such a first process too, which adopts and kills its
-//! orphans. A tool is the cloned process itself.
+//! namespace. A function without a sandbox also has such a first process, which adopts and kills
+//! its orphans. For a tool, the cloned process itself executes the program.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use super::clone::USER_SHOWN;
 use super::memory_sampling::data_bytes_max;
-use super::root::{self, StepError, StepResult, step};
+use super::root_filesystem::{self, StepError, StepResult, step};
 use super::sandbox_network::SandboxNetwork;
-use super::seccomp::For;
-use super::system::Waited;
+use super::seccomp::ProcessKind;
+use super::system::ReapedChild;
 use super::time_slice::work_steadily;
 use super::{landlock, seccomp, system};
 use crate::channel::Channel;
@@ -78,11 +78,12 @@ pub(super) struct ProcessSetup {
     pub(super) files: Option<OwnedFd>,
     /// Socket of a zygote's orders.
     pub(super) orders: Option<OwnedFd>,
-    /// Socket that tells the first process of a clone's sandbox to begin.
+    /// Socket with the signal to begin for the first process of a clone's sandbox.
     pub(super) start_channel: Option<Channel>,
     /// Files with which a clone joins its control groups.
     pub(super) cgroup_files: Vec<OwnedFd>,
-    /// Readable once the spawner has done its part; closed without a byte if it failed.
+    /// A pipe that receives a byte when the spawner has done its part of the setup, and is closed
+    /// without a byte if that failed.
     pub(super) go: OwnedFd,
     pub(super) status: OwnedFd,
 }
@@ -150,7 +151,7 @@ pub(super) fn report(status: &OwnedFd, failed: &StepError) {
 fn send(status: &OwnedFd, note: &StatusMessage) -> io::Result<()> {
     let mut line = serde_json::to_vec(note)?;
     line.push(b'\n');
-    // A pipe writes a line of this length atomically.
+    // Writes of this length to a pipe are atomic.
     rustix::io::write(status, &line)?;
     Ok(())
 }
@@ -167,13 +168,13 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             execute(&setup)
         }
         Confinement::Folder(folder) => {
-            step("write the files", root::write_files(&folder, &files))?;
+            step("write the files", root_filesystem::write_files(&folder, &files))?;
             step("make a temporary folder", fs::create_dir_all(folder.join("tmp")))?;
             let project = folder.join("project");
             step("make a folder", fs::create_dir_all(&project))?;
             step("enter the project", std::env::set_current_dir(&project))?;
             adopt_orphans()?;
-            // Before any process can send them.
+            // Signals are blocked before another process can send one.
             system::block_signals();
             drop_privileges(&setup)?;
             let ended = supervise(setup);
@@ -207,7 +208,7 @@ fn confine(setup: &ProcessSetup, sandbox: &SandboxSpec, files: &ProjectFiles) ->
         Identity::Switch(user) | Identity::Mapped(user) => user,
         Identity::Shown(_) | Identity::Same => rustix::process::getuid().as_raw(),
     };
-    root::enter(sandbox, files, if setup.spec.zygote { USER_SHOWN } else { user })?;
+    root_filesystem::enter(sandbox, files, if setup.spec.zygote { USER_SHOWN } else { user })?;
     let network = set_up_network(sandbox.network)?;
     if let (Some(network), Some(server)) = (network, &setup.control) {
         let server = step("copy a socket", server.try_clone())?;
@@ -243,7 +244,8 @@ pub(super) fn drop_capabilities() -> StepResult {
 /// Drops all capabilities of the bounding set and switches to a user that owns nothing.
 pub(super) fn switch_user(user: u32) -> StepResult {
     for capability in CapabilitySet::all().iter() {
-        // Fails for capabilities that the kernel does not know or the process does not have.
+        // Errors are ignored: this fails for capabilities that the kernel or the process does not
+        // have.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
@@ -258,11 +260,12 @@ fn adopt_orphans() -> StepResult {
     step("adopt orphans", rustix::process::set_child_subreaper(own))
 }
 
-/// Drops what no process keeps, with or without a sandbox, and ties its life to the spawner.
+/// Drops the privileges that processes never keep, with or without a sandbox, and makes the kernel
+/// kill the process when the spawner ends.
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("refuse new privileges", rustix::thread::set_no_new_privs(true))?;
     if !matches!(setup.spec.confinement, Confinement::Tool) {
-        // Session keys are inherited across namespaces and users.
+        // Leave the session keyring, because keys are inherited across namespaces and users.
         step("leave the session's keys behind", system::join_new_keyring())?;
         limit_resources();
     }
@@ -285,7 +288,7 @@ pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     Ok(())
 }
 
-/// Sets resource limits that only a runaway function reaches.
+/// Sets resource limits that only a faulty function reaches.
 fn limit_resources() {
     for (resource, most) in [
         (Resource::Nofile, OPEN_FILES_MAX),
@@ -296,7 +299,7 @@ fn limit_resources() {
     ] {
         let maximum = rustix::process::getrlimit(resource).maximum.map_or(most, |m| m.min(most));
         let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
-        // Lowering a limit is always allowed, except for limits that the kernel does not know.
+        // Errors are ignored: lowering a limit fails only if the kernel does not know the limit.
         let _ = rustix::process::setrlimit(resource, limit);
     }
 }
@@ -315,7 +318,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
     if setup.spec.command.is_empty() {
         return Ok(0);
     }
-    // The program runs as the same user and must not trace this process.
+    // Prevents the program, which runs as the same user, from tracing this process.
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("hide from the program", hidden)?;
     system::block_signals();
@@ -330,11 +333,11 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
         system::exit(127);
     }
     let ProcessSetup { status, stdout, stderr, control, files, orders, spec, .. } = setup;
-    // Readers must see the end of these when the program ends.
+    // Close these, so that readers see their end when the program ends.
     drop((stdout, stderr, control, files, orders));
     let exited = wait_for(program, |waited| {
         if spec.zygote {
-            // A failure means that the spawner ended, and this process is about to.
+            // A failure means that the spawner has ended, so this process will end too.
             let _ =
                 send(&status, &StatusMessage::Reaped { pid: waited.pid, status: waited.status });
         }
@@ -344,7 +347,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
 }
 
 /// Applies the last restrictions before the program: landlock if the process has its own root, and
-/// the system call filter. Clones of a zygote have another `/tmp`, so they apply landlock
+/// the system call filter. Clones of a zygote have a different `/tmp`, so they apply landlock
 /// themselves.
 fn restrict(setup: &ProcessSetup) -> StepResult {
     if matches!(setup.spec.confinement, Confinement::Sandbox(_))
@@ -353,12 +356,12 @@ fn restrict(setup: &ProcessSetup) -> StepResult {
     {
         step("restrict by landlock", landlock::restrict(rules.as_fd()))?;
     }
-    let whose = if setup.spec.zygote { For::Zygote } else { For::Function };
+    let whose = if setup.spec.zygote { ProcessKind::Zygote } else { ProcessKind::Function };
     step("filter system calls", seccomp::install(whose))
 }
 
 /// Forwards SIGTERM to the program and reaps processes until the program ends.
-fn wait_for(program: i32, reaped: impl Fn(&Waited)) -> i32 {
+fn wait_for(program: i32, reaped: impl Fn(&ReapedChild)) -> i32 {
     loop {
         match system::wait_for_signal() {
             libc::SIGTERM => system::kill(program, libc::SIGTERM),
@@ -379,10 +382,10 @@ fn wait_for(program: i32, reaped: impl Fn(&Waited)) -> i32 {
 
 /// Executes the program in this process.
 fn execute(setup: &ProcessSetup) -> StepResult<i32> {
-    // Signals of the terminal must not reach tools either.
+    // Start a new session, so that signals of the terminal do not reach tools either.
     let _ = rustix::process::setsid();
     let null = step("open /dev/null", fs::File::open("/dev/null"))?;
-    // Copies above the target numbers, so that none is overwritten.
+    // Copy descriptors to numbers above the target numbers first, so that none is overwritten.
     let high = |fd: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
     let mut wanted = vec![high(&null), high(&setup.stdout), high(&setup.stderr)];
     wanted.extend(setup.control.iter().chain(&setup.orders).map(|socket| high(socket)));

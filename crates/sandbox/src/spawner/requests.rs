@@ -27,7 +27,7 @@ impl MainLoop {
             Ok(Request::Resume { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     process.group.set_weight(Weight::Boosted);
-                    // The client notices a process that cannot be thawed.
+                    // An error is ignored: the client detects a process that cannot be thawed.
                     let _ = process.group.freeze(false);
                 }
             }
@@ -48,7 +48,8 @@ impl MainLoop {
             Ok(Request::Total { id }) => {
                 self.reply(&Reply::Total { id, cpu_us: self.cgroups.total() });
             }
-            // Both ends are of one build; a malformed message has no id to reply to.
+            // Ignored, since a malformed message has no id to reply to. Both ends come from the
+            // same build.
             Err(_) => {}
         }
     }
@@ -66,7 +67,7 @@ impl MainLoop {
     }
 
     fn pause(&mut self, id: u64, inputs: &[u64]) -> Option<ResourceUsage> {
-        // The CPU time of its fork must be known.
+        // Read the pending messages, because they determine the CPU time of the fork.
         self.read_status(id);
         let process = self.processes.get(&id).filter(|one| one.group.freeze(true).is_ok())?;
         if !inputs.is_empty() && process.has_any(inputs) {
@@ -75,7 +76,7 @@ impl MainLoop {
         Some(process.group.usage()?.with_fork(process.fork_cpu_us))
     }
 
-    /// Sends a clone its descriptors, also if its sandbox is still being created.
+    /// Sends a clone its descriptors, even if its sandbox is still being created.
     fn begin(&mut self, id: u64, descriptors: &[OwnedFd]) {
         let placed = self.processes.get_mut(&id);
         let placed = placed.and_then(|one| Some((&mut one.begun, one.start_channel.as_ref()?)));

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketType, netlink};
 
-use super::root::{StepResult, step};
+use super::root_filesystem::{StepResult, step};
 use crate::channel::Channel;
 use crate::netlink::{ERROR, REQUEST, attribute, message};
 use crate::network::NAMESERVER;
@@ -35,7 +35,7 @@ impl SandboxNetwork {
     /// Sets up the network of this process; its loopback interface is up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
         step("lead every address to the loopback", route(libc::AF_INET))?;
-        // Without IPv6 on the host a function must see that IPv6 is unavailable.
+        // If the host has no IPv6, it must also be unavailable in the sandbox.
         let six = host_has_ipv6() && route(libc::AF_INET6).is_ok();
         step("turn connections to the listener", redirect(six))?;
         let questions = step("listen for names", UdpSocket::bind(NAMESERVER))?;

@@ -33,10 +33,10 @@ const OWN_ARCHITECTURE: u32 = 0xc000_00b7;
 /// First number of x32 calls on x86, which would bypass the list.
 const X32: u32 = 0x4000_0000;
 
-/// Every `CLONE_NEW…`.
+/// All `CLONE_NEW…` flags.
 const NAMESPACES: u32 = 0x7e02_0080;
 
-/// Denied with "not permitted".
+/// Calls that are denied with the error "not permitted".
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -95,8 +95,8 @@ const REFUSED_HERE: &[libc::c_long] =
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[libc::c_long] = &[];
 
-/// Denied as if the kernel did not have them, so that callers fall back to older calls. The flags
-/// of `clone3` are in memory, which a filter cannot read.
+/// Calls that are denied as if the kernel did not have them, so that callers fall back to older
+/// calls. The flags of `clone3` are in memory, which a filter cannot read.
 const ABSENT: &[libc::c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_enter,
@@ -107,12 +107,12 @@ const ABSENT: &[libc::c_long] = &[
 /// Allowed socket families.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Terminal requests that inject input.
+/// Terminal requests that insert input into a terminal.
 const TYPING: [u32; 2] = [0x5412, 0x541c];
 
 /// Kind of process that a filter is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
+pub(super) enum ProcessKind {
     /// A function.
     Function,
     /// A zygote. Its clones enter a prepared sandbox before they run a function; then the
@@ -121,7 +121,7 @@ pub(super) enum For {
 }
 
 /// Returns the program of a filter.
-fn program(whose: For) -> Vec<Instruction> {
+fn program(whose: ProcessKind) -> Vec<Instruction> {
     let mut program = vec![
         load(ARCHITECTURE),
         jump(EQUAL, OWN_ARCHITECTURE, 1, 0),
@@ -136,7 +136,7 @@ fn program(whose: For) -> Vec<Instruction> {
     for number in ABSENT {
         program.extend([jump(EQUAL, *number as u32, 0, 1), answer(refusal(libc::ENOSYS))]);
     }
-    if whose == For::Function {
+    if whose == ProcessKind::Function {
         let setns = libc::SYS_setns as u32;
         program.extend([jump(EQUAL, setns, 0, 1), answer(refusal(libc::EPERM))]);
     }
@@ -165,7 +165,7 @@ fn argument(number: libc::c_long, index: u32, then: &[Instruction]) -> Vec<Instr
 }
 
 /// Installs the filter for this thread and its descendants. Requires `no_new_privs`.
-pub(super) fn install(whose: For) -> Result<()> {
+pub(super) fn install(whose: ProcessKind) -> Result<()> {
     let program = program(whose);
     let filter =
         libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
@@ -179,7 +179,7 @@ pub(super) fn install(whose: For) -> Result<()> {
 /// Returns a function's filter in the kernel's format, in hexadecimal digits, for a process that
 /// installs it itself.
 pub(super) fn digits() -> String {
-    let instructions = program(For::Function).into_iter();
+    let instructions = program(ProcessKind::Function).into_iter();
     let bytes = instructions.flat_map(|i| {
         let [low, high] = i.code.to_ne_bytes();
         let [a, b, c, d] = i.k.to_ne_bytes();
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn calls_are_judged_by_number_and_argument() {
-        let (function, zygote) = (program(For::Function), program(For::Zygote));
+        let (function, zygote) = (program(ProcessKind::Function), program(ProcessKind::Zygote));
         let not_permitted = refusal(libc::EPERM);
         for (number, arguments, wanted) in [
             (libc::SYS_read, [0, 0], ALLOW),

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Result of [`clone_process`].
-pub(super) enum Cloned {
+pub(super) enum CloneResult {
     /// In the new process.
     Child,
     /// In the calling process: the new process, by id and pidfd.
@@ -17,11 +17,11 @@ pub(super) enum Cloned {
 }
 
 /// Forks this process into the new namespaces of `flags` (`CLONE_NEW…`).
-pub(super) fn clone_process(flags: i32) -> Result<Cloned> {
+pub(super) fn clone_process(flags: i32) -> Result<CloneResult> {
     clone3(flags, libc::SIGCHLD)
 }
 
-fn clone3(flags: i32, exit_signal: i32) -> Result<Cloned> {
+fn clone3(flags: i32, exit_signal: i32) -> Result<CloneResult> {
     let mut descriptor: i32 = -1;
     // SAFETY: all-zero is a valid `clone_args`.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -29,17 +29,17 @@ fn clone3(flags: i32, exit_signal: i32) -> Result<Cloned> {
     arguments.pidfd = (&raw mut descriptor) as u64;
     arguments.exit_signal = exit_signal as u64;
     // SAFETY: without CLONE_VM and a stack the child continues on a copy of this process, which has
-    // one thread, so that no lock can be held by another.
+    // one thread, so no other thread can hold a lock.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
     };
     match pid {
         -1 => Err(clone_error(Error::last_os_error())),
-        0 => Ok(Cloned::Child),
+        0 => Ok(CloneResult::Child),
         pid => {
             // SAFETY: the kernel stored a new descriptor there, which has no other owner.
             let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
-            Ok(Cloned::Parent { pid: pid as i32, descriptor })
+            Ok(CloneResult::Parent { pid: pid as i32, descriptor })
         }
     }
 }
@@ -53,7 +53,7 @@ fn clone_error(error: Error) -> Error {
 }
 
 /// Forks a sibling: a child of this process's parent.
-pub(super) fn clone_sibling(flags: i32) -> Result<Cloned> {
+pub(super) fn clone_sibling(flags: i32) -> Result<CloneResult> {
     clone3(flags | libc::CLONE_PARENT, 0)
 }
 
@@ -98,7 +98,7 @@ pub(super) fn close_all_but(kept: &[i32]) {
     let mut first: u32 = 3;
     for descriptor in kept.into_iter().map(|descriptor| descriptor as u32) {
         if descriptor > first {
-            // SAFETY: what owns these descriptors is never used again in this process.
+            // SAFETY: the owners of these descriptors are not used again in this process.
             unsafe { libc::syscall(libc::SYS_close_range, first, descriptor - 1, 0) };
         }
         first = first.max(descriptor + 1);
@@ -158,7 +158,7 @@ fn signals() -> libc::sigset_t {
 
 /// A reaped child.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Waited {
+pub(super) struct ReapedChild {
     pub(super) pid: i32,
     pub(super) status: i32,
     pub(super) cpu_us: u64,
@@ -166,7 +166,7 @@ pub(super) struct Waited {
 }
 
 /// Reaps a child: `pid`, or any if -1. Returns none if no such child has ended.
-pub(super) fn wait_child(pid: i32) -> Option<Waited> {
+pub(super) fn wait_child(pid: i32) -> Option<ReapedChild> {
     let mut status = 0;
     // SAFETY: all-zero is a valid `rusage`, and both pointers are valid for the call.
     let (found, usage) = unsafe {
@@ -178,7 +178,7 @@ pub(super) fn wait_child(pid: i32) -> Option<Waited> {
         return None;
     }
     let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
-    Some(Waited {
+    Some(ReapedChild {
         pid: found,
         status,
         cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
@@ -188,7 +188,7 @@ pub(super) fn wait_child(pid: i32) -> Option<Waited> {
 
 /// Waits for a child that is about to end.
 pub(super) fn wait_for_child(pid: i32) {
-    // SAFETY: no status is asked for.
+    // SAFETY: no status is requested, so no memory is written.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
 }
 
@@ -228,7 +228,7 @@ pub(super) fn join_new_keyring() -> Result<()> {
     let done = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION, no_name) };
     match Error::last_os_error() {
         _ if done >= 0 => Ok(()),
-        // The kernel has no keys.
+        // The kernel was built without support for keys.
         error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
         error => Err(error),
     }
@@ -257,7 +257,7 @@ pub(super) fn set_mount_attributes(
         namespace: u64,
     }
     let wanted = MountAttributes { set: attributes, clear: 0, propagation: 0, namespace: 0 };
-    // SAFETY: the path is an empty C string and the structure is of the size given.
+    // SAFETY: the path is an empty C string and the structure has the given size.
     let done = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
@@ -318,7 +318,7 @@ pub(super) fn set_slice(thread: i32, slice: Option<Duration>) {
         deadline: 0,
         period: 0,
     };
-    // SAFETY: the kernel reads as many bytes as the structure says it has.
+    // SAFETY: the kernel reads only the number of bytes that the structure states.
     unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const attributes, 0) };
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::system;
 
-/// The slice of threads that pass on calls and answers.
+/// The time slice of threads that forward requests and responses.
 pub(super) const SHORT_SLICE: Duration = Duration::from_micros(100);
 
-/// Gives this thread, and threads that it starts, a short time slice: for threads that pass on
-/// calls and answers.
+/// Gives this thread, and threads that it starts, a short time slice: for threads that forward
+/// requests and responses.
 pub fn answer_promptly() {
     system::set_own_slice(Some(SHORT_SLICE));
 }

@@ -1,7 +1,8 @@
 //! The built files of the page, compressed at build time and part of the binary.
 //!
 //! `index.html` names the other files with a version, so that a browser caches them forever and
-//! asks for `index.html` alone. The content security policy allows requests to this server only.
+//! requests only `index.html` again. The content security policy allows requests to this server
+//! only.
 
 use std::io::Read;
 use std::sync::LazyLock;
@@ -28,7 +29,8 @@ const PAGE: &str = "/";
 /// Prefix of the paths of the other files.
 const PREFIX: &str = "/console/";
 
-/// The page reads nothing from other servers, runs no inline script, and cannot be framed.
+/// The page loads nothing from other servers, runs no inline script, and cannot be embedded in a
+/// frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -93,7 +95,7 @@ fn file(name: &str, request: &HeaderMap) -> Response {
         return ErrorResponse(problem.with_hint("Open the console at `/`.")).into_response();
     };
     let (asset, tag) = (&ASSETS[at], &TAGS[at]);
-    // The address of the page has no version.
+    // The URL of the page has no version, so the page must be revalidated.
     let caching =
         if asset.name == "index.html" { "no-cache" } else { "public, max-age=31536000, immutable" };
     let headers = [
@@ -123,7 +125,7 @@ fn has(headers: &HeaderMap, name: &HeaderName, part: &str) -> bool {
         .any(|text| text.split(',').any(|item| item.split(';').next().unwrap_or("").trim() == part))
 }
 
-/// Decompresses a file for a client without gzip. The files are our own and small.
+/// Decompresses a file for a client without gzip. The files are trusted and small.
 fn decompressed(gzip: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Decompression fails only for a corrupt file, and a test decompresses every file.
@@ -152,7 +154,8 @@ mod tests {
         assert!(!page.contains("://"), "the page reads from another server");
     }
 
-    /// The hash is that of `console/build.mjs`: names and contents of the sources, in order.
+    /// The hash is computed as in `console/build.mjs`: from names and contents of the sources, in
+    /// order.
     #[test]
     fn the_built_page_is_that_of_its_sources() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../console");

@@ -1,4 +1,4 @@
-//! The cookie of a session, and the header that a request shows in addition.
+//! The cookie of a session, and the header that a request must contain in addition.
 //!
 //! A browser sends cookies to every port of a host, so a cookie alone could be read by another
 //! server of the machine. The header's value is stored by origin, which includes the port, and a
@@ -7,7 +7,7 @@
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, HOST};
 
-use super::sessions::{NewSession, ShownSession};
+use super::sessions::{NewSession, PresentedSession};
 
 /// Header with the session's key.
 pub const SESSION_HEADER: &str = "x-headwater-session";
@@ -27,8 +27,8 @@ pub fn expired_cookie(headers: &HeaderMap) -> String {
     format!("{}=; {ATTRIBUTES}; Max-Age=0", name(headers))
 }
 
-/// Returns the session that a request shows, by its cookie and its header.
-pub fn shown_session(headers: &HeaderMap) -> Option<ShownSession<'_>> {
+/// Returns the session secrets of a request, from its cookie and its header.
+pub fn shown_session(headers: &HeaderMap) -> Option<PresentedSession<'_>> {
     let key = headers.get(SESSION_HEADER)?.to_str().ok()?;
     let name = name(headers);
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -37,10 +37,11 @@ pub fn shown_session(headers: &HeaderMap) -> Option<ShownSession<'_>> {
         let (found, secret) = cookie.trim().split_once('=')?;
         (found == name).then_some(secret)
     })?;
-    Some(ShownSession { secret, key })
+    Some(PresentedSession { secret, key })
 }
 
-/// Returns the cookie's name, which contains the port: servers on two ports share their cookies.
+/// Returns the cookie's name, which contains the port: servers on different ports of a host share
+/// its cookies.
 fn name(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let port = host.rsplit_once(':').map_or("", |(_, port)| port);

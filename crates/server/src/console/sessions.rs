@@ -1,7 +1,7 @@
 //! The sessions of browsers, and the codes for their logins.
 //!
-//! Both are in memory: they end with the server, as its token does. The maps contain hashes of the
-//! secrets, so that a lookup takes the same time for every wrong secret.
+//! Both are kept in memory, so they end with the server, like its token. The maps contain hashes of
+//! the secrets, so that a lookup takes the same time for every wrong secret.
 
 use std::collections::HashMap;
 use std::io;
@@ -66,9 +66,9 @@ pub struct NewSession {
     pub lifetime: Duration,
 }
 
-/// The secrets that a request shows.
+/// The session secrets that a request contains.
 #[derive(Clone, Copy)]
-pub struct ShownSession<'a> {
+pub struct PresentedSession<'a> {
     /// The value of its cookie.
     pub secret: &'a str,
     /// The value of its header.
@@ -93,8 +93,8 @@ impl Sessions {
         Ok(NewSession { secret, key, lifetime: LIFETIME })
     }
 
-    /// Returns the principal of a session, which this use prolongs.
-    pub fn principal(&self, shown: ShownSession) -> Option<Principal> {
+    /// Returns the principal of a session, and restarts its idle time.
+    pub fn principal(&self, shown: PresentedSession) -> Option<Principal> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let session = state.sessions.get_mut(&hash(shown.secret))?;
@@ -106,7 +106,7 @@ impl Sessions {
     }
 
     /// Ends a session, if it exists.
-    pub fn remove(&self, shown: ShownSession) {
+    pub fn remove(&self, shown: PresentedSession) {
         if self.principal(shown).is_some() {
             self.state.lock().sessions.remove(&hash(shown.secret));
         }
@@ -128,7 +128,7 @@ impl Sessions {
         Ok((code, CODE_LIFETIME))
     }
 
-    /// Returns the principal of a code, which is invalid from then on.
+    /// Returns the principal of a code, and invalidates the code.
     pub fn redeem(&self, code: &str) -> Option<Principal> {
         let code = self.state.lock().codes.remove(&hash(code))?;
         code.is_valid(Instant::now()).then_some(code.principal)
@@ -155,8 +155,8 @@ fn hash(secret: &str) -> Hash {
 mod tests {
     use super::*;
 
-    fn shown(session: &NewSession) -> ShownSession<'_> {
-        ShownSession { secret: &session.secret, key: &session.key }
+    fn shown(session: &NewSession) -> PresentedSession<'_> {
+        PresentedSession { secret: &session.secret, key: &session.key }
     }
 
     #[test]
@@ -165,7 +165,9 @@ mod tests {
         let one = sessions.create(Principal::owner()).expect("a session");
         let two = sessions.create(Principal::owner()).expect("a session");
         assert!(sessions.principal(shown(&one)).is_some());
-        assert!(sessions.principal(ShownSession { secret: &one.secret, key: &two.key }).is_none());
+        assert!(
+            sessions.principal(PresentedSession { secret: &one.secret, key: &two.key }).is_none()
+        );
         sessions.remove(shown(&one));
         assert!(sessions.principal(shown(&one)).is_none());
         assert!(sessions.principal(shown(&two)).is_some());

@@ -1,5 +1,6 @@
 //! Export of the audit log.
 
+use axum::Json;
 use axum::body::Body as ResponseBody;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -7,7 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use headwater_encoding::{Encoder, Format};
-use headwater_model::{AuditEvent, ErrorCode, Problem};
+use headwater_model::{AuditEvent, AuditRetention, ErrorCode, Problem};
 use headwater_service::{AuditExport, AuditFilter};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -15,11 +16,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ErrorResponse, HandlerResult};
-use super::extract::{Caller, Parameters, parse_time, parse_word};
+use super::extract::{Body, Caller, Parameters, parse_time, parse_word};
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(export))
+    OpenApiRouter::new().routes(routes!(export)).routes(routes!(retention, set_retention))
 }
 
 /// The events to export; all by default.
@@ -71,6 +72,31 @@ async fn export(
     });
     let media_type = [(CONTENT_TYPE, format.media_type())];
     Ok((media_type, ResponseBody::from_stream(stream)).into_response())
+}
+
+/// Returns the time for which events of the audit log are kept.
+#[utoipa::path(get, path = "/v1/audit/retention",
+    operation_id = "get_audit_retention", tag = "access",
+    responses((status = 200, body = AuditRetention), (status = "default", body = Problem)))]
+async fn retention(
+    State(app): State<App>,
+    Caller(principal): Caller,
+) -> HandlerResult<Json<AuditRetention>> {
+    Ok(Json(app.service.access_control().audit_retention(&principal)?))
+}
+
+/// Sets the time for which events of the audit log are kept.
+#[utoipa::path(put, path = "/v1/audit/retention",
+    operation_id = "set_audit_retention", tag = "access",
+    request_body = AuditRetention, responses(
+    (status = 200, body = AuditRetention), (status = "default", body = Problem)))]
+async fn set_retention(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Body(retention): Body<AuditRetention>,
+) -> HandlerResult<Json<AuditRetention>> {
+    let access = app.service.access_control();
+    Ok(Json(access.set_audit_retention(&principal, retention).await?))
 }
 
 /// The remaining chunks of a response.

@@ -28,13 +28,13 @@ const UNITS_MIN: usize = 1 << 12;
 /// Minimum rate of a body after the timeout, in bytes per second.
 const RATE_MIN: u64 = 64 << 10;
 
-/// Maximum number of bytes read and discarded of a body that is too long.
+/// Maximum number of bytes of a too long body that are read and discarded.
 const SKIPPED_BYTES_MAX: usize = 64 << 20;
 
-/// Maximum time for which a body that is too long is read.
+/// Maximum time for which a too long body is read.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Quota that a body takes in advance, in units.
+/// Quota that a body acquires in advance, in units.
 const AHEAD_UNITS: usize = 16;
 
 /// The content of a body.
@@ -82,7 +82,7 @@ struct BodyQuota {
     last: Arc<Semaphore>,
 }
 
-/// The quota that a body takes until the permit is dropped.
+/// The part of the quota that a body holds until the permit is dropped.
 #[derive(Debug)]
 pub struct BodyPermit {
     shared: Option<OwnedSemaphorePermit>,
@@ -147,7 +147,7 @@ impl BodyQuotas {
                 Ok(Some(Ok(_))) => return Err(too_long(kind)),
                 Ok(Some(Err(error))) => {
                     let message = format!("the body is incomplete: {error}");
-                    return Err(ErrorResponse::invalid(message, "Send it again."));
+                    return Err(ErrorResponse::invalid(message, "Send the request again."));
                 }
             }
         }
@@ -236,10 +236,11 @@ fn too_long(kind: BodyKind) -> ErrorResponse {
 
 fn too_slow() -> ErrorResponse {
     let problem = Problem::new(ErrorCode::TimeLimit, "the request body was sent too slowly");
-    ErrorResponse(problem.with_hint("Send it again, or import the rows into a table."))
+    ErrorResponse(problem.with_hint("Send the request again, or import the rows into a table."))
 }
 
-/// Reads and discards a body up to a limit: a client that is still sending reads no response.
+/// Reads and discards a body up to a limit, because many clients read the response only after
+/// sending the body.
 async fn skip(body: Body) {
     let (mut rest, mut skipped) = (body.into_data_stream(), 0);
     while let Some(Ok(part)) = rest.next().await {

@@ -47,7 +47,8 @@ pub struct Deletion {
 impl Deletion {
     /// Converts the result of a deletion into the response.
     pub fn response(&self, result: Result<(), Problem>) -> HandlerResult<StatusCode> {
-        const MISSING: [ErrorCode; 4] = [
+        const MISSING: [ErrorCode; 5] = [
+            ErrorCode::FunctionNotFound,
             ErrorCode::RefNotFound,
             ErrorCode::TableNotFound,
             ErrorCode::NamespaceNotFound,
@@ -130,9 +131,9 @@ async fn remove(
     deletion.response(app.service.branches().delete(&principal, &name).await)
 }
 
-/// Merges a ref into a branch. A table that both changed is merged by content. If that is
-/// impossible and no side is chosen, nothing is changed, and the context of the error
-/// `merge_conflict` contains the report as `report`. A dry run returns the same and changes
+/// Merges a ref into a branch. A table that both sides changed is merged by content. If that is
+/// impossible and the request chooses no side, nothing is changed, and the context of the error
+/// `merge_conflict` contains the report as `report`. A dry run returns the same result and changes
 /// nothing.
 #[utoipa::path(post, path = "/v1/branches/{branch}/merge",
     operation_id = "merge_branch", tag = "branch",
@@ -162,8 +163,8 @@ async fn cherry_pick(
     Ok(Json(app.service.branches().cherry_pick(&principal, &target, request).await?))
 }
 
-/// Undoes a commit of a branch, or all that a run wrote there, in one commit; later changes remain.
-/// Conflicts are errors as in a merge.
+/// Undoes a commit of a branch, or everything that a run wrote there, in one commit. Later changes
+/// remain. Conflicts are errors as in a merge.
 #[utoipa::path(post, path = "/v1/branches/{branch}/revert",
     operation_id = "revert", tag = "branch",
     params(("branch" = String, Path)), request_body = RevertRequest,

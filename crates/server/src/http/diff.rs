@@ -38,7 +38,7 @@ struct DiffParameters {
     /// Comparison of rows: `auto` (if few bytes must be read; the default), `always` or `never`.
     #[param(inline)]
     compare: Option<CompareRows>,
-    /// Read columns for exact statistics, which are bounds otherwise.
+    /// Read columns for exact statistics. Otherwise statistics are bounds from metadata.
     stats: Option<bool>,
 }
 
@@ -77,9 +77,9 @@ async fn diff(
 struct TableDiffParameters {
     /// The table's name at the second ref, if it differs.
     to_table: Option<String>,
-    /// Snapshot of the table; by default the one at the first ref.
+    /// Snapshot of the first side; by default the current one at the first ref.
     from_snapshot: Option<i64>,
-    /// Snapshot of the table; by default the one at the second ref.
+    /// Snapshot of the second side; by default the current one at the second ref.
     to_snapshot: Option<i64>,
     /// Columns that identify rows, separated by commas; by default the table's identifier columns.
     key: Option<String>,
@@ -91,7 +91,7 @@ struct TableDiffParameters {
     /// Comparison of rows: `always` (the default), `auto` (if few bytes must be read) or `never`.
     #[param(inline)]
     compare: Option<CompareRows>,
-    /// Read columns for exact statistics, which are bounds otherwise.
+    /// Read columns for exact statistics. Otherwise statistics are bounds from metadata.
     stats: Option<bool>,
 }
 

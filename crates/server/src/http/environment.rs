@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use headwater_model::{
-    EnvironmentExplained, EnvironmentSummary, Problem, PruneEnvironments, PrunedEnvironments,
+    EnvironmentDetails, EnvironmentSummary, Problem, PruneEnvironments, PrunedEnvironments,
     RebuiltEnvironment,
 };
 use utoipa_axum::router::OpenApiRouter;
@@ -37,12 +37,12 @@ async fn list(
 #[utoipa::path(get, path = "/v1/environments/{environment}",
     operation_id = "explain_environment", tag = "environment",
     params(("environment" = String, Path)),
-    responses((status = 200, body = EnvironmentExplained), (status = "default", body = Problem)))]
+    responses((status = 200, body = EnvironmentDetails), (status = "default", body = Problem)))]
 async fn explain(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(id): Segments<String>,
-) -> HandlerResult<Json<EnvironmentExplained>> {
+) -> HandlerResult<Json<EnvironmentDetails>> {
     Ok(Json(app.service.environments().explain(&principal, &id).await?))
 }
 

@@ -102,7 +102,7 @@ pub fn parse_ref(text: &str) -> HandlerResult<RefSpec> {
     Ok(text.parse::<RefSpec>()?)
 }
 
-/// Parses a word of the API, such as a job's kind; `noun` names it in errors.
+/// Parses an enum value, such as a job's kind; `noun` names it in errors.
 pub fn parse_word<T: DeserializeOwned>(text: &str, noun: &str) -> HandlerResult<T> {
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value).map_err(|error| {
@@ -112,7 +112,7 @@ pub fn parse_word<T: DeserializeOwned>(text: &str, noun: &str) -> HandlerResult<
     })
 }
 
-/// Parses words separated by commas.
+/// Parses enum values separated by commas.
 pub fn parse_words<T: DeserializeOwned>(text: Option<&str>, noun: &str) -> HandlerResult<Vec<T>> {
     let words = text.unwrap_or("").split(',').map(str::trim).filter(|word| !word.is_empty());
     words.map(|word| parse_word(word, noun)).collect()
@@ -128,7 +128,7 @@ pub fn parse_time(text: &str) -> HandlerResult<Timestamp> {
     midnight.ok_or_else(|| {
         ErrorResponse::invalid(
             format!("`{text}` is not a time"),
-            "Write it as `2026-01-31` or `2026-01-31T12:00:00Z`, with `+` percent-encoded.",
+            "Write the time as `2026-01-31` or `2026-01-31T12:00:00Z`, with `+` percent-encoded.",
         )
     })
 }

@@ -15,7 +15,9 @@ use headwater_model::{
     AcceptedEvent, ErrorCode, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Principal,
     Problem,
 };
-use headwater_service::{Argument, ArgumentValue, CallInput, FoundFunction, Returned, Returns};
+use headwater_service::{
+    Argument, ArgumentValue, CallInput, FunctionResult, ResolvedFunction, Returns,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
@@ -33,7 +35,7 @@ use crate::state::App;
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The quota of bodies limits their length.
+    // The body quota limits the length instead.
     let invoke = OpenApiRouter::new().routes(routes!(invoke)).layer(DefaultBodyLimit::disable());
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(invoke_async)).merge(invoke)
 }
@@ -46,7 +48,7 @@ async fn list(
     State(app): State<App>,
     Caller(principal): Caller,
 ) -> HandlerResult<Json<Vec<FunctionSummary>>> {
-    Ok(Json(app.service.invocations().list(&principal)?))
+    Ok(Json(app.service.invocations().list(&principal).await?))
 }
 
 /// Options of a call whose body is a table.
@@ -62,8 +64,8 @@ struct TableOptions {
 }
 
 /// Calls a function of the deployed version and returns its result. The body is JSON, or one table
-/// as `application/vnd.apache.arrow.stream`. With `files` in the JSON, the function is the one in
-/// these files.
+/// as `application/vnd.apache.arrow.stream`. If the JSON contains `files`, the function is taken
+/// from these files.
 ///
 /// A table is encoded in the format that `Accept` selects (see `query`), another result as JSON.
 /// The header `x-headwater-job` contains the id of the job, whose record is durable before the
@@ -124,7 +126,7 @@ async fn invoke_async(
 
 /// A call whose function and arguments are checked.
 struct PreparedCall {
-    function: FoundFunction,
+    function: ResolvedFunction,
     arguments: Vec<Argument>,
     /// The author in the body.
     author: Option<String>,
@@ -187,7 +189,7 @@ async fn prepare_table(
     let read = super::rows::read_table(app, principal, request).await?;
     let mut arguments = values(others);
     arguments.push(Argument { name: table, value: ArgumentValue::Table(read) });
-    // The table counts towards the memory for rows.
+    // The table's memory counts against the row quota.
     Ok(PreparedCall { function, arguments, author: None, permit: None })
 }
 
@@ -197,11 +199,11 @@ fn values(values: BTreeMap<String, Value>) -> Vec<Argument> {
 }
 
 /// Encodes the result of a function.
-async fn encode(format: Format, returned: Returned) -> Result<Response, Problem> {
+async fn encode(format: Format, returned: FunctionResult) -> Result<Response, Problem> {
     let table = match returned {
-        Returned::Table(table) => table,
-        Returned::Bool(value) => return Ok(Json(value).into_response()),
-        Returned::Json(text) => return json_response(text).await,
+        FunctionResult::Table(table) => table,
+        FunctionResult::Bool(value) => return Ok(Json(value).into_response()),
+        FunctionResult::Json(text) => return json_response(text).await,
     };
     let not_encoded = |error: arrow::error::ArrowError| {
         let message = format!("the result cannot be encoded: {error}");

@@ -35,9 +35,9 @@ struct Filter {
 struct Revocation {
     /// The user or role.
     grantee: String,
-    /// The actions, separated by commas.
+    /// The actions to revoke, separated by commas.
     actions: String,
-    /// The objects, as they were granted.
+    /// The objects, exactly as they were granted.
     object: String,
 }
 

@@ -44,8 +44,8 @@ struct Options {
     drain_ms: Option<u64>,
 }
 
-/// Shuts the server down: it rejects new jobs and waits for running ones. The response is sent at
-/// once; the server has shut down when `server.json` does not exist.
+/// Shuts the server down: it rejects new jobs and waits for running ones. The response is sent
+/// immediately. The shutdown is complete when `server.json` is removed.
 #[utoipa::path(post, path = "/v1/shutdown",
     operation_id = "shut_down", tag = "server",
     params(Options), responses(

@@ -68,7 +68,7 @@ async fn list(
     Ok(Json(app.service.jobs().list(&principal, &filter).await?))
 }
 
-/// Returns a job and what its function calls wait for.
+/// Returns a job with the reasons why its function calls wait.
 #[utoipa::path(get, path = "/v1/jobs/{job}",
     operation_id = "get_job", tag = "job",
     params(("job" = String, Path)),
@@ -140,8 +140,8 @@ async fn stop(
     Ok(Json(app.service.jobs().stop(&principal, &id).await?))
 }
 
-/// Starts a run again as a new job, with the same files, parameters and branch. The files of the
-/// last runs are kept; error `file_not_found` if those of this run are not.
+/// Starts a run again as a new job, with the same files, parameters and branch. Only the files of
+/// recent runs are kept; error `file_not_found` if those of this run were deleted.
 #[utoipa::path(post, path = "/v1/jobs/{job}/rerun",
     operation_id = "rerun_job", tag = "job",
     params(("job" = String, Path)), responses(

@@ -8,6 +8,7 @@ mod access_key;
 mod audit;
 pub(crate) mod body;
 mod branch;
+mod deployed_function;
 mod deployment;
 mod diff;
 mod environment;
@@ -18,6 +19,7 @@ mod grant;
 mod health;
 mod import;
 mod job;
+mod limit;
 mod maintenance;
 mod namespace;
 mod query;
@@ -65,6 +67,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(description())
         .merge(audit::routes())
         .merge(branch::routes())
+        .merge(deployed_function::routes())
         .merge(deployment::routes())
         .merge(diff::routes())
         .merge(environment::routes())
@@ -73,6 +76,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(import::routes())
         .merge(job::routes())
+        .merge(limit::routes())
         .merge(maintenance::routes())
         .merge(namespace::routes())
         .merge(query::routes())

@@ -37,7 +37,7 @@ async fn methods(State(app): State<App>) -> Json<LoginMethods> {
     Json(app.service.access_control().login_methods())
 }
 
-/// Returns the session of a browser. Succeeds too if the request is authenticated in another way.
+/// Returns the session of a browser. Also succeeds for a request with another credential.
 #[utoipa::path(get, path = "/v1/session",
     operation_id = "get_session", tag = "session",
     responses((status = 200, body = Session), (status = "default", body = Problem)))]
@@ -73,14 +73,14 @@ async fn create(
     Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(answer)).into_response())
 }
 
-/// Returns the principal of a token or a code. A wrong one counts as a failed login.
+/// Returns the principal of a token or a code. An invalid credential counts as a failed login.
 async fn log_in(
     app: &App,
     peer: Option<&TcpPeer>,
     headers: &HeaderMap,
     request: &CreateSession,
 ) -> Result<Principal, ErrorResponse> {
-    // The Unix socket asks for no token.
+    // Requests on the Unix socket need no token.
     let Some(peer) = peer else { return Ok(Principal::owner()) };
     let address = client_address(app, peer.address, headers);
     let attempt = LoginAttempt { address, user: None };
@@ -115,7 +115,7 @@ async fn remove(State(app): State<App>, headers: HeaderMap) -> Response {
     (StatusCode::NO_CONTENT, [(SET_COOKIE, expired_cookie(&headers))]).into_response()
 }
 
-/// Creates a code for one login as the same identity, valid for a minute.
+/// Creates a code for one login with the identity of the request, valid for a minute.
 #[utoipa::path(post, path = "/v1/session/codes",
     operation_id = "create_session_code", tag = "session",
     responses((status = 201, body = SessionCode), (status = "default", body = Problem)))]

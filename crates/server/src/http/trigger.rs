@@ -80,7 +80,7 @@ async fn event(
     Ok(Json(app.service.triggers().event(&principal, &event).await?))
 }
 
-/// Removes an event that is pending or failed; it is not delivered any more.
+/// Removes an event that is pending or failed; it is not delivered afterwards.
 #[utoipa::path(delete, path = "/v1/trigger-events/{event}",
     operation_id = "delete_trigger_event", tag = "trigger",
     params(("event" = String, Path)),
@@ -93,7 +93,8 @@ async fn remove(
     Ok(Json(app.service.triggers().remove(&principal, &event).await?))
 }
 
-/// Delivers an event again: a failed one starts over, a waiting one is due at once.
+/// Delivers an event again: a failed event is retried from the start, and a waiting event is due
+/// immediately.
 #[utoipa::path(post, path = "/v1/trigger-events/{event}/replay",
     operation_id = "replay_trigger_event", tag = "trigger",
     params(("event" = String, Path)),

@@ -16,7 +16,7 @@ use super::extract::{Caller, Parameters};
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The service limits the length, and nothing of it is in memory.
+    // The service limits the length, and streams the body to disk.
     OpenApiRouter::new().routes(routes!(create)).layer(DefaultBodyLimit::disable())
 }
 
@@ -58,5 +58,5 @@ async fn create(
 fn incomplete(code: ErrorCode, cause: &str) -> Problem {
     let mut problem = Problem::new(code, "the file was not sent completely");
     problem.causes.push(cause.to_owned());
-    problem.with_hint("Send it again.")
+    problem.with_hint("Send the file again.")
 }

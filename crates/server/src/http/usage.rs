@@ -26,8 +26,8 @@ struct Filter {
     since: Option<String>,
     /// Only jobs recorded before this time.
     until: Option<String>,
-    /// `day`, `kind`, `job`, `model`, `function`, `branch` or `author`; `day` by default.
-    /// Queries and calls are kept for some time; only `day` and `kind` count older ones.
+    /// `day`, `kind`, `job`, `model`, `function`, `branch` or `author`; `day` by default. Records
+    /// of queries and calls are kept for a limited time; only `day` and `kind` include older ones.
     by: Option<String>,
 }
 

@@ -89,5 +89,5 @@ async fn remove(
     operation_id = "whoami", tag = "access",
     responses((status = 200, body = Whoami), (status = "default", body = Problem)))]
 async fn whoami(State(app): State<App>, Caller(principal): Caller) -> HandlerResult<Json<Whoami>> {
-    Ok(Json(app.service.access_control().users().whoami(&principal)?))
+    Ok(Json(app.service.access_control().users().whoami(&principal).await?))
 }

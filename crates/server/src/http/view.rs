@@ -58,7 +58,7 @@ async fn show(
     Ok(Json(app.service.views().get(&principal, &reference, &name).await?))
 }
 
-/// Drops a view from a branch. Commits and branches that have it keep it.
+/// Drops a view from a branch. Other commits and branches that contain it keep it.
 #[utoipa::path(delete, path = "/v1/branches/{branch}/views/{view}",
     operation_id = "drop_view", tag = "view",
     params(("branch" = String, Path), ("view" = String, Path), Deletion),

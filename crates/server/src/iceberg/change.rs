@@ -70,8 +70,8 @@ impl Change {
     }
 }
 
-/// Returns a hash of all that distinguishes a request. The same key with another change is another
-/// request.
+/// Returns a hash of all that distinguishes a request. Requests with the same key and different
+/// changes have different hashes.
 fn digest(key: &str, method: &str, path: &RequestPath, body: &[u8]) -> String {
     let reference = path.reference.to_string();
     let parts = [key, &reference, method, &path.text].map(str::as_bytes);

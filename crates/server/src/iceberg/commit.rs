@@ -37,10 +37,10 @@ pub async fn one(State(app): State<App>, change: Change) -> HandlerResult<Respon
     let tables = tables.map_err(IcebergError::of_change)?;
     let loaded = match tables.get(&table) {
         Some(loaded) => loaded.clone(),
-        // A repeated request, of a client that may not read the table.
+        // A repeated request by a client that may not read the table.
         None => iceberg.load_table(&change.principal, &change.request.reference, &table).await?,
     };
-    // Clients have their credentials from the response to `GET`.
+    // Credentials are left out, since clients have them from the response to `GET`.
     let access = iceberg.storage_access(&change.principal, false)?;
     table_response(&loaded, false, &access)
 }

@@ -52,7 +52,7 @@ struct Parameters {
     warehouse: Option<String>,
 }
 
-/// Returns the prefix of the ref that the path or the warehouse names.
+/// Returns the prefix for the ref that the path or the warehouse parameter names.
 pub async fn show(State(app): State<App>, client: Client, uri: Uri) -> HandlerResult<Json<Value>> {
     let Client { principal, path } = client;
     let parameters = Query::<Parameters>::try_from_uri(&uri);

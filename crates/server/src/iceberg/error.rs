@@ -56,7 +56,7 @@ impl IcebergError {
         error
     }
 
-    /// Names a missing object as a view.
+    /// Reports a missing object as a missing view.
     pub fn for_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
             self.kind = NO_VIEW;
@@ -70,7 +70,7 @@ impl IcebergError {
         self
     }
 
-    /// Marks what a scan does not support, so that clients plan it themselves.
+    /// Marks errors of unsupported scans, so that clients plan the scan themselves.
     pub fn for_scan(mut self) -> Self {
         if self.problem.code == ErrorCode::UnsupportedStatement {
             (self.status, self.kind) =
@@ -103,6 +103,7 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
         Code::RouteNotFound => (404, "NotFoundException"),
         Code::Unavailable => (503, "ServiceUnavailableException"),
         Code::TooBusy => (503, "SlowDownException"),
+        Code::QuotaExceeded => (429, "TooManyRequestsException"),
         code if code.http_status() >= 500 => (500, "InternalServerError"),
         _ => (400, "BadRequestException"),
     }
@@ -111,7 +112,8 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
 impl IcebergError {
     fn new(problem: Problem) -> Self {
         let (status, kind) = kind(problem.code);
-        // A lock-out is not a busy server, which clients ask again at once.
+        // A lock-out has another status than a busy server, since clients retry after the latter
+        // immediately.
         let is_lock_out = problem.context.contains_key(login_limit::RETRY_AFTER);
         let status = if is_lock_out { problem.code.http_status() } else { status };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -151,7 +153,7 @@ impl IntoResponse for IcebergError {
             tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
         }
         let mut message = match reference_message(&problem, kind) {
-            // The reference message contains all of ours.
+            // The reference message contains everything in Headwater's message.
             Some(reference) if problem.code == ErrorCode::CommitConflict => reference,
             Some(reference) => format!("{reference}: {}", problem.message),
             None => problem.message.clone(),

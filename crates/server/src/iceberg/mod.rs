@@ -1,9 +1,9 @@
 //! The Iceberg REST catalog, under `/iceberg`, for other engines.
 //!
 //! The path selects a ref: `/iceberg` is `main`, and `/iceberg/dev` the branch, tag or commit
-//! `dev`. A client that configures only a warehouse names the ref as that. The response to `config`
-//! puts the ref into the prefix of all other paths, so any client works on any branch. Requests,
-//! responses and errors follow Iceberg's specification.
+//! `dev`. A client that configures only a warehouse uses the ref as its name. The response to
+//! `config` returns the ref as the prefix of all other paths, so any client can use any branch.
+//! Requests, responses and errors follow Iceberg's specification.
 
 mod body;
 mod change;
@@ -34,8 +34,8 @@ use crate::state::App;
 /// Path of the catalog.
 pub(crate) const ROOT: &str = "/iceberg";
 
-/// Maximum length of a request body, in bytes. A commit contains no rows, but all columns of new
-/// tables.
+/// Maximum length of a request body, in bytes. A commit contains the columns of new tables, but no
+/// rows.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
 /// Maximum length of a request for a token, in bytes.
@@ -60,7 +60,8 @@ pub(crate) fn router() -> Router<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Returns the route for tokens, whose requests are not authenticated and therefore short.
+/// Returns the route for tokens. Its requests are not authenticated, so their length is limited
+/// more.
 fn tokens() -> MethodRouter<App> {
     post(token::exchange).layer(DefaultBodyLimit::max(TOKEN_BODY_BYTES_MAX))
 }

@@ -50,18 +50,18 @@ impl RequestPath {
         self.names.get(part).map_or("", String::as_str)
     }
 
-    /// Returns the namespace. Errors: not found, also for an invalid name.
+    /// Returns the namespace. Errors: not found, including for an invalid name.
     pub fn namespace(&self) -> HandlerResult<String> {
         let written = self.names.get("namespace").map_or("", String::as_str);
         parse_namespace(written).ok_or_else(|| no_namespace(written))
     }
 
-    /// Returns the table. Errors: not found, also for an invalid name.
+    /// Returns the table. Errors: not found, including for an invalid name.
     pub fn table(&self) -> HandlerResult<TableName> {
         self.entry("table").map_err(|name| IcebergError::no_table(&name))
     }
 
-    /// Returns the view. Errors: not found, also for an invalid name.
+    /// Returns the view. Errors: not found, including for an invalid name.
     pub fn view_name(&self) -> HandlerResult<TableName> {
         let missing = |name: String| {
             let problem =
@@ -71,7 +71,7 @@ impl RequestPath {
         self.entry("view").map_err(missing)
     }
 
-    /// Returns the table or view, or its name if that is invalid.
+    /// Returns the name of the table or view. Errors: the text, if the name is invalid.
     fn entry(&self, part: &str) -> Result<TableName, String> {
         let name = self.segment(part);
         let Ok(namespace) = self.namespace() else { return Err(name.to_owned()) };

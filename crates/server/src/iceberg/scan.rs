@@ -22,7 +22,7 @@ pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Plans a scan.
 pub async fn plan(State(app): State<App>, change: Change) -> HandlerResult<Response> {
-    // The service parses the request again for each page; this checks the content type.
+    // Checks the content type and the JSON; the service parses the request again for each page.
     let _: Value = change.parse()?;
     let target = target(&change.path)?;
     let scan = app.service.iceberg().plan_scan(&change.principal, target, &change.body).await;
@@ -30,7 +30,7 @@ pub async fn plan(State(app): State<App>, change: Change) -> HandlerResult<Respo
     Ok(scan_response(&scan, &change.storage_access(&app)?))
 }
 
-/// Returns a plan again.
+/// Returns an existing plan.
 pub async fn show(
     State(app): State<App>,
     client: Client,

@@ -48,7 +48,8 @@ struct Parameters {
     snapshots: Option<String>,
 }
 
-/// Returns a table's metadata, with all its snapshots or those with a branch or tag of the table.
+/// Returns a table's metadata, with all its snapshots, or only those that the table's own branches
+/// and tags name.
 pub async fn show(
     State(app): State<App>,
     client: Client,
@@ -76,7 +77,7 @@ pub async fn show(
     table_response(&table, only_named, &access)
 }
 
-/// Returns true if the client has the current response.
+/// Returns true if the client has cached the current response.
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     let sent = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = sent.flat_map(|value| value.split(','));
@@ -147,8 +148,8 @@ pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Res
     table_response(&table.map_err(IcebergError::of_change)?, false, &access)
 }
 
-/// Drops a table from the branch. Its files remain for the commits and branches that have it, even
-/// if the client requests to purge them.
+/// Drops a table from the branch. Its files remain, for the commits and branches that contain it,
+/// even if the client requests to purge them.
 pub async fn remove(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
     let name = change.path.table()?;
     let iceberg = app.service.iceberg();
@@ -165,7 +166,7 @@ pub struct Identifier {
 }
 
 impl Identifier {
-    /// Returns the name of an existing object. Errors: not found, also for an invalid name.
+    /// Returns the name of an existing object. Errors: not found, including for an invalid name.
     pub fn existing(&self) -> HandlerResult<TableName> {
         let missing =
             |_| IcebergError::no_table(&format!("{}.{}", self.namespace.join("."), self.name));
@@ -225,15 +226,15 @@ pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<R
     table_response(&table, false, &change.storage_access(&app)?)
 }
 
-/// Returns credentials for a table's files, if the server may grant them. The request implies that
-/// the client wants them.
+/// Returns credentials for a table's files, if the server may grant them. This request needs no
+/// delegation header.
 pub async fn credentials(State(app): State<App>, client: Client) -> HandlerResult<Json<Value>> {
     check(&app, &client).await?;
     let access = app.service.iceberg().storage_access(&client.principal, true)?;
     Ok(Json(json!({"storage-credentials": storage_credentials(&access)})))
 }
 
-/// Accepts a client's metrics, which are not kept.
+/// Accepts a client's metrics, and discards them.
 pub async fn metrics(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
     let _: Value = change.parse()?;
     let (principal, name) = (&change.principal, change.path.table()?);

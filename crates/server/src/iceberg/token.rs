@@ -1,8 +1,8 @@
 //! OAuth tokens of clients.
 //!
-//! The client's id is the name of a user, and its secret one of the user's tokens, which is also
-//! the token that it receives. With the server's token as the secret, the client is the owner.
-//! Clients send both in the body or in an HTTP Basic header.
+//! The client's id is the name of a user, and its secret is one of the user's tokens. The response
+//! returns the same token. With the server's token as the secret, the client is the owner. Clients
+//! send both in the body or in an HTTP Basic header.
 
 use std::net::IpAddr;
 
@@ -23,10 +23,10 @@ use crate::auth::{TcpPeer, client_address, is_user_token};
 use crate::login_limit::LoginAttempt;
 use crate::state::App;
 
-/// Suffix of the paths for tokens, which need none.
+/// Suffix of the paths for tokens. Requests to them need no token.
 const PATH: &str = "/v1/oauth/tokens";
 
-/// The token if the server needs none.
+/// The token that clients receive if the server needs none.
 const NONE: &str = "none";
 
 const INVALID_SECRET: &str = "the client's secret is not a valid token of this client";
@@ -54,7 +54,7 @@ pub async fn exchange(
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    // A form has the shape of a query.
+    // A form has the syntax of a query string.
     let form = format!("/?{}", body.trim()).parse::<Uri>().ok();
     let request = form.and_then(|form| Query::<TokenRequest>::try_from_uri(&form).ok());
     let Some(Query(request)) = request else {
@@ -98,7 +98,7 @@ pub async fn exchange(
     .into_response()
 }
 
-/// Authenticates a client. Without an id, the token alone decides.
+/// Authenticates a client. Without an id, the token alone identifies the user.
 async fn authenticate(
     app: &App,
     id: &str,
@@ -170,7 +170,7 @@ mod tests {
         for (shown, secret) in [
             ("Basic eDpzM2NyZXQ=", Some("s3cret")),
             ("basic eDpzM2NyZXQ=", Some("s3cret")),
-            // Encoded as in a form: `a%2Fb+c:d%3Ae`.
+            // Base64 of the form-encoded text `a%2Fb+c:d%3Ae`.
             ("Basic YSUyRmIrYzpkJTNBZQ==", Some("d:e")),
             ("Basic eA==", None),
             ("Basic !", None),

@@ -31,7 +31,7 @@ impl PostgresListener {
     /// Errors: [`Error::NoTls`] or [`Error::NoAuth`] if the configuration does not protect the
     /// address; [`Error::Listen`] if another program uses it.
     pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
-        // A proxy for HTTP does not encrypt this protocol.
+        // An HTTP proxy does not encrypt this protocol, so its setting does not apply.
         let network = NetworkConfig { behind_proxy: false, ..config.network.clone() };
         network.check_address(address, config.auth)?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
@@ -76,7 +76,7 @@ pub async fn serve(listener: PostgresListener, shared: Shared, closing: Cancella
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    // Connections that remain are closed when the set is dropped.
+    // Remaining connections are closed when the set is dropped.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
@@ -94,7 +94,7 @@ async fn serve_connection(
 
 /// Prepares the stream of a connection.
 fn accept(stream: TcpStream, write_timeout: Duration) -> Wire {
-    // Replies must not wait for the acknowledgement of earlier ones. Keep-alive detects a client
+    // Replies must not wait for the acknowledgement of earlier replies. Keep-alive detects a client
     // that disappeared.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);

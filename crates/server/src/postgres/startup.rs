@@ -16,19 +16,19 @@ use crate::login_limit::LoginAttempt;
 use crate::state::App;
 use crate::tls::Tls;
 
-/// Instead of a version: a cancel request.
+/// The code of a cancel request, sent in the field of the version.
 const CANCEL: u32 = 80_877_102;
 
-/// Instead of a version: a request for TLS.
+/// The code of a request for TLS, sent in the field of the version.
 const TLS: u32 = 80_877_103;
 
-/// Instead of a version: a request for encryption by GSSAPI.
+/// The code of a request for GSSAPI encryption, sent in the field of the version.
 const GSSAPI: u32 = 80_877_104;
 
 /// Number of requests for encryption that a connection may send.
 const REQUESTS_MAX: usize = 2;
 
-/// What connections share.
+/// State that all connections of a listener share.
 #[derive(Clone)]
 pub struct Shared {
     /// The server.
@@ -112,7 +112,7 @@ async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wir
                 is_encrypted = true;
             }
             (TLS | GSSAPI, _) => {
-                // `N` rejects encryption; the client then decides whether to go on without it.
+                // `N` rejects encryption; the client then decides whether to continue without it.
                 wire.output.extend_from_slice(b"N");
                 wire.send().await?;
             }
@@ -181,8 +181,8 @@ async fn open(
 /// Requests the password: that of the user, one of the user's access tokens, or the server's token,
 /// with which the user name is the author of commits.
 ///
-/// Passwords are sent as they are, since the server's side of SCRAM needs the password or its
-/// SCRAM verifier, and a hashed token is neither.
+/// Passwords are sent in plain text: for SCRAM the server would need the password or its SCRAM
+/// verifier, but it stores only hashes of tokens.
 async fn authenticate(
     wire: &mut Wire,
     startup: &Startup,
@@ -211,7 +211,7 @@ async fn authenticate(
     Ok(check_password(user, password, peer).await.map(named))
 }
 
-/// Checks a password. A wrong one counts as a failed login.
+/// Checks a password. A wrong password counts as a failed login.
 async fn check_password(user: &str, password: &str, peer: &Peer) -> Result<Principal, Problem> {
     let app = &peer.shared.app;
     let attempt = LoginAttempt { address: peer.address.ip(), user: Some(user) };
@@ -231,7 +231,8 @@ async fn check_password(user: &str, password: &str, peer: &Peer) -> Result<Princ
     })
 }
 
-/// Reads the settings of the startup message. Unknown ones are ignored, as drivers send many.
+/// Reads the settings of the startup message. Unknown settings are ignored, since drivers send
+/// many.
 fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Problem> {
     let mut settings = Settings::default();
     settings.fix("session_authorization", startup.get("user"));
@@ -257,7 +258,8 @@ fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
     words.filter_map(|word| word.split_once('='))
 }
 
-/// Resolves the database name, which is a ref. Without one it is the user name, as in PostgreSQL.
+/// Resolves the database name, which is a ref. If the client sends no database name, it is the user
+/// name, as in PostgreSQL.
 async fn resolve(
     principal: &Principal,
     startup: &Startup,

@@ -21,7 +21,7 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// First byte of a TLS connection.
 const HANDSHAKE: u8 = 0x16;
 
-/// Limits for the rest of a plain request, which is not read.
+/// Limits for discarding the rest of a plain request.
 const PLAIN_BYTES_MAX: u64 = 64 << 10;
 const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -29,7 +29,7 @@ const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
-    /// For protocols other than HTTP, which it does not offer.
+    /// The acceptor for protocols other than HTTP, without HTTP in its ALPN protocols.
     requested: TlsAcceptor,
     certificate: Arc<Certificate>,
     /// The self-signed certificate, which clients must trust explicitly.
@@ -66,7 +66,7 @@ impl Tls {
         self.certificate.fingerprint()
     }
 
-    /// Returns the path of the self-signed certificate; None if it comes from elsewhere.
+    /// Returns the path of the self-signed certificate; None if another certificate is configured.
     pub fn self_signed(&self) -> Option<&Path> {
         self.self_signed.as_deref()
     }
@@ -124,7 +124,7 @@ pub async fn first_byte(stream: &TcpStream) -> Option<u8> {
     (length == 1).then_some(first[0])
 }
 
-/// Answers a request without TLS.
+/// Answers a request without TLS with an error.
 async fn refuse_plain<Io: AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream: Io) {
     let problem = Problem::new(ErrorCode::InvalidArgument, "this port accepts only HTTPS")
         .with_hint("Use `https://` instead of `http://`.");
@@ -137,7 +137,8 @@ async fn refuse_plain<Io: AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream:
     let answer = async {
         stream.write_all(response.as_bytes()).await?;
         stream.shutdown().await?;
-        // Closing a connection with unread bytes would reset it before the client has the answer.
+        // Closing a connection with unread bytes would reset it before the client has read the
+        // answer.
         let mut rest = stream.take(PLAIN_BYTES_MAX);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };

@@ -50,8 +50,8 @@ impl Certificate {
         Ok(Certificate { files, provider, current })
     }
 
-    /// Loads the files again if they have changed. On an error the certificate stays in use, and
-    /// the same files are not read again.
+    /// Loads the files again if they have changed. On an error the current certificate stays in
+    /// use, and the same files are not read again.
     pub fn reload(&self) -> Result<bool> {
         let versions = self.files.versions()?;
         if versions == self.current.read().versions {

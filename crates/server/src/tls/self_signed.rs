@@ -22,7 +22,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time for which a certificate is valid.
 const VALIDITY: Duration = Duration::from_secs(365 * DAY.as_secs());
 
-/// Age at which a server that starts replaces its certificate.
+/// Age from which a server replaces its certificate when it starts.
 const AGE_MAX: Duration = Duration::from_secs(335 * DAY.as_secs());
 
 /// Returns the self-signed certificate of a lake for loopback names and these hosts. It is created
@@ -66,7 +66,7 @@ fn create(files: &CertificateFiles, names: Vec<String>) -> Result<()> {
     params.not_after = (now + VALIDITY).into();
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    // The key first: a certificate without its key is not usable.
+    // The key is written first, because a certificate without its key is unusable.
     write(&files.key, &key.serialize_pem())?;
     write(&files.certificate, &certificate.pem())
 }

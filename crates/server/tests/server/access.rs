@@ -303,7 +303,7 @@ async fn own_branches() {
     let eve = users.user("eve", &["create,read on branch:dev/*"]).await;
     let body = || Some(json!({ "name": "dev/a", "if_not_exists": true }));
     assert_eq!(users.send(&ana, Method::POST, "/v1/branches", body()).await.0, 201);
-    // Creating it again gives no right to it.
+    // A request to create the branch again grants no right to it.
     assert_eq!(users.send(&eve, Method::POST, "/v1/branches", body()).await.0, 201);
     let path = "/v1/branches/dev%2Fa";
     assert_eq!(users.send(&eve, Method::DELETE, path, None).await.0, 403);

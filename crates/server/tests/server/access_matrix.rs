@@ -37,17 +37,19 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 90] = [
+pub const OPERATIONS: [Row<'static>; 100] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("create_namespace", "POST", "/v1/branches/none/namespaces", r#"{"name":"n"}"#, [No, No, Ok]),
     ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("delete_branch", "DELETE", "/v1/branches/none", "", [No, No, Ok]),
+    ("delete_function", "DELETE", "/v1/functions/f", "", [No, No, Ok]),
     ("delete_namespace", "DELETE", "/v1/branches/none/namespaces/n", "", [No, No, Ok]),
     ("delete_secret", "DELETE", "/v1/secrets/NONE", "", [No, No, Ok]),
     ("delete_tag", "DELETE", "/v1/tags/none", "", [No, No, Ok]),
     ("delete_trigger_event", "DELETE", "/v1/trigger-events/x", "", [No, No, Ok]),
+    ("deploy_function", "PUT", "/v1/functions/f", r#"{"files":{}}"#, [No, No, Ok]),
     ("deploy_project", "POST", "/v1/deployments", r#"{"files":{}}"#, [No, No, Ok]),
     ("diff_refs", "GET", "/v1/refs/main/diff/main", "", [No, Ok, Ok]),
     ("diff_table", "GET", "/v1/refs/main/diff/main/tables/sales.orders", "", [No, Ok, Ok]),
@@ -56,6 +58,7 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("explain_environment", "GET", "/v1/environments/x", "", [No, No, Ok]),
     ("get_branch", "GET", "/v1/branches/main", "", [No, Ok, Ok]),
     ("get_deployment", "GET", "/v1/deployments/x", "", [No, No, Ok]),
+    ("get_function", "GET", "/v1/functions/f", "", [No, No, Ok]),
     ("get_health", "GET", "/health", "", [Ok, Ok, Ok]),
     ("get_job", "GET", "/v1/jobs/x", "", [Ok, Ok, Ok]),
     ("get_ref", "GET", "/v1/refs/main", "", [No, Ok, Ok]),
@@ -71,6 +74,7 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("list_commits", "GET", "/v1/refs/main/commits", "", [No, Ok, Ok]),
     ("list_deployments", "GET", "/v1/deployments", "", [Ok, Ok, Ok]),
     ("list_environments", "GET", "/v1/environments", "", [Ok, Ok, Ok]),
+    ("list_function_versions", "GET", "/v1/functions/f/versions", "", [No, No, Ok]),
     ("list_functions", "GET", "/v1/functions", "", [Ok, Ok, Ok]),
     ("list_job_events", "GET", "/v1/jobs/x/events", "", [Ok, Ok, Ok]),
     ("list_jobs", "GET", "/v1/jobs", "", [Ok, Ok, Ok]),
@@ -105,12 +109,15 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("create_token", "POST", "/v1/tokens", r#"{"user":"none","label":""}"#, [No, No, No]),
     ("create_upload", "POST", "/v1/uploads?name=x.csv", "", [No, No, Ok]),
     ("create_user", "POST", "/v1/users", r#"{"name":"u","kind":"person"}"#, [No, No, No]),
+    ("delete_limit", "DELETE", "/v1/limits/none", "", [No, No, No]),
     ("delete_restriction", "DELETE", "/v1/restrictions/none", "", [No, No, No]),
     ("delete_role", "DELETE", "/v1/roles/none", "", [No, No, No]),
     ("delete_session", "DELETE", "/v1/session", "", [Ok, Ok, Ok]),
     ("delete_user", "DELETE", "/v1/users/none", "", [No, No, No]),
     ("explain_access", "GET", EXPLAIN, "", [No, No, No]),
     ("export_audit", "GET", "/v1/audit", "", [No, No, No]),
+    ("get_audit_retention", "GET", "/v1/audit/retention", "", [No, No, No]),
+    ("get_limit", "GET", "/v1/limits/none", "", [No, No, No]),
     ("get_login_methods", "GET", "/v1/login", "", [Ok, Ok, Ok]),
     ("get_session", "GET", "/v1/session", "", [Ok, Ok, Ok]),
     ("get_user", "GET", "/v1/users/none", "", [No, No, No]),
@@ -118,6 +125,7 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("grant_role", "PUT", "/v1/roles/none/members/none", "", [No, No, No]),
     ("list_access_keys", "GET", "/v1/access-keys", "", [Ok, Ok, Ok]),
     ("list_grants", "GET", "/v1/grants", "", [No, No, No]),
+    ("list_limits", "GET", "/v1/limits", "", [Ok, Ok, Ok]),
     ("list_restrictions", "GET", "/v1/restrictions", "", [No, No, No]),
     ("list_roles", "GET", "/v1/roles", "", [No, No, No]),
     ("list_tokens", "GET", "/v1/tokens", "", [Ok, Ok, Ok]),
@@ -126,6 +134,8 @@ pub const OPERATIONS: [Row<'static>; 90] = [
     ("revoke_access_key", "DELETE", "/v1/access-keys/none", "", [Ok, Ok, Ok]),
     ("revoke_role", "DELETE", "/v1/roles/none/members/none", "", [No, No, No]),
     ("revoke_token", "DELETE", "/v1/tokens/none", "", [Ok, Ok, Ok]),
+    ("set_audit_retention", "PUT", "/v1/audit/retention", RETENTION, [No, No, No]),
+    ("set_limit", "PUT", "/v1/limits/none", r#"{"jobs":1}"#, [No, No, No]),
     ("update_user", "PATCH", "/v1/users/none", r#"{"disabled":true}"#, [No, No, No]),
     ("whoami", "GET", "/v1/whoami", "", [Ok, Ok, Ok]),
 ];
@@ -137,6 +147,7 @@ const PUBLIC: [&str; 5] =
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
 const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;
 const RESTRICTION: &str = r#"{"name":"r","table":"none","using":"true"}"#;
+const RETENTION: &str = r#"{"keep_seconds":86400}"#;
 const GRANT: &str = r#"{"grantee":"none","actions":["select"],"object":"table:a.b"}"#;
 const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 
@@ -149,7 +160,7 @@ pub const ALL: [&str; 13] = [
     "select,create,alter,drop on view:*",
     "select,insert,update,delete,create,alter,drop on namespace:*",
     "read,write,merge,create,alter,drop on branch:*",
-    "invoke on function:*",
+    "invoke,deploy on function:*",
     "run,deploy on project:*",
     "read,run on trigger:*",
     "read,drop on environment:*",
@@ -181,7 +192,7 @@ async fn matrix() {
     for row in &OPERATIONS {
         if !PUBLIC.contains(&row.0) {
             for invalid in ["", &revoked, &expired, "hwp_00"] {
-                // Many failures would lock the address.
+                // Many failed logins would lock the address.
                 let status = status(&users, row, invalid).await;
                 assert!(matches!(status, 401 | 429), "{} without a credential: {status}", row.0);
             }

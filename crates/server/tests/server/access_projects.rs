@@ -86,7 +86,7 @@ async fn runs() {
         let (status, answer) = users.post(&ana, "/v1/runs", dry).await;
         assert_eq!(status, 403, "{answer}");
     }
-    // The view alone does not open the table behind it.
+    // The right to read the view does not include the table behind it.
     users.grant("ana", &["select on view:shop.best"]).await;
     assert_eq!(run(&by_view).await, "forbidden");
     // Replacing rows and columns of a table needs more than creating it.
@@ -158,7 +158,7 @@ async fn imports() {
     users.grant("ana", &["alter on table:shop.items", "insert,create on table:shop.new"]).await;
     assert_eq!(import("shop.items", file(&allowed, "wide.csv")).await, "succeeded");
     assert_eq!(import("shop.new", file(&allowed, "a.csv")).await, "succeeded");
-    // An upload is a location of its user.
+    // A user can import its own upload without a right on its location.
     let bob = users.user("bob", &["insert on table:shop.items", "write on branch:main"]).await;
     let upload =
         users.send(&bob, Method::POST, "/v1/uploads?name=a.csv", Some(json!("id"))).await.1;
@@ -246,7 +246,7 @@ async fn audit() {
     assert_eq!(export(&auditor, "since=2900-01-01").await.1, json!([]));
     assert_eq!(export(&auditor, "until=2000-01-01").await.1, json!([]));
     assert_eq!(export(&auditor, "outcome=maybe").await.0, 400);
-    // The right to read the log opens no other system table.
+    // The right to read the audit log does not include other system tables.
     assert_eq!(query(&auditor, "SELECT * FROM system.jobs").await.0, 403);
     assert_eq!(query(&auditor, "SELECT id FROM shop.items").await.0, 403);
 }

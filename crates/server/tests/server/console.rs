@@ -105,7 +105,7 @@ async fn sessions() {
     let (_, other, _) = log_in(&server, json!({ "token": token })).await;
     assert_eq!(status(&server, branches(), &other, &key).await, 401);
 
-    // The cookie of a port is not that of another one.
+    // A cookie is valid only for its own port.
     let mut elsewhere = request(Method::GET, "/v1/branches", None);
     elsewhere.headers_mut().insert(HOST, "localhost:4280".parse().expect("a value"));
     let pair = cookie.split(';').next().expect("a pair");

@@ -141,7 +141,7 @@ async fn call_fails() {
     let triggers = server.get("/v1/triggers").await;
     assert_eq!((&triggers[0]["failed"], &triggers[0]["done"]), (&json!(1), &json!(0)));
 
-    // A replay calls the version that is deployed by then.
+    // A replay calls the version that is deployed at that time.
     let fixed = function("def notify(event):\n    return event[\"id\"]");
     write(server.folder.path(), "functions/notify.py", &fixed);
     server.deploy().await;
@@ -203,7 +203,7 @@ async fn refusals() {
         "Remove `function`, or move it to a trigger of its own.",
     )
     .await;
-    // The deployed version stays in force.
+    // The deployed version remains active.
     assert_eq!(server.get("/v1/triggers").await[0]["function"], "notify");
     server.running.shutdown().await;
 }

@@ -103,7 +103,7 @@ async fn matrix() {
         let (method, path) = request_of(endpoint, objects);
         let row = (endpoint, method, path.as_str(), body, [without, reading, all]);
         for invalid in ["", "hwp_00"] {
-            // Many failures would lock the address.
+            // Many failed logins would lock the address.
             let status = status(&users, &row, invalid).await;
             assert!(matches!(status, 401 | 429), "{endpoint} without a credential: {status}");
         }

@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         trial("postgres::statements_of_a_script_run_until_one_fails", scripts),
         trial("postgres::the_database_is_a_ref", databases),
         trial("postgres::the_password_is_that_of_the_user_or_a_token", passwords),
+        trial("postgres::a_user_over_its_limit_gets_an_error_and_keeps_its_connection", limits),
         trial("postgres::connections_are_encrypted_on_a_server_with_tls", encryption),
         trial("postgres::a_killed_client_cancels_its_statement", disconnect),
         trial("postgres::a_killed_client_undoes_its_transaction", undone),
@@ -164,6 +165,28 @@ async fn encryption() {
     assert_eq!(run(with_mode("require")).await, ("7\n".to_owned(), String::new()));
     let (_, errors) = run(with_mode("disable")).await;
     assert!(errors.contains("the connection has no TLS"), "{errors}");
+}
+
+async fn limits() {
+    let server = started().await;
+    server.post("/v1/users", json!({"name": "eva", "password": PASSWORD})).await;
+    let grant = json!({"grantee": "eva", "actions": ["read"], "object": "branch:main"});
+    server.post("/v1/grants", grant).await;
+    let limit = request(Method::PUT, "/v1/limits/eva", Some(&json!({"money_per_day": 0})));
+    assert_eq!(server.send(limit).await.status(), 200);
+    let as_user = |user: &str| {
+        let mut command = psql_command(&server, "main", "SELECT 1");
+        command.env("PGPASSWORD", PASSWORD).args(["-U", user, "-v", "VERBOSITY=verbose"]);
+        command.args(["-c", "SELECT 2"]);
+        command
+    };
+    let (shown, errors) = run(as_user("eva")).await;
+    assert_eq!(shown, "", "{errors}");
+    assert_eq!(errors.matches("53400").count(), 2, "{errors}");
+    assert!(errors.contains("headwater limit set eva"), "{errors}");
+    let removed = request(Method::DELETE, "/v1/limits/eva", None);
+    assert_eq!(server.send(removed).await.status(), 204);
+    assert_eq!(run(as_user("eva")).await, ("1\n2\n".to_owned(), String::new()));
 }
 
 async fn disconnect() {

@@ -23,19 +23,21 @@ pub fn trials() -> Vec<Trial> {
 const PACKAGES: [&str; 2] = ["boto3==1.44.5", "requests==2.34.2"];
 const AWS: [&str; 1] = ["awscli==1.46.3"];
 
-async fn started() -> TestServer {
+/// Starts a server that listens for S3.
+pub async fn started() -> TestServer {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut config = config(folder.path());
     config.s3 = Some("127.0.0.1:0".parse().expect("an address"));
     TestServer { running: start(config).await, folder }
 }
 
-fn address(server: &TestServer) -> SocketAddr {
+/// Returns the address for S3.
+pub fn address(server: &TestServer) -> SocketAddr {
     server.running.s3_addr().expect("an address")
 }
 
 /// Runs a command that must succeed, and returns what it printed.
-async fn run(mut command: Command) -> String {
+pub async fn run(mut command: Command) -> String {
     let work = move || command.output().expect("a command");
     let output: Output = tokio::task::spawn_blocking(work).await.expect("a command");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -44,20 +46,24 @@ async fn run(mut command: Command) -> String {
     printed
 }
 
+/// Returns the Python interpreter with boto3.
+pub fn python() -> std::path::PathBuf {
+    clients::environment_of("s3-boto3-1.44.5", &PACKAGES).join("bin/python")
+}
+
 /// Returns the command that runs the script with boto3.
 fn script(server: &TestServer) -> Command {
-    let python = clients::environment_of("s3-boto3-1.44.5", &PACKAGES).join("bin/python");
     let http = server.running.http_addr().expect("an address");
     let header = bearer(&server.running);
     let token = header.to_str().expect("text").trim_start_matches("Bearer ").to_owned();
-    let mut command = Command::new(python);
+    let mut command = Command::new(python());
     command.arg(clients::client("s3_boto3.py"));
     command.args([format!("http://{}", address(server)), format!("http://{http}"), token]);
     command
 }
 
 /// Adds an access key to a command's environment.
-fn with_key(command: &mut Command, key: &Value) {
+pub fn with_key(command: &mut Command, key: &Value) {
     command.env("AWS_ACCESS_KEY_ID", key["key"]["id"].as_str().expect("an id"));
     command.env("AWS_SECRET_ACCESS_KEY", key["secret"].as_str().expect("a secret"));
     command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_CONFIG_FILE", "/dev/null");

@@ -154,7 +154,7 @@ async fn filters() {
         |test: &str, term: &str, value: Value| json!({"type": test, "term": term, "value": value});
     check(json!(true), &["0", "1", "2", "3", "null"]).await;
     check(json!(false), &[]).await;
-    // Pruned by partition.
+    // These filters prune by partition.
     check(one("eq", "k", json!(2)), &["2"]).await;
     check(one("not-eq", "k", json!(2)), &["0", "1", "3", "null"]).await;
     check(one("lt", "k", json!(2)), &["0", "1"]).await;
@@ -163,7 +163,7 @@ async fn filters() {
     check(json!({"type": "not-in", "term": "k", "values": [1, 3]}), &["0", "2", "null"]).await;
     check(json!({"type": "is-null", "term": "k"}), &["null"]).await;
     check(json!({"type": "not-null", "term": "k"}), &["0", "1", "2", "3"]).await;
-    // Pruned by bounds.
+    // These filters prune by bounds.
     check(one("eq", "n", json!(15)), &["1"]).await;
     check(one("lt-eq", "n", json!(10)), &["0", "1"]).await;
     check(one("gt", "n", json!(29)), &["3"]).await;
@@ -449,7 +449,7 @@ async fn plans() {
     assert_eq!(kind(Method::DELETE, plan("t", &id), None).await.0, 204);
     assert_eq!(kind(Method::DELETE, plan("t", &id), None).await, lost());
     assert_eq!(kind(Method::GET, plan("t", &id), None).await, lost());
-    // A table that has the name later is another.
+    // A later table with the same name is a different table.
     let answer = planned(&server, "t", json!({})).await;
     let id = answer["plan-id"].as_str().expect("an id").to_owned();
     sql(&server, "DROP TABLE t").await;
@@ -500,7 +500,7 @@ async fn refused() {
     let many: Vec<i32> = (0..150_000).collect();
     let asked = json!({"filter": {"type": "in", "term": "id", "values": many}});
     assert_eq!(kind("t", asked).await.0, 200);
-    // Nested too deeply, and too long.
+    // These filters are nested too deeply or are too long.
     let send = async |text: String| {
         let sent = Request::post(format!("{}/plan", table("t")))
             .header("host", "localhost")

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::Iceberg;
-use super::commit::States;
+use super::commit::TableMap;
 use crate::service::Components;
 
 /// A client's request for a change.
@@ -60,7 +60,7 @@ impl ChangeError {
     }
 }
 
-/// Changes in progress, by the digest of their requests.
+/// Changes in progress, by request digest.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveChanges(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
 
@@ -126,10 +126,10 @@ impl Iceberg {
         principal: &Principal,
         request: &ChangeRequest,
         description: String,
-        apply: impl for<'a> FnOnce(&'a mut Transaction) -> BoxFuture<'a, Result<States, Problem>>
+        apply: impl for<'a> FnOnce(&'a mut Transaction) -> BoxFuture<'a, Result<TableMap, Problem>>
         + Send
         + 'static,
-    ) -> ChangeResult<Option<States>> {
+    ) -> ChangeResult<Option<TableMap>> {
         self.run(principal, request, description, |change| {
             Box::pin(async move {
                 let mut transaction = change.transaction().await?;
@@ -156,7 +156,7 @@ impl Iceberg {
             return Ok(None);
         }
         let author = principal.author().to_owned();
-        let new = new_job(request, &description, &author);
+        let new = new_job(request, &description, principal);
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let (components, request, job) = (self.0.clone(), request.clone(), context.id());
         let change = Arc::new(Change { components, request, description, author, job });
@@ -171,10 +171,10 @@ impl Iceberg {
     }
 }
 
-fn new_job(request: &ChangeRequest, description: &str, author: &str) -> NewJob {
+fn new_job(request: &ChangeRequest, description: &str, principal: &Principal) -> NewJob {
     let reference = request.reference.to_string();
     let summary = request.message(&format!("{description} on {reference}")).to_owned();
-    NewJob { reference: Some(reference), ..NewJob::new(JobKind::Commit, summary, author) }
+    NewJob { reference: Some(reference), ..NewJob::of(JobKind::Commit, summary, principal) }
 }
 
 impl Change {
@@ -196,7 +196,7 @@ impl Change {
     }
 
     /// Determines whether a change that returned an error was committed nevertheless: by another
-    /// attempt of the same request, or by this one, whose response was lost.
+    /// attempt of the same request, or by this attempt if the store's response was lost.
     async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
         let problem = match made {
             Ok(result) => return Ok(Some(result)),
@@ -237,7 +237,7 @@ impl Components {
     }
 }
 
-/// Returns true if an error leaves it open whether a commit was made.
+/// Returns true if a commit may have been made despite an error.
 pub(super) fn is_inconclusive(problem: &Problem) -> bool {
     matches!(problem.code, ErrorCode::TooBusy | ErrorCode::Unavailable)
         || problem.code.http_status() >= 500

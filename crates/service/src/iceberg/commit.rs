@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
-use headwater_lake::{Transaction, View};
+use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
     Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, TableName,
 };
@@ -19,7 +19,7 @@ use crate::restriction::TableAt;
 use crate::service::Components;
 
 /// States of tables, by name.
-pub(super) type States = BTreeMap<TableName, headwater_tables::Table>;
+pub(super) type TableMap = BTreeMap<TableName, headwater_tables::Table>;
 
 /// Updates of one table.
 #[derive(Debug, Clone)]
@@ -79,8 +79,8 @@ impl Iceberg {
 async fn apply(
     transaction: &mut Transaction,
     updates: Vec<TableUpdate>,
-) -> Result<States, Problem> {
-    let mut states = States::new();
+) -> Result<TableMap, Problem> {
+    let mut states = TableMap::new();
     for TableUpdate { table, commit } in updates {
         transaction.rest().apply(&table, commit).await.map_err(|error| match error {
             headwater_lake::Error::IsView { view } => view_is_no_table(&view),
@@ -113,9 +113,9 @@ impl Components {
         limited.collect()
     }
 
-    /// Returns the states of tables that a principal may read. A commit that creates a table needs
-    /// no right to read it, but another user may have changed it since.
-    fn readable(&self, principal: &Principal, mut states: States) -> States {
+    /// Returns the states of tables that a principal may read. The right to create a table does not
+    /// include the right to read it, and another user may have changed the table since.
+    fn readable(&self, principal: &Principal, mut states: TableMap) -> TableMap {
         states.retain(|name, _| self.allows(principal, Action::Select, &Object::table(name)));
         states
     }
@@ -125,10 +125,10 @@ impl Components {
         &self,
         reference: &RefSpec,
         updates: &[TableUpdate],
-    ) -> Result<Option<States>, Problem> {
+    ) -> Result<Option<TableMap>, Problem> {
         let branch = self.branch_to_write(Some(reference)).await?;
-        let view: View = self.lake.view(&RefSpec::Name(branch)).await.or_problem()?;
-        let mut states = States::new();
+        let view: CommitView = self.lake.view(&RefSpec::Name(branch)).await.or_problem()?;
+        let mut states = TableMap::new();
         for TableUpdate { table, .. } in updates {
             let entry = view.state().table(table).await.or_problem()?;
             let Some(entry) = entry else { return Ok(None) };
@@ -139,9 +139,9 @@ impl Components {
     }
 }
 
-/// Returns true if the tables contain the updates. Updates are applied together, so one recognised
-/// update proves that all were applied; but no recognisable one may be missing.
-fn contains(states: &States, updates: &[TableUpdate]) -> bool {
+/// Returns true if the tables contain the updates. Updates are applied atomically, so one update
+/// that is found proves that all were applied, unless a detectable one is missing.
+fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());
     let is_applied = |update: &TableUpdate| {

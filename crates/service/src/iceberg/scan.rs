@@ -65,7 +65,7 @@ struct Plan {
     /// Id of the table; another table may have the name later.
     table_id: String,
     metadata_location: String,
-    /// The request as JSON; a parsed one can use many times the memory.
+    /// The request as JSON, since a parsed request can use much more memory.
     request: Box<[u8]>,
     number: u64,
     created: Instant,
@@ -239,7 +239,7 @@ impl Components {
     }
 }
 
-/// Runs CPU-bound work on a blocking thread.
+/// Runs CPU-bound work on a thread for blocking work.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {

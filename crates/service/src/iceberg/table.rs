@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use headwater_engine::rename_forbidden;
-use headwater_lake::{Lake, View};
+use headwater_lake::{CommitView, Lake};
 use headwater_model::{
     Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, TableName,
 };
@@ -37,7 +37,7 @@ impl LoadedTable {
         Ok(LoadedTable { table, last_column_id })
     }
 
-    /// Loads a table after a commit. A commit is answered even if the store cannot be read now.
+    /// Loads a table after a commit. The commit succeeds even if the store cannot be read now.
     pub(super) async fn after_commit(lake: &Lake, table: Table) -> Self {
         let known = lake.last_column_id(&table).await;
         let last_column_id = known.unwrap_or(table.last_column_id());
@@ -187,7 +187,8 @@ impl Iceberg {
         self.loaded(principal, request, states, name).await
     }
 
-    /// Drops a table from the branch. Its files remain for the commits and branches that have it.
+    /// Drops a table from the branch. Its files remain, for the commits and branches that contain
+    /// it.
     pub async fn drop_table(
         &self,
         principal: &Principal,
@@ -239,7 +240,8 @@ impl Iceberg {
         .map(drop)
     }
 
-    /// Returns the table that a request created, or its current state if an earlier attempt did.
+    /// Returns the table that a request created, or its current state if an earlier attempt created
+    /// it.
     async fn loaded(
         &self,
         principal: &Principal,
@@ -254,15 +256,15 @@ impl Iceberg {
     }
 }
 
-async fn check_table(view: &View, name: &TableName) -> Result<String, Problem> {
+async fn check_table(view: &CommitView, name: &TableName) -> Result<String, Problem> {
     match view.state().table(name).await.or_problem()? {
-        Some(entry) => Ok(entry.id.to_string()),
+        Some(entry) => Ok(entry.id.clone()),
         None => Err(not_found(view, name).await),
     }
 }
 
 /// Returns the error for a table that does not exist.
-async fn not_found(view: &View, name: &TableName) -> Problem {
+async fn not_found(view: &CommitView, name: &TableName) -> Problem {
     match view.state().view(name).await {
         Ok(Some(_)) => view_is_no_table(name),
         Ok(None) => view.not_found(name).await.map_or_else(|e| e.to_problem(), |e| e.to_problem()),
@@ -280,7 +282,7 @@ fn exists(name: &TableName) -> Problem {
     Problem::new(ErrorCode::AlreadyExists, format!("`{name}` already exists"))
 }
 
-/// Converts the error of a change that creates a name that another request created meanwhile.
+/// Converts the error of creating a name that another request created meanwhile.
 pub(super) fn already_exists(error: ChangeError, name: &TableName) -> ChangeError {
     match error {
         ChangeError::Rejected(problem) if problem.code == ErrorCode::CommitConflict => {

@@ -148,7 +148,8 @@ impl Iceberg {
         renamed.await.map(drop).map_err(|error| already_exists(error, &target))
     }
 
-    /// Returns the view that a request created, or its current state if an earlier attempt did.
+    /// Returns the view that a request created, or its current state if an earlier attempt created
+    /// it.
     async fn loaded_view(
         &self,
         principal: &Principal,

@@ -2,7 +2,7 @@
 //!
 //! DataFusion initializes each group with the largest or smallest finite number, so a group that
 //! has only infinities gets a wrong result, and NaN is ignored. Its ungrouped aggregates are
-//! correct, so each group of these types is computed with an ungrouped one.
+//! correct, so each group of these types is computed with an ungrouped aggregate.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/24432>
 
@@ -34,7 +34,8 @@ impl Extreme {
     }
 }
 
-/// Reports whether a type has parts that are nested too; DataFusion cannot compare such values.
+/// Returns true if a type has nested types within nested types; DataFusion cannot compare such
+/// values.
 fn has_nested_parts(data_type: &DataType) -> bool {
     match data_type {
         DataType::List(part) | DataType::LargeList(part) | DataType::FixedSizeList(part, _) => {

@@ -1,9 +1,9 @@
-//! `sum` that fails on overflow, where DataFusion's wraps around.
+//! `sum` that fails on overflow; DataFusion's `sum` wraps around.
 //!
-//! Integers are added in a type that holds any sum of them, decimals of maximum precision with a
-//! check. Only the final sum of integers must fit, so the result depends neither on the order of
-//! the rows nor on the number of threads. DataFusion handles all other types: a decimal of lower
-//! precision has a sum with ten more digits.
+//! Integers are added in a type that can hold any sum of them. Decimals of maximum precision are
+//! added with a check. Only the final sum of integers must fit into the result type, so the result
+//! depends neither on the order of the rows nor on the number of threads. DataFusion handles all
+//! other types: a decimal of lower precision has a sum with ten more digits.
 //!
 //! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for integers. But it copies each batch to
 //! values of twice the size and checks each value. Decimals of maximum precision would stay

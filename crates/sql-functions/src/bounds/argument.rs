@@ -1,7 +1,7 @@
 //! Sizes of a call's arguments, by row.
 //!
-//! A size is that of an independent copy of the value: a dictionary's value counts for each of its
-//! rows, an untyped null counts as a number.
+//! A size is that of an independent copy of the value: the value of a dictionary is counted for
+//! each row that refers to it, and an untyped null is counted as a number.
 
 use std::ops::Range;
 
@@ -172,7 +172,7 @@ fn elements(array: &dyn Array, row: usize) -> u64 {
     length.unwrap_or(0)
 }
 
-/// Returns the minimum bytes of a value of a type, also of a null.
+/// Returns the minimum bytes of a value of a type, including of a null.
 pub(super) fn fixed_width(data_type: &DataType) -> u64 {
     match data_type {
         DataType::FixedSizeBinary(width) => u64::try_from(*width).unwrap_or(0),

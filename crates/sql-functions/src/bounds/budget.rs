@@ -44,7 +44,7 @@ impl FunctionMemory {
         }
     }
 
-    /// Sets whether the optimizer runs; constants are folded then.
+    /// Sets whether the optimizer runs, which folds constants.
     pub fn set_planning(&self, planning: bool) {
         self.planning.store(planning, Ordering::Relaxed);
     }

@@ -30,7 +30,7 @@ use crate::panic::{PANICKED, panic_error};
 
 use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
 use super::call::Call;
-use super::hold::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
+use super::retained::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
 use super::rules::{Rule, rule};
 use super::text;
 
@@ -44,7 +44,8 @@ const SLICES_PER_LIMIT: u64 = 4;
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     let functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
     for function in functions {
-        // An alias refers to a function that is registered under its own name.
+        // Aliases are skipped, because they refer to functions that are also registered under their
+        // names.
         if let Some(bounded) = bounded(&function) {
             state.register_udf(bounded)?;
         }
@@ -308,7 +309,7 @@ impl<'a> Estimates<'a> {
         self.rows.iter().copied().max().unwrap_or(0)
     }
 
-    /// Returns the end of the slice that begins at a row; a slice has at least one row.
+    /// Returns the end of the slice that begins at a row; each slice has at least one row.
     fn end_of_slice(&self, begin: usize, most: u64) -> usize {
         let (mut end, mut sum) = (begin, 0_u64);
         while end < self.count {
@@ -379,7 +380,8 @@ impl ScalarUDFImpl for Bounded {
             let memory = &StatementBudget::of(&arguments.config_options);
             Invocation { inner, rule: self.rule, memory, arguments }.run()
         };
-        // Some functions panic on extreme values, such as dates beyond chrono's calendar.
+        // Panics are caught, because some functions panic on extreme values, such as dates beyond
+        // chrono's calendar.
         let result = catch_unwind(AssertUnwindSafe(call));
         let result = result.unwrap_or_else(|panic| Err(panic_error(panic.as_ref())));
         result.map_err(|error| of_arguments(self.name(), error))

@@ -1,4 +1,4 @@
-//! Operators, casts and constants as functions, so that the same limits apply.
+//! Operators, casts and constants as functions, so that the limits of functions apply to them.
 
 use std::sync::{Arc, LazyLock};
 

@@ -44,7 +44,8 @@ impl AnalyzerRule for BoundResults {
 
 fn bound_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    // The rows of VALUES are already one array, which is not repeated.
+    // Constants in VALUES are not limited, because its rows are already one array that is not
+    // repeated.
     let constants = !matches!(plan, LogicalPlan::Values(_));
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| bound_value(expr, &names, &Scope { schema: &schema, constants }))
@@ -55,7 +56,8 @@ struct Scope<'a> {
     constants: bool,
 }
 
-/// Rewrites a value and keeps its name. Grouping sets have no name, but their parts do.
+/// Rewrites a value and keeps its name. A grouping set has no name, so its parts are rewritten
+/// instead.
 fn bound_value(expr: Expr, names: &NamePreserver, scope: &Scope<'_>) -> Result<Transformed<Expr>> {
     if matches!(expr, Expr::GroupingSet(_)) {
         return expr.map_children(|part| bound_value(part, names, scope));

@@ -1,7 +1,7 @@
 //! Result size estimates of all functions, by name.
 //!
 //! All functions that DataFusion 55 and this crate register are listed. For an unlisted function,
-//! the estimate is eight times its arguments; a test fails for it.
+//! the estimate is eight times the size of its arguments; a test fails if a function is unlisted.
 
 use super::call::{Call, Estimate};
 use super::{lists, text};
@@ -228,7 +228,7 @@ mod tests {
         state
     }
 
-    /// Reports whether no statement can call the function.
+    /// Returns true if statements cannot call the function.
     fn is_internal(name: &str) -> bool {
         name.starts_with('\0')
     }

@@ -39,7 +39,8 @@ pub(super) fn pad<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Replaces negative lengths of `lpad` and `rpad` by zero. DataFusion does so only if the fill is a
-/// constant, and otherwise reserves memory for the negative length read as an unsigned number.
+/// constant. Otherwise it interprets the negative length as an unsigned number and reserves that
+/// much memory.
 ///
 /// Upstream: no issue found (November 2026)
 pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
@@ -54,7 +55,7 @@ pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
     }
 }
 
-/// `printf` and `format`: each place can repeat the largest value, and has padding or digits.
+/// `printf` and `format`: each placeholder can repeat the largest value, with padding or digits.
 pub(super) fn printf<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let format = call.text(0, row).unwrap_or_default();
@@ -86,7 +87,7 @@ pub(super) fn concat_ws<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `to_char`: a letter of the format becomes at most a date and time.
+/// `to_char`: each letter of the format is replaced by at most a date and time.
 pub(super) fn to_char<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use chrono::{Datelike, FixedOffset, NaiveDate, Timelike};
 
-use super::{Moment, cased};
+use super::{DateTimeValue, cased};
 
 /// The letter case of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +69,10 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub kind: Kind,
-    /// Minimum width: digits are padded with zeros on the left, names with spaces on the right.
+    /// Minimum width: numbers are padded with zeros on the left, names with spaces on the right.
     pub width: usize,
     pub case: Case,
-    /// The suffix `th` after a number, in its case.
+    /// The letter case of the suffix `th` after a number; none: no suffix.
     pub ordinal: Option<Case>,
 }
 
@@ -82,7 +82,7 @@ impl Field {
     }
 
     /// Appends this field of a moment; fails with the name of a field that the moment lacks.
-    pub(super) fn write(&self, moment: &Moment, to: &mut String) -> Result<(), String> {
+    pub(super) fn write(&self, moment: &DateTimeValue, to: &mut String) -> Result<(), String> {
         if let Some(number) = self.number(moment)? {
             let sign = if number < 0 { "-" } else { "" };
             let digits = number.unsigned_abs();
@@ -98,7 +98,7 @@ impl Field {
     }
 
     /// Returns the field as a number, if it is one.
-    fn number(&self, moment: &Moment) -> Result<Option<i64>, String> {
+    fn number(&self, moment: &DateTimeValue) -> Result<Option<i64>, String> {
         let time = moment.time;
         let number = match self.kind {
             Kind::Hour24 => time.hour().into(),
@@ -116,7 +116,7 @@ impl Field {
         Ok(Some(number))
     }
 
-    fn number_of_date(&self, moment: &Moment) -> Result<Option<i64>, String> {
+    fn number_of_date(&self, moment: &DateTimeValue) -> Result<Option<i64>, String> {
         if self.is_text() {
             return Ok(None);
         }
@@ -161,7 +161,7 @@ impl Field {
     }
 
     /// Returns the field as text.
-    fn text(&self, moment: &Moment) -> Result<String, String> {
+    fn text(&self, moment: &DateTimeValue) -> Result<String, String> {
         const ROMAN: [&str; 12] =
             ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
         Ok(match self.kind {
@@ -215,10 +215,10 @@ fn ordinal(number: u64) -> &'static str {
     }
 }
 
-fn date(moment: &Moment) -> Result<NaiveDate, String> {
+fn date(moment: &DateTimeValue) -> Result<NaiveDate, String> {
     moment.date.ok_or_else(|| "it asks for a date, and the value is a time of day".to_owned())
 }
 
-fn offset(moment: &Moment) -> Result<FixedOffset, String> {
+fn offset(moment: &DateTimeValue) -> Result<FixedOffset, String> {
     moment.offset.ok_or_else(|| "it asks for a time zone, and the value has none".to_owned())
 }

@@ -26,7 +26,7 @@ pub(super) enum Style {
 
 /// A date, a time of day, or both.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct DateTimeValue {
     pub(super) date: Option<NaiveDate>,
     pub(super) time: NaiveTime,
     /// The UTC offset of a `TIMESTAMPTZ`.
@@ -64,7 +64,7 @@ impl Format {
     }
 
     /// Appends a moment; fails with the name of a field that the moment lacks.
-    pub(super) fn write(&self, moment: &Moment, to: &mut String) -> Result<(), String> {
+    pub(super) fn write(&self, moment: &DateTimeValue, to: &mut String) -> Result<(), String> {
         match self {
             Format::Chrono(items) => write_chrono(items, moment, to),
             Format::Parts(parts) => parts.iter().try_for_each(|part| match part {
@@ -78,9 +78,13 @@ impl Format {
     }
 }
 
-fn write_chrono(items: &[Item<'static>], moment: &Moment, to: &mut String) -> Result<(), String> {
+fn write_chrono(
+    items: &[Item<'static>],
+    moment: &DateTimeValue,
+    to: &mut String,
+) -> Result<(), String> {
     use std::fmt::Write as _;
-    let Moment { date, time, offset } = moment;
+    let DateTimeValue { date, time, offset } = moment;
     let written = match (date, offset) {
         (Some(date), Some(offset)) => {
             let local = date.and_time(*time);
@@ -109,8 +113,8 @@ pub(super) fn cased(text: &str, case: Case) -> String {
 mod tests {
     use super::*;
 
-    fn moment() -> Moment {
-        Moment {
+    fn moment() -> DateTimeValue {
+        DateTimeValue {
             date: NaiveDate::from_ymd_opt(2026, 3, 7),
             time: NaiveTime::from_hms_micro_opt(15, 4, 5, 60_700).unwrap(),
             offset: FixedOffset::east_opt(-9_000),
@@ -164,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_part_that_a_value_does_not_have_is_an_error() {
-        let time = Moment { date: None, offset: None, ..moment() };
+        let time = DateTimeValue { date: None, offset: None, ..moment() };
         for (format, style) in [
             ("YYYY", Style::Postgres),
             ("TZ", Style::Postgres),

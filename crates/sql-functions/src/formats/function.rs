@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 
-use super::{Format, Moment, Style};
+use super::{DateTimeValue, Format, Style};
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
@@ -160,14 +160,14 @@ impl Times {
     }
 
     /// Returns the moment of a row; none if it is outside the calendar's range.
-    fn moment(&self, row: usize) -> Option<Moment> {
+    fn moment(&self, row: usize) -> Option<DateTimeValue> {
         let utc: DateTime<Utc> = match self.values.data_type() {
             DataType::Time64(_) => {
                 let nanoseconds = self.values.as_primitive::<Time64NanosecondType>().value(row);
                 let (seconds, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
                 let (seconds, rest) = (u32::try_from(seconds).ok()?, u32::try_from(rest).ok()?);
                 let time = NaiveTime::from_num_seconds_from_midnight_opt(seconds, rest)?;
-                return Some(Moment { date: None, time, offset: None });
+                return Some(DateTimeValue { date: None, time, offset: None });
             }
             DataType::Timestamp(TimeUnit::Nanosecond, _) => DateTime::from_timestamp_nanos(
                 self.values.as_primitive::<TimestampNanosecondType>().value(row),
@@ -183,6 +183,6 @@ impl Times {
             }
             None => (utc.naive_utc(), None),
         };
-        Some(Moment { date: Some(local.date()), time: local.time(), offset })
+        Some(DateTimeValue { date: Some(local.date()), time: local.time(), offset })
     }
 }

@@ -1,12 +1,13 @@
 //! Rewrites `x IN (SELECT …)` and `EXISTS (SELECT …)` with correct three-valued logic.
 //!
 //! DataFusion plans them as joins in conditions, and treats null as false. That is wrong under NOT
-//! and within other values. There, `IN` is replaced by its definition: no row is equal, none is
-//! null, and `x` is null only if there are no rows. `x NOT IN (SELECT …)` at the top level of a
-//! conjunction is not rewritten if the subquery is uncorrelated, because DataFusion has an anti
-//! join for it.
+//! and within other expressions, where `IN` is replaced by an explicit comparison: `x NOT IN` is
+//! true if no row is equal or null, and `x` is not null or there are no rows. `x NOT IN (SELECT …)`
+//! at the top level of a conjunction is not rewritten if the subquery is uncorrelated, because
+//! DataFusion has an anti join for it.
 //!
-//! DataFusion supports neither in a select list. There, both become row counts.
+//! DataFusion does not support IN and EXISTS subqueries in a select list. There, they become row
+//! counts.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/8241>,
 //! <https://github.com/apache/datafusion/issues/25347>
@@ -58,7 +59,7 @@ struct Place {
     negated: bool,
 }
 
-/// Rewrites a condition. The result is true for the same rows; for others it is false or null.
+/// Rewrites a condition. The result is true for the same rows; for other rows it is false or null.
 fn condition(expr: Expr, place: Place, schema: &DFSchema) -> Result<Expr> {
     Ok(match expr {
         Expr::Not(inner) => {

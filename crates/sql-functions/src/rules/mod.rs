@@ -1,7 +1,7 @@
 //! Rules that correct queries for which DataFusion's results differ from SQL.
 //!
-//! Functions are rewritten during type resolution, analyzer rules run after it. The optimizer rules
-//! are DataFusion's own; some are wrapped in a check.
+//! Functions are rewritten during type resolution, analyzer rules run after it. Most optimizer
+//! rules are DataFusion's own; some of them are wrapped in a check.
 
 mod date_diff;
 mod dependent;
@@ -14,10 +14,10 @@ mod overflow;
 mod overridden_rules;
 mod rewrite;
 mod round;
+mod round_casts;
 mod scalar_subquery;
-mod whole;
 
 pub use self::overridden_rules::rules as optimizer;
 pub(crate) use self::rewrite::{analyzer, functions};
 use self::rewrite::{rewrite_parts, rewrite_values};
-pub use self::whole::round_cast;
+pub use self::round_casts::round_cast;

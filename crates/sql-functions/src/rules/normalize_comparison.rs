@@ -1,8 +1,8 @@
 //! Rewrites `9 = t.id` as `t.id = 9`.
 //!
 //! The optimizer copies a join condition on equal columns to both sides, again in every round.
-//! DataFusion recognizes duplicates only if they are written alike. It takes `9 = s.id` and `s.id =
-//! 9` for contradictory conditions, and returns no rows.
+//! DataFusion recognizes duplicates only if they have the same form. It treats `9 = s.id` and `s.id
+//! = 9` as contradictory conditions, and returns no rows.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24763>
 

@@ -6,8 +6,8 @@
 //!
 //! A condition treats null as false. There, a negated list is written as `(x IN …) IS FALSE`, which
 //! the optimizer does not combine. NOTs are pushed down to the lists first, because null and false
-//! differ under NOT. They also differ in all other values; there, lists are wrapped in a function
-//! that is opaque to the optimizer.
+//! differ under NOT. They also differ in expressions that are not conditions. There, lists are
+//! wrapped in a function that is opaque to the optimizer.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24258>
 

@@ -2,7 +2,7 @@
 //!
 //! DataFusion computes `+`, `-` and `*` of integers modulo their width, without an option to change
 //! it. After type coercion, these operators are replaced by functions that fail on overflow.
-//! Decimals are not changed; sums are handled by `sum`.
+//! Decimals are not changed. The aggregate `sum` of this crate handles sums.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/17539>
 

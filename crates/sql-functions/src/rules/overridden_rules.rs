@@ -55,8 +55,8 @@ impl OptimizerRule for Guarded {
     }
 }
 
-/// Returns true if null equals null in some inner join. The rule would merge such a join with
-/// others and lose this setting.
+/// Returns true if null equals null in some inner join. DataFusion's rule would merge such a join
+/// with others and lose this setting.
 fn joins_nulls(plan: &LogicalPlan) -> bool {
     let is_one = |plan: &LogicalPlan| match plan {
         LogicalPlan::Join(join) => {
@@ -72,8 +72,8 @@ fn joins_nulls(plan: &LogicalPlan) -> bool {
     found || looked.is_err()
 }
 
-/// Returns true if a constant condition filters an aggregation that always has a row. The rule
-/// would push the condition below the aggregation, which would keep the row.
+/// Returns true if a constant condition filters an aggregation that always has a row. DataFusion's
+/// rule would push the condition below the aggregation, which would still return the row.
 fn filters_all_or_none(plan: &LogicalPlan) -> bool {
     let (mut plan, mut reads_none) = (plan, false);
     while let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan {

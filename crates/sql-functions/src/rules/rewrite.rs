@@ -17,10 +17,10 @@ use crate::timestamps::Microseconds;
 pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 5] {
     [
         Arc::new(NestedToText),
-        Arc::new(super::round::Places),
+        Arc::new(super::round::RoundingRewrite),
         Arc::new(super::map_value::ReadMaps),
         Arc::new(Microseconds),
-        Arc::new(super::whole::RoundCasts),
+        Arc::new(super::round_casts::RoundCasts),
     ]
 }
 
@@ -75,7 +75,7 @@ pub(super) fn rewrite_values(
     plan.map_expressions(|expr| rewrite_value(expr, &names, &mut rewrite))
 }
 
-/// Grouping sets have no name, but their parts do.
+/// A grouping set has no name, so its parts are rewritten instead.
 fn rewrite_value(
     value: Expr,
     names: &NamePreserver,

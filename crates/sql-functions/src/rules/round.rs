@@ -1,6 +1,6 @@
 //! `round(number, places)` with a stable type. DataFusion derives a decimal's type from literal
-//! places, and loses it when it casts the literal. So the places have the required type from the
-//! start.
+//! places, and loses it when it casts the literal. So this rule gives the places the required type
+//! before DataFusion casts them.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/23232>
 
@@ -12,11 +12,11 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 
-/// The rewrite of the places.
+/// The rewrite of the argument `places`.
 #[derive(Debug)]
-pub(crate) struct Places;
+pub(crate) struct RoundingRewrite;
 
-impl FunctionRewrite for Places {
+impl FunctionRewrite for RoundingRewrite {
     fn name(&self) -> &'static str {
         "round_places"
     }

@@ -1,7 +1,7 @@
 //! Subqueries that always return one row, because they aggregate without groups.
 //!
-//! DataFusion plans EXISTS and IN as semi joins, which find no row if the subquery reads none. So
-//! EXISTS of such a subquery is replaced by a constant, and IN by a comparison with its row.
+//! DataFusion plans EXISTS and IN as semi joins, which find no row if the subquery reads no rows.
+//! So EXISTS of such a subquery is replaced by a constant, and IN by a comparison with its row.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/24960>
 
@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Operator, binary_expr, lit};
 
 use super::rewrite_values;
 
-/// Returns the plan with such subqueries replaced.
+/// Returns the plan with single-row subqueries replaced.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_values(plan, |value| value.transform_up(settle))
 }

@@ -1,5 +1,5 @@
-//! Comparisons with microsecond timestamps: the other operand is cast to microseconds, where
-//! DataFusion casts both to nanoseconds.
+//! Comparisons with microsecond timestamps: the other operand is cast to microseconds, while
+//! DataFusion would cast both to nanoseconds.
 //!
 //! An integer that is cast to a timestamp is in seconds, whatever the precision. DataFusion does
 //! this only for nanoseconds.

@@ -23,7 +23,7 @@ use super::zones::AtTimeZone;
 /// Microseconds of 400 years, the period of the calendar including weekdays.
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
-/// The range around 1970 that nanoseconds can represent, less a year, in microseconds.
+/// The range around 1970 that nanoseconds can represent, reduced by a year, in microseconds.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
 /// Returns the functions that replace DataFusion's, and that of AT TIME ZONE.
@@ -125,8 +125,8 @@ impl ScalarUDFImpl for ToTimestamp {
     }
 }
 
-/// `date_trunc`, which computes in nanoseconds: timestamps out of their range are moved by
-/// multiples of 400 years, and back.
+/// `date_trunc`, which computes in nanoseconds: timestamps outside the range of nanoseconds are
+/// shifted by multiples of 400 years, and shifted back afterwards.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTrunc {
     near: DateTruncFunc,

@@ -1,8 +1,8 @@
 //! Timestamps of the years 1 to 9999; DataFusion computes in nanoseconds, which cover fewer years.
 //!
 //! A `TIMESTAMP` without a precision has microseconds. Operands of comparisons with it
-//! ([`Microseconds`]) and results of functions ([`functions`]) have microseconds too.
-//! [`AT_TIME_ZONE`] is a function, too.
+//! ([`Microseconds`]) and results of functions ([`functions`]) also have microseconds.
+//! [`AT_TIME_ZONE`] is implemented as a function.
 
 mod comparison;
 mod functions;

@@ -1,8 +1,9 @@
 //! `AT TIME ZONE`: interprets a timestamp without a zone in the zone, or converts a timestamp with
 //! a zone to local time in the zone.
 //!
-//! A local time that occurs twice, when daylight saving time ends, is the later one. A local time
-//! that is skipped, when it starts, is read with the offset before the change.
+//! A local time that occurs twice, when daylight saving time ends, means the later one. A local
+//! time that is skipped, when daylight saving time starts, is interpreted with the offset before
+//! the change.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/25165>
 
@@ -23,7 +24,7 @@ use headwater_sql::expression::AT_TIME_ZONE;
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
-/// More than any daylight saving shift.
+/// A duration longer than any daylight saving shift.
 const BEFORE: TimeDelta = TimeDelta::hours(3);
 
 /// `AT TIME ZONE` as a function of a time and a zone name.

@@ -37,7 +37,7 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
-        // Probably a mistake, so it must not delete all rows.
+        // The condition is probably incomplete, so it must not delete all rows.
         return Err(Error::Invalid {
             message: "DELETE has neither FROM nor WHERE".to_owned(),
             hint: Some("Write `DELETE FROM TABLE` to remove all rows.".to_owned()),

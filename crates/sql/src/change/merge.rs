@@ -13,7 +13,7 @@ use super::assignment::{Assigned, assigned, assignments, given};
 use super::query::{Parts, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::statement::Source;
-use crate::table_name::{WrittenTable, span_start};
+use crate::table_name::{ParsedTableName, span_start};
 use crate::unsupported_clauses::{empty, none};
 use headwater_sql_tokens::EVERY_COLUMN;
 
@@ -34,7 +34,7 @@ pub struct RowMerge {
     /// Query that returns the row position, the source marker if needed, and the conditions and
     /// values of each clause.
     pub source: Source,
-    /// True if the third column marks rows that the source has.
+    /// True if the third column marks rows that exist in the source.
     pub marked: bool,
 }
 
@@ -184,7 +184,8 @@ fn inserted(insert: MergeInsertExpr, exprs: &mut Vec<Expr>) -> Result<Action> {
     Ok(Action::Insert { columns, defaults })
 }
 
-/// Rejects a clause that is unreachable after one without a condition.
+/// Rejects a clause that follows a clause of the same kind without a condition, because it would
+/// never apply.
 fn check_reach(clauses: &[Clause]) -> Result<()> {
     for (index, clause) in clauses.iter().enumerate() {
         let takes_all = |other: &Clause| other.when == clause.when && !other.condition;
@@ -212,7 +213,7 @@ fn label(factor: &TableFactor) -> Result<Ident> {
         | TableFactor::NestedJoin { alias: Some(alias), .. }
         | TableFactor::UNNEST { alias: Some(alias), .. } => Ok(alias.name.clone()),
         TableFactor::Table { name, alias: None, args: None, .. } => {
-            Ok(Ident::with_quote('"', WrittenTable::of(name)?.label()))
+            Ok(Ident::with_quote('"', ParsedTableName::of(name)?.label()))
         }
         _ => Err(Error::Invalid {
             message: "the source of MERGE has no name".to_owned(),

@@ -74,7 +74,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the conditions of USING, whose last column is the one of the inequality.
+    /// Returns the conditions of USING, whose last column is the column of the inequality.
     fn shared_columns(
         &mut self,
         names: &[String],
@@ -212,7 +212,7 @@ fn flipped(op: BinaryOperator) -> BinaryOperator {
     }
 }
 
-/// Returns true if all columns of an expression are of some relations, and there is one.
+/// Returns true if an expression has columns, and all of them belong to these relations.
 fn is_of(expr: &Expr, relations: &[Relation]) -> bool {
     let mut found = false;
     let visited = visit_expressions(expr, |expr| {

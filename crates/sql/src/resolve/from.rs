@@ -14,7 +14,7 @@ use super::{Resolver, using};
 use crate::error::{Error, Result};
 use crate::names::{Match, find, same_but_case};
 use crate::scope::{Columns, Relation, UNNAMED};
-use crate::table_name::{WrittenTable, position};
+use crate::table_name::{ParsedTableName, position};
 use crate::unsupported_clauses::{constraint, spell};
 
 impl Resolver<'_> {
@@ -128,7 +128,8 @@ impl Resolver<'_> {
                 let columns = if *lateral {
                     self.query(subquery)?
                 } else {
-                    // Only a lateral subquery can refer to earlier relations of the same FROM.
+                    // The current scope is removed, because only a lateral subquery can refer to
+                    // earlier relations of the same FROM.
                     let here = self.scopes.0.pop();
                     let columns = self.query(subquery);
                     self.scopes.0.extend(here);
@@ -181,7 +182,7 @@ impl Resolver<'_> {
     }
 
     fn table(&mut self, name: &mut ObjectName, alias: &mut Option<TableAlias>) -> Result<()> {
-        let written = WrittenTable::of(name)?;
+        let written = ParsedTableName::of(name)?;
         if written.namespace.is_none()
             && written.is_here()
             && let Some((spelling, columns)) = self.cte(&written.name)

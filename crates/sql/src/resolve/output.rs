@@ -1,8 +1,8 @@
 //! Output names of a query.
 //!
 //! DataFusion generates a name for an expression without an alias: `sum(flights.delay)`,
-//! `Int64(1)`. The result has the text of the query instead. The plan keeps the generated names, so
-//! nothing in it depends on this.
+//! `Int64(1)`. The result has the text of the query instead. Only the result is renamed; the plan
+//! keeps the generated names.
 
 use sqlparser::ast::{Expr, SelectItem, SetExpr};
 
@@ -40,7 +40,7 @@ impl OutputNames {
         OutputNames(projection(body).iter().map(item).collect())
     }
 
-    /// Names columns, and casts of columns, as in the schema.
+    /// Names columns, and casts of columns, in the spelling of the schema.
     pub(super) fn spelled(mut self, body: &SetExpr) -> Self {
         let resolved = projection(body);
         // After an expanded `*`, items are counted from the end.

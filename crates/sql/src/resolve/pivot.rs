@@ -65,7 +65,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the columns of an item of FROM, which is not changed.
+    /// Returns the columns of an item of FROM, and leaves the item unchanged.
     fn columns_of(&mut self, table: &TableFactor) -> Result<Vec<String>> {
         self.within_factor(table, |this| {
             let relations = this.scopes.here().map(|scope| std::mem::take(&mut scope.relations));
@@ -81,7 +81,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Runs a function in a scope with only one item of FROM, which is not changed.
+    /// Runs a function in a scope with only one item of FROM, and leaves the item unchanged.
     fn within_factor<T>(
         &mut self,
         table: &TableFactor,

@@ -25,7 +25,7 @@ impl Resolver<'_> {
                     let bare = matches!(expr, Expr::Identifier(_));
                     self.expr(expr)?;
                     if bare && let Expr::Function(_) = expr {
-                        // A column that both sides of a join have needs a unique name.
+                        // A column that exists on both sides of a join needs a unique name.
                         let name = self.own_name(expr, text);
                         columns.names.push(name.value.clone());
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
@@ -76,7 +76,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Returns an unused name for a column that both sides of a join have.
+    /// Returns an unused name for a column that exists on both sides of a join.
     fn own_name(&mut self, expr: &Expr, written: String) -> Ident {
         let Some(scope) = self.scopes.here() else { return Ident::with_quote('"', written) };
         let merged = scope.merged.iter().rev().find(|merged| merged.expr == *expr);
@@ -187,7 +187,7 @@ pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
                         break;
                     }
                 }
-                // Later positions are unknown.
+                // After this item, positions are unknown.
                 _ => break,
             }
         }
@@ -196,8 +196,8 @@ pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
 
 /// Replaces positions in an ORDER BY of a grouped query by the computed columns they refer to.
 ///
-/// DataFusion rejects a position of a computed column without an alias there. The regression came
-/// with apache/datafusion#18831; #19412 fixes it only for columns with an alias.
+/// DataFusion rejects the position of a computed column without an alias in such a query. The
+/// regression came with apache/datafusion#18831; #19412 fixes it only for columns with an alias.
 pub(super) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
     let is_wildcard = |item: &SelectItem| {
         matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))

@@ -15,9 +15,9 @@ use super::projection::{
 };
 use crate::error::{Error, Result};
 use crate::expression::{AT_TIME_ZONE, Node, argument_parts, call, children};
-use crate::respell::respell;
-use crate::scope::{Columns, Path, Relation, Scope, Scopes};
-use crate::table_name::{WrittenTable, position, span_start};
+use crate::expression_rewrite::respell;
+use crate::scope::{Columns, QualifiedName, Relation, Scope, Scopes};
+use crate::table_name::{ParsedTableName, position, span_start};
 use crate::unsupported_clauses::spell;
 use crate::values::take_apart;
 
@@ -39,8 +39,8 @@ pub(super) fn join_names(expr: &mut Expr) {
 /// A table that a statement refers to.
 #[derive(Debug, Clone)]
 pub struct FoundTable {
-    /// The planner's namespace of the table: its own, unless the statement refers to two tables of
-    /// the same name.
+    /// The namespace under which the planner finds the table: its own, unless the statement refers
+    /// to two tables of the same name.
     pub source: String,
     /// The namespace in its stored spelling.
     pub namespace: String,
@@ -66,7 +66,7 @@ pub struct Functions<'a> {
 #[expect(clippy::implicit_hasher, reason = "the one caller has the standard hasher")]
 pub fn resolve(
     query: &mut Query,
-    tables: &HashMap<WrittenTable, FoundTable>,
+    tables: &HashMap<ParsedTableName, FoundTable>,
     functions: &Functions<'_>,
 ) -> Result<OutputNames> {
     let names = OutputNames::as_written(&query.body);
@@ -76,7 +76,7 @@ pub fn resolve(
 }
 
 pub(super) struct Resolver<'t> {
-    pub(super) tables: &'t HashMap<WrittenTable, FoundTable>,
+    pub(super) tables: &'t HashMap<ParsedTableName, FoundTable>,
     pub(super) functions: &'t Functions<'t>,
     pub(super) ctes: Vec<(String, Columns)>,
     pub(super) scopes: Scopes,
@@ -216,7 +216,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Resolves the WHERE of a SELECT, in which all aliases are visible.
+    /// Resolves the WHERE of a SELECT, in which all aliases of the select list are visible.
     fn condition(&mut self, select: &mut Select) -> Result<()> {
         let Some(condition) = &mut select.selection else { return Ok(()) };
         self.condition_by_pattern(condition)?;
@@ -318,13 +318,13 @@ impl Resolver<'_> {
         let span = first.span;
         let parts: Vec<&str> = idents.iter().map(|ident| ident.value.as_str()).collect();
         match self.scopes.path(&parts, span_start(span))? {
-            Path::Column { label, column, parts } => {
+            QualifiedName::Column { label, column, parts } => {
                 spell(&mut idents[parts], &column);
                 let label = Ident::with_quote_and_span('"', span, label);
                 idents.splice(..parts, [label]);
             }
-            Path::Field(spelling) => spell(&mut idents[0], &spelling),
-            Path::Unknown => {}
+            QualifiedName::Field(spelling) => spell(&mut idents[0], &spelling),
+            QualifiedName::Unknown => {}
         }
         Ok(())
     }
@@ -364,8 +364,8 @@ pub(super) fn function_name(function: &Function) -> String {
     }
 }
 
-/// Rejects clauses of aggregate and window functions on other functions, where DataFusion ignores
-/// them.
+/// Rejects clauses that only aggregate and window functions support on other functions. DataFusion
+/// would ignore them.
 pub(super) fn only_arguments(function: &Function) -> Result<()> {
     let FunctionArguments::List(list) = &function.args else { return Ok(()) };
     let clauses = [

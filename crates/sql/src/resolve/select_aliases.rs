@@ -1,8 +1,8 @@
-//! Aliases of the select list in the same select list and in WHERE: `SELECT a + 1 AS b, b * 2 AS
-//! c FROM t WHERE b > 3`. A name that is no column is replaced by the expression of the alias.
+//! Aliases of the select list in the same select list and in WHERE: `SELECT a + 1 AS b, b * 2 AS c
+//! FROM t WHERE b > 3`. A name that is not a column is replaced by the expression of the alias.
 //!
-//! A column comes before an alias, as in Snowflake, Spark and DuckDB. In the select list only
-//! earlier aliases are visible.
+//! A column takes precedence over an alias, as in Snowflake, Spark and DuckDB. In the select list
+//! only earlier aliases are visible.
 
 use std::ops::ControlFlow;
 
@@ -14,10 +14,11 @@ use crate::names::{Match, same_but_case};
 use crate::scope::Scope;
 use crate::table_name::span_start;
 
-/// Maximum number of replacements in a statement: aliases that use others twice multiply.
+/// Maximum number of replacements in a statement. It is needed because aliases that use other
+/// aliases several times grow exponentially.
 const REPLACEMENTS_MAX: usize = 1_000;
 
-/// Functions with another value in each call.
+/// Functions that return a different value in each call.
 const VOLATILE: [&str; 4] = ["random", "rand", "uuid", "gen_random_uuid"];
 
 /// An alias and its expression as written.
@@ -41,7 +42,7 @@ impl SelectAlias {
     }
 }
 
-/// Returns the scope of the query that an expression belongs to; lambdas are passed.
+/// Returns the scope of the query that an expression belongs to; scopes of lambdas are skipped.
 fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope> {
     for scope in scopes.iter_mut().rev() {
         if scope.parameters.iter().any(|parameter| same_but_case(parameter, name)) {

@@ -1,5 +1,5 @@
-//! Rewrites `(a, b) IN (SELECT …)` in a condition, which the planner does not support: some row of
-//! the query is equal in all values; under NOT, no row may be equal.
+//! Rewrites `(a, b) IN (SELECT …)` in a condition, which the planner does not support, as EXISTS
+//! with a comparison of all values, or as NOT EXISTS under NOT.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
@@ -11,7 +11,7 @@ use crate::change::{Parts, query_of};
 /// The alias of the subquery.
 const QUERY: &str = "\0q";
 
-/// Rewrites all such terms in a condition whose names are resolved.
+/// Rewrites all tuple comparisons with IN in a condition whose names are resolved.
 pub(super) fn rewrite(condition: &mut Expr) {
     walk(condition, false);
 }

@@ -1,9 +1,10 @@
 //! Joins by columns with the same name: `USING (x)` and `NATURAL`.
 //!
-//! Unqualified, such a column has one value: that of the left side, or of the right side after
-//! RIGHT JOIN, or the first non-null one after FULL JOIN. DataFusion always takes the left side's
-//! column, which is null in rows of the right side only. So unqualified names are replaced by
-//! explicit expressions. In a FROM with such an outer join, USING becomes ON, and `*` is expanded.
+//! The unqualified name of such a column has one value: the left side's, or after RIGHT JOIN the
+//! right side's, or after FULL JOIN the first value that is not null. DataFusion always takes the
+//! left side's column, which is null in rows of the right side only. So unqualified names are
+//! replaced by explicit expressions. In a FROM with such an outer join, USING becomes ON, and `*`
+//! is expanded.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/22881>
 
@@ -15,7 +16,7 @@ use sqlparser::ast::{
 use super::Resolver;
 use crate::error::{Error, Result};
 use crate::expression::call;
-use crate::scope::{Merged, Relation, Scope};
+use crate::scope::{JoinedColumn, Relation, Scope};
 use crate::unsupported_clauses::constraint;
 
 /// The side whose value a shared column has.
@@ -27,7 +28,8 @@ pub(super) enum Side {
     Both,
 }
 
-/// Returns the side whose values a join's shared columns have; none if it outputs one side only.
+/// Returns the side whose values a join's shared columns have; none if the join returns one side
+/// only.
 pub(super) fn side(operator: &JoinOperator) -> Option<Side> {
     match operator {
         JoinOperator::Join(_)
@@ -40,7 +42,7 @@ pub(super) fn side(operator: &JoinOperator) -> Option<Side> {
     }
 }
 
-/// Returns true if DataFusion would use another column.
+/// Returns true if DataFusion would use the wrong column.
 pub(super) fn needs_care(from: &mut TableWithJoins) -> bool {
     let nested = |factor: &mut TableFactor| match factor {
         TableFactor::NestedJoin { table_with_joins, alias: None } => needs_care(table_with_joins),
@@ -95,7 +97,7 @@ pub(super) fn merge(
         Side::Both => call("coalesce", vec![left.expr, right.expr]),
     };
     let holders = left.holders.into_iter().chain(right.holders).collect();
-    scope.merged.push(Merged { name: name.to_owned(), holders, expr });
+    scope.merged.push(JoinedColumn { name: name.to_owned(), holders, expr });
     Some(condition)
 }
 

@@ -89,7 +89,7 @@ impl Resolver<'_> {
         Ok(columns_of(scope, label))
     }
 
-    /// Returns an expression with COLUMNS for each selected column.
+    /// Returns an expression with COLUMNS once for each selected column.
     fn by_columns(&mut self, expr: &Expr, alias: Option<&Ident>) -> Result<Vec<Selected>> {
         let Some(call) = columns_call(expr) else { return Ok(Vec::new()) };
         let label = match idents(&call.name)?.as_slice() {
@@ -181,7 +181,7 @@ fn columns_of(scope: &Scope, label: Option<&str>) -> Vec<Selected> {
             continue;
         }
         for name in &relation.columns.names {
-            let is_later = |merged: &crate::scope::Merged| {
+            let is_later = |merged: &crate::scope::JoinedColumn| {
                 merged.name == *name
                     && merged.holders.contains(&index)
                     && merged.holders.iter().min() != Some(&index)
@@ -241,7 +241,7 @@ fn chosen(mut columns: Vec<Selected>, options: WildcardAdditionalOptions) -> Res
     Ok(columns)
 }
 
-/// Returns the place of a column.
+/// Returns the index of a column.
 fn find(columns: &[Selected], name: &Ident) -> Result<usize> {
     let names = columns.iter().map(|column| column.name.as_str());
     let spelling = crate::scope::column(

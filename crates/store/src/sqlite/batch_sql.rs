@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use sqlx::Arguments as _;
 use sqlx::sqlite::SqliteArguments;
 
-use crate::{Append, Batch, Error, Expected, RefChange, Result, Unique};
+use crate::{Append, Batch, Error, Expected, RefChange, Result, UniqueKey};
 use headwater_model::ObjectId;
 
 /// The maximum number of rows of one INSERT.
@@ -45,7 +45,7 @@ impl BatchSql {
         for change in batch.refs {
             script.change_ref(change)?;
         }
-        for Unique { scope, key } in batch.unique {
+        for UniqueKey { scope, key } in batch.unique {
             script.sql.push_str("INSERT INTO uniques VALUES (?, ?);");
             script.bind(scope)?;
             script.bind(key)?;
@@ -94,7 +94,7 @@ impl BatchSql {
         }
     }
 
-    fn guard_unique(&mut self, unique: &Unique) -> Result<()> {
+    fn guard_unique(&mut self, unique: &UniqueKey) -> Result<()> {
         self.sql.push_str(
             "INSERT INTO guard SELECT 0 WHERE EXISTS \
              (SELECT 1 FROM uniques WHERE scope = ? AND key = ?);",

@@ -44,7 +44,8 @@ impl Checkpoints {
                     Err(error) => return tracing::debug!(%error, "WAL checkpoint failed"),
                 },
             };
-            // Pages that could not be checkpointed stay in the WAL, where readers find them.
+            // Pages that could not be checkpointed stay in the WAL, where readers can still read
+            // them.
             match sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut open).await {
                 Ok(_) => *connection = Some(open),
                 Err(error) => tracing::debug!(%error, "WAL checkpoint failed"),

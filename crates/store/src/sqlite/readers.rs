@@ -14,7 +14,7 @@ use super::error_class::store_error;
 use crate::range::successor;
 use crate::{Entry, Error, KeyRange, Result};
 
-/// The maximum number of connections; further reads wait. Each connection has its own thread.
+/// The maximum number of connections; additional reads wait. Each connection has its own thread.
 const READERS_MAX: usize = 4;
 
 /// The parameter counts of queries for several objects. Queries are padded to the next of these

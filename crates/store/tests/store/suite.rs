@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::ObjectId;
-use headwater_store::{Append, Batch, Error, Expected, KeyRange, RefChange, Store, Unique};
+use headwater_store::{Append, Batch, Error, Expected, KeyRange, RefChange, Store, UniqueKey};
 
 /// Runs every check.
 pub async fn run(store: Arc<dyn Store>) {
@@ -150,7 +150,7 @@ async fn a_rejected_batch_changes_nothing(store: &dyn Store) {
     batch.merge(set("whole/taken", Expected::Absent, "yours"));
     batch.merge(append("whole", &[("key", Some("value"))]));
     batch.objects.push(object.clone());
-    batch.unique.push(Unique { scope: "whole".to_owned(), key: "1".to_owned() });
+    batch.unique.push(UniqueKey { scope: "whole".to_owned(), key: "1".to_owned() });
     let rejected = store.apply(batch.clone()).await;
     assert!(matches!(rejected, Err(Error::Conflict { name }) if name == "whole/taken"));
     assert_eq!(reference(store, "whole/new").await, None);
@@ -163,7 +163,7 @@ async fn a_rejected_batch_changes_nothing(store: &dyn Store) {
 
 async fn unique_keys_can_be_inserted_only_once(store: &dyn Store) {
     let batch = |scope: &str, key: &str| Batch {
-        unique: vec![Unique { scope: scope.to_owned(), key: key.to_owned() }],
+        unique: vec![UniqueKey { scope: scope.to_owned(), key: key.to_owned() }],
         ..Batch::default()
     };
     apply(store, batch("once", "a")).await;
@@ -182,7 +182,7 @@ async fn duplicate_names_in_a_batch_are_rejected(store: &dyn Store) {
     let mut twice = set("self/one", Expected::Absent, "1");
     twice.merge(set("self/one", Expected::Anything, "2"));
     assert!(matches!(store.apply(twice).await, Err(Error::InvalidBatch { .. })));
-    let unique = Unique { scope: "self".to_owned(), key: "a".to_owned() };
+    let unique = UniqueKey { scope: "self".to_owned(), key: "a".to_owned() };
     let twice = Batch { unique: vec![unique.clone(), unique], ..Batch::default() };
     assert!(matches!(store.apply(twice).await, Err(Error::NotUnique { .. })));
     assert_eq!(reference(store, "self/one").await, None);

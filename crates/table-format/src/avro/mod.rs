@@ -6,7 +6,7 @@
 //!
 //! The `iceberg` crate reads manifests by the `apache-avro` crate. That crate allocates by
 //! unchecked lengths, decompresses without a limit, and reads a `fixed(16)` with logical type
-//! `uuid` as length-prefixed text. So neither is used to read.
+//! `uuid` as length-prefixed text. So neither crate is used to read manifests.
 
 mod codec;
 mod schema;
@@ -30,7 +30,7 @@ const MARKER_BYTES: usize = 16;
 /// Maximum decompressed bytes of a file's blocks.
 const DECODED_BYTES_MAX: usize = 512 << 20;
 
-/// The reason why an Avro file cannot be read.
+/// The reason why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AvroError {
     /// The file ends within a value.

@@ -9,7 +9,7 @@ use super::{AvroError, Result, invalid};
 /// Maximum nesting depth of types; manifests use four levels.
 const DEPTH_MAX: usize = 16;
 
-/// Maximum number of types in a schema; a named type counts each time it is used.
+/// Maximum number of types in a schema; a named type is counted each time it is used.
 const NODES_MAX: usize = 100_000;
 
 /// A type with its logical type.
@@ -172,7 +172,7 @@ fn short(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// Returns the number of types in a type.
+/// Returns the number of types that a type consists of.
 fn size(schema: &Schema) -> usize {
     1 + match &schema.kind {
         Kind::Array(inner) | Kind::Map(inner) => size(inner),

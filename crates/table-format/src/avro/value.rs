@@ -103,7 +103,7 @@ impl<'a> Record<'a> {
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
-    /// The number of values that the current record may still have.
+    /// The number of further values that the current record may contain.
     values: usize,
 }
 
@@ -223,7 +223,8 @@ fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Va
         if count == 0 {
             return Ok(decoded);
         }
-        // The number of zero-byte items would be unlimited.
+        // Counts at least one byte per item, because the number of zero-byte items would be
+        // unlimited.
         let bytes = items.bytes_min().max(1);
         if count.checked_mul(bytes).is_none_or(|all| all > reader.rest().len()) {
             return Err(AvroError::Ended);

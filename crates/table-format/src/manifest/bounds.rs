@@ -1,8 +1,8 @@
 //! Decoding of column bounds.
 //!
 //! Writers truncate bounds, evolve column types and make mistakes. A bound that is unreadable or
-//! not a bound is ignored: a file without bounds is read, but a file with a wrong bound would be
-//! pruned.
+//! invalid is ignored: a file without bounds is always read, but a file with a wrong bound could be
+//! pruned incorrectly.
 
 use iceberg::metadata_columns::get_metadata_field;
 use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema};
@@ -48,7 +48,7 @@ pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) 
     use PrimitiveType::{Double, Float, Int, Long, TimestampNs, Timestamptz, TimestamptzNs};
     let promoted;
     let bytes = match (data_type, bytes.len()) {
-        // Four bytes instead of eight were written before a type promotion.
+        // Files from before a type promotion have four bytes instead of eight.
         (Boolean, 1)
         | (Int | Float | Date, 4)
         | (Long | Double, 4 | 8)

@@ -169,7 +169,7 @@ pub(super) fn pairs<'v, 'a>(entries: &'v [Value<'a>]) -> Result<Vec<(i32, &'v Va
         let Value::Record(record) = entry else {
             return Err(AvroError::Invalid("a map entry is not a pair".to_owned()));
         };
-        // Each map has its own ids for keys and values, always in this order.
+        // Each map has different field ids for keys and values, so the values are taken by order.
         match record.values() {
             [Value::Long(id), value, ..] => match i32::try_from(*id) {
                 Ok(id) => Ok((id, value)),

@@ -1,7 +1,8 @@
 //! Encoding and decoding of manifests and manifest lists.
 //!
 //! [`crate::avro`] decodes them. The `iceberg` crate encodes them into its in-memory files, so that
-//! all real I/O uses our object store. All of it is CPU work and runs on blocking threads.
+//! all real I/O uses the warehouse's object store. All of it is CPU work and runs on blocking
+//! threads.
 
 mod bounds;
 mod entries;
@@ -85,8 +86,8 @@ fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<
     entries.collect()
 }
 
-/// Number of ids reserved for a manifest without row counts: ids must be unique, and there are
-/// enough of them.
+/// Number of ids reserved for a manifest without row counts. It is large, because ids must be
+/// unique and there are enough of them.
 const UNKNOWN_ROWS_RESERVED: u64 = 1 << 40;
 
 /// Assigns first row ids to manifests without one, starting from `first`, and returns the next row
@@ -285,8 +286,8 @@ pub async fn encode_list(
     memory.new_input(MEMORY_FILE)?.read().await
 }
 
-/// Runs CPU work on a blocking thread. A panic, which a corrupt file can cause in a decoder, is an
-/// error about that file.
+/// Runs CPU work on a blocking thread. A panic of a decoder, which a corrupt file can cause,
+/// becomes an error about that file.
 pub async fn off_thread<T: Send + 'static>(
     location: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,

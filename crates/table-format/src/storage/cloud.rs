@@ -1,7 +1,7 @@
 //! Warehouses in cloud object stores: S3 and compatible ones, Google Cloud Storage, Azure.
 //!
-//! A [`CloudUrl`] is the location, [`CloudSettings`] are the settings from the environment, under
-//! the clouds' usual names. Their values are never displayed or logged.
+//! A [`CloudUrl`] is the location, [`CloudSettings`] are settings from environment variables with
+//! the usual names of the cloud providers. Their values are never displayed or logged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The file at a warehouse's root that records which lake owns it.
 const CLAIM_FILE: &str = "headwater-lake.json";
 
-/// Folder of the contents of buckets in a warehouse, which no table uses.
+/// Folder in a warehouse with the contents of buckets. Tables do not use it.
 pub const OBJECTS_FOLDER: &str = ".objects";
 
 /// Returns true for the path of a file that belongs to no table and is still in use.
@@ -36,16 +36,16 @@ pub fn is_reserved(path: &str) -> bool {
 
 /// Timeouts of an object store.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct StoreTimeouts {
     /// Timeout of one request, including the response body.
     pub request: Duration,
     /// Total timeout of a request with its retries.
     pub total: Duration,
 }
 
-impl Default for Patience {
+impl Default for StoreTimeouts {
     fn default() -> Self {
-        Patience { request: Duration::from_secs(30), total: Duration::from_secs(90) }
+        StoreTimeouts { request: Duration::from_secs(30), total: Duration::from_secs(90) }
     }
 }
 
@@ -54,7 +54,7 @@ impl Default for Patience {
 pub struct CloudSettings {
     /// By lower-case name.
     values: Arc<BTreeMap<String, String>>,
-    patience: Patience,
+    patience: StoreTimeouts,
 }
 
 impl std::fmt::Debug for CloudSettings {
@@ -72,18 +72,18 @@ impl CloudSettings {
         let is_ours =
             |name: &str| ["aws_", "azure_", "google_"].iter().any(|it| name.starts_with(it));
         let values = values.filter(|(name, _)| is_ours(name)).collect();
-        CloudSettings { values: Arc::new(values), patience: Patience::default() }
+        CloudSettings { values: Arc::new(values), patience: StoreTimeouts::default() }
     }
 
     /// Returns the settings with other timeouts.
     #[must_use]
-    pub fn with_patience(mut self, patience: Patience) -> Self {
+    pub fn with_patience(mut self, patience: StoreTimeouts) -> Self {
         self.patience = patience;
         self
     }
 
     /// Returns the timeouts.
-    pub fn patience(&self) -> Patience {
+    pub fn patience(&self) -> StoreTimeouts {
         self.patience
     }
 
@@ -277,7 +277,8 @@ impl CloudUrl {
 
     fn open_google(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
         let mut builder = GoogleCloudStorageBuilder::new()
-            // Google's metadata server provides credentials over plain HTTP.
+            // HTTP is allowed, because Google's metadata server provides credentials over plain
+            // HTTP.
             .with_client_options(settings.client().with_allow_http(true))
             .with_retry(settings.retries());
         for (name, value) in settings.values.iter() {
@@ -305,8 +306,8 @@ impl CloudUrl {
     /// Claims a warehouse for a lake, which also checks that it can be read and written. Does
     /// nothing if the lake already owns it.
     ///
-    /// Fails with [`Error::WarehouseTaken`] if another lake owns it: two lakes in one warehouse
-    /// would delete each other's files.
+    /// Fails with [`Error::WarehouseTaken`] if another lake owns it, because two lakes in one
+    /// warehouse would delete each other's files.
     pub async fn claim(&self, settings: &CloudSettings, lake: &str) -> Result<()> {
         let store = self.open(settings)?;
         let path = Path::from(CLAIM_FILE);
@@ -319,7 +320,7 @@ impl CloudUrl {
             match found {
                 Ok(found) => return self.check_claim(&found, lake),
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    // The bucket itself may be missing.
+                    // If the bucket itself is missing, report that.
                     if let error @ Error::Cloud { .. } = failed(error) {
                         return Err(error);
                     }
@@ -332,7 +333,7 @@ impl CloudUrl {
                 Err(error) if !super::supports_conditional_puts(&error) => {
                     return store.put(&path, claim.into()).await.map(drop).map_err(failed);
                 }
-                // Another lake was faster; check which.
+                // The claim file was created concurrently; check which lake owns it.
                 Err(object_store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(failed(error)),
             }

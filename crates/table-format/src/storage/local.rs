@@ -37,7 +37,7 @@ impl LocalFolder {
         LocalFolder { root, durable: Mutex::default() }
     }
 
-    /// Creates a folder and its parents. The first file in it makes it durable.
+    /// Creates a folder and its parents. The folder becomes durable with the first file in it.
     pub async fn create_folder(&self, path: Path) -> Result<()> {
         let folder = self.root.join(path.as_ref());
         let made = tokio::fs::create_dir_all(&folder).await;
@@ -60,8 +60,8 @@ impl LocalFolder {
             folders.extend(file.parent().map(ToOwned::to_owned));
         }
         ancestors.retain(|folder| !self.durable.lock().contains(folder));
-        // A folder is durable once its parent is synced. The creator of the root syncs
-        // the root's own entry.
+        // A folder is durable once its parent is synced. The root's entry is synced by the creator
+        // of the root.
         let above = ancestors.iter().filter(|folder| **folder != self.root);
         folders.extend(above.filter_map(|folder| folder.parent()).map(ToOwned::to_owned));
         let (first, rest) = written.split_at(written.len().min(FILES_PER_THREAD));
@@ -131,19 +131,19 @@ fn create(path: &std::path::Path, content: &[u8]) -> std::io::Result<File> {
     };
     let written = file.write_all(content).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
-        // If this fails as well, the temporary file remains.
+        // If the removal also fails, the temporary file remains.
         let _ = std::fs::remove_file(&temporary);
     }
     written.map(|()| file)
 }
 
-/// Starts the write-back of a small file. A large file is already being written back, and would be
-/// dropped from the page cache.
+/// Starts the write-back of a small file. Not needed for a large file, whose write-back has already
+/// started and which the call would drop from the page cache.
 fn start_write_back(file: &File) {
     #[cfg(target_os = "linux")]
     if file.metadata().as_ref().map(Metadata::len).is_ok_and(|bytes| bytes <= WRITE_BACK_BYTES_MAX)
     {
-        // Only a hint; `fdatasync` writes the rest.
+        // Errors are ignored, because this is only a hint; `fdatasync` writes the rest.
         let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

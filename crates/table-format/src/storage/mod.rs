@@ -3,8 +3,8 @@
 //! A location is a URL as in Iceberg's files; a path is the object store's.
 
 mod cloud;
+mod failure_cause;
 mod local;
-mod trouble;
 mod upload;
 
 use std::borrow::Cow;
@@ -18,16 +18,17 @@ use futures::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-pub use self::cloud::{CloudSettings, CloudUrl, OBJECTS_FOLDER, Patience, is_reserved};
+pub use self::cloud::{CloudSettings, CloudUrl, OBJECTS_FOLDER, StoreTimeouts, is_reserved};
+pub use self::failure_cause::FailureCause;
 use self::local::LocalFolder;
-pub use self::trouble::Trouble;
 pub use self::upload::Upload;
 use crate::{Error, Result};
 
 /// Maximum number of concurrent deletes.
 const DELETES_MAX: usize = 16;
 
-/// Maximum attempts of a request whose response was lost, where the store's client does not retry.
+/// Maximum attempts of a request whose response was lost, for requests that the store's client does
+/// not retry.
 const ATTEMPTS_MAX: usize = 3;
 
 /// Pause between these attempts.
@@ -56,7 +57,7 @@ impl Storage {
         store: Arc<dyn ObjectStore>,
         root_url: &str,
         local_root: Option<PathBuf>,
-        patience: Patience,
+        patience: StoreTimeouts,
     ) -> Self {
         let local = local_root.map(LocalFolder::new);
         Storage { store, root_url: root_url.to_owned(), local, patience: patience.total }
@@ -96,8 +97,8 @@ impl Storage {
             let puts = new
                 .iter()
                 .map(|(location, content)| self.put_new(location, content.clone().into()));
-            // Waits for all of them: a file completed after its deletion would remain until the
-            // next clean-up.
+            // Wait for all uploads, even after an error, because a file completed after its
+            // deletion would remain.
             return join_all(puts).await.into_iter().collect();
         };
         let new =
@@ -135,13 +136,16 @@ impl Storage {
             let put = self.store.put_opts(&path, content.clone(), PutMode::Create.into()).await;
             let Err(error) = put else { return Ok(()) };
             if !supports_conditional_puts(&error) {
-                // File names are unique, so an unconditional put is safe.
+                // If conditional puts are not supported, an unconditional put is safe, because file
+                // names are unique.
                 let put = self.store.put(&path, content).await;
                 return put.map(drop).map_err(|error| Error::storage(location, error));
             }
-            let trouble = Trouble::of(&error);
-            let may_exist =
-                matches!(trouble, Some(Trouble::Taken | Trouble::TimedOut | Trouble::Cut));
+            let trouble = FailureCause::of(&error);
+            let may_exist = matches!(
+                trouble,
+                Some(FailureCause::Taken | FailureCause::TimedOut | FailureCause::Cut)
+            );
             let Some(remaining) =
                 self.patience.checked_sub(started.elapsed()).filter(|_| may_exist)
             else {
@@ -150,7 +154,7 @@ impl Storage {
             match tokio::time::timeout(remaining, self.has_content(&path, &content)).await {
                 Ok(Some(true)) => return Ok(()),
                 Ok(None) if sent < ATTEMPTS_MAX => tokio::time::sleep(RETRY_PAUSE).await,
-                // Another file exists there, or the state is unknown.
+                // Another file exists at the location, or the state is unknown.
                 _ => return Err(Error::storage(location, error)),
             }
         }
@@ -175,7 +179,8 @@ impl Storage {
         Some(same && rest.is_empty())
     }
 
-    /// Creates a table's `data` and `metadata` folders in a local store: other writers expect them.
+    /// Creates a table's `data` and `metadata` folders in a local store: because other writers
+    /// expect these folders.
     pub async fn create_folders(&self, table_location: &str) -> Result<()> {
         let Some(folder) = &self.local else { return Ok(()) };
         for name in ["data", "metadata"] {
@@ -237,8 +242,8 @@ impl Storage {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Retries an idempotent request whose response was lost; some clouds' clients do not treat all
-    /// of these as idempotent.
+    /// Retries an idempotent request whose response was lost; some of the clients do not treat all
+    /// such requests as idempotent.
     async fn retry_if_lost<T, F>(&self, ask: impl Fn() -> F) -> object_store::Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
@@ -246,8 +251,8 @@ impl Storage {
         let started = Instant::now();
         for _ in 1..ATTEMPTS_MAX {
             let answered = ask().await;
-            let trouble = answered.as_ref().err().and_then(|error| Trouble::of(error));
-            let lost = matches!(trouble, Some(Trouble::TimedOut | Trouble::Cut));
+            let trouble = answered.as_ref().err().and_then(|error| FailureCause::of(error));
+            let lost = matches!(trouble, Some(FailureCause::TimedOut | FailureCause::Cut));
             if !lost || started.elapsed() >= self.patience {
                 return answered;
             }
@@ -276,17 +281,17 @@ pub fn normalised_location(location: &str) -> Cow<'_, str> {
     }
 }
 
-/// Deletes files when dropped, unless they are kept. Undoes a failed or cancelled write.
+/// Deletes files when dropped, unless they are kept. Used to undo a failed or cancelled write.
 #[derive(Debug)]
-pub struct Undo {
+pub struct CleanupGuard {
     storage: Arc<Storage>,
     locations: Vec<String>,
 }
 
-impl Undo {
-    /// Creates an undo of nothing.
+impl CleanupGuard {
+    /// Creates a guard without files.
     pub fn new(storage: Arc<Storage>) -> Self {
-        Undo { storage, locations: Vec::new() }
+        CleanupGuard { storage, locations: Vec::new() }
     }
 
     /// Adds a file to delete.
@@ -306,7 +311,7 @@ impl Undo {
     }
 }
 
-impl Drop for Undo {
+impl Drop for CleanupGuard {
     fn drop(&mut self) {
         let locations = std::mem::take(&mut self.locations);
         if locations.is_empty() {

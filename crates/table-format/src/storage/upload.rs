@@ -88,7 +88,7 @@ impl Upload {
     pub async fn finish(mut self) -> Result<()> {
         let ended = self.complete().await;
         match ended {
-            // Nothing remains to abort.
+            // The upload is complete, so there is nothing to abort.
             Ok(()) => self.parts = None,
             Err(_) => self.abort().await,
         }

@@ -1,8 +1,8 @@
 //! Column types: names, and conversion between Arrow and Iceberg.
 //!
 //! Iceberg has fewer types than Arrow. [`normalise_schema`] converts to the nearest supported
-//! types, `schema` converts these to Iceberg's, and `name` parses and formats type names. All
-//! functions are pure.
+//! types, `schema` converts these to Iceberg's, and `name` parses and formats type names. The
+//! functions do no I/O.
 
 mod name;
 mod normalise;

@@ -1,8 +1,8 @@
 //! Conversion of any Arrow schema to the nearest one that Iceberg supports.
 //!
-//! Types are widened, never narrowed: a type without one that holds all its values is rejected.
-//! Times of day with nanoseconds are the only exception. Nanosecond timestamps require format
-//! version 3 and an explicit request: for other tables, use [`without_nanoseconds`].
+//! Types are widened, never narrowed: a type is rejected if no supported type can hold all of its
+//! values. Times of day with nanoseconds are the only exception. Nanosecond timestamps require
+//! format version 3 and an explicit request: for other tables, use [`without_nanoseconds`].
 
 use std::collections::HashMap;
 use std::sync::Arc;

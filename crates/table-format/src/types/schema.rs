@@ -17,7 +17,7 @@ use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
 use crate::defaults::{INITIAL, WRITE, literal_of_text, text_of};
 use crate::{COMMENT, Error, FIELD_ID, NAMES, Result, foreign_types};
 
-/// Assigns field ids to Arrow columns by level, so that top-level columns have the lowest.
+/// Assigns field ids to Arrow columns by level, so that top-level columns have the lowest ids.
 pub struct FieldIds {
     last: i32,
 }

@@ -11,14 +11,14 @@ use serde_json::{Map, Value, json};
 use super::literal::{hex, write};
 
 /// A serializer of a table's files.
-pub(super) struct Writer<'t> {
+pub(super) struct FilesSerializer<'t> {
     /// Field ids of the columns whose statistics are included.
     stats: &'t [i32],
     /// The types of partition values, by spec id.
     types: HashMap<i32, Vec<PrimitiveType>>,
 }
 
-impl<'t> Writer<'t> {
+impl<'t> FilesSerializer<'t> {
     pub(super) fn new(metadata: &TableMetadata, stats: &'t [i32]) -> Self {
         let specs = metadata.partition_specs_iter();
         let types = specs.map(|spec| {
@@ -26,7 +26,7 @@ impl<'t> Writer<'t> {
             let types = fields.map(|field| value_type(metadata, field.source_id, field.transform));
             (spec.spec_id(), types.collect())
         });
-        Writer { stats, types: types.collect() }
+        FilesSerializer { stats, types: types.collect() }
     }
 
     /// Serializes a file of a partition spec.
@@ -115,7 +115,7 @@ fn content_name(content: DataContentType) -> &'static str {
 }
 
 /// Returns the type of a partition value, from the newest schema with its source column, which may
-/// be dropped since.
+/// have been dropped.
 fn value_type(metadata: &TableMetadata, source: i32, transform: Transform) -> PrimitiveType {
     let current = std::iter::once(metadata.current_schema());
     let mut others: Vec<_> = metadata.schemas_iter().collect();

@@ -37,7 +37,7 @@ pub struct Condition {
     /// The name of the column, if it is an untransformed top-level column.
     pub column: Option<String>,
     /// The predicate.
-    pub test: Test,
+    pub test: Predicate,
     /// The operands, of the column's type: one, several for `in` and `not-in`, or an empty list.
     /// None if an operand cannot be represented in the column's type.
     pub values: Option<ArrayRef>,
@@ -51,7 +51,7 @@ pub struct Condition {
 
 /// A predicate of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Test {
+pub enum Predicate {
     /// The value is null.
     IsNull,
     /// The value is not null.
@@ -82,22 +82,22 @@ pub enum Test {
     NotIn,
 }
 
-impl Test {
-    const ALL: [(&'static str, Test); 14] = [
-        ("is-null", Test::IsNull),
-        ("not-null", Test::NotNull),
-        ("is-nan", Test::IsNan),
-        ("not-nan", Test::NotNan),
-        ("lt", Test::Lt),
-        ("lt-eq", Test::LtEq),
-        ("gt", Test::Gt),
-        ("gt-eq", Test::GtEq),
-        ("eq", Test::Eq),
-        ("not-eq", Test::NotEq),
-        ("starts-with", Test::StartsWith),
-        ("not-starts-with", Test::NotStartsWith),
-        ("in", Test::In),
-        ("not-in", Test::NotIn),
+impl Predicate {
+    const ALL: [(&'static str, Predicate); 14] = [
+        ("is-null", Predicate::IsNull),
+        ("not-null", Predicate::NotNull),
+        ("is-nan", Predicate::IsNan),
+        ("not-nan", Predicate::NotNan),
+        ("lt", Predicate::Lt),
+        ("lt-eq", Predicate::LtEq),
+        ("gt", Predicate::Gt),
+        ("gt-eq", Predicate::GtEq),
+        ("eq", Predicate::Eq),
+        ("not-eq", Predicate::NotEq),
+        ("starts-with", Predicate::StartsWith),
+        ("not-starts-with", Predicate::NotStartsWith),
+        ("in", Predicate::In),
+        ("not-in", Predicate::NotIn),
     ];
 
     fn named(name: &str) -> Option<Self> {
@@ -111,20 +111,20 @@ impl Test {
     /// Returns the negation.
     fn negated(self) -> Self {
         match self {
-            Test::IsNull => Test::NotNull,
-            Test::NotNull => Test::IsNull,
-            Test::IsNan => Test::NotNan,
-            Test::NotNan => Test::IsNan,
-            Test::Lt => Test::GtEq,
-            Test::GtEq => Test::Lt,
-            Test::LtEq => Test::Gt,
-            Test::Gt => Test::LtEq,
-            Test::Eq => Test::NotEq,
-            Test::NotEq => Test::Eq,
-            Test::StartsWith => Test::NotStartsWith,
-            Test::NotStartsWith => Test::StartsWith,
-            Test::In => Test::NotIn,
-            Test::NotIn => Test::In,
+            Predicate::IsNull => Predicate::NotNull,
+            Predicate::NotNull => Predicate::IsNull,
+            Predicate::IsNan => Predicate::NotNan,
+            Predicate::NotNan => Predicate::IsNan,
+            Predicate::Lt => Predicate::GtEq,
+            Predicate::GtEq => Predicate::Lt,
+            Predicate::LtEq => Predicate::Gt,
+            Predicate::Gt => Predicate::LtEq,
+            Predicate::Eq => Predicate::NotEq,
+            Predicate::NotEq => Predicate::Eq,
+            Predicate::StartsWith => Predicate::NotStartsWith,
+            Predicate::NotStartsWith => Predicate::StartsWith,
+            Predicate::In => Predicate::NotIn,
+            Predicate::NotIn => Predicate::In,
         }
     }
 }
@@ -142,16 +142,16 @@ pub(super) fn invalid(reason: impl Into<String>) -> Error {
 }
 
 /// A parser of filters for a schema.
-pub(super) struct Reader<'s> {
+pub(super) struct FilterParser<'s> {
     schema: &'s Schema,
     case_sensitive: bool,
     conditions: usize,
     values: usize,
 }
 
-impl<'s> Reader<'s> {
+impl<'s> FilterParser<'s> {
     pub(super) fn new(schema: &'s Schema, case_sensitive: bool) -> Self {
-        Reader { schema, case_sensitive, conditions: 0, values: 0 }
+        FilterParser { schema, case_sensitive, conditions: 0, values: 0 }
     }
 
     /// Returns the field with this full name.
@@ -181,13 +181,13 @@ impl<'s> Reader<'s> {
             }
             _ => {
                 let unknown = || invalid(format!("`{name}` is not an expression type"));
-                let test = Test::named(name).ok_or_else(unknown)?;
+                let test = Predicate::named(name).ok_or_else(unknown)?;
                 self.condition(value, test, negated)
             }
         }
     }
 
-    fn condition(&mut self, value: &Value, test: Test, negated: bool) -> Result<Filter> {
+    fn condition(&mut self, value: &Value, test: Predicate, negated: bool) -> Result<Filter> {
         self.conditions += 1;
         if self.conditions > CONDITIONS_MAX {
             return Err(invalid(format!("it has more than {CONDITIONS_MAX} conditions")));
@@ -218,14 +218,14 @@ impl<'s> Reader<'s> {
     fn operands(
         &mut self,
         value: &Value,
-        test: Test,
+        test: Predicate,
         column: &str,
         found: &Type,
     ) -> Result<Option<ArrayRef>> {
         let type_name = || format!("column `{column}` has type `{found}`, but `{}`", test.name());
         let given: &[Value] = match test {
-            Test::IsNull | Test::NotNull => return Ok(None),
-            Test::IsNan | Test::NotNan => match found {
+            Predicate::IsNull | Predicate::NotNull => return Ok(None),
+            Predicate::IsNan | Predicate::NotNan => match found {
                 Type::Primitive(PrimitiveType::Float | PrimitiveType::Double) => return Ok(None),
                 _ => {
                     return Err(invalid(format!(
@@ -234,7 +234,7 @@ impl<'s> Reader<'s> {
                     )));
                 }
             },
-            Test::In | Test::NotIn => {
+            Predicate::In | Predicate::NotIn => {
                 let values = part(value, "values", test.name())?.as_array();
                 values.ok_or_else(|| invalid("`values` is not a list"))?
             }
@@ -243,7 +243,8 @@ impl<'s> Reader<'s> {
         let Type::Primitive(found) = found else {
             return Err(invalid(format!("{} requires a primitive type", type_name())));
         };
-        if matches!(test, Test::StartsWith | Test::NotStartsWith) && *found != PrimitiveType::String
+        if matches!(test, Predicate::StartsWith | Predicate::NotStartsWith)
+            && *found != PrimitiveType::String
         {
             return Err(invalid(format!("{} requires a string column", type_name())));
         }
@@ -286,7 +287,7 @@ fn term(value: &Value) -> Result<(&str, Transform)> {
 }
 
 /// Returns a condition as JSON.
-fn text(value: &Value, test: Test) -> String {
+fn text(value: &Value, test: Predicate) -> String {
     let mut text = json!({"type": test.name(), "term": value["term"]});
     for operand in ["value", "values"] {
         if let Some(operands) = value.get(operand) {
@@ -354,7 +355,7 @@ mod tests {
     }
 
     fn read(filter: &Value) -> Result<Filter> {
-        Reader::new(&schema(), true).read(filter, false)
+        FilterParser::new(&schema(), true).read(filter, false)
     }
 
     fn texts(filter: &Filter) -> Vec<String> {
@@ -363,15 +364,15 @@ mod tests {
 
     #[test]
     fn every_predicate_is_parsed_and_negated() {
-        for (name, test) in Test::ALL {
+        for (name, test) in Predicate::ALL {
             let term = if name.contains("nan") { "share" } else { "Name" };
             let filter = json!({"type": name, "term": term, "value": "a", "values": ["a", "b"]});
             let Filter::Is(found) = read(&filter).expect("a filter") else { panic!("{name}") };
             assert_eq!((found.test, found.column.as_deref()), (test, Some(term)));
             let values = found.values.as_ref().map_or(0, |values| values.len());
             let expected = match test {
-                Test::IsNull | Test::NotNull | Test::IsNan | Test::NotNan => 0,
-                Test::In | Test::NotIn => 2,
+                Predicate::IsNull | Predicate::NotNull | Predicate::IsNan | Predicate::NotNan => 0,
+                Predicate::In | Predicate::NotIn => 2,
                 _ => 1,
             };
             assert_eq!(values, expected, "{name}");
@@ -419,7 +420,7 @@ mod tests {
         assert!(read(&reference).is_ok());
         let folded = json!({"type": "is-null", "term": "NAME"});
         assert!(read(&folded).is_err());
-        let Ok(Filter::Is(found)) = Reader::new(&schema(), false).read(&folded, false) else {
+        let Ok(Filter::Is(found)) = FilterParser::new(&schema(), false).read(&folded, false) else {
             panic!("no condition")
         };
         assert_eq!(found.column.as_deref(), Some("Name"));

@@ -14,9 +14,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Filter;
-use super::content::{Writer, weight};
-use super::filter::{Reader, invalid};
-use super::residual::{Residual, Truth};
+use super::content::{FilesSerializer, weight};
+use super::filter::{FilterParser, invalid};
+use super::residual::{Residual, RowMatch};
 use crate::{Error, RestTables, Result};
 
 /// The data files of a scan.
@@ -104,7 +104,7 @@ impl RestTables<'_> {
         let of_snapshot = request.use_snapshot_schema.unwrap_or(false);
         let schema = schema.filter(|_| of_snapshot);
         let schema = schema.unwrap_or_else(|| metadata.current_schema().clone());
-        let mut reader = Reader::new(&schema, request.case_sensitive.unwrap_or(true));
+        let mut reader = FilterParser::new(&schema, request.case_sensitive.unwrap_or(true));
         let filter = match &request.filter {
             Some(filter) => reader.read(filter, false)?,
             None => Filter::Always(true),
@@ -126,7 +126,7 @@ impl RestTables<'_> {
         while let Some(id) = next
             && next != start
         {
-            // Guards against a cycle in a broken history.
+            // Prevents an endless loop if the history has a cycle.
             let snapshot = if seen.insert(id) { lineage.find(self.tables, id).await } else { None };
             let snapshot = match (snapshot, start) {
                 (Some(snapshot), _) => snapshot,
@@ -165,7 +165,7 @@ fn columns(schema: &Schema, metadata: &TableMetadata) -> arrow::datatypes::Schem
 }
 
 /// Returns the field ids of columns by their full names.
-fn ids(reader: &Reader<'_>, names: Option<&[String]>) -> Result<Vec<i32>> {
+fn ids(reader: &FilterParser<'_>, names: Option<&[String]>) -> Result<Vec<i32>> {
     let names = names.unwrap_or_default();
     if names.len() > NAMES_MAX {
         return Err(invalid(format!("it selects more than {NAMES_MAX} columns")));
@@ -191,11 +191,11 @@ impl Scan {
     pub fn pages(&self) -> Vec<usize> {
         let residual = Residual::new(&self.filter);
         let files = self.plan.files();
-        let truths: Vec<Truth> = files.iter().map(|file| residual.truth(file)).collect();
+        let truths: Vec<RowMatch> = files.iter().map(|file| residual.truth(file)).collect();
         let (fixed, truth) = (self.fixed_bytes(), |index: usize| truths[index]);
         let (mut pages, mut next, mut matching) = (Vec::new(), 0, 0);
         while !self.is_enough(matching)
-            && let Some(start) = (next..files.len()).find(|index| truth(*index) != Truth::None)
+            && let Some(start) = (next..files.len()).find(|index| truth(*index) != RowMatch::None)
         {
             pages.push(start);
             let (end, rows) = self.end(start, fixed, truth);
@@ -208,13 +208,13 @@ impl Scan {
     /// Returns the page that starts at a file's index.
     pub fn page(&self, start: usize) -> Result<ScanPage> {
         let residual = Residual::new(&self.filter);
-        let writer = Writer::new(self.table.metadata(), &self.stats);
+        let writer = FilesSerializer::new(self.table.metadata(), &self.stats);
         let truth = |index: usize| residual.truth(&self.plan.files()[index]);
         let (end, _) = self.end(start, self.fixed_bytes(), truth);
         let files = self.plan.files().get(start..end).unwrap_or_default();
         let mut deletes = Deletes::default();
         let mut tasks = String::from("[");
-        for file in files.iter().filter(|file| residual.truth(file) != Truth::None) {
+        for file in files.iter().filter(|file| residual.truth(file) != RowMatch::None) {
             if tasks.len() > 1 {
                 tasks.push(',');
             }
@@ -237,14 +237,14 @@ impl Scan {
 
     /// Returns the end of a page that starts at an index, and its number of certainly matching
     /// rows.
-    fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> Truth) -> (usize, u128) {
+    fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> RowMatch) -> (usize, u128) {
         let files = self.plan.files();
         let (mut bytes, mut tasks, mut known) = (0, 0, HashSet::new());
         let mut rows = 0;
         for (index, file) in files.iter().enumerate().skip(start) {
             match truth(index) {
-                Truth::None => continue,
-                Truth::All if !file.has_deletes() => rows += u128::from(file.rows),
+                RowMatch::None => continue,
+                RowMatch::All if !file.has_deletes() => rows += u128::from(file.rows),
                 _ => {}
             }
             let values = file.parts.iter().filter_map(|(_, _, value)| value.as_ref());
@@ -266,7 +266,7 @@ impl Scan {
 fn write_task(
     file: &DataFile,
     residual: &Residual<'_>,
-    writer: &Writer<'_>,
+    writer: &FilesSerializer<'_>,
     deletes: &mut Deletes,
     text: &mut String,
 ) {
@@ -301,7 +301,7 @@ impl Deletes {
         file.each_delete_file().map(index).collect()
     }
 
-    fn write(&self, writer: &Writer<'_>) -> String {
+    fn write(&self, writer: &FilesSerializer<'_>) -> String {
         let files = self.files.iter();
         let written = files.map(|file| writer.file(file.entry.data_file(), file.spec_id));
         written.collect::<Value>().to_string()

@@ -11,18 +11,18 @@ use headwater_table_format::values::literal_at;
 use headwater_tables::DataFile;
 use iceberg::spec::{PrimitiveLiteral, Transform};
 
-use super::filter::{Condition, Filter, Test};
+use super::filter::{Condition, Filter, Predicate};
 
 /// The rows of a file that satisfy a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Truth {
+pub(super) enum RowMatch {
     All,
     None,
     /// Depends on the row.
     Rows,
 }
 
-use Truth::{All, None as NoRow, Rows};
+use RowMatch::{All, None as NoRow, Rows};
 
 /// A condition's values after a transform, sorted; none if one of them is unknown.
 type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
@@ -39,8 +39,9 @@ impl<'f> Residual<'f> {
         Residual { filter, transformed_values: RefCell::default() }
     }
 
-    /// Returns the rows of a file that satisfy the filter, as far as its partition tells.
-    pub(super) fn truth(&self, file: &DataFile) -> Truth {
+    /// Returns the rows of a file that satisfy the filter, as far as its partition values determine
+    /// them.
+    pub(super) fn truth(&self, file: &DataFile) -> RowMatch {
         self.truth_of(self.filter, file)
     }
 
@@ -55,7 +56,7 @@ impl<'f> Residual<'f> {
         text
     }
 
-    fn truth_of(&self, filter: &Filter, file: &DataFile) -> Truth {
+    fn truth_of(&self, filter: &Filter, file: &DataFile) -> RowMatch {
         match filter {
             Filter::Always(all) => {
                 if *all {
@@ -70,7 +71,13 @@ impl<'f> Residual<'f> {
         }
     }
 
-    fn combine(&self, parts: &[Filter], file: &DataFile, least: Truth, most: Truth) -> Truth {
+    fn combine(
+        &self,
+        parts: &[Filter],
+        file: &DataFile,
+        least: RowMatch,
+        most: RowMatch,
+    ) -> RowMatch {
         let mut combine = least;
         for part in parts {
             match self.truth_of(part, file) {
@@ -106,7 +113,7 @@ impl<'f> Residual<'f> {
         text.push('}');
     }
 
-    fn condition(&self, condition: &Condition, file: &DataFile) -> Truth {
+    fn condition(&self, condition: &Condition, file: &DataFile) -> RowMatch {
         let parts = file.parts.iter().filter(|(source, _, _)| *source == condition.source);
         let truths =
             parts.map(|(_, transform, value)| self.evaluate(condition, *transform, value.as_ref()));
@@ -119,7 +126,7 @@ impl<'f> Residual<'f> {
         condition: &Condition,
         transform: Transform,
         value: Option<&PrimitiveLiteral>,
-    ) -> Truth {
+    ) -> RowMatch {
         if condition.transform == transform && transform != Transform::Void {
             // The partition value is the value of the term.
             return self.evaluate_value(condition, value);
@@ -136,14 +143,14 @@ impl<'f> Residual<'f> {
     }
 
     /// Evaluates a condition by the value of all rows.
-    fn evaluate_value(&self, condition: &Condition, value: Option<&PrimitiveLiteral>) -> Truth {
+    fn evaluate_value(&self, condition: &Condition, value: Option<&PrimitiveLiteral>) -> RowMatch {
         let Some(value) = value else { return of_null(condition.test) };
         let sure = |holds: bool| if holds { All } else { NoRow };
         match condition.test {
-            Test::IsNull => return NoRow,
-            Test::NotNull => return All,
-            Test::IsNan => return sure(value.is_nan()),
-            Test::NotNan => return sure(!value.is_nan()),
+            Predicate::IsNull => return NoRow,
+            Predicate::NotNull => return All,
+            Predicate::IsNan => return sure(value.is_nan()),
+            Predicate::NotNan => return sure(!value.is_nan()),
             // Engines order NaN differently.
             _ if value.is_nan() => return Rows,
             _ => {}
@@ -153,8 +160,8 @@ impl<'f> Residual<'f> {
             return Rows;
         };
         match condition.test {
-            Test::In => sure(contains(&transformed_values, value)),
-            Test::NotIn => sure(!contains(&transformed_values, value)),
+            Predicate::In => sure(contains(&transformed_values, value)),
+            Predicate::NotIn => sure(!contains(&transformed_values, value)),
             test => match transformed_values.first() {
                 Some(other) => compare(test, value, other),
                 None => Rows,
@@ -168,11 +175,11 @@ impl<'f> Residual<'f> {
         condition: &Condition,
         transform: Transform,
         value: &PrimitiveLiteral,
-    ) -> Truth {
-        if matches!(condition.test, Test::IsNull) {
+    ) -> RowMatch {
+        if matches!(condition.test, Predicate::IsNull) {
             return NoRow;
         }
-        if matches!(condition.test, Test::NotNull) {
+        if matches!(condition.test, Predicate::NotNull) {
             return All;
         }
         let Some(transformed_values) = self.comparable(condition, transform, value) else {
@@ -181,14 +188,14 @@ impl<'f> Residual<'f> {
         let preserves_order = !matches!(transform, Transform::Bucket(_));
         let order = transformed_values.first().and_then(|other| ordering(value, other));
         match condition.test {
-            Test::Eq | Test::In if !contains(&transformed_values, value) => NoRow,
-            Test::NotEq | Test::NotIn if !contains(&transformed_values, value) => All,
-            Test::Lt | Test::LtEq if preserves_order => match order {
+            Predicate::Eq | Predicate::In if !contains(&transformed_values, value) => NoRow,
+            Predicate::NotEq | Predicate::NotIn if !contains(&transformed_values, value) => All,
+            Predicate::Lt | Predicate::LtEq if preserves_order => match order {
                 Some(Ordering::Less) => All,
                 Some(Ordering::Greater) => NoRow,
                 _ => Rows,
             },
-            Test::Gt | Test::GtEq if preserves_order => match order {
+            Predicate::Gt | Predicate::GtEq if preserves_order => match order {
                 Some(Ordering::Greater) => All,
                 Some(Ordering::Less) => NoRow,
                 _ => Rows,
@@ -234,15 +241,15 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
 }
 
 /// Evaluates a predicate for null. Engines differ in whether negated predicates hold for null.
-fn of_null(test: Test) -> Truth {
+fn of_null(test: Predicate) -> RowMatch {
     match test {
-        Test::IsNull => All,
-        Test::NotEq | Test::NotIn | Test::NotStartsWith | Test::NotNan => Rows,
+        Predicate::IsNull => All,
+        Predicate::NotEq | Predicate::NotIn | Predicate::NotStartsWith | Predicate::NotNan => Rows,
         _ => NoRow,
     }
 }
 
-fn compare(test: Test, value: &PrimitiveLiteral, other: &PrimitiveLiteral) -> Truth {
+fn compare(test: Predicate, value: &PrimitiveLiteral, other: &PrimitiveLiteral) -> RowMatch {
     let begins = match (value, other) {
         (PrimitiveLiteral::String(text), PrimitiveLiteral::String(start)) => {
             Some(text.starts_with(start.as_str()))
@@ -251,14 +258,14 @@ fn compare(test: Test, value: &PrimitiveLiteral, other: &PrimitiveLiteral) -> Tr
     };
     let order = ordering(value, other);
     let holds = match test {
-        Test::Eq => order.map(Ordering::is_eq),
-        Test::NotEq => order.map(Ordering::is_ne),
-        Test::Lt => order.map(Ordering::is_lt),
-        Test::LtEq => order.map(Ordering::is_le),
-        Test::Gt => order.map(Ordering::is_gt),
-        Test::GtEq => order.map(Ordering::is_ge),
-        Test::StartsWith => begins,
-        Test::NotStartsWith => begins.map(|begins| !begins),
+        Predicate::Eq => order.map(Ordering::is_eq),
+        Predicate::NotEq => order.map(Ordering::is_ne),
+        Predicate::Lt => order.map(Ordering::is_lt),
+        Predicate::LtEq => order.map(Ordering::is_le),
+        Predicate::Gt => order.map(Ordering::is_gt),
+        Predicate::GtEq => order.map(Ordering::is_ge),
+        Predicate::StartsWith => begins,
+        Predicate::NotStartsWith => begins.map(|begins| !begins),
         _ => None,
     };
     holds.map_or(Rows, |holds| if holds { All } else { NoRow })
@@ -295,19 +302,19 @@ mod tests {
 
     use super::*;
 
-    const TESTS: [Test; 12] = [
-        Test::IsNull,
-        Test::NotNull,
-        Test::Lt,
-        Test::LtEq,
-        Test::Gt,
-        Test::GtEq,
-        Test::Eq,
-        Test::NotEq,
-        Test::StartsWith,
-        Test::NotStartsWith,
-        Test::In,
-        Test::NotIn,
+    const TESTS: [Predicate; 12] = [
+        Predicate::IsNull,
+        Predicate::NotNull,
+        Predicate::Lt,
+        Predicate::LtEq,
+        Predicate::Gt,
+        Predicate::GtEq,
+        Predicate::Eq,
+        Predicate::NotEq,
+        Predicate::StartsWith,
+        Predicate::NotStartsWith,
+        Predicate::In,
+        Predicate::NotIn,
     ];
 
     fn literal(values: &ArrayRef, row: usize) -> Option<PrimitiveLiteral> {
@@ -316,13 +323,14 @@ mod tests {
 
     /// Returns whether a predicate holds for a value and two operands; none if engines differ.
     fn holds(
-        test: Test,
+        test: Predicate,
         value: Option<&PrimitiveLiteral>,
         others: &[PrimitiveLiteral],
     ) -> Option<bool> {
         let Some(value) = value else {
-            let differ = [Test::NotEq, Test::NotIn, Test::NotStartsWith].contains(&test);
-            return (!differ).then_some(test == Test::IsNull);
+            let differ =
+                [Predicate::NotEq, Predicate::NotIn, Predicate::NotStartsWith].contains(&test);
+            return (!differ).then_some(test == Predicate::IsNull);
         };
         let begins = || match (value, &others[0]) {
             (PrimitiveLiteral::String(text), PrimitiveLiteral::String(start)) => {
@@ -331,19 +339,19 @@ mod tests {
             _ => false,
         };
         Some(match test {
-            Test::IsNull => false,
-            Test::NotNull => true,
-            Test::Lt => *value < others[0],
-            Test::LtEq => *value <= others[0],
-            Test::Gt => *value > others[0],
-            Test::GtEq => *value >= others[0],
-            Test::Eq => *value == others[0],
-            Test::NotEq => *value != others[0],
-            Test::StartsWith => begins(),
-            Test::NotStartsWith => !begins(),
-            Test::In => others.contains(value),
-            Test::NotIn => !others.contains(value),
-            Test::IsNan | Test::NotNan => return None,
+            Predicate::IsNull => false,
+            Predicate::NotNull => true,
+            Predicate::Lt => *value < others[0],
+            Predicate::LtEq => *value <= others[0],
+            Predicate::Gt => *value > others[0],
+            Predicate::GtEq => *value >= others[0],
+            Predicate::Eq => *value == others[0],
+            Predicate::NotEq => *value != others[0],
+            Predicate::StartsWith => begins(),
+            Predicate::NotStartsWith => !begins(),
+            Predicate::In => others.contains(value),
+            Predicate::NotIn => !others.contains(value),
+            Predicate::IsNan | Predicate::NotNan => return None,
         })
     }
 
@@ -360,7 +368,7 @@ mod tests {
                 let others: Option<Vec<_>> = both.iter().map(|row| literal(values, *row)).collect();
                 let Some(others) = others else { continue };
                 for test in TESTS {
-                    let several = matches!(test, Test::In | Test::NotIn);
+                    let several = matches!(test, Predicate::In | Predicate::NotIn);
                     let indices = both[..if several { 2 } else { 1 }].iter().map(|row| *row as u64);
                     let indices = arrow::array::UInt64Array::from_iter_values(indices);
                     let values_of = arrow::compute::take(values, &indices, None).expect("values");

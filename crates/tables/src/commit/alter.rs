@@ -15,7 +15,7 @@ use iceberg::spec::{
 
 use super::columns::{Columns, each};
 use super::evolve::{check_ids, new_ids, rejected, set_properties};
-use super::layout::{Layout, PartName};
+use super::layout::{Layout, PartitionFieldRef};
 use crate::{Error, Result, SortColumn};
 
 /// The path of a column, from the outermost name to the innermost.
@@ -31,7 +31,7 @@ pub enum Alteration {
         /// The name and type.
         column: Field,
         /// The position; last by default.
-        place: Option<Place>,
+        place: Option<ColumnPosition>,
         /// If true, an existing column of that name is not an error.
         if_not_exists: bool,
     },
@@ -58,7 +58,7 @@ pub enum Alteration {
     },
     /// A change of a column to optional.
     AllowNulls(ColumnPath),
-    /// A change of a column to required. The table must have no nulls in it.
+    /// A change of a column to required. The column must not contain nulls.
     RequireValues(ColumnPath),
     /// Sets or removes the write default of a column of a primitive type.
     SetDefault {
@@ -79,7 +79,7 @@ pub enum Alteration {
         /// The column.
         column: ColumnPath,
         /// The new position.
-        place: Place,
+        place: ColumnPosition,
     },
     /// Adds a partition field for new rows.
     AddPart {
@@ -89,11 +89,11 @@ pub enum Alteration {
         name: Option<String>,
     },
     /// Drops a partition field for new rows.
-    DropPart(PartName),
+    DropPart(PartitionFieldRef),
     /// Replaces a partition field for new rows.
     ReplacePart {
         /// The field to drop.
-        old: PartName,
+        old: PartitionFieldRef,
         /// The field to add.
         field: PartitionField,
         /// The new field's name.
@@ -108,7 +108,7 @@ pub enum Alteration {
 
 /// A position among columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ColumnPosition {
     /// Before all others.
     First,
     /// After the named column.
@@ -116,7 +116,7 @@ pub enum Place {
 }
 
 /// The result of a list of alterations.
-pub(crate) struct Altered {
+pub(crate) struct AlteredMetadata {
     /// All columns, if they change.
     fields: Option<Vec<NestedFieldRef>>,
     /// The partition fields and sort order, if they change.
@@ -127,8 +127,9 @@ pub(crate) struct Altered {
     identifier: Vec<i32>,
 }
 
-impl Altered {
-    /// Applies alterations to a copy of the columns and layout. New columns get ids after `after`.
+impl AlteredMetadata {
+    /// Applies alterations to a copy of the columns and layout. New columns get ids greater than
+    /// `after`.
     pub(crate) fn of(
         metadata: &TableMetadata,
         alterations: Vec<Alteration>,
@@ -155,7 +156,7 @@ impl Altered {
         let fields = (fields.as_slice() != before).then_some(fields);
         let layout = Some(layout).filter(|layout| !layout.is_of(metadata));
         let identifier = schema.identifier_field_ids().collect();
-        Ok(Altered { fields, layout, version, properties, identifier })
+        Ok(AlteredMetadata { fields, layout, version, properties, identifier })
     }
 
     /// Returns the ids of columns, nested ones included, that become required.

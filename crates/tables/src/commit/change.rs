@@ -13,7 +13,7 @@ use super::snapshots::{snapshots_listed, snapshots_to_expire};
 use super::store::{PendingFiles, store};
 use super::summary::{Changes, Kind};
 use crate::deletes::DeleteKey;
-use crate::{REACH, Reach, Result, StagedFiles, Table, Tables};
+use crate::{ChangeScope, REACH, Result, StagedFiles, Table, Tables};
 
 /// A change of a table's rows.
 pub struct Change {
@@ -26,10 +26,10 @@ pub struct Change {
     /// The kind of the change.
     pub kind: Kind,
     /// The rows that the change applies to.
-    pub reach: Reach,
+    pub reach: ChangeScope,
     /// Delete files that no longer apply to any data file.
     pub dangling: Vec<DeleteKey>,
-    /// Added to the snapshot's summary.
+    /// Properties to add to the snapshot's summary.
     pub summary: BTreeMap<String, String>,
 }
 
@@ -49,11 +49,11 @@ impl Change {
         kind: Kind,
         summary: BTreeMap<String, String>,
     ) -> Self {
-        let (staged, additions, reach) = (Some(staged), Vec::new(), Reach::Rows);
+        let (staged, additions, reach) = (Some(staged), Vec::new(), ChangeScope::Rows);
         Change { removal, staged, additions, kind, reach, dangling: Vec::new(), summary }
     }
 
-    pub(super) fn with_reach(self, reach: Reach) -> Self {
+    pub(super) fn with_reach(self, reach: ChangeScope) -> Self {
         Change { reach, ..self }
     }
 

@@ -34,8 +34,8 @@ pub(super) async fn check_added_rows(
     Err(Error::TableChanged { what: "data" })
 }
 
-/// Returns the files of a plan that have rows which an earlier plan does not have: new files, and
-/// files whose deletes were undone, for example by a rollback.
+/// Returns the files of a plan with rows that an earlier plan does not have: new files, and files
+/// whose deletes were undone, for example by a rollback.
 async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
     let seen: HashMap<&str, &Arc<DataFile>> =
         then.files().iter().map(|file| (file.location.as_str(), file)).collect();
@@ -61,16 +61,16 @@ async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Resu
     Ok(now.retain(&new))
 }
 
-/// Checks that files which a change removes or deletes rows of still have the same live rows: the
-/// files exist, and no other delete file applies to them.
+/// Checks that the files which a change removes, or from which it deletes rows, still have the same
+/// live rows: the files exist, and no other delete file applies to them.
 pub(super) async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
     let with_new_deletes = rewrite.staged.deletes.iter().map(|delete| &delete.of);
     let seen = rewrite.removed.iter().chain(with_new_deletes);
     if rewrite.staged.deletes.is_empty() {
         return check_rows_unchanged(tables, table, seen).await;
     }
-    // A data file that only gets new deletes is not in the removal, so its existence must be
-    // checked here.
+    // A data file that only gets new deletes is not among the removed files, so its existence must
+    // be checked separately.
     check_delete_files_unchanged(tables, table, seen).await
 }
 

@@ -9,7 +9,7 @@ use iceberg::spec::{
     ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType, TableMetadata, Type,
 };
 
-use super::alter::{Alteration, Place};
+use super::alter::{Alteration, ColumnPosition};
 use super::evolve::check_names;
 use super::layout::{AlteredColumns, Layout};
 use crate::defaults::{default, has_write_default};
@@ -96,7 +96,7 @@ impl Columns<'_> {
         &mut self,
         within: &[String],
         column: &Field,
-        place: Option<&Place>,
+        place: Option<&ColumnPosition>,
         if_not_exists: bool,
     ) -> Result<()> {
         let path = join(&within.join("."), column.name());
@@ -109,7 +109,7 @@ impl Columns<'_> {
             check_names(self.metadata, &normal)?;
         }
         let mut new = self.ids.assign(normal.fields(), None)?;
-        // Existing rows have the default as well.
+        // The default also applies to existing rows.
         for field in new.iter_mut().filter(|field| field.write_default.is_some()) {
             let mut with_default = (**field).clone();
             with_default.initial_default.clone_from(&with_default.write_default);
@@ -200,7 +200,7 @@ impl Columns<'_> {
         })
     }
 
-    fn move_column(&mut self, column: &[String], place: &Place) -> Result<()> {
+    fn move_column(&mut self, column: &[String], place: &ColumnPosition) -> Result<()> {
         let (within, name) = split(column)?;
         self.at(within, &mut |fields| {
             let found = find(fields, name, within)?;
@@ -314,7 +314,7 @@ fn edit_parts<const N: usize>(
 ) -> Result<[NestedFieldRef; N]> {
     let mut fields = parts.map(Arc::clone).to_vec();
     match change(&mut fields) {
-        // The change was to drop the only field or names a missing one.
+        // The change drops the only field, or names a field that does not exist.
         Err(Error::NoColumns | Error::ColumnNotFound { .. }) => return Err(invalid_part(of, path)),
         done => done?,
     }
@@ -361,10 +361,10 @@ fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usiz
     })
 }
 
-fn index_of(fields: &[NestedFieldRef], place: &Place, within: &[String]) -> Result<usize> {
+fn index_of(fields: &[NestedFieldRef], place: &ColumnPosition, within: &[String]) -> Result<usize> {
     match place {
-        Place::First => Ok(0),
-        Place::After(name) => find(fields, name, within).map(|index| index + 1),
+        ColumnPosition::First => Ok(0),
+        ColumnPosition::After(name) => find(fields, name, within).map(|index| index + 1),
     }
 }
 

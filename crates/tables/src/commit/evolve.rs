@@ -66,7 +66,7 @@ pub(crate) fn set_properties(
 }
 
 /// Replaces columns and partition fields. Columns with the same name and type keep their field ids;
-/// the others get ids after `after`.
+/// the others get ids greater than `after`.
 pub(crate) fn replace(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
@@ -91,14 +91,14 @@ pub(crate) fn replace(
     set_order(builder, Vec::new())
 }
 
-/// Returns the id sequence for new columns: after `after`, which is unique among branches, or after
-/// the table's last column id if it has no other branches.
+/// Returns the ids for new columns: those after `after`, which is unique among branches, or after
+/// the table's last column id if the table has no other branches.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
 
-/// Rejects new columns whose ids were already used in the table: files would be read with the wrong
-/// column.
+/// Rejects new columns whose ids were already used in the table: otherwise values of the old column
+/// would be read as the new one.
 pub(crate) fn check_ids(
     metadata: &TableMetadata,
     fields: &[NestedFieldRef],
@@ -116,7 +116,7 @@ pub(crate) fn check_ids(
     Ok(())
 }
 
-/// Adds columns after the last one, with ids after `after`.
+/// Adds columns after the last one, with ids greater than `after`.
 pub(crate) fn add_columns(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
@@ -183,7 +183,7 @@ fn check_partition_names(
     Ok(())
 }
 
-/// Validates metadata whose next state could not be built.
+/// Rejects metadata from which the next state could not be built.
 pub fn check_table(metadata: &TableMetadata) -> Result<()> {
     let columns = metadata.current_schema().as_struct().fields();
     check_partition_names(metadata.default_partition_spec(), columns)?;

@@ -8,12 +8,12 @@ use iceberg::spec::{
 };
 
 use super::evolve::rejected;
-use crate::partition::{Part, check_new, column_at, part_for, spec_of, transform_of};
+use crate::partition::{NewPartitionField, check_new, column_at, part_for, spec_of, transform_of};
 use crate::{Error, Result, SortColumn};
 
 /// A reference to an existing partition field.
 #[derive(Debug, Clone)]
-pub enum PartName {
+pub enum PartitionFieldRef {
     /// By its name, or by the column name of an identity field.
     Name(String),
     /// By column and transform.
@@ -23,7 +23,7 @@ pub enum PartName {
 /// The partition fields and sort order of a table during alteration.
 #[derive(Debug)]
 pub(super) struct Layout {
-    parts: Vec<Part>,
+    parts: Vec<NewPartitionField>,
     order: Vec<SortField>,
 }
 
@@ -38,7 +38,7 @@ impl Layout {
         let fields = metadata.default_partition_spec().fields().iter();
         // Tables of format version 1 replace dropped fields by void transforms.
         let fields = fields.filter(|field| field.transform != Transform::Void);
-        let parts = fields.map(|field| Part {
+        let parts = fields.map(|field| NewPartitionField {
             source_id: field.source_id,
             name: field.name.clone(),
             transform: field.transform,
@@ -60,7 +60,11 @@ impl Layout {
     }
 
     /// Removes a partition field and returns its index.
-    pub fn remove(&mut self, part: &PartName, columns: &[NestedFieldRef]) -> Result<usize> {
+    pub fn remove(
+        &mut self,
+        part: &PartitionFieldRef,
+        columns: &[NestedFieldRef],
+    ) -> Result<usize> {
         let index = self.find(part, columns)?;
         self.parts.remove(index);
         Ok(index)
@@ -69,7 +73,7 @@ impl Layout {
     /// Replaces a partition field.
     pub fn replace(
         &mut self,
-        old: &PartName,
+        old: &PartitionFieldRef,
         field: &PartitionField,
         name: Option<&str>,
         columns: &AlteredColumns<'_>,
@@ -81,7 +85,7 @@ impl Layout {
         Ok(())
     }
 
-    fn find(&self, part: &PartName, columns: &[NestedFieldRef]) -> Result<usize> {
+    fn find(&self, part: &PartitionFieldRef, columns: &[NestedFieldRef]) -> Result<usize> {
         let by_transform = |name: &str, transform: Transform| {
             let id = column_at(columns, name)?.1.id;
             self.parts.iter().position(|part| (part.source_id, part.transform) == (id, transform))
@@ -91,10 +95,10 @@ impl Layout {
             exact.or_else(|| self.parts.iter().position(|part| same(&part.name, name)))
         };
         let (found, written) = match part {
-            PartName::Name(name) => {
+            PartitionFieldRef::Name(name) => {
                 (by_name(name).or_else(|| by_transform(name, Transform::Identity)), name.clone())
             }
-            PartName::Field(field) => {
+            PartitionFieldRef::Field(field) => {
                 (by_transform(&field.column, transform_of(field.transform)), field.to_string())
             }
         };

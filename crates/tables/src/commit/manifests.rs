@@ -1,7 +1,7 @@
 //! The manifests of a new snapshot: unchanged, rewritten and added ones.
 //!
-//! A commit adds one manifest. Sixteen manifests of similar size are merged into one, so a table of
-//! n commits has O(log n) manifests. Each entry is rewritten O(log n) times.
+//! A commit adds one manifest. Sixteen manifests of similar size are merged into one, so a table
+//! with n commits has O(log n) manifests, and each entry is rewritten O(log n) times.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -132,7 +132,8 @@ pub(crate) async fn plan(
     let mut changes = Changes::default();
     let mut planned = Vec::with_capacity(before.len() + 1);
     for manifest in before {
-        // A manifest without live files only lists files that its own snapshot removed.
+        // A manifest without live files is left out, because it only lists files that its own
+        // snapshot removed.
         if manifest.has_added_files() || manifest.has_existing_files() {
             let rewritten = rewrite(tables, metadata, &removal, manifest, &mut changes).await?;
             planned.push(
@@ -247,7 +248,7 @@ fn mergeable(planned: &PlannedManifest) -> Option<Class> {
             let files = added as usize + existing as usize;
             (deletes(manifest.content), manifest.partition_spec_id, files)
         }
-        // A manifest with entries of removed files must remain a manifest of this snapshot.
+        // A manifest with entries of removed files must keep these entries in this snapshot.
         PlannedManifest::New(new)
             if new.changes.iter().any(|c| matches!(c, Change::Removed(_))) =>
         {
@@ -353,8 +354,8 @@ pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<Parti
     spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
 }
 
-/// Returns the later of two schemas. Columns dropped in between are missing, but only those needed
-/// by partition specs matter.
+/// Returns the later of two schemas. Columns dropped between them are missing, but only columns of
+/// partition specs are needed.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

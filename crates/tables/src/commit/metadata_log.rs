@@ -2,7 +2,7 @@
 //!
 //! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that precedes the
 //! last update. Headwater uses its own clock and never decreases the timestamp. So a change without
-//! a snapshot is built with the logs removed, which is only possible through the JSON form.
+//! a snapshot is built from metadata without its logs. Only the JSON form allows removing them.
 
 use iceberg::spec::{TableMetadata, TableProperties};
 use serde_json::{Value, json};

@@ -13,12 +13,12 @@ pub(crate) mod layout;
 pub(crate) mod manifests;
 mod metadata;
 pub(crate) mod metadata_log;
+mod null_checks;
 mod operation;
 mod snapshot;
 mod snapshots;
 mod store;
 mod summary;
-mod values;
 
 pub use self::change::Change;
 pub use self::metadata::{commit_metadata, edited_metadata, metadata_builder};

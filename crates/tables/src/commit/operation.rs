@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use iceberg::spec::{FormatVersion, TableMetadata};
 
-use super::alter::{Alteration, Altered, FORMAT_VERSION};
+use super::alter::{Alteration, AlteredMetadata, FORMAT_VERSION};
 use super::change::{Change, PlannedSnapshot};
 use super::checks::{check_added_rows, check_deletes, check_rows, check_rows_unchanged};
 use super::evolve::{self, check_same_version, check_staged};
 use super::manifests::Removal;
 use super::metadata::{commit_metadata, metadata_builder};
+use super::null_checks::check_values;
 use super::store::{PendingFiles, store};
 use super::summary::{Changes, Kind};
-use super::values::check_values;
 use super::{manifests, metadata_log};
 use crate::partition::describe;
 use crate::promotion::comparable_partition;
 use crate::{
-    DataFile, Error, Operation, Reach, Result, RetainedRows, Rewrite, StagedFiles, Table, Tables,
+    ChangeScope, DataFile, Error, Operation, Result, RetainedRows, Rewrite, StagedFiles, Table,
+    Tables,
 };
 
 /// Commits an operation and returns the next state of the table.
@@ -39,7 +40,7 @@ pub(crate) async fn commit(
             commit_metadata(tables, table, change).await
         }
         Operation::Alter { alterations, after } => {
-            let altered = Altered::of(before, alterations, after)?;
+            let altered = AlteredMetadata::of(before, alterations, after)?;
             if altered.is_nothing() {
                 return Ok(table.clone());
             }
@@ -58,7 +59,7 @@ pub(crate) async fn commit(
         Operation::Overwrite(staged) => {
             check_staged(before, &staged)?;
             let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
-            let change = change.with_reach(Reach::All);
+            let change = change.with_reach(ChangeScope::All);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::OverwritePartitions { staged, retained } => {
@@ -86,7 +87,7 @@ pub(crate) async fn commit(
             let after = evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
             let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
-            change.with_reach(Reach::All).commit(tables, table, &after, builder).await
+            change.with_reach(ChangeScope::All).commit(tables, table, &after, builder).await
         }
     }
 }
@@ -155,7 +156,7 @@ fn upgrades(operation: &Operation) -> bool {
     matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
 }
 
-/// Merges small manifests; returns the same state if there are few already.
+/// Merges small manifests; returns the same state if there are only few.
 async fn merge_manifests(
     tables: &Tables,
     table: &Table,
@@ -173,7 +174,7 @@ async fn merge_manifests(
         staged: None,
         additions: Vec::new(),
         kind: Kind::Compact,
-        reach: Reach::Rows,
+        reach: ChangeScope::Rows,
         dangling: Vec::new(),
         summary,
     };
@@ -184,14 +185,16 @@ async fn merge_manifests(
 }
 
 /// Returns the removal of the new rows' partitions, and the reach of the overwrite.
-fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (Removal, Reach) {
+fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (Removal, ChangeScope) {
     let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
     let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);
     let partitions: HashSet<_> = partitions.collect();
     let reach = match spec.fields() {
-        [] if partitions.is_empty() => Reach::Rows,
-        [] => Reach::All,
-        _ => Reach::Partitions(partitions.iter().map(|one| describe(spec, types, one)).collect()),
+        [] if partitions.is_empty() => ChangeScope::Rows,
+        [] => ChangeScope::All,
+        _ => ChangeScope::Partitions(
+            partitions.iter().map(|one| describe(spec, types, one)).collect(),
+        ),
     };
     let partitions = partitions.into_iter().map(comparable_partition).collect();
     (Removal::Partitions { spec: spec.spec_id(), partitions, files: HashSet::new() }, reach)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use iceberg::spec::TableMetadata;
 
-use crate::storage::{Storage, Undo};
+use crate::storage::{CleanupGuard, Storage};
 use crate::table::Totals;
 use crate::{Result, StagedFiles, Table, Tables, metadata};
 
@@ -43,7 +43,7 @@ pub(crate) async fn store_as(
     let PendingFiles { mut files, staged } = unwritten;
     files.push((location.clone(), content));
     let storage = tables.storage();
-    let mut undo = Undo::new(Arc::clone(storage));
+    let mut undo = CleanupGuard::new(Arc::clone(storage));
     for (location, _) in &files {
         undo.add(location.clone());
     }

@@ -35,7 +35,7 @@ impl Changes {
         self.partitions.insert(file.partition().clone());
     }
 
-    /// Counts a removed one.
+    /// Counts a removed data file or delete file.
     pub(crate) fn remove(&mut self, file: &DataFile) {
         count(&mut self.removed, file);
         self.vectors[1] += u64::from(is_vector(file));
@@ -68,7 +68,7 @@ impl Changes {
         }
     }
 
-    /// Builds the summary. The caller's entries cannot override Iceberg's.
+    /// Builds the summary. Properties of the caller cannot override those that Iceberg defines.
     pub(crate) fn summarise(
         &self,
         before: Totals,

@@ -1,9 +1,9 @@
 //! Assignment of delete files to data files.
 //!
 //! Position deletes apply to data files of the same partition with the same or a smaller sequence
-//! number. Equality deletes apply to data files with a smaller one, in the same partition or, if
-//! their spec is unpartitioned, in all partitions. Deletion vectors and some position deletes refer
-//! to one data file.
+//! number. Equality deletes apply to data files with a smaller sequence number, in the same
+//! partition or, if their spec is unpartitioned, in all partitions. Deletion vectors and some
+//! position deletes refer to one data file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use arrow::datatypes::{FieldRef, Fields, Schema};
 use iceberg::spec::{Datum, PrimitiveLiteral, Struct, TableMetadata};
 
 use super::position::LOCATION_ID;
-use super::{DeleteFile, Deletes, Group, Grouped, Keys, Named, Suffix};
+use super::{DeleteFile, Deletes, Group, Grouped, Keys, PositionsByFile, Suffix};
 use crate::promotion::comparable_partition;
 use crate::table::name_mapping;
 use crate::types::schema::{arrow_field, with_names};
@@ -25,7 +25,7 @@ type Partition = (i32, Struct);
 struct Index {
     vectors: HashMap<String, Arc<DeleteFile>>,
     own: Grouped<String>,
-    positions: HashMap<Partition, Arc<Group<Named>>>,
+    positions: HashMap<Partition, Arc<Group<PositionsByFile>>>,
     /// By partition; none for global equality deletes.
     equality: HashMap<Option<Partition>, Vec<Arc<Group<Keys>>>>,
 }
@@ -49,7 +49,7 @@ pub(crate) fn attach(
 
 impl Index {
     fn new(mut deletes: Vec<Arc<DeleteFile>>, metadata: &TableMetadata) -> Result<Self> {
-        // A fixed order makes the fingerprints of equal lists equal.
+        // Sorted, so that equal lists have equal fingerprints.
         deletes.sort_by(|one, other| {
             let number = |file: &DeleteFile| file.sequence_number();
             (number(one), one.key()).cmp(&(number(other), other.key()))
@@ -107,14 +107,14 @@ impl Index {
     }
 }
 
-/// Returns the files of a group from a sequence number on; none if there are none.
+/// Returns the files of a group from a sequence number on; none if the group has no such files.
 fn suffix<T>(group: &Arc<Group<T>>, number: i64) -> Option<Suffix<T>> {
     let from = group.files.partition_point(|file| file.sequence_number() < number);
     (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
 }
 
-/// Returns the only data file that a delete file refers to, by its entry or its bounds; none if
-/// there may be several.
+/// Returns the only data file that a delete file refers to, by its entry or its bounds; none if it
+/// may refer to several.
 pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
         Some(PrimitiveLiteral::String(text)) => Some(text.clone()),

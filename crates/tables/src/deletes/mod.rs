@@ -2,7 +2,7 @@
 //!
 //! [`attach`] finds the delete files that apply to each data file. [`RowDeletes::deleted`] reads
 //! them and returns the deleted positions, for all kinds of deletes. Delete files of one partition
-//! that may refer to many data files are read together, once. So the work is linear in the number
+//! that may refer to many data files are read together, once. So the cost is linear in the number
 //! of files.
 
 mod attach;
@@ -23,7 +23,7 @@ use object_store::path::Path;
 
 pub(crate) use self::attach::{attach, named};
 pub(crate) use self::equality::Keys;
-pub(crate) use self::position::Named;
+pub(crate) use self::position::PositionsByFile;
 pub use self::row_deletes::RowDeletes;
 use self::shared::Shared;
 pub(crate) use self::write::write_deletes;
@@ -111,7 +111,7 @@ pub(crate) struct Deletes {
     /// Position deletes of this data file only.
     own: Vec<Arc<DeleteFile>>,
     /// Position deletes that may refer to several data files.
-    positions: Option<Suffix<Named>>,
+    positions: Option<Suffix<PositionsByFile>>,
     /// Equality deletes, by partition and columns.
     equality: Vec<Suffix<Keys>>,
     fingerprint: Fingerprint,
@@ -138,8 +138,8 @@ struct Suffix<T> {
 impl<T> Group<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // The cached keys have these types, and the columns were found by these names; both may
-        // change by schema evolution.
+        // The cached keys depend on these types and column names, which schema evolution may
+        // change.
         let found: Vec<_> = columns
             .iter()
             .map(|column| (column.data_type().to_string(), names_of(column)))
@@ -178,11 +178,11 @@ fn fingerprint(of: impl Hash) -> Fingerprint {
 }
 
 impl Deletes {
-    /// Returns none if no delete file applies.
+    /// Creates the set of delete files for a data file; none if no delete file applies.
     fn new(
         vector: Option<Arc<DeleteFile>>,
         own: Vec<Arc<DeleteFile>>,
-        positions: Option<Suffix<Named>>,
+        positions: Option<Suffix<PositionsByFile>>,
         equality: Vec<Suffix<Keys>>,
     ) -> Option<Self> {
         if vector.is_none() && own.is_empty() && positions.is_none() && equality.is_empty() {

@@ -33,16 +33,16 @@ pub(crate) fn schema() -> SchemaRef {
 
 /// Deleted positions by data file, each set with its sequence number.
 #[derive(Debug, Default)]
-pub(crate) struct Named(HashMap<String, Vec<(i64, Positions)>>);
+pub(crate) struct PositionsByFile(HashMap<String, Vec<(i64, Positions)>>);
 
-impl Named {
+impl PositionsByFile {
     pub(super) async fn read(storage: &Arc<Storage>, files: &[Arc<DeleteFile>]) -> Result<Self> {
         let read = stream::iter(files.to_vec())
             .map(|file| async move {
                 Ok::<_, Error>((file.sequence_number(), read_file(storage, &file).await?))
             })
             .buffered(READS_MAX);
-        let mut named = Named::default();
+        let mut named = PositionsByFile::default();
         let all: Vec<(i64, HashMap<String, Positions>)> = read.try_collect().await?;
         for (number, found) in all {
             for (location, positions) in found {

@@ -1,7 +1,8 @@
 //! Writes deletion vectors: all vectors of a commit in one Puffin file.
 //!
-//! A data file has one vector with all its rows deleted by position. It includes the positions of
-//! older vectors and position delete files, and replaces those that apply to this data file only.
+//! A data file has one vector, which contains all its rows deleted by position. A new vector
+//! includes the positions of older vectors and position delete files, and replaces those that apply
+//! only to this data file.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::vector::encode;
 use super::write::staged;
 use crate::manifest::off_thread;
 use crate::staged_files::StagedDelete;
-use crate::storage::Undo;
+use crate::storage::CleanupGuard;
 use crate::{DataFile, DeleteKey, Error, Positions, Result, StagedFiles, Table, Tables};
 
 /// The first bytes of a Puffin file, and the first and last bytes of its footer.
@@ -47,7 +48,7 @@ pub(super) async fn write_vectors(
         off_thread(&location.clone(), move || encode_file(&location, all)).await?
     };
     let (content, deletes) = encoded;
-    let mut undo = Undo::new(tables.storage().clone());
+    let mut undo = CleanupGuard::new(tables.storage().clone());
     undo.add(location.clone());
     let written = tables.storage().write_all(&[(location, content)], std::iter::empty()).await;
     if let Err(error) = written {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::equality::Keys;
-use super::position::Named;
+use super::position::PositionsByFile;
 use super::{DeleteKey, Deletes, READS_MAX, Suffix, vector, write_deletes};
 use crate::{DataFile, Positions, Result, StagedFiles, Table, Tables};
 
@@ -63,20 +63,21 @@ impl RowDeletes<'_> {
         stream::iter(files).map(each).buffered(READS_MAX).try_collect().await
     }
 
-    /// Adds the rows deleted by delete files of this data file only, and returns these files.
+    /// Adds the rows deleted by delete files that apply only to this data file, and returns these
+    /// files.
     pub(super) async fn own_deletes(
         self,
         file: &DataFile,
         rows: &mut Positions,
     ) -> Result<Vec<DeleteKey>> {
         let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
-        let own = Named::read(self.tables.storage(), &deletes.own).await?;
+        let own = PositionsByFile::read(self.tables.storage(), &deletes.own).await?;
         rows.add_all(&own.of(file, file.sequence_number()));
         Ok(deletes.own.iter().map(|file| file.owned_key()).collect())
     }
 
-    /// Adds all rows deleted by position, and returns the delete files of this data file only. A
-    /// deletion vector replaces all other position deletes.
+    /// Adds all rows deleted by position, and returns the delete files that apply only to this data
+    /// file. A deletion vector replaces all other position deletes.
     pub(super) async fn all_positions(
         self,
         file: &DataFile,
@@ -97,9 +98,9 @@ impl RowDeletes<'_> {
     async fn shared_positions(
         self,
         file: &DataFile,
-        Suffix { group, .. }: &Suffix<Named>,
+        Suffix { group, .. }: &Suffix<PositionsByFile>,
     ) -> Result<Positions> {
-        let read = Named::read(self.tables.storage(), &group.files);
+        let read = PositionsByFile::read(self.tables.storage(), &group.files);
         let named =
             group.content.get(&self.tables.caches().named, group.fingerprint(), read).await?;
         Ok(named.of(file, file.sequence_number()))
@@ -112,7 +113,7 @@ impl RowDeletes<'_> {
         if let Some(vector) = &deletes.vector {
             deleted = vector::read(storage, vector).await?;
         }
-        deleted.add_all(&Named::read(storage, &deletes.own).await?.of(file, number));
+        deleted.add_all(&PositionsByFile::read(storage, &deletes.own).await?.of(file, number));
         if let Some(shared) = &deletes.positions {
             deleted.add_all(&self.shared_positions(file, shared).await?);
         }

@@ -1,4 +1,4 @@
-//! A value that many tasks need and one reads.
+//! A value that many tasks need and only one of them reads from storage.
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -9,7 +9,8 @@ use tokio::sync::Mutex;
 use super::Fingerprint;
 use crate::Result;
 
-/// A value that is read once. It is kept by a cache, and in any case as long as it is used.
+/// A value that is read once. It is held weakly here: it lives as long as a cache or a user holds
+/// it.
 #[derive(Debug)]
 pub(super) struct Shared<T>(Mutex<Weak<T>>);
 

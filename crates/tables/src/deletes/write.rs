@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::position::{LOCATION_ID, POSITION_ID, schema};
 use crate::manifest::off_thread;
-use crate::staged_files::{Durable, StagedDelete};
-use crate::storage::Undo;
+use crate::staged_files::{FileSync, StagedDelete};
+use crate::storage::CleanupGuard;
 use crate::{DataFile, Error, Positions, Result, StagedFiles, Table, Tables};
 
 /// Rows in a batch.
@@ -31,7 +31,7 @@ pub(crate) async fn write_deletes(
         return super::puffin::write_vectors(tables, table, rows).await;
     }
     let name = Uuid::now_v7();
-    let mut undo = Undo::new(tables.storage().clone());
+    let mut undo = CleanupGuard::new(tables.storage().clone());
     let (mut deletes, mut contents) = (Vec::new(), Vec::new());
     for (number, (of, mut positions)) in rows.into_iter().enumerate() {
         let location = format!("{}/data/{name}-{number:05}-deletes.parquet", metadata.location());
@@ -62,7 +62,7 @@ pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>)
         version: metadata.format_version(),
         schema: metadata.current_schema().clone(),
         spec: metadata.default_partition_spec().clone(),
-        durable: Durable::begin(tables.storage().clone(), Vec::new(), 0),
+        durable: FileSync::begin(tables.storage().clone(), Vec::new(), 0),
         memory_bytes_peak: 0,
     }
 }

@@ -1,5 +1,5 @@
 //! Selection of data files to compact: small files of one partition, up to the target size, and
-//! files with enough deleted rows that a rewrite is cheaper than reading past them.
+//! files with so high a share of deleted rows that a rewrite is worthwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::{DataFile, Result, Table, Tables};
 /// Thresholds for compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BinPackOptions {
-    /// Files below this share of the target size are small.
+    /// Share of the target size below which a file is small.
     pub small_share: f64,
     /// Minimum number of small files in a partition for their compaction.
     pub files_min: usize,
@@ -19,10 +19,10 @@ pub struct BinPackOptions {
     pub delete_files: usize,
     /// True if every file with deleted rows is rewritten.
     pub folds_all: bool,
-    /// Files added after this time are skipped: a concurrent change may not have seen them.
+    /// Files added after this time are skipped, because a running change may not know them.
     pub before: Option<headwater_model::Timestamp>,
-    /// True to skip a file that is much larger than the rest of its bin. Then a row is rewritten
-    /// only when its file's size doubles.
+    /// True to skip a file that is much larger than the rest of its bin. This limits how often a
+    /// row is rewritten: at most once each time the size of its file doubles.
     pub skip_large: bool,
 }
 
@@ -140,7 +140,8 @@ fn pack(files: Vec<Candidate>, target: u64, options: &BinPackOptions) -> Vec<Bin
     bins.into_iter().filter_map(|bin| select_files(bin, options)).collect()
 }
 
-/// Returns the index of a file that is much larger than the rest of the bin and has few deletes.
+/// Returns the index of a file that is much larger than the rest of the bin and has few deleted
+/// rows.
 fn too_large(bin: &[Candidate]) -> Option<usize> {
     let all: u64 = bin.iter().map(|(file, _)| file.bytes).sum();
     let largest = bin.iter().enumerate().max_by_key(|(_, (file, _))| file.bytes);

@@ -10,7 +10,7 @@ use crate::{DataFile, DeleteKey, Result, Table, TableMaintenance};
 
 impl TableMaintenance<'_> {
     /// Returns the delete files and deletion vectors of a table's current snapshot that apply to no
-    /// data file after the removal of some.
+    /// data file after the given data files are removed.
     pub async fn dangling_deletes(
         self,
         table: &Table,

@@ -1,7 +1,7 @@
 //! Maintenance of tables: selection of files to compact, sorted rewrites, obsolete delete files,
 //! and the files reachable from a table's state.
 //!
-//! Nothing here changes rows or commits. The lake crate commits with the operations
+//! This module changes no rows and commits nothing. The lake crate commits with the operations
 //! [`crate::Operation::Compact`], [`crate::Operation::ArrangeManifests`] and
 //! [`crate::Operation::ExpireSnapshots`].
 

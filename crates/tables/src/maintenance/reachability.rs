@@ -33,7 +33,7 @@ pub struct ReachableFiles {
     /// Results of examined manifest lists, with their manifests, and of examined manifests.
     lists: Examined,
     manifests: Examined,
-    /// Files that are needed anyway.
+    /// Files that are needed regardless of these states.
     excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
@@ -45,7 +45,7 @@ type Examined = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
 struct Found {
     /// Errors of unreadable files.
     unreadable: Vec<Arc<Error>>,
-    /// True if a file is reachable that is not needed anyway.
+    /// True if a reachable file is not among the excluded files.
     more: bool,
 }
 
@@ -72,7 +72,7 @@ pub struct StateScan {
     pub unreadable: Vec<Arc<Error>>,
     /// The folders that may contain these unknown files, with a trailing slash.
     pub folders: Vec<String>,
-    /// True if the state needs a file that is not needed anyway.
+    /// True if the state needs a file that is not among the excluded files.
     pub more: bool,
 }
 
@@ -89,7 +89,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set, relative to files that are needed anyway.
+    /// Creates an empty set that excludes files that are needed anyway.
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
@@ -99,7 +99,7 @@ impl ReachableFiles {
         self.files.lock().contains(location)
     }
 
-    /// Adds a file; returns true if it is not needed anyway.
+    /// Adds a file; returns true if it is not among the excluded files.
     pub fn add_file(&self, location: String) -> bool {
         let more = self.excluded.as_ref().is_none_or(|needed| !needed.contains(&location));
         self.files.lock().insert(location);
@@ -152,7 +152,7 @@ pub struct WarehouseFiles<'a> {
 }
 
 impl WarehouseFiles<'_> {
-    /// Writes a file of the caller's own into the warehouse. Durable when this returns.
+    /// Writes a file that is not part of a table into the warehouse. Durable when this returns.
     pub async fn write(self, location: &str, content: Bytes) -> Result<()> {
         self.tables.storage().write(location, &content).await
     }
@@ -200,7 +200,8 @@ impl WarehouseFiles<'_> {
             let examine = || self.examine_list(&snapshot, reached);
             cell.get_or_try_init(examine).await.cloned()
         });
-        // No other await in between: other tasks may wait for the cells being initialised here.
+        // There must be no other await in this loop, because other tasks may wait for the cells
+        // that it initialises.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
@@ -267,7 +268,7 @@ impl WarehouseFiles<'_> {
         StateScan { unreadable, folders: folders.into_iter().collect(), more }
     }
 
-    /// Returns a location as file listings write it.
+    /// Returns a location in the form that file listings use.
     pub fn location_of(self, location: &str) -> String {
         match self.tables.path_of(location) {
             Ok(path) => format!("{}/{path}", self.tables.root_url()),
@@ -282,9 +283,10 @@ impl WarehouseFiles<'_> {
     }
 
     /// Fails if a state is unreadable or about to be deleted. Its metadata and manifest list are
-    /// deleted before its data, so checking those is enough.
+    /// deleted before its data files, so checking these two is sufficient.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
-        // A metadata file that is read now exists.
+        // A cached metadata file may have been removed. Loading an uncached one checks that it
+        // exists.
         if self.tables.caches().tables.contains_key(metadata_location) {
             self.check_present(metadata_location).await?;
         }
@@ -350,8 +352,8 @@ fn table_folder(file: &str) -> Option<String> {
     Some(format!("{}/", folder.strip_suffix("/metadata").unwrap_or(folder)))
 }
 
-/// Returns the time when a local file was placed in its folder, which may be later than its
-/// modification, for example after a restore. The epoch if unknown.
+/// Returns the time when a local file was created in or moved to its folder, which may be later
+/// than its modification, for example after a restore. The epoch if unknown.
 fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Timestamp {
     use std::os::unix::fs::MetadataExt;
     let found = root.and_then(|root| std::fs::metadata(root.join(path.as_ref())).ok());
@@ -370,6 +372,6 @@ pub struct FoundFile {
     pub path: Path,
     /// The size in bytes.
     pub bytes: u64,
-    /// The time when it was written or placed there.
+    /// The time when it was written or moved to its folder.
     pub modified: headwater_model::Timestamp,
 }

@@ -2,7 +2,7 @@
 //!
 //! A sample of the rows determines key ranges that fit into memory. The files are read once per
 //! range, and the range's rows are sorted and returned. So nothing is spilled to disk. A small
-//! partition, the usual case, is read twice: once for its keys.
+//! partition, the usual case, is read twice: once for the sample and once for its rows.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl TableMaintenance<'_> {
         };
         tokio::spawn(async move {
             if let Err(error) = ordered_read.run(&sender).await {
-                // The receiver may be dropped already.
+                // An error means that the receiver was dropped.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -158,8 +158,8 @@ impl OrderedRead {
         Ok((sample, bytes / count.max(1) + 1))
     }
 
-    /// Sends the rows of a key range, in order; returns false if the receiver is dropped. If they
-    /// exceed the memory, for example because of equal keys, they are sorted in parts.
+    /// Sends the rows of a key range, in order; returns false if the receiver is dropped. If the
+    /// rows exceed the memory, for example because many keys are equal, they are sorted in parts.
     async fn send_range(
         &self,
         keys: &Arc<Keys>,

@@ -89,7 +89,7 @@ impl Keys {
         let array = FixedSizeBinaryArray::try_from_iter(values);
         let array = match array {
             Ok(array) => array,
-            // Without values the width of the array is unknown.
+            // Without values the constructor cannot determine the width of the array.
             Err(_) if z_keys.is_empty() => FixedSizeBinaryArray::new_null(Z_KEY_BYTES as i32, 0),
             Err(error) => return Err(error),
         };

@@ -1,8 +1,8 @@
 //! Conversion of a file's columns to the table's current schema, matched by field id at every
 //! level.
 //!
-//! A renamed or moved column is matched by id, an added one has its default or null, a widened one
-//! is cast.
+//! A renamed or moved column is matched by its id, an added column has its default or null, and a
+//! widened column is cast.
 
 use std::sync::Arc;
 

@@ -68,7 +68,7 @@ pub(crate) fn read(
     })
 }
 
-/// Reads all columns of a schema, whose fields carry ids, from files.
+/// Reads all columns of a schema with field ids from files.
 pub fn read_with_schema(
     tables: &Tables,
     schema: &SchemaRef,
@@ -237,7 +237,8 @@ fn position_field() -> FieldRef {
     Arc::new(Field::new(POSITION_COLUMN, DataType::Int64, false).with_extension_type(RowNumber))
 }
 
-/// The name of that column. It contains a zero character, so no table's column has the same name.
+/// The name of the position column. It contains a NUL character, so no column of a table has the
+/// same name.
 const POSITION_COLUMN: &str = "\0r";
 
 /// Converts a batch of a file to the wanted columns, in order.
@@ -277,8 +278,8 @@ fn file_error(file: &FileLocation, error: ParquetError) -> Error {
     }
 }
 
-/// Converts an error while opening a file. A wrong file size is reported first, because it is the
-/// likely cause.
+/// Converts an error while opening a file. If the file has another size than recorded, that is
+/// reported instead, because it is the likely cause.
 async fn opening_error(
     store: &Arc<dyn ObjectStore>,
     file: &FileLocation,

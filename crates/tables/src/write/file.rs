@@ -26,7 +26,8 @@ use crate::column_metrics::{NanCounts, count_nans, describe_columns};
 use crate::storage::{Storage, Upload};
 use crate::{Error, Result};
 
-/// Minimum values in a batch for parallel encoding; below, threads cost more than they save.
+/// Minimum values in a batch for parallel encoding; below this number, threads cost more than they
+/// save.
 const PARALLEL_VALUES_MIN: usize = 1 << 16;
 
 /// Maximum rows per encoding step, so that the row group's size is checked often enough.
@@ -74,7 +75,8 @@ impl FileFormat {
     }
 }
 
-/// Number of columns encoded in parallel. Cached, because the query takes a dozen system calls.
+/// Number of columns encoded in parallel. Cached, because determining it takes a dozen system
+/// calls.
 static THREADS: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
 
@@ -99,7 +101,7 @@ impl Write for Encoded {
 
 /// The row group being filled.
 struct RowGroup {
-    /// One writer per leaf column, in order; empty while encoding jobs own them.
+    /// One writer per leaf column, in order; empty while encoding jobs hold the writers.
     writers: Vec<ArrowColumnWriter>,
     rows: usize,
 }
@@ -246,7 +248,7 @@ impl FileWriter {
         self.upload.put(Bytes::from(bytes)).await
     }
 
-    /// Aborts the file; nothing of it remains.
+    /// Aborts the file and discards its content.
     pub(crate) async fn abort(self) {
         self.upload.abort().await;
     }
@@ -309,7 +311,8 @@ fn run_jobs(mut jobs: Vec<Job>) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// Distributes jobs over threads, the largest first to the least loaded thread, and waits for all.
+/// Distributes jobs over threads, the largest job first, each to the least loaded thread, and waits
+/// for all.
 async fn run_parallel(mut jobs: Vec<Job>, threads: usize) -> Result<Vec<Job>> {
     jobs.sort_by_cached_key(|job| std::cmp::Reverse(job.column.get_array_memory_size()));
     let mut queues: Vec<(usize, Vec<Job>)> = (0..threads.max(1)).map(|_| (0, Vec::new())).collect();

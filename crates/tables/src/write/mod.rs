@@ -4,9 +4,9 @@
 //! The files belong to no snapshot yet. Their sync starts in the background, and the commit waits
 //! for it. A write that fails or is cancelled deletes its files.
 
+mod batch_conversion;
+mod batch_slices;
 mod file;
-mod fit;
-mod pieces;
 mod sort;
 mod split;
 
@@ -19,15 +19,15 @@ use futures::StreamExt;
 use iceberg::spec::{DataFile, PartitionSpecRef, SchemaRef, Struct, StructType};
 use uuid::Uuid;
 
+use self::batch_conversion::BatchConversion;
 use self::file::{FileFormat, FileWriter, RowGroupLimits};
-use self::fit::Fit;
 use self::sort::SortBuffer;
 use self::split::PartitionKey;
 pub(crate) use self::split::Splitter;
 use crate::maintenance::target_file_bytes;
 use crate::partition::folder;
-use crate::staged_files::Durable;
-use crate::storage::{Storage, Undo};
+use crate::staged_files::FileSync;
+use crate::storage::{CleanupGuard, Storage};
 use crate::{BatchStream, Error, Result, StagedFiles, Table, TablesOptions, row_ids};
 
 /// Prefix of the names of data files written by Headwater. The bounds of their numeric and temporal
@@ -52,7 +52,7 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // Running uploads must end before their files are deleted.
+            // Uploads are aborted first, because they must end before their files are deleted.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -74,7 +74,7 @@ fn check_columns(table: &Table) -> Result<()> {
 pub(crate) fn fit(table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let mut fitted = Vec::with_capacity(rows.len());
     for batch in rows {
-        let fit = Fit::new(batch.schema(), table.schema())?;
+        let fit = BatchConversion::new(batch.schema(), table.schema())?;
         for piece in fit.pieces(batch) {
             fitted.push(fit.apply(&piece)?);
         }
@@ -113,7 +113,7 @@ struct Writer<'a> {
     clock: u64,
     closed: Vec<(usize, DataFile)>,
     memory_bytes_peak: u64,
-    undo: Undo,
+    undo: CleanupGuard,
 }
 
 impl<'a> Writer<'a> {
@@ -153,20 +153,20 @@ impl<'a> Writer<'a> {
             clock: 0,
             closed: Vec::new(),
             memory_bytes_peak: 0,
-            undo: Undo::new(storage.clone()),
+            undo: CleanupGuard::new(storage.clone()),
         })
     }
 
     async fn run(&mut self, table: &Table, mut rows: BatchStream) -> Result<()> {
         let mut splitter = Splitter::new(self.spec.clone(), self.schema.clone());
-        let mut fit: Option<Fit> = None;
+        let mut fit: Option<BatchConversion> = None;
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(Error::Input)?;
             let fit = match &mut fit {
                 Some(fit) if fit.accepts(&batch.schema()) => fit,
                 other => {
                     let schema = self.columns(table, batch.schema_ref())?;
-                    other.insert(Fit::new(batch.schema(), schema)?)
+                    other.insert(BatchConversion::new(batch.schema(), schema)?)
                 }
             };
             for piece in fit.pieces(&batch) {
@@ -303,9 +303,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns the files, which then remain.
+    /// Returns the files, so that dropping the writer does not delete them.
     fn finish(mut self) -> StagedFiles {
-        // In the order in which they were opened, which preserves the row order as far as possible.
+        // The files are in the order in which they were opened, to preserve the row order as far as
+        // possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();
@@ -315,7 +316,7 @@ impl<'a> Writer<'a> {
             files,
             deletes: Arc::new([]),
             memory_bytes_peak: self.memory_bytes_peak,
-            durable: Durable::begin(self.storage.clone(), locations, bytes),
+            durable: FileSync::begin(self.storage.clone(), locations, bytes),
             table: self.table,
             version: self.version,
             schema: self.schema,

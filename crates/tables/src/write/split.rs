@@ -16,7 +16,7 @@ pub(crate) type PartitionKey = Box<[u8]>;
 
 /// The rows of one partition within a batch.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct PartitionRows {
     pub(crate) key: PartitionKey,
     pub(crate) values: Struct,
     pub(crate) rows: RecordBatch,
@@ -36,12 +36,16 @@ impl Splitter {
     }
 
     /// Splits a batch into partitions, in the order of their first rows; rows keep their order.
-    pub(crate) fn split(&mut self, batch: RecordBatch) -> Result<Vec<Part>> {
+    pub(crate) fn split(&mut self, batch: RecordBatch) -> Result<Vec<PartitionRows>> {
         if batch.num_rows() == 0 {
             return Ok(Vec::new());
         }
         if self.spec.fields().is_empty() {
-            return Ok(vec![Part { key: Box::default(), values: Struct::empty(), rows: batch }]);
+            return Ok(vec![PartitionRows {
+                key: Box::default(),
+                values: Struct::empty(),
+                rows: batch,
+            }]);
         }
         let internal = |error| Error::internal("partitioned", error);
         let columns = partition_columns(&batch, &self.spec, &self.schema)?;
@@ -73,7 +77,7 @@ impl Splitter {
             } else {
                 take_record_batch(&batch, &UInt32Array::from(group)).map_err(internal)?
             };
-            Ok(Part { key, values, rows })
+            Ok(PartitionRows { key, values, rows })
         });
         parts.collect()
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use headwater_jobs::NewJob;
 use headwater_model::{
-    ErrorCode, Event, EventData, Fault, FixedClock, Trigger, TriggerEventStatus,
+    ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Trigger, TriggerEventStatus,
 };
 use headwater_store::Store;
 use headwater_triggers::{NewCall, TriggerEventFilter, Triggers};
@@ -66,7 +67,7 @@ fn call(number: u64) -> NewCall {
         function: "notify".into(),
         arguments: BTreeMap::from([("n".to_owned(), json!(number))]),
         key: None,
-        key_owner: None,
+        user: None,
         order_key: None,
         author: "ada".into(),
     }
@@ -85,7 +86,7 @@ async fn a_call_is_accepted_once_per_key_and_survives_the_process() {
     let second = stage.triggers.accept(keyed()).await.expect("accepted");
     assert_eq!((&second.event, second.duplicate), (&first.event, true));
     // The same key of another user is another key.
-    let of = |owner: &str| NewCall { key_owner: Some(owner.into()), ..keyed() };
+    let of = |owner: &str| NewCall { user: Some(owner.into()), ..keyed() };
     for owner in ["ana", "bob"] {
         assert!(!stage.triggers.accept(of(owner)).await.expect("accepted").duplicate, "{owner}");
         assert!(stage.triggers.accept(of(owner)).await.expect("accepted").duplicate, "{owner}");
@@ -184,4 +185,39 @@ async fn a_file_that_a_function_rejects_does_not_delay_other_files() {
     stage.clock.advance(Duration::from_secs(1));
     stage.tick().await;
     assert_eq!(stage.tries(), ["a.csv", "b.csv", "c.csv", "a.csv"]);
+}
+
+#[tokio::test]
+async fn a_call_waits_while_its_user_is_over_a_limit_and_calls_of_others_do_not() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
+    let jobs = jobs(&store, &clock).await;
+    let limits = Arc::new(Mutex::new(Limits { jobs: Some(1), ..Limits::default() }));
+    let current = limits.clone();
+    jobs.set_limits_of(Arc::new(move |user| {
+        if user == "ana" { *current.lock().expect("limits") } else { Limits::default() }
+    }));
+    let triggers = by_hand(&store, &clock, &jobs, dir.path(), &tables).await.expect("triggers");
+    triggers.reload(Vec::new()).await.expect("definitions");
+    let stage = Stage { store, clock, tables, triggers };
+    let query = NewJob::new(JobKind::Query, "SELECT 1", "ana");
+    let query = NewJob { user: Some("ana".to_owned()), ..query };
+    let (_, running) = jobs.record(query).await.expect("a statement");
+    let of = |user: &str, number| NewCall { user: Some(user.into()), ..call(number) };
+    for new in [of("ana", 1), of("ben", 2)] {
+        stage.triggers.accept(new).await.expect("accepted");
+    }
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["2"]);
+    running.finish(Ok(serde_json::Value::Null));
+    let spent = Limits { money_per_day: Some(0.0), ..Limits::default() };
+    *limits.lock().expect("limits") = spent;
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["2"], "the day's money is spent");
+    assert_eq!(stage.statuses().await, [TriggerEventStatus::Pending, TriggerEventStatus::Done]);
+    *limits.lock().expect("limits") = Limits::default();
+    stage.clock.advance(Duration::from_secs(60));
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["2", "1"]);
 }

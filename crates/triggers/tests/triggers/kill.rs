@@ -15,7 +15,7 @@ use headwater_model::{
     ArrivedFile, Clock, ErrorCode, Event, JobKind, JobStatus, Problem, SystemClock, Trigger,
     TriggerEventStatus,
 };
-use headwater_store::{Append, Batch, KeyRange, SqliteStore, Store, Unique};
+use headwater_store::{Append, Batch, KeyRange, SqliteStore, Store, UniqueKey};
 use headwater_triggers::{TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ impl TargetExecutor for Commits {
         };
         let batch = Batch {
             entries: event.files().iter().map(entry).collect(),
-            unique: vec![Unique { scope: "event".into(), key: event.id.clone() }],
+            unique: vec![UniqueKey { scope: "event".into(), key: event.id.clone() }],
             ..Batch::default()
         };
         match self.0.apply(batch).await {

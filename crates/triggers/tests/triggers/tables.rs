@@ -191,7 +191,7 @@ async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
     let half = Duration::from_millis(500);
     let mut last = stage.branch.commit(&["orders"], None);
     let mut acted = 0;
-    // Ten minutes without pauses.
+    // Commits are made for ten minutes without pauses.
     for _ in 0..1_200 {
         stage.tick().await;
         if stage.tables.tries() > acted {
@@ -203,7 +203,7 @@ async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
     assert!((155..=162).contains(&acted), "a burst, and then ten a minute: {acted}");
     let error = stage.triggers.list()[0].error.clone().expect("it is said");
     assert_eq!((error.code, error.hint.is_some()), (ErrorCode::TooBusy, true));
-    // Changes by others wait meanwhile, and become one event.
+    // Changes by others are deferred in the meantime, and become one event.
     for _ in 0..20 {
         last = stage.branch.commit(&["orders"], None);
         stage.tick().await;

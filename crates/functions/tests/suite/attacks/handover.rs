@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{held, probe, source};
 use crate::support::{answer, ask, call, environment, holds, run, start, table};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use headwater_functions::{Error, Invocation, Returned, SharedTable, TableQuota};
+use headwater_functions::{Error, FunctionResult, Invocation, SharedTable, TableQuota};
 
 fn numbers() -> SharedTable {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
@@ -121,12 +121,12 @@ async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
         run(&functions, invocation).await.0
     };
     let whole = "hand_over([[0, size, -1, 0]])";
-    // The writer ends with the call.
+    // The forked writer ends with the call.
     let forks = format!("{whole}\nif os.fork() == 0:\n    time.sleep(30)\nos._exit(0)");
     let table = run(false, &forks).await;
-    let Ok(Returned::Table(table)) = table else { panic!("{table:?}") };
+    let Ok(FunctionResult::Table(table)) = table else { panic!("{table:?}") };
     assert_eq!(table.rows(), 1000);
-    // A function that continues gets no result: the rows that its child wrote are discarded.
+    // If the function continues after the fork, the rows that its child wrote are discarded.
     let error = run(true, "raise ValueError('it got one')").await.unwrap_err();
     assert!(matches!(&error, Error::NotATable { .. }), "{error:?}");
     for extents in ["[[0, 1 << 40, -1, 0]]", "[[0, size, 0, 0]]", "[]", "[[0, size, -1, 4096]]"] {
@@ -148,7 +148,7 @@ os._exit(0)"
     assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
 }
 
-/// Two tables in one file; the layout describes the second.
+/// A file with two tables, of which the layout describes the second.
 const TWO_IN_ONE: &str = "
 import io, json, pyarrow
 def text_of(n):
@@ -193,7 +193,7 @@ async fn the_same_bytes_are_not_named_again_and_again() {
         let arguments = vec![table("data", &numbers())];
         let invocation = Invocation { arguments, ..call(&environment, &source) };
         match run(&functions, invocation).await.0 {
-            Ok(Returned::Table(table)) => {
+            Ok(FunctionResult::Table(table)) => {
                 assert_eq!((times, table.schema().fields().len()), ("4", columns));
             }
             Err(error) if times == "10**9" => {

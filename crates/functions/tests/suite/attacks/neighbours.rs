@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{probe, source};
 use crate::support::{ask, environment, holds, processes, start, table};
 
-/// The neighbour stores its mark in every place that it can, until it must end.
+/// A function that stores its mark everywhere it can, until it is stopped.
 const NEIGHBOUR: &str = "import mmap
 mark = 'KRAM'[::-1]
 held = [bytearray(mark * 1000, 'ascii') for _ in range(100)]
@@ -110,7 +110,7 @@ fn mark() -> String {
     format!("neighbour-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple())
 }
 
-/// Fills a probe. The mark is reversed, so that the source does not contain it.
+/// Fills the placeholders of a probe. The mark is reversed, so that the source does not contain it.
 fn with(body: &str, mark: &str, name: &str, pids: &[i32]) -> String {
     let backwards: String = mark.chars().rev().collect();
     let body = body.replace("KRAM", &backwards).replace("PIDS", &format!("{pids:?}"));
@@ -184,7 +184,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
             let again = Invocation { reuse: true, ..probe(&mine, &body) };
             holds(one, again).await;
         }
-        // A call of another function of the same lake does not find it either.
+        // A call of another function of the same lake does not find the mark either.
         if fresh {
             holds(other, probe(&theirs, &with(SEARCH, &mark, &name, &pids))).await;
         }
@@ -192,7 +192,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
     };
     let (outcome, ()) = tokio::join!(running, searching);
     assert!(outcome.returned.is_err(), "{outcome:?}");
-    // After its end, its freed memory does not contain the mark either.
+    // After the neighbour's end, its freed memory does not contain the mark either.
     holds(other, ask(&theirs, "def f():\n    return True\n")).await;
     let body = with(SEARCH, &mark, &name, &[]);
     holds(other, probe(&theirs, &body)).await;

@@ -9,7 +9,7 @@ use crate::support::{
     NO_ADDRESS, beside_another, environment, not_checked, own_address, run, service, start,
 };
 use headwater_functions::{
-    FunctionEvent, Functions, FunctionsOptions, Invocation, Limits, Network, Returned,
+    FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, Network,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -128,7 +128,7 @@ async fn abstract_sockets_of_the_host_are_out_of_reach() {
     held_within(with(Network::On), &body).await;
     held(&body).await;
     assert!(service.accept().is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
-    // The host itself can connect.
+    // A process outside the sandbox can connect.
     let mut connected = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
     connected.set_nonblocking(true).unwrap();
     assert!(connected.read(&mut [0]).is_err());
@@ -206,7 +206,7 @@ async fn connections_leave_the_server_its_descriptors() {
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let (host, port) = (other.ip(), other.port());
-    // Each call opens as many connections as possible; together they are limited.
+    // Each call opens as many connections as possible; the total of all calls is limited.
     let body = format!(
         "held = []
 for _ in range(4):
@@ -238,7 +238,7 @@ return True"
     let (sink, mut lines) = tokio::sync::mpsc::channel(64);
     let holds = async || {
         let outcome = functions.invoke(call(&body), sink.clone(), CancellationToken::new()).await;
-        assert!(matches!(outcome.returned, Ok(Returned::Bool(true))), "{outcome:?}");
+        assert!(matches!(outcome.returned, Ok(FunctionResult::Bool(true))), "{outcome:?}");
     };
     let waits = async {
         for _ in 0..2 {
@@ -259,7 +259,7 @@ return True"
         tokio::join!(third, told)
     };
     let ((), (), (third, told)) = tokio::join!(holds(), holds(), waits);
-    assert!(matches!(third.returned, Ok(Returned::Bool(true))), "{third:?} {told:?}");
+    assert!(matches!(third.returned, Ok(FunctionResult::Bool(true))), "{third:?} {told:?}");
     assert!(told.iter().any(|text| text.contains("ulimit -n")), "{told:?}");
 }
 

@@ -139,7 +139,7 @@ return not os.path.exists(folder + '/root/etc')";
     assert_eq!(fs::read_to_string(&secret).unwrap(), "the host's secret");
 }
 
-/// Code that runs when the package is imported; it tries everything that must fail.
+/// Code that runs when the package is imported, and tries all attacks that must fail.
 const TRAP: &str = "
 import builtins, ctypes, os, socket, subprocess, sys
 
@@ -253,7 +253,7 @@ async fn compiled(environment: &Environment) {
         let compiled = below(&folder.join("__pycache__"));
         compiled.iter().any(|path| path.to_string_lossy().contains("headwater_liar.cpython"))
     };
-    // The folder is an argument of the compiler.
+    // The compiler's command line contains the folder.
     let compiler = folder.to_string_lossy().into_owned();
     let waiting = async {
         while !begun() || !processes(&compiler).is_empty() {

@@ -8,7 +8,7 @@ import platform
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 
-# By x86-64's number and by that of everything newer.
+# The numbers of a system call: on x86-64, and on newer architectures.
 NUMBERS = {
     "mount": (165, 40),
     "umount2": (166, 39),

@@ -358,3 +358,24 @@ async fn hints_for_failed_functions_have_the_words_of_bauplan() {
     let missing = world.run(&bauplan_files(DEFAULTS, &[("models.py", code)])).await.refusal();
     assert!(missing.contains("in the function's `@bauplan.python`."), "{missing}");
 }
+
+#[tokio::test]
+async fn tables_are_in_the_namespace_and_parameters_are_filled_in() {
+    let world = World::new().await;
+    let manifest = "parameters:\n  least: {type: int, default: 2}\n  most: {type: int}\n";
+    let sql = "-- headwater: materialization = replace\n\
+               SELECT a, $most IS NULL AS open FROM bauplan.numbers WHERE a >= $least";
+    world
+        .sql(
+            "main",
+            &[
+                "CREATE SCHEMA bauplan",
+                "CREATE TABLE bauplan.numbers AS SELECT * FROM (VALUES (1), (2), (3)) AS t(a)",
+            ],
+        )
+        .await;
+    let ran = world.run(&bauplan_files(manifest, &[("large.sql", sql)])).await;
+    assert_eq!(ran.report().tables, ["bauplan.large"]);
+    let rows = world.sql("main", &["SELECT * FROM bauplan.large ORDER BY a"]).await;
+    assert!(rows.contains("| 2 | true |") && rows.contains("| 3 | true |"), "{rows}");
+}

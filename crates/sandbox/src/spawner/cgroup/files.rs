@@ -13,7 +13,8 @@ pub(super) fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result
     }
 }
 
-/// Writes an existing control file; other file systems would create a new file.
+/// Writes an existing control file. Fails if it does not exist, also on file systems that would
+/// create it.
 pub(super) fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_ref().as_bytes())
 }
@@ -42,7 +43,7 @@ pub(crate) fn remove_tree(folder: &Path) {
             remove_tree(&entry.path());
         }
     }
-    // A process takes a moment to leave its group after it was killed.
+    // A killed process leaves its group only after a short time, so removal is retried.
     for _ in 0..200 {
         if fs::remove_dir(folder).is_ok() || !folder.exists() {
             return;
@@ -58,7 +59,8 @@ pub(super) fn kill_all(folder: &Path) {
     }
     let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     for pid in processes.lines().filter_map(|line| line.parse::<i32>().ok()) {
-        // 0 is a process of another pid namespace; kill would signal the spawner's process group.
+        // The id is 0 for a process of another pid namespace. Killing 0 would signal the spawner's
+        // process group.
         if pid > 0 {
             system::kill(pid, libc::SIGKILL);
         }

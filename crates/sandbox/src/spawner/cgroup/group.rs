@@ -28,7 +28,7 @@ pub(crate) struct Group {
 pub(crate) enum Weight {
     /// The weight of a call that has just begun.
     Boosted,
-    /// The weight by memory limit.
+    /// The weight derived from the memory limit.
     #[default]
     Normal,
 }
@@ -43,7 +43,7 @@ pub(super) struct Share {
 
 /// Measurements of the groups of a process.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Measured {
+pub(crate) struct GroupUsage {
     pub(crate) cpu_us: Option<u64>,
     pub(crate) memory_bytes_peak: Option<u64>,
     pub(crate) out_of_memory: bool,
@@ -83,8 +83,8 @@ impl Group {
     }
 
     /// Returns the measurements so far.
-    pub(crate) fn measure(&self) -> Measured {
-        let mut measured = Measured::default();
+    pub(crate) fn measure(&self) -> GroupUsage {
+        let mut measured = GroupUsage::default();
         // Version 2 is last, and counts processor time at a finer resolution than version 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
@@ -115,7 +115,7 @@ impl Group {
     pub(crate) fn set_weight(&mut self, weight: Weight) {
         let Some(share) = self.share.as_ref().filter(|_| self.weight != weight) else { return };
         let number = if weight == Weight::Boosted { share.boosted } else { share.normal };
-        // The file is missing if the controller is not delegated.
+        // An error is ignored, since the file is missing if the controller is not delegated.
         let _ = set(&share.file, number.to_string());
         self.weight = weight;
         self.apply_slice();
@@ -147,7 +147,7 @@ impl Group {
         set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
     }
 
-    /// Returns the peak memory since the last reset.
+    /// Returns the peak memory since the last reset, in bytes.
     fn peak(&self, folder: &Path) -> Option<u64> {
         let Some(file) = self.peak.get() else { return number(folder, "memory.peak") };
         let mut text = [0; 32];
@@ -167,7 +167,7 @@ impl Group {
 
     /// Returns the usage so far and resets the peak memory; none if unknown or out of memory.
     pub(crate) fn usage(&self) -> Option<ResourceUsage> {
-        let Measured { cpu_us, memory_bytes_peak, out_of_memory } = self.measure();
+        let GroupUsage { cpu_us, memory_bytes_peak, out_of_memory } = self.measure();
         if out_of_memory {
             return None;
         }
@@ -208,11 +208,11 @@ pub(super) fn share_out(
     let normal = match spec.memory_bytes.filter(|_| spec.serves_a_call()) {
         Some(memory) => (usual * memory / USUAL_MEMORY).clamp(usual / 16, boosted),
         None if spec.background => 2,
-        // Tools and zygotes.
+        // Tools and zygotes have no memory limit.
         None => usual / 8,
     };
     let share = Share { file: folder.join(file), boosted, normal };
-    // The file is missing if the controller is not delegated.
+    // An error is ignored, since the file is missing if the controller is not delegated.
     let _ = set(&share.file, share.normal.to_string());
     let share = Some(share);
     let Some(millis) = spec.cpu_millis else { return Ok(share) };

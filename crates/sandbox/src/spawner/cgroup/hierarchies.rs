@@ -22,7 +22,7 @@ pub(super) enum Kind {
     Processor,
     /// Version 1, weighs processor time.
     Shares,
-    /// Version 2: kills and measures, and limits if it has the controllers.
+    /// Version 2, kills and measures. It also limits, if it has the controllers.
     Unified { limits: bool },
 }
 
@@ -32,8 +32,8 @@ pub(crate) struct Cgroups {
     hierarchies: Vec<(Kind, PathBuf)>,
 }
 
-/// Prefix of folder names, `headwater-<pid>-<start time>`, by which folders of ended spawners are
-/// found.
+/// Prefix of folder names, `headwater-<pid>-<start time>`, which identifies folders of ended
+/// spawners.
 pub(crate) const PREFIX: &str = "headwater-";
 
 impl Cgroups {
@@ -51,7 +51,7 @@ impl Cgroups {
         ] {
             if let Some(base) = folder_of(&own, &mounts, Some(controller)) {
                 let folder = base.join(&name);
-                // Two controllers may be one hierarchy.
+                // Two controllers may share one hierarchy.
                 let shared = hierarchies.iter().any(|(_, other)| *other == folder);
                 if !shared {
                     remove_stale(&base);
@@ -119,7 +119,7 @@ impl Cgroups {
         Group::new(self.hierarchies.iter().map(folder).collect())
     }
 
-    /// Returns groups that can only kill.
+    /// Returns groups of these folders that can only be removed.
     #[cfg(test)]
     pub(crate) fn killing(folders: Vec<PathBuf>) -> Self {
         let of = |folder| (Kind::Unified { limits: false }, folder);
@@ -152,7 +152,8 @@ impl Cgroups {
                 Kind::Unified { limits: true } => {
                     write(&folder, "memory.max", memory_bytes)?;
                     write(&folder, "pids.max", processes_max)?;
-                    // Without a limit on swap, a host with swap would only become slow.
+                    // Disable swap, because otherwise a function over its limit would only slow the
+                    // host down.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
                     group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
@@ -215,7 +216,7 @@ fn bound_processes(base: &Path, folder: &Path) {
     let most = most.ok().and_then(|text| text.trim().parse::<u64>().ok());
     let most = most.into_iter().chain(number(base, "pids.max")).min();
     if let Some(most) = most {
-        // The file is missing without the controller.
+        // An error is ignored, since the file is missing without the controller.
         let _ = set(folder.join("pids.max"), (most / 2).max(1).to_string());
     }
 }
@@ -248,7 +249,7 @@ fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBu
     })
 }
 
-/// CPU weight of all groups together, in versions 1 and 2: a quarter of that of the server.
+/// CPU weight of all groups together, in versions 1 and 2: a quarter of the server's weight.
 const SHARES: u64 = 256;
 const WEIGHT: u64 = 25;
 

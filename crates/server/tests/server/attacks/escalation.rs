@@ -1,4 +1,4 @@
-//! Attempts to get rights that one does not have.
+//! Attempts to get rights that the user does not have.
 
 use headwater_model::{NewToken, Principal};
 use headwater_server::{Credential, NewUser};
@@ -83,7 +83,7 @@ pub async fn same_name() {
     let (_, jobs) = users.get(&new, "/v1/jobs").await;
     assert!(!jobs.to_string().contains("SELECT customer"), "{jobs}");
     let import = json!({"table": "shop.items", "sources": [upload["path"]]});
-    // An upload is distinguished by the second in which it was made.
+    // The time of an upload, in seconds, distinguishes uploads of users with the same name.
     let outcome = users.job(&new, "/v1/imports", import).await;
     assert!(matches!(outcome.as_str(), "forbidden" | "succeeded"), "{outcome}");
 }
@@ -105,7 +105,7 @@ pub async fn scopes() {
     ] {
         assert_eq!(users.send(&narrow, method, path, None).await.0, 403, "{path}");
     }
-    // A session of a limited token is as limited.
+    // A session has the limits of its token.
     let (_, code) = users.post(&narrow, "/v1/session/codes", Value::Null).await;
     assert!(code["code"].is_string(), "{code}");
 }
@@ -160,7 +160,7 @@ pub async fn trigger() {
     let events = users.server.until("/v1/trigger-events?status=failed", failed).await;
     assert_eq!(events[0]["error"]["code"], "forbidden", "{events}");
     assert!(!events.to_string().contains("secret"), "{events}");
-    // The trigger ends with the account.
+    // The trigger loses its rights when its user is dropped.
     let body = triggered("SELECT id FROM items");
     assert_eq!(users.post(&ana, "/v1/deployments", body).await.0, 201);
     let done = |events: &Value| events[0]["id"].is_string();

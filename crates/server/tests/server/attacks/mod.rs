@@ -126,6 +126,7 @@ fn of_outputs() -> Vec<Trial> {
         trial("attacks::63_a_secret_in_a_result_is_redacted", outputs::result),
         trial("attacks::64_a_secret_in_a_listed_environment_is_redacted", outputs::environment),
         trial("attacks::65_a_model_keeps_no_secret_in_its_job", outputs::model),
+        trial("attacks::66_messages_of_commits_name_no_hidden_table", names::messages),
     ]
 }
 

@@ -82,3 +82,16 @@ pub async fn lists() {
     }
     assert_eq!(users.sql(&ana, "SHOW TABLES").await.1.as_array().map(Vec::len), Some(1));
 }
+
+pub async fn messages() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["select on table:shop.items", "read on branch:*"]).await;
+    let root = users.user("root", &["administer on lake"]).await;
+    users.sql_at(&root, "main", "CREATE TABLE shop.layoffs AS SELECT 1 AS a").await;
+    users.sql_at(&root, "main", "INSERT INTO shop.items VALUES (7)").await;
+    let (_, log) = users.get(&ana, "/v1/refs/main/commits").await;
+    assert!(!log.to_string().contains("layoffs"), "{log}");
+    assert!(log.to_string().contains("shop.items"), "{log}");
+    let (_, log) = users.get(&root, "/v1/refs/main/commits").await;
+    assert!(log.to_string().contains("layoffs"), "{log}");
+}

@@ -8,7 +8,7 @@ use crate::access::{Users, permission};
 use crate::access_projects::project;
 use crate::support::{self, request};
 
-/// Everything but a right on `sales`.
+/// All grants except those on `sales`.
 const GRANTS: [&str; 8] = [
     "select,insert,update,delete,create,alter,drop on namespace:shop",
     "select,create,alter,drop on view:shop.*",

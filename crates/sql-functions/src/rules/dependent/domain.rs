@@ -25,7 +25,7 @@ pub(super) struct Domain {
     /// The rows. They have the columns of `keys`.
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
-    /// True if a row of the domain without rows of an UNNEST is kept.
+    /// True if a row of the domain is kept even if UNNEST returns no row for it.
     pub keeps_rows: bool,
     /// Prefix of the names of added columns, unique in the statement.
     pub prefix: String,
@@ -89,7 +89,8 @@ impl Domain {
                 let dependent = Dependent { plan: self.plan.clone(), keys: self.keys.clone() };
                 self.limited(dependent, Vec::new(), kept).map(Some)
             }
-            // A part without outer columns below LIMIT must keep its order.
+            // A part without outer columns below LIMIT is not taken, because it must keep its
+            // order.
             plan if kept.is_none() && !is_correlated(plan) => {
                 let plan = LogicalPlanBuilder::from(self.plan.clone())
                     .cross_join(plan.clone())?
@@ -152,7 +153,7 @@ impl Domain {
         Ok(Some(Dependent { plan, keys: inner.keys }))
     }
 
-    /// Groups by the keys too. Without groups, each row of the domain has a result.
+    /// Groups by the keys too. If the aggregate has no groups, each row of the domain has a result.
     fn aggregate(&self, aggregate: &Aggregate) -> Result<Option<Dependent>> {
         let Some(inner) = self.push(&aggregate.input, None)? else { return Ok(None) };
         if aggregate.group_expr.iter().any(|one| matches!(one, Expr::GroupingSet(_))) {
@@ -263,7 +264,8 @@ impl Domain {
         exprs.iter().map(|expr| self.resolve(expr, keys)).collect()
     }
 
-    /// Replaces outer columns by the keys; none if the expression has a subquery with others.
+    /// Replaces outer columns by the keys; none if the expression has a subquery with other outer
+    /// columns.
     fn resolve(&self, expr: &Expr, keys: &[Column]) -> Result<Option<Expr>> {
         let mut is_supported = true;
         let resolved = expr.clone().transform_up(|part| match part {

@@ -1,9 +1,10 @@
-//! Subqueries that refer to the row around them in ways that DataFusion cannot decorrelate: LATERAL
-//! with LIMIT, comparisons other than `=`, and UNNEST of a column of the same FROM.
+//! Correlated subqueries that DataFusion cannot decorrelate: LATERAL with LIMIT, comparisons other
+//! than `=`, and UNNEST of a column of the same FROM.
 //!
-//! The rule runs after DataFusion's own rules, so it sees only what they left. The method is that
-//! of Neumann and Kemper, "Unnesting Arbitrary Queries" (2015): the subquery is evaluated once for
-//! all distinct values of the outer columns, which become additional columns of it.
+//! The rule runs after DataFusion's own rules, so it sees only the subqueries that those rules
+//! left. The method is that of Neumann and Kemper, "Unnesting Arbitrary Queries" (2015): the
+//! subquery is evaluated once for all distinct values of the outer columns, which become additional
+//! columns of it.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/13748>
 

@@ -1,4 +1,5 @@
-//! The optimizer rule: joins the row around a subquery with the subquery's rows for its values.
+//! The optimizer rule: replaces a correlated subquery by a join of the outer rows with the
+//! subquery's rows.
 
 use std::collections::HashSet;
 
@@ -81,7 +82,7 @@ fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPl
     joined.project(columns)?.build().map(Some)
 }
 
-/// Evaluates a subquery that reads only the row around it, with all columns of that row.
+/// Evaluates a subquery that reads only its outer row, with all columns of that row.
 fn unnested(
     join: &Join,
     subquery: &Subquery,
@@ -113,7 +114,7 @@ fn unnested(
     builder.build().map(Some)
 }
 
-/// Gives a plan an alias, which its keys then have too.
+/// Adds an alias to a plan and to its keys.
 fn aliased(
     plan: LogicalPlan,
     keys: Vec<Column>,
@@ -159,7 +160,7 @@ fn for_values(
     domain.evaluate(&subquery.subquery)
 }
 
-/// Returns true if a second evaluation of a plan may have other rows.
+/// Returns true if a second evaluation of a plan may return different rows.
 fn is_volatile(plan: &LogicalPlan) -> bool {
     let found = plan.exists(|plan| {
         Ok(matches!(plan, LogicalPlan::Limit(_))
@@ -168,7 +169,7 @@ fn is_volatile(plan: &LogicalPlan) -> bool {
     found.unwrap_or(true)
 }
 
-/// Returns true if a plan itself refers to an outer row.
+/// Returns true if a plan refers to an outer row of its own.
 fn is_correlated(plan: &LogicalPlan) -> bool {
     plan.exists(|plan| Ok(plan.contains_outer_reference())).unwrap_or(true)
 }

@@ -1,0 +1,45 @@
+//! The time for which events of the audit log are kept: a setting of the lake.
+
+use headwater_model::{AuditRetention, Principal};
+
+use crate::access::RightsChange;
+use crate::record::{AUDIT_RETENTION, put};
+use crate::{Error, Result};
+
+/// Shortest time, in seconds: a change of the setting can be noticed before its event is deleted.
+const KEEP_SECONDS_MIN: u64 = 86_400;
+
+/// The setting of a lake.
+pub struct AuditRetentions<'a>(&'a crate::Access);
+
+impl<'a> AuditRetentions<'a> {
+    /// Returns the setting in the records.
+    pub fn of(access: &'a crate::Access) -> Self {
+        AuditRetentions(access)
+    }
+
+    /// Returns the setting; a year by default.
+    pub fn get(&self) -> AuditRetention {
+        self.0.directory().audit_retention.unwrap_or_default()
+    }
+
+    /// Sets the time for which events are kept. [`crate::AuditLog::expire`] deletes older ones.
+    ///
+    /// Errors: `invalid_argument` if it is less than a day.
+    pub async fn set(&self, by: &Principal, retention: AuditRetention) -> Result<AuditRetention> {
+        if retention.keep_seconds < KEEP_SECONDS_MIN {
+            return Err(Error::Retention);
+        }
+        self.0
+            .change(by, |_| {
+                Ok(RightsChange {
+                    entries: vec![put(AUDIT_RETENTION.to_owned(), &retention)?],
+                    action: "set_audit_retention",
+                    object: "lake".to_owned(),
+                    detail: format!("{} seconds", retention.keep_seconds),
+                    result: retention,
+                })
+            })
+            .await
+    }
+}

@@ -1,0 +1,130 @@
+//! Limits: set, list, remove; the limits that apply to a user.
+
+use headwater_model::{Limit, Limits, Principal};
+
+use crate::access::RightsChange;
+use crate::directory::Directory;
+use crate::record::{limit_key, put, remove};
+use crate::{Access, Error, Result};
+
+/// The limits of users and roles.
+///
+/// Of each value, the user's own limit applies. Without one, the highest limit of its roles
+/// applies, so that a role grants more and never less.
+pub struct UserLimits<'a>(&'a Access);
+
+impl<'a> UserLimits<'a> {
+    /// Returns the limits of the records.
+    pub fn of(access: &'a Access) -> Self {
+        UserLimits(access)
+    }
+
+    /// Sets the limits of a user or role, in place of those that it has.
+    ///
+    /// Errors: `invalid_argument` if the name is unknown, or nothing or a wrong value is limited.
+    pub async fn set(&self, by: &Principal, name: &str, limits: Limits) -> Result<Limit> {
+        check(&limits)?;
+        let changed = self.0.0.clock.now();
+        let limit = Limit { name: name.to_owned(), limits, changed, by: by.author().to_owned() };
+        self.0
+            .change(by, |directory| {
+                if !directory.has(name) {
+                    return Err(Error::NoGrantee { name: name.to_owned() });
+                }
+                let entries = vec![put(limit_key(name), &limit)?];
+                Ok(RightsChange {
+                    entries,
+                    action: "set_limit",
+                    object: object(directory, name),
+                    detail: describe(&limits),
+                    result: limit.clone(),
+                })
+            })
+            .await
+    }
+
+    /// Removes the limits of a user or role.
+    ///
+    /// Errors: `invalid_argument` if it has none.
+    pub async fn remove(&self, by: &Principal, name: &str) -> Result<()> {
+        self.0
+            .change(by, |directory| {
+                if !directory.limits.contains_key(name) {
+                    return Err(Error::NoLimit { name: name.to_owned() });
+                }
+                Ok(RightsChange {
+                    entries: vec![remove(limit_key(name))],
+                    action: "remove_limit",
+                    object: object(directory, name),
+                    detail: String::new(),
+                    result: (),
+                })
+            })
+            .await
+    }
+
+    /// Lists the limits by name.
+    pub fn list(&self) -> Vec<Limit> {
+        self.0.directory().limits.values().cloned().collect()
+    }
+
+    /// Returns the limits that were set for a user or role.
+    ///
+    /// Errors: `invalid_argument` if it has none.
+    pub fn get(&self, name: &str) -> Result<Limit> {
+        let found = self.0.directory().limits.get(name).cloned();
+        found.ok_or_else(|| Error::NoLimit { name: name.to_owned() })
+    }
+
+    /// Lists the limits of a user and of its roles, by name.
+    pub fn on(&self, user: &str) -> Vec<Limit> {
+        let directory = self.0.directory();
+        let names = directory.with_roles(user).into_iter();
+        names.filter_map(|name| directory.limits.get(&name).cloned()).collect()
+    }
+
+    /// Returns the limits that apply to a user.
+    pub fn effective(&self, user: &str) -> Limits {
+        let directory = self.0.directory();
+        if directory.limits.is_empty() {
+            return Limits::default();
+        }
+        let own = directory.limits.get(user).map(|limit| limit.limits).unwrap_or_default();
+        let mut roles = directory.with_roles(user);
+        roles.remove(user);
+        let of_roles = roles.iter().filter_map(|role| directory.limits.get(role));
+        own.or(of_roles.fold(Limits::default(), |highest, limit| highest.max(limit.limits)))
+    }
+}
+
+/// Checks the values of new limits.
+fn check(limits: &Limits) -> Result<()> {
+    let reason = match limits {
+        limits if limits.is_empty() => "it limits nothing",
+        Limits { jobs: Some(0), .. } => "the number of jobs is 0",
+        Limits { memory_bytes: Some(0), .. } => "the memory is 0",
+        Limits { money_per_day: Some(money), .. } if !money.is_finite() || *money < 0.0 => {
+            "the money is not a number from 0"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Limit { reason })
+}
+
+/// Returns the user or role as an object of the audit log.
+fn object(directory: &Directory, name: &str) -> String {
+    let kind = if directory.users.contains_key(name) { "user" } else { "role" };
+    format!("{kind}:{name}")
+}
+
+/// Returns limits as the text of an audit event.
+fn describe(limits: &Limits) -> String {
+    let Limits { jobs, memory_bytes, bytes_per_day, money_per_day } = limits;
+    let values = [
+        jobs.map(|jobs| format!("jobs {jobs}")),
+        memory_bytes.map(|bytes| format!("memory_bytes {bytes}")),
+        bytes_per_day.map(|bytes| format!("bytes_per_day {bytes}")),
+        money_per_day.map(|money| format!("money_per_day {money}")),
+    ];
+    values.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}

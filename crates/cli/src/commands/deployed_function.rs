@@ -1,0 +1,112 @@
+//! `headwater function deploy`, `show`, `versions` and `rm`: functions without a project.
+
+use headwater_model::{DeployFunction, DeployedFunction, FunctionSettings, FunctionVersion};
+use hyper::Method;
+
+use super::run;
+use crate::api::{Api, segment};
+use crate::arguments::{FunctionDeploy, FunctionName, FunctionRm, OutputFormat};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::grid::Grid;
+use crate::output;
+use crate::terminal::Tone;
+
+/// Deploys a function.
+pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
+    let request = headwater_server::read_function(&arguments.source).map_err(error::from_fault)?;
+    let settings = FunctionSettings {
+        runtime: arguments.runtime,
+        handler: arguments.handler,
+        description: arguments.description,
+        memory_bytes: arguments.memory,
+        timeout_ms: arguments.timeout.and_then(|limit| limit.as_millis().try_into().ok()),
+        env: run::pairs(&arguments.env, "env")?,
+        secrets: arguments.secrets,
+        network: arguments.network,
+        system: arguments.system,
+    };
+    let request = DeployFunction { settings, ..request };
+    let path = format!("/v1/functions/{}", segment(&arguments.name));
+    let function: DeployedFunction = api.call(Method::PUT, path, &request).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&function);
+        return Ok(());
+    }
+    let (version, files) = (version(&function.latest), function.files.len());
+    let (name, mark) = (&function.name, context.style.paint(Tone::Good, "✓"));
+    context.style.say(format!("{mark} version {version} of {name} is deployed, {files} files"));
+    Ok(())
+}
+
+/// Shows a function.
+pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Result<()> {
+    let path = format!("/v1/functions/{}", segment(&arguments.name));
+    let function: DeployedFunction = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&function);
+        return Ok(());
+    }
+    let (style, latest, settings) =
+        (context.answer_style, &function.latest, &function.latest.settings);
+    output::line(style.paint(Tone::Strong, &function.name));
+    let numbers: Vec<String> = function.versions.iter().map(u64::to_string).collect();
+    let list = |texts: &[String]| if texts.is_empty() { "none".into() } else { texts.join(", ") };
+    let names: Vec<String> = settings.env.keys().cloned().collect();
+    let aliases: Vec<String> = function.aliases.keys().cloned().collect();
+    for (name, value) in [
+        ("runtime", settings.runtime.clone()),
+        ("handler", settings.handler.clone().unwrap_or_default()),
+        ("memory", settings.memory_bytes.map_or("default".to_owned(), output::bytes)),
+        ("timeout", settings.timeout_ms.map_or("default".to_owned(), output::milliseconds)),
+        ("env", list(&names)),
+        ("secrets", list(&settings.secrets)),
+        ("network", list(&settings.network)),
+        ("code", format!("{} {}", latest.code.short(), output::bytes(latest.code_bytes))),
+        ("files", list(&function.files)),
+        ("versions", list(&numbers)),
+        ("aliases", list(&aliases)),
+        ("modified", format!("{} by {}", output::moment(latest.modified), latest.author)),
+    ] {
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<9}"))));
+    }
+    Ok(())
+}
+
+/// Lists the versions of a function.
+pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) -> Result<()> {
+    let path = format!("/v1/functions/{}/versions", segment(&arguments.name));
+    let versions: Vec<FunctionVersion> = api.get(path).await?;
+    if context.output == OutputFormat::Json {
+        output::print_json(&versions);
+        return Ok(());
+    }
+    let headings = [">VERSION", "RUNTIME", "HANDLER", ">SIZE", "CODE", "DEPLOYED", "AUTHOR"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for one in versions {
+        grid.row([
+            version(&one),
+            one.settings.runtime,
+            one.settings.handler.unwrap_or_default(),
+            output::bytes(one.code_bytes),
+            one.code.short(),
+            output::moment(one.modified),
+            one.author,
+        ]);
+    }
+    grid.print("no version is published; `headwater function deploy` publishes one");
+    Ok(())
+}
+
+/// Deletes a function.
+pub async fn remove(context: &Context, api: &Api, arguments: &FunctionRm) -> Result<()> {
+    let name = segment(&arguments.name);
+    api.delete(format!("/v1/functions/{name}?if_exists={}", arguments.if_exists)).await?;
+    super::branch::removed(context, "function", &arguments.name);
+    Ok(())
+}
+
+/// Returns the number of a version.
+fn version(of: &FunctionVersion) -> String {
+    of.version.map_or_else(|| "$LATEST".to_owned(), |version| version.to_string())
+}

@@ -1,0 +1,171 @@
+//! Functions without a project: deployment from folders and archives, versions, calls, triggers.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use support::{Workspace, until};
+
+const PYTHON: &str = "\
+import json
+import os
+import sys
+
+import six
+
+
+def handler(event, context):
+    if event == 'fail':
+        raise ValueError('not today')
+    print('handling', context.function_name)
+    return {'event': event, 'six': six.PY3, 'greeting': os.environ.get('GREETING')}
+";
+
+fn workspace() -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write("price/app.py", PYTHON);
+    workspace.write("price/requirements.txt", "six==1.17.0\n");
+    workspace.write("price/.hidden", "not deployed");
+    workspace
+}
+
+fn deploy(workspace: &Workspace, more: &[&str]) -> Value {
+    let mut arguments = vec!["function", "deploy", "price", "price"];
+    arguments.extend(["--runtime", "python3.11", "--handler", "app.handler"]);
+    arguments.extend(more);
+    workspace.json(&arguments)
+}
+
+fn invoke(workspace: &Workspace, name: &str, event: &Value) -> Value {
+    workspace.json(&["function", "invoke", name, "--arg", &format!("event={event}")])
+}
+
+/// Writes a ZIP archive with Python: pairs of names and contents, and more statements.
+fn archive(workspace: &Workspace, path: &str, statements: &str) {
+    let script = format!(
+        "import zipfile\nz = zipfile.ZipFile('{path}', 'w', zipfile.ZIP_DEFLATED)\n{statements}\nz.close()\n"
+    );
+    let mut python = Command::new("python3");
+    let status = python.args(["-c", &script]).current_dir(workspace.path()).status();
+    let status = status.expect("python3");
+    assert!(status.success(), "{statements}");
+}
+
+#[test]
+fn a_folder_is_deployed_called_and_removed() {
+    let workspace = workspace();
+    let first = deploy(&workspace, &["--env", "GREETING=hello", "--memory", "512MiB"]);
+    assert_eq!(first["version"], 1);
+    assert_eq!(first["files"], json!(["app.py", "requirements.txt"]));
+    let found = invoke(&workspace, "price", &json!({"n": 1}));
+    assert_eq!(found, json!({"event": {"n": 1}, "six": true, "greeting": "hello"}));
+    let second = deploy(&workspace, &["--env", "GREETING=bye", "--description", "new"]);
+    assert_eq!((&second["version"], &second["versions"]), (&json!(2), &json!([1, 2])));
+    for (name, greeting) in [("price", "bye"), ("price:1", "hello"), ("price:2", "bye")] {
+        assert_eq!(invoke(&workspace, name, &json!(1))["greeting"], greeting, "{name}");
+    }
+    let error = workspace.fails(5, &["function", "invoke", "price", "--arg", "event=fail"]);
+    assert!(error.contains("ValueError: not today"), "{error}");
+    // A new server reads the stored function.
+    workspace.kill_server();
+    assert_eq!(invoke(&workspace, "price:1", &json!(1))["greeting"], "hello");
+    assert!(workspace.ok(&["function", "ls"]).contains("version 2"));
+    let shown = workspace.ok(&["function", "show", "price"]);
+    assert!(shown.contains("app.handler") && shown.contains("1, 2"), "{shown}");
+    let versions = workspace.json(&["function", "versions", "price"]);
+    assert_eq!(versions[0]["env"], json!({"GREETING": "hello"}));
+    workspace.ok(&["function", "rm", "price"]);
+    workspace.fails(3, &["function", "invoke", "price"]);
+    workspace.fails(3, &["function", "rm", "price"]);
+    workspace.ok(&["function", "rm", "price", "--if-exists"]);
+}
+
+#[test]
+fn an_archive_is_deployed_and_a_hostile_one_is_rejected() {
+    let workspace = workspace();
+    archive(
+        &workspace,
+        "good.zip",
+        "z.writestr('lib/app.py', 'def handler(event, context):\\n    return [event]\\n')",
+    );
+    let deploy = |file: &str, handler: &str| {
+        let arguments = ["function", "deploy", "zipped", file, "--runtime", "python3.11"];
+        workspace.run(&[&arguments[..], &["--handler", handler]].concat())
+    };
+    let deployed = deploy("good.zip", "lib/app.handler");
+    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
+    assert_eq!(invoke(&workspace, "zipped", &json!(1)), json!([1]));
+    let wrong = deploy("good.zip", "app.handler");
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("`lib/app.py`"), "{}", wrong.stderr);
+    for (statements, expected) in [
+        ("z.writestr('../app.py', 'x')", "`..`"),
+        ("z.writestr('/app.py', 'x')", "absolute"),
+        ("z.writestr('app.py', 'x'); z.writestr('app.py', 'y')", "two entries"),
+        (
+            "i = zipfile.ZipInfo('app.py'); i.create_system = 3; \
+             i.external_attr = 0o120777 << 16; z.writestr(i, '/etc/passwd')",
+            "link",
+        ),
+        ("[z.writestr(str(n), bytes(100 << 20)) for n in range(3)]", "too large"),
+    ] {
+        archive(&workspace, "bad.zip", statements);
+        let rejected = deploy("bad.zip", "app.handler");
+        assert_eq!(rejected.code, 2, "{statements}");
+        assert!(rejected.stderr.contains(expected), "{}", rejected.stderr);
+    }
+    let whole = std::fs::read(workspace.path().join("good.zip")).expect("an archive");
+    workspace.write("cut.zip", &whole[..whole.len() / 2]);
+    let rejected = deploy("cut.zip", "app.handler");
+    assert!(rejected.stderr.contains("truncated"), "{}", rejected.stderr);
+    assert!(!Path::new("/app.py").exists());
+    // Rejected archives changed nothing.
+    assert_eq!(invoke(&workspace, "zipped", &json!(2)), json!([2]));
+}
+
+#[test]
+fn a_program_is_deployed_with_its_permissions() {
+    let workspace = workspace();
+    let script = "#!/bin/sh\napi=\"http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation\"\n\
+                  while true; do\n  curl -sS -D /tmp/h \"$api/next\" > /tmp/event\n  \
+                  id=$(grep -i request-id /tmp/h | tr -d '[:space:]' | cut -d: -f2)\n  \
+                  curl -sS -o /dev/null --data '\"shell\"' \"$api/$id/response\"\ndone\n";
+    workspace.write("sh/bootstrap", script);
+    let arguments = ["function", "deploy", "sh", "sh", "--runtime", "provided"];
+    workspace.ok(&[&arguments[..], &["--system", "curl"]].concat());
+    assert_eq!(invoke(&workspace, "sh", &json!(1)), "shell");
+    workspace.write("no/main.sh", script);
+    let error = workspace.fails(2, &["function", "deploy", "no", "no", "--runtime", "provided"]);
+    assert!(error.contains("`bootstrap`") && error.contains("`main.sh`"), "{error}");
+}
+
+#[test]
+fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
+    let workspace = workspace();
+    let manifest = "[project]\nname = \"test\"\n[[trigger]]\nname = \"landed\"\n\
+                    files = { folder = \"in\", pattern = \"*.csv\" }\nfunction = \"price\"\n";
+    workspace.write("headwater.toml", manifest);
+    let error = workspace.fails(2, &["deploy"]);
+    assert!(error.contains("`price`"), "{error}");
+    workspace.write(
+        "price/app.py",
+        "def handler(event, context):\n    return event['type'] if 'type' in event else event\n",
+    );
+    deploy(&workspace, &[]);
+    workspace.ok(&["deploy"]);
+    workspace.write("in/a.csv", "a\n1\n");
+    let delivered = |status: &str| {
+        let jobs = workspace.json(&["job", "ls", "--kind", "function"]);
+        let jobs = jobs.as_array().expect("jobs");
+        jobs.iter().filter(|job| job["status"] == status).count()
+    };
+    until("the trigger's call", || delivered("succeeded") == 1);
+    workspace.ok(&["function", "invoke", "price:1", "--async", "--arg", "event={\"n\": 1}"]);
+    until("the asynchronous call", || delivered("succeeded") == 2);
+    // The project cannot define a function of the same name, and the other way around.
+    workspace.write("f.py", "import headwater\n@headwater.function()\ndef price(event): pass\n");
+    let error = workspace.fails(4, &["deploy"]);
+    assert!(error.contains("function rm price"), "{error}");
+}

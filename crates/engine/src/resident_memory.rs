@@ -1,0 +1,173 @@
+//! Enforces the limit on the server's resident memory.
+//!
+//! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryLimit`] therefore
+//! compares the resident memory of the process with the limit every few milliseconds. If the limit
+//! is exceeded, the statement with the largest memory reservation is cancelled, or the newest of
+//! several. The thread sleeps while no statement runs. Mapped files and shared memory are not
+//! counted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::task::AbortHandle;
+
+use headwater_sql_functions::QueryPool;
+
+/// Interval between checks while statements run.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Time without statements after which the thread goes to sleep.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Time for a cancelled statement to release its memory before another one is cancelled.
+const GRACE: Duration = Duration::from_millis(250);
+
+const PAGE_BYTES: u64 = 4096;
+
+/// Cancels statements when resident memory exceeds a limit.
+#[derive(Debug)]
+pub(crate) struct ResidentMemoryLimit(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    limit: u64,
+    /// Number of bytes by which memory may grow if it exceeds the limit already before the first
+    /// statement.
+    growth: u64,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    statements: BTreeMap<u64, Entry>,
+    next: u64,
+    asleep: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pool: Arc<QueryPool>,
+    task: AbortHandle,
+    ended: Arc<AtomicBool>,
+}
+
+/// Registration of a statement; dropping it ends the monitoring.
+#[derive(Debug)]
+pub(crate) struct LimitedStatement {
+    shared: Arc<Shared>,
+    id: u64,
+    ended: Arc<AtomicBool>,
+}
+
+impl ResidentMemoryLimit {
+    /// Starts the monitoring thread.
+    pub(crate) fn start(limit: u64, growth: u64) -> std::io::Result<Self> {
+        let state = Mutex::new(State::default());
+        let shared = Arc::new(Shared { limit, growth, state, wake: Condvar::new() });
+        let watched = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("headwater-memory".to_owned());
+        thread.spawn(move || watched.run())?;
+        Ok(ResidentMemoryLimit(shared))
+    }
+
+    /// Registers a statement.
+    pub(crate) fn watch(&self, pool: Arc<QueryPool>, task: AbortHandle) -> LimitedStatement {
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut state = self.0.state.lock();
+        let id = state.next;
+        state.next += 1;
+        state.statements.insert(id, Entry { pool, task, ended: Arc::clone(&ended) });
+        if state.asleep {
+            self.0.wake.notify_one();
+        }
+        LimitedStatement { shared: Arc::clone(&self.0), id, ended }
+    }
+}
+
+impl Drop for ResidentMemoryLimit {
+    fn drop(&mut self) {
+        self.0.state.lock().closed = true;
+        self.0.wake.notify_one();
+    }
+}
+
+impl LimitedStatement {
+    /// Returns the limit if the statement was cancelled because of it.
+    pub(crate) fn limit_reached(&self) -> Option<u64> {
+        self.ended.load(Ordering::Relaxed).then_some(self.shared.limit)
+    }
+}
+
+impl Drop for LimitedStatement {
+    fn drop(&mut self) {
+        self.shared.state.lock().statements.remove(&self.id);
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        while let Some(limit) = self.begin() {
+            self.watch_until_idle(limit);
+        }
+    }
+
+    /// Waits for a statement and returns the effective limit in bytes; `None` once the watch is
+    /// dropped.
+    fn begin(&self) -> Option<u64> {
+        let mut state = self.state.lock();
+        while state.statements.is_empty() && !state.closed {
+            state.asleep = true;
+            self.wake.wait(&mut state);
+            state.asleep = false;
+        }
+        let before = resident_bytes().unwrap_or(0);
+        (!state.closed).then(|| self.limit.max(before.saturating_add(self.growth)))
+    }
+
+    fn watch_until_idle(&self, limit: u64) {
+        let (mut idle_since, mut ended_at) = (Instant::now(), None::<Instant>);
+        loop {
+            let mut state = self.state.lock();
+            self.wake.wait_for(&mut state, INTERVAL);
+            if state.closed || state.statements.is_empty() && idle_since.elapsed() > LINGER {
+                return;
+            }
+            if state.statements.is_empty() {
+                continue;
+            }
+            idle_since = Instant::now();
+            let in_grace = ended_at.is_some_and(|at| at.elapsed() < GRACE);
+            if !in_grace && resident_bytes().is_some_and(|resident| resident > limit) {
+                state.end_one();
+                ended_at = Some(Instant::now());
+            }
+        }
+    }
+}
+
+impl State {
+    /// Cancels the statement with the largest memory reservation.
+    fn end_one(&mut self) {
+        let running = self.statements.iter().filter(|(_, it)| !it.ended.load(Ordering::Relaxed));
+        let Some((id, entry)) = running.max_by_key(|(id, it)| (it.pool.held(), **id)) else {
+            return;
+        };
+        tracing::warn!(statement = id, held = entry.pool.held(), "memory limit: statement stopped");
+        entry.ended.store(true, Ordering::Relaxed);
+        entry.pool.functions().stop();
+        entry.task.abort();
+    }
+}
+
+/// Returns the resident memory of this process without shared pages, in bytes.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = text.split(' ').skip(1).map(|field| field.trim().parse::<u64>().ok());
+    let (resident, shared) = (pages.next()??, pages.next()??);
+    Some(resident.saturating_sub(shared) * PAGE_BYTES)
+}

@@ -1,0 +1,193 @@
+//! Result of a statement: a stream of rows, its metrics, and the commit of a write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::MetricValue;
+use futures::stream::BoxStream;
+use headwater_lake::CommitView;
+use headwater_model::{Commit, Usage};
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use headwater_sql_functions::QueryPool;
+
+/// Stream of result batches. Dropping it cancels the statement.
+pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
+
+/// Record batches in memory, such as a model's output.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    /// Schema of the batches.
+    pub schema: SchemaRef,
+    /// Record batches.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// Result of a statement.
+pub struct StatementResult {
+    /// Schema of the result.
+    pub schema: SchemaRef,
+    /// Rows of the result.
+    pub stream: BatchStream,
+    /// Metrics, readable at any time.
+    pub metrics: Arc<Metrics>,
+    /// The commit, if the statement wrote one.
+    pub commit: Option<Commit>,
+}
+
+impl std::fmt::Debug for StatementResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("schema", &self.schema)
+            .field("commit", &self.commit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Metrics of a statement, updated while it runs.
+#[derive(Debug)]
+pub struct Metrics {
+    pool: Arc<QueryPool>,
+    plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
+    /// Pinned commits. Their files are not removed while the pins are held.
+    reads: Mutex<Vec<CommitView>>,
+    rows_answered: AtomicU64,
+    rows_written: AtomicU64,
+    bytes_written: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn new(pool: Arc<QueryPool>) -> Self {
+        Metrics {
+            pool,
+            plans: Mutex::new(Vec::new()),
+            reads: Mutex::new(Vec::new()),
+            rows_answered: AtomicU64::new(0),
+            rows_written: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the statement's memory pool.
+    pub(crate) fn pool(&self) -> &Arc<QueryPool> {
+        &self.pool
+    }
+
+    /// Keeps the pins of the commits that the statement reads.
+    pub(crate) fn reads(&self, views: Vec<CommitView>) {
+        self.reads.lock().extend(views);
+    }
+
+    /// Adds a plan whose operator metrics are counted.
+    pub(crate) fn watch(&self, plan: Arc<dyn ExecutionPlan>) {
+        self.plans.lock().push(plan);
+    }
+
+    pub(crate) fn answered(&self, rows: usize) {
+        self.rows_answered.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wrote(&self, rows: u64, bytes: u64) {
+        self.rows_written.fetch_add(rows, Ordering::Relaxed);
+        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the usage so far. `wall_ms` is 0; the caller measures it.
+    ///
+    /// `rows_written` counts rows written to tables or, if there are none, rows returned. CPU time
+    /// is the sum of the compute time of all operators.
+    pub fn usage(&self) -> Usage {
+        let mut counted = Counted::default();
+        for plan in self.plans.lock().iter() {
+            counted.add(plan.as_ref());
+        }
+        let written = self.rows_written.load(Ordering::Relaxed);
+        let answered = self.rows_answered.load(Ordering::Relaxed);
+        Usage {
+            wall_ms: 0,
+            cpu_us: counted.nanoseconds / 1000,
+            memory_bytes_peak: self.pool.peak(),
+            bytes_read: counted.bytes_read,
+            bytes_written: self.bytes_written.load(Ordering::Relaxed),
+            rows_read: counted.rows_read,
+            rows_written: if written > 0 { written } else { answered },
+            ..Usage::default()
+        }
+    }
+
+    /// Returns the bytes spilled to disk so far.
+    pub fn spilled_bytes(&self) -> u64 {
+        let mut counted = Counted::default();
+        for plan in self.plans.lock().iter() {
+            counted.add(plan.as_ref());
+        }
+        counted.spilled
+    }
+
+    /// Returns the number of data files that the plans scan.
+    pub fn files_planned(&self) -> usize {
+        self.plans.lock().iter().map(|plan| files_planned(plan.as_ref())).sum()
+    }
+}
+
+fn files_planned(plan: &dyn ExecutionPlan) -> usize {
+    use datafusion::datasource::physical_plan::FileScanConfig;
+    use datafusion::datasource::source::DataSourceExec;
+    let own = plan
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
+        .map_or(0, |config| {
+            let mut paths: Vec<_> = config
+                .file_groups
+                .iter()
+                .flat_map(|group| group.files().iter().map(|file| &file.object_meta.location))
+                .collect();
+            paths.sort();
+            paths.dedup();
+            paths.len()
+        });
+    own + plan.children().iter().map(|child| files_planned(child.as_ref())).sum::<usize>()
+}
+
+/// Sums of metrics over the operators of a plan.
+#[derive(Default)]
+struct Counted {
+    nanoseconds: u64,
+    bytes_read: u64,
+    rows_read: u64,
+    spilled: u64,
+}
+
+impl Counted {
+    fn add(&mut self, plan: &dyn ExecutionPlan) {
+        if let Some(metrics) = plan.metrics() {
+            let (mut computed, mut scanned, mut rows, mut bytes) = (0, 0, 0, None::<u64>);
+            for metric in metrics.iter() {
+                match metric.value() {
+                    MetricValue::ElapsedCompute(time) => computed += time.value() as u64,
+                    MetricValue::Time { name, time } if name == "time_elapsed_processing" => {
+                        scanned += time.value() as u64;
+                    }
+                    MetricValue::OutputRows(count) => rows += count.value() as u64,
+                    MetricValue::SpilledBytes(count) => self.spilled += count.value() as u64,
+                    MetricValue::Count { name, count } if name == "bytes_scanned" => {
+                        bytes = Some(bytes.unwrap_or(0) + count.value() as u64);
+                    }
+                    _ => {}
+                }
+            }
+            self.nanoseconds += computed.max(scanned);
+            if let Some(bytes) = bytes {
+                self.bytes_read += bytes;
+                self.rows_read += rows;
+            }
+        }
+        for child in plan.children() {
+            self.add(child.as_ref());
+        }
+    }
+}

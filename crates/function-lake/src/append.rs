@@ -1,0 +1,152 @@
+//! The commit of the rows that a call appended: to all tables at once, and once per event.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use headwater_functions::SharedTable;
+use headwater_lake::{Transaction, new_columns, nullable};
+use headwater_model::{Action, ErrorCode, Fault, Object, PROPERTY_JOB, Problem, TableName};
+
+use crate::FunctionLake;
+
+/// The maximum number of attempts on concurrent changes of the tables.
+const ATTEMPTS_MAX: usize = 10;
+
+/// The result of a commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Rows written.
+    pub rows: u64,
+    /// Bytes of the data files written.
+    pub bytes: u64,
+    /// An earlier delivery of the event has committed its rows; these are discarded.
+    pub is_repeated: bool,
+}
+
+/// The rows for one table.
+struct TableRows<'a> {
+    table: &'a TableName,
+    parts: Vec<&'a SharedTable>,
+}
+
+impl TableRows<'_> {
+    /// Returns the columns of all parts; a column has the type of the first part that has it.
+    fn schema(&self) -> SchemaRef {
+        let mut fields: Vec<Arc<Field>> = Vec::new();
+        for part in &self.parts {
+            for field in part.schema().fields() {
+                if fields.iter().all(|known| known.name() != field.name()) {
+                    fields.push(field.clone());
+                }
+            }
+        }
+        Arc::new(Schema::new(fields))
+    }
+}
+
+impl FunctionLake {
+    /// Commits the appended rows; to be called after the function has succeeded.
+    ///
+    /// Errors: `forbidden`; those of a write.
+    pub async fn commit(&self) -> Result<Appended, Problem> {
+        let appends = std::mem::take(&mut *self.appends.lock());
+        let mut tables: Vec<TableRows<'_>> = Vec::new();
+        for (table, rows) in &appends {
+            match tables.iter_mut().find(|one| one.table == table) {
+                Some(one) => one.parts.push(rows),
+                None => tables.push(TableRows { table, parts: vec![rows] }),
+            }
+        }
+        if tables.is_empty() {
+            return Ok(Appended::default());
+        }
+        let mut attempt = 1;
+        loop {
+            match Box::pin(self.commit_once(&tables)).await {
+                // A concurrent commit may have created a table or changed its columns.
+                Err(Failure::Lake(error)) if error.is_stale() && attempt < ATTEMPTS_MAX => {
+                    attempt += 1;
+                }
+                Err(Failure::Lake(error)) => return self.failed(error.to_problem()),
+                Err(Failure::Denied(problem)) => return Err(problem),
+                Ok(appended) => return Ok(appended),
+            }
+        }
+    }
+
+    /// Returns the error of a commit, unless an earlier delivery of the event has committed.
+    fn failed(&self, problem: Problem) -> Result<Appended, Problem> {
+        let committed = problem.context.get("event").and_then(serde_json::Value::as_str);
+        let is_own = committed.is_some() && committed == self.scope.event.as_deref();
+        if problem.code == ErrorCode::AlreadyExists && is_own {
+            return Ok(Appended { is_repeated: true, ..Appended::default() });
+        }
+        Err(problem)
+    }
+
+    async fn commit_once(&self, tables: &[TableRows<'_>]) -> Result<Appended, Failure> {
+        let scope = &self.scope;
+        let mut transaction = self.parts.lake.transaction(&scope.branch, &scope.author).await?;
+        transaction.property(PROPERTY_JOB, scope.job.to_string());
+        if let Some(event) = &scope.event {
+            transaction.event(event);
+        }
+        for rows in tables {
+            self.add(&mut transaction, rows).await?;
+        }
+        let written = transaction.written();
+        let names: Vec<String> = tables.iter().map(|rows| rows.table.to_string()).collect();
+        transaction.commit(&format!("append to {}", names.join(", "))).await?;
+        let (rows, bytes) = (written.rows_written, written.bytes_written);
+        Ok(Appended { rows, bytes, is_repeated: false })
+    }
+
+    async fn add(
+        &self,
+        transaction: &mut Transaction,
+        rows: &TableRows<'_>,
+    ) -> Result<(), Failure> {
+        let wanted = rows.table;
+        let existing = transaction.view().find(&wanted.namespace, &wanted.name).await?;
+        let known = existing.as_ref().map(|(_, table)| table.schema());
+        let schema = nullable(&rows.schema(), known.as_deref());
+        let name = match existing {
+            None => {
+                self.allow(Action::Create, wanted)?;
+                transaction.create(wanted, schema, Vec::new(), BTreeMap::new()).await?;
+                wanted.clone()
+            }
+            Some((name, table)) => {
+                self.allow(Action::Insert, &name)?;
+                let new = new_columns(&schema, &table.schema());
+                if !new.is_empty() {
+                    self.allow(Action::Alter, &name)?;
+                    transaction.add_columns(&name, new).await?;
+                }
+                name
+            }
+        };
+        for part in &rows.parts {
+            transaction.append(&name, part.stream()).await?;
+        }
+        Ok(())
+    }
+
+    fn allow(&self, action: Action, table: &TableName) -> Result<(), Failure> {
+        let Some(access) = &self.scope.access else { return Ok(()) };
+        access.check(action, &Object::table(table)).map_err(Failure::Denied)
+    }
+}
+
+/// The reason why a commit failed.
+enum Failure {
+    Lake(headwater_lake::Error),
+    Denied(Problem),
+}
+
+impl From<headwater_lake::Error> for Failure {
+    fn from(error: headwater_lake::Error) -> Self {
+        Failure::Lake(error)
+    }
+}

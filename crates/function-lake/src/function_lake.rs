@@ -1,0 +1,160 @@
+//! The access of one call of a function to the lake.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_encoding::{Encoder, Format};
+use headwater_engine::{Engine, SessionOptions, TableAccess};
+use headwater_functions::{
+    LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, SharedTable, too_large,
+};
+use headwater_lake::Lake;
+use headwater_model::{
+    Action, ErrorCode, JobId, NameError, Object, OrProblem, Problem, RefSpec, TableName,
+};
+use headwater_objects::{Condition, Content, Headers, NewObject, ObjectPath, Objects};
+use parking_lot::Mutex;
+use serde_json::json;
+
+/// Largest size of the rows that one call appends, in bytes.
+const APPENDED_BYTES_MAX: u64 = 1 << 30;
+
+/// The components that answer requests. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LakeParts {
+    /// The tables.
+    pub lake: Lake,
+    /// The SQL engine.
+    pub engine: Engine,
+    /// The buckets.
+    pub objects: Objects,
+}
+
+/// The identity, job and cause of a call.
+#[derive(Debug)]
+pub struct CallScope {
+    /// Decides what the call may do; none: everything.
+    pub access: Option<Arc<dyn TableAccess>>,
+    /// The author of its commits.
+    pub author: String,
+    /// Its job.
+    pub job: JobId,
+    /// The branch that it reads and appends to.
+    pub branch: String,
+    /// Id of its part of an event: at most one commit carries it.
+    pub event: Option<String>,
+    /// The triggers whose events led to it.
+    pub caused_by: Vec<String>,
+}
+
+/// The access of one call.
+#[derive(Debug)]
+pub struct FunctionLake {
+    pub(crate) parts: LakeParts,
+    pub(crate) scope: CallScope,
+    /// Rows to commit when the call succeeds.
+    pub(crate) appends: Mutex<Vec<(TableName, SharedTable)>>,
+}
+
+impl FunctionLake {
+    /// Creates the access of a call.
+    pub fn new(parts: LakeParts, scope: CallScope) -> Self {
+        FunctionLake { parts, scope, appends: Mutex::default() }
+    }
+
+    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        self.scope.access.as_ref().map_or(Ok(()), |access| access.check(action, object))
+    }
+
+    async fn read_object(&self, path: ObjectPath) -> Result<LakeAnswer, Problem> {
+        self.check(Action::Read, &Object::object_in(&path.bucket, &path.key))?;
+        let opened = self.parts.objects.open_object(&path, |info| Ok(0..info.size)).await;
+        let opened = opened.or_problem()?;
+        if opened.info.size > LAKE_CONTENT_BYTES_MAX {
+            return Err(too_large(&format!("object `{}`", path.key)));
+        }
+        let content: Vec<Bytes> = opened.content.try_collect().await?;
+        Ok(LakeAnswer { value: json!(opened.info.etag), content })
+    }
+
+    async fn put_object(&self, path: ObjectPath, content: Bytes) -> Result<LakeAnswer, Problem> {
+        self.check(Action::Write, &Object::object_in(&path.bucket, &path.key))?;
+        let content: Content = stream::iter([Ok(content)]).boxed();
+        let (headers, condition) = (Headers::default(), Condition::Always);
+        let new = NewObject { path, headers, condition, content };
+        let put = self.parts.objects.put_caused(new, &self.scope.caused_by).await;
+        Ok(LakeAnswer { value: json!(put.or_problem()?.etag), content: Vec::new() })
+    }
+
+    async fn query(&self, sql: &str) -> Result<LakeAnswer, Problem> {
+        let options = SessionOptions {
+            author: self.scope.author.clone(),
+            access: self.scope.access.clone(),
+            ..SessionOptions::at(RefSpec::Name(self.scope.branch.clone()))
+        };
+        let session = self.parts.engine.session(options).or_problem()?;
+        let answer = Box::pin(session.select(sql)).await.or_problem()?;
+        let mut encoder = Encoder::new(Format::Arrow, &answer.schema).map_err(|e| encoding(&e))?;
+        let (mut rows, mut content, mut bytes) = (answer.stream, Vec::new(), 0);
+        while let Some(batch) = rows.next().await {
+            let mut rest = Some(batch.or_problem()?);
+            while let Some(batch) = rest {
+                let (piece, left) = encoder.piece(batch).map_err(|error| encoding(&error))?;
+                bytes += piece.len() as u64;
+                content.push(piece);
+                if bytes > LAKE_CONTENT_BYTES_MAX {
+                    return Err(too_large("the result of the query"));
+                }
+                rest = left;
+            }
+        }
+        content.push(encoder.end().map_err(|error| encoding(&error))?);
+        Ok(LakeAnswer { value: json!(null), content })
+    }
+
+    fn append(&self, table: &str, rows: SharedTable) -> Result<LakeAnswer, Problem> {
+        let table: TableName =
+            table.parse().map_err(|error: NameError| headwater_model::Fault::to_problem(&error))?;
+        // Before the end of the call, whose work would be lost.
+        self.check(Action::Write, &Object::branch(&self.scope.branch))?;
+        self.check(Action::Insert, &Object::table(&table))?;
+        let mut appends = self.appends.lock();
+        let before: u64 = appends.iter().map(|(_, rows)| rows.bytes()).sum();
+        if before + rows.bytes() > APPENDED_BYTES_MAX {
+            let most = APPENDED_BYTES_MAX >> 20;
+            let message = format!("the rows that the call appends are larger than {most} MiB");
+            return Err(Problem::new(ErrorCode::InvalidArgument, message)
+                .with_hint("Append fewer rows in one call."));
+        }
+        let count = rows.rows();
+        appends.push((table, rows));
+        Ok(LakeAnswer { value: json!(count), content: Vec::new() })
+    }
+}
+
+#[async_trait]
+impl LakeAccess for FunctionLake {
+    async fn answer(&self, request: LakeRequest) -> Result<LakeAnswer, Problem> {
+        match request {
+            LakeRequest::ReadObject { bucket, key } => {
+                self.read_object(ObjectPath { bucket, key }).await
+            }
+            LakeRequest::PutObject { bucket, key, content } => {
+                self.put_object(ObjectPath { bucket, key }, content).await
+            }
+            LakeRequest::Query { sql } => self.query(&sql).await,
+            LakeRequest::Append { table, rows } => self.append(&table, rows),
+        }
+    }
+
+    fn restart(&self) {
+        self.appends.lock().clear();
+    }
+}
+
+fn encoding(error: &arrow::error::ArrowError) -> Problem {
+    let message = format!("the rows cannot be encoded: {error}");
+    Problem::new(ErrorCode::InvalidArgument, message).with_hint("Cast the column to text.")
+}

@@ -1,0 +1,261 @@
+//! ZIP archives with the files of a function.
+//!
+//! An archive may be hostile: every name, size and checksum is checked, and nothing is written to
+//! a file system. Links, encrypted entries and duplicate names are rejected. The limits hold for
+//! the bytes that are decompressed, not for the sizes that the archive states.
+
+use std::collections::btree_map::Entry;
+use std::io::Read;
+
+use flate2::read::DeflateDecoder;
+use headwater_model::{ProjectFile, ProjectFiles};
+use rawzip::{CompressionMethod, ZipArchive, ZipFileHeaderRecord, ZipSliceArchive};
+
+use crate::paths::{FILES_BYTES_MAX, FILES_MAX, file_and_folder, limits_hint, path_error, shown};
+use crate::{Error, Result};
+
+/// Maximum size of an archive in bytes.
+pub const ARCHIVE_BYTES_MAX: usize = 44 << 20;
+
+/// File types in the mode of an entry, as Unix defines them.
+const TYPE_MASK: u32 = 0o170_000;
+const TYPE_FILE: u32 = 0o100_000;
+const TYPE_FOLDER: u32 = 0o040_000;
+
+/// Execute permissions in the mode of an entry.
+const EXECUTABLE: u32 = 0o111;
+
+const DAMAGED: &str = "Create the archive again, for example with `zip -r function.zip .`";
+
+/// Returns the files in a ZIP archive by path. Entries of folders are skipped.
+///
+/// Errors: `invalid_argument`.
+pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
+    if bytes.len() > ARCHIVE_BYTES_MAX {
+        let reason = format!("it has {} bytes", bytes.len());
+        return Err(Error::archive(reason, "An archive has at most 44 MiB"));
+    }
+    let archive = ZipArchive::from_slice(bytes).map_err(|error| {
+        Error::archive(format!("it is not a ZIP archive, or truncated ({error})"), DAMAGED)
+    })?;
+    let mut reader = Reader { archive: &archive, left: FILES_BYTES_MAX, ranges: Vec::new() };
+    let mut files = ProjectFiles::new();
+    let (mut entries, mut count) = (archive.entries(), 0_u64);
+    while let Some(entry) = entries.next_entry().map_err(|error| damaged(&error))? {
+        count += 1;
+        if count > FILES_MAX as u64 {
+            return Err(Error::archive("it has too many entries", limits_hint()));
+        }
+        let Some(path) = path(&entry)? else { continue };
+        let file = reader.file(&entry, &path)?;
+        match files.entry(path) {
+            Entry::Vacant(vacant) => vacant.insert(file),
+            Entry::Occupied(occupied) => {
+                let reason = format!("two entries are named `{}`", shown(occupied.key()));
+                return Err(Error::archive(reason, "Keep one of them"));
+            }
+        };
+    }
+    if count != archive.entries_hint() {
+        return Err(Error::archive("its directory is incomplete", DAMAGED));
+    }
+    reader.check_ranges()?;
+    if let Some(path) = file_and_folder(files.keys().map(String::as_str)) {
+        let reason = format!("`{}` is both a file and a folder", shown(path));
+        return Err(Error::archive(reason, "Rename one of them"));
+    }
+    if files.is_empty() {
+        return Err(Error::archive("it has no files", "Add the function's files"));
+    }
+    Ok(files)
+}
+
+/// Returns the path of an entry; none for a folder.
+fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
+    let raw = entry.file_path();
+    let path = std::str::from_utf8(raw.as_ref())
+        .map_err(|_| Error::archive("a name is not UTF-8", "Rename the file"))?;
+    let is_folder = entry.is_dir() || path.ends_with('/');
+    let checked = if is_folder { path.trim_end_matches('/') } else { path };
+    if let Some(reason) = path_error(checked) {
+        let hint = "Name files relative to the function's folder";
+        return Err(Error::archive(format!("entry `{}`: {reason}", shown(path)), hint));
+    }
+    let kind = entry.mode().value() & TYPE_MASK;
+    if !matches!(kind, 0 | TYPE_FILE | TYPE_FOLDER) {
+        let reason = format!("entry `{}` is a link or a special file", shown(path));
+        return Err(Error::archive(
+            reason,
+            "Replace it by a copy of the file: `zip` follows links",
+        ));
+    }
+    if entry.flags().is_encrypted() || entry.flags().has_strong_encryption() {
+        let reason = format!("entry `{}` is encrypted", shown(path));
+        return Err(Error::archive(reason, "Create the archive without a password"));
+    }
+    Ok((!is_folder).then(|| path.to_owned()))
+}
+
+/// Reads the entries of an archive, within the limit of all files.
+struct Reader<'a> {
+    archive: &'a ZipSliceArchive<&'a [u8]>,
+    /// Bytes that may still be decompressed.
+    left: u64,
+    /// The ranges of the archive that entries use.
+    ranges: Vec<(u64, u64)>,
+}
+
+impl Reader<'_> {
+    fn file(&mut self, header: &ZipFileHeaderRecord<'_>, path: &str) -> Result<ProjectFile> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            Error::archive(format!("entry `{}` is damaged ({error})", shown(path)), DAMAGED)
+        };
+        let entry = self.archive.get_entry(header.wayfinder()).map_err(|error| wrong(&error))?;
+        self.ranges.push(entry.compressed_data_range());
+        let mut content = Vec::new();
+        // One byte more than the limit shows that it is exceeded.
+        let limit = self.left + 1;
+        let read = match header.compression_method() {
+            CompressionMethod::STORE => {
+                entry.verifying_reader(entry.data()).take(limit).read_to_end(&mut content)
+            }
+            CompressionMethod::DEFLATE => entry
+                .verifying_reader(DeflateDecoder::new(entry.data()))
+                .take(limit)
+                .read_to_end(&mut content),
+            _ => {
+                let reason = format!("entry `{}` has another compression", shown(path));
+                return Err(Error::archive(reason, "Create the archive with `zip`"));
+            }
+        };
+        let size = read.map_err(|error| wrong(&error))? as u64;
+        self.left = self.left.checked_sub(size).ok_or_else(|| {
+            Error::archive("its files are too large when they are decompressed", limits_hint())
+        })?;
+        let is_executable = header.mode().value() & EXECUTABLE != 0;
+        Ok(ProjectFile::new(content, is_executable))
+    }
+
+    /// Rejects entries that share bytes: many files from few bytes are an attack.
+    fn check_ranges(&mut self) -> Result<()> {
+        self.ranges.sort_unstable();
+        let overlaps = |pair: &[(u64, u64)]| pair[0].1 > pair[1].0 && pair[1].1 > pair[1].0;
+        if self.ranges.windows(2).any(overlaps) {
+            return Err(Error::archive("its entries overlap", DAMAGED));
+        }
+        Ok(())
+    }
+}
+
+fn damaged(error: &rawzip::Error) -> Error {
+    Error::archive(format!("its directory is damaged ({error})"), DAMAGED)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::DeflateEncoder;
+    use headwater_model::Fault;
+    use rawzip::ZipArchiveWriter;
+    use rawzip::path::EntryPath;
+
+    use super::*;
+
+    /// Returns an archive of files: name, content, Unix mode.
+    fn archive(files: &[(&str, &[u8], u32)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = ZipArchiveWriter::new(&mut bytes);
+        for (name, content, mode) in files {
+            let new = writer.new_file(EntryPath::verbatim(name.as_bytes()));
+            let new = new.compression_method(CompressionMethod::DEFLATE).unix_permissions(*mode);
+            let (mut entry, config) = new.start().expect("an entry");
+            let mut file = config.wrap(DeflateEncoder::new(&mut entry, Compression::fast()));
+            file.write_all(content).expect("written");
+            let (encoder, descriptor) = file.finish().expect("finished");
+            encoder.finish().expect("flushed");
+            entry.finish(descriptor).expect("an entry");
+        }
+        writer.finish().expect("an archive");
+        bytes
+    }
+
+    fn reason(bytes: &[u8]) -> String {
+        let error = read_archive(bytes).expect_err("rejected");
+        assert!(error.hint().is_some(), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn files_are_read_with_their_permissions() {
+        let bytes = archive(&[
+            ("app.py", b"def handler(event, context): pass\n", 0o100_644),
+            ("lib/", b"", 0o040_755),
+            ("lib/tool", b"\x7fELF\xff", 0o100_755),
+        ]);
+        let files = read_archive(&bytes).expect("an archive");
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["app.py", "lib/tool"]);
+        assert!(files["lib/tool"].is_executable() && !files["app.py"].is_executable());
+    }
+
+    #[test]
+    fn hostile_archives_are_rejected() {
+        let file = 0o100_644;
+        for (entries, expected) in [
+            (vec![("../app.py", &b"x"[..], file)], "`..`"),
+            (vec![("a/../../b", b"x", file)], "`..`"),
+            (vec![("/etc/passwd", b"x", file)], "absolute"),
+            (vec![("C:/a", b"x", file)], "drive"),
+            (vec![("a\\b", b"x", file)], "backslash"),
+            (vec![("a\0b", b"x", file)], "control"),
+            (vec![("link", b"/etc/passwd", 0o120_777)], "link"),
+            (vec![("pipe", b"", 0o010_644)], "special file"),
+            (vec![("a", b"x", file), ("a", b"y", file)], "two entries"),
+            (vec![("a", b"x", file), ("a/b", b"y", file)], "both a file and a folder"),
+            (vec![("lib/", b"", 0o040_755)], "no files"),
+            (vec![], "no files"),
+        ] {
+            let reason = reason(&archive(&entries));
+            assert!(reason.contains(expected), "{expected}: {reason}");
+        }
+        assert!(reason(b"no archive").contains("not a ZIP archive"));
+        assert!(reason(b"").contains("not a ZIP archive"));
+    }
+
+    #[test]
+    fn a_damaged_archive_is_rejected() {
+        let bytes = archive(&[("app.py", b"content of the file\n", 0o100_644)]);
+        for length in 0..bytes.len() {
+            assert!(read_archive(&bytes[..length]).is_err(), "{length}");
+        }
+        // The content, its checksum and its size must agree.
+        let mut altered = bytes.clone();
+        altered[40] ^= 0x55;
+        assert!(read_archive(&altered).is_err());
+        let mut encrypted = bytes.clone();
+        let directory = encrypted.windows(4).position(|four| four == b"PK\x01\x02");
+        encrypted[directory.expect("a directory") + 8] |= 1;
+        assert!(reason(&encrypted).contains("encrypted"));
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[at] = !altered[at];
+            // Any outcome but a panic, or another file.
+            if let Ok(files) = read_archive(&altered) {
+                assert!(files.values().all(|file| file.bytes() == b"content of the file\n"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_rejected_before_it_is_decompressed() {
+        let zeros = vec![0; 90 << 20];
+        let bomb = archive(&[("a", &zeros, 0), ("b", &zeros, 0), ("c", &zeros, 0)]);
+        assert!(bomb.len() < 4 << 20);
+        assert!(reason(&bomb).contains("too large"));
+        let many: Vec<String> = (0..=FILES_MAX).map(|number| number.to_string()).collect();
+        let many: Vec<_> = many.iter().map(|name| (name.as_str(), &b""[..], 0)).collect();
+        assert!(reason(&archive(&many)).contains("too many entries"));
+        assert!(reason(&vec![0; ARCHIVE_BYTES_MAX + 1]).contains("bytes"));
+    }
+}

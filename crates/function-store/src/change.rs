@@ -1,0 +1,199 @@
+//! Changes of a stored function. Each is applied to its newest state, and stored or rejected whole.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headwater_model::{FunctionAlias, FunctionSettings, ObjectId, Timestamp};
+use serde_json::Value;
+
+use crate::function_store::Author;
+use crate::{Error, FunctionFiles, Result, StoredCode, StoredFunction, StoredVersion};
+
+/// Maximum number of versions, aliases and tags of a function.
+const VERSIONS_MAX: usize = 10_000;
+const ALIASES_MAX: usize = 1_000;
+const TAGS_MAX: usize = 50;
+
+/// Files to store with a change.
+#[derive(Debug, Clone)]
+pub struct NewCode {
+    /// Their description.
+    pub code: StoredCode,
+    /// The manifest and the files.
+    pub objects: Vec<Bytes>,
+}
+
+/// A change of a function.
+#[derive(Debug, Clone)]
+pub enum FunctionChange {
+    /// Replaces the files, which are stored with the change.
+    Code(StoredCode),
+    /// Replaces the settings, and the values that a protocol keeps.
+    Settings(Box<FunctionSettings>, BTreeMap<String, Value>),
+    /// Publishes the latest state as a version, unless the last version is the same. The
+    /// description, if any, is that of the version.
+    Publish(Option<String>),
+    /// Deletes a version.
+    DeleteVersion(u64),
+    /// Creates an alias.
+    CreateAlias(String, FunctionAlias),
+    /// Replaces an alias.
+    UpdateAlias(String, FunctionAlias),
+    /// Deletes an alias, if it exists.
+    DeleteAlias(String),
+    /// Sets the maximum number of concurrent calls, or removes it.
+    Concurrency(Option<u32>),
+    /// Adds tags.
+    Tag(BTreeMap<String, String>),
+    /// Removes tags.
+    Untag(Vec<String>),
+}
+
+/// Changes of a function in one request: all are stored, or none.
+#[derive(Debug, Clone, Default)]
+pub struct FunctionUpdate {
+    /// New files.
+    pub files: Option<FunctionFiles>,
+    /// The other changes, in order.
+    pub changes: Vec<FunctionChange>,
+    /// The revision that the latest state must have, if any.
+    pub revision: Option<String>,
+}
+
+impl From<FunctionChange> for FunctionUpdate {
+    fn from(change: FunctionChange) -> Self {
+        FunctionUpdate { changes: vec![change], ..FunctionUpdate::default() }
+    }
+}
+
+/// The context of a change.
+pub(crate) struct Applied<'a> {
+    pub author: &'a Author,
+    pub now: Timestamp,
+    /// Objects to store with the change.
+    pub objects: &'a mut Vec<Bytes>,
+    /// The last published version.
+    pub last: Option<StoredVersion>,
+}
+
+impl FunctionChange {
+    /// Applies the change.
+    pub(crate) fn apply(&self, to: &mut StoredFunction, with: &mut Applied<'_>) -> Result<()> {
+        match self.clone() {
+            FunctionChange::Code(code) => {
+                to.latest.code = code;
+                to.published = None;
+                modified(&mut to.latest, with);
+            }
+            FunctionChange::Settings(settings, attributes) => {
+                to.latest.settings = *settings;
+                to.published = None;
+                to.latest.attributes = attributes;
+                modified(&mut to.latest, with);
+            }
+            FunctionChange::Publish(description) => publish(to, description, with)?,
+            FunctionChange::DeleteVersion(version) => delete_version(to, version)?,
+            FunctionChange::CreateAlias(name, alias) => {
+                if to.aliases.contains_key(&name) {
+                    let what = format!("alias `{name}` of function `{}`", to.name);
+                    return Err(Error::Exists { what });
+                }
+                check_alias(to, &name, &alias)?;
+                to.aliases.insert(name, alias);
+            }
+            FunctionChange::UpdateAlias(name, alias) => {
+                to.alias(&name)?;
+                check_alias(to, &name, &alias)?;
+                to.aliases.insert(name, alias);
+            }
+            FunctionChange::DeleteAlias(name) => {
+                to.aliases.remove(&name);
+            }
+            FunctionChange::Concurrency(limit) => to.concurrency = limit,
+            FunctionChange::Tag(tags) => {
+                to.tags.extend(tags);
+                if to.tags.len() > TAGS_MAX {
+                    let message = format!("function `{}` has more than {TAGS_MAX} tags", to.name);
+                    return Err(Error::invalid(message, "Remove some of them"));
+                }
+            }
+            FunctionChange::Untag(keys) => to.tags.retain(|key, _| !keys.contains(key)),
+        }
+        Ok(())
+    }
+}
+
+fn modified(version: &mut StoredVersion, with: &Applied<'_>) {
+    version.modified = with.now;
+    version.author.clone_from(&with.author.name);
+    version.actor = with.author.actor.clone();
+}
+
+fn publish(
+    to: &mut StoredFunction,
+    description: Option<String>,
+    with: &mut Applied<'_>,
+) -> Result<()> {
+    let mut new = StoredVersion { version: Some(to.next_version), ..to.latest.clone() };
+    if let Some(description) = description {
+        new.settings.description = description;
+    }
+    if let Some(last) = with.last.as_ref().filter(|last| last.is_same(&new)) {
+        to.published = last.version;
+        return Ok(());
+    }
+    if to.versions.len() >= VERSIONS_MAX {
+        let message = format!("function `{}` has {VERSIONS_MAX} versions", to.name);
+        return Err(Error::invalid(message, "Delete some of them"));
+    }
+    new.modified = with.now;
+    let object = serde_json::to_vec(&new).map_err(|_| Error::corrupt(&to.name))?;
+    to.versions.insert(to.next_version, ObjectId::of(&object));
+    with.objects.push(object.into());
+    to.published = Some(to.next_version);
+    to.next_version += 1;
+    Ok(())
+}
+
+fn delete_version(to: &mut StoredFunction, version: u64) -> Result<()> {
+    let uses = |alias: &FunctionAlias| {
+        alias.version == Some(version) || alias.weights.contains_key(&version)
+    };
+    if let Some((alias, _)) = to.aliases.iter().find(|(_, alias)| uses(alias)) {
+        let (name, alias) = (to.name.clone(), alias.clone());
+        return Err(Error::VersionInUse { name, version, alias });
+    }
+    // The deletion of a version that does not exist succeeds, as on AWS.
+    to.versions.remove(&version);
+    to.published = to.published.filter(|published| *published != version);
+    Ok(())
+}
+
+fn check_alias(to: &StoredFunction, name: &str, alias: &FunctionAlias) -> Result<()> {
+    let is_usable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    let is_number = name.chars().all(|c| c.is_ascii_digit());
+    if name.len() > 128 || is_number || !name.chars().all(is_usable) {
+        let message = format!("`{}` is not a name of an alias", crate::paths::shown(name));
+        return Err(Error::invalid(message, "Use letters, digits, `-` and `_`, not only digits"));
+    }
+    if to.aliases.len() >= ALIASES_MAX && !to.aliases.contains_key(name) {
+        let message = format!("function `{}` has {ALIASES_MAX} aliases", to.name);
+        return Err(Error::invalid(message, "Delete some of them"));
+    }
+    let versions = alias.version.iter().chain(alias.weights.keys());
+    for version in versions {
+        to.resolve(&version.to_string(), 0.0)?;
+    }
+    let weights = || alias.weights.values();
+    let is_share = weights().all(|weight| (0.0..=1.0).contains(weight));
+    if !is_share || weights().sum::<f64>() > 1.0 {
+        let message = format!("the weights of alias `{name}` are not shares");
+        return Err(Error::invalid(message, "Use weights from 0 to 1, together at most 1"));
+    }
+    let repeats = alias.version.is_some_and(|version| alias.weights.contains_key(&version));
+    if !alias.weights.is_empty() && (alias.version.is_none() || repeats) {
+        let message = format!("alias `{name}` needs two published versions for its weights");
+        return Err(Error::invalid(message, "Publish a version and name it"));
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Errors of stored functions, with hints.
+
+use headwater_model::{ErrorCode, Fault};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The function does not exist.
+    #[error("function `{name}` does not exist")]
+    NotFound {
+        /// The function.
+        name: String,
+    },
+    /// The function has no such version or alias.
+    #[error("function `{name}` has no version or alias `{qualifier}`")]
+    NoVersion {
+        /// The function.
+        name: String,
+        /// The version or alias.
+        qualifier: String,
+    },
+    /// The function or alias to create exists.
+    #[error("{what} already exists")]
+    Exists {
+        /// The function or alias.
+        what: String,
+    },
+    /// An alias prevents the deletion of a version.
+    #[error("version {version} of function `{name}` has the alias `{alias}`")]
+    VersionInUse {
+        /// The function.
+        name: String,
+        /// The version.
+        version: u64,
+        /// The alias.
+        alias: String,
+    },
+    /// The function has another revision than the request expects.
+    #[error("function `{name}` has the revision `{found}`, not `{expected}`")]
+    WrongRevision {
+        /// The function.
+        name: String,
+        /// Its revision.
+        found: String,
+        /// The revision in the request.
+        expected: String,
+    },
+    /// Other requests changed the function at the same time.
+    #[error("function `{name}` was changed by another request")]
+    Conflict {
+        /// The function.
+        name: String,
+    },
+    /// The archive cannot be read, or has an entry that is not accepted.
+    #[error("the archive is rejected: {reason}")]
+    Archive {
+        /// The reason.
+        reason: String,
+        /// The remedy.
+        hint: &'static str,
+    },
+    /// A setting or file is invalid.
+    #[error("{message}")]
+    Invalid {
+        /// The message.
+        message: String,
+        /// The remedy.
+        hint: String,
+    },
+    /// Stored data cannot be read.
+    #[error("function `{name}` cannot be read")]
+    Corrupt {
+        /// The function.
+        name: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] headwater_store::Error),
+}
+
+impl Error {
+    pub(crate) fn invalid(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Invalid { message: message.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn archive(reason: impl Into<String>, hint: &'static str) -> Self {
+        Error::Archive { reason: reason.into(), hint }
+    }
+
+    pub(crate) fn corrupt(name: &str) -> Self {
+        Error::Corrupt { name: name.to_owned() }
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::NotFound { .. } | Error::NoVersion { .. } => ErrorCode::FunctionNotFound,
+            Error::Exists { .. } => ErrorCode::AlreadyExists,
+            Error::VersionInUse { .. } => ErrorCode::NotEmpty,
+            Error::WrongRevision { .. } => ErrorCode::PreconditionFailed,
+            Error::Conflict { .. } => ErrorCode::CommitConflict,
+            Error::Archive { .. } | Error::Invalid { .. } => ErrorCode::InvalidArgument,
+            Error::Corrupt { .. } => ErrorCode::Corrupt,
+            Error::Store(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NotFound { .. } => Some("See `headwater function ls`".to_owned()),
+            Error::NoVersion { name, .. } => {
+                Some(format!("See `headwater function versions {name}`"))
+            }
+            Error::Exists { .. } => Some("Choose another name, or update it".to_owned()),
+            Error::VersionInUse { .. } => Some("Delete the alias first".to_owned()),
+            Error::WrongRevision { .. } | Error::Conflict { .. } => {
+                Some("Read the function again and repeat the request".to_owned())
+            }
+            Error::Archive { hint, .. } => Some((*hint).to_owned()),
+            Error::Invalid { hint, .. } => Some(hint.clone()),
+            Error::Corrupt { .. } => Some("Deploy the function again".to_owned()),
+            Error::Store(error) => error.hint(),
+        }
+    }
+}

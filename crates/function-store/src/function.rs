@@ -1,0 +1,163 @@
+//! A stored function: its latest state, versions and aliases.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{
+    Actor, DeployedFunction, FunctionAlias, FunctionSettings, FunctionVersion, ObjectId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The name of the latest state.
+const LATEST: &str = "$LATEST";
+
+/// The files of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredCode {
+    /// The object with the paths and hashes of the files.
+    pub manifest: ObjectId,
+    /// Their size in bytes: of the archive, or of all files together.
+    pub bytes: u64,
+    /// SHA-256 of the archive, or of the manifest, in Base64.
+    pub sha256: String,
+}
+
+/// A version, or the latest state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredVersion {
+    /// Its number; none for the latest state.
+    pub version: Option<u64>,
+    /// Its settings.
+    pub settings: FunctionSettings,
+    /// Its files.
+    pub code: StoredCode,
+    /// Time of its last change.
+    pub modified: Timestamp,
+    /// Author of its last change.
+    pub author: String,
+    /// Identity that changed it last.
+    pub actor: Actor,
+    /// Values that a protocol keeps for its clients.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, serde_json::Value>,
+}
+
+impl StoredVersion {
+    /// Returns a text that identifies this state, in the form of a UUID.
+    pub fn revision(&self) -> String {
+        revision(self)
+    }
+
+    /// Returns its number as text, or `$LATEST`.
+    pub fn qualifier(&self) -> String {
+        self.version.map_or_else(|| LATEST.to_owned(), |version| version.to_string())
+    }
+
+    /// Returns true if a new version would be the same as this one.
+    pub(crate) fn is_same(&self, other: &StoredVersion) -> bool {
+        self.code == other.code
+            && self.settings == other.settings
+            && self.attributes == other.attributes
+    }
+
+    /// Returns the description for the API.
+    pub fn summary(&self) -> FunctionVersion {
+        FunctionVersion {
+            version: self.version,
+            settings: self.settings.clone(),
+            code: self.code.manifest,
+            code_bytes: self.code.bytes,
+            modified: self.modified,
+            author: self.author.clone(),
+        }
+    }
+}
+
+/// A function that is deployed without a project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredFunction {
+    /// Its name.
+    pub name: String,
+    /// Its latest state.
+    pub latest: StoredVersion,
+    /// The objects of its versions, by number.
+    #[serde(default)]
+    pub versions: BTreeMap<u64, ObjectId>,
+    /// The version that is the same as the latest state, if any.
+    #[serde(default)]
+    pub published: Option<u64>,
+    /// The number of the next version. Numbers of deleted versions are not used again.
+    pub next_version: u64,
+    /// Its aliases.
+    #[serde(default)]
+    pub aliases: BTreeMap<String, FunctionAlias>,
+    /// The maximum number of concurrent calls; none: no limit of its own.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl StoredFunction {
+    /// Returns the number that a version or alias names; none for the latest state. An alias with
+    /// weights selects by `roll`, from 0 to 1.
+    ///
+    /// Errors: `function_not_found`.
+    pub fn resolve(&self, qualifier: &str, roll: f64) -> Result<Option<u64>> {
+        let missing = || Error::NoVersion {
+            name: self.name.clone(),
+            qualifier: crate::paths::shown(qualifier),
+        };
+        if qualifier == LATEST {
+            return Ok(None);
+        }
+        if let Ok(number) = qualifier.parse::<u64>() {
+            return self.versions.contains_key(&number).then_some(Some(number)).ok_or_else(missing);
+        }
+        let alias = self.aliases.get(qualifier).ok_or_else(missing)?;
+        let mut from = 0.0;
+        for (version, weight) in &alias.weights {
+            from += weight;
+            if roll < from {
+                return Ok(Some(*version));
+            }
+        }
+        Ok(alias.version)
+    }
+
+    /// Returns an alias.
+    ///
+    /// Errors: `function_not_found`.
+    pub fn alias(&self, alias: &str) -> Result<&FunctionAlias> {
+        self.aliases.get(alias).ok_or_else(|| Error::NoVersion {
+            name: self.name.clone(),
+            qualifier: crate::paths::shown(alias),
+        })
+    }
+
+    /// Returns a text that identifies the state of an alias.
+    pub fn alias_revision(&self, alias: &str) -> String {
+        revision(&self.aliases.get(alias))
+    }
+
+    /// Returns the description for the API. `files` are the paths of its latest files.
+    pub fn summary(&self, files: Vec<String>) -> DeployedFunction {
+        DeployedFunction {
+            name: self.name.clone(),
+            latest: FunctionVersion { version: self.published, ..self.latest.summary() },
+            files,
+            versions: self.versions.keys().copied().collect(),
+            aliases: self.aliases.clone(),
+            concurrency: self.concurrency,
+        }
+    }
+}
+
+/// Returns a text that identifies a value, in the form of a UUID.
+pub(crate) fn revision<T: Serialize>(value: &T) -> String {
+    let hash = ObjectId::of(&serde_json::to_vec(value).unwrap_or_default()).to_string();
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hash[range]);
+    parts.join("-")
+}

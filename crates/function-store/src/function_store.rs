@@ -1,0 +1,469 @@
+//! The functions of a lake that are deployed without a project.
+//!
+//! The ref `functions/NAME` has the state of a function. Versions and files are objects. A change
+//! compares and swaps the ref in one batch with its objects, so that it is durable and whole when
+//! it is acknowledged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use headwater_model::{Actor, Clock, FunctionSettings, ObjectId, ProjectFile, ProjectFiles};
+use headwater_store::{Batch, Error as StoreError, Expected, RefChange, Store};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::change::Applied;
+use crate::{
+    Error, FunctionChange, FunctionUpdate, NewCode, Result, StoredCode, StoredFunction,
+    StoredVersion, check_files,
+};
+
+/// Prefix of the refs.
+const REFS: &str = "functions/";
+
+/// Number of refs that are read at once.
+const PAGE: usize = 1_000;
+
+/// Attempts of a change while others change the same function.
+const ATTEMPTS: u32 = 20;
+
+/// Maximum size of environment variables together, in bytes.
+const ENV_BYTES_MAX: usize = 64 << 10;
+
+/// The author of a change.
+#[derive(Debug, Clone)]
+pub struct Author {
+    /// The name.
+    pub name: String,
+    /// The identity.
+    pub actor: Actor,
+}
+
+/// The functions of a lake. Cheap to clone.
+#[derive(Clone)]
+pub struct FunctionStore {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A file in a manifest.
+#[derive(Serialize, Deserialize)]
+struct ManifestFile {
+    content: ObjectId,
+    #[serde(default)]
+    executable: bool,
+}
+
+impl FunctionStore {
+    /// Opens the functions in a store.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        FunctionStore { store, clock }
+    }
+
+    /// Returns a function; none if it does not exist.
+    pub async fn find(&self, name: &str) -> Result<Option<StoredFunction>> {
+        Ok(self.read(name).await?.map(|(function, _)| function))
+    }
+
+    /// Returns a function.
+    ///
+    /// Errors: `function_not_found`.
+    pub async fn get(&self, name: &str) -> Result<StoredFunction> {
+        self.find(name).await?.ok_or_else(|| not_found(name))
+    }
+
+    async fn read(&self, name: &str) -> Result<Option<(StoredFunction, Bytes)>> {
+        let Some(bytes) = self.store.reference(&format!("{REFS}{name}")).await? else {
+            return Ok(None);
+        };
+        Ok(Some((decode(name, &bytes)?, bytes)))
+    }
+
+    /// Returns all functions by name.
+    pub async fn list(&self) -> Result<Vec<StoredFunction>> {
+        let (mut functions, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = self.store.references(REFS, after.as_deref(), PAGE).await?;
+            for (name, bytes) in &page {
+                functions.push(decode(name.trim_start_matches(REFS), bytes)?);
+            }
+            after = page.last().map(|(name, _)| name.clone());
+            if page.len() < PAGE {
+                return Ok(functions);
+            }
+        }
+    }
+
+    /// Returns a version of a function; none is the latest state.
+    pub async fn version(
+        &self,
+        function: &StoredFunction,
+        version: Option<u64>,
+    ) -> Result<StoredVersion> {
+        let Some(number) = version else { return Ok(function.latest.clone()) };
+        let missing =
+            || Error::NoVersion { name: function.name.clone(), qualifier: number.to_string() };
+        let id = function.versions.get(&number).ok_or_else(missing)?;
+        let bytes = self.store.object(id).await?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt(&function.name))?;
+        serde_json::from_slice(&bytes).map_err(|_| Error::corrupt(&function.name))
+    }
+
+    /// Returns the published versions of a function by number.
+    pub async fn versions(&self, function: &StoredFunction) -> Result<Vec<StoredVersion>> {
+        let ids: Vec<ObjectId> = function.versions.values().copied().collect();
+        let corrupt = || Error::corrupt(&function.name);
+        let read = |bytes: Option<Bytes>| {
+            serde_json::from_slice(&bytes.ok_or_else(corrupt)?).map_err(|_| corrupt())
+        };
+        self.store.objects(&ids).await?.into_iter().map(read).collect()
+    }
+
+    /// Returns the paths of files.
+    pub async fn paths(&self, name: &str, code: &StoredCode) -> Result<Vec<String>> {
+        Ok(self.manifest(name, code).await?.into_keys().collect())
+    }
+
+    /// Returns files by path.
+    pub async fn files(&self, name: &str, code: &StoredCode) -> Result<ProjectFiles> {
+        let manifest = self.manifest(name, code).await?;
+        let ids: Vec<ObjectId> = manifest.values().map(|file| file.content).collect();
+        let contents = self.store.objects(&ids).await?;
+        let file = |((path, file), bytes): ((String, ManifestFile), Option<Bytes>)| {
+            let bytes = bytes.ok_or_else(|| Error::corrupt(name))?;
+            Ok((path, ProjectFile::new(bytes.into(), file.executable)))
+        };
+        manifest.into_iter().zip(contents).map(file).collect()
+    }
+
+    async fn manifest(
+        &self,
+        name: &str,
+        code: &StoredCode,
+    ) -> Result<BTreeMap<String, ManifestFile>> {
+        let bytes = self.store.object(&code.manifest).await?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt(name))?;
+        serde_json::from_slice(&bytes).map_err(|_| Error::corrupt(name))
+    }
+
+    /// Returns files in the form in which they are stored. `archive` is the archive that they come
+    /// from, if any.
+    ///
+    /// Errors: `invalid_argument` for paths, numbers or sizes that are not accepted.
+    pub fn code(files: &ProjectFiles, archive: Option<&[u8]>) -> Result<NewCode> {
+        check_files(files)?;
+        let mut objects: Vec<Bytes> =
+            files.values().map(|file| Bytes::copy_from_slice(file.bytes())).collect();
+        let entry = |((path, file), content): ((&String, &ProjectFile), &Bytes)| {
+            let executable = file.is_executable();
+            (path.clone(), ManifestFile { content: ObjectId::of(content), executable })
+        };
+        let manifest: BTreeMap<String, ManifestFile> =
+            files.iter().zip(&objects).map(entry).collect();
+        let manifest = Bytes::from(serde_json::json!(manifest).to_string().into_bytes());
+        let sha256 = STANDARD.encode(Sha256::digest(archive.unwrap_or(&manifest)));
+        let size: u64 = objects.iter().map(|file| file.len() as u64).sum();
+        let bytes = archive.map_or(size, |archive| archive.len() as u64);
+        let code = StoredCode { manifest: ObjectId::of(&manifest), bytes, sha256 };
+        objects.push(manifest);
+        Ok(NewCode { code, objects })
+    }
+
+    /// Creates a function. With `publish` it has the version 1. Durable when it returns.
+    ///
+    /// Errors: `already_exists`; `invalid_argument` for an invalid name or setting.
+    pub async fn create(
+        &self,
+        name: &str,
+        code: NewCode,
+        changes: &[FunctionChange],
+        author: &Author,
+    ) -> Result<StoredFunction> {
+        check_name(name)?;
+        let mut function = StoredFunction {
+            name: name.to_owned(),
+            latest: StoredVersion {
+                version: None,
+                settings: FunctionSettings::default(),
+                code: code.code,
+                modified: self.clock.now(),
+                author: author.name.clone(),
+                actor: author.actor.clone(),
+                attributes: BTreeMap::<String, Value>::new(),
+            },
+            versions: BTreeMap::new(),
+            published: None,
+            next_version: 1,
+            aliases: BTreeMap::new(),
+            concurrency: None,
+            tags: BTreeMap::new(),
+        };
+        let mut objects = code.objects;
+        self.apply_all(&mut function, changes, author, &mut objects).await?;
+        match self.store(&function, Expected::Absent, objects).await {
+            Err(Error::Conflict { .. }) => {
+                Err(Error::Exists { what: format!("function `{name}`") })
+            }
+            other => other.map(|()| function),
+        }
+    }
+
+    /// Changes a function. Durable when it returns.
+    ///
+    /// Errors: `function_not_found`; `precondition_failed` for another revision;
+    /// `commit_conflict`; those of the changes.
+    pub async fn change(
+        &self,
+        name: &str,
+        update: &FunctionUpdate,
+        author: &Author,
+    ) -> Result<StoredFunction> {
+        let code = update.files.as_ref().map(|files| &files.code);
+        let mut changes: Vec<FunctionChange> = Vec::new();
+        changes.extend(code.map(|code| FunctionChange::Code(code.code.clone())));
+        changes.extend(update.changes.iter().cloned());
+        for _ in 0..ATTEMPTS {
+            let (mut function, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
+            check_revision(&function, update.revision.as_deref())?;
+            let mut objects = code.map(|code| code.objects.clone()).unwrap_or_default();
+            self.apply_all(&mut function, &changes, author, &mut objects).await?;
+            match self.store(&function, Expected::Value(before), objects).await {
+                Err(Error::Conflict { .. }) => {}
+                other => return other.map(|()| function),
+            }
+        }
+        Err(Error::Conflict { name: name.to_owned() })
+    }
+
+    async fn apply_all(
+        &self,
+        function: &mut StoredFunction,
+        changes: &[FunctionChange],
+        author: &Author,
+        objects: &mut Vec<Bytes>,
+    ) -> Result<()> {
+        for change in changes {
+            if let FunctionChange::Settings(settings, _) = change {
+                check_settings(settings)?;
+            }
+            let last = match (change, function.versions.keys().next_back().copied()) {
+                // A version that this request publishes is not stored yet, and never the same.
+                (FunctionChange::Publish(_), Some(last)) => {
+                    Some(self.version(function, Some(last)).await?)
+                }
+                _ => None,
+            };
+            let mut with = Applied { author, now: self.clock.now(), objects, last };
+            change.apply(function, &mut with)?;
+        }
+        Ok(())
+    }
+
+    async fn store(
+        &self,
+        function: &StoredFunction,
+        expected: Expected,
+        objects: Vec<Bytes>,
+    ) -> Result<()> {
+        let value = serde_json::to_vec(function).map_err(|_| Error::corrupt(&function.name))?;
+        let name = format!("{REFS}{}", function.name);
+        let refs = vec![RefChange { name, expected, value: Some(value.into()) }];
+        self.apply(&function.name, Batch { objects, refs, ..Batch::default() }).await
+    }
+
+    async fn apply(&self, name: &str, batch: Batch) -> Result<()> {
+        match self.store.apply(batch).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::Conflict { .. }) => Err(Error::Conflict { name: name.to_owned() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes a function with its versions and aliases.
+    ///
+    /// Errors: `function_not_found`.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let (_, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
+        let expected = Expected::Value(before);
+        let refs = vec![RefChange { name: format!("{REFS}{name}"), expected, value: None }];
+        self.apply(name, Batch { refs, ..Batch::default() }).await
+    }
+}
+
+fn not_found(name: &str) -> Error {
+    Error::NotFound { name: crate::paths::shown(name) }
+}
+
+fn decode(name: &str, bytes: &Bytes) -> Result<StoredFunction> {
+    serde_json::from_slice(bytes).map_err(|_| Error::corrupt(name))
+}
+
+fn check_revision(function: &StoredFunction, expected: Option<&str>) -> Result<()> {
+    let found = function.latest.revision();
+    match expected {
+        Some(expected) if expected != found => Err(Error::WrongRevision {
+            name: function.name.clone(),
+            found,
+            expected: crate::paths::shown(expected),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let is_usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let is_dots = name.chars().all(|c| c == '.');
+    if name.len() <= 140 && !is_dots && name.chars().all(is_usable) {
+        return Ok(());
+    }
+    let message = format!("`{}` is not a name of a function", crate::paths::shown(name));
+    Err(Error::invalid(message, "Use at most 140 letters, digits, `_`, `-` and `.`"))
+}
+
+fn check_settings(settings: &FunctionSettings) -> Result<()> {
+    let size = |(name, value): (&String, &String)| name.len() + value.len();
+    let bytes: usize = settings.env.iter().map(size).sum();
+    if bytes > ENV_BYTES_MAX {
+        let message = format!("the environment variables have {bytes} bytes");
+        return Err(Error::invalid(message, "They have at most 64 KiB together"));
+    }
+    let is_name = |name: &str| {
+        let mut rest = name.chars();
+        rest.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && rest.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    match settings.env.iter().find(|(name, value)| !is_name(name) || value.contains('\0')) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let name = crate::paths::shown(name);
+            let message = format!("`{name}` is not a valid environment variable");
+            Err(Error::invalid(message, "Use letters, digits and `_` in its name"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::{ErrorCode, Fault, FixedClock, FunctionAlias};
+    use headwater_store::MemoryStore;
+
+    use super::*;
+    use crate::FunctionFiles;
+
+    fn author() -> Author {
+        Author { name: "ada".to_owned(), actor: Actor::Owner }
+    }
+
+    fn files(text: &str) -> FunctionFiles {
+        let files = ProjectFiles::from([("app.py".to_owned(), text.into())]);
+        let code = FunctionStore::code(&files, None).expect("files");
+        FunctionFiles { files, code }
+    }
+
+    fn code(text: &str) -> NewCode {
+        files(text).code
+    }
+
+    /// Replaces the files and publishes a version.
+    async fn deploy(store: &FunctionStore, text: &str) {
+        let changes = vec![publish()];
+        let update = FunctionUpdate { files: Some(files(text)), changes, revision: None };
+        store.change("f", &update, &author()).await.expect("changed");
+    }
+
+    fn store() -> FunctionStore {
+        let clock = FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time"));
+        FunctionStore::new(Arc::new(MemoryStore::new()), Arc::new(clock))
+    }
+
+    fn publish() -> FunctionChange {
+        FunctionChange::Publish(None)
+    }
+
+    async fn change(store: &FunctionStore, change: FunctionChange) -> Result<StoredFunction> {
+        store.change("f", &change.into(), &author()).await
+    }
+
+    #[tokio::test]
+    async fn versions_never_change_and_numbers_are_not_used_again() {
+        let store = store();
+        let one = store.create("f", code("one"), &[publish()], &author()).await.expect("created");
+        assert_eq!(one.versions.keys().copied().collect::<Vec<_>>(), [1]);
+        let same = change(&store, publish()).await.expect("unchanged");
+        assert_eq!(same.versions.len(), 1);
+        deploy(&store, "two").await;
+        change(&store, FunctionChange::DeleteVersion(2)).await.expect("deleted");
+        let published = change(&store, publish()).await.expect("published");
+        assert_eq!(published.versions.keys().copied().collect::<Vec<_>>(), [1, 3]);
+        let versions = store.versions(&published).await.expect("versions");
+        let text = async |version: &StoredVersion| {
+            store.files("f", &version.code).await.expect("files")["app.py"].text().to_owned()
+        };
+        assert_eq!(text(&versions[0]).await, "one");
+        assert_eq!(text(&versions[1]).await, "two");
+        assert_eq!(published.resolve("3", 0.0).expect("a version"), Some(3));
+        assert_eq!(published.resolve("$LATEST", 0.0).expect("a version"), None);
+        published.resolve("2", 0.0).expect_err("deleted");
+    }
+
+    #[tokio::test]
+    async fn an_alias_selects_versions_by_weight_and_keeps_them() {
+        let store = store();
+        store.create("f", code("one"), &[publish()], &author()).await.expect("created");
+        deploy(&store, "two").await;
+        let weights = BTreeMap::from([(2, 0.25)]);
+        let alias = FunctionAlias { version: Some(1), weights, ..FunctionAlias::default() };
+        let create = || FunctionChange::CreateAlias("live".to_owned(), alias.clone());
+        let function = change(&store, create()).await.expect("an alias");
+        assert_eq!(function.resolve("live", 0.2).expect("a version"), Some(2));
+        assert_eq!(function.resolve("live", 0.25).expect("a version"), Some(1));
+        for (failing, code) in [
+            (create(), ErrorCode::AlreadyExists),
+            (FunctionChange::DeleteVersion(2), ErrorCode::NotEmpty),
+            (FunctionChange::UpdateAlias("a".into(), alias.clone()), ErrorCode::FunctionNotFound),
+            (FunctionChange::CreateAlias("7".into(), alias.clone()), ErrorCode::InvalidArgument),
+        ] {
+            assert_eq!(change(&store, failing).await.expect_err("rejected").code(), code);
+        }
+        let heavy = FunctionAlias { weights: BTreeMap::from([(2, 1.5)]), ..alias };
+        let heavy = FunctionChange::UpdateAlias("live".into(), heavy);
+        change(&store, heavy).await.expect_err("too heavy");
+        change(&store, FunctionChange::DeleteAlias("live".into())).await.expect("deleted");
+        change(&store, FunctionChange::DeleteVersion(2)).await.expect("deleted");
+    }
+
+    #[tokio::test]
+    async fn concurrent_changes_are_all_applied() {
+        let store = store();
+        store.create("f", code("one"), &[], &author()).await.expect("created");
+        let error = store.create("f", code("two"), &[], &author()).await.expect_err("exists");
+        assert_eq!(error.code(), ErrorCode::AlreadyExists);
+        let tag = |number: u32| {
+            FunctionChange::Tag(BTreeMap::from([(number.to_string(), String::new())]))
+        };
+        let changes: Vec<_> = (0..8)
+            .map(|number| {
+                let store = store.clone();
+                tokio::spawn(async move { change(&store, tag(number)).await })
+            })
+            .collect();
+        for one in changes {
+            one.await.expect("no panic").expect("changed");
+        }
+        assert_eq!(store.get("f").await.expect("a function").tags.len(), 8);
+        let revision = Some("other".to_owned());
+        let stale = FunctionUpdate { revision, ..publish().into() };
+        let stale = store.change("f", &stale, &author()).await;
+        assert_eq!(stale.expect_err("stale").code(), ErrorCode::PreconditionFailed);
+        assert_eq!(store.list().await.expect("a list").len(), 1);
+        store.delete("f").await.expect("deleted");
+        assert_eq!(store.delete("f").await.expect_err("gone").code(), ErrorCode::FunctionNotFound);
+        for name in ["", "..", "a/b", "ä", &"a".repeat(141)] {
+            store.create(name, code("x"), &[], &author()).await.expect_err(name);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Functions that are deployed without a project: archives, versions and aliases.
+//!
+//! [`read_archive`] reads a ZIP archive that may be hostile. [`FunctionStore`] stores functions:
+//! each has a latest state, immutable numbered versions, and aliases of versions. Files are objects
+//! of the store, named by their hash. [`project_files`] returns the project with only one function,
+//! so that it is parsed and called as any other. Nothing here calls a function.
+
+mod archive;
+mod change;
+mod error;
+mod folder;
+mod function;
+mod function_store;
+mod handler;
+mod paths;
+mod project;
+mod request;
+mod requirements;
+
+pub use archive::{ARCHIVE_BYTES_MAX, read_archive};
+pub use change::{FunctionChange, FunctionUpdate, NewCode};
+pub use error::{Error, Result};
+pub use folder::read_source;
+pub use function::{StoredCode, StoredFunction, StoredVersion};
+pub use function_store::{Author, FunctionStore};
+pub use handler::check_handler;
+pub use paths::check_files;
+pub use project::project_files;
+pub use request::{FunctionFiles, read_request};

@@ -1,0 +1,105 @@
+//! Paths of a function's files: relative, below its folder, and free of names that file systems
+//! interpret.
+
+use std::collections::BTreeSet;
+
+use headwater_model::ProjectFiles;
+
+use crate::{Error, Result};
+
+/// Maximum number of files.
+pub(crate) const FILES_MAX: usize = 20_000;
+
+/// Maximum size of all files together, in bytes.
+pub(crate) const FILES_BYTES_MAX: u64 = 256 << 20;
+
+/// Longest path in bytes, and longest part of one.
+const PATH_BYTES_MAX: usize = 1_024;
+const PART_BYTES_MAX: usize = 255;
+
+/// Returns the reason why a path is not accepted.
+pub(crate) fn path_error(path: &str) -> Option<&'static str> {
+    if path.is_empty() || path.len() > PATH_BYTES_MAX {
+        return Some("its name is empty or too long");
+    }
+    if path.starts_with('/') {
+        return Some("its name is absolute");
+    }
+    if path.contains('\\') || path.contains(char::is_control) {
+        return Some("its name has a backslash or a control character");
+    }
+    if path.as_bytes().get(1) == Some(&b':') {
+        return Some("its name begins with a drive");
+    }
+    let mut parts = path.split('/');
+    if parts.clone().any(|part| part == "..") {
+        return Some("its name has `..`");
+    }
+    parts
+        .any(|part| matches!(part, "" | ".") || part.len() > PART_BYTES_MAX)
+        .then_some("its name has an empty or too long part")
+}
+
+/// Checks files that a request contains: their paths, number and size.
+///
+/// Errors: `invalid_argument`.
+pub fn check_files(files: &ProjectFiles) -> Result<()> {
+    if files.is_empty() {
+        let hint = "Send the files in `files`, or a ZIP archive in `archive`";
+        return Err(Error::invalid("the function has no files", hint));
+    }
+    for path in files.keys() {
+        if let Some(reason) = path_error(path) {
+            let hint = "Name files relative to the function's folder, separated by `/`";
+            return Err(Error::invalid(format!("file `{}`: {reason}", shown(path)), hint));
+        }
+    }
+    let bytes: u64 = files.values().map(|file| file.bytes().len() as u64).sum();
+    if files.len() > FILES_MAX || bytes > FILES_BYTES_MAX {
+        let message = format!("{} files with {bytes} bytes are too many", files.len());
+        return Err(Error::invalid(message, limits_hint()));
+    }
+    match file_and_folder(files.keys().map(String::as_str)) {
+        None => Ok(()),
+        Some(path) => {
+            let message = format!("`{}` is both a file and a folder", shown(path));
+            Err(Error::invalid(message, "Rename one of them"))
+        }
+    }
+}
+
+/// Returns a path that is a file and a folder of other files.
+pub(crate) fn file_and_folder<'a>(paths: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let paths: BTreeSet<&str> = paths.collect();
+    let folders = |path: &'a str| path.match_indices('/').map(|(at, _)| &path[..at]);
+    paths.iter().copied().flat_map(folders).find(|folder| paths.contains(folder))
+}
+
+pub(crate) fn limits_hint() -> &'static str {
+    "A function has at most 20,000 files, 256 MiB together"
+}
+
+/// Returns a name from outside for a message: short, without control characters.
+pub(crate) fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_relative_paths_below_the_folder_are_accepted() {
+        for path in ["app.py", "lib/a.b/c.py", ".hidden", "a..b", "ä.py"] {
+            assert_eq!(path_error(path), None, "{path}");
+        }
+        let long = "a".repeat(256);
+        for path in
+            ["", "/etc/passwd", "../a", "a/../b", "a//b", "./a", "a/", "a\\b", "c:/a", "a\0", &long]
+        {
+            assert!(path_error(path).is_some(), "{path}");
+        }
+        assert_eq!(file_and_folder(["a", "a-b", "a/b"].into_iter()), Some("a"));
+        assert_eq!(file_and_folder(["a/b", "a/c"].into_iter()), None);
+    }
+}

@@ -1,0 +1,37 @@
+//! The files of a request: by path, or in an archive.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use headwater_model::ProjectFiles;
+
+use crate::{Error, FunctionStore, NewCode, Result, read_archive};
+
+/// The files of a function, to check and to store.
+#[derive(Debug, Clone)]
+pub struct FunctionFiles {
+    /// The files by path.
+    pub files: ProjectFiles,
+    /// The same files in the form in which they are stored.
+    pub code: NewCode,
+}
+
+/// Reads the files of a request. `archive` is a ZIP archive in Base64. Takes time and memory in
+/// proportion to the files.
+///
+/// Errors: `invalid_argument`.
+pub fn read_request(files: ProjectFiles, archive: Option<&str>) -> Result<FunctionFiles> {
+    let Some(archive) = archive else {
+        let code = FunctionStore::code(&files, None)?;
+        return Ok(FunctionFiles { files, code });
+    };
+    if !files.is_empty() {
+        let message = "the request has both `files` and `archive`";
+        return Err(Error::invalid(message, "Send one of them"));
+    }
+    let bytes = STANDARD.decode(archive).map_err(|_| {
+        Error::archive("it is not valid Base64", "Encode the ZIP archive as Base64")
+    })?;
+    let files = read_archive(&bytes)?;
+    let code = FunctionStore::code(&files, Some(&bytes))?;
+    Ok(FunctionFiles { files, code })
+}

@@ -1,0 +1,166 @@
+//! Requests of running functions to the lake: objects, queries, rows to append.
+//!
+//! The worker sends a request on its socket, with the content in a memory file, and waits for the
+//! answer, which is a memory file: a line of JSON, and the content. This crate only carries them;
+//! an implementation of [`LakeAccess`] decides what a function may do.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_sandbox::Channel;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::memory::{MemoryFile, aside};
+use crate::{Error, Result, SharedTable};
+
+/// Largest content of a request or an answer, in bytes.
+pub const LAKE_CONTENT_BYTES_MAX: u64 = 256 << 20;
+
+/// The access of one call to the lake.
+#[async_trait]
+pub trait LakeAccess: std::fmt::Debug + Send + Sync {
+    /// Answers a request. Errors are raised in the function.
+    async fn answer(&self, request: LakeRequest) -> Result<LakeAnswer, Problem>;
+
+    /// Discards what the call has prepared: it runs again from its start.
+    fn restart(&self);
+}
+
+/// A request of a function.
+#[derive(Debug)]
+pub enum LakeRequest {
+    /// Read an object.
+    ReadObject {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// Write an object.
+    PutObject {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+        /// The content.
+        content: Bytes,
+    },
+    /// Run a query.
+    Query {
+        /// The statement.
+        sql: String,
+    },
+    /// Append rows to a table if the call succeeds.
+    Append {
+        /// The table.
+        table: String,
+        /// The rows.
+        rows: SharedTable,
+    },
+}
+
+/// The answer to a request.
+#[derive(Debug, Default)]
+pub struct LakeAnswer {
+    /// A short value.
+    pub value: Value,
+    /// The content of an object, or the rows of a query as an Arrow IPC stream, in parts.
+    pub content: Vec<Bytes>,
+}
+
+/// A request as the worker sends it. It may come from any code of the function.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "operation", rename_all = "snake_case")]
+pub(crate) enum LakeMessage {
+    ReadObject { bucket: String, key: String },
+    PutObject { bucket: String, key: String },
+    Query { sql: String },
+    Append { table: String },
+}
+
+/// Answers a request on the worker's socket.
+pub(crate) async fn answer(
+    channel: &Channel,
+    access: Option<&Arc<dyn LakeAccess>>,
+    message: LakeMessage,
+    file: Option<OwnedFd>,
+) {
+    let answered = match (access, request(message, file).await) {
+        (Some(access), Ok(request)) => access.answer(request).await,
+        (None, _) => Err(without_lake()),
+        (_, Err(problem)) => Err(problem),
+    };
+    let (head, content) = match answered {
+        Ok(LakeAnswer { value, content }) => (json!({ "value": value }), content),
+        Err(problem) => (json!({ "error": problem }), Vec::new()),
+    };
+    let head = format!("{head}\n");
+    let written = aside(move || write(&head, content)).await;
+    let written = written.inspect_err(|error| tracing::warn!(%error, "no answer for a function"));
+    let written = written.ok();
+    let files: Vec<_> = written.iter().map(MemoryFile::descriptor).collect();
+    // The socket's buffer is large enough for the replies that a correct worker has not read.
+    let _ = channel.send(b"lake", &files);
+}
+
+fn without_lake() -> Problem {
+    let message = "`headwater.lake` is only for functions that are called by name or by a trigger";
+    Problem::new(ErrorCode::InvalidArgument, message)
+        .with_hint("In a model or expectation, name the tables as inputs.")
+}
+
+/// Reads the content of a request.
+async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequest, Problem> {
+    let content = || {
+        let missing = || Problem::new(ErrorCode::InvalidArgument, "the request has no content");
+        file.ok_or_else(missing)
+    };
+    Ok(match message {
+        LakeMessage::ReadObject { bucket, key } => LakeRequest::ReadObject { bucket, key },
+        LakeMessage::Query { sql } => LakeRequest::Query { sql },
+        LakeMessage::PutObject { bucket, key } => {
+            let file = content()?;
+            let content = aside(move || read(file)).await.map_err(|error| error.to_problem())?;
+            let content = content.ok_or_else(|| too_large("the content"))?;
+            LakeRequest::PutObject { bucket, key, content }
+        }
+        LakeMessage::Append { table } => {
+            let file = content()?;
+            let rows = aside(move || SharedTable::open(file)).await;
+            LakeRequest::Append { table, rows: rows.map_err(|error| error.to_problem())? }
+        }
+    })
+}
+
+/// Writes an answer to a sealed memory file. Each part is freed once it is written.
+fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
+    let failed = || Error::io("write a memory file");
+    let mut file = MemoryFile::create("headwater-lake")?;
+    file.write_all(head.as_bytes()).map_err(failed())?;
+    for part in content {
+        file.write_all(&part).map_err(failed())?;
+    }
+    MemoryFile::seal(file.into())
+}
+
+/// Copies the content of a memory file, which is sealed first; none if it is too large.
+fn read(file: OwnedFd) -> Result<Option<Bytes>> {
+    let file = MemoryFile::seal(file)?;
+    match file.bytes() {
+        0 => Ok(Some(Bytes::new())),
+        bytes if bytes > LAKE_CONTENT_BYTES_MAX => Ok(None),
+        _ => Ok(Some(Bytes::copy_from_slice(&file.buffer()?))),
+    }
+}
+
+/// Returns the error of a content that is larger than [`LAKE_CONTENT_BYTES_MAX`].
+pub fn too_large(what: &str) -> Problem {
+    let most = LAKE_CONTENT_BYTES_MAX >> 20;
+    Problem::new(ErrorCode::InvalidArgument, format!("{what} is larger than {most} MiB"))
+        .with_hint("Split it, or read it in parts through the S3 endpoint.")
+}

@@ -1,0 +1,205 @@
+//! The columns of a table and of all files imported into it, and their types.
+//!
+//! Columns match by name: exactly, then ignoring case. Types of the table and declared types are
+//! fixed. Every other column gets the narrowest type that holds the values of all files.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use headwater_model::{ImportRequest, PartitionField, nearest};
+use headwater_tables::{Table, type_name};
+
+use super::file_columns::{FileColumns, InferOptions, check_count};
+use super::header::{NameIndex, places};
+use super::inference::Evidence;
+use super::parquet;
+use super::request::ValidRequest;
+use super::source::SourceFile;
+use crate::error::{Error, Result};
+
+/// The reason for a column's type.
+#[derive(Debug, Clone)]
+pub(crate) struct TypeReason {
+    pub reason: String,
+    /// The hint, if another type was probably intended.
+    pub hint: Option<String>,
+}
+
+impl TypeReason {
+    fn plain(reason: &str) -> Self {
+        TypeReason { reason: reason.to_owned(), hint: None }
+    }
+}
+
+/// The columns of the table and of the files read so far.
+pub(crate) struct Columns<'a> {
+    request: &'a ValidRequest,
+    fields: Vec<Arc<Field>>,
+    existing: usize,
+    names: Vec<String>,
+    evidence: Vec<Evidence>,
+    index: NameIndex,
+}
+
+impl<'a> Columns<'a> {
+    pub fn new(table: Option<&Table>, request: &'a ValidRequest) -> Self {
+        let fields: Vec<Arc<Field>> =
+            table.map_or_else(Vec::new, |table| table.schema().fields().to_vec());
+        let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        let index = NameIndex::new(names.iter().map(String::as_str));
+        let evidence = fields.iter().map(|_| Evidence::known()).collect();
+        Columns { request, existing: fields.len(), fields, names, evidence, index }
+    }
+
+    /// Returns the number of columns that the table already has.
+    pub fn existing(&self) -> usize {
+        self.existing
+    }
+
+    /// Returns the options for reading the files.
+    pub fn infer_options(&self, request: &ValidRequest) -> InferOptions {
+        InferOptions {
+            csv: request.csv.clone(),
+            table: self.index.clone(),
+            declared: request.type_index.clone(),
+            reject: request.reject,
+        }
+    }
+
+    fn declared(&self, name: &str) -> Option<&DataType> {
+        let place = self.request.type_index.get(name)?;
+        self.request.types.get(place).map(|(_, data_type)| data_type)
+    }
+
+    /// Adds the columns of a file to those of the previous files.
+    pub fn add_file(&mut self, file: &SourceFile, found: FileColumns) -> Result<()> {
+        let names: Vec<String> = found.columns.iter().map(|(name, _)| name.clone()).collect();
+        let places = places(&names, &self.index);
+        for (at, ((name, evidence), place)) in found.columns.into_iter().zip(places).enumerate() {
+            let place = place.unwrap_or_else(|| self.add_column(name));
+            if let Some(stored) = found.stored.as_ref().and_then(|fields| fields.get(at)) {
+                self.check_stored(stored, place, file)?;
+            }
+            if place >= self.existing && !self.evidence[place].merge(evidence) {
+                return Err(self.conflict(place, file));
+            }
+        }
+        check_count(self.names.len())
+    }
+
+    fn add_column(&mut self, name: String) -> usize {
+        let place = self.names.len();
+        self.index.insert(&name, place);
+        self.names.push(name);
+        self.evidence.push(Evidence::default());
+        place
+    }
+
+    /// Checks a column of a typed file against a type that is fixed.
+    fn check_stored(&self, found: &Field, place: usize, file: &SourceFile) -> Result<()> {
+        if let Some(field) = self.fields.get(place) {
+            return parquet::check_column(found, field, false, file);
+        }
+        let name = &self.names[place];
+        match self.declared(name) {
+            Some(data_type) => {
+                let field = Field::new(name, data_type.clone(), true);
+                parquet::check_column(found, &field, true, file)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn conflict(&self, place: usize, file: &SourceFile) -> Error {
+        Error::TypeConflict {
+            column: self.names[place].clone(),
+            found: "another type".to_owned(),
+            expected: "nested".to_owned(),
+            file: file.name.clone(),
+        }
+    }
+
+    /// Returns the partition fields, with column names in the spelling of the files.
+    pub fn partition(
+        &self,
+        request: &ImportRequest,
+        table: Option<&Table>,
+    ) -> Result<Vec<PartitionField>> {
+        let named = |field: &PartitionField| match self.index.get(&field.column) {
+            Some(place) => {
+                Ok(PartitionField { column: self.names[place].clone(), transform: field.transform })
+            }
+            None => Err(self.not_found(&field.column)),
+        };
+        let wanted: Vec<_> = request.partition.iter().map(named).collect::<Result<_>>()?;
+        match table.map(Table::partition) {
+            None => Ok(wanted),
+            Some(current) if wanted.is_empty() || wanted == current => Ok(current),
+            Some(_) => Err(Error::InvalidRequest {
+                message: format!("table `{}` has other partition fields", request.table),
+                hint: "Leave the partition out: it is set when a table is created.",
+            }),
+        }
+    }
+
+    fn not_found(&self, column: &str) -> Error {
+        let near = nearest(column, self.names.iter().map(String::as_str));
+        Error::ColumnNotFound { column: column.to_owned(), near }
+    }
+
+    /// Returns the schema, and the reason for each column's type.
+    pub fn resolve(self, files: &[SourceFile]) -> Result<(SchemaRef, Vec<TypeReason>)> {
+        let used: HashSet<usize> =
+            self.names.iter().filter_map(|name| self.request.type_index.get(name)).collect();
+        for (place, (name, _)) in self.request.types.iter().enumerate() {
+            if !used.contains(&place) && !files.is_empty() {
+                return Err(self.not_found(name));
+            }
+        }
+        if self.names.is_empty() {
+            let file = files.first().map(|file| file.name.clone()).unwrap_or_default();
+            let empty = files.iter().all(|file| file.stamp.bytes == 0);
+            return Err(Error::NoColumns { file, more: files.len().saturating_sub(1), empty });
+        }
+        let mut fields = Vec::new();
+        let mut reasons = Vec::new();
+        for (place, name) in self.names.iter().enumerate() {
+            let (field, reason) = self.resolve_column(place, name, files)?;
+            fields.push(field);
+            reasons.push(reason);
+        }
+        Ok((Arc::new(Schema::new(fields)), reasons))
+    }
+
+    fn resolve_column(
+        &self,
+        place: usize,
+        name: &str,
+        files: &[SourceFile],
+    ) -> Result<(Arc<Field>, TypeReason)> {
+        let declared = self.declared(name);
+        if let Some(field) = self.fields.get(place) {
+            return match declared {
+                Some(declared) if declared != field.data_type() => Err(Error::TypeFixed {
+                    column: name.to_owned(),
+                    existing: type_name(field.data_type()),
+                    declared: type_name(declared),
+                }),
+                _ => Ok((field.clone(), TypeReason::plain("table"))),
+            };
+        }
+        if let Some(declared) = declared {
+            let field = Arc::new(Field::new(name, declared.clone(), true));
+            return Ok((field, TypeReason::plain("declared")));
+        }
+        let resolved = match (self.evidence[place].resolve(), files.first()) {
+            (Some(resolved), _) => resolved,
+            (None, Some(file)) => return Err(self.conflict(place, file)),
+            (None, None) => return Err(self.not_found(name)),
+        };
+        let hint = resolved.hint.map(|hint| hint.replace("COLUMN", name));
+        let because = TypeReason { reason: resolved.reason, hint };
+        Ok((Arc::new(Field::new(name, resolved.data_type, true)), because))
+    }
+}

@@ -1,0 +1,197 @@
+//! Reads all files to find their columns and types, with bounded memory.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+use headwater_model::FileFormat;
+use headwater_tables::without_nanoseconds;
+
+use super::bad_row::RowFault;
+use super::csv::{CsvFile, CsvOptions};
+use super::header::{COLUMNS_MAX, NameIndex, places};
+use super::inference::{Evidence, Fields};
+use super::json_array::json_lines;
+use super::json_evidence::{JsonPosition, see_object};
+use super::lines::{Lines, NextLine, too_long};
+use super::ndjson::line_text;
+use super::progress::{CountingReader, StageCounter};
+use super::records::field;
+use super::source::SourceFile;
+use super::text::open_text;
+use super::{arrow_file, parquet};
+use crate::error::{Error, Result};
+
+/// Input of inference.
+#[derive(Debug, Clone)]
+pub(crate) struct InferOptions {
+    pub csv: CsvOptions,
+    /// The columns of the table.
+    pub table: NameIndex,
+    /// The columns with declared types.
+    pub declared: NameIndex,
+    /// Set if bad rows are skipped; otherwise the first one is the error.
+    pub reject: bool,
+}
+
+impl InferOptions {
+    fn bad_row(&self, source: &SourceFile, fault: RowFault) -> Result<()> {
+        if self.reject { Ok(()) } else { Err(Error::BadRow(Box::new(fault.in_file(&source.name)))) }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.table.get(name).is_some() || self.declared.get(name).is_some()
+    }
+}
+
+/// The columns of one file, in order.
+#[derive(Debug, Default)]
+pub(crate) struct FileColumns {
+    pub columns: Vec<(String, Evidence)>,
+    /// The columns of a file that declares its types.
+    pub stored: Option<Vec<Field>>,
+}
+
+/// Reads one file. Columns of known type are listed without inspecting their values; a CSV file
+/// with only such columns is not read beyond its header.
+pub(crate) fn infer_file(
+    source: &SourceFile,
+    options: &InferOptions,
+    meter: &Arc<StageCounter>,
+) -> Result<FileColumns> {
+    meter.check()?;
+    let columns = match source.format {
+        FileFormat::Csv => infer_csv(source, options, meter),
+        FileFormat::Ndjson => infer_ndjson(source, options, meter),
+        FileFormat::Parquet | FileFormat::Arrow => {
+            let schema = match source.format {
+                FileFormat::Arrow => {
+                    arrow_file::schema_of(source, &mut CountingReader::open(source, meter)?)?
+                }
+                _ => parquet::schema_of(source)?,
+            };
+            let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+            // New columns have microseconds. Nanoseconds must be declared, since they are rarely
+            // needed.
+            let coarse = without_nanoseconds(&schema);
+            let evidence = |field: &Field| Evidence::stored(field.data_type().clone());
+            let coarse = coarse.fields().iter();
+            let columns = coarse.map(|field| (field.name().clone(), evidence(field)));
+            Ok(FileColumns { columns: columns.collect(), stored: Some(fields) })
+        }
+    };
+    meter.end_file();
+    // After a cancellation, report the cancellation and not an error that it caused.
+    meter.check().and(columns)
+}
+
+fn infer_csv(
+    source: &SourceFile,
+    options: &InferOptions,
+    meter: &Arc<StageCounter>,
+) -> Result<FileColumns> {
+    let mut tap = CountingReader::open(source, meter)?;
+    let Some(mut file) = CsvFile::open(source, &mut tap, &options.csv)? else {
+        return Ok(FileColumns::default());
+    };
+    check_count(file.names.len())?;
+    let known = places(&file.names, &options.table);
+    let mut columns: Vec<Evidence> = file
+        .names
+        .iter()
+        .zip(known)
+        .map(|(name, place)| {
+            let known = place.is_some() || options.declared.get(name).is_some();
+            if known { Evidence::known() } else { Evidence::default() }
+        })
+        .collect();
+    let names = file.names.clone();
+    if !columns.iter().all(Evidence::is_known) {
+        see_rows(source, &mut file, options, &mut columns)?;
+    }
+    Ok(FileColumns { columns: names.into_iter().zip(columns).collect(), stored: None })
+}
+
+fn see_rows(
+    source: &SourceFile,
+    file: &mut CsvFile<'_>,
+    options: &InferOptions,
+    columns: &mut [Evidence],
+) -> Result<()> {
+    let name: Arc<str> = Arc::from(source.name.as_str());
+    let mut scratch = String::new();
+    while let Some(next) = file.next()? {
+        let (record, text) = match next {
+            Ok(found) => found,
+            Err(fault) => {
+                options.bad_row(source, fault)?;
+                continue;
+            }
+        };
+        for (at, evidence) in columns.iter_mut().enumerate() {
+            let Some(span) = record.span(at).filter(|_| !evidence.is_known()) else { continue };
+            let value = field(text, span, &mut scratch);
+            if options.csv.nulls.iter().any(|null| null == value) {
+                continue;
+            }
+            let plain = options.csv.reading.plain(value);
+            evidence.see_text(plain.as_deref().unwrap_or(value), record.line, &name);
+        }
+    }
+    Ok(())
+}
+
+fn infer_ndjson(
+    source: &SourceFile,
+    options: &InferOptions,
+    meter: &Arc<StageCounter>,
+) -> Result<FileColumns> {
+    let mut tap = CountingReader::open(source, meter)?;
+    let text = open_text(source, &mut tap, options.csv.encoding)?;
+    let trouble = text.trouble;
+    let reader = json_lines(text.reader).map_err(|error| trouble.read(error))?;
+    let mut lines = Lines::new(reader);
+    let file: Arc<str> = Arc::from(source.name.as_str());
+    let mut fields = Fields::default();
+    loop {
+        let fault = match lines.advance().map_err(|error| trouble.read(error))? {
+            NextLine::End => break,
+            NextLine::TooLong => Some(RowFault::new(lines.number, too_long(), b"")),
+            NextLine::Line => match line_text(lines.line(), lines.number, &trouble) {
+                Err(fault) => Some(fault),
+                Ok("") => None,
+                Ok(text) => {
+                    let place = JsonPosition { line: lines.number, file: &file };
+                    let seen = see_object(text, &mut fields, &|name| options.knows(name), place);
+                    seen.err().map(|error| {
+                        let reason = format!("it is not a JSON object: {}", syntax(&error));
+                        RowFault::new(lines.number, reason, lines.line())
+                    })
+                }
+            },
+        };
+        if let Some(fault) = fault {
+            options.bad_row(source, fault)?;
+        }
+    }
+    if fields.overflowed() {
+        check_count(COLUMNS_MAX + 1)?;
+    }
+    Ok(FileColumns { columns: fields.into_vec(), stored: None })
+}
+
+/// Returns an error of the parser without its line number, which is relative to the row.
+fn syntax(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(what, _)| what.to_owned())
+}
+
+/// Rejects files with too many columns.
+pub(crate) fn check_count(count: usize) -> Result<()> {
+    if count <= COLUMNS_MAX {
+        return Ok(());
+    }
+    Err(Error::InvalidRequest {
+        message: format!("the files have more than {COLUMNS_MAX} columns"),
+        hint: "Check that the first row contains column names and not data.",
+    })
+}

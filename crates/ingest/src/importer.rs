@@ -1,0 +1,342 @@
+//! Runs an import: reads on one thread, writes on others and commits once, at the end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use futures::{StreamExt, stream};
+use headwater_lake::{ImportedFile, ImportedFiles, Lake, Transaction};
+use headwater_model::{FileFormat, ImportPlan, ImportReport, ImportRequest};
+use headwater_tables::{BatchStream, StagedFiles};
+use tokio::sync::mpsc::{self, Receiver};
+use tokio_util::sync::CancellationToken;
+
+use super::object::BucketStores;
+use super::plan::{Plan, blocking};
+use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
+use super::rejected::{Rejected, rejected_name, rejected_schema};
+use super::request::{ValidRequest, check};
+use super::rows::{Output, Rows};
+use super::source::SourceFile;
+use super::table_check::{Rights, TableCheck};
+use super::{arrow_file, csv, ndjson, parquet};
+use crate::error::Result;
+
+/// Batches queued between the reader and a writer: enough for both to be busy.
+const BATCHES_WAITING: usize = 3;
+
+/// Objects of a bucket fetched ahead: for small objects, the latency exceeds the time for reading.
+const OBJECTS_AHEAD: usize = 8;
+
+/// Maximum retries after a conflicting commit.
+const ATTEMPTS_MAX: u32 = 10;
+
+/// Imports files into the tables of a lake.
+#[derive(Debug, Clone)]
+pub struct Importer {
+    lake: Lake,
+    pub(crate) rights: Rights,
+    pub(crate) buckets: BucketStores,
+}
+
+impl Importer {
+    /// Creates an importer for a lake.
+    pub fn new(lake: Lake) -> Self {
+        Importer { lake, rights: Rights::default(), buckets: BucketStores::new() }
+    }
+
+    /// Returns an importer that performs only the actions on tables that `check` allows.
+    #[must_use]
+    pub fn with_check(self, check: Option<TableCheck>) -> Self {
+        Importer { rights: Rights(check), ..self }
+    }
+
+    /// Returns an importer that reads these buckets, by URL, from these stores instead of a cloud.
+    #[must_use]
+    pub fn with_buckets(self, buckets: BucketStores) -> Self {
+        Importer { buckets, ..self }
+    }
+
+    /// Returns the lake that the importer writes to.
+    pub(crate) fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// Plans an import: files, columns, types and reasons. Reads and checks every row and writes
+    /// nothing. Fails with the errors that the import would return.
+    pub async fn plan(
+        &self,
+        request: &ImportRequest,
+        progress: Progress,
+        cancelled: CancellationToken,
+    ) -> Result<ImportPlan> {
+        let checked = check(request)?;
+        let request = ImportRequest { dry_run: true, ..request.clone() };
+        let plan = self.create_plan(&request, &checked, &progress, &cancelled).await?;
+        let stage = ImportStage::Import;
+        let meter = StageCounter::new(stage, &plan.files, progress, cancelled);
+        let reader = Reader::new(&plan, &checked, &meter);
+        blocking(move || reader.read(Output::check(checked.reject))).await?;
+        Ok(plan.to_answer())
+    }
+
+    /// Imports files into a table in one commit and creates the table if it does not exist. Skips
+    /// files that were imported before. After an error, a cancellation or a drop, the branch is
+    /// unchanged.
+    pub async fn import(
+        &self,
+        request: &ImportRequest,
+        progress: Progress,
+        cancelled: CancellationToken,
+    ) -> Result<ImportReport> {
+        let checked = check(request)?;
+        let mut attempt = 1;
+        loop {
+            // The plan is stale if another commit created the table or imported one of the files.
+            match self.import_once(request, &checked, &progress, &cancelled).await {
+                Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    async fn import_once(
+        &self,
+        request: &ImportRequest,
+        checked: &ValidRequest,
+        progress: &Progress,
+        cancelled: &CancellationToken,
+    ) -> Result<ImportReport> {
+        let plan = self.create_plan(request, checked, progress, cancelled).await?;
+        let mut report = report_of(&plan);
+        if plan.files.is_empty() {
+            return Ok(report);
+        }
+        let branch = plan.view.branch().unwrap_or_default().to_owned();
+        let mut transaction = Transaction::new(plan.view.clone(), &branch, &checked.author);
+        if let Some(event) = &request.event {
+            transaction.event(event);
+        }
+        let stage = ImportStage::Import;
+        let meter = StageCounter::new(stage, &plan.files, progress.clone(), cancelled.clone());
+        let done = Box::pin(self.transfer(&plan, checked, &mut transaction, &meter)).await?;
+        let files =
+            ImportedFiles { files: done.files, again: request.again, known: plan.imports.clone() };
+        report.rows = done.staged.rows();
+        report.rows_rejected = done.rejected;
+        report.bytes_read = meter.bytes();
+        report.memory_bytes_peak = done.staged.memory_bytes_peak() + done.waiting_bytes;
+        transaction.append_import(&plan.table, done.staged, Some(files)).await?;
+        meter.check()?;
+        report.bytes_written = transaction.written().bytes_written;
+        let noun = if report.files == 1 { "file" } else { "files" };
+        let message = format!("import {} {noun} into {}", report.files, plan.table);
+        report.commit = transaction.commit(&message).await?.map(|commit| commit.id);
+        Ok(report)
+    }
+
+    /// Reads all files and writes their rows. A transaction that ends without a commit removes
+    /// the written files.
+    async fn transfer(
+        &self,
+        plan: &Plan,
+        checked: &ValidRequest,
+        transaction: &mut Transaction,
+        meter: &Arc<StageCounter>,
+    ) -> Result<Transferred> {
+        prepare_table(plan, transaction).await?;
+        let table = transaction.table(&plan.table).await?;
+        let (rows, rows_received) = mpsc::channel(BATCHES_WAITING);
+        let largest = Arc::new(AtomicU64::new(0));
+        let (bad_rows, bad_rows_received) = mpsc::channel(BATCHES_WAITING);
+        let now = self.lake.clock().now();
+        let rejected = checked.reject.then(|| Rejected::new(bad_rows, now));
+        let output = Output::new(rows, rejected);
+        let reader = Reader::new(plan, checked, meter);
+        let (read, written, noted) = tokio::join!(
+            blocking(move || reader.read(output)),
+            self.lake.tables().write(&table, to_stream(rows_received, largest.clone())),
+            write_rejected(plan, transaction, bad_rows_received),
+        );
+        let (error, staged) = match (read, written, noted) {
+            (Ok((files, rejected)), Ok(staged), Ok(())) => {
+                // The queued batches, and the one that is being built.
+                let batches = (BATCHES_WAITING + 1) as u64;
+                let waiting_bytes = batches * largest.load(Ordering::Relaxed);
+                return Ok(Transferred { staged, files, rejected, waiting_bytes });
+            }
+            // If one side ended because the other had ended, its error is only a consequence. The
+            // other side has the cause.
+            (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
+            (_, written, Err(error)) => (error, written.ok()),
+            (_, Err(error), Ok(())) => (error.into(), None),
+            (Err(error), Ok(staged), Ok(())) => (error, Some(staged)),
+        };
+        if let Some(staged) = staged {
+            self.lake.tables().discard(staged).await?;
+        }
+        Err(error)
+    }
+}
+
+/// Result of the transfer.
+struct Transferred {
+    staged: StagedFiles,
+    files: Vec<ImportedFile>,
+    rejected: u64,
+    /// Approximate peak of bytes of rows read and not yet written.
+    waiting_bytes: u64,
+}
+
+fn report_of(plan: &Plan) -> ImportReport {
+    let new_columns = plan.new_columns();
+    let added = if plan.existing.is_some() { new_columns } else { Vec::new() };
+    ImportReport {
+        table: plan.table.clone(),
+        created_table: plan.existing.is_none(),
+        commit: None,
+        files: plan.files.len() as u64,
+        files_skipped: plan.skipped.len() as u64,
+        rows: 0,
+        rows_rejected: 0,
+        columns_added: added.iter().map(|field| field.name().clone()).collect(),
+        columns_as_text: plan.columns_as_text(),
+        bytes_read: 0,
+        bytes_written: 0,
+        memory_bytes_peak: 0,
+    }
+}
+
+/// Creates the table, or adds the missing columns.
+async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()> {
+    if plan.existing.is_none() {
+        let (schema, partition) = (plan.schema.clone(), plan.partition.clone());
+        return Ok(transaction.create(&plan.table, schema, partition, BTreeMap::new()).await?);
+    }
+    let columns = plan.new_columns();
+    if !columns.is_empty() {
+        transaction.add_columns(&plan.table, columns).await?;
+    }
+    Ok(())
+}
+
+/// Writes rejected rows; creates their table with the first row.
+async fn write_rejected(
+    plan: &Plan,
+    transaction: &mut Transaction,
+    mut batches: Receiver<RecordBatch>,
+) -> Result<()> {
+    let Some(first) = batches.recv().await else { return Ok(()) };
+    let name = rejected_name(&plan.table)?;
+    if transaction.view().find(&name.namespace, &name.name).await?.is_none() {
+        transaction.create(&name, rejected_schema(), Vec::new(), BTreeMap::new()).await?;
+    }
+    let rest = stream::unfold(batches, |mut batches| async move {
+        batches.recv().await.map(|batch| (batch, batches))
+    });
+    let rows = stream::iter([first]).chain(rest).map(Ok).boxed();
+    Ok(transaction.append(&name, rows).await?)
+}
+
+/// Returns the batches as a stream and records the bytes of the largest.
+fn to_stream(
+    received: Receiver<Result<RecordBatch, ArrowError>>,
+    largest: Arc<AtomicU64>,
+) -> BatchStream {
+    stream::unfold((received, largest), |(mut received, largest)| async move {
+        let batch = received.recv().await?;
+        if let Ok(batch) = &batch {
+            largest.fetch_max(batch.get_array_memory_size() as u64, Ordering::Relaxed);
+        }
+        Some((batch, (received, largest)))
+    })
+    .boxed()
+}
+
+/// Input of the thread that reads all files of a plan.
+struct Reader {
+    files: Vec<SourceFile>,
+    schema: SchemaRef,
+    options: csv::CsvOptions,
+    meter: Arc<StageCounter>,
+}
+
+impl Reader {
+    fn new(plan: &Plan, checked: &ValidRequest, meter: &Arc<StageCounter>) -> Self {
+        Reader {
+            files: plan.files.clone(),
+            schema: plan.schema.clone(),
+            options: checked.csv.clone(),
+            meter: meter.clone(),
+        }
+    }
+
+    /// Reads the files in sequence, so that rows keep their order. Returns the files with their
+    /// hashes, and the number of rejected rows.
+    fn read(self, mut output: Output) -> Result<(Vec<ImportedFile>, u64)> {
+        let mut files = Vec::with_capacity(self.files.len());
+        let mut rows: Option<Rows> = None;
+        let result = self.read_all(&mut output, &mut rows, &mut files);
+        // After a cancellation, report the cancellation and not an error that it caused.
+        let result = self.meter.check().and(result);
+        output.finish(result).map(|rejected| (files, rejected))
+    }
+
+    fn read_all(
+        &self,
+        output: &mut Output,
+        rows: &mut Option<Rows>,
+        files: &mut Vec<ImportedFile>,
+    ) -> Result<()> {
+        let (mut coming, mut opened) = (self.files.iter(), VecDeque::new());
+        for file in &self.files {
+            self.meter.check()?;
+            let ahead = if file.is_object() { OBJECTS_AHEAD } else { 1 };
+            while opened.len() < ahead
+                && let Some(file) = coming.next()
+            {
+                opened.push_back(CountingReader::open_hashing(file, &self.meter)?);
+            }
+            let Some(tap) = opened.pop_front() else { break };
+            let hash = self.read_file(file, tap, output, rows);
+            let hash = hash.map_err(|error| file.explain(error))?;
+            files.push(ImportedFile::new(&file.identity, file.stamp, hash));
+            self.meter.end_file();
+        }
+        match rows {
+            Some(rows) if rows.len() > 0 => output.send(rows.take()?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a file completely and returns its hash.
+    fn read_file(
+        &self,
+        file: &SourceFile,
+        mut tap: CountingReader,
+        output: &mut Output,
+        rows: &mut Option<Rows>,
+    ) -> Result<[u8; 16]> {
+        let (options, meter) = (&self.options, &self.meter);
+        if file.format == FileFormat::Parquet {
+            parquet::read_rows(file, &self.schema, output, meter)?;
+        } else if file.format == FileFormat::Arrow {
+            arrow_file::read_rows(file, &mut tap, &self.schema, output, meter)?;
+        } else {
+            // Small files share a batch.
+            let rows = match rows {
+                Some(rows) => rows,
+                None => rows.insert(Rows::new(&self.schema, &file.name)?),
+            };
+            if file.format == FileFormat::Csv {
+                csv::read_rows(file, &mut tap, options, rows, output, meter)?;
+            } else {
+                ndjson::read_rows(file, &mut tap, options.encoding, rows, output, meter)?;
+            }
+        }
+        Ok(tap.finish(file)?.hash)
+    }
+}

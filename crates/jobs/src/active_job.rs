@@ -1,0 +1,386 @@
+//! The state of a job in memory, until its end is stored.
+//!
+//! All changes of a job go through [`ActiveJob`]. The writer collects unstored changes and marks
+//! them as stored afterwards. The end of a background job or of a function call becomes visible
+//! when it is stored, the end of a query immediately.
+
+use headwater_model::{
+    Job, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
+};
+use headwater_store::{Append, Batch};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::Result;
+use crate::event_log::{EventLog, EventsAfter};
+use crate::executor::NewJob;
+use crate::outcome::{elapsed_ms, end_not_stored, settle};
+use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
+use crate::report;
+
+/// Number of failed writes after which the end becomes visible anyway.
+const REFUSALS: u32 = 4;
+
+/// The reason for stopping a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// A client requested it.
+    Request,
+    /// The server shuts down.
+    Shutdown,
+}
+
+/// A job in memory.
+pub(crate) struct ActiveJob {
+    pub id: JobId,
+    pub kind: JobKind,
+    pub author: String,
+    pub event: Option<String>,
+    pub queue: Option<String>,
+    pub user: Option<String>,
+    pub created: Timestamp,
+    pub cancel: CancellationToken,
+    state: Mutex<State>,
+    seen: watch::Sender<VisibleEvents>,
+}
+
+/// The visible part of the event stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VisibleEvents {
+    /// The last sequence.
+    pub sequence: u64,
+    /// True if the last event is the end of the job.
+    pub ended: bool,
+}
+
+struct State {
+    record: Record,
+    log: EventLog,
+    /// The end, until it becomes visible.
+    end: Option<Job>,
+    ended: bool,
+    /// True if the record changed since the last collection.
+    changed: bool,
+    /// True if the store may still list the job as open.
+    listed: bool,
+    /// Entries to write in one batch with the end.
+    with: Vec<Append>,
+    stop: Option<StopReason>,
+    failures: u32,
+}
+
+/// The changes collected from one job for a write.
+pub(crate) struct PendingWrite {
+    stored: Option<u64>,
+    record: bool,
+    end: bool,
+    /// True for the end of a background job, which must be durable.
+    pub durable: bool,
+}
+
+impl ActiveJob {
+    /// Creates a job that waits in the queue.
+    pub(crate) fn queued(id: JobId, new: &NewJob, now: Timestamp, log_bytes_max: usize) -> Self {
+        let job = Job {
+            id,
+            kind: new.kind,
+            status: JobStatus::Queued,
+            summary: new.summary.clone(),
+            author: new.author.clone(),
+            reference: new.reference.clone(),
+            event: new.event.clone(),
+            created: now,
+            started: None,
+            ended: None,
+            usage: Usage::default(),
+            cost: 0.0,
+            error: None,
+            waits_for: Vec::new(),
+            result: Value::Null,
+        };
+        let record =
+            Record { job, steps: Vec::new(), queue: new.queue.clone(), user: new.user.clone() };
+        ActiveJob::of(record, EventLog::new(log_bytes_max))
+    }
+
+    /// Creates a job from its stored record after a restart; `last` is the last stored sequence.
+    pub(crate) fn reopened(record: Record, last: u64, log_bytes_max: usize) -> Self {
+        let log = match last {
+            0 => EventLog::new(log_bytes_max),
+            last => EventLog::after_stored(last),
+        };
+        let live = ActiveJob::of(record, log);
+        live.set_stored();
+        live
+    }
+
+    fn of(record: Record, log: EventLog) -> Self {
+        let seen = VisibleEvents { sequence: log.last(), ended: false };
+        let state = State {
+            record,
+            log,
+            end: None,
+            ended: false,
+            changed: true,
+            listed: false,
+            with: Vec::new(),
+            stop: None,
+            failures: 0,
+        };
+        ActiveJob {
+            id: state.record.job.id,
+            kind: state.record.job.kind,
+            author: state.record.job.author.clone(),
+            event: state.record.job.event.clone(),
+            queue: state.record.queue.clone(),
+            user: state.record.user.clone(),
+            created: state.record.job.created,
+            cancel: CancellationToken::new(),
+            state: Mutex::new(state),
+            seen: watch::Sender::new(seen),
+        }
+    }
+
+    /// Returns the visible state.
+    pub(crate) fn job(&self, now: Timestamp) -> Job {
+        let mut job = self.state.lock().record.job.clone();
+        if job.status == JobStatus::Running {
+            job.usage.wall_ms = elapsed_ms(job.started, now);
+        }
+        job
+    }
+
+    pub(crate) fn status(&self) -> JobStatus {
+        self.state.lock().record.job.status
+    }
+
+    /// Returns true if the work has ended, stored or not.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().ended
+    }
+
+    pub(crate) fn begin(&self, now: Timestamp) {
+        let mut state = self.state.lock();
+        state.record.job.status = JobStatus::Running;
+        state.record.job.started = Some(now);
+        state.changed = true;
+        state.log.push(now, JobEventKind::Started);
+        self.show(&state);
+        let job = report::is_enabled().then(|| state.record.job.clone());
+        // Release the lock first, because logging may be slow and readers of the job need the lock.
+        drop(state);
+        job.iter().for_each(report::began);
+    }
+
+    /// Adds an event. Returns the number of unstored events, or none if the job has ended.
+    pub(crate) fn emit(
+        &self,
+        now: Timestamp,
+        event: JobEventKind,
+        card: &RateCard,
+    ) -> Option<usize> {
+        let mut state = self.state.lock();
+        if state.ended {
+            return None;
+        }
+        if let JobEventKind::StepEnded { report } = &event
+            && !matches!(report.status, StepStatus::Skipped | StepStatus::Unchanged)
+        {
+            let cost = card.cost(&report.usage);
+            let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };
+            state.record.steps.push(step);
+            // Store the usage of a step early, in case the process ends before the run.
+            state.changed = true;
+        }
+        state.log.push(now, event);
+        self.show(&state);
+        Some(state.log.waiting())
+    }
+
+    pub(crate) fn change_usage(&self, change: impl FnOnce(&mut Usage)) {
+        let mut state = self.state.lock();
+        if !state.ended {
+            change(&mut state.record.job.usage);
+        }
+    }
+
+    /// Requests the job to stop. If it is called again, the first reason is kept.
+    pub(crate) fn stop(&self, why: StopReason) {
+        self.state.lock().stop.get_or_insert(why);
+        self.cancel.cancel();
+    }
+
+    pub(crate) fn stop_reason(&self) -> Option<StopReason> {
+        self.state.lock().stop
+    }
+
+    /// Ends the job, with entries to store in the same batch. Returns its usage and cost; none if
+    /// it had ended.
+    pub(crate) fn end(
+        &self,
+        now: Timestamp,
+        result: Result<Value, Problem>,
+        card: &RateCard,
+        with: Vec<Append>,
+    ) -> Option<(Usage, f64)> {
+        let mut state = self.state.lock();
+        if state.ended {
+            return None;
+        }
+        let mut job = state.record.job.clone();
+        settle(&mut job, result, state.stop);
+        // The runtime measures the time of a call, because it excludes queueing and installation.
+        if self.kind != JobKind::Function {
+            job.usage.wall_ms = elapsed_ms(job.started, now);
+        }
+        job.cost = card.cost(&job.usage);
+        job.ended = Some(now);
+        let ended = JobEventKind::Ended { status: job.status, error: job.error.clone() };
+        state.log.push(now, ended);
+        state.ended = true;
+        state.changed = true;
+        state.with = with;
+        let charged = (job.usage, job.cost);
+        let reported = report::is_enabled().then(|| job.clone());
+        state.end = Some(job);
+        if self.kind == JobKind::Query {
+            show_end(&mut state);
+        }
+        self.show(&state);
+        drop(state);
+        reported.iter().for_each(report::ended);
+        Some(charged)
+    }
+
+    fn show(&self, state: &State) {
+        let ended = state.ended && state.end.is_none();
+        let hidden = u64::from(state.ended && !ended);
+        let seen = VisibleEvents { sequence: state.log.last() - hidden, ended };
+        self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
+    }
+
+    /// Adds the unstored changes to the batch.
+    pub(crate) fn collect(&self, now: Timestamp, batch: &mut Batch) -> Result<PendingWrite> {
+        let mut state = self.state.lock();
+        if !state.ended {
+            state.log.release_held(now);
+            self.show(&state);
+        }
+        let mut collected =
+            PendingWrite { stored: None, record: state.changed, end: state.ended, durable: false };
+        // The client waits for a brief job, so its end need not be durable; but the end of a
+        // trigger's call must be, because its client does not wait.
+        let is_awaited = self.kind.is_brief() && self.event.is_none();
+        collected.durable = state.ended && !is_awaited;
+        let plain = self.kind.is_brief() && !state.log.is_noteworthy();
+        if !plain {
+            batch.entries.extend(event_entries(self.id, self.kind, &state.log.unstored())?);
+        }
+        if !plain || state.ended {
+            collected.stored = Some(state.log.last());
+        }
+        if state.changed {
+            self.collect_record(&mut state, batch)?;
+        }
+        Ok(collected)
+    }
+
+    fn collect_record(&self, state: &mut State, batch: &mut Batch) -> Result<()> {
+        let record = match &state.end {
+            Some(job) => Record { job: job.clone(), ..state.record.clone() },
+            None => state.record.clone(),
+        };
+        batch.entries.push(record_entry(&record)?);
+        batch.entries.extend(state.with.iter().cloned());
+        match (state.ended, state.listed) {
+            (true, true) => batch.refs.push(open_ref(self.id, self.kind, false)),
+            (false, false) => batch.refs.push(open_ref(self.id, self.kind, true)),
+            _ => {}
+        }
+        state.listed |= !state.ended;
+        state.changed = false;
+        Ok(())
+    }
+
+    /// Marks the collected changes as stored. Returns true if the job can leave memory.
+    pub(crate) fn settle(&self, collected: &PendingWrite) -> bool {
+        let mut state = self.state.lock();
+        if let Some(sequence) = collected.stored {
+            state.log.mark_stored(sequence);
+        }
+        state.failures = 0;
+        if collected.end {
+            state.with = Vec::new();
+            show_end(&mut state);
+            self.show(&state);
+        }
+        collected.end && !state.changed
+    }
+
+    /// Marks the collected changes as unstored again.
+    pub(crate) fn uncollect(&self, collected: &PendingWrite) {
+        self.state.lock().changed |= collected.record;
+    }
+
+    /// Counts a failed write. After several failures the end becomes visible as a failure, because
+    /// a success must be durable.
+    pub(crate) fn refuse(&self, now: Timestamp, error: &Problem) {
+        let mut state = self.state.lock();
+        state.failures += 1;
+        if state.failures < REFUSALS {
+            return;
+        }
+        let Some(job) = &mut state.end else { return };
+        if job.status == JobStatus::Succeeded {
+            job.status = JobStatus::Failed;
+            job.error = Some(end_not_stored(error));
+        }
+        let ended = JobEventKind::Ended { status: job.status, error: job.error.clone() };
+        state.log.replace_last(now, ended);
+        show_end(&mut state);
+        self.show(&state);
+    }
+
+    /// Marks the record as stored.
+    pub(crate) fn set_stored(&self) {
+        let mut state = self.state.lock();
+        state.changed = false;
+        state.listed = true;
+    }
+
+    /// Returns the current record, which the caller stores.
+    pub(crate) fn record(&self) -> Record {
+        self.state.lock().record.clone()
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<VisibleEvents> {
+        self.seen.subscribe()
+    }
+
+    /// Waits until the end is visible.
+    pub(crate) async fn ended(&self) {
+        let mut seen = self.watch();
+        let _gone = seen.wait_for(|seen| seen.ended).await;
+    }
+
+    /// Returns the visible events after a sequence.
+    pub(crate) fn events_after(&self, after: u64) -> (EventsAfter, VisibleEvents) {
+        let state = self.state.lock();
+        let seen = *self.seen.borrow();
+        (state.log.after(after, seen.sequence), seen)
+    }
+}
+
+fn show_end(state: &mut State) {
+    if let Some(job) = state.end.take() {
+        state.record.job = job;
+    }
+}
+
+impl std::fmt::Debug for ActiveJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Live").field(&self.id).finish()
+    }
+}

@@ -1,0 +1,120 @@
+//! Admission of the jobs of one kind: limits of queued and of running jobs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use headwater_model::JobKind;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::{Error, Executor, KindLimits, Result};
+
+/// The limits of one kind, and its executor.
+pub(crate) struct KindAdmission {
+    kind: JobKind,
+    concurrency: usize,
+    queue: usize,
+    waiting: Arc<AtomicUsize>,
+    slots: Arc<Semaphore>,
+    executor: watch::Sender<Option<Arc<dyn Executor>>>,
+    callers: Arc<Mutex<Callers>>,
+}
+
+/// Numbers of jobs in progress: in total and by caller.
+#[derive(Debug, Default)]
+struct Callers {
+    all: usize,
+    own: HashMap<String, usize>,
+}
+
+/// A permit for one job of a caller; released when dropped.
+pub(crate) struct CallerPermit {
+    callers: Arc<Mutex<Callers>>,
+    author: String,
+}
+
+impl Drop for CallerPermit {
+    fn drop(&mut self) {
+        let mut callers = self.callers.lock();
+        callers.all -= 1;
+        let own = callers.own.get_mut(&self.author).map_or(0, |own| {
+            *own -= 1;
+            *own
+        });
+        if own == 0 {
+            callers.own.remove(&self.author);
+        }
+    }
+}
+
+/// A permit for one queued job; released when dropped.
+pub(crate) struct QueuePermit(Arc<AtomicUsize>);
+
+impl Drop for QueuePermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl KindAdmission {
+    pub(crate) fn new(kind: JobKind, limits: KindLimits) -> Self {
+        KindAdmission {
+            kind,
+            concurrency: limits.concurrency.max(1),
+            queue: limits.queue,
+            waiting: Arc::default(),
+            slots: Arc::new(Semaphore::new(limits.concurrency.max(1))),
+            executor: watch::Sender::new(None),
+            callers: Arc::default(),
+        }
+    }
+
+    /// Returns a permit for the queue, whose limit is increased by the number of free slots.
+    pub(crate) fn place(&self) -> Result<QueuePermit> {
+        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
+        let place = QueuePermit(self.waiting.clone());
+        if waiting >= self.queue + self.slots.available_permits() {
+            return Err(Error::TooBusy { kind: self.kind, waiting });
+        }
+        Ok(place)
+    }
+
+    /// Returns a permit within the limit per caller. Function calls wait for environments and
+    /// permits in the function runtime; the limit ensures that one caller does not use all permits.
+    pub(crate) fn share(&self, author: &str) -> Result<Option<CallerPermit>> {
+        if self.kind != JobKind::Function {
+            return Ok(None);
+        }
+        let mut callers = self.callers.lock();
+        let own = callers.own.get(author).copied().unwrap_or_default();
+        if own >= self.concurrency.saturating_sub(callers.all) {
+            return Err(Error::TooBusy { kind: self.kind, waiting: callers.all });
+        }
+        callers.all += 1;
+        *callers.own.entry(author.to_owned()).or_default() += 1;
+        Ok(Some(CallerPermit { callers: self.callers.clone(), author: author.to_owned() }))
+    }
+
+    /// Returns a permit for a job that was accepted before a restart.
+    pub(crate) fn place_again(&self) -> QueuePermit {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        QueuePermit(self.waiting.clone())
+    }
+
+    pub(crate) fn register(&self, executor: Arc<dyn Executor>) {
+        self.executor.send_replace(Some(executor));
+    }
+
+    /// Waits for a free slot.
+    pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
+        self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)
+    }
+
+    /// Waits until this kind has an executor.
+    pub(crate) async fn executor(&self) -> Result<Arc<dyn Executor>> {
+        let mut executor = self.executor.subscribe();
+        let found = executor.wait_for(Option::is_some).await.map_err(|_| Error::Stopping)?;
+        found.clone().ok_or(Error::Stopping)
+    }
+}

@@ -1,0 +1,218 @@
+//! Limits of users: jobs at once, and bytes and money per day, in UTC.
+//!
+//! Each job of a user holds a [`JobPermit`] from its admission to its end. Its usage then counts on
+//! the day on which the job was recorded. The sums of a day are stored in one batch with the ends
+//! of jobs, so that a restart forgets nothing:
+//!
+//! | journal | key | value |
+//! |---|---|---|
+//! | `user_days` | day `/` user | [`DaySum`] |
+//!
+//! Usage is known at the end of a job. A job that passes a limit of the day ends; the next one is
+//! rejected.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use chrono::{Days, NaiveDate, NaiveTime};
+use headwater_model::{Limits, Timestamp, Usage};
+use headwater_store::{Append, KeyRange, Store};
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+
+use crate::record::{decode, encode};
+use crate::{Error, Jobs, Result};
+
+const USER_DAYS: &str = "user_days";
+
+/// Returns the limits of a user.
+pub type LimitsOf = Arc<dyn Fn(&str) -> Limits + Send + Sync>;
+
+/// The usage of a user on one day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct DaySum {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Cost, in the currency of the rate card.
+    pub money: f64,
+}
+
+/// The usage of a user at a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UserUsage {
+    /// Number of jobs that have not ended.
+    pub jobs: u32,
+    /// The usage of the day.
+    pub today: DaySum,
+    /// The end of the day.
+    pub day_ends: Timestamp,
+}
+
+/// The usage of users, and their limits.
+#[derive(Default)]
+pub(crate) struct Quotas {
+    limits_of: RwLock<Option<LimitsOf>>,
+    jobs: Arc<Mutex<HashMap<String, u32>>>,
+    days: Mutex<BTreeMap<(NaiveDate, String), DaySum>>,
+}
+
+/// A permit for one job of a user; released when dropped.
+pub(crate) struct JobPermit {
+    jobs: Arc<Mutex<HashMap<String, u32>>>,
+    user: String,
+}
+
+impl Drop for JobPermit {
+    fn drop(&mut self) {
+        let mut jobs = self.jobs.lock();
+        if let Some(own) = jobs.get_mut(&self.user) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                jobs.remove(&self.user);
+            }
+        }
+    }
+}
+
+impl Quotas {
+    /// Returns a permit for a job of a user at a time; none for a job without user.
+    ///
+    /// Errors: `quota_exceeded`.
+    pub(crate) async fn admit(
+        &self,
+        store: &dyn Store,
+        user: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<JobPermit>> {
+        let Some(user) = user else { return Ok(None) };
+        let today = self.today(store, user, now).await?;
+        let limits = self.limits_of.read().clone().map(|of| of(user)).unwrap_or_default();
+        check_day(user, &limits, today, now)?;
+        let mut jobs = self.jobs.lock();
+        let own = jobs.entry(user.to_owned()).or_default();
+        if let Some(limit) = limits.jobs.filter(|limit| *own >= *limit) {
+            return Err(Error::JobQuota { user: user.to_owned(), jobs: *own, limit });
+        }
+        *own += 1;
+        Ok(Some(JobPermit { jobs: self.jobs.clone(), user: user.to_owned() }))
+    }
+
+    /// Returns a permit for a job that was admitted before a restart, and loads its day.
+    pub(crate) async fn admit_again(
+        &self,
+        store: &dyn Store,
+        user: Option<&str>,
+        created: Timestamp,
+    ) -> Result<Option<JobPermit>> {
+        let Some(user) = user else { return Ok(None) };
+        self.today(store, user, created).await?;
+        *self.jobs.lock().entry(user.to_owned()).or_default() += 1;
+        Ok(Some(JobPermit { jobs: self.jobs.clone(), user: user.to_owned() }))
+    }
+
+    /// Returns the usage of a user on the day of a time, from the store if it is not in memory.
+    async fn today(&self, store: &dyn Store, user: &str, now: Timestamp) -> Result<DaySum> {
+        let day = now.date_naive();
+        let key = (day, user.to_owned());
+        if let Some(sum) = self.days.lock().get(&key) {
+            return Ok(*sum);
+        }
+        let stored_key = day_key(day, user);
+        let entry = store.latest(USER_DAYS, &stored_key).await?;
+        let stored = entry.map(|entry| decode(USER_DAYS, &entry.key, &entry.value));
+        // An unreadable sum must not keep the lake from opening.
+        let stored = stored.and_then(|stored| {
+            stored.inspect_err(|error| tracing::warn!(%error, "a day of usage is lost")).ok()
+        });
+        let (sum, is_new_day) = {
+            let mut days = self.days.lock();
+            let is_new_day = !days.keys().any(|(known, _)| *known == day);
+            // A job may have ended meanwhile.
+            let sum = *days.entry(key).or_insert_with(|| stored.unwrap_or_default());
+            if let Some(oldest) = kept_from(day).filter(|_| is_new_day) {
+                days.retain(|(known, _), _| *known >= oldest);
+            }
+            (sum, is_new_day)
+        };
+        if let Some(oldest) = kept_from(day).filter(|_| is_new_day) {
+            let range = KeyRange::all().until(oldest.to_string());
+            if let Err(error) = store.trim(USER_DAYS, &range).await {
+                tracing::warn!(%error, "the usage of earlier days cannot be removed");
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Adds the usage of a job that has ended to the day on which it was recorded.
+    pub(crate) fn charge(&self, user: &str, created: Timestamp, usage: &Usage, cost: f64) {
+        let mut days = self.days.lock();
+        // A day that is no longer in memory is no longer limited.
+        if let Some(sum) = days.get_mut(&(created.date_naive(), user.to_owned())) {
+            sum.bytes = sum.bytes.saturating_add(usage.bytes_read);
+            sum.money += cost;
+        }
+    }
+
+    /// Returns the entry that stores the usage of a user on the day of a time.
+    pub(crate) fn entry(&self, user: &str, created: Timestamp) -> Result<Option<Append>> {
+        let day = created.date_naive();
+        let sum = self.days.lock().get(&(day, user.to_owned())).copied();
+        let put = |sum| Ok(Append::put(USER_DAYS, day_key(day, user), encode(&sum)?));
+        sum.map(put).transpose()
+    }
+}
+
+impl Jobs {
+    /// Sets the source of the limits of users. Without one, users have no limits.
+    pub fn set_limits_of(&self, limits_of: LimitsOf) {
+        *self.inner.shared.quotas.limits_of.write() = Some(limits_of);
+    }
+
+    /// Returns the current usage of a user.
+    pub async fn usage_today(&self, user: &str) -> Result<UserUsage> {
+        let shared = &self.inner.shared;
+        let now = shared.clock.now();
+        let today = shared.quotas.today(&*shared.store, user, now).await?;
+        let jobs = shared.quotas.jobs.lock().get(user).copied().unwrap_or_default();
+        Ok(UserUsage { jobs, today, day_ends: end_of_day(now) })
+    }
+
+    /// Checks that a user may start a job now.
+    ///
+    /// Errors: `quota_exceeded`.
+    pub async fn check_quota(&self, user: &str) -> Result<()> {
+        let shared = &self.inner.shared;
+        let now = shared.clock.now();
+        shared.quotas.admit(&*shared.store, Some(user), now).await.map(drop)
+    }
+}
+
+fn check_day(user: &str, limits: &Limits, today: DaySum, now: Timestamp) -> Result<()> {
+    let exceeded = |used: String, limit: String| Error::DayQuota {
+        user: user.to_owned(),
+        used,
+        limit,
+        day_ends: end_of_day(now),
+    };
+    if let Some(limit) = limits.bytes_per_day.filter(|limit| today.bytes >= *limit) {
+        return Err(exceeded(format!("{} bytes read", today.bytes), limit.to_string()));
+    }
+    if let Some(limit) = limits.money_per_day.filter(|limit| today.money >= *limit) {
+        return Err(exceeded(format!("{:.6} of money spent", today.money), limit.to_string()));
+    }
+    Ok(())
+}
+
+/// Returns the first day that is kept: jobs that end after midnight count on the day before.
+fn kept_from(day: NaiveDate) -> Option<NaiveDate> {
+    day.checked_sub_days(Days::new(1))
+}
+
+fn end_of_day(now: Timestamp) -> Timestamp {
+    let next = now.date_naive().checked_add_days(Days::new(1)).unwrap_or(NaiveDate::MAX);
+    next.and_time(NaiveTime::MIN).and_utc()
+}
+
+fn day_key(day: NaiveDate, user: &str) -> String {
+    format!("{day}/{user}")
+}

@@ -1,0 +1,101 @@
+//! Limits of users: jobs at once, and bytes and money per day.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::{clock, jobs, memory};
+use headwater_jobs::{JobGuard, Jobs, NewJob};
+use headwater_model::{ErrorCode, Fault, JobKind, Limits, RateCard, Usage};
+use serde_json::Value;
+
+/// Returns jobs in which every user has these limits.
+fn limited(jobs: Jobs, limits: Limits) -> Jobs {
+    jobs.set_limits_of(Arc::new(move |_| limits));
+    jobs
+}
+
+fn new(user: Option<&str>) -> NewJob {
+    NewJob { user: user.map(str::to_owned), ..NewJob::new(JobKind::Query, "SELECT 1", "ada") }
+}
+
+async fn start(jobs: &Jobs, user: &str) -> Result<JobGuard, headwater_jobs::Error> {
+    jobs.record(new(Some(user))).await.map(|(_, guard)| guard)
+}
+
+/// Runs a job that reads some bytes.
+async fn read(jobs: &Jobs, user: &str, bytes_read: u64) -> Result<(), headwater_jobs::Error> {
+    let (context, guard) = jobs.record(new(Some(user))).await?;
+    context.set_usage(Usage { bytes_read, ..Usage::default() });
+    guard.finish(Ok(Value::Null));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_jobs_at_once_and_a_dropped_one_frees_its_permit() {
+    let jobs = jobs(&memory(), &clock()).await;
+    let jobs = limited(jobs, Limits { jobs: Some(2), ..Limits::default() });
+    let first = start(&jobs, "ana").await.expect("one");
+    let second = start(&jobs, "ana").await.expect("two");
+    let error = start(&jobs, "ana").await.expect_err("a limit");
+    assert_eq!(error.code(), ErrorCode::QuotaExceeded);
+    let submitted = jobs.submit(NewJob { kind: JobKind::Run, ..new(Some("ana")) }).await;
+    assert_eq!(submitted.expect_err("a limit").code(), ErrorCode::QuotaExceeded);
+    assert!(jobs.check_quota("ana").await.is_err() && jobs.check_quota("ben").await.is_ok());
+    let _other = start(&jobs, "ben").await.expect("of another user");
+    let (_, owners) = jobs.record(new(None)).await.expect("the owner has no limit");
+    drop(first);
+    assert_eq!(jobs.usage_today("ana").await.expect("usage").jobs, 1);
+    let _third = start(&jobs, "ana").await.expect("a free permit");
+    second.finish(Ok(Value::Null));
+    owners.finish(Ok(Value::Null));
+    assert_eq!(jobs.usage_today("ana").await.expect("usage").jobs, 1);
+}
+
+#[tokio::test]
+async fn a_queued_job_counts_also_after_a_restart() {
+    let (store, clock) = (memory(), clock());
+    let limits = Limits { jobs: Some(1), ..Limits::default() };
+    let first = limited(jobs(&store, &clock).await, limits);
+    let run = || NewJob { kind: JobKind::Run, ..new(Some("ana")) };
+    let id = first.submit(run()).await.expect("a queued run");
+    first.drain(Duration::from_secs(1)).await;
+    drop(first);
+    let second = limited(jobs(&store, &clock).await, limits);
+    assert_eq!(second.submit(run()).await.expect_err("a limit").code(), ErrorCode::QuotaExceeded);
+    second.stop(id).await.expect("stopped");
+    crate::support::until("the permit is free", async || second.submit(run()).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn the_usage_of_a_day_survives_a_restart_and_ends_at_midnight() {
+    let (store, clock) = (memory(), clock());
+    let limits = Limits { bytes_per_day: Some(1_000), ..Limits::default() };
+    let first = limited(jobs(&store, &clock).await, limits);
+    read(&first, "ana", 600).await.expect("below the limit");
+    read(&first, "ana", 600).await.expect("passes the limit");
+    assert!(read(&first, "ana", 1).await.is_err());
+    read(&first, "ben", 600).await.expect("another user");
+    first.flush().await.expect("stored");
+    let second = limited(jobs(&store, &clock).await, limits);
+    let usage = second.usage_today("ana").await.expect("usage");
+    assert_eq!((usage.today.bytes, usage.jobs), (1_200, 0));
+    let error = read(&second, "ana", 1).await.expect_err("a limit");
+    assert_eq!(error.code(), ErrorCode::QuotaExceeded);
+    let ends = usage.day_ends.format("%Y-%m-%dT00:00:00Z").to_string();
+    assert!(error.hint().expect("a hint").contains(&ends), "{ends}");
+    read(&second, "ben", 600).await.expect("another user");
+    clock.advance(Duration::from_hours(24));
+    read(&second, "ana", 1).await.expect("the next day");
+    assert_eq!(second.usage_today("ana").await.expect("usage").today.bytes, 1);
+}
+
+#[tokio::test]
+async fn the_cost_of_a_day_is_limited_in_the_currency_of_the_rate_card() {
+    let jobs = jobs(&memory(), &clock()).await;
+    let jobs = limited(jobs, Limits { money_per_day: Some(2.0), ..Limits::default() });
+    jobs.set_rate_card(RateCard { gib_read: 1.0, ..RateCard::default() });
+    read(&jobs, "ana", 1 << 30).await.expect("costs 1");
+    read(&jobs, "ana", 1 << 30).await.expect("costs 1");
+    assert!(read(&jobs, "ana", 1).await.is_err());
+    assert!(jobs.usage_today("ana").await.expect("usage").today.money >= 2.0);
+}

@@ -1,0 +1,175 @@
+//! Read snapshots: one commit, pinned for reading.
+
+use headwater_catalog::{State, TableEntry};
+use headwater_model::{CommitId, Namespace, RefSpec, TableName, nearest};
+use headwater_tables::{SqlView, Table};
+
+use crate::error::{Error, Result};
+use crate::lake::Lake;
+use crate::maintenance::Pin;
+
+/// A read snapshot of one commit. Immutable, and cheap to clone.
+#[derive(Clone)]
+pub struct CommitView {
+    lake: Lake,
+    reference: RefSpec,
+    branch: Option<String>,
+    state: State,
+    /// Prevents the removal of the commit's files.
+    _pin: Pin,
+}
+
+impl std::fmt::Debug for CommitView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("reference", &self.reference)
+            .field("commit", &self.commit())
+            .finish_non_exhaustive()
+    }
+}
+
+impl CommitView {
+    pub(crate) fn new(
+        lake: Lake,
+        reference: RefSpec,
+        branch: Option<String>,
+        state: State,
+        pin: Pin,
+    ) -> Self {
+        CommitView { lake, reference, branch, state, _pin: pin }
+    }
+
+    /// Returns the lake.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// Returns the commit's id.
+    pub fn commit(&self) -> CommitId {
+        self.state.commit()
+    }
+
+    /// Returns the ref of the snapshot, as the user wrote it.
+    pub fn spec(&self) -> &RefSpec {
+        &self.reference
+    }
+
+    /// Returns the same snapshot with another ref for messages.
+    #[must_use]
+    pub fn written_as(self, reference: RefSpec) -> Self {
+        CommitView { reference, ..self }
+    }
+
+    /// Returns the branch if the ref is one; `None` for tags and commits, which are read-only.
+    pub fn branch(&self) -> Option<&str> {
+        self.branch.as_deref()
+    }
+
+    /// Returns the catalog's state at the commit.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Returns a table by its exact name, or else case-insensitively. Fails with `TableNotFound`
+    /// and the most similar name.
+    pub async fn table(&self, name: &TableName) -> Result<Table> {
+        match self.find(&name.namespace, &name.name).await? {
+            Some((_, table)) => Ok(table),
+            None => Err(self.not_found(name).await?),
+        }
+    }
+
+    /// Finds a table, and returns it with its name in the catalog's case.
+    pub async fn find(&self, namespace: &str, name: &str) -> Result<Option<(TableName, Table)>> {
+        let Some((name, entry)) = self.state.find_table(namespace, name).await? else {
+            return Ok(None);
+        };
+        Ok(Some((name, self.load(&entry).await?)))
+    }
+
+    /// Loads the table of an entry of this commit.
+    pub async fn load(&self, entry: &TableEntry) -> Result<Table> {
+        let location = &entry.metadata_location;
+        if self.lake.pins().is_scheduled(location) {
+            let location = location.clone();
+            return Err(headwater_tables::Error::Missing { location }.into());
+        }
+        Ok(self.lake.tables().load(location).await?)
+    }
+
+    /// Lists the tables of one or all namespaces by name. Opens no file.
+    pub async fn list(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
+        Ok(self.state.tables(namespace).await?)
+    }
+
+    /// Lists the namespaces by name.
+    pub async fn namespaces(&self) -> Result<Vec<Namespace>> {
+        Ok(self.state.namespaces().await?)
+    }
+
+    /// Returns the SQL view with exactly this name.
+    pub async fn sql_view(&self, name: &TableName) -> Result<SqlView> {
+        match self.state.view(name).await? {
+            Some(entry) => self.load_view(&entry).await,
+            None => Err(self.no_view(name).await?),
+        }
+    }
+
+    /// Loads the SQL view of an entry of this commit.
+    pub async fn load_view(&self, entry: &TableEntry) -> Result<SqlView> {
+        Ok(self.lake.tables().views().load(&entry.metadata_location).await?)
+    }
+
+    /// Returns the error for a missing view, with the most similar name.
+    pub async fn no_view(&self, name: &TableName) -> Result<Error> {
+        let views = self.state.views(None).await?;
+        Ok(Error::ViewNotFound {
+            view: name.clone(),
+            reference: self.reference.to_string(),
+            near: near_table(name, views.iter().map(|(name, _)| name)),
+            table: self.state.table(name).await?.is_some(),
+        })
+    }
+
+    /// Returns the error for a missing table, with the most similar name.
+    pub async fn not_found(&self, name: &TableName) -> Result<Error> {
+        if self.state.view(name).await?.is_some() {
+            return Ok(Error::IsView { view: name.clone() });
+        }
+        let tables = self.list(None).await?;
+        Ok(Error::TableNotFound {
+            table: name.clone(),
+            reference: self.reference.to_string(),
+            near: near_table(name, tables.iter().map(|(name, _)| name)),
+        })
+    }
+
+    /// Fails with `NamespaceNotFound` and the most similar name if the namespace does not exist.
+    pub async fn check_namespace(&self, name: &str) -> Result<()> {
+        if self.state.namespace(name).await?.is_some() {
+            return Ok(());
+        }
+        let namespaces = self.namespaces().await?;
+        let near = nearest(name, namespaces.iter().map(|namespace| namespace.name.as_str()));
+        Err(headwater_catalog::Error::NamespaceNotFound { name: name.to_owned(), near }.into())
+    }
+}
+
+/// Returns the most similar table name: from the same namespace, or else the same name in another
+/// namespace, or else any. Names of other namespaces are returned qualified.
+fn near_table<'a>(
+    name: &TableName,
+    tables: impl Iterator<Item = &'a TableName> + Clone,
+) -> Option<String> {
+    let here = tables.clone().filter(|table| table.namespace == name.namespace);
+    if let Some(near) = nearest(&name.name, here.map(|table| table.name.as_str())) {
+        return Some(TableName { name: near, ..name.clone() }.to_string());
+    }
+    let wanted = name.name.to_lowercase();
+    if let Some(same) = tables.clone().find(|table| table.name.to_lowercase() == wanted) {
+        return Some(same.qualified());
+    }
+    // Compare only table names: a shared namespace would make all qualified names similar.
+    let near = nearest(&name.name, tables.clone().map(|table| table.name.as_str()))?;
+    tables.clone().find(|table| table.name == near).map(TableName::qualified)
+}

@@ -1,0 +1,28 @@
+//! The limits of the account, and its use.
+
+use headwater_service::{ARCHIVE_BYTES_MAX, Service};
+use serde_json::{Value, json};
+
+use crate::error::Result;
+use crate::request::LambdaRequest;
+
+/// Limits that clients read: of the queue of calls, and of all files of a function.
+const CONCURRENT_CALLS: u64 = 10_000;
+const FILES_BYTES_MAX: u64 = 256 << 20;
+
+pub(crate) async fn settings(service: &Service, request: &LambdaRequest) -> Result<Value> {
+    let functions = service.invocations().deployed().list(&request.principal).await?;
+    let size: u64 = functions.iter().map(|function| function.latest.code.bytes).sum();
+    let reserved: u64 =
+        functions.iter().filter_map(|function| function.concurrency).map(u64::from).sum();
+    Ok(json!({
+        "AccountLimit": {
+            "TotalCodeSize": u64::MAX >> 12,
+            "CodeSizeUnzipped": FILES_BYTES_MAX,
+            "CodeSizeZipped": ARCHIVE_BYTES_MAX,
+            "ConcurrentExecutions": CONCURRENT_CALLS,
+            "UnreservedConcurrentExecutions": CONCURRENT_CALLS.saturating_sub(reserved),
+        },
+        "AccountUsage": {"TotalCodeSize": size, "FunctionCount": functions.len()},
+    }))
+}

@@ -1,0 +1,267 @@
+//! Functions: create, get, list, update, delete, and their versions.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, ProjectFiles};
+use headwater_service::{FunctionChange, FunctionUpdate, Service, read_files};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::configuration::{ConfigurationRequest, configuration, defaults};
+use crate::error::{LambdaError, Result};
+use crate::name::{FunctionName, arn};
+use crate::page::page;
+use crate::request::LambdaRequest;
+
+/// The body of `CreateFunction`, without the settings.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CreateRequest {
+    function_name: String,
+    code: CodeRequest,
+    #[serde(default)]
+    publish: bool,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+/// The code in a request.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CodeRequest {
+    zip_file: Option<String>,
+}
+
+/// The body of `UpdateFunctionCode`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpdateCodeRequest {
+    #[serde(flatten)]
+    code: CodeRequest,
+    #[serde(default)]
+    publish: bool,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(rename = "RevisionId")]
+    revision: Option<String>,
+}
+
+/// The body of `PublishVersion`.
+#[derive(Deserialize)]
+struct PublishRequest {
+    #[serde(rename = "Description")]
+    description: Option<String>,
+    #[serde(rename = "CodeSha256")]
+    code_sha256: Option<String>,
+    #[serde(rename = "RevisionId")]
+    revision: Option<String>,
+}
+
+impl CodeRequest {
+    async fn read(self) -> Result<headwater_service::FunctionFiles> {
+        let archive = self.zip_file.ok_or_else(|| {
+            LambdaError::invalid(
+                "The code is a ZIP archive in ZipFile; S3 and images are not read.",
+            )
+        })?;
+        Ok(read_files(ProjectFiles::new(), Some(archive)).await?)
+    }
+}
+
+pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result<Value> {
+    let create: CreateRequest = request.parse()?;
+    let settings: ConfigurationRequest = request.parse()?;
+    let name = FunctionName::parse(&create.function_name)?.name;
+    let (settings, attributes) = settings.apply(defaults(), BTreeMap::new())?;
+    let files = create.code.read().await?;
+    let mut changes = vec![
+        FunctionChange::Settings(Box::new(settings), attributes),
+        FunctionChange::Tag(create.tags),
+    ];
+    changes.extend(create.publish.then_some(FunctionChange::Publish(None)));
+    let functions = service.invocations().deployed();
+    let created = functions.create(&request.principal, &name, files, changes).await;
+    let function = created.map_err(|problem| match problem.code {
+        ErrorCode::AlreadyExists => {
+            let message = format!("Function already exist: {name}");
+            LambdaError::new(409, "ResourceConflictException", message)
+        }
+        _ => problem.into(),
+    })?;
+    let mut version = function.latest;
+    version.version = function.published.filter(|_| create.publish);
+    Ok(configuration(&name, &version, None))
+}
+
+pub(crate) async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
+    let functions = service.invocations().deployed().list(&request.principal).await?;
+    let all_versions = request.query("FunctionVersion") == Some("ALL");
+    let mut items = Vec::new();
+    for function in functions {
+        items.push(configuration(&function.name, &function.latest, Some("$LATEST")));
+        if all_versions {
+            let stored = service.invocations().deployed();
+            let (_, versions) = stored.stored_versions(&request.principal, &function.name).await?;
+            let shown = |version| published(&function.name, version);
+            items.extend(versions.iter().map(shown));
+        }
+    }
+    if !all_versions {
+        for item in &mut items {
+            let name = item["FunctionName"].as_str().unwrap_or_default().to_owned();
+            item["FunctionArn"] = arn(&name, None).into();
+        }
+    }
+    page(request, "Functions", items)
+}
+
+fn published(name: &str, version: &headwater_service::StoredVersion) -> Value {
+    configuration(name, version, Some(&version.qualifier()))
+}
+
+pub(crate) async fn get(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    let name = name.qualified(request.query("Qualifier"))?;
+    let qualifier = name.qualifier.as_deref();
+    let functions = service.invocations().deployed();
+    let (function, version) = functions.version(&request.principal, &name.name, qualifier).await?;
+    let mut answer = json!({
+        "Configuration": configuration(&name.name, &version, qualifier),
+        "Code": {"RepositoryType": "S3"},
+    });
+    if !function.tags.is_empty() {
+        answer["Tags"] = json!(function.tags);
+    }
+    if let Some(limit) = function.concurrency {
+        answer["Concurrency"] = json!({"ReservedConcurrentExecutions": limit});
+    }
+    Ok(answer)
+}
+
+pub(crate) async fn configuration_of(
+    service: &Service,
+    request: &LambdaRequest,
+    name: &FunctionName,
+) -> Result<Value> {
+    let qualifier = name.qualifier.as_deref();
+    let functions = service.invocations().deployed();
+    let (_, version) = functions.version(&request.principal, &name.name, qualifier).await?;
+    Ok(configuration(&name.name, &version, qualifier))
+}
+
+pub(crate) async fn configuration_by_name(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    configuration_of(service, request, &name.qualified(request.query("Qualifier"))?).await
+}
+
+pub(crate) async fn update_configuration(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    let update: ConfigurationRequest = request.parse()?;
+    let functions = service.invocations().deployed();
+    let latest = functions.get(&request.principal, &name.name).await?.latest;
+    let (settings, attributes) = update.apply(latest.settings, latest.attributes)?;
+    let changes = vec![FunctionChange::Settings(Box::new(settings), attributes)];
+    let update = FunctionUpdate { files: None, changes, revision: update.revision };
+    let changed = functions.change(&request.principal, &name.name, update).await?;
+    Ok(configuration(&name.name, &changed.latest, None))
+}
+
+pub(crate) async fn update_code(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    let update: UpdateCodeRequest = request.parse()?;
+    let functions = service.invocations().deployed();
+    let mut latest = functions.get(&request.principal, &name.name).await?.latest;
+    let files = update.code.read().await?;
+    if update.dry_run {
+        latest.code = files.code.code;
+        return Ok(configuration(&name.name, &latest, None));
+    }
+    let publish = update.publish.then_some(FunctionChange::Publish(None));
+    let is_published = publish.is_some();
+    let update = FunctionUpdate {
+        files: Some(files),
+        changes: publish.into_iter().collect(),
+        revision: update.revision,
+    };
+    let changed = functions.change(&request.principal, &name.name, update).await?;
+    let version = changed.published.filter(|_| is_published);
+    let qualifier = version.map(|version| version.to_string());
+    let mut latest = changed.latest;
+    latest.version = version;
+    Ok(configuration(&name.name, &latest, qualifier.as_deref()))
+}
+
+pub(crate) async fn delete(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<()> {
+    let name = name.qualified(request.query("Qualifier"))?;
+    let functions = service.invocations().deployed();
+    let Some(qualifier) = name.qualifier else {
+        return Ok(functions.delete(&request.principal, &name.name).await?);
+    };
+    let version = qualifier.parse::<u64>().map_err(|_| {
+        LambdaError::invalid("Only the number of a version can be deleted with a qualifier.")
+    })?;
+    let change = FunctionChange::DeleteVersion(version).into();
+    functions.change(&request.principal, &name.name, change).await?;
+    Ok(())
+}
+
+pub(crate) async fn publish(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    let publish: PublishRequest = request.parse()?;
+    let functions = service.invocations().deployed();
+    if let Some(expected) = &publish.code_sha256 {
+        let latest = functions.get(&request.principal, &name.name).await?.latest;
+        if latest.code.sha256 != *expected {
+            let message = format!("CodeSHA256 ({expected}) is different from current CodeSHA256");
+            return Err(LambdaError::invalid(message));
+        }
+    }
+    let description = publish.description.filter(|text| !text.is_empty());
+    let changes = vec![FunctionChange::Publish(description)];
+    let update = FunctionUpdate { files: None, changes, revision: publish.revision };
+    let changed = functions.change(&request.principal, &name.name, update).await?;
+    let number = changed.published.map(|version| version.to_string());
+    let name = FunctionName { qualifier: number, ..name };
+    configuration_of(service, request, &name).await
+}
+
+pub(crate) async fn list_versions(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    let functions = service.invocations().deployed();
+    let (function, versions) = functions.stored_versions(&request.principal, &name.name).await?;
+    let mut items = vec![published(&name.name, &function.latest)];
+    items.extend(versions.iter().map(|version| published(&name.name, version)));
+    page(request, "Versions", items)
+}
+
+/// Functions are not signed: there is no configuration of it.
+pub(crate) async fn code_signing(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    service.invocations().deployed().get(&request.principal, &name.name).await?;
+    Ok(json!({"FunctionName": name.name, "CodeSigningConfigArn": ""}))
+}

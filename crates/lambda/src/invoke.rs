@@ -1,0 +1,229 @@
+//! Calls: synchronous with the end of the log, asynchronous, and dry runs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use headwater_model::{
+    ErrorCode, InvokeAsyncRequest, JobEventKind, JobId, LogStream, Principal, Problem,
+};
+use headwater_service::{Argument, ArgumentValue, CallInput, FunctionResult, Returns, Service};
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::error::{LambdaError, Result};
+use crate::name::FunctionName;
+use crate::protocol::REQUEST_ID;
+use crate::request::LambdaRequest;
+
+/// The argument of a function that receives the event.
+const EVENT: &str = "event";
+
+/// Maximum length of the log in a response, in bytes before Base64.
+const LOG_BYTES_MAX: usize = 4 << 10;
+
+/// Maximum length of an event in bytes.
+const EVENT_BYTES_MAX: usize = 6 << 20;
+
+const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
+
+pub(crate) async fn invoke(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Response<Bytes>> {
+    let name = name.qualified(request.query("Qualifier"))?;
+    match request.header("x-amz-invocation-type") {
+        None | Some("RequestResponse") => call(service, request, &name).await,
+        Some("Event") => accept(service, request, &name).await,
+        Some("DryRun") => {
+            service.invocations().find(&request.principal, &name.called()).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        Some(other) => Err(LambdaError::invalid(format!("{other} is not an invocation type."))),
+    }
+}
+
+pub(crate) async fn invoke_async(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Response<Bytes>> {
+    let mut response = accept(service, request, &name).await?;
+    *response.body_mut() = Bytes::from_static(b"{\"Status\":202}");
+    Ok(response)
+}
+
+/// Accepts an asynchronous call, which is durable on return.
+async fn accept(
+    service: &Service,
+    request: &LambdaRequest,
+    name: &FunctionName,
+) -> Result<Response<Bytes>> {
+    let arguments = BTreeMap::from([(EVENT.to_owned(), event(request)?)]);
+    let call = InvokeAsyncRequest { arguments, ..InvokeAsyncRequest::default() };
+    let invocations = service.invocations();
+    let accepted = invocations.accept(&request.principal, &name.called(), call).await?;
+    let mut response = empty(StatusCode::ACCEPTED);
+    set(&mut response, REQUEST_ID, &accepted.event);
+    Ok(response)
+}
+
+/// Calls a function and waits for its result.
+async fn call(
+    service: &Service,
+    request: &LambdaRequest,
+    name: &FunctionName,
+) -> Result<Response<Bytes>> {
+    let event = event(request)?;
+    let invocations = service.invocations();
+    let function = invocations.find(&request.principal, &name.called()).await?;
+    let version = function.version().unwrap_or("$LATEST").to_owned();
+    let value = ArgumentValue::Json(event);
+    let arguments = vec![Argument { name: EVENT.to_owned(), value }];
+    let input = CallInput { arguments, returns: Returns::Any, permit: None };
+    let ended = invocations.call(&request.principal, function, input, encode).await?;
+    let mut response = match ended.result {
+        Ok(body) => Response::new(body),
+        Err(problem) if is_of_function(problem.code) => {
+            let mut response = Response::new(error_body(&problem, ended.job));
+            set(&mut response, FUNCTION_ERROR, "Unhandled");
+            response
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    set(&mut response, CONTENT_TYPE, "application/json");
+    set(&mut response, EXECUTED_VERSION, &version);
+    set(&mut response, REQUEST_ID, &ended.job.to_string());
+    if request.header("x-amz-log-type") == Some("Tail") {
+        let log = log(service, &request.principal, ended.job, &version).await?;
+        set(&mut response, LOG_RESULT, &STANDARD.encode(log));
+    }
+    Ok(response)
+}
+
+/// Returns the event in the body of a request; an empty body is an empty object.
+fn event(request: &LambdaRequest) -> Result<Value> {
+    if request.body.len() > EVENT_BYTES_MAX {
+        let message = format!("Request must be smaller than {EVENT_BYTES_MAX} bytes");
+        return Err(LambdaError::new(413, "RequestTooLargeException", message));
+    }
+    request.parse()
+}
+
+/// Returns what a function returned, as JSON.
+async fn encode(returned: FunctionResult) -> Result<Bytes, Problem> {
+    match returned {
+        FunctionResult::Json(text) => {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&text).map_err(|error| {
+                let message = format!("the function's result is not valid JSON: {error}");
+                Problem::new(ErrorCode::FunctionFailed, message)
+            })?;
+            Ok(text)
+        }
+        FunctionResult::Bool(value) => Ok(Bytes::from(value.to_string())),
+        FunctionResult::Table(_) => {
+            let message = "the function returned a table, which Lambda's API cannot return";
+            Err(Problem::new(ErrorCode::FunctionFailed, message))
+        }
+    }
+}
+
+/// Returns true for errors of the function, which are no errors of the request.
+fn is_of_function(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::FunctionFailed
+            | ErrorCode::MemoryLimit
+            | ErrorCode::TempLimit
+            | ErrorCode::TimeLimit
+            | ErrorCode::EnvironmentFailed
+    )
+}
+
+/// Returns the body for an error of a function.
+fn error_body(problem: &Problem, job: JobId) -> Bytes {
+    if problem.code == ErrorCode::TimeLimit {
+        let milliseconds = problem.context.get("limit_ms").and_then(Value::as_u64);
+        let seconds = milliseconds.unwrap_or_default() as f64 / 1_000.0;
+        let time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let message = format!("{time} {job} Task timed out after {seconds:.2} seconds");
+        let body = json!({"errorType": "Sandbox.Timedout", "errorMessage": message});
+        return Bytes::from(body.to_string());
+    }
+    let raised = problem.context.get("exception").and_then(Value::as_str);
+    let kind = raised.unwrap_or(match problem.code {
+        ErrorCode::MemoryLimit => "Runtime.OutOfMemory",
+        _ => "Runtime.ExitError",
+    });
+    let frames = problem.context.get("frames").and_then(Value::as_array);
+    let message = raised_message(&problem.message, kind, frames.and_then(|frames| frames.last()));
+    let mut body = json!({"errorType": kind, "errorMessage": message});
+    if let Some(frames) = frames {
+        let line = |frame: &Value| {
+            let text = |key: &str| frame[key].as_str().unwrap_or_default().to_owned();
+            let (function, source) = (text("function"), text("source"));
+            let file = text("file").replacen("code/", "/var/task/", 1);
+            format!("  File \"{file}\", line {}, in {function}\n    {source}\n", frame["line"])
+        };
+        body["stackTrace"] = frames.iter().map(line).collect();
+        body["requestId"] = job.to_string().into();
+    }
+    Bytes::from(body.to_string())
+}
+
+/// Returns the message of an exception: without its class, which begins the message of a problem,
+/// and without the place that raised it, which ends the first line.
+fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'a str {
+    let message = message.lines().next().unwrap_or_default();
+    let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
+    let Some(frame) = frame else { return message };
+    let file = frame["file"].as_str().unwrap_or_default();
+    message.strip_suffix(&format!(" ({file}:{})", frame["line"])).unwrap_or(message)
+}
+
+/// Returns the end of a call's log, in the form of Lambda.
+async fn log(
+    service: &Service,
+    principal: &Principal,
+    job: JobId,
+    version: &str,
+) -> Result<Vec<u8>> {
+    let id = job.to_string();
+    let events = service.jobs().events(principal, &id, 0).await?;
+    let job = service.jobs().get(principal, &id).await?;
+    let mut text = format!("START RequestId: {id} Version: {version}\n");
+    for event in events {
+        if let JobEventKind::Log { stream, text: line, .. } = event.event
+            && stream != LogStream::System
+        {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    let (duration, peak) = (job.usage.wall_ms, job.usage.memory_bytes_peak >> 20);
+    let _ = writeln!(text, "END RequestId: {id}");
+    let _ = writeln!(
+        text,
+        "REPORT RequestId: {id}\tDuration: {duration}.00 ms\tBilled Duration: {duration} ms\t\
+         Max Memory Used: {peak} MB\t"
+    );
+    let from = text.len().saturating_sub(LOG_BYTES_MAX);
+    Ok(text.into_bytes().split_off(from))
+}
+
+fn empty(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+fn set(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

@@ -1,0 +1,22 @@
+//! Lambda's REST API: functions, versions, aliases and calls for the clients of AWS.
+//!
+//! [`LambdaProtocol`] answers a request. It checks the signature, parses the path and body, calls
+//! one operation of the service for each request, and encodes responses and errors in the shapes of
+//! AWS. It knows no connection.
+
+mod account;
+mod alias;
+mod concurrency;
+mod configuration;
+mod error;
+mod function;
+mod invoke;
+mod name;
+mod page;
+mod protocol;
+mod request;
+mod route;
+mod signature;
+mod tags;
+
+pub use protocol::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};

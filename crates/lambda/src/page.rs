@@ -1,0 +1,31 @@
+//! Pages of lists: `Marker`, `MaxItems` and `NextMarker`.
+
+use serde_json::{Value, json};
+
+use crate::error::{LambdaError, Result};
+use crate::request::LambdaRequest;
+
+/// Default and maximum number of items of a page.
+const ITEMS_DEFAULT: usize = 50;
+const ITEMS_MAX: usize = 10_000;
+
+/// Returns the page of a list that a request selects, under a key. The marker is the number of the
+/// first item.
+pub(crate) fn page(request: &LambdaRequest, key: &str, items: Vec<Value>) -> Result<Value> {
+    let number = |name: &str, default: usize| match request.query(name) {
+        None => Ok(default),
+        Some(text) => text
+            .parse::<usize>()
+            .map_err(|_| LambdaError::invalid(format!("{name} {text} is not valid"))),
+    };
+    let from = number("Marker", 0)?;
+    let limit = number("MaxItems", ITEMS_DEFAULT)?.clamp(1, ITEMS_MAX);
+    let next = from.saturating_add(limit);
+    let is_last = next >= items.len();
+    let items: Vec<Value> = items.into_iter().skip(from).take(limit).collect();
+    let mut page = json!({ key: items });
+    if !is_last {
+        page["NextMarker"] = next.to_string().into();
+    }
+    Ok(page)
+}

@@ -1,0 +1,210 @@
+//! The entry: from an HTTP request to its response.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use chrono::Utc;
+use headwater_model::{ErrorCode, Principal};
+use headwater_service::{S3Operations, Service};
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode};
+use serde_json::Value;
+
+use crate::error::{LambdaError, Result};
+use crate::request::{LambdaRequest, parse_query};
+use crate::route::Operation;
+use crate::signature::Signature;
+use crate::{account, alias, concurrency, function, invoke, tags};
+
+/// The first parts of all paths.
+pub const ROOTS: [&str; 7] = [
+    "2014-11-13",
+    "2015-03-31",
+    "2016-08-19",
+    "2017-03-31",
+    "2017-10-31",
+    "2019-09-30",
+    "2020-06-30",
+];
+
+/// Maximum length of a body in bytes: an archive in Base64, with other fields.
+pub const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The header with the id of a request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// Lambda's API of a service. Cheap to clone.
+#[derive(Clone)]
+pub struct LambdaProtocol {
+    service: Service,
+}
+
+impl LambdaProtocol {
+    /// Creates the protocol.
+    pub fn new(service: &Service) -> Self {
+        LambdaProtocol { service: service.clone() }
+    }
+
+    /// Returns the response to a request whose access key is unknown, so that its body need not be
+    /// read.
+    pub async fn reject_unknown(
+        &self,
+        parts: &Parts,
+        address: Option<IpAddr>,
+    ) -> Option<Response<Bytes>> {
+        let checked = async {
+            let signature = Signature::read(parts, Utc::now())?;
+            self.secret(&signature.key, address).await.map(drop)
+        };
+        checked.await.err().map(|error| with_id(error.response()))
+    }
+
+    /// Answers a request. A wrong signature is recorded in the audit log.
+    pub async fn call(&self, request: Request<Bytes>, address: Option<IpAddr>) -> Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        with_id(match self.answer(parts, body, address).await {
+            Ok(response) => response,
+            Err(error) => error.response(),
+        })
+    }
+
+    /// Returns the response to a body that is too long.
+    pub fn too_long() -> Response<Bytes> {
+        let message = "Request must be smaller than 67108864 bytes for the operation";
+        with_id(LambdaError::new(413, "RequestTooLargeException", message).response())
+    }
+
+    async fn answer(
+        &self,
+        parts: Parts,
+        body: Bytes,
+        address: Option<IpAddr>,
+    ) -> Result<Response<Bytes>> {
+        let principal = self.authenticate(&parts, &body, address).await?;
+        let operation = Operation::of(&parts.method, parts.uri.path())?;
+        let query = parse_query(parts.uri.query().unwrap_or_default());
+        let request = LambdaRequest { principal, query, headers: parts.headers, body };
+        self.execute(operation, &request).await
+    }
+
+    async fn authenticate(
+        &self,
+        parts: &Parts,
+        body: &Bytes,
+        address: Option<IpAddr>,
+    ) -> Result<Principal> {
+        let signature = Signature::read(parts, Utc::now())?;
+        let secret = self.secret(&signature.key, address).await?;
+        let signatures = S3Operations::of(&self.service).signatures();
+        if let Err(error) = signature.verify(parts, body, &secret) {
+            signatures.record_failure(&signature.key, address);
+            return Err(error);
+        }
+        Ok(signatures.signer(&signature.key, address).await?)
+    }
+
+    async fn secret(&self, key: &str, address: Option<IpAddr>) -> Result<String> {
+        let signatures = S3Operations::of(&self.service).signatures();
+        match signatures.secret(key).await {
+            Ok(secret) => Ok(secret.to_string()),
+            Err(problem) if problem.code == ErrorCode::Unauthenticated => {
+                signatures.record_failure(key, address);
+                let message = "The security token included in the request is invalid.";
+                Err(LambdaError::new(403, "UnrecognizedClientException", message))
+            }
+            Err(problem) => Err(problem.into()),
+        }
+    }
+
+    async fn execute(
+        &self,
+        operation: Operation,
+        request: &LambdaRequest,
+    ) -> Result<Response<Bytes>> {
+        use Operation as Op;
+        let service = &self.service;
+        let answer = match operation {
+            Op::Invoke(name) => return invoke::invoke(service, request, name).await,
+            Op::InvokeAsync(name) => return invoke::invoke_async(service, request, name).await,
+            Op::CreateFunction => return Ok(created(&function::create(service, request).await?)),
+            Op::PublishVersion(name) => {
+                return Ok(created(&function::publish(service, request, name).await?));
+            }
+            Op::CreateAlias(name) => {
+                return Ok(created(&alias::create(service, request, name).await?));
+            }
+            Op::ListFunctions => function::list(service, request).await?,
+            Op::GetFunction(name) => function::get(service, request, name).await?,
+            Op::DeleteFunction(name) => {
+                return Ok(no_content(function::delete(service, request, name).await?));
+            }
+            Op::GetConfiguration(name) => {
+                function::configuration_by_name(service, request, name).await?
+            }
+            Op::UpdateConfiguration(name) => {
+                function::update_configuration(service, request, name).await?
+            }
+            Op::UpdateCode(name) => function::update_code(service, request, name).await?,
+            Op::ListVersions(name) => function::list_versions(service, request, name).await?,
+            Op::ListAliases(name) => alias::list(service, request, name).await?,
+            Op::GetAlias(name, alias) => alias::get(service, request, name, &alias).await?,
+            Op::UpdateAlias(name, alias) => alias::update(service, request, name, alias).await?,
+            Op::DeleteAlias(name, alias) => {
+                return Ok(no_content(alias::delete(service, request, name, alias).await?));
+            }
+            other => return self.execute_settings(other, request).await,
+        };
+        Ok(json(StatusCode::OK, &answer))
+    }
+
+    /// Executes the operations on settings that belong to no version.
+    async fn execute_settings(
+        &self,
+        operation: Operation,
+        request: &LambdaRequest,
+    ) -> Result<Response<Bytes>> {
+        use Operation as Op;
+        let service = &self.service;
+        let answer = match operation {
+            Op::PutConcurrency(name) => concurrency::put(service, request, name).await?,
+            Op::GetConcurrency(name) => concurrency::get(service, request, name).await?,
+            Op::DeleteConcurrency(name) => {
+                return Ok(no_content(concurrency::delete(service, request, name).await?));
+            }
+            Op::Tag(name) => return Ok(no_content(tags::tag(service, request, name).await?)),
+            Op::Untag(name) => return Ok(no_content(tags::untag(service, request, name).await?)),
+            Op::ListTags(name) => tags::list(service, request, name).await?,
+            Op::GetCodeSigning(name) => function::code_signing(service, request, name).await?,
+            _ => account::settings(service, request).await?,
+        };
+        Ok(json(StatusCode::OK, &answer))
+    }
+}
+
+fn created(answer: &Value) -> Response<Bytes> {
+    json(StatusCode::CREATED, answer)
+}
+
+fn no_content((): ()) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+fn json(status: StatusCode, answer: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(answer.to_string()));
+    *response.status_mut() = status;
+    let media_type = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, media_type);
+    response
+}
+
+/// Adds the id of the request, unless the response has one.
+fn with_id(mut response: Response<Bytes>) -> Response<Bytes> {
+    let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
+    if let (false, Ok(id)) = (response.headers().contains_key(REQUEST_ID), id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}

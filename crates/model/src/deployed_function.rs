@@ -1,0 +1,98 @@
+//! Functions that are deployed without a project: their settings, versions and aliases.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{ObjectId, ProjectFiles, Timestamp};
+
+/// The settings of a function. All of them belong to a version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct FunctionSettings {
+    /// The runtime: `python3.11`, `nodejs20`, `provided` and so on.
+    pub runtime: String,
+    /// The function that the runtime calls, such as `app.handler`.
+    pub handler: Option<String>,
+    /// A description.
+    pub description: String,
+    /// The memory limit in bytes.
+    pub memory_bytes: Option<u64>,
+    /// The time limit in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Secrets, which are environment variables of the same name.
+    pub secrets: Vec<String>,
+    /// The hosts that the function may connect to, as in `api.example.com:443`; `*` is every host.
+    pub network: Vec<String>,
+    /// Programs of the system that the function needs, such as `curl`.
+    pub system: Vec<String>,
+}
+
+/// Request to deploy a function without a project: as a new version, or a new function.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct DeployFunction {
+    /// The settings.
+    #[serde(flatten)]
+    pub settings: FunctionSettings,
+    /// The files by path, separated by `/`.
+    pub files: ProjectFiles,
+    /// The files as a ZIP archive in Base64, instead of `files`.
+    pub archive: Option<String>,
+    /// The author; the header `x-headwater-author` by default.
+    pub author: Option<String>,
+}
+
+/// A version of a function that is deployed without a project. It never changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionVersion {
+    /// Its number, from 1. None: the latest state, which is not published as a version.
+    pub version: Option<u64>,
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: FunctionSettings,
+    /// The hash of its files: the same files have the same hash.
+    #[schema(value_type = String)]
+    pub code: ObjectId,
+    /// The size of its files in bytes.
+    pub code_bytes: u64,
+    /// Time of its last change.
+    #[schema(value_type = String, format = DateTime)]
+    pub modified: Timestamp,
+    /// Author of its last change.
+    pub author: String,
+}
+
+/// A name for one version of a function, or for two with a weight.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionAlias {
+    /// The version; none for the latest state.
+    pub version: Option<u64>,
+    /// A description.
+    #[serde(default)]
+    pub description: String,
+    /// Shares of calls that other versions get, from 0 to 1.
+    #[serde(default)]
+    pub weights: BTreeMap<u64, f64>,
+}
+
+/// A function that is deployed without a project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeployedFunction {
+    /// Its name.
+    pub name: String,
+    /// Its latest state, which calls without a version use.
+    #[serde(flatten)]
+    pub latest: FunctionVersion,
+    /// The paths of its files.
+    pub files: Vec<String>,
+    /// The numbers of its versions.
+    pub versions: Vec<u64>,
+    /// Its aliases.
+    pub aliases: BTreeMap<String, FunctionAlias>,
+    /// The maximum number of concurrent calls; none: no limit of its own.
+    pub concurrency: Option<u32>,
+}

@@ -1,0 +1,120 @@
+//! Limits of users and roles: jobs at once, memory, and bytes and money per day.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{ErrorCode, Problem, Timestamp};
+
+/// The limits of a user or role. A missing value is no limit. The body of a request that sets them
+/// replaces all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Maximum number of jobs that have not ended: statements, calls, imports, runs and the others,
+    /// queued ones included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<u32>,
+    /// Maximum memory of one statement or of one function call, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Bytes read per day, in UTC, after which no job starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_day: Option<u64>,
+    /// Cost per day, in UTC and in the currency of the rate card, after which no job starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money_per_day: Option<f64>,
+}
+
+impl Limits {
+    /// Returns true if nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Limits::default()
+    }
+
+    /// Checks the memory that a function declares.
+    ///
+    /// Errors: `quota_exceeded`.
+    pub fn check_memory(&self, function: &str, bytes: u64) -> Result<(), Problem> {
+        let Some(limit) = self.memory_bytes.filter(|limit| bytes > *limit) else { return Ok(()) };
+        let message =
+            format!("function `{function}` needs {bytes} bytes of memory (limit {limit})");
+        let hint = "Declare less with `memory`, or ask an administrator to raise the limit.";
+        Err(Problem::new(ErrorCode::QuotaExceeded, message).with_hint(hint))
+    }
+
+    /// Returns these limits, with those of `other` in place of missing ones.
+    #[must_use]
+    pub fn or(self, other: Limits) -> Self {
+        Limits {
+            jobs: self.jobs.or(other.jobs),
+            memory_bytes: self.memory_bytes.or(other.memory_bytes),
+            bytes_per_day: self.bytes_per_day.or(other.bytes_per_day),
+            money_per_day: self.money_per_day.or(other.money_per_day),
+        }
+    }
+
+    /// Returns the higher of both limits of each value that either limits.
+    #[must_use]
+    pub fn max(self, other: Limits) -> Self {
+        let highest = |one: Option<u64>, other: Option<u64>| one.max(other);
+        let money = match (self.money_per_day, other.money_per_day) {
+            (Some(one), Some(other)) => Some(one.max(other)),
+            (one, other) => one.or(other),
+        };
+        Limits {
+            jobs: self.jobs.max(other.jobs),
+            memory_bytes: highest(self.memory_bytes, other.memory_bytes),
+            bytes_per_day: highest(self.bytes_per_day, other.bytes_per_day),
+            money_per_day: money,
+        }
+    }
+}
+
+/// The limits that were set for a user or role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Limit {
+    /// The user or role.
+    pub name: String,
+    /// The limits.
+    pub limits: Limits,
+    /// The time of their last change.
+    #[schema(value_type = String, format = DateTime)]
+    pub changed: Timestamp,
+    /// The author of their last change.
+    pub by: String,
+}
+
+/// The limits that apply to a user, its own and those of its roles, with its usage of today.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LimitUsage {
+    /// The limits that apply.
+    pub limits: Limits,
+    /// Number of jobs that have not ended.
+    pub jobs: u32,
+    /// Bytes that the jobs of today have read.
+    pub bytes_today: u64,
+    /// Cost of the jobs of today.
+    pub money_today: f64,
+    /// The currency of costs.
+    pub currency: String,
+    /// The end of the day, at which the usage of the next one begins.
+    #[schema(value_type = String, format = DateTime)]
+    pub day_ends: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_limits_precede_others_and_the_higher_of_two_counts() {
+        let own = Limits { jobs: Some(1), ..Limits::default() };
+        let one = Limits { jobs: Some(5), bytes_per_day: Some(10), ..Limits::default() };
+        let other = Limits { bytes_per_day: Some(20), money_per_day: Some(0.5), ..one };
+        let highest = one.max(other);
+        assert_eq!((highest.bytes_per_day, highest.money_per_day), (Some(20), Some(0.5)));
+        let all = own.or(highest);
+        assert_eq!((all.jobs, all.memory_bytes, all.bytes_per_day), (Some(1), None, Some(20)));
+        assert!(Limits::default().is_empty() && !all.is_empty());
+    }
+}

@@ -1,0 +1,200 @@
+//! Changes of objects, recorded for triggers.
+//!
+//! A change that someone watches is an entry of the journal `object_changes`, appended in the batch
+//! that changes the object: neither exists without the other, and no further sync is needed. Its
+//! position orders all changes. A reader forgets changes after it has stored their effects.
+
+use bytes::Bytes;
+use headwater_model::{ObjectOperation, Timestamp};
+use headwater_store::{Append, Batch, KeyRange};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::record::{ObjectInfo, decode, encode};
+use crate::{ObjectPath, Objects, Result};
+
+const CHANGES: &str = "object_changes";
+
+/// The key of entries that only reserve a position.
+const POSITION: &str = "position";
+
+/// Changes that are forgotten at once.
+const CHUNK: usize = 500;
+
+/// A selection of changes to record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// The bucket.
+    pub bucket: String,
+    /// Beginning of the keys.
+    pub prefix: String,
+    /// End of the keys.
+    pub suffix: String,
+    /// Selects operations that create objects.
+    pub created: bool,
+    /// Selects deletions.
+    pub removed: bool,
+}
+
+impl Watch {
+    /// Returns true if it selects an operation on an object.
+    pub fn admits(&self, bucket: &str, key: &str, operation: ObjectOperation) -> bool {
+        let is_wanted = if operation.creates() { self.created } else { self.removed };
+        // A key that is shorter than both would match with overlapping parts.
+        let rest = || key.strip_prefix(&*self.prefix);
+        is_wanted && self.bucket == bucket && rest().is_some_and(|it| it.ends_with(&*self.suffix))
+    }
+}
+
+/// A change of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectChange {
+    /// The operation.
+    pub operation: ObjectOperation,
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// Size in bytes; for a deletion, of the deleted object.
+    pub size: u64,
+    /// The entity tag; for a deletion, of the deleted object.
+    pub etag: String,
+    /// The time of the change.
+    pub time: Timestamp,
+    /// Names of the triggers that led to it, as far as known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caused_by: Vec<String>,
+}
+
+/// A recorded change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedChange {
+    /// The position, which grows with each change of the lake.
+    pub position: u64,
+    /// The change; none if the record cannot be read.
+    pub change: Option<ObjectChange>,
+}
+
+/// The operation that changes an object, and its cause.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation<'a> {
+    pub kind: ObjectOperation,
+    pub caused_by: &'a [String],
+}
+
+impl Operation<'_> {
+    pub(crate) fn new(kind: ObjectOperation) -> Self {
+        Operation { kind, caused_by: &[] }
+    }
+}
+
+impl Objects {
+    /// Records the changes that one of these selects, from now on, and no others.
+    pub fn watch(&self, watches: Vec<Watch>) {
+        *self.0.watches.write() = watches;
+    }
+
+    /// Returns a counter that changes with each recorded change.
+    pub fn change_counter(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Returns a position after all changes so far.
+    pub async fn change_position(&self) -> Result<u64> {
+        let entries = vec![Append::tombstone(CHANGES, POSITION)];
+        let batch = Batch { entries, relaxed: true, ..Batch::default() };
+        let applied = self.0.store.apply(batch).await?;
+        self.trim_change(POSITION).await?;
+        Ok(applied.positions.first().copied().unwrap_or_default())
+    }
+
+    /// Returns the first `limit` changes after a position, in order.
+    pub async fn changes(&self, after: u64, limit: usize) -> Result<Vec<RecordedChange>> {
+        let entries = self.0.store.read(CHANGES, after, limit).await?;
+        let recorded = |entry: headwater_store::Entry| {
+            let change = decode(&entry.key, &entry.value)
+                .inspect_err(|error| tracing::warn!("skipping a change of an object: {error}"));
+            RecordedChange { position: entry.position, change: change.ok() }
+        };
+        Ok(entries.into_iter().map(recorded).collect())
+    }
+
+    /// Deletes the records of changes up to a position.
+    pub async fn forget_changes(&self, until: u64) -> Result<()> {
+        loop {
+            let entries = self.0.store.read(CHANGES, 0, CHUNK).await?;
+            let consumed = entries.iter().filter(|entry| entry.position <= until);
+            let mut forgotten = 0;
+            for entry in consumed {
+                self.trim_change(&entry.key).await?;
+                forgotten += 1;
+            }
+            if forgotten < CHUNK {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn trim_change(&self, key: &str) -> Result<()> {
+        let (from, until) = (Some(key.to_owned()), Some(format!("{key}\0")));
+        let range = KeyRange { from, until, ..KeyRange::default() };
+        self.0.store.trim(CHANGES, &range).await?;
+        Ok(())
+    }
+
+    /// Returns the entry that records a change; none if it is not watched.
+    pub(crate) fn change_entry(
+        &self,
+        path: &ObjectPath,
+        info: &ObjectInfo,
+        operation: &Operation<'_>,
+    ) -> Result<Option<Append>> {
+        let ObjectPath { bucket, key } = path;
+        let admits = |watch: &Watch| watch.admits(bucket, key, operation.kind);
+        if !self.0.watches.read().iter().any(admits) {
+            return Ok(None);
+        }
+        let change = ObjectChange {
+            operation: operation.kind,
+            bucket: bucket.clone(),
+            key: key.clone(),
+            size: info.size,
+            etag: info.etag.clone(),
+            time: self.now(),
+            caused_by: operation.caused_by.to_vec(),
+        };
+        let id = Uuid::now_v7().simple().to_string();
+        let value: Bytes = encode(&id, &change)?;
+        Ok(Some(Append::put(CHANGES, id, value)))
+    }
+
+    /// Wakes the readers of changes.
+    pub(crate) fn notify_change(&self) {
+        self.0.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_selects_by_bucket_prefix_suffix_and_operation() {
+        let watch = Watch {
+            bucket: "landing".to_owned(),
+            prefix: "in/a".to_owned(),
+            suffix: "a.csv".to_owned(),
+            created: true,
+            removed: false,
+        };
+        let put = ObjectOperation::Put;
+        assert!(watch.admits("landing", "in/a-a.csv", put));
+        assert!(watch.admits("landing", "in/aa.csv", ObjectOperation::Copy));
+        assert!(!watch.admits("landing", "in/a.csv", put), "the parts overlap");
+        assert!(!watch.admits("other", "in/a-a.csv", put));
+        assert!(!watch.admits("landing", "in/b-a.csv", put));
+        assert!(!watch.admits("landing", "in/a-b.csv", put));
+        assert!(!watch.admits("landing", "in/a-a.csv", ObjectOperation::Delete));
+    }
+}

@@ -1,0 +1,131 @@
+//! Incremental inputs: the rows that were appended since the model last ran.
+//!
+//! When an incremental model writes its table, the new snapshot records the input snapshots that
+//! the model has read. So each branch has its own read positions, and a run that fails or is not
+//! merged does not advance them.
+
+use std::collections::BTreeMap;
+
+use headwater_engine::TableFiles;
+use headwater_lake::CommitView;
+use headwater_model::TableName;
+use headwater_project::{Input, Materialization, Step};
+use headwater_tables::{READ_UP_TO, ScanPlan, Table};
+
+use crate::plan::Plan;
+use crate::{Error, Result};
+
+/// Incremental reads of a step.
+#[derive(Debug, Default)]
+pub(crate) struct IncrementalReads {
+    /// New files by input index. Inputs without an entry are read completely.
+    pub new: BTreeMap<usize, TableFiles>,
+    /// Snapshot properties that record the new read positions.
+    pub read: BTreeMap<String, String>,
+}
+
+/// New rows of an input.
+enum NewRows {
+    All,
+    Files(ScanPlan),
+}
+
+impl Plan {
+    /// Returns true if an incremental step is rebuilt from its complete input.
+    pub(crate) fn begins_anew(&self, index: usize) -> bool {
+        self.full && self.project.steps[index].is_incremental()
+    }
+
+    /// Returns the incremental reads of a step at a catalog state.
+    pub(crate) async fn increments(
+        &self,
+        index: usize,
+        view: &CommitView,
+    ) -> Result<IncrementalReads> {
+        let step = &self.project.steps[index];
+        let mut increments = IncrementalReads::default();
+        if !step.is_incremental() {
+            return Ok(increments);
+        }
+        let own = find(view, &step.table).await?.filter(|_| !self.begins_anew(index));
+        for (number, input) in step.inputs.iter().enumerate().filter(|(_, one)| one.incremental) {
+            let Some((name, table)) = find(view, &input.table).await? else { continue };
+            let now = table.snapshot_id().map_or("-".to_owned(), |id| id.to_string());
+            increments.read.insert(key(input), format!("{} {now}", table.id()));
+            let new = match &own {
+                Some((_, own)) => self.new_of(view, step, input, own, &table).await?,
+                None => NewRows::All,
+            };
+            if let NewRows::Files(files) = new {
+                let (table, id) = (name, table.id());
+                increments.new.insert(number, TableFiles { table, id, files });
+            }
+        }
+        Ok(increments)
+    }
+
+    /// Returns the new rows of one input. If they cannot be determined, a model with `merge` reads
+    /// all rows again. For a model with `append` this is an error, because rows would be
+    /// duplicated.
+    async fn new_of(
+        &self,
+        view: &CommitView,
+        step: &Step,
+        input: &Input,
+        own: &Table,
+        table: &Table,
+    ) -> Result<NewRows> {
+        let tables = view.lake().tables();
+        let read = tables.history().find_since_merged(own, &key(input)).await;
+        let since = read.as_deref().map(|read| read.split_once(' ').unwrap_or_default());
+        let files = match since {
+            Some((id, "-")) if id == table.id() => return Ok(NewRows::All),
+            Some((id, snapshot)) if id == table.id() => match snapshot.parse() {
+                Ok(snapshot) => tables.history().appended(table, snapshot).await,
+                Err(_) => Ok(None),
+            },
+            _ => Ok(None),
+        };
+        match (files.map_err(|error| Error::other(&error))?, step.materialization) {
+            (Some(files), _) => Ok(NewRows::Files(files)),
+            (None, Materialization::Merge) => Ok(NewRows::All),
+            (None, _) => Err(Error::NotIncremental {
+                step: step.name.clone(),
+                table: input.table.to_string(),
+                known: read.is_some(),
+                at: input.at.clone(),
+            }),
+        }
+    }
+
+    /// Fails before the run if a step has an incremental input whose new rows cannot be determined.
+    pub(crate) async fn check_increments(&self, index: usize) -> Result<()> {
+        let step = &self.project.steps[index];
+        for input in step.inputs.iter().filter(|input| input.incremental) {
+            let Some(parent) = self.graph.model(input).map(|at| &self.project.steps[at]) else {
+                continue;
+            };
+            if parent.materialization != Materialization::Append {
+                let message = format!(
+                    "`{}` reads `{parent}` incrementally, but `{parent}` does not append rows to a \
+                     table",
+                    step.name,
+                    parent = parent.name
+                );
+                let hint =
+                    "Set the materialization of that model to `append`, or read the whole table.";
+                return Err(Error::invalid(input.at.clone(), message, hint));
+            }
+        }
+        self.increments(index, &self.view).await.map(drop)
+    }
+}
+
+async fn find(view: &CommitView, name: &TableName) -> Result<Option<(TableName, Table)>> {
+    let found = view.find(&name.namespace, &name.name).await;
+    found.map_err(|error| Error::other(&error))
+}
+
+fn key(input: &Input) -> String {
+    format!("{READ_UP_TO}{}.{}", input.table.namespace, input.table.name).to_lowercase()
+}

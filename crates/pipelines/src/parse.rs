@@ -1,0 +1,11 @@
+//! Parses projects, with the engine's values of constant expressions in SQL.
+
+use headwater_model::ProjectFiles;
+use headwater_project::Parsed;
+
+/// Parses a project's files, given by path relative to its root.
+///
+/// Fails with `invalid_project` if there is no project file, or more than one.
+pub fn parse_project(files: &ProjectFiles) -> headwater_project::Result<Parsed> {
+    Parsed::read(files, headwater_engine::version_constant)
+}

@@ -1,0 +1,84 @@
+//! Reads a function's input through a query. The query runs once for a whole table, and once per
+//! attempt of the function for a stream of batches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_engine::{Metrics, Prepared, Session, StatementResult};
+use headwater_functions::Rows;
+use parking_lot::Mutex;
+
+use super::Done;
+use super::step::{FirstStepError, told};
+use crate::{Location, Result};
+
+/// Query of an input's rows.
+pub(super) struct InputQuery {
+    session: Session,
+    query: Prepared,
+    /// Location of the input.
+    pub at: Location,
+    /// Result of the first plan, until it is read.
+    first: Mutex<Option<StatementResult>>,
+    queries: Mutex<Vec<Arc<Metrics>>>,
+    rows: AtomicU64,
+    /// Error of the query, which is more specific than the failure of the stream.
+    cause: FirstStepError,
+}
+
+impl InputQuery {
+    /// Plans the query. The query starts when its rows are first read, so that it uses no memory
+    /// while the call is queued.
+    pub async fn new(
+        session: Session,
+        query: Prepared,
+        at: &Location,
+    ) -> Result<(SchemaRef, Arc<InputQuery>), headwater_engine::Error> {
+        let answer = Box::pin(session.select_lazy(query.clone())).await?;
+        let schema = answer.schema.clone();
+        let queries = Mutex::new(vec![Arc::clone(&answer.metrics)]);
+        let (at, first) = (at.clone(), Mutex::new(Some(answer)));
+        let (rows, cause) = (AtomicU64::new(0), FirstStepError::default());
+        Ok((schema, Arc::new(InputQuery { session, query, at, first, queries, rows, cause })))
+    }
+
+    /// Returns a stream of all rows; runs the query again after the first use.
+    pub fn rows(self: &Arc<Self>) -> Rows {
+        let reading = Arc::clone(self);
+        let rows = async move {
+            let first = reading.first.lock().take();
+            let answer = match first {
+                Some(answer) => answer,
+                None => reading.again().await?,
+            };
+            let told = told(answer.stream, &reading.cause);
+            let count = move |batch: &RecordBatch| {
+                reading.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            };
+            Ok::<_, ArrowError>(told.inspect_ok(count))
+        };
+        stream::once(rows).try_flatten().boxed()
+    }
+
+    async fn again(&self) -> Result<StatementResult, ArrowError> {
+        let answer = Box::pin(self.session.select(self.query.clone())).await;
+        let answer = answer.map_err(|error| super::step::noted(error, &self.cause))?;
+        self.queries.lock().push(Arc::clone(&answer.metrics));
+        Ok(answer)
+    }
+
+    /// Returns the error of the query, if it failed.
+    pub fn cause(&self) -> Option<headwater_engine::Error> {
+        self.cause.lock().take()
+    }
+
+    /// Adds the rows and queries read so far to the step's progress.
+    pub fn count(&self, done: &mut Done) {
+        done.queries.append(&mut self.queries.lock());
+        done.usage.rows_read += self.rows.swap(0, Ordering::Relaxed);
+    }
+}

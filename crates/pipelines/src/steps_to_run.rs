@@ -1,0 +1,96 @@
+//! Decides which steps run: models whose table is out of date, checks that have not passed on the
+//! current state, and the intermediate models that these need.
+
+use headwater_project::{Materialization, Step};
+
+use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
+use crate::{Result, checks};
+
+/// Reason of a step whose output is not stored and is needed by a child.
+const NEEDED: &str = "its child runs";
+
+impl Plan {
+    /// Returns the reason to run a step, ignoring its children. The decisions about its parents
+    /// must be made before.
+    pub(crate) async fn own_reason(
+        &self,
+        index: usize,
+        options: PlanOptions<'_>,
+    ) -> Result<Option<&'static str>> {
+        let (step, plan) = (&self.project.steps[index], &self.steps[index]);
+        if options.no_cache {
+            return Ok(Some("no cache"));
+        }
+        if self.graph.parents[index].iter().any(|parent| self.steps[*parent].reason.is_some()) {
+            return Ok(Some("changed input"));
+        }
+        if step.reads_network() {
+            return Ok(Some("it reads the network"));
+        }
+        if step.always_runs {
+            return Ok(Some("no cache strategy"));
+        }
+        if step.is_materialized() {
+            return Ok(self.table_reason(step, plan).await);
+        }
+        if !self.remembers(index) {
+            return Ok(None); // A child that runs adds it later.
+        }
+        let passed = checks::passed(self.view.lake().store().as_ref(), &plan.fingerprint).await?;
+        let reason = if step.is_expectation() { "not checked yet" } else { "first run" };
+        Ok((!passed).then_some(reason))
+    }
+
+    /// Returns true if only the success of a step is recorded: expectations, and models that are
+    /// neither stored nor read in this run.
+    pub(crate) fn remembers(&self, index: usize) -> bool {
+        let step = &self.project.steps[index];
+        let mut children = self.graph.children[index].iter();
+        !step.is_materialized() && !children.any(|child| self.selection.planned[*child])
+    }
+
+    /// Adds the models without a table whose children run.
+    pub(crate) fn keep_parents(&mut self) {
+        for index in self.graph.order.clone().into_iter().rev() {
+            let mut children = self.graph.children[index].iter();
+            let needed = children.any(|child| self.steps[*child].reason.is_some());
+            let plan = &mut self.steps[index];
+            if needed && !self.project.steps[index].is_materialized() && plan.reason.is_none() {
+                plan.reason = Some(NEEDED);
+            }
+            // An intermediate model that is not selected runs only if a child needs it.
+            if !needed && !self.selection.chosen[index] {
+                plan.reason = None;
+            }
+        }
+    }
+
+    /// Returns the reason to run a materialized model, from the fingerprint in its table.
+    async fn table_reason(&self, step: &Step, plan: &StepPlan) -> Option<&'static str> {
+        let Some(table) = &plan.table else { return Some("first run") };
+        let current = table.summary().get(FINGERPRINT).cloned();
+        let tables = self.view.lake().tables();
+        let known = match step.materialization {
+            // Appended rows stay valid after later commits by other writers.
+            Materialization::Append => {
+                let same = |written: &str| written == plan.fingerprint;
+                tables.history().find(table, FINGERPRINT, same).await.is_some()
+            }
+            // Changes of the table by other writers do not make the model out of date.
+            Materialization::Merge | Materialization::OverwritePartitions => {
+                let last = tables.history().find(table, FINGERPRINT, |_| true).await;
+                last.as_ref() == Some(&plan.fingerprint)
+            }
+            _ => current.as_ref() == Some(&plan.fingerprint),
+        };
+        if known {
+            return None;
+        }
+        if current.is_some() {
+            let same = table.summary().get(FINGERPRINT_CODE) == Some(&plan.code);
+            return Some(if same { "changed input" } else { "changed code" });
+        }
+        let written = tables.history().find(table, FINGERPRINT, |_| true).await;
+        Some(if written.is_none() { "first run" } else { "its table was changed" })
+    }
+}

@@ -1,0 +1,202 @@
+//! `bauplan_project.yml`: parsing, with locations of errors.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_saphyr::{Error as YamlError, Spanned};
+use uuid::Uuid;
+
+use super::model_files::{Included, ModelFiles};
+use crate::manifest::{self, Manifest};
+use crate::source::SourceText;
+use crate::{Defaults, Parameter, ParameterKind};
+use crate::{Error, Location, Result, suggest, units};
+
+/// Default namespace of Bauplan.
+const NAMESPACE: &str = "bauplan";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    project: ProjectTable,
+    #[serde(default)]
+    parameters: Option<BTreeMap<String, Spanned<ParameterTable>>>,
+    #[serde(default)]
+    include_paths: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    defaults: Option<DefaultsTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectTable {
+    id: Spanned<String>,
+    name: Option<String>,
+    #[expect(dead_code, reason = "a description is only for people")]
+    description: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParameterTable {
+    #[serde(rename = "type", default)]
+    kind: ParameterType,
+    default: Option<Value>,
+    #[serde(default)]
+    required: bool,
+    description: Option<String>,
+    #[expect(dead_code, reason = "the key of a value that only its own system can decrypt")]
+    key: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ParameterType {
+    #[default]
+    Str,
+    Int,
+    Float,
+    Bool,
+    Secret,
+    Vault,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DefaultsTable {
+    python: Option<PythonTable>,
+    namespace: Option<Spanned<String>>,
+    timeout: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PythonTable {
+    version: Option<Spanned<String>>,
+    packages: Option<Vec<Package>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Package {
+    name: String,
+    version: String,
+}
+
+/// Parses the settings.
+pub(crate) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
+    let file: File = serde_saphyr::from_str(source.text).map_err(|error| wrong(source, &error))?;
+    let id = &file.project.id;
+    if Uuid::parse_str(id.value.trim()).is_err() {
+        let message = format!("the project's `id` is a UUID, not `{}`", id.value);
+        let hint = "Write the id of the project, such as `2f1e7c3a-5d0b-4a86-9c11-7be2d5f0a943`.";
+        return Err(Error::invalid(at(source, id), message, hint));
+    }
+    let name = file.project.name.filter(|name| !name.trim().is_empty());
+    let mut parameters = BTreeMap::new();
+    for (name, table) in file.parameters.unwrap_or_default() {
+        let parameter = parameter(&name, at(source, &table), table.value)?;
+        parameters.insert(name, parameter);
+    }
+    let include = file.include_paths.unwrap_or_default();
+    let included = include.iter().map(|path| Included::parse(&path.value, at(source, path)));
+    Ok(Manifest {
+        name: name.unwrap_or_else(|| id.value.trim().to_owned()),
+        defaults: defaults(source, file.defaults.unwrap_or_default())?,
+        parameters,
+        model_files: ModelFiles::TopLevel(included.collect::<Result<_>>()?),
+        ..Manifest::default()
+    })
+}
+
+fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
+    let python = table.python.unwrap_or_default();
+    let namespace = match table.namespace {
+        Some(text) => {
+            let at = at(source, &text);
+            manifest::namespace(text.value, at)?
+        }
+        None => NAMESPACE.to_owned(),
+    };
+    let timeout = |text: Spanned<String>| {
+        units::duration(&text.value).ok_or_else(|| {
+            let message = format!("`{}` is not a time", text.value);
+            let hint = "Write a number of seconds, or a number with a unit, such as `10min`.";
+            Error::invalid(at(source, &text), message, hint)
+        })
+    };
+    let packages = python.packages.unwrap_or_default().into_iter();
+    Ok(Defaults {
+        python_at: python.version.as_ref().map(|version| at(source, version)),
+        python: python.version.map(|version| version.value),
+        packages: packages.map(|package| (package.name, package.version)).collect(),
+        namespace,
+        timeout: table.timeout.map(timeout).transpose()?,
+        ..Defaults::default()
+    })
+}
+
+fn parameter(name: &str, at: Location, table: ParameterTable) -> Result<Parameter> {
+    let kind = match table.kind {
+        ParameterType::Str => ParameterKind::Str,
+        ParameterType::Int => ParameterKind::Int,
+        ParameterType::Float => ParameterKind::Float,
+        ParameterType::Bool => ParameterKind::Bool,
+        // The default is ignored, because it is encrypted for another system, or stored there.
+        ParameterType::Secret | ParameterType::Vault => ParameterKind::Secret,
+    };
+    let default = match (kind, table.default) {
+        (_, None | Some(Value::Null)) | (ParameterKind::Secret, _) => None,
+        (ParameterKind::Str, Some(text @ Value::String(_)))
+        | (ParameterKind::Bool, Some(text @ Value::Bool(_))) => Some(text),
+        (ParameterKind::Int, Some(Value::Number(number))) if number.is_i64() => Some(number.into()),
+        (ParameterKind::Float, Some(Value::Number(number))) => number.as_f64().map(Into::into),
+        (kind, Some(other)) => {
+            let message = format!("parameter `{name}` is {}, not `{other}`", kind.article());
+            let hint = match kind {
+                ParameterKind::Str => format!("Write it in quotes, or set `type` of `{name}`."),
+                _ => "Change the default or the type.".to_owned(),
+            };
+            return Err(Error::invalid(at, message, hint));
+        }
+    };
+    let required = table.required && default.is_none() && kind != ParameterKind::Secret;
+    Ok(Parameter { kind, default, required, description: table.description, at })
+}
+
+fn at<T>(source: &SourceText<'_>, spanned: &Spanned<T>) -> Location {
+    line(source, spanned.referenced.line())
+}
+
+fn line(source: &SourceText<'_>, line: u64) -> Location {
+    source.line(u32::try_from(line).unwrap_or(u32::MAX).max(1))
+}
+
+/// Converts the parser's error to one with a location and the most similar key.
+fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
+    let error = error.without_snippet();
+    let at = line(source, error.location().map_or(1, |location| location.line()));
+    let (message, hint) = match error {
+        YamlError::SerdeUnknownField { field, expected, .. } => (
+            format!("there is no key `{field}` here"),
+            suggest::hint(field, expected.iter().copied(), "keys here"),
+        ),
+        YamlError::SerdeUnknownVariant { variant, expected, .. } => (
+            format!("`{variant}` is not one of the values: `{}`", expected.join("`, `")),
+            suggest::hint(variant, expected.iter().copied(), "values"),
+        ),
+        YamlError::SerdeMissingField { field, .. } => {
+            (format!("the key `{field}` is missing here"), format!("Add `{field}:`."))
+        }
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => {
+            (format!("the key `{key}` is given twice"), "Keep one of them.".to_owned())
+        }
+        other => {
+            let message = other.render().lines().next().unwrap_or_default().to_owned();
+            let hint = "Correct the file; docs/bauplan.md shows what it may contain.";
+            (message, hint.to_owned())
+        }
+    };
+    Error::invalid(at, message, hint)
+}

@@ -1,0 +1,123 @@
+//! Functions of a project that are called by name, outside of runs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headwater_model::{FunctionArgument, FunctionSummary, Priority};
+use headwater_sandbox::Limits;
+use serde_json::Value;
+
+use super::Defaults;
+use crate::{Error, Function, Location, Result, suggest};
+
+/// A callable function.
+#[derive(Debug, Clone)]
+pub struct Callable {
+    /// Function name.
+    pub name: String,
+    /// Location of the definition.
+    pub at: Location,
+    /// Arguments in order.
+    pub arguments: Vec<FunctionArgument>,
+    /// Memory limit in bytes; `None` uses the project's default.
+    pub memory_bytes: Option<u64>,
+    /// Time limit; `None` uses the project's default.
+    pub timeout: Option<Duration>,
+    /// If true, a process may serve further calls of the function.
+    pub reuse: bool,
+    /// Code, packages and network access.
+    pub function: Function,
+}
+
+/// Rejects names that cannot be part of a path or a URL.
+pub(super) fn check_name(name: &str, at: &Location) -> Result<()> {
+    let is_usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if !name.is_empty() && name.len() <= 200 && name.chars().all(is_usable) {
+        return Ok(());
+    }
+    let message = format!("`{name}` is not a usable name of a function");
+    Err(Error::invalid(at.clone(), message, "Use letters, digits, `_`, `-` and `.`."))
+}
+
+impl Callable {
+    /// Returns the resource limits of an instance.
+    pub fn limits(&self, defaults: &Defaults) -> Limits {
+        self.function.limits(defaults, self.memory_bytes, self.timeout)
+    }
+
+    /// Returns the priority of queued calls.
+    pub fn priority(&self, defaults: &Defaults) -> Priority {
+        self.function.priority(defaults)
+    }
+
+    /// Returns the description for the API.
+    pub fn summary(&self, defaults: &Defaults) -> FunctionSummary {
+        let limits = self.limits(defaults);
+        FunctionSummary {
+            name: self.name.clone(),
+            defined_at: self.at.to_string(),
+            arguments: self.arguments.clone(),
+            reuse: self.reuse,
+            memory_bytes: limits.memory_bytes,
+            timeout_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
+            priority: self.priority(defaults),
+        }
+    }
+
+    /// Checks the argument names of a call: none unknown, duplicate or missing. `table` is the
+    /// argument that receives the table.
+    pub fn check(&self, given: &BTreeMap<String, Value>, table: Option<&str>) -> Result<()> {
+        let names = || self.arguments.iter().map(|argument| argument.name.as_str());
+        let strange = given
+            .keys()
+            .map(String::as_str)
+            .chain(table)
+            .find(|one| names().all(|known| known != *one));
+        if let Some(strange) = strange {
+            let message = format!("`{}` has no argument `{strange}`", self.name);
+            return Err(Error::call(message, suggest::hint(strange, names(), "arguments")));
+        }
+        if let Some(twice) = table.filter(|table| given.contains_key(*table)) {
+            let message = format!("`{}` is given `{twice}` twice", self.name);
+            return Err(Error::call(message, "Give it as a table or as a value.".to_owned()));
+        }
+        let is_given = |name: &str| given.contains_key(name) || table == Some(name);
+        let missing =
+            self.arguments.iter().find(|argument| argument.required && !is_given(&argument.name));
+        if let Some(missing) = missing {
+            let message = format!("`{}` needs the argument `{}`", self.name, missing.name);
+            return Err(Error::call(message, format!("Give it: `{}=...`.", missing.name)));
+        }
+        Ok(())
+    }
+
+    /// Returns the argument for the event of a trigger: the only one.
+    pub fn event_argument(&self) -> Result<&str> {
+        match self.arguments.as_slice() {
+            [only] => Ok(&only.name),
+            arguments => {
+                let message = format!(
+                    "function `{}` must take exactly one argument, the event, but takes {} ({})",
+                    self.name,
+                    arguments.len(),
+                    self.at
+                );
+                Err(Error::call(message, format!("Declare it as `def {}(event):`.", self.name)))
+            }
+        }
+    }
+
+    /// Returns the argument for a table if the call does not name one: the only required argument,
+    /// or the only one.
+    pub fn table_argument(&self) -> Result<&str> {
+        let mut required = self.arguments.iter().filter(|argument| argument.required);
+        match (required.next(), required.next(), &self.arguments[..]) {
+            (Some(only), None, _) | (None, None, [only]) => Ok(&only.name),
+            _ => {
+                let message = format!("`{}` takes several arguments", self.name);
+                let hint = "Name the argument that is the table: `?table=NAME`.";
+                Err(Error::call(message, hint.to_owned()))
+            }
+        }
+    }
+}

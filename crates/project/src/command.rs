@@ -1,0 +1,300 @@
+//! Functions in other languages than Python: programs that the project file declares.
+//!
+//! ```toml
+//! [functions.upper]
+//! command = ["node", "upper.js"]
+//!
+//! [functions.resize]
+//! runtime = "nodejs20"
+//! handler = "app.handler"
+//! folder = "resize"
+//! ```
+//!
+//! The Python worker of a sandbox starts the program as a child process, with the limits of a
+//! function in Python. For this, a small module is added to the files of the sandbox.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{Fault, FunctionArgument, Priority};
+use headwater_sandbox::Network;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Callable;
+use super::callable::check_name;
+use super::manifest::{duration, size};
+use super::runtime;
+use crate::source::SourceText;
+use crate::{Error, Function, Location, Result, Retries};
+
+/// The folder of the modules that start programs.
+const FOLDER: &str = ".headwater/functions";
+
+/// The only argument of a function that is a program.
+const EVENT: &str = "event";
+
+/// A program as a function, in the project file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CommandTable {
+    /// The program and its arguments.
+    #[serde(default)]
+    pub(super) command: Vec<String>,
+    /// The runtime of AWS Lambda, such as `python3.11`.
+    pub(super) runtime: Option<Spanned<String>>,
+    /// The function that a runtime calls, such as `app.handler`.
+    pub(super) handler: Option<String>,
+    /// The function's folder.
+    pub(super) folder: Option<String>,
+    /// Packages from PyPI.
+    pub(super) packages: Option<BTreeMap<String, String>>,
+    /// More files and folders of the project that it needs.
+    #[serde(default)]
+    files: Vec<String>,
+    memory: Option<Spanned<String>>,
+    timeout: Option<Spanned<String>>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    secrets: Vec<String>,
+    #[serde(default)]
+    system: Vec<String>,
+    network: Option<NetworkSetting>,
+    priority: Option<Priority>,
+}
+
+impl Start {
+    fn packages_are_empty(&self) -> bool {
+        self.packages.as_ref().is_some_and(BTreeMap::is_empty)
+    }
+}
+
+/// The network access of a program: all, none, or some hosts.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NetworkSetting {
+    All(bool),
+    Hosts(Vec<String>),
+}
+
+/// A function that is a program.
+pub(super) struct CommandFunction {
+    pub callable: Callable,
+    /// The module that starts it.
+    pub module: String,
+    /// The function's folder, whose files define no models.
+    pub folder: Option<String>,
+}
+
+/// The start of a program: the module that starts it, and its environment.
+pub(super) struct Start {
+    pub module: String,
+    pub python: Option<String>,
+    /// Packages; none for the project's defaults.
+    pub packages: Option<BTreeMap<String, String>>,
+    /// The function's folder below the project's.
+    pub folder: Option<String>,
+}
+
+/// Reads the declaration of a function. `files` are those of the project.
+pub(super) fn read(
+    source: &SourceText<'_>,
+    name: &str,
+    table: Spanned<CommandTable>,
+    files: &BTreeMap<String, String>,
+) -> Result<CommandFunction> {
+    let at = source.at(table.span().start);
+    let table = table.into_inner();
+    check_name(name, &at)?;
+    check_files(&table.files, files, &at)?;
+    let start = match &table.runtime {
+        Some(_) => runtime::read(source, &table, files, &at)?,
+        None => command(&table, files, &at)?,
+    };
+    let memory_bytes = table.memory.as_ref().map(|text| size(source, text)).transpose()?;
+    let timeout = table.timeout.as_ref().map(|text| duration(source, text)).transpose()?;
+    let (module, folder) = (start.module.clone(), start.folder.clone());
+    let function = function(name, table, start, &at)?;
+    let callable = Callable {
+        name: name.to_owned(),
+        at,
+        arguments: vec![FunctionArgument { name: EVENT.to_owned(), required: false }],
+        memory_bytes,
+        timeout,
+        // Reuse is safe: the worker keeps no state of a call, and Lambda runtimes are designed for
+        // many calls.
+        reuse: function.network.is_off(),
+        function,
+    };
+    Ok(CommandFunction { callable, module, folder })
+}
+
+/// Returns the start of a program that is started for each call.
+fn command(table: &CommandTable, files: &BTreeMap<String, String>, at: &Location) -> Result<Start> {
+    let keys = [
+        ("handler", table.handler.is_some()),
+        ("folder", table.folder.is_some()),
+        ("packages", table.packages.is_some()),
+    ];
+    if let Some((key, _)) = keys.into_iter().find(|(_, is_set)| *is_set) {
+        let message = format!("`{key}` is only for functions with a `runtime`");
+        return Err(Error::invalid(at.clone(), message, "Add `runtime`, or remove the key."));
+    }
+    check_program(&table.command, "", files, at)?;
+    let command = serde_json::to_string(&table.command).unwrap_or_default();
+    let module = format!(
+        "from headwater.command import run\n\n\ndef call(event=None):\n    return run({command}, event)\n"
+    );
+    Ok(Start { module, python: None, packages: Some(BTreeMap::new()), folder: None })
+}
+
+fn function(name: &str, table: CommandTable, start: Start, at: &Location) -> Result<Function> {
+    for secret in &table.secrets {
+        headwater_secrets::check_name(secret).map_err(|error| Error::Invalid {
+            at: at.clone(),
+            message: error.to_string(),
+            hint: error.hint(),
+        })?;
+        if table.env.contains_key(secret) {
+            let message = format!("`{secret}` is both in `env` and in `secrets`");
+            return Err(Error::invalid(at.clone(), message, "Remove it from `env`."));
+        }
+    }
+    // System programs are declared, so that a missing one is reported before the call. Programs of
+    // packages are in the environment.
+    let is_system = |program: &String| !program.contains('/') && start.packages_are_empty();
+    let program = table.command.into_iter().take(1).filter(is_system);
+    let system = program.chain(table.system).collect();
+    Ok(Function {
+        file: format!("{FOLDER}/{name}.py").into(),
+        name: "call".to_owned(),
+        python_at: start.python.as_ref().map(|_| at.clone()),
+        python: start.python,
+        packages: start.packages,
+        system: Some(system),
+        network: network(table.network, at)?,
+        temp_bytes: None,
+        cpu_millis: None,
+        variables: table.env.into(),
+        secrets: table.secrets,
+        priority: table.priority,
+        code: start.module.into(),
+        modules: Vec::new(),
+        retries: Retries::default(),
+    })
+}
+
+fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
+    let hosts = match setting {
+        None | Some(NetworkSetting::All(false)) => return Ok(Network::Off),
+        Some(NetworkSetting::All(true)) => return Ok(Network::On),
+        Some(NetworkSetting::Hosts(hosts)) => hosts,
+    };
+    let parse = |host: &String| {
+        host.parse().map_err(|_| {
+            let message = format!("`{host}` is not a host");
+            Error::invalid(at.clone(), message, "Write hosts as in `[\"api.example.com:443\"]`.")
+        })
+    };
+    Ok(Network::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))
+}
+
+/// Rejects a command without a program, and a program that is not among the project's files. A
+/// relative path begins in the function's folder, which is empty or ends with `/`.
+pub(super) fn check_program(
+    command: &[String],
+    folder: &str,
+    files: &BTreeMap<String, String>,
+    at: &Location,
+) -> Result<()> {
+    let Some(program) = command.first().filter(|program| !program.is_empty()) else {
+        let hint = "Write the program and its arguments: `command = [\"node\", \"upper.js\"]`.";
+        return Err(Error::invalid(at.clone(), "`command` names no program", hint));
+    };
+    if command.iter().any(|word| word.contains('\0')) {
+        let message = "`command` contains a NUL character";
+        return Err(Error::invalid(at.clone(), message, "Remove it."));
+    }
+    // A name without `/` is looked up in PATH.
+    let file = format!("{folder}{}", inside(program));
+    if !program.contains('/') || program.starts_with('/') || files.contains_key(&file) {
+        return Ok(());
+    }
+    let shown = if folder.is_empty() { program } else { &file };
+    let message = format!("the project has no file `{shown}`");
+    Err(Error::invalid(at.clone(), message, "Write its path from the project's folder."))
+}
+
+/// Rejects a file or folder that the project does not have.
+fn check_files(named: &[String], files: &BTreeMap<String, String>, at: &Location) -> Result<()> {
+    let has = |path: &str| {
+        let folder = format!("{path}/");
+        files.keys().any(|file| file == path || file.starts_with(&folder))
+    };
+    match named.iter().find(|path| !has(inside(path))) {
+        None => Ok(()),
+        Some(path) => {
+            let message = format!("the project has no file or folder `{path}`");
+            let hint = "Write its path from the project's folder.";
+            Err(Error::invalid(at.clone(), message, hint))
+        }
+    }
+}
+
+/// Returns a path as the project's files are named.
+pub(super) fn inside(path: &str) -> &str {
+    path.trim_start_matches("./").trim_end_matches('/')
+}
+
+/// Paths in the functions of a project file, relative to the project's folder.
+#[derive(Debug, Default)]
+pub struct CommandPaths {
+    /// The words of commands, of which some are files.
+    pub words: Vec<String>,
+    /// Files and folders.
+    pub files: Vec<String>,
+}
+
+impl CommandPaths {
+    /// Reads a project file. Returns no paths if the file has errors; parsing the project reports
+    /// them.
+    pub fn read(project_file: &str) -> Self {
+        #[derive(Deserialize)]
+        struct Commands {
+            #[serde(default)]
+            functions: BTreeMap<String, Command>,
+        }
+        #[derive(Deserialize)]
+        struct Command {
+            #[serde(default)]
+            command: Vec<String>,
+            runtime: Option<String>,
+            handler: Option<String>,
+            folder: Option<String>,
+            #[serde(default)]
+            files: Vec<String>,
+        }
+        let mut paths = CommandPaths::default();
+        let Ok(commands) = toml::from_str::<Commands>(project_file) else { return paths };
+        for Command { command, runtime, handler, folder, files } in commands.functions.into_values()
+        {
+            paths.words.extend(command.iter().filter_map(|word| below_project(word)));
+            paths.files.extend(files.iter().filter_map(|path| below_project(path)));
+            match folder.as_deref().map(below_project) {
+                Some(folder) => paths.files.extend(folder),
+                None if runtime.is_some() => {
+                    paths.words.extend(runtime::entry_files(handler.as_deref()));
+                }
+                None => {}
+            }
+        }
+        paths
+    }
+}
+
+/// Returns a path as the project's files are named; none if it is not below the project's folder.
+pub(super) fn below_project(path: &str) -> Option<String> {
+    let path = inside(path);
+    let is_below = !path.split('/').any(|part| matches!(part, "" | "." | ".."));
+    is_below.then(|| path.to_owned())
+}

@@ -1,0 +1,179 @@
+//! Errors of projects, with code, hint and context. Each has the file and line, if it has a place.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{ErrorCode, Fault, Problem};
+use serde_json::json;
+
+use crate::Location;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Error of a project's files or parameters.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The project has no project file.
+    #[error("the project has no `headwater.toml`")]
+    NoManifest,
+
+    /// A project file breaks a rule.
+    #[error("{message} ({at})")]
+    Invalid {
+        /// Location of the error.
+        at: Location,
+        /// The rule and the value that breaks it.
+        message: String,
+        /// Suggested fix.
+        hint: Option<String>,
+    },
+
+    /// Several errors in the files of a project.
+    #[error("the project has {} errors", errors.len())]
+    Several {
+        /// The errors, those of the project file first.
+        errors: Vec<Error>,
+    },
+
+    /// Two steps with the same name.
+    #[error("duplicate definition of `{name}` in {first} and {second}")]
+    Duplicate {
+        /// Step name.
+        name: String,
+        /// First definition.
+        first: Location,
+        /// Second definition.
+        second: Location,
+    },
+
+    /// A SQL model that does not parse or plan.
+    #[error("model `{step}` cannot be planned ({at})")]
+    Sql {
+        /// Model name.
+        step: String,
+        /// File and line of the error in the SQL, or the start of the model.
+        at: Location,
+        /// Problem of the SQL.
+        #[source]
+        problem: Box<Problem>,
+    },
+
+    /// A parameter value is missing, unknown, unused or of the wrong type.
+    #[error("{message}")]
+    Parameter {
+        /// Description of the error.
+        message: String,
+        /// Suggested fix.
+        hint: String,
+    },
+
+    /// Any other problem.
+    #[error(transparent)]
+    Other(Box<Problem>),
+}
+
+impl Error {
+    /// Creates an error for a broken rule at a location.
+    pub fn invalid(at: Location, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Invalid { at, message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Creates an error for an invalid function call.
+    pub(crate) fn call(message: String, hint: impl Into<String>) -> Self {
+        Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
+    }
+
+    /// Returns the project file of the error, if it has one.
+    pub(crate) fn file(&self) -> Option<&str> {
+        match self {
+            Error::Invalid { at, .. } | Error::Sql { at, .. } => Some(&at.file),
+            Error::Duplicate { second, .. } => Some(&second.file),
+            _ => None,
+        }
+    }
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Error::Other(Box::new(problem))
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::NoManifest
+            | Error::Several { .. }
+            | Error::Invalid { .. }
+            | Error::Duplicate { .. } => ErrorCode::InvalidProject,
+            Error::Sql { problem, .. } | Error::Other(problem) => problem.code,
+            Error::Parameter { .. } => ErrorCode::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoManifest => Some("Run `headwater init` to create one.".into()),
+            Error::Several { .. } => Some("Correct the files that are listed.".into()),
+            Error::Invalid { hint, .. } => hint.clone(),
+            Error::Duplicate { .. } => Some("Rename one of them.".into()),
+            Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
+                "Correct the query; `headwater table get TABLE` lists a table's columns.".to_owned()
+            })),
+            Error::Parameter { hint, .. } => Some(hint.clone()),
+            Error::Other(problem) => problem.hint.clone(),
+        }
+    }
+
+    fn context(&self) -> BTreeMap<String, serde_json::Value> {
+        let mut context = BTreeMap::new();
+        let mut put = |key: &str, value| context.insert(key.to_owned(), value);
+        match self {
+            Error::Invalid { at, .. } => {
+                put("file", json!(&*at.file));
+                put("line", json!(at.line));
+            }
+            Error::Several { errors } => {
+                let errors = errors.iter().map(Fault::to_problem);
+                put("errors", json!(errors.collect::<Vec<Problem>>()));
+            }
+            Error::Sql { step, at, problem } => {
+                context.clone_from(&problem.context);
+                let mut put = |key: &str, value| context.insert(key.to_owned(), value);
+                put("step", json!(step));
+                put("file", json!(&*at.file));
+                put("line", json!(at.line));
+            }
+            Error::Other(problem) => context.extend(problem.context.clone()),
+            Error::NoManifest | Error::Duplicate { .. } | Error::Parameter { .. } => {}
+        }
+        context
+    }
+
+    /// Converts to a problem. The causes of several errors are those errors.
+    fn to_problem(&self) -> Problem {
+        let causes = match self {
+            Error::Several { errors } => errors.iter().map(listed).collect(),
+            Error::Sql { problem, .. } => with_causes(problem),
+            Error::Other(problem) => problem.causes.clone(),
+            _ => Vec::new(),
+        };
+        let (code, message) = (self.code(), self.to_string());
+        let hint = self.hint().map(headwater_model::sentence);
+        Problem { code, message, causes, hint, context: self.context() }
+    }
+}
+
+/// Formats one of several errors as a line with message, causes and hint.
+fn listed(error: &Error) -> String {
+    let problem = error.to_problem();
+    let mut line = with_causes(&problem).join(": ");
+    if let Some(hint) = problem.hint {
+        line = format!("{line}; {hint}");
+    }
+    line
+}
+
+fn with_causes(problem: &Problem) -> Vec<String> {
+    std::iter::once(problem.message.clone()).chain(problem.causes.iter().cloned()).collect()
+}

@@ -1,0 +1,37 @@
+//! Projects as their files define them: settings, parameters, triggers, models, expectations and
+//! functions, in SQL, in Python and in the form of Bauplan.
+//!
+//! A [`Project`] is parsed, never executed: nothing here runs SQL or Python. This crate opens no
+//! files: project files are passed as text. Runs of projects are in `pipelines`.
+
+mod bauplan;
+mod callable;
+mod command;
+mod contract;
+mod error;
+mod manifest;
+mod overwrite;
+mod parameter;
+mod parsed;
+mod project;
+mod python;
+mod runtime;
+mod source;
+mod sql;
+mod step;
+pub mod suggest;
+mod trigger;
+mod units;
+
+pub use callable::Callable;
+pub use command::CommandPaths;
+pub use contract::{ColumnType, DeclaredColumn};
+pub use error::{Error, Result};
+pub use parameter::{Parameter, ParameterKind};
+pub use parsed::Parsed;
+pub use project::{Defaults, Project, ProjectSettings};
+pub use source::{Location, SourceText};
+pub use sql::located;
+pub use step::{
+    Body, Function, Input, Materialization, ParameterInput, Retries, Severity, Step, StepKind,
+};

@@ -1,0 +1,271 @@
+//! The settings of a project, and their parser for `headwater.toml`, with locations of errors.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headwater_model::{
+    DEFAULT_NAMESPACE, Fault, PROJECT_FILE, PROJECT_FILES, Priority, RateCard, Trigger, name,
+};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::bauplan::ModelFiles;
+use super::command::{self, CommandFunction, CommandTable};
+use super::{Defaults, Parameter, ParameterKind, bauplan};
+use crate::source::SourceText;
+use crate::{Error, Location, Result, suggest, units};
+
+/// The settings of a project.
+#[derive(Default)]
+pub(super) struct Manifest {
+    pub name: String,
+    pub defaults: Defaults,
+    pub parameters: BTreeMap<String, Parameter>,
+    pub rates: RateCard,
+    pub triggers: Vec<LocatedTrigger>,
+    /// Functions that are programs.
+    pub commands: Vec<CommandFunction>,
+    /// Files that may define models.
+    pub model_files: ModelFiles,
+}
+
+/// A trigger with its location.
+pub(super) struct LocatedTrigger {
+    pub at: Location,
+    pub trigger: Trigger,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    project: ProjectTable,
+    #[serde(default)]
+    defaults: DefaultsTable,
+    #[serde(default)]
+    parameters: BTreeMap<String, Spanned<ParameterTable>>,
+    #[serde(default)]
+    rates: RateCard,
+    #[serde(default)]
+    functions: BTreeMap<String, Spanned<CommandTable>>,
+    #[serde(default, rename = "trigger")]
+    triggers: Vec<Spanned<Trigger>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProjectTable {
+    name: String,
+    #[serde(default)]
+    #[expect(dead_code, reason = "a project may describe itself; nothing reads it yet but people")]
+    description: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DefaultsTable {
+    python: Option<Spanned<String>>,
+    packages: BTreeMap<String, String>,
+    system: Vec<String>,
+    namespace: Option<Spanned<String>>,
+    memory: Option<Spanned<String>>,
+    timeout: Option<Spanned<String>>,
+    priority: Option<Priority>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ParameterTable {
+    #[serde(rename = "type", default)]
+    kind: ParameterType,
+    default: Option<toml::Value>,
+    required: Option<bool>,
+    description: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ParameterType {
+    #[default]
+    Str,
+    Int,
+    Float,
+    Bool,
+}
+
+/// Returns the name of a project's only project file.
+///
+/// Error: `invalid_project` if there is none or more than one.
+pub(super) fn file_name(files: &BTreeMap<String, String>) -> Result<&'static str> {
+    let mut found = PROJECT_FILES.into_iter().filter(|name| files.contains_key(*name));
+    let first = found.next().ok_or(Error::NoManifest)?;
+    let Some(second) = found.next() else { return Ok(first) };
+    let message = format!("the project has two project files, `{first}` and `{second}`");
+    Err(Error::invalid(Location { file: second.into(), line: 1 }, message, "Keep one of them."))
+}
+
+/// Parses the settings in a project file.
+pub(super) fn parse(file: &'static str, files: &BTreeMap<String, String>) -> Result<Manifest> {
+    let source = SourceText::new(file, files.get(file).ok_or(Error::NoManifest)?);
+    match file {
+        PROJECT_FILE => parse_toml(&source, files),
+        _ => bauplan::parse_manifest(&source),
+    }
+}
+
+/// Checks a namespace from a project file.
+pub(super) fn namespace(text: String, at: Location) -> Result<String> {
+    name::check_namespace(&text).map_err(|error| {
+        let hint = error.hint();
+        Error::Invalid { at, message: error.to_string(), hint }
+    })?;
+    Ok(text)
+}
+
+fn parse_toml(source: &SourceText<'_>, files: &BTreeMap<String, String>) -> Result<Manifest> {
+    let file: File = toml::from_str(source.text).map_err(|error| wrong(source, &error))?;
+    let mut parameters = BTreeMap::new();
+    for (name, table) in file.parameters {
+        parameters.insert(name.clone(), parameter(source, &name, table)?);
+    }
+    let mut triggers: Vec<LocatedTrigger> = Vec::new();
+    for trigger in file.triggers {
+        let at = source.at(trigger.span().start);
+        let trigger = trigger.into_inner();
+        headwater_triggers::check_trigger(&trigger).map_err(|error| {
+            let hint = error.hint();
+            Error::Invalid { at: at.clone(), message: error.to_string(), hint }
+        })?;
+        check_trigger_parameters(&trigger, &parameters, &at)?;
+        if triggers.iter().any(|other| other.trigger.name == trigger.name) {
+            let message = format!("two triggers are named `{}`", trigger.name);
+            return Err(Error::invalid(at, message, "Rename one of the two."));
+        }
+        triggers.push(LocatedTrigger { at, trigger });
+    }
+    let defaults = defaults(source, file.defaults)?;
+    let command = |(name, table): (String, _)| command::read(source, &name, table, files);
+    let commands = file.functions.into_iter().map(command).collect::<Result<_>>()?;
+    Ok(Manifest {
+        name: file.project.name,
+        defaults,
+        parameters,
+        rates: file.rates,
+        triggers,
+        commands,
+        model_files: ModelFiles::All,
+    })
+}
+
+/// Checks that triggers set only parameters of the project.
+fn check_trigger_parameters(
+    trigger: &Trigger,
+    parameters: &BTreeMap<String, Parameter>,
+    at: &Location,
+) -> Result<()> {
+    let unknown = trigger.parameters.keys().find(|name| !parameters.contains_key(*name));
+    let Some(name) = unknown else { return Ok(()) };
+    let message = format!(
+        "trigger `{}` sets parameter `{name}`, which the project does not declare",
+        trigger.name
+    );
+    let names = parameters.keys().map(String::as_str);
+    Err(Error::invalid(at.clone(), message, suggest::hint(name, names, "parameters")))
+}
+
+fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
+    let namespace = match table.namespace {
+        None => DEFAULT_NAMESPACE.to_owned(),
+        Some(text) => {
+            let at = source.at(text.span().start);
+            namespace(text.into_inner(), at)?
+        }
+    };
+    let python_at = table.python.as_ref().map(|version| source.at(version.span().start));
+    Ok(Defaults {
+        python: table.python.map(Spanned::into_inner),
+        python_at,
+        packages: table.packages,
+        system: table.system,
+        namespace,
+        memory_bytes: table.memory.map(|text| size(source, &text)).transpose()?,
+        timeout: table.timeout.map(|text| duration(source, &text)).transpose()?,
+        priority: table.priority,
+    })
+}
+
+/// Parses a size in bytes.
+pub(super) fn size(source: &SourceText<'_>, text: &Spanned<String>) -> Result<u64> {
+    units::bytes(text.as_ref()).ok_or_else(|| {
+        let message = format!("`{}` is not a size", text.as_ref());
+        let at = source.at(text.span().start);
+        Error::invalid(at, message, "Write a number with a unit, such as `512MiB`.")
+    })
+}
+
+/// Parses a duration.
+pub(super) fn duration(source: &SourceText<'_>, text: &Spanned<String>) -> Result<Duration> {
+    units::duration(text.as_ref()).ok_or_else(|| {
+        let message = format!("`{}` is not a time", text.as_ref());
+        let at = source.at(text.span().start);
+        Error::invalid(at, message, "Write a number with a unit, such as `30s` or `10min`.")
+    })
+}
+
+fn parameter(
+    source: &SourceText<'_>,
+    name: &str,
+    table: Spanned<ParameterTable>,
+) -> Result<Parameter> {
+    let at = source.at(table.span().start);
+    let table = table.into_inner();
+    let kind = match table.kind {
+        ParameterType::Str => ParameterKind::Str,
+        ParameterType::Int => ParameterKind::Int,
+        ParameterType::Float => ParameterKind::Float,
+        ParameterType::Bool => ParameterKind::Bool,
+    };
+    let default = match (kind, table.default) {
+        (_, None) => None,
+        (ParameterKind::Str, Some(toml::Value::String(text))) => Some(text.into()),
+        (ParameterKind::Int, Some(toml::Value::Integer(number))) => Some(number.into()),
+        (ParameterKind::Float, Some(toml::Value::Float(number))) => Some(number.into()),
+        (ParameterKind::Float, Some(toml::Value::Integer(number))) => Some((number as f64).into()),
+        (ParameterKind::Bool, Some(toml::Value::Boolean(yes))) => Some(yes.into()),
+        (kind, Some(other)) => {
+            let message = format!("parameter `{name}` is {}, not `{other}`", kind.article());
+            let hint = "Change the default or the type.";
+            return Err(Error::invalid(at, message, hint));
+        }
+    };
+    let required = table.required.unwrap_or(default.is_none());
+    Ok(Parameter { kind, default, required, description: table.description, at })
+}
+
+/// Converts the parser's error to one with a location and the most similar key.
+fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
+    let at = source.at(error.span().map_or(0, |span| span.start));
+    let message = error.message().trim().replace('\n', " ");
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let first = quoted.next().unwrap_or_default();
+    let rest: Vec<&str> = quoted.collect();
+    let (message, hint) = if message.starts_with("unknown field") {
+        (format!("there is no key `{first}` here"), suggest::hint(first, rest, "keys here"))
+    } else if message.starts_with("unknown variant") {
+        let message = format!("`{first}` is not one of the values: `{}`", rest.join("`, `"));
+        (message, suggest::hint(first, rest, "values"))
+    } else if message == "missing field `project`" {
+        let hint = "Add `[project]`, and `name = \"NAME\"` below it.";
+        ("the table `[project]` is missing".to_owned(), hint.to_owned())
+    } else if message.starts_with("missing field") {
+        (format!("the key `{first}` is missing here"), format!("Add `{first} = \"…\"`."))
+    } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
+        // Use the text in the file, because the parser reads `3.10` as `3.1`.
+        let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
+        let message = format!("`{written}` is not text, which is expected here");
+        (message, format!("Write `\"{written}\"`."))
+    } else {
+        let hint = "Correct the file; docs/projects.md shows its keys.";
+        (message.replace("invalid type: ", "another type is wanted: "), hint.to_owned())
+    };
+    Error::Invalid { at, message, hint: Some(hint) }
+}

@@ -1,0 +1,186 @@
+//! Parameters: declared in the project file, used as `$name` in SQL and
+//! `headwater.Parameter("name")` in Python, and set with `--param name=value`.
+//!
+//! The value of a secret parameter is the lake's secret of the same name. Only Python functions
+//! receive it; it is never part of a plan, a job or a fingerprint.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use headwater_model::{Fault, PROJECT_FILE, nearest};
+
+use super::Project;
+use crate::{Error, Location, Result, Step, suggest};
+
+/// A declared parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Type of the value.
+    pub kind: ParameterKind,
+    /// Default value.
+    pub default: Option<Value>,
+    /// True if a run that uses the parameter must set it, because it has no default or is declared
+    /// as required.
+    pub required: bool,
+    /// Description.
+    pub description: Option<String>,
+    /// Location of the declaration.
+    pub at: Location,
+}
+
+/// Type of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// String.
+    Str,
+    /// 64-bit integer.
+    Int,
+    /// Finite 64-bit float.
+    Float,
+    /// Boolean.
+    Bool,
+    /// Name of a secret of the lake.
+    Secret,
+}
+
+impl ParameterKind {
+    fn read(self, name: &str, text: &str, file: &str) -> Result<Value> {
+        let value = match self {
+            ParameterKind::Secret => return Err(given_secret(name)),
+            ParameterKind::Str => Some(text.into()),
+            ParameterKind::Int => text.trim().parse::<i64>().ok().map(Into::into),
+            ParameterKind::Float => {
+                text.trim().parse::<f64>().ok().filter(|value| value.is_finite()).map(Into::into)
+            }
+            ParameterKind::Bool => text.trim().parse::<bool>().ok().map(Into::into),
+        };
+        value.ok_or_else(|| Error::Parameter {
+            message: format!("parameter `{name}` is {}, not `{text}`", self.article()),
+            hint: format!("Give a value of that type, or change the type in {file}."),
+        })
+    }
+
+    /// Returns `a text`, `a whole number`, `a number`, or the two Boolean values.
+    pub(super) const fn article(self) -> &'static str {
+        match self {
+            ParameterKind::Str => "a text",
+            ParameterKind::Int => "a whole number",
+            ParameterKind::Float => "a number",
+            ParameterKind::Bool => "`true` or `false`",
+            ParameterKind::Secret => "a secret",
+        }
+    }
+}
+
+fn given_secret(name: &str) -> Error {
+    let message = format!("parameter `{name}` is a secret, so its value is not part of a run");
+    Error::Parameter { message, hint: format!("Store it with `headwater secret set {name}`.") }
+}
+
+/// Checks that every parameter that a step uses is declared.
+pub(super) fn check_uses(project: &Project) -> Result<()> {
+    let declared = &project.parameters;
+    let steps = project.steps.iter();
+    let mut uses = steps.flat_map(|step| step.parameters.iter().map(move |it| (step, it)));
+    let unknown = uses.find(|(_, used)| !declared.contains_key(&used.name));
+    let Some((step, used)) = unknown else { return Ok(()) };
+    let near = nearest(&used.name, declared.keys().map(String::as_str));
+    let hint = near.map_or_else(
+        || match project.file {
+            PROJECT_FILE => {
+                format!("Declare it as `[parameters.{}]` in headwater.toml.", used.name)
+            }
+            file => format!("Declare `{}` below `parameters:` in {file}.", used.name),
+        },
+        |near| format!("Did you mean `{near}`?"),
+    );
+    let message = format!(
+        "`{}` uses parameter `{}`, which the project does not declare",
+        step.name, used.name
+    );
+    Err(Error::invalid(used.at.clone(), message, hint))
+}
+
+/// Adds the secrets of parameters to the functions that receive them. Fails if SQL uses one.
+pub(super) fn use_secrets(project: &mut Project) -> Result<()> {
+    let declared = &project.parameters;
+    for step in &mut project.steps {
+        for used in &step.parameters {
+            let Some(parameter) = declared.get(&used.name) else { continue };
+            if parameter.kind != ParameterKind::Secret {
+                continue;
+            }
+            let name = &used.name;
+            headwater_secrets::check_name(name).map_err(|error| Error::Invalid {
+                at: parameter.at.clone(),
+                message: error.to_string(),
+                hint: error.hint(),
+            })?;
+            let Some(function) = used.argument.as_ref().and(step.body.as_function_mut()) else {
+                let message = format!("SQL of `{}` uses `{name}`, which is a secret", step.name);
+                let hint = "Use secrets in Python functions only.";
+                return Err(Error::invalid(used.at.clone(), message, hint));
+            };
+            if !function.secrets.contains(name) {
+                function.secrets.push(name.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the values of a run: the given ones, checked against their types, or the defaults. Fails
+/// if a given parameter is unused, or a required one is missing.
+pub(super) fn values(
+    project: &Project,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Value>> {
+    let (declared, steps) = (&project.parameters, &project.steps);
+    let used: BTreeSet<&str> =
+        steps.iter().flat_map(|step| &step.parameters).map(|used| used.name.as_str()).collect();
+    for name in given.keys() {
+        check_given(name, declared, &used)?;
+    }
+    let mut values = BTreeMap::new();
+    for (name, parameter) in declared {
+        let value = match given.get(name) {
+            Some(text) => Some(parameter.kind.read(name, text, project.file)?),
+            None if parameter.required && used.contains(&**name) => {
+                return Err(missing(name, steps));
+            }
+            None => parameter.default.clone(),
+        };
+        values.insert(name.clone(), value.unwrap_or(Value::Null));
+    }
+    Ok(values)
+}
+
+fn check_given(
+    name: &str,
+    declared: &BTreeMap<String, Parameter>,
+    used: &BTreeSet<&str>,
+) -> Result<()> {
+    if !declared.contains_key(name) {
+        let message = format!("the project has no parameter `{name}`");
+        let hint = suggest::hint(name, declared.keys().map(String::as_str), "parameters");
+        return Err(Error::Parameter { message, hint });
+    }
+    if !used.contains(name) {
+        let message =
+            format!("parameter `{name}` is given, but no model and no expectation uses it");
+        let hint = format!("Remove `--param {name}=…`, or use the parameter in a model.");
+        return Err(Error::Parameter { message, hint });
+    }
+    Ok(())
+}
+
+fn missing(name: &str, steps: &[Step]) -> Error {
+    let uses = steps.iter().flat_map(|step| step.parameters.iter().map(move |used| (step, used)));
+    let user = uses.into_iter().find(|(_, used)| used.name == name);
+    let user = user.map_or_else(String::new, |(step, used)| {
+        format!(", and `{}` uses it ({})", step.name, used.at)
+    });
+    let message = format!("parameter `{name}` has no value{user}");
+    Error::Parameter { message, hint: format!("Give its value with `--param {name}=VALUE`.") }
+}

@@ -1,0 +1,137 @@
+//! Arguments of a decorator or input of `headwater`: keyword arguments with literal values.
+
+use ruff_python_ast::{Arguments, Expr};
+use ruff_text_size::{Ranged, TextRange};
+
+use super::literal::Literal;
+use crate::source::SourceText;
+use crate::{Error, Location, Result, suggest};
+
+/// The literal arguments of one call.
+pub(super) struct Values<'a> {
+    call: &'a str,
+    source: &'a SourceText<'a>,
+    values: Vec<Value<'a>>,
+}
+
+/// One argument: name, value and location.
+struct Value<'a> {
+    name: &'a str,
+    literal: Literal,
+    range: TextRange,
+}
+
+impl<'a> Values<'a> {
+    /// Reads the arguments of a call to `call`. It accepts `names`; the first `positional` of them
+    /// may be given by position.
+    pub fn read(
+        source: &'a SourceText<'a>,
+        call: &'a str,
+        arguments: Option<&Arguments>,
+        names: &[&'a str],
+        positional: usize,
+    ) -> Result<Values<'a>> {
+        let mut values = Values { call, source, values: Vec::new() };
+        let Some(arguments) = arguments else { return Ok(values) };
+        for (position, argument) in arguments.args.iter().enumerate() {
+            let Some(name) = names[..positional].get(position) else {
+                let message = format!("`{call}` has too many arguments without a name");
+                let hint = format!("Name the arguments: `{}`.", names.join("=…, ") + "=…");
+                return Err(Error::invalid(values.at(argument), message, hint));
+            };
+            values.add(name, argument)?;
+        }
+        for keyword in &arguments.keywords {
+            let given = keyword.arg.as_ref().map_or("**", |name| name.as_str());
+            let Some(name) = names.iter().find(|name| **name == given) else {
+                let message = format!("`{call}` has no argument `{given}`");
+                let hint = suggest::hint(given, names.iter().copied(), "arguments");
+                return Err(Error::invalid(values.at(keyword), message, hint));
+            };
+            values.add(name, &keyword.value)?;
+        }
+        Ok(values)
+    }
+
+    fn add(&mut self, name: &'a str, expression: &Expr) -> Result<()> {
+        let Some(literal) = Literal::read(expression) else {
+            let message = format!("`{name}` of `{}` is not a literal", self.call);
+            let hint = "Write the value itself: files are read without being run.";
+            return Err(Error::invalid(self.at(expression), message, hint));
+        };
+        if self.find(name).is_some() {
+            let message = format!("`{name}` of `{}` is given twice", self.call);
+            return Err(Error::invalid(self.at(expression), message, "Leave one of them out."));
+        }
+        if literal != Literal::None {
+            self.values.push(Value { name, literal, range: expression.range() });
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Option<&Value<'a>> {
+        self.values.iter().find(|value| value.name == name)
+    }
+
+    fn at(&self, node: &impl Ranged) -> Location {
+        self.source.at(node.range().start().to_usize())
+    }
+
+    /// Returns the value of an argument, parsed by `read`; `form` is the expected form for the
+    /// hint.
+    pub fn get<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&Literal) -> Option<T>,
+        form: &str,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        read(&value.literal).map(Some).ok_or_else(|| {
+            let text = &self.source.text[value.range];
+            let message = format!("`{name}` of `{}` cannot be `{text}`", self.call);
+            Error::invalid(self.at(&value.range), message, format!("Write it like {form}."))
+        })
+    }
+
+    /// Returns the value of an argument that errors must not show.
+    pub fn secret<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&Literal) -> Option<T>,
+        form: &str,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        read(&value.literal).map(Some).ok_or_else(|| {
+            let message = format!("`{name}` of `{}` cannot be used", self.call);
+            Error::invalid(self.at(&value.range), message, format!("Write it like {form}."))
+        })
+    }
+
+    /// Returns a text argument.
+    pub fn text(&self, name: &str) -> Result<Option<String>> {
+        let read = |literal: &Literal| match literal {
+            Literal::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        self.get(name, read, &format!("`{name}=\"…\"`"))
+    }
+
+    /// Returns an argument that is a list of texts.
+    pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>> {
+        self.get(name, Literal::as_texts, &format!("`{name}=[\"…\", \"…\"]`"))
+    }
+
+    /// Returns a Boolean argument.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>> {
+        let read = |literal: &Literal| match literal {
+            Literal::Bool(flag) => Some(*flag),
+            _ => None,
+        };
+        self.get(name, read, &format!("`{name}=True`"))
+    }
+
+    /// Returns the location of an argument, or else `otherwise`.
+    pub fn place(&self, name: &str, otherwise: &Location) -> Location {
+        self.find(name).map_or_else(|| otherwise.clone(), |value| self.at(&value.range))
+    }
+}

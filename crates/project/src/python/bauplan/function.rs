@@ -1,0 +1,271 @@
+//! Decorated functions as steps: settings from decorators and the return type.
+
+use headwater_model::{Fault, PartitionField, TableName};
+use headwater_sandbox::{Network, Variables};
+use ruff_python_ast::{Decorator, Expr, StmtFunctionDef};
+use ruff_text_size::Ranged;
+
+use super::schema::{Schema, Schemas, annotated};
+use crate::bauplan::materialization;
+use crate::python::arguments::Values;
+use crate::python::literal::Literal;
+use crate::python::names::{BAUPLAN, Names};
+use crate::python::placement::without_parentheses;
+use crate::python::settings::{self, quantity};
+use crate::source::SourceText;
+use crate::{
+    Body, Error, Function, Location, Materialization, Result, Retries, Severity, Step, StepKind,
+    suggest, units,
+};
+
+const DECORATORS: [&str; 4] = ["model", "expectation", "python", "resources"];
+
+/// Decorators of earlier versions that are rejected, each with a hint.
+const REMOVED: [(&str, &str); 2] = [
+    ("extras", "Name the packages in `@bauplan.python(pip={...})`."),
+    ("pyspark", "Use `@bauplan.python(pip={...})` with polars, pandas or duckdb."),
+];
+
+const MODEL: [&str; 8] = [
+    "name",
+    "columns",
+    "partitioned_by",
+    "materialization_strategy",
+    "overwrite_filter",
+    "cache_strategy",
+    "internet_access",
+    "materialize",
+];
+const PYTHON: [&str; 2] = ["version", "pip"];
+const RESOURCES: [&str; 4] = ["cpus", "memory", "memory_swap", "timeout"];
+
+/// Reader of the functions of one file.
+pub(in crate::python) struct BauplanReader<'a> {
+    pub source: &'a SourceText<'a>,
+    pub names: &'a Names,
+    pub namespace: &'a str,
+    pub schemas: &'a Schemas,
+}
+
+/// The decorators of one function.
+#[derive(Default)]
+struct Decorated<'a> {
+    step: Option<(StepKind, Values<'a>)>,
+    python: Option<Values<'a>>,
+    resources: Option<Values<'a>>,
+}
+
+impl<'a> BauplanReader<'a> {
+    /// Returns the model or expectation of a function, if it is decorated.
+    pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<Step>> {
+        let at = self.at(&function.name);
+        let decorated = self.decorators(function, &at)?;
+        let Some((kind, values)) = &decorated.step else {
+            if decorated.python.is_none() && decorated.resources.is_none() {
+                return Ok(None);
+            }
+            let message =
+                format!("`{}` has packages, but is no model and no expectation", function.name);
+            let hint = "Add `@bauplan.model()` or `@bauplan.expectation()`.";
+            return Err(Error::invalid(at, message, hint));
+        };
+        settings::refuse_async(function, &at)?;
+        let body = self.body(function, values, &decorated, &at)?;
+        let (inputs, mut parameters) = self.inputs(function)?;
+        let name = values.text("name")?.unwrap_or_else(|| function.name.to_string());
+        let table = self.table(values, &name, &at)?;
+        let materialization = strategy(values, &at)?;
+        let partition_by = partition_by(values)?;
+        let filter = values.text("overwrite_filter")?;
+        let filter_at = values.place("overwrite_filter", &at);
+        let used =
+            settings::condition_parameters("overwrite_filter", filter.as_deref(), &filter_at);
+        parameters.extend(used?);
+        let contract = self.contract(function, *kind)?;
+        let resources = decorated.resources.as_ref();
+        Ok(Some(Step {
+            name: table.to_string(),
+            table,
+            kind: *kind,
+            materialization,
+            keys: Vec::new(),
+            partition_by,
+            partition_at: values.place("partitioned_by", &at),
+            allow_takeover: true,
+            columns: declared(values, &contract, &at)?,
+            lenient_columns: contract.is_empty(),
+            contract,
+            overwrite_filter: filter,
+            always_runs: runs_always(values)?,
+            tags: Vec::new(),
+            severity: Severity::default(),
+            memory_bytes: limit(resources, "memory", units::bytes, "\"4GiB\"")?,
+            timeout: limit(resources, "timeout", units::duration, "300")?,
+            inputs,
+            parameters,
+            body: Body::Python(Box::new(body)),
+            at,
+        }))
+    }
+
+    fn body(
+        &self,
+        function: &StmtFunctionDef,
+        values: &Values,
+        decorated: &Decorated,
+        at: &Location,
+    ) -> Result<Function> {
+        let asked = decorated.python.as_ref();
+        let (python, mut packages) = settings::python(asked)?;
+        if let Some(packages) = &mut packages {
+            packages.remove(BAUPLAN); // Every environment has the package.
+        }
+        let python_at = python.as_ref().and(asked);
+        let network = values.flag("internet_access")?.unwrap_or_default();
+        Ok(Function {
+            file: self.source.path.clone(),
+            name: function.name.to_string(),
+            python,
+            python_at: python_at.map(|values| values.place("version", at)),
+            packages,
+            system: None,
+            network: if network { Network::On } else { Network::Off },
+            temp_bytes: None,
+            cpu_millis: limit(decorated.resources.as_ref(), "cpus", settings::cpus, "2")?,
+            secrets: Vec::new(),
+            variables: Variables::default(),
+            priority: None,
+            code: "".into(),
+            modules: Vec::new(),
+            retries: Retries::default(),
+        })
+    }
+
+    fn decorators(&self, function: &StmtFunctionDef, at: &Location) -> Result<Decorated<'a>> {
+        let mut decorated = Decorated::default();
+        for decorator in &function.decorator_list {
+            let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
+                continue;
+            };
+            let read = |call, names| Values::read(self.source, call, arguments, names, 1);
+            let twice = match member {
+                _ if arguments.is_none() && DECORATORS.contains(&member) => {
+                    return Err(without_parentheses(self.source, member, decorator));
+                }
+                "model" => {
+                    let values = read("model", &MODEL)?;
+                    decorated.step.replace((StepKind::Python, values)).is_some()
+                }
+                "expectation" => {
+                    let values = read("expectation", &["name"])?;
+                    decorated.step.replace((StepKind::Expectation, values)).is_some()
+                }
+                "python" => decorated.python.replace(read("python", &PYTHON)?).is_some(),
+                "resources" => {
+                    decorated.resources.replace(read("resources", &RESOURCES)?).is_some()
+                }
+                other => return Err(self.unknown(other, decorator)),
+            };
+            if twice {
+                let message = format!("`{}` is decorated twice", function.name);
+                let hint = "Keep one of `@bauplan.model` and `@bauplan.expectation`, and each other \
+                            decorator once.";
+                return Err(Error::invalid(at.clone(), message, hint));
+            }
+        }
+        Ok(decorated)
+    }
+
+    fn unknown(&self, member: &str, decorator: &Decorator) -> Error {
+        let at = self.at(decorator);
+        if let Some((name, hint)) = REMOVED.iter().find(|(name, _)| *name == member) {
+            let message = format!("`@bauplan.{name}` is not supported; Bauplan removed it");
+            return Error::invalid(at, message, *hint);
+        }
+        let hint = suggest::hint(member, DECORATORS, "decorators");
+        Error::invalid(at, format!("`bauplan` has no decorator `{member}`"), hint)
+    }
+
+    /// Returns the schema of the return type `Annotated[pyarrow.Table, Schema]`.
+    fn contract(&self, function: &StmtFunctionDef, kind: StepKind) -> Result<Schema> {
+        let returned = function.returns.as_deref().filter(|_| kind == StepKind::Python);
+        let Some((_, metadata)) = returned.and_then(annotated) else { return Ok(Schema::new()) };
+        metadata.first().map_or_else(|| Ok(Schema::new()), |name| self.schema(name).cloned())
+    }
+
+    /// Returns the schema that an expression names.
+    pub(super) fn schema(&self, expression: &Expr) -> Result<&Schema> {
+        let name = expression.as_name_expr().map(|name| name.id.as_str());
+        name.and_then(|name| self.schemas.get(name)).ok_or_else(|| {
+            let written = &self.source.text[expression.range()];
+            let message = format!("`{written}` is not a class with the base `bauplan.TableSchema`");
+            let hint = suggest::hint(written, self.schemas.names(), "schemas of this file");
+            Error::invalid(self.at(expression), message, hint)
+        })
+    }
+
+    pub(super) fn table(&self, values: &Values, name: &str, at: &Location) -> Result<TableName> {
+        TableName::parse_in(self.namespace, name).map_err(|error| Error::Invalid {
+            at: values.place("name", at),
+            message: error.to_string(),
+            hint: error.hint(),
+        })
+    }
+
+    pub(super) fn at(&self, node: &impl Ranged) -> Location {
+        self.source.at(node.range().start().to_usize())
+    }
+}
+
+/// Returns the names of the declared output columns.
+fn declared(values: &Values, contract: &Schema, at: &Location) -> Result<Option<Vec<String>>> {
+    let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
+    if columns.is_some() && !contract.is_empty() {
+        let message = "the model has both `columns` and a schema as its return type";
+        let hint = "Leave `columns` out.";
+        return Err(Error::invalid(values.place("columns", at), message, hint));
+    }
+    let typed = || contract.iter().map(|column| column.name.clone()).collect();
+    Ok(columns.or_else(|| (!contract.is_empty()).then(typed)))
+}
+
+fn strategy(values: &Values, at: &Location) -> Result<Materialization> {
+    let strategy = values.text("materialization_strategy")?;
+    let strategy_at = values.place("materialization_strategy", at);
+    let strategy = strategy.map(|text| materialization::parse(&text, &strategy_at)).transpose()?;
+    match (strategy, values.flag("materialize")?) {
+        (Some(strategy), _) => Ok(strategy),
+        // The form used by the first versions of Bauplan.
+        (None, Some(true)) => Ok(Materialization::Replace),
+        (None, Some(false) | None) => Ok(Materialization::None),
+    }
+}
+
+fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
+    let read = |literal: &Literal| -> Option<Vec<PartitionField>> {
+        let fields = literal.as_texts()?;
+        let fields = fields.iter().flat_map(|text| PartitionField::split(text));
+        fields.filter(|field| !field.is_empty()).map(|field| field.parse().ok()).collect()
+    };
+    let form = "`[\"day(pickup_datetime)\", \"PULocationID\"]`";
+    Ok(values.get("partitioned_by", read, form)?.unwrap_or_default())
+}
+
+/// Returns true for the cache strategy `NONE`.
+fn runs_always(values: &Values) -> Result<bool> {
+    let read = |literal: &Literal| match literal {
+        Literal::Text(text) => materialization::parse_cache(text),
+        _ => None,
+    };
+    Ok(values.get("cache_strategy", read, "`\"NONE\"` or `\"DEFAULT\"`")?.unwrap_or_default())
+}
+
+/// Returns an argument of `resources`.
+fn limit<T>(
+    resources: Option<&Values>,
+    name: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    form: &str,
+) -> Result<Option<T>> {
+    resources.map_or(Ok(None), |values| quantity(values, name, parse, form))
+}

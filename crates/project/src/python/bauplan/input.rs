@@ -1,0 +1,154 @@
+//! Inputs of Bauplan's functions: default arguments, or types with `Annotated`.
+
+use headwater_model::{Fault, RefSpec};
+use ruff_python_ast::{Arguments, Expr, ExprCall, ParameterWithDefault, StmtFunctionDef};
+
+use super::function::BauplanReader;
+use super::schema::annotated;
+use crate::python::arguments::Values;
+use crate::python::settings;
+use crate::{Error, Input, Location, ParameterInput, Result};
+
+const MODEL: [&str; 7] = [
+    "name",
+    "columns",
+    "filter",
+    "ref",
+    "connector",
+    "connector_config_key",
+    "connector_config_uri",
+];
+
+/// The argument of `Model` that names a class.
+const PROJECTION: &str = "projection_schema";
+
+/// The inputs of a function.
+pub(super) type Inputs = (Vec<Input>, Vec<ParameterInput>);
+
+impl BauplanReader<'_> {
+    /// Reads the inputs of a function.
+    pub(super) fn inputs(&self, function: &StmtFunctionDef) -> Result<Inputs> {
+        settings::refuse_unnamed(self.source, function)?;
+        let mut inputs = (Vec::new(), Vec::new());
+        let parameters = &function.parameters;
+        for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
+            self.argument(function, argument, &mut inputs)?;
+        }
+        Ok(inputs)
+    }
+
+    fn argument(
+        &self,
+        function: &StmtFunctionDef,
+        argument: &ParameterWithDefault,
+        inputs: &mut Inputs,
+    ) -> Result<()> {
+        let (name, at) = (argument.name().as_str(), self.at(argument));
+        let metadata = argument.annotation().and_then(annotated).map_or(&[][..], |(_, rest)| rest);
+        let written = argument.default().into_iter().chain(metadata);
+        let mut found = written.filter_map(|expression| self.marker(expression));
+        let Some((member, arguments)) = found.next() else {
+            if argument.default().is_some() {
+                return Ok(()); // The function's own default, which Python fills in.
+            }
+            let message = format!("the argument `{name}` of `{}` has no input", function.name);
+            let hint = format!("Write `{name}=bauplan.Model(\"table\")`.");
+            return Err(Error::invalid(at, message, hint));
+        };
+        if found.next().is_some() {
+            let message = format!("the argument `{name}` of `{}` has two inputs", function.name);
+            return Err(Error::invalid(at, message, "Leave one of them out."));
+        }
+        if member == "Parameter" {
+            let values = Values::read(self.source, "Parameter", arguments, &["name"], 1)?;
+            let parameter = required(values.text("name")?, "Parameter", &at)?;
+            let argument = Some(name.to_owned());
+            inputs.1.push(ParameterInput { argument, name: parameter, at });
+            return Ok(());
+        }
+        let (input, parameters) = self.model(name, arguments, &at)?;
+        inputs.0.push(input);
+        inputs.1.extend(parameters);
+        Ok(())
+    }
+
+    /// Returns `Model` or `Parameter` with its arguments, if the expression is one.
+    fn marker<'e>(&self, expression: &'e Expr) -> Option<(&'static str, Option<&'e Arguments>)> {
+        let call: Option<&ExprCall> = expression.as_call_expr();
+        let member = self.names.resolve(call.map_or(expression, |call| &*call.func))?;
+        let member = ["Model", "Parameter"].into_iter().find(|known| *known == member)?;
+        Some((member, call.map(|call| &call.arguments)))
+    }
+
+    fn model(
+        &self,
+        argument: &str,
+        arguments: Option<&Arguments>,
+        at: &Location,
+    ) -> Result<(Input, Vec<ParameterInput>)> {
+        let projection = arguments.and_then(|arguments| arguments.find_keyword(PROJECTION));
+        let literal = arguments.map(without_projection);
+        let values = Values::read(self.source, "Model", literal.as_ref(), &MODEL, 1)?;
+        for connector in &MODEL[4..] {
+            if values.text(connector)?.is_some() {
+                let message = format!("`{connector}` of `Model` is not supported");
+                let hint = "Import the table into the lake, and read it there.";
+                return Err(Error::invalid(values.place(connector, at), message, hint));
+            }
+        }
+        let name = required(values.text("name")?, "Model", at)?;
+        let contract = projection.map(|keyword| self.schema(&keyword.value)).transpose()?;
+        let contract = contract.cloned().unwrap_or_default();
+        let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
+        if columns.is_some() && !contract.is_empty() {
+            let message = format!("`Model` has both `columns` and `{PROJECTION}`");
+            return Err(Error::invalid(at.clone(), message, "Leave one of them out."));
+        }
+        let declared = || contract.iter().map(|column| column.name.clone()).collect();
+        let columns = columns.or_else(|| (!contract.is_empty()).then(declared));
+        if let Some(column) = columns.as_deref().and_then(settings::repeated) {
+            let message = format!("`Model` lists the column `{column}` twice");
+            return Err(Error::invalid(at.clone(), message, "Name each column once."));
+        }
+        let filter = values.text("filter")?.filter(|filter| !filter.trim().is_empty());
+        let filter_at = values.place("filter", at);
+        let parameters = settings::condition_parameters("filter", filter.as_deref(), &filter_at)?;
+        let input = Input {
+            argument: Some(argument.to_owned()),
+            table: self.table(&values, &name, at)?,
+            reference: values.text("ref")?.map(|text| reference(&values, &text, at)).transpose()?,
+            columns,
+            contract,
+            filter,
+            incremental: false,
+            batches: false,
+            at: at.clone(),
+        };
+        Ok((input, parameters))
+    }
+}
+
+fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
+    name.ok_or_else(|| {
+        let hint = format!("Write `bauplan.{call}(\"name\")`.");
+        Error::invalid(at.clone(), format!("`{call}` has no name"), hint)
+    })
+}
+
+/// Returns the arguments without the class, which is not a literal.
+fn without_projection(arguments: &Arguments) -> Arguments {
+    let is_literal = |name: &str| name != PROJECTION;
+    let keywords = arguments
+        .keywords
+        .iter()
+        .filter(|keyword| keyword.arg.as_ref().is_none_or(|name| is_literal(name.as_str())));
+    Arguments { keywords: keywords.cloned().collect(), ..arguments.clone() }
+}
+
+fn reference(values: &Values, text: &str, at: &Location) -> Result<RefSpec> {
+    text.parse().map_err(|error: headwater_model::NameError| Error::Invalid {
+        at: values.place("ref", at),
+        message: error.to_string(),
+        hint: error.hint(),
+    })
+}

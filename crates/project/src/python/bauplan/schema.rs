@@ -1,0 +1,212 @@
+//! Schemas of typed contracts: classes with the base `bauplan.TableSchema`.
+
+use std::collections::BTreeMap;
+
+use ruff_python_ast::{Arguments, Expr, ModModule, Operator, Stmt, StmtClassDef};
+use ruff_text_size::Ranged;
+
+use crate::python::code::candidates;
+use crate::python::names::{BAUPLAN, Names};
+use crate::source::SourceText;
+use crate::{ColumnType, DeclaredColumn, Error, Result, suggest};
+
+/// The columns of one schema, in source order.
+pub(crate) type Schema = Vec<DeclaredColumn>;
+
+/// Arguments of `TableField`.
+const FIELD: [&str; 3] = ["name", "doc", "lineage"];
+
+/// The schemas that a file defines or imports from the project's modules.
+#[derive(Default)]
+pub(crate) struct Schemas {
+    by_name: BTreeMap<String, Schema>,
+}
+
+impl Schemas {
+    /// Reads the schemas of a file, and those that it imports.
+    pub fn of(
+        source: &SourceText<'_>,
+        module: &ModModule,
+        files: &BTreeMap<String, String>,
+    ) -> Result<Schemas> {
+        let mut schemas = Schemas::defined(source, module)?;
+        let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for import in module.body.iter().filter_map(Stmt::as_import_from_stmt) {
+            let name = import.module.as_ref().map_or("", |name| name.as_str());
+            for path in candidates(folder, import.level, name, files) {
+                if path == &*source.path {
+                    continue;
+                }
+                let imported = Schemas::of_file(path, &files[path])?;
+                for alias in &import.names {
+                    if let Some(schema) = imported.by_name.get(alias.name.as_str()) {
+                        let local = alias.asname.as_ref().unwrap_or(&alias.name);
+                        schemas.by_name.insert(local.to_string(), schema.clone());
+                    }
+                }
+            }
+        }
+        Ok(schemas)
+    }
+
+    /// Reads the schemas that a file defines; a file that does not parse defines none.
+    pub fn of_file(path: &str, text: &str) -> Result<Schemas> {
+        if !text.contains("TableSchema") {
+            return Ok(Schemas::default());
+        }
+        match ruff_python_parser::parse_module(text) {
+            Ok(parsed) => Schemas::defined(&SourceText::new(path, text), parsed.syntax()),
+            Err(_) => Ok(Schemas::default()),
+        }
+    }
+
+    /// Returns the schema of this name.
+    pub fn get(&self, name: &str) -> Option<&Schema> {
+        self.by_name.get(name)
+    }
+
+    /// Returns the names of all schemas.
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    fn defined(source: &SourceText<'_>, module: &ModModule) -> Result<Schemas> {
+        let names = Names::of(module, source, BAUPLAN)?;
+        let reader = SchemaReader { source, names: &names };
+        let mut schemas = Schemas::default();
+        for class in module.body.iter().filter_map(Stmt::as_class_def_stmt) {
+            let bases = class.bases().iter();
+            if bases.filter_map(|base| names.resolve(base)).any(|base| base == "TableSchema") {
+                schemas.by_name.insert(class.name.to_string(), reader.read(class)?);
+            }
+        }
+        Ok(schemas)
+    }
+}
+
+/// Reader of the schemas of one file.
+struct SchemaReader<'a> {
+    source: &'a SourceText<'a>,
+    names: &'a Names,
+}
+
+impl SchemaReader<'_> {
+    fn read(&self, class: &StmtClassDef) -> Result<Schema> {
+        let mut columns: Schema = Vec::new();
+        for field in class.body.iter().filter_map(Stmt::as_ann_assign_stmt) {
+            let Some(name) = field.target.as_name_expr() else { continue };
+            let column = self.column(name.id.as_str(), &field.annotation)?;
+            if columns.iter().any(|known| known.name == column.name) {
+                let message = format!("`{}` declares `{}` twice", class.name, column.name);
+                return Err(self.invalid(&*field.target, message, "Declare each column once."));
+            }
+            columns.push(column);
+        }
+        if columns.is_empty() {
+            let message = format!("the schema `{}` declares no column", class.name);
+            return Err(self.invalid(
+                &class.name,
+                message,
+                "Add a line such as `id: bauplan.Int64`.",
+            ));
+        }
+        Ok(columns)
+    }
+
+    fn column(&self, name: &str, annotation: &Expr) -> Result<DeclaredColumn> {
+        let (declared, field) = match annotated(annotation) {
+            Some((declared, metadata)) => (declared, metadata),
+            None => (annotation, &[][..]),
+        };
+        let mut column = self.column_type(name, declared)?;
+        for call in field.iter().filter_map(Expr::as_call_expr) {
+            if self.names.resolve(&call.func) == Some("TableField") {
+                self.apply_field(&mut column, &call.arguments)?;
+            }
+        }
+        Ok(column)
+    }
+
+    fn apply_field(&self, column: &mut DeclaredColumn, arguments: &Arguments) -> Result<()> {
+        for keyword in &arguments.keywords {
+            let given = keyword.arg.as_ref().map_or("**", |name| name.as_str());
+            if !FIELD.contains(&given) {
+                let message = format!("`TableField` has no argument `{given}`");
+                let hint = suggest::hint(given, FIELD, "arguments");
+                return Err(self.invalid(keyword, message, hint));
+            }
+            let Some(text) = keyword.value.as_string_literal_expr() else { continue };
+            match given {
+                "name" => text.value.to_str().clone_into(&mut column.name),
+                "doc" => column.doc = Some(text.value.to_str().trim().to_owned()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a column's type: `Int64`, or `Int64 | None` if nulls are allowed.
+    fn column_type(&self, name: &str, declared: &Expr) -> Result<DeclaredColumn> {
+        let name = name.to_owned();
+        if let Expr::BinOp(either) = declared
+            && either.op == Operator::BitOr
+        {
+            let (one, other) = (&*either.left, &*either.right);
+            let inner = if one.is_none_literal_expr() { other } else { one };
+            if one.is_none_literal_expr() != other.is_none_literal_expr() {
+                let column = self.column_type(&name, inner)?;
+                return Ok(DeclaredColumn { nullable: true, ..column });
+            }
+        }
+        if let Expr::Subscript(subscript) = declared {
+            if is_named(&subscript.value, "Optional") {
+                let column = self.column_type(&name, &subscript.slice)?;
+                return Ok(DeclaredColumn { nullable: true, ..column });
+            }
+            // `TimestampMicro[UTC]` is `TimestampMicroUTC`.
+            let utc = self.names.resolve(&subscript.value).map(|base| format!("{base}UTC"));
+            if let Some(column_type) = utc.as_deref().and_then(ColumnType::parse) {
+                return Ok(required(name, column_type));
+            }
+        }
+        let member = self.names.resolve(declared);
+        if member == Some("Any") || is_named(declared, "Any") {
+            return Ok(DeclaredColumn { name, column_type: None, nullable: true, doc: None });
+        }
+        if let Some(column_type) = member.and_then(ColumnType::parse) {
+            return Ok(required(name, column_type));
+        }
+        let written = &self.source.text[declared.range()];
+        let message = format!("`{written}` is not a type of a column");
+        let known = ColumnType::ALL.map(|(name, _)| name);
+        let hint = suggest::hint(member.unwrap_or(written), known, "types");
+        Err(self.invalid(declared, message, hint))
+    }
+
+    fn invalid(&self, node: &impl Ranged, message: String, hint: impl Into<String>) -> Error {
+        Error::invalid(self.source.at(node.range().start().to_usize()), message, hint)
+    }
+}
+
+/// Returns a column without nulls.
+fn required(name: String, column_type: ColumnType) -> DeclaredColumn {
+    DeclaredColumn { name, column_type: Some(column_type), nullable: false, doc: None }
+}
+
+/// Returns the type and the metadata of `Annotated[type, metadata…]`.
+pub(super) fn annotated(annotation: &Expr) -> Option<(&Expr, &[Expr])> {
+    let subscript = annotation.as_subscript_expr()?;
+    if !is_named(&subscript.value, "Annotated") {
+        return None;
+    }
+    subscript.slice.as_tuple_expr()?.elts.split_first()
+}
+
+/// Returns true for a name, also as an attribute of a module.
+fn is_named(expression: &Expr, name: &str) -> bool {
+    match expression {
+        Expr::Name(written) => written.id.as_str() == name,
+        Expr::Attribute(attribute) => attribute.attr.as_str() == name,
+        _ => false,
+    }
+}

@@ -1,0 +1,182 @@
+//! Source code covered by a function's fingerprint.
+//!
+//! It consists of the function's file and of every project module imported from it, directly or
+//! not. Other steps and callable functions of the file are excluded unless the function mentions
+//! them. So a change to one of several models in a file does not change the fingerprints of the
+//! others. Imports by computed names are not detected.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruff_python_ast::visitor::{self, Visitor};
+use ruff_python_ast::{Expr, ModModule, Stmt};
+use ruff_text_size::{Ranged, TextRange};
+
+use crate::source::SourceText;
+use crate::{Body, Callable, Step};
+
+/// Sets the code of every function of a file.
+pub(super) fn attach(
+    source: &SourceText,
+    module: &ModModule,
+    files: &BTreeMap<String, String>,
+    steps: &mut [(Step, TextRange)],
+    callables: &[(Callable, TextRange)],
+) {
+    let helpers = helpers(&source.path, module, files);
+    let called = callables.iter().map(|(one, range)| (one.function.name.clone(), *range));
+    let others: Vec<(String, TextRange)> = steps
+        .iter()
+        .filter_map(|(step, range)| match &step.body {
+            Body::Python(function) => Some((function.name.clone(), *range)),
+            Body::Sql(_) => None,
+        })
+        .chain(called)
+        .collect();
+    for (step, own) in steps {
+        let Body::Python(function) = &mut step.body else { continue };
+        let hidden = hidden(module, &others, *own);
+        let mut code = without(source.text, &hidden);
+        for path in &helpers {
+            code.push_str("\n# ");
+            code.push_str(path);
+            code.push('\n');
+            code.push_str(&files[*path]);
+        }
+        function.code = code.into();
+        function.modules = helpers.iter().map(|path| (*path).into()).collect();
+    }
+}
+
+/// Returns the ranges of the other steps that the remaining code does not use.
+fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) -> Vec<TextRange> {
+    let mut hidden: Vec<&(String, TextRange)> =
+        others.iter().filter(|(_, range)| *range != own).collect();
+    loop {
+        let mut used = Used::default();
+        for statement in &module.body {
+            if !hidden.iter().any(|(_, range)| *range == statement.range()) {
+                used.visit_stmt(statement);
+            }
+        }
+        let before = hidden.len();
+        hidden.retain(|(name, _)| !used.names.contains(name.as_str()));
+        if hidden.len() == before {
+            return hidden.into_iter().map(|(_, range)| *range).collect();
+        }
+    }
+}
+
+fn without(text: &str, hidden: &[TextRange]) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut at = 0;
+    for range in hidden {
+        kept.push_str(text.get(at..range.start().to_usize()).unwrap_or_default());
+        at = range.end().to_usize();
+    }
+    kept.push_str(text.get(at..).unwrap_or_default());
+    kept
+}
+
+/// Collector of the names that statements read.
+#[derive(Default)]
+struct Used<'a> {
+    names: BTreeSet<&'a str>,
+}
+
+impl<'a> Visitor<'a> for Used<'a> {
+    fn visit_expr(&mut self, expression: &'a Expr) {
+        if let Expr::Name(name) = expression {
+            self.names.insert(name.id.as_str());
+        }
+        visitor::walk_expr(self, expression);
+    }
+}
+
+/// Returns the project's modules that a file imports, directly or not, without itself.
+fn helpers<'f>(
+    path: &str,
+    module: &ModModule,
+    files: &'f BTreeMap<String, String>,
+) -> BTreeSet<&'f str> {
+    let mut found = BTreeSet::new();
+    let mut open = imported(path, module, files);
+    while let Some(next) = open.pop() {
+        if next == path || !found.insert(next) {
+            continue;
+        }
+        if let Ok(parsed) = ruff_python_parser::parse_module(&files[next]) {
+            open.extend(imported(next, parsed.syntax(), files));
+        }
+    }
+    found
+}
+
+fn imported<'f>(
+    path: &str,
+    module: &ModModule,
+    files: &'f BTreeMap<String, String>,
+) -> Vec<&'f str> {
+    let mut imports = Imports::default();
+    imports.visit_body(&module.body);
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    imports
+        .modules
+        .iter()
+        .flat_map(|(level, name)| candidates(folder, *level, name, files))
+        .collect()
+}
+
+/// Returns the candidate files of a module: in the importing file's folder, or at the root.
+pub(super) fn candidates<'f>(
+    folder: &str,
+    level: u32,
+    name: &str,
+    files: &'f BTreeMap<String, String>,
+) -> Vec<&'f str> {
+    let mut base = folder;
+    for _ in 1..level {
+        base = base.rsplit_once('/').map_or("", |(above, _)| above);
+    }
+    let mut roots = vec![base];
+    if level == 0 && !base.is_empty() {
+        roots.push("");
+    }
+    let mut found = Vec::new();
+    for root in roots {
+        // `import a.b.c` runs `a/__init__.py`, `a/b/__init__.py` and `a/b/c.py`.
+        let mut inner = String::from(root);
+        for part in name.split('.').filter(|part| !part.is_empty()) {
+            if !inner.is_empty() {
+                inner.push('/');
+            }
+            inner.push_str(part);
+            for file in [format!("{inner}.py"), format!("{inner}/__init__.py")] {
+                found.extend(files.get_key_value(&file).map(|(path, _)| path.as_str()));
+            }
+        }
+    }
+    found
+}
+
+/// Collector of the modules that a file imports, with the leading dots.
+#[derive(Default)]
+struct Imports {
+    modules: Vec<(u32, String)>,
+}
+
+impl Visitor<'_> for Imports {
+    fn visit_stmt(&mut self, statement: &Stmt) {
+        match statement {
+            Stmt::Import(import) => {
+                self.modules.extend(import.names.iter().map(|alias| (0, alias.name.to_string())));
+            }
+            Stmt::ImportFrom(import) => {
+                let module = import.module.as_ref().map_or("", |name| name.as_str());
+                let full = |name: &str| format!("{module}.{name}");
+                let names = import.names.iter().map(|alias| (import.level, full(&alias.name)));
+                self.modules.extend(names);
+            }
+            _ => visitor::walk_stmt(self, statement),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Models and expectations of other packages. They are rejected by name, because a run that ignored
+//! them would seem complete.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ruff_python_ast::{Expr, ModModule, Stmt, StmtFunctionDef};
+use ruff_text_size::Ranged;
+
+use super::names::{BAUPLAN, PACKAGE};
+use crate::source::SourceText;
+use crate::{Error, Result};
+
+/// Decorators that define the nodes of a pipeline in other packages.
+const NODES: [&str; 2] = ["model", "expectation"];
+
+/// Rejects `@X.model` and `@X.expectation` if `X` is another package.
+pub(super) fn refuse(
+    source: &SourceText,
+    module: &ModModule,
+    files: &BTreeMap<String, String>,
+) -> Result<()> {
+    let packages = packages(module, files);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let functions = module.body.iter().filter_map(Stmt::as_function_def_stmt);
+    functions.into_iter().try_for_each(|function| refuse_function(source, function, &packages))
+}
+
+fn refuse_function(
+    source: &SourceText,
+    function: &StmtFunctionDef,
+    packages: &HashMap<String, Imported>,
+) -> Result<()> {
+    for decorator in &function.decorator_list {
+        let expression = &decorator.expression;
+        let target = expression.as_call_expr().map_or(expression, |call| &*call.func);
+        let Some((package, member)) = resolve(target, packages) else { continue };
+        let written = &source.text[target.range()];
+        let message = format!(
+            "`@{written}` of `{}` belongs to the package `{package}`, whose projects are not supported",
+            function.name
+        );
+        let hint = format!("Write `import headwater` and `@headwater.{member}()`.");
+        let at = source.at(decorator.range().start().to_usize());
+        return Err(Error::invalid(at, message, hint));
+    }
+    Ok(())
+}
+
+/// Meaning of an imported name in the file.
+enum Imported {
+    /// A package, by `import`.
+    Package(String),
+    /// `model` or `expectation` of a package, by `from … import`.
+    Node(String, &'static str),
+}
+
+/// Returns the package and the member that an expression names.
+fn resolve<'a>(
+    expression: &Expr,
+    packages: &'a HashMap<String, Imported>,
+) -> Option<(&'a str, &'static str)> {
+    match expression {
+        Expr::Name(name) => match packages.get(name.id.as_str())? {
+            Imported::Node(package, member) => Some((package, member)),
+            Imported::Package(_) => None,
+        },
+        Expr::Attribute(attribute) => {
+            let name = attribute.value.as_name_expr()?;
+            match packages.get(name.id.as_str())? {
+                Imported::Package(package) => Some((package, node(&attribute.attr)?)),
+                Imported::Node(..) => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn node(name: &str) -> Option<&'static str> {
+    NODES.into_iter().find(|node| *node == name)
+}
+
+/// Returns the names that the file imports from packages without supported decorators, except those
+/// of the project.
+fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<String, Imported> {
+    let is_other = |package: &str| {
+        let first = package.split('.').next().unwrap_or_default();
+        let own = [format!("{first}.py"), format!("{first}/")];
+        let is_own = |path: &String| {
+            own.iter().any(|own| path.starts_with(own) || path.contains(&format!("/{own}")))
+        };
+        ![PACKAGE, BAUPLAN].contains(&first) && !files.keys().any(is_own)
+    };
+    let mut packages = HashMap::new();
+    for statement in &module.body {
+        match statement {
+            Stmt::Import(import) => {
+                for alias in import.names.iter().filter(|alias| is_other(&alias.name)) {
+                    let package = alias.name.to_string();
+                    let local = alias.asname.as_ref().unwrap_or(&alias.name).to_string();
+                    packages.insert(local, Imported::Package(package));
+                }
+            }
+            Stmt::ImportFrom(import) if import.level == 0 => {
+                let Some(package) = import.module.as_ref().filter(|name| is_other(name)) else {
+                    continue;
+                };
+                for alias in &import.names {
+                    let Some(member) = node(&alias.name) else { continue };
+                    let local = alias.asname.as_ref().unwrap_or(&alias.name).to_string();
+                    packages.insert(local, Imported::Node(package.to_string(), member));
+                }
+            }
+            _ => {}
+        }
+    }
+    packages
+}

@@ -1,0 +1,341 @@
+//! Decorated functions as steps: settings from decorators, inputs from default arguments.
+
+use headwater_model::{Fault, FunctionArgument, TableName};
+use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
+use ruff_text_size::Ranged;
+
+use super::arguments::Values;
+use super::names::Names;
+use super::placement::without_parentheses;
+use super::settings::{self, quantity};
+use crate::callable::check_name;
+use crate::source::SourceText;
+use crate::{
+    Body, Callable, Error, Function, Input, Location, ParameterInput, Result, Step, StepKind,
+    suggest, units,
+};
+
+const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
+const INPUTS: [&str; 2] = ["Model", "Parameter"];
+const MODEL: [&str; 18] = [
+    "name",
+    "materialization",
+    "keys",
+    "columns",
+    "partition_by",
+    "allow_takeover",
+    "network",
+    "memory",
+    "timeout",
+    "cpus",
+    "tmp",
+    "env",
+    "secrets",
+    "priority",
+    "overwrite_filter",
+    "tags",
+    "retries",
+    "backoff",
+];
+
+const EXPECTATION: [&str; 3] = ["name", "tags", "severity"];
+const FUNCTION: [&str; 10] =
+    ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
+
+/// Kind of a decorated function.
+pub(super) enum Defined {
+    /// A model or an expectation.
+    Step(Box<Step>),
+    /// A function that is called by name.
+    Callable(Box<Callable>),
+}
+
+/// Reader of the functions of one file.
+pub(super) struct Reader<'a> {
+    pub source: &'a SourceText<'a>,
+    pub names: &'a Names,
+    pub namespace: &'a str,
+}
+
+/// The decorators of one function.
+#[derive(Default)]
+struct Decorated<'a> {
+    /// `model` or `expectation`, with its arguments.
+    step: Option<(StepKind, Values<'a>)>,
+    /// `function`, with its arguments.
+    function: Option<Values<'a>>,
+    python: Option<Values<'a>>,
+}
+
+impl<'a> Reader<'a> {
+    /// Returns the definition of a function, if it is decorated.
+    pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<Defined>> {
+        let at = self.at(&function.name);
+        let name = function.name.as_str();
+        let decorated = self.decorators(function, &at)?;
+        if let Some(values) = &decorated.function {
+            let callable = self.callable(function, values, decorated.python.as_ref(), &at)?;
+            return Ok(Some(Defined::Callable(Box::new(callable))));
+        }
+        let Some((kind, values)) = decorated.step else {
+            if decorated.python.is_none() {
+                return Ok(None);
+            }
+            let message = format!("`{name}` has packages, but is no model and no expectation");
+            let hint =
+                "Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.";
+            return Err(Error::invalid(at, message, hint));
+        };
+        settings::refuse_async(function, &at)?;
+        let table = self.table(&values, "name", name, &at)?;
+        let (inputs, mut parameters) = self.inputs(function)?;
+        let filter = values.text("overwrite_filter")?;
+        let filter_at = values.place("overwrite_filter", &at);
+        let used = filter.as_deref();
+        parameters.extend(settings::condition_parameters("overwrite_filter", used, &filter_at)?);
+        let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
+        Ok(Some(Defined::Step(Box::new(Step {
+            name: table.to_string(),
+            table,
+            kind,
+            materialization: settings::materialization(&values)?,
+            keys: values.texts("keys")?.unwrap_or_default(),
+            partition_by: settings::partition_by(&values)?,
+            partition_at: values.place("partition_by", &at),
+            allow_takeover: values.flag("allow_takeover")?.unwrap_or_default(),
+            columns: values.texts("columns")?.filter(|columns| columns != &["*"]),
+            lenient_columns: false,
+            contract: Vec::new(),
+            overwrite_filter: filter,
+            always_runs: false,
+            tags: settings::tags(&values, &at)?,
+            severity: settings::severity(&values)?,
+            memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
+            timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,
+            inputs,
+            parameters,
+            body: Body::Python(Box::new(body)),
+            at,
+        }))))
+    }
+
+    fn body(
+        &self,
+        name: &str,
+        values: &Values,
+        asked: Option<&Values>,
+        at: &Location,
+    ) -> Result<Function> {
+        let (python, packages) = settings::python(asked)?;
+        let system = asked.map(|asked| asked.texts("system")).transpose()?.flatten();
+        let python_at = python.as_ref().and(asked);
+        let python_at = python_at.map(|values| values.place("version", at));
+        let variables = settings::variables(values)?;
+        Ok(Function {
+            file: self.source.path.clone(),
+            name: name.to_owned(),
+            python,
+            python_at,
+            packages,
+            system,
+            network: settings::network(values)?,
+            temp_bytes: quantity(values, "tmp", units::bytes, "\"2GiB\"")?,
+            cpu_millis: quantity(values, "cpus", settings::cpus, "1.5")?,
+            secrets: settings::secrets(values, &variables, at)?,
+            variables,
+            priority: settings::priority(values)?,
+            code: "".into(),
+            modules: Vec::new(),
+            retries: settings::retries(values)?,
+        })
+    }
+
+    /// Returns a function that is called by name.
+    fn callable(
+        &self,
+        function: &StmtFunctionDef,
+        values: &Values,
+        asked: Option<&Values>,
+        at: &Location,
+    ) -> Result<Callable> {
+        settings::refuse_async(function, at)?;
+        let own = function.name.as_str();
+        let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
+        check_name(&name, &values.place("name", at))?;
+        let body = self.body(own, values, asked, at)?;
+        let reuse = values.flag("reuse")?.unwrap_or_default();
+        if reuse && !body.network.is_off() {
+            let message = format!("`{name}` has network access, so its process cannot be reused");
+            let hint = "Leave out `reuse` or `network`.";
+            return Err(Error::invalid(values.place("reuse", at), message, hint));
+        }
+        Ok(Callable {
+            name,
+            at: at.clone(),
+            arguments: self.arguments_of(function)?,
+            memory_bytes: quantity(values, "memory", units::bytes, "\"512MiB\"")?,
+            timeout: quantity(values, "timeout", units::duration, "\"30s\"")?,
+            reuse,
+            function: body,
+        })
+    }
+
+    fn arguments_of(&self, function: &StmtFunctionDef) -> Result<Vec<FunctionArgument>> {
+        settings::refuse_unnamed(self.source, function)?;
+        let parameters = &function.parameters;
+        let mut arguments = Vec::new();
+        for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
+            let default = argument.default();
+            let target = default.map(|one| one.as_call_expr().map_or(one, |call| &*call.func));
+            if target.is_some_and(|target| self.names.resolve(target).is_some()) {
+                let name = argument.name();
+                let message = format!("the argument `{name}` of `{}` is an input", function.name);
+                let hint =
+                    "Give the argument in each call: only models and expectations have inputs.";
+                return Err(Error::invalid(self.at(argument), message, hint));
+            }
+            let (name, required) = (argument.name().to_string(), default.is_none());
+            arguments.push(FunctionArgument { name, required });
+        }
+        Ok(arguments)
+    }
+
+    fn at(&self, node: &impl Ranged) -> Location {
+        self.source.at(node.range().start().to_usize())
+    }
+
+    fn table(&self, values: &Values, key: &str, name: &str, at: &Location) -> Result<TableName> {
+        let name = values.text(key)?.unwrap_or_else(|| name.to_owned());
+        TableName::parse_in(self.namespace, &name).map_err(|error| Error::Invalid {
+            at: values.place(key, at),
+            message: error.to_string(),
+            hint: error.hint(),
+        })
+    }
+
+    fn decorators(&self, function: &StmtFunctionDef, at: &Location) -> Result<Decorated<'a>> {
+        let mut decorated = Decorated::default();
+        for decorator in &function.decorator_list {
+            let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
+                continue;
+            };
+            if arguments.is_none() && DECORATORS.contains(&member) {
+                return Err(without_parentheses(self.source, member, decorator));
+            }
+            let read = |call, names, positional| {
+                Values::read(self.source, call, arguments, names, positional)
+            };
+            let twice = match member {
+                "model" => {
+                    let values = read("model", &MODEL, 1)?;
+                    decorated.step.replace((StepKind::Python, values)).is_some()
+                }
+                "expectation" => {
+                    let values = read("expectation", &EXPECTATION, 1)?;
+                    decorated.step.replace((StepKind::Expectation, values)).is_some()
+                }
+                "function" => {
+                    let values = read("function", &FUNCTION, 1)?;
+                    decorated.function.replace(values).is_some()
+                }
+                "python" => {
+                    let values = read("python", &["version", "pip", "system"], 1)?;
+                    decorated.python.replace(values).is_some()
+                }
+                other => return Err(self.unknown(other, &DECORATORS, decorator)),
+            };
+            if twice || (decorated.step.is_some() && decorated.function.is_some()) {
+                let message = format!("`{}` is decorated twice", function.name);
+                let hint = "Keep one of `@headwater.model`, `@headwater.expectation` and \
+                            `@headwater.function`.";
+                return Err(Error::invalid(at.clone(), message, hint));
+            }
+        }
+        Ok(decorated)
+    }
+
+    fn unknown(&self, member: &str, known: &[&str], node: &impl Ranged) -> Error {
+        let hint = suggest::hint(member, known.iter().copied(), "names");
+        Error::invalid(
+            self.at(node),
+            format!("`headwater` has no `{member}` that can be used here"),
+            hint,
+        )
+    }
+
+    fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<Input>, Vec<ParameterInput>)> {
+        settings::refuse_unnamed(self.source, function)?;
+        let parameters = &function.parameters;
+        let mut inputs = (Vec::new(), Vec::new());
+        for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
+            self.argument(function, argument, &mut inputs)?;
+        }
+        Ok(inputs)
+    }
+
+    fn argument(
+        &self,
+        function: &StmtFunctionDef,
+        argument: &ParameterWithDefault,
+        inputs: &mut (Vec<Input>, Vec<ParameterInput>),
+    ) -> Result<()> {
+        let name = argument.name().as_str();
+        let at = self.at(argument);
+        let Some(default) = argument.default() else {
+            let message = format!("the argument `{name}` of `{}` has no input", function.name);
+            let hint = format!("Write `{name}=headwater.Model(\"table\")`.");
+            return Err(Error::invalid(at, message, hint));
+        };
+        let call = default.as_call_expr();
+        let Some(member) = self.names.resolve(call.map_or(default, |call| &*call.func)) else {
+            return Ok(()); // The function's own default, which Python fills in.
+        };
+        let arguments = call.map(|call| &call.arguments);
+        match member {
+            "Model" => {
+                let names = ["name", "columns", "filter", "incremental", "batches"];
+                let values = Values::read(self.source, "Model", arguments, &names, 1)?;
+                let input = self.model(&values, name, &at)?;
+                let filter_at = values.place("filter", &at);
+                let filter = input.filter.as_deref();
+                inputs.1.extend(settings::condition_parameters("filter", filter, &filter_at)?);
+                inputs.0.push(input);
+            }
+            "Parameter" => {
+                let values = Values::read(self.source, "Parameter", arguments, &["name"], 1)?;
+                let argument = Some(name.to_owned());
+                let name = required(values.text("name")?, "Parameter", &at)?;
+                inputs.1.push(ParameterInput { argument, name, at });
+            }
+            other => return Err(self.unknown(other, &INPUTS, default)),
+        }
+        Ok(())
+    }
+
+    fn model(&self, values: &Values, argument: &str, at: &Location) -> Result<Input> {
+        let name = required(values.text("name")?, "Model", at)?;
+        let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
+        if let Some(column) = columns.as_deref().and_then(settings::repeated) {
+            let message = format!("`Model` lists the column `{column}` twice");
+            return Err(Error::invalid(at.clone(), message, "Name each column once."));
+        }
+        Ok(Input {
+            argument: Some(argument.to_owned()),
+            table: self.table(values, "name", &name, at)?,
+            reference: None,
+            columns,
+            contract: Vec::new(),
+            filter: values.text("filter")?.filter(|filter| !filter.trim().is_empty()),
+            incremental: values.flag("incremental")?.unwrap_or_default(),
+            batches: values.flag("batches")?.unwrap_or_default(),
+            at: at.clone(),
+        })
+    }
+}
+
+fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
+    name.ok_or_else(|| {
+        let hint = format!("Write `headwater.{call}(\"name\")`.");
+        Error::invalid(at.clone(), format!("`{call}` has no name"), hint)
+    })
+}

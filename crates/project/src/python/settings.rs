@@ -1,0 +1,207 @@
+//! Settings in the arguments of decorators and inputs: packages, network, limits, partitions.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{Fault, PartitionField, Priority};
+use headwater_sandbox::{Network, Variables};
+use ruff_python_ast::StmtFunctionDef;
+use ruff_text_size::Ranged;
+
+use super::arguments::Values;
+use super::literal::Literal;
+use crate::source::SourceText;
+use crate::{Error, Location, Materialization, ParameterInput, Result, Retries, Severity, units};
+
+/// Range of CPU limits.
+const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
+
+/// Rejects arguments that cannot be passed by name.
+pub(super) fn refuse_unnamed(source: &SourceText<'_>, function: &StmtFunctionDef) -> Result<()> {
+    let parameters = &function.parameters;
+    let star = parameters.vararg.as_ref().or(parameters.kwarg.as_ref());
+    if let Some(star) = star {
+        let message = format!("`{}` takes any arguments by `*{}`", function.name, star.name);
+        let hint = "Name every input as an argument.";
+        let at = source.at(star.range().start().to_usize());
+        return Err(Error::invalid(at, message, hint));
+    }
+    if let Some(argument) = parameters.posonlyargs.first() {
+        let message = format!("`{}` takes `{}` by position only", function.name, argument.name());
+        let at = source.at(argument.range().start().to_usize());
+        return Err(Error::invalid(at, message, "Leave out the `/`."));
+    }
+    Ok(())
+}
+
+pub(super) fn refuse_async(function: &StmtFunctionDef, at: &Location) -> Result<()> {
+    if !function.is_async {
+        return Ok(());
+    }
+    let message = format!("`{}` is asynchronous", function.name);
+    Err(Error::invalid(at.clone(), message, "Write `def` without `async`."))
+}
+
+/// Returns the parameters of a condition, the argument `name` of a call.
+pub(super) fn condition_parameters(
+    name: &str,
+    condition: Option<&str>,
+    at: &Location,
+) -> Result<Vec<ParameterInput>> {
+    let Some(condition) = condition else { return Ok(Vec::new()) };
+    let checked = headwater_sql::check_condition(condition);
+    let used = checked.and_then(|()| headwater_sql::placeholders(condition));
+    let used = used.map_err(|error| {
+        let hint = error.hint();
+        let hint = hint.unwrap_or_else(|| "Write a condition in SQL, as after WHERE.".to_owned());
+        Error::invalid(at.clone(), format!("`{name}` cannot be used: {error}"), hint)
+    })?;
+    let parameter = |name| ParameterInput { argument: None, name, at: at.clone() };
+    Ok(used.into_iter().map(|(name, _)| parameter(name)).collect())
+}
+
+/// Returns the first name that occurs more than once in a list.
+pub(super) fn repeated(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)).map(|(_, name)| name)
+}
+
+pub(super) type Packages = BTreeMap<String, String>;
+
+pub(super) fn python(values: Option<&Values>) -> Result<(Option<String>, Option<Packages>)> {
+    let Some(values) = values else { return Ok((None, None)) };
+    let packages = |literal: &Literal| -> Option<Packages> {
+        let Literal::Map(entries) = literal else { return None };
+        let entry = |(name, version): &(String, Literal)| match version {
+            Literal::Text(version) => Some((name.clone(), version.clone())),
+            _ => None,
+        };
+        entries.iter().map(entry).collect()
+    };
+    let pip = values.get("pip", packages, "`pip={\"polars\": \"1.38.1\"}`")?;
+    Ok((values.text("version")?, pip))
+}
+
+/// Parses true, false, or a list of allowed hosts.
+pub(super) fn network(values: &Values) -> Result<Network> {
+    let read = |literal: &Literal| match literal {
+        Literal::Bool(true) => Some(Network::On),
+        Literal::Bool(false) => Some(Network::Off),
+        Literal::Text(_) => None,
+        list => {
+            let hosts = list.as_texts()?.iter().map(|host| host.parse().ok()).collect();
+            Option::<Vec<_>>::map(hosts, Network::Hosts)
+        }
+    };
+    let form = "`network=True` or `network=[\"api.example.com:443\"]`";
+    Ok(values.get("network", read, form)?.unwrap_or_default())
+}
+
+/// Parses a CPU limit to thousandths of a CPU.
+pub(super) fn cpus(text: &str) -> Option<u32> {
+    let processors: f64 = text.trim().parse().ok()?;
+    CPUS.contains(&processors).then_some((processors * 1000.0).round() as u32)
+}
+
+pub(super) fn priority(values: &Values) -> Result<Option<Priority>> {
+    let read = |literal: &Literal| match literal {
+        Literal::Text(text) => Priority::parse(text),
+        _ => None,
+    };
+    values.get("priority", read, "`\"low\"`, `\"normal\"` or `\"high\"`")
+}
+
+/// Parses environment variables. Errors never show a value.
+pub(super) fn variables(values: &Values) -> Result<Variables> {
+    let name = |name: &str| {
+        let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(usable)
+    };
+    let entry = |(key, value): &(String, Literal)| match value {
+        Literal::Text(value) if name(key) && !value.contains('\0') => {
+            Some((key.clone(), value.clone()))
+        }
+        _ => None,
+    };
+    let read = |literal: &Literal| match literal {
+        Literal::Map(entries) => entries.iter().map(entry).collect::<Option<BTreeMap<_, _>>>(),
+        _ => None,
+    };
+    let form = "`env={\"NAME\": \"value\"}`";
+    Ok(values.secret("env", read, form)?.unwrap_or_default().into())
+}
+
+/// Parses the names of secrets. Secrets are environment variables, so the same name in `env` is an
+/// error.
+pub(super) fn secrets(
+    values: &Values,
+    variables: &Variables,
+    at: &Location,
+) -> Result<Vec<String>> {
+    let names = values.texts("secrets")?.unwrap_or_default();
+    let at = || values.place("secrets", at);
+    for name in &names {
+        headwater_secrets::check_name(name).map_err(|error| Error::Invalid {
+            at: at(),
+            message: error.to_string(),
+            hint: error.hint(),
+        })?;
+        if variables.names().any(|variable| variable == name) {
+            let message = format!("`{name}` is both in `env` and in `secrets`");
+            return Err(Error::invalid(at(), message, "Remove it from `env`."));
+        }
+    }
+    Ok(names)
+}
+
+pub(super) fn materialization(values: &Values) -> Result<Materialization> {
+    let read = |literal: &Literal| match literal {
+        Literal::Text(text) => Materialization::parse(text),
+        _ => None,
+    };
+    let form = "`\"none\"`, `\"replace\"`, `\"append\"`, `\"merge\"` or `\"overwrite_partitions\"`";
+    Ok(values.get("materialization", read, form)?.unwrap_or_default())
+}
+
+/// Maximum number of retries.
+const RETRIES_MAX: u32 = 100;
+
+pub(super) fn retries(values: &Values) -> Result<Retries> {
+    let count = |text: &str| text.parse().ok().filter(|count| *count <= RETRIES_MAX);
+    let standard = Retries::default();
+    Ok(Retries {
+        count: quantity(values, "retries", count, "2")?.unwrap_or(standard.count),
+        backoff: quantity(values, "backoff", units::duration, "\"5s\"")?
+            .unwrap_or(standard.backoff),
+    })
+}
+
+pub(super) fn severity(values: &Values) -> Result<Severity> {
+    let read = |literal: &Literal| match literal {
+        Literal::Text(text) => Severity::parse(text),
+        _ => None,
+    };
+    Ok(values.get("severity", read, "`\"fail\"` or `\"warn\"`")?.unwrap_or_default())
+}
+
+pub(super) fn tags(values: &Values, at: &Location) -> Result<Vec<String>> {
+    let tags = values.texts("tags")?.unwrap_or_default();
+    crate::sql::tags(tags, &values.place("tags", at))
+}
+
+pub(super) fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
+    let read = |literal: &Literal| -> Option<Vec<PartitionField>> {
+        let fields = literal.as_texts()?;
+        let fields = fields.iter().flat_map(|text| PartitionField::split(text));
+        fields.map(|field| field.parse().ok()).collect()
+    };
+    Ok(values.get("partition_by", read, "`[\"day(time_hour)\", \"origin\"]`")?.unwrap_or_default())
+}
+
+pub(super) fn quantity<T>(
+    values: &Values,
+    name: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    form: &str,
+) -> Result<Option<T>> {
+    let read = |literal: &Literal| literal.as_quantity().and_then(|text| parse(&text));
+    values.get(name, read, &format!("`{name}={form}`"))
+}

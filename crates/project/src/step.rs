@@ -1,0 +1,346 @@
+//! Steps of a project: SQL models, Python models and expectations, as their files define them.
+//!
+//! A step names its inputs. The graph decides whether a name is a model or a lake table; planning
+//! checks that it exists at a ref.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{PartitionField, Priority, RefSpec, TableName};
+use headwater_sandbox::{Limits, Network, Variables};
+
+use crate::{DeclaredColumn, Defaults, Location};
+
+/// A model or an expectation.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Display name: the model's table, or the expectation's function.
+    pub name: String,
+    /// Table of a model. For an expectation, a placeholder that is not used.
+    pub table: TableName,
+    /// SQL model, Python model or expectation.
+    pub kind: StepKind,
+    /// Location of the definition.
+    pub at: Location,
+    /// Materialization of the model's rows.
+    pub materialization: Materialization,
+    /// Key columns of a model with `merge`.
+    pub keys: Vec<String>,
+    /// Partition fields of the table, in order.
+    pub partition_by: Vec<PartitionField>,
+    /// Location of the partition fields, or else of the definition.
+    pub partition_at: Location,
+    /// True if the model may take over a table that no model of its project wrote.
+    pub allow_takeover: bool,
+    /// Declared output columns, checked after the model ran.
+    pub columns: Option<Vec<String>>,
+    /// True if columns that differ from the declared ones cause only a warning in a run that is not
+    /// strict.
+    pub lenient_columns: bool,
+    /// Types and nullability of declared output columns, as far as they are declared.
+    pub contract: Vec<DeclaredColumn>,
+    /// Condition for the rows that `overwrite_partitions` replaces, as SQL with `$parameters`;
+    /// `None` replaces the partitions of the new rows.
+    pub overwrite_filter: Option<String>,
+    /// True if the step runs even if nothing that it depends on changed.
+    pub always_runs: bool,
+    /// Tags, by which runs select steps.
+    pub tags: Vec<String>,
+    /// Consequence of a failed expectation.
+    pub severity: Severity,
+    /// Memory limit in bytes; `None` uses the project's default.
+    pub memory_bytes: Option<u64>,
+    /// Time limit; `None` uses the project's default.
+    pub timeout: Option<Duration>,
+    /// Input tables, in source order.
+    pub inputs: Vec<Input>,
+    /// Parameters that the step uses.
+    pub parameters: Vec<ParameterInput>,
+    /// SQL text or Python function.
+    pub body: Body,
+}
+
+impl Step {
+    /// Returns true for an expectation.
+    pub fn is_expectation(&self) -> bool {
+        self.kind == StepKind::Expectation
+    }
+
+    /// Returns true if a run writes the rows to a table.
+    pub fn is_materialized(&self) -> bool {
+        !self.is_expectation() && self.materialization != Materialization::None
+    }
+
+    /// Returns true if any input is read incrementally.
+    pub fn is_incremental(&self) -> bool {
+        self.inputs.iter().any(|input| input.incremental)
+    }
+
+    /// Returns its Python function, if it is one.
+    pub fn function(&self) -> Option<&Function> {
+        match &self.body {
+            Body::Python(function) => Some(function),
+            Body::Sql(_) => None,
+        }
+    }
+
+    /// Returns true if the step may access the network, so its inputs do not determine its output.
+    pub fn reads_network(&self) -> bool {
+        matches!(&self.body, Body::Python(function) if !function.network.is_off())
+    }
+}
+
+/// Kind of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StepKind {
+    /// Model defined by one SELECT.
+    Sql,
+    /// Model defined by a Python function.
+    Python,
+    /// Python function from tables to a boolean.
+    Expectation,
+}
+
+impl StepKind {
+    /// Returns `sql`, `python` or `expectation`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StepKind::Sql => "sql",
+            StepKind::Python => "python",
+            StepKind::Expectation => "expectation",
+        }
+    }
+}
+
+/// Consequence of a failed expectation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// Fails the run, unless it is not strict.
+    #[default]
+    Fail,
+    /// Only a warning.
+    Warn,
+}
+
+impl Severity {
+    /// Parses `fail` or `warn`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "fail" => Some(Severity::Fail),
+            "warn" => Some(Severity::Warn),
+            _ => None,
+        }
+    }
+}
+
+/// The way a model's rows are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Materialization {
+    /// The rows are dropped at the end of the run.
+    #[default]
+    None,
+    /// The rows and their schema replace those of the table.
+    Replace,
+    /// The rows are appended to the table.
+    Append,
+    /// The rows are upserted by key.
+    Merge,
+    /// The rows replace those of their partitions, or those of the overwrite filter.
+    OverwritePartitions,
+}
+
+impl Materialization {
+    /// All variants, in the order of the documentation.
+    pub const ALL: [Materialization; 5] = [
+        Materialization::None,
+        Materialization::Replace,
+        Materialization::Append,
+        Materialization::Merge,
+        Materialization::OverwritePartitions,
+    ];
+
+    /// Returns the name: `none`, `replace`, `append`, `merge` or `overwrite_partitions`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Materialization::None => "none",
+            Materialization::Replace => "replace",
+            Materialization::Append => "append",
+            Materialization::Merge => "merge",
+            Materialization::OverwritePartitions => "overwrite_partitions",
+        }
+    }
+
+    /// Returns true if the table keeps rows of earlier runs.
+    pub const fn accumulates(self) -> bool {
+        matches!(
+            self,
+            Materialization::Append | Materialization::Merge | Materialization::OverwritePartitions
+        )
+    }
+
+    /// Parses the text form, case-insensitively.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+/// A table that a step reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Python argument that receives the table; `None` in SQL.
+    pub argument: Option<String>,
+    /// Table name; without a namespace in the source, it is in the project's namespace.
+    pub table: TableName,
+    /// Explicit ref, if any. An input with a ref is never a model of this run.
+    pub reference: Option<RefSpec>,
+    /// Selected columns in order, Python only; `None` selects all.
+    pub columns: Option<Vec<String>>,
+    /// Declared types of the columns, Python only.
+    pub contract: Vec<DeclaredColumn>,
+    /// Row filter as SQL with `$parameters`, Python only.
+    pub filter: Option<String>,
+    /// If true, only rows appended since the last run of the model are read.
+    pub incremental: bool,
+    /// If true, the table is passed as a stream of record batches, Python only.
+    pub batches: bool,
+    /// Location in the source.
+    pub at: Location,
+}
+
+impl Input {
+    /// Returns the SELECT statement for the columns and rows.
+    pub fn query(&self) -> String {
+        let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let columns = match &self.columns {
+            Some(columns) => columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", "),
+            None => "*".to_owned(),
+        };
+        let name = match &self.reference {
+            Some(reference) => format!("{}@{reference}", self.table.name),
+            None => self.table.name.clone(),
+        };
+        let table = format!("{}.{}", quote(&self.table.namespace), quote(&name));
+        let filter = self.filter.as_ref().map(|filter| format!(" WHERE {filter}"));
+        format!("SELECT {columns} FROM {table}{}", filter.unwrap_or_default())
+    }
+}
+
+/// A parameter that a step uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInput {
+    /// Python argument that receives the value; `None` in SQL and in filters.
+    pub argument: Option<String>,
+    /// Parameter name.
+    pub name: String,
+    /// Location in the source.
+    pub at: Location,
+}
+
+/// Retries of a function after failures that may be transient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Maximum number of retries.
+    pub count: u32,
+    /// The wait before the first retry; it doubles before each further retry.
+    pub backoff: Duration,
+}
+
+impl Retries {
+    /// Maximum wait before a retry.
+    const WAIT_MAX: Duration = Duration::from_secs(300);
+
+    /// Returns the wait before a repetition, the first of which is 1.
+    pub fn wait(&self, repetition: u32) -> Duration {
+        let factor = 2u32.saturating_pow(repetition.saturating_sub(1));
+        self.backoff.saturating_mul(factor).min(Self::WAIT_MAX.max(self.backoff))
+    }
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries { count: 0, backoff: Duration::from_secs(1) }
+    }
+}
+
+/// Code of a step.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// One SELECT with its comments, so that line numbers match the file.
+    Sql(Arc<str>),
+    /// A Python function.
+    Python(Box<Function>),
+}
+
+impl Body {
+    /// Returns the Python function, if it is one.
+    pub(crate) fn as_function_mut(&mut self) -> Option<&mut Function> {
+        match self {
+            Body::Python(function) => Some(function),
+            Body::Sql(_) => None,
+        }
+    }
+}
+
+/// A Python function of a project.
+#[derive(Debug, Clone)]
+pub struct Function {
+    /// File that defines the function.
+    pub file: Arc<str>,
+    /// Function name.
+    pub name: String,
+    /// Python version; `None` uses the project's default.
+    pub python: Option<String>,
+    /// Location of the version, or else of the function; `None` if the version is the project's
+    /// default.
+    pub python_at: Option<Location>,
+    /// Package requirements; `None` uses the project's defaults.
+    pub packages: Option<BTreeMap<String, String>>,
+    /// System programs that the function runs; `None` uses the project's defaults.
+    pub system: Option<Vec<String>>,
+    /// Network access.
+    pub network: Network,
+    /// Size of `/tmp` in bytes, if specified.
+    pub temp_bytes: Option<u64>,
+    /// CPU limit in thousandths of a CPU, if specified.
+    pub cpu_millis: Option<u32>,
+    /// Environment variables.
+    pub variables: Variables,
+    /// Names of secrets, whose values the function reads as environment variables.
+    pub secrets: Vec<String>,
+    /// Priority of queued calls; `None` uses the project's default.
+    pub priority: Option<Priority>,
+    /// Retries after failures that may be transient.
+    pub retries: Retries,
+    /// Source that the code fingerprint covers: the file without other steps that it does not
+    /// mention, and the helper modules that it imports.
+    pub code: Arc<str>,
+    /// The helper modules in `code`, by path, sorted.
+    pub modules: Vec<Arc<str>>,
+}
+
+impl Function {
+    /// Returns the limits of an instance. `memory_bytes` and `timeout` are those of the step or
+    /// callable; if `None`, the project's defaults apply.
+    pub fn limits(
+        &self,
+        defaults: &Defaults,
+        memory_bytes: Option<u64>,
+        timeout: Option<Duration>,
+    ) -> Limits {
+        let standard = Limits::default();
+        Limits {
+            memory_bytes: memory_bytes.or(defaults.memory_bytes).unwrap_or(standard.memory_bytes),
+            timeout: timeout.or(defaults.timeout).unwrap_or(standard.timeout),
+            network: self.network.clone(),
+            temp_bytes: self.temp_bytes.unwrap_or(standard.temp_bytes),
+            cpu_millis: self.cpu_millis,
+            variables: self.variables.clone(),
+        }
+    }
+
+    /// Returns the priority of its calls in the queue.
+    pub fn priority(&self, defaults: &Defaults) -> Priority {
+        self.priority.or(defaults.priority).unwrap_or_default()
+    }
+}

@@ -1,0 +1,82 @@
+//! Limits and permissions of a function's process.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::Network;
+
+/// The limits and permissions of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory limit in bytes, including `/tmp` and the output, without the inputs.
+    pub memory_bytes: u64,
+    /// Time limit.
+    pub timeout: Duration,
+    /// Network access.
+    pub network: Network,
+    /// Size of its private `/tmp`, in bytes.
+    pub temp_bytes: u64,
+    /// CPU limit in thousandths of a processor; none for no limit.
+    pub cpu_millis: Option<u32>,
+    /// Environment variables.
+    pub variables: Variables,
+}
+
+/// Environment variables by name. Values may be secrets, and are never logged.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// Returns the names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Sets a variable.
+    pub fn set(&mut self, name: String, value: String) {
+        self.0.insert(name, value);
+    }
+
+    /// Returns names and values, for the process of the function.
+    pub fn values(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+impl From<BTreeMap<String, String>> for Variables {
+    fn from(values: BTreeMap<String, String>) -> Self {
+        Variables(values)
+    }
+}
+
+impl std::fmt::Debug for Variables {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_set().entries(self.names()).finish()
+    }
+}
+
+impl Limits {
+    /// Returns true if a sandbox for other limits suits these. The time limit and the variables do
+    /// not depend on the sandbox.
+    pub fn as_made_for(&self, others: &Limits) -> bool {
+        let of = |limits: &Limits| {
+            let network = limits.network.is_off();
+            (limits.memory_bytes, network, limits.temp_bytes, limits.cpu_millis)
+        };
+        of(self) == of(others)
+    }
+}
+
+impl Default for Limits {
+    /// Returns 4 GiB of memory, an hour, no network, 1 GiB of `/tmp`, and no CPU limit.
+    fn default() -> Self {
+        Limits {
+            memory_bytes: 4 << 30,
+            timeout: Duration::from_secs(3600),
+            network: Network::Off,
+            temp_bytes: 1 << 30,
+            cpu_millis: None,
+            variables: Variables::default(),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Lambda's REST API on the HTTP listener. Its requests are authenticated by their signatures.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use headwater_lambda::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};
+
+use crate::auth::{TcpPeer, client_address};
+use crate::http::body::BodyKind;
+use crate::state::App;
+
+/// Returns the routes of the API.
+pub fn router() -> Router<App> {
+    ROOTS.iter().fold(Router::new(), |router, root| {
+        router.route(&format!("/{root}/{{*path}}"), any(answer))
+    })
+}
+
+async fn answer(State(app): State<App>, request: Request) -> Response {
+    let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
+    let address = peer.map(|peer| client_address(&app, peer, request.headers()));
+    let protocol = LambdaProtocol::new(&app.service);
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or_default();
+    if length > BODY_BYTES_MAX {
+        return LambdaProtocol::too_long().map(Body::from);
+    }
+    let (parts, body) = request.into_parts();
+    // The body of a client without a valid key is not read.
+    if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
+        return rejected.map(Body::from);
+    }
+    let is_call = parts.uri.path().ends_with("/invocations");
+    let kind = if is_call { BodyKind::Values } else { BodyKind::Table };
+    let request = Request::from_parts(parts.clone(), body);
+    let (bytes, _permit) = match app.bodies.read(request, kind).await {
+        Ok(read) => read,
+        Err(error) => return error.into_response(),
+    };
+    let request = axum::http::Request::from_parts(parts, bytes);
+    protocol.call(request, address).await.map(Body::from)
+}

@@ -1,0 +1,182 @@
+//! `headwater.lake` in functions: objects, queries, and rows that are committed once.
+
+use hyper::Method;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::access::Users;
+use crate::bucket_triggers::{object, write};
+use crate::s3_clients::started;
+use crate::support::TestServer;
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("function_lake::a_function_reads_writes_queries_and_appends", works),
+        trial("function_lake::a_call_that_fails_appends_nothing", fails),
+        trial("function_lake::an_event_that_is_retried_appends_once", retries),
+        trial("function_lake::a_function_has_the_rights_of_its_caller", rights),
+    ]
+}
+
+const FUNCTIONS: &str = r#"
+import headwater
+from headwater import lake
+from headwater.errors import HeadwaterError
+
+
+@headwater.function()
+def work():
+    etag = lake.put_object("landing", "a b.txt", "hello")
+    first = lake.append("shop.things", [{"id": 1, "name": "tea"}, {"id": 2, "name": None}])
+    second = lake.append("shop.things", [{"id": 3, "price": 1.5}])
+    lake.append("others", lake.query("SELECT 7 AS id"))
+    known = lake.query("SELECT id FROM known ORDER BY id").to_pylist()
+    text = lake.read_object("landing", "a b.txt").decode()
+    return {"etag": etag, "rows": [first, second], "known": known, "text": text}
+
+
+@headwater.function()
+def fails():
+    lake.append("shop.things", [{"id": 1}])
+    raise ValueError("not today")
+
+
+@headwater.function()
+def retried(event):
+    lake.append("retried", [{"id": 1}])
+    try:
+        lake.read_object("landing", "tried")
+    except HeadwaterError as error:
+        lake.put_object("landing", "tried", error.code)
+        raise
+
+
+def code_of(call):
+    try:
+        call()
+    except HeadwaterError as error:
+        return error.code
+
+
+@headwater.function()
+def codes():
+    return [
+        code_of(lambda: lake.read_object("landing", "in/a.csv")),
+        code_of(lambda: lake.read_object("landing", "absent")),
+        code_of(lambda: lake.read_object("absent", "a")),
+        code_of(lambda: lake.put_object("landing", "out/a.csv", b"x")),
+        code_of(lambda: lake.query("SELECT id FROM known")),
+        code_of(lambda: lake.query("DELETE FROM known")),
+        code_of(lambda: lake.append("known", [{"id": 1}])),
+        code_of(lambda: lake.append("", [{"id": 1}])),
+    ]
+"#;
+
+async fn deployed() -> TestServer {
+    let server = started().await;
+    object(&server, "landing", "in/a.csv", "id\n1\n").await;
+    for sql in ["CREATE SCHEMA shop", "CREATE TABLE known AS SELECT 5 AS id"] {
+        let answer = server.rows(sql).await;
+        assert!(answer.get("code").is_none(), "{sql}: {answer}");
+    }
+    write(server.folder.path(), "headwater.toml", "[project]\nname = \"calls\"\n");
+    write(server.folder.path(), "functions/calls.py", FUNCTIONS);
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    server
+}
+
+async fn invoke(server: &TestServer, name: &str) -> Value {
+    server.post(&format!("/v1/functions/{name}/invoke"), json!({})).await
+}
+
+async fn works() {
+    let server = deployed().await;
+    let answer = invoke(&server, "work").await;
+    let etag = "5d41402abc4b2a76b9719d911017c592";
+    let expected = json!({"etag": etag, "rows": [2, 1], "known": [{"id": 5}], "text": "hello"});
+    assert_eq!(answer, expected);
+    let rows = server.rows("SELECT id, name, price FROM shop.things ORDER BY id").await;
+    let expected = json!([
+        {"id": 1, "name": "tea", "price": null},
+        {"id": 2, "name": null, "price": null},
+        {"id": 3, "name": null, "price": 1.5},
+    ]);
+    assert_eq!(rows, expected);
+    assert_eq!(server.rows("SELECT id FROM others").await, json!([{"id": 7}]));
+    // Both tables are in one commit, which names the job.
+    let commits = server.get("/v1/refs/main/commits?limit=1").await;
+    assert!(commits[0]["message"].as_str().is_some_and(|it| it.contains("others")), "{commits}");
+    let job = commits[0]["properties"]["headwater.job"].as_str().expect("a job").to_owned();
+    let job = server.get(&format!("/v1/jobs/{job}")).await;
+    assert_eq!((&job["kind"], &job["usage"]["rows_written"]), (&json!("function"), &json!(4)));
+    // A second call finds the tables.
+    invoke(&server, "work").await;
+    let count = server.rows("SELECT count(*) AS n FROM shop.things").await;
+    assert_eq!(count, json!([{"n": 6}]));
+    server.running.shutdown().await;
+}
+
+async fn fails() {
+    let server = deployed().await;
+    let answer = invoke(&server, "fails").await;
+    assert_eq!(answer["code"], "function_failed", "{answer}");
+    let rows = server.rows("SELECT * FROM shop.things").await;
+    assert_eq!(rows["code"], "table_not_found", "{rows}");
+    let owner = json!([
+        null,
+        "object_not_found",
+        "bucket_not_found",
+        null,
+        null,
+        "unsupported_statement",
+        null,
+        "invalid_name"
+    ]);
+    let answer = invoke(&server, "codes").await;
+    assert_eq!(answer, owner);
+    server.running.shutdown().await;
+}
+
+async fn retries() {
+    let server = deployed().await;
+    let body = json!({"arguments": {"event": {}}});
+    let accepted = server.post("/v1/functions/retried/invoke-async", body).await;
+    let event = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an event"));
+    let event = server.until(&event, |event| event["status"] == "done").await;
+    assert_eq!(event["attempts"], 2, "{event}");
+    assert_eq!(server.rows("SELECT id FROM retried").await, json!([{"id": 1}]));
+    let commits = server.get("/v1/refs/main/commits?limit=1").await;
+    let part = format!("{}/function", accepted["event"].as_str().expect("an event"));
+    assert_eq!(commits[0]["properties"]["headwater.event"], part, "{commits}");
+    server.running.shutdown().await;
+}
+
+async fn rights() {
+    let server = deployed().await;
+    let access = server.running.access().expect("the owner's");
+    let users = Users { server, access };
+    let ana = users.user("ana", &["invoke on function:*", "read on branch:*"]).await;
+    let codes = async || {
+        let path = "/v1/functions/codes/invoke";
+        users.send(&ana, Method::POST, path, Some(json!({}))).await.1
+    };
+    let answer = codes().await;
+    let denied = answer.as_array().expect("codes");
+    for (index, code) in denied.iter().enumerate() {
+        let is_rejected = index == 5 || index == 7;
+        assert!(code == "forbidden" || is_rejected, "{index}: {answer}");
+    }
+    let grants = [
+        "read on bucket:landing/in",
+        "write on bucket:landing/out",
+        "select,insert on table:public.known",
+        "write on branch:main",
+    ];
+    users.grant("ana", &grants).await;
+    let answer = codes().await;
+    assert_eq!([&answer[0], &answer[3], &answer[4], &answer[6]], [&Value::Null; 4], "{answer}");
+    assert_eq!(answer[1], "forbidden", "another key");
+    users.server.running.shutdown().await;
+}

@@ -1,0 +1,225 @@
+//! Functions without a project: deploy, change, list, get, delete.
+
+use std::sync::Arc;
+
+use headwater_function_store::{
+    Author, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction, StoredVersion,
+    read_request,
+};
+use headwater_model::{
+    Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
+    FunctionVersion, Object, OrProblem, Principal, Problem, ProjectFiles,
+};
+
+use crate::function_catalog::parse_function;
+use crate::service::Components;
+
+/// Operations on functions that are deployed without a project.
+#[derive(Clone)]
+pub struct DeployedFunctions(pub(crate) Arc<Components>);
+
+impl DeployedFunctions {
+    /// Lists the functions that the principal may deploy.
+    pub async fn list(&self, principal: &Principal) -> Result<Vec<StoredFunction>, Problem> {
+        self.0.authenticated(principal)?;
+        let mut functions = self.0.catalog.store().list().await.or_problem()?;
+        let allows = |name: &str| self.0.allows(principal, Action::Deploy, &Object::function(name));
+        functions.retain(|function| allows(&function.name));
+        Ok(functions)
+    }
+
+    /// Returns a function.
+    pub async fn get(&self, principal: &Principal, name: &str) -> Result<StoredFunction, Problem> {
+        self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        self.0.catalog.store().get(name).await.or_problem()
+    }
+
+    /// Returns the description of a function.
+    pub async fn show(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<DeployedFunction, Problem> {
+        let function = self.get(principal, name).await?;
+        self.describe(function).await
+    }
+
+    async fn describe(&self, function: StoredFunction) -> Result<DeployedFunction, Problem> {
+        let store = self.0.catalog.store();
+        let paths = store.paths(&function.name, &function.latest.code).await.or_problem()?;
+        Ok(function.summary(paths))
+    }
+
+    /// Returns a function with the state that a version or alias names, by default the latest.
+    pub async fn version(
+        &self,
+        principal: &Principal,
+        name: &str,
+        qualifier: Option<&str>,
+    ) -> Result<(StoredFunction, StoredVersion), Problem> {
+        let function = self.get(principal, name).await?;
+        // An alias is described by its own version, not by a weighted one.
+        let number = function.resolve(qualifier.unwrap_or("$LATEST"), 1.0).or_problem()?;
+        let version = self.0.catalog.store().version(&function, number).await.or_problem()?;
+        Ok((function, version))
+    }
+
+    /// Returns the published versions of a function by number.
+    pub async fn stored_versions(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<(StoredFunction, Vec<StoredVersion>), Problem> {
+        let function = self.get(principal, name).await?;
+        let versions = self.0.catalog.store().versions(&function).await.or_problem()?;
+        Ok((function, versions))
+    }
+
+    /// Lists the published versions of a function by number.
+    pub async fn versions(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<Vec<FunctionVersion>, Problem> {
+        let (_, versions) = self.stored_versions(principal, name).await?;
+        Ok(versions.iter().map(StoredVersion::summary).collect())
+    }
+
+    /// Deploys a function as a new version; the latest state and the version are durable when this
+    /// returns. The same files and settings as those of the last version create no version.
+    ///
+    /// Errors: `invalid_argument`, `secret_not_found`; `already_exists` if the deployed project has
+    /// a function of this name.
+    pub async fn deploy(
+        &self,
+        principal: &Principal,
+        name: &str,
+        request: DeployFunction,
+    ) -> Result<DeployedFunction, Problem> {
+        self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        let DeployFunction { settings, files, archive, .. } = request;
+        let files = read_files(files, archive).await?;
+        let exists = self.0.catalog.store().find(name).await.or_problem()?;
+        let attributes = exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
+        let changes = vec![
+            FunctionChange::Settings(Box::new(settings), attributes),
+            FunctionChange::Publish(None),
+        ];
+        let function = if exists.is_none() {
+            self.create(principal, name, files, changes).await?
+        } else {
+            let update = FunctionUpdate { files: Some(files), changes, revision: None };
+            self.change(principal, name, update).await?
+        };
+        self.describe(function).await
+    }
+
+    /// Creates a function by changes of an empty one, of which one has the settings.
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        name: &str,
+        files: FunctionFiles,
+        changes: Vec<FunctionChange>,
+    ) -> Result<StoredFunction, Problem> {
+        self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        let project = self.0.deployer.deployed().version().ok().flatten();
+        if project.is_some_and(|version| version.project.callables.contains_key(name)) {
+            let message = format!("the deployed project has a function `{name}`");
+            let hint = "Choose another name, or remove it from the project.";
+            return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
+        }
+        let settings = settings_of(&changes).unwrap_or_default();
+        self.check(principal, name, &settings, files.files).await?;
+        let store = self.0.catalog.store();
+        store.create(name, files.code, &changes, &author(principal)).await.or_problem()
+    }
+
+    /// Changes a function.
+    pub async fn change(
+        &self,
+        principal: &Principal,
+        name: &str,
+        update: FunctionUpdate,
+    ) -> Result<StoredFunction, Problem> {
+        let latest = self.get(principal, name).await?.latest;
+        let store = self.0.catalog.store();
+        let settings = settings_of(&update.changes);
+        let files = match (&update.files, &settings) {
+            (Some(files), _) => Some(files.files.clone()),
+            (None, Some(_)) => Some(store.files(name, &latest.code).await.or_problem()?),
+            (None, None) => None,
+        };
+        if let Some(files) = files {
+            let settings = settings.unwrap_or(latest.settings);
+            self.check(principal, name, &settings, files).await?;
+        }
+        store.change(name, &update, &author(principal)).await.or_problem()
+    }
+
+    /// Deletes a function with its versions. Calls that run are not stopped.
+    pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
+        self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        self.0.catalog.store().delete(name).await.or_problem()
+    }
+
+    /// Checks a state of a function before it is stored.
+    async fn check(
+        &self,
+        principal: &Principal,
+        name: &str,
+        settings: &FunctionSettings,
+        files: ProjectFiles,
+    ) -> Result<(), Problem> {
+        for secret in &settings.secrets {
+            self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
+        }
+        self.0.secrets.check(&settings.secrets).await.or_problem()?;
+        parse_function(name, settings, files).await.map(drop)
+    }
+}
+
+/// Reads the files of a request on a thread for blocking work.
+///
+/// Errors: `invalid_argument`.
+pub async fn read_files(
+    files: ProjectFiles,
+    archive: Option<String>,
+) -> Result<FunctionFiles, Problem> {
+    let read = move || read_request(files, archive.as_deref()).or_problem();
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
+        Err(Problem::new(ErrorCode::Internal, format!("the files were not read: {error}")))
+    })
+}
+
+/// Returns the description of a function in the list of all functions.
+pub(crate) fn summary(function: &StoredFunction) -> FunctionSummary {
+    let settings = &function.latest.settings;
+    let limits = headwater_functions::Limits::default();
+    let timeout_ms = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
+    let event = headwater_model::FunctionArgument { name: "event".to_owned(), required: false };
+    FunctionSummary {
+        name: function.name.clone(),
+        defined_at: match function.published {
+            Some(version) => format!("version {version}"),
+            None => "$LATEST".to_owned(),
+        },
+        arguments: vec![event],
+        reuse: settings.network.is_empty(),
+        memory_bytes: settings.memory_bytes.unwrap_or(limits.memory_bytes),
+        timeout_ms: settings.timeout_ms.unwrap_or(timeout_ms),
+        priority: headwater_model::Priority::default(),
+    }
+}
+
+fn settings_of(changes: &[FunctionChange]) -> Option<FunctionSettings> {
+    changes.iter().find_map(|change| match change {
+        FunctionChange::Settings(settings, _) => Some((**settings).clone()),
+        _ => None,
+    })
+}
+
+fn author(principal: &Principal) -> Author {
+    let actor = Actor::of(principal).without_token();
+    Author { name: principal.author().to_owned(), actor }
+}

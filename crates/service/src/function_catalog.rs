@@ -1,0 +1,164 @@
+//! Functions that are deployed without a project, as calls use them: parsed, with their limit of
+//! concurrent calls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_function_store::{FunctionStore, StoredVersion, project_files};
+use headwater_lake::Lake;
+use headwater_model::{ErrorCode, FunctionSettings, ObjectId, OrProblem, Problem, ProjectFiles};
+use headwater_pipelines::{Callable, Project, parse_project};
+use moka::sync::Cache;
+use parking_lot::Mutex;
+
+/// Maximum size of the parsed functions in memory, in KiB.
+const PARSED_KIB_MAX: u64 = 512 << 10;
+
+/// The latest state of a function, without a version.
+const LATEST: &str = "$LATEST";
+
+/// The functions of a lake that are deployed without a project.
+#[derive(Clone)]
+pub struct FunctionCatalog {
+    store: FunctionStore,
+    /// Parsed versions, by the hash of their names, settings and code.
+    parsed: Cache<ObjectId, ParsedFunction>,
+    /// Number of calls that run, by function; only of functions with a limit.
+    running: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+/// A version that is parsed.
+#[derive(Clone)]
+pub struct ParsedFunction {
+    /// The project with only this function.
+    pub project: Arc<Project>,
+    /// The function.
+    pub callable: Callable,
+}
+
+/// A version to call.
+pub struct CalledFunction {
+    /// The version, parsed.
+    pub function: ParsedFunction,
+    /// Its number, or `$LATEST`.
+    pub version: String,
+    /// Its limit of concurrent calls.
+    pub concurrency: Option<u32>,
+}
+
+/// A call that counts towards the limit of its function.
+pub struct CallPermit {
+    name: String,
+    running: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+impl Drop for CallPermit {
+    fn drop(&mut self) {
+        let mut running = self.running.lock();
+        if let Some(count) = running.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.name);
+            }
+        }
+    }
+}
+
+/// Returns the name in `NAME:QUALIFIER`, and the version or alias.
+pub fn split_name(called: &str) -> (&str, Option<&str>) {
+    called.split_once(':').map_or((called, None), |(name, qualifier)| (name, Some(qualifier)))
+}
+
+impl FunctionCatalog {
+    /// Opens the functions of a lake.
+    pub fn new(lake: &Lake) -> Self {
+        let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
+        let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
+            let files = parsed.project.files.values();
+            // The files of the project and those of sandboxes.
+            let bytes: usize = files.map(|file| 2 * file.bytes().len()).sum();
+            u32::try_from((bytes >> 10) + 1).unwrap_or(u32::MAX)
+        };
+        let parsed = Cache::builder().max_capacity(PARSED_KIB_MAX).weigher(weigh).build();
+        FunctionCatalog { store, parsed, running: Arc::default() }
+    }
+
+    /// Returns the stored functions.
+    pub fn store(&self) -> &FunctionStore {
+        &self.store
+    }
+
+    /// Returns the functions' names.
+    pub async fn names(&self) -> Result<Vec<String>, Problem> {
+        let functions = self.store.list().await.or_problem()?;
+        Ok(functions.into_iter().map(|function| function.name).collect())
+    }
+
+    /// Finds the version to call; `called` is a name, or a name with a version or alias. Returns
+    /// none if there is no function of this name.
+    ///
+    /// Errors: `function_not_found` for an unknown version.
+    pub async fn find(&self, called: &str) -> Result<Option<CalledFunction>, Problem> {
+        let (name, qualifier) = split_name(called);
+        let Some(stored) = self.store.find(name).await.or_problem()? else { return Ok(None) };
+        let roll = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / (f64::from(u32::MAX) + 1.0);
+        let number = stored.resolve(qualifier.unwrap_or(LATEST), roll).or_problem()?;
+        let version = self.store.version(&stored, number).await.or_problem()?;
+        let function = self.parsed(name, &version).await?;
+        let concurrency = stored.concurrency;
+        Ok(Some(CalledFunction { function, version: version.qualifier(), concurrency }))
+    }
+
+    async fn parsed(&self, name: &str, version: &StoredVersion) -> Result<ParsedFunction, Problem> {
+        let key = serde_json::json!([name, version.settings, version.code.manifest]).to_string();
+        let key = ObjectId::of(key.as_bytes());
+        if let Some(parsed) = self.parsed.get(&key) {
+            return Ok(parsed);
+        }
+        let files = self.store.files(name, &version.code).await.or_problem()?;
+        let parsed = parse_function(name, &version.settings, files).await?;
+        self.parsed.insert(key, parsed.clone());
+        Ok(parsed)
+    }
+
+    /// Counts a call of a function until the permit is dropped.
+    ///
+    /// Errors: `too_busy` at the limit of concurrent calls.
+    pub fn permit(&self, name: &str, limit: Option<u32>) -> Result<Option<CallPermit>, Problem> {
+        let Some(limit) = limit else { return Ok(None) };
+        let name = name.to_owned();
+        let mut running = self.running.lock();
+        let count = running.get(&name).copied().unwrap_or_default();
+        if count >= limit {
+            let message = format!("function `{name}` has {count} calls running (limit {limit})");
+            return Err(Problem::new(ErrorCode::TooBusy, message)
+                .with_hint("Repeat the call later, or raise the function's concurrency."));
+        }
+        running.insert(name.clone(), count + 1);
+        Ok(Some(CallPermit { name, running: self.running.clone() }))
+    }
+}
+
+/// Parses a function on a thread for blocking work.
+///
+/// Errors: `invalid_argument`.
+pub async fn parse_function(
+    name: &str,
+    settings: &FunctionSettings,
+    files: ProjectFiles,
+) -> Result<ParsedFunction, Problem> {
+    let (name, settings) = (name.to_owned(), settings.clone());
+    let parse = move || {
+        let files = project_files(&name, &settings, files).or_problem()?;
+        let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
+        let parsed = parse_project(&files).or_problem().map_err(invalid)?;
+        let (project, callable) = parsed.into_callable(&name).or_problem().map_err(invalid)?;
+        let callable = callable.ok_or_else(|| {
+            Problem::new(ErrorCode::Internal, format!("function `{name}` was not read"))
+        })?;
+        Ok(ParsedFunction { project: Arc::new(project), callable })
+    };
+    tokio::task::spawn_blocking(parse).await.unwrap_or_else(|error| {
+        Err(Problem::new(ErrorCode::Internal, format!("the function was not read: {error}")))
+    })
+}

@@ -1,0 +1,58 @@
+//! Starts the engine and the runtime of functions with their shares of the server's memory.
+
+use headwater_engine::{Engine, EngineOptions};
+use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
+use headwater_lake::Lake;
+
+use crate::config::ServiceConfig;
+use crate::error::{Error, Result};
+
+/// Maximum number of queued function calls.
+const CALLS_WAITING_MAX: usize = 10_000;
+
+/// Starts the runtime of functions.
+pub async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
+    let options = FunctionsOptions {
+        spawner: config.spawner.clone(),
+        own_dir: config.lake_dir.join("functions"),
+        // All lakes of this user share downloads and environments.
+        environments_dir: config.cache_dir.join("environments"),
+        tools_dir: config.cache_dir.join("tools"),
+        cache_dir: config.cache_dir.clone(),
+        memory_bytes_total: config.memory_bytes / 2,
+        concurrency: config.functions_concurrency,
+        waiting_max: CALLS_WAITING_MAX,
+        python_search: config.python_search.clone(),
+        nameservers: None,
+        reachable_own: Vec::new(),
+        connections_max: None,
+        isolation: config.isolation,
+        zygotes: ZygoteOptions::default(),
+    };
+    let functions = Functions::start(options).await.map_err(|error| Error::component(&error))?;
+    for warning in functions.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(functions)
+}
+
+/// Starts the SQL engine.
+pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
+    let memory_bytes = config.memory_bytes / 8 * 3;
+    let options = EngineOptions {
+        memory_bytes,
+        query_memory_bytes: memory_bytes,
+        resident_bytes_max: Some(config.memory_bytes),
+        spill_dir: config.lake_dir.join("spill"),
+        threads: config.threads,
+        ..EngineOptions::default()
+    };
+    Engine::new(lake.clone(), options).map_err(|error| Error::component(&error))
+}
+
+/// Creates the storage quota for rows of runs that are not in a table: an eighth of the memory, and
+/// as much of the disk as queries may spill.
+pub fn row_quota(config: &ServiceConfig) -> TableQuota {
+    let folder = config.lake_dir.join("spill").join("rows");
+    TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
+}

@@ -1,0 +1,73 @@
+//! Keeps results charged to the statement while they are in memory.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayData;
+use arrow::array::{Array, ArrayRef, make_array};
+use arrow::buffer::Buffer;
+use bytes::Bytes;
+
+use super::budget::Charge;
+
+/// Size below which results are not charged, in bytes.
+pub(super) const UNCHARGED_BYTES: u64 = 256 << 10;
+
+/// A buffer with its charge, which ends when the buffer is dropped.
+struct Held {
+    buffer: Buffer,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.as_slice()
+    }
+}
+
+/// Attaches the charge to the array's largest buffer. If the array cannot be rebuilt, it is
+/// returned without the charge.
+pub(super) fn hold(array: ArrayRef, charge: Charge) -> ArrayRef {
+    if (charge.bytes() as u64) < UNCHARGED_BYTES {
+        return array;
+    }
+    let data = array.to_data();
+    let largest = largest(&data);
+    if largest == 0 {
+        return array;
+    }
+    match held(data, largest, &mut Some(charge)) {
+        Some(data) => make_array(data),
+        None => array,
+    }
+}
+
+fn largest(data: &ArrayData) -> usize {
+    let own = data.buffers().iter().map(Buffer::len).max().unwrap_or(0);
+    data.child_data().iter().map(largest).max().unwrap_or(0).max(own)
+}
+
+fn held(data: ArrayData, length: usize, charge: &mut Option<Charge>) -> Option<ArrayData> {
+    let mut buffers = data.buffers().to_vec();
+    if let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.len() == length)
+        && let Some(charge) = charge.take()
+    {
+        let own = Held { buffer: buffer.clone(), _charge: charge };
+        *buffer = Buffer::from(Bytes::from_owner(own));
+    }
+    let mut children = Vec::with_capacity(data.child_data().len());
+    for child in data.child_data() {
+        let contains = charge.is_some() && largest(child) == length;
+        children.push(if contains { held(child.clone(), length, charge)? } else { child.clone() });
+    }
+    data.into_builder().buffers(buffers).child_data(children).build().ok()
+}
+
+/// Returns the bytes of an array's buffers.
+pub(super) fn memory_bytes(array: &dyn Array) -> u64 {
+    array.get_buffer_memory_size() as u64
+}
+
+/// Returns the bytes of several arrays' buffers.
+pub(super) fn total_bytes(arrays: &[ArrayRef]) -> u64 {
+    arrays.iter().map(|array| memory_bytes(Arc::as_ref(array))).fold(0, u64::saturating_add)
+}

@@ -1,0 +1,52 @@
+//! Lists the tables that a query refers to, without a catalog.
+
+use headwater_model::RefSpec;
+
+use crate::error::Result;
+use crate::parse::parse;
+use crate::table_name::ParsedTableName;
+use crate::time_travel::Evaluate;
+
+/// A table reference in a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRef {
+    /// Namespace, if one was written.
+    pub namespace: Option<String>,
+    /// Table name.
+    pub name: String,
+    /// Ref, if one was written: `"flights@dev"`.
+    pub reference: Option<RefSpec>,
+    /// Line of the first reference, from 1.
+    pub line: u64,
+    /// Column of the first reference, from 1.
+    pub column: u64,
+}
+
+/// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
+/// table expressions are excluded, and so are tables at an earlier time or snapshot, because no run
+/// can change them. Statements other than queries and unsupported clauses are errors. `constants`
+/// computes the versions of tables.
+pub fn parents(sql: &str, constants: &Evaluate<'_>) -> Result<Vec<TableRef>> {
+    let source = parse(sql)?.into_query()?;
+    let mut tables: Vec<TableRef> = Vec::new();
+    let earlier = |table: &ParsedTableName| table.back.is_some() || table.snapshot.is_some();
+    let (_, mentions) = source.into_parts(constants)?;
+    for mention in mentions.into_iter().filter(|mention| !earlier(&mention.table)) {
+        let table = TableRef {
+            namespace: mention.table.namespace,
+            name: mention.table.name,
+            reference: mention.table.reference,
+            line: mention.position.map_or(1, |position| position.line),
+            column: mention.position.map_or(1, |position| position.column),
+        };
+        let same = |other: &TableRef| {
+            (&other.namespace, &other.name, &other.reference)
+                == (&table.namespace, &table.name, &table.reference)
+        };
+        if !tables.iter().any(same) {
+            tables.push(table);
+        }
+    }
+    tables.sort_by_key(|table| (table.line, table.column));
+    Ok(tables)
+}

@@ -1,0 +1,93 @@
+//! The rows that a change was intended for, recorded in the snapshot's summary.
+//!
+//! The files that a snapshot added and removed do not show the intention of the change. If a change
+//! replaced all rows, or all rows of some partitions, then no other row should exist there, also
+//! after a merge. The summary records this under [`REACH`].
+
+use std::collections::BTreeSet;
+
+use iceberg::spec::{Operation, Snapshot};
+
+/// Summary key of a change's reach: `all`, or a JSON list of partitions.
+pub const REACH: &str = "headwater.reach";
+
+/// Maximum number of partitions listed in a summary.
+const PARTITIONS_MAX: usize = 500;
+
+/// Value if there are too many partitions to list.
+const MANY: &str = "partitions";
+
+/// The rows that a change was intended for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ChangeScope {
+    /// Only the changed rows.
+    #[default]
+    Rows,
+    /// All rows of these partitions.
+    Partitions(BTreeSet<String>),
+    /// All rows of all changed partitions.
+    ChangedPartitions,
+    /// All rows.
+    All,
+}
+
+impl ChangeScope {
+    /// Returns the reach of a snapshot's change; `before` is its parent.
+    pub fn of(snapshot: &Snapshot, before: Option<&Snapshot>) -> ChangeScope {
+        let summary = snapshot.summary();
+        let value = |key: &str| summary.additional_properties.get(key).map(String::as_str);
+        match value(REACH) {
+            Some("all") => return ChangeScope::All,
+            Some(MANY) => return ChangeScope::ChangedPartitions,
+            Some(list) => match serde_json::from_str(list) {
+                Ok(partitions) => return ChangeScope::Partitions(partitions),
+                Err(_) => return ChangeScope::All,
+            },
+            None => {}
+        }
+        // For snapshots of other engines, the value is derived from their summaries.
+        if summary.operation != Operation::Overwrite || value("engine-name") == Some("headwater") {
+            return ChangeScope::Rows;
+        }
+        let files = before.and_then(|before| {
+            before.summary().additional_properties.get("total-data-files").map(String::as_str)
+        });
+        if value("replace-partitions") == Some("true") {
+            ChangeScope::ChangedPartitions
+        } else if files
+            .is_some_and(|files| files != "0" && value("deleted-data-files") == Some(files))
+        {
+            ChangeScope::All
+        } else {
+            ChangeScope::Rows
+        }
+    }
+
+    /// Returns the combined reach of two changes.
+    #[must_use]
+    pub fn and(self, other: ChangeScope) -> ChangeScope {
+        match (self, other) {
+            (ChangeScope::All, _) | (_, ChangeScope::All) => ChangeScope::All,
+            (ChangeScope::Rows, other) | (other, ChangeScope::Rows) => other,
+            (ChangeScope::ChangedPartitions, _) | (_, ChangeScope::ChangedPartitions) => {
+                ChangeScope::ChangedPartitions
+            }
+            (ChangeScope::Partitions(mut one), ChangeScope::Partitions(other)) => {
+                one.extend(other);
+                ChangeScope::Partitions(one)
+            }
+        }
+    }
+
+    /// Returns the summary value; none for [`ChangeScope::Rows`].
+    pub fn to_value(&self) -> Option<String> {
+        match self {
+            ChangeScope::Rows => None,
+            ChangeScope::All => Some("all".to_owned()),
+            ChangeScope::Partitions(partitions) if partitions.len() <= PARTITIONS_MAX => {
+                serde_json::to_string(partitions).ok()
+            }
+            ChangeScope::Partitions(_) | ChangeScope::ChangedPartitions => Some(MANY.to_owned()),
+        }
+    }
+}

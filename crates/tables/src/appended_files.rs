@@ -1,0 +1,91 @@
+//! Data files appended to a table since a snapshot, for incremental reads.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef, TableMetadata};
+
+use crate::lineage::Lineage;
+use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
+
+impl TableHistory<'_> {
+    /// Returns the data files appended since a snapshot, oldest first. None if the new rows are not
+    /// exactly the rows of new files, for example because rows were changed. For compacted files,
+    /// the originally appended files are returned.
+    pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+        match self.appended_since(table, since).await {
+            // An intermediate state has expired.
+            Err(error) if error.is_not_found() => Ok(None),
+            other => other,
+        }
+    }
+
+    async fn appended_since(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+        let metadata = table.metadata();
+        let Some(snapshots) = append_snapshots(self.tables, table, since).await else {
+            return self.new_files(table, since).await;
+        };
+        let mut files: Vec<Arc<DataFile>> = Vec::new();
+        for snapshot in &snapshots {
+            files.extend(self.added_by(metadata, snapshot).await?);
+        }
+        Ok(Some(ScanPlan::new(table.schema(), files.into())))
+    }
+
+    /// Returns the data files that the table has now but not at the snapshot, if the table still
+    /// has all files of the snapshot unchanged. This handles reverted changes.
+    async fn new_files(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
+        let Some(snapshot) = Lineage::of(table).find(self.tables, since).await else {
+            return Ok(None);
+        };
+        let now = self.tables.plan(table, None).await?;
+        let then = self.tables.states().files(table.metadata(), &snapshot).await?;
+        let states: HashSet<(&str, u128)> = now.files().iter().map(|file| file.state()).collect();
+        if !then.iter().all(|file| states.contains(&file.state())) {
+            return Ok(None);
+        }
+        let then = ScanPlan::new(table.schema(), then);
+        Ok(Some(now.without(&then)))
+    }
+
+    /// Returns the data files that a snapshot itself added.
+    pub async fn added_by(
+        self,
+        metadata: &TableMetadata,
+        snapshot: &SnapshotRef,
+    ) -> Result<Vec<Arc<DataFile>>> {
+        let id = snapshot.snapshot_id();
+        let mut files = Vec::new();
+        for manifest in self.tables.states().manifests(snapshot).await?.iter() {
+            if manifest.content != ManifestContentType::Data || manifest.added_snapshot_id != id {
+                continue;
+            }
+            let decoded = self.tables.states().manifest(manifest).await?;
+            self.tables.states().init_data_files(metadata, manifest, &decoded)?;
+            let added = |file: &&Arc<DataFile>| {
+                file.entry.status == ManifestStatus::Added && file.entry.snapshot_id == Some(id)
+            };
+            files.extend(decoded.files.get().into_iter().flatten().filter(added).cloned());
+        }
+        Ok(files)
+    }
+}
+
+/// Returns the append snapshots since a snapshot, oldest first; none if there was another
+/// operation.
+async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
+    let mut lineage = Lineage::of(table);
+    let mut found = Vec::new();
+    let mut next = lineage.current()?;
+    while next != since {
+        let snapshot = lineage.find(tables, next).await?;
+        next = snapshot.parent_snapshot_id()?;
+        match snapshot.summary().operation {
+            Operation::Append => found.push(snapshot),
+            Operation::Replace => {}
+            Operation::Overwrite | Operation::Delete => return None,
+        }
+    }
+    found.reverse();
+    Some(found)
+}

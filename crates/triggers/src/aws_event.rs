@@ -1,0 +1,115 @@
+//! Events in the form of AWS, for handlers that were written for it.
+
+use chrono::SecondsFormat;
+use headwater_model::{ChangedObject, Event, EventFormat, Trigger};
+use serde_json::{Value, json};
+
+/// The account of the lake, where AWS has one.
+const PRINCIPAL: &str = "headwater";
+const REGION: &str = "us-east-1";
+
+/// Returns the event as a function receives it: for objects, the notification of S3 unless the
+/// trigger asks for CloudEvents; for all others, the form of CloudEvents.
+pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
+    let format = trigger.bucket.as_ref().map(|bucket| bucket.format);
+    match (event.object(), format) {
+        (Some(object), Some(EventFormat::Aws)) => notification(trigger, event, object),
+        _ => json!(event),
+    }
+}
+
+/// Returns a notification of S3 with one record.
+fn notification(trigger: &Trigger, event: &Event, changed: &ChangedObject) -> Value {
+    let ChangedObject { bucket, key, operation, size, etag, sequencer, .. } = changed;
+    let mut object = json!({"key": url_encoded(key), "sequencer": sequencer});
+    if operation.creates() {
+        object["size"] = json!(size);
+        object["eTag"] = json!(etag);
+    }
+    json!({"Records": [{
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": REGION,
+        "eventTime": event.time.to_rfc3339_opts(SecondsFormat::Millis, true),
+        "eventName": operation.aws_name(),
+        "userIdentity": {"principalId": PRINCIPAL},
+        "requestParameters": {},
+        "responseElements": {"x-amz-request-id": event.id},
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": trigger.name,
+            "bucket": {
+                "name": bucket,
+                "ownerIdentity": {"principalId": PRINCIPAL},
+                "arn": format!("arn:aws:s3:::{bucket}"),
+            },
+            "object": object,
+        },
+    }]})
+}
+
+/// Encodes a key as notifications of S3 do: like a form, but with `/` unchanged. Python's
+/// `urllib.parse.unquote_plus` decodes it.
+fn url_encoded(key: &str) -> String {
+    let mut encoded = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' | b'/' => {
+                encoded.push(char::from(byte));
+            }
+            b' ' => encoded.push('+'),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::Timestamp;
+
+    use super::*;
+
+    fn event(operation: &str, kind: &str) -> Event {
+        let object = json!({"bucket": "landing", "key": "in/Happy Face+é.csv", "size": 3,
+            "uri": "s3://landing/in/Happy Face+é.csv", "operation": operation, "etag": "e1",
+            "sequencer": "00000000000000002A"});
+        let event = json!({"id": "e", "source": "s3://landing", "subject": "in/Happy Face+é.csv",
+            "time": Timestamp::UNIX_EPOCH, "type": kind, "data": {"object": object}});
+        serde_json::from_value(event).expect("an event")
+    }
+
+    fn trigger(bucket: &Value) -> Trigger {
+        let trigger = json!({"name": "clean", "function": "f", "bucket": bucket});
+        serde_json::from_value(trigger).expect("a trigger")
+    }
+
+    #[test]
+    fn a_function_receives_the_notification_of_s3() {
+        let created = event("put", "headwater.object.created");
+        let argument = function_argument(&trigger(&json!({"name": "landing"})), &created);
+        let record = &argument["Records"][0];
+        assert_eq!(record["eventName"], "ObjectCreated:Put");
+        assert_eq!(record["eventTime"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(record["s3"]["configurationId"], "clean");
+        assert_eq!(record["s3"]["bucket"]["name"], "landing");
+        let object = json!({"key": "in/Happy+Face%2B%C3%A9.csv", "size": 3, "eTag": "e1",
+            "sequencer": "00000000000000002A"});
+        assert_eq!(record["s3"]["object"], object);
+
+        let removed = event("delete", "headwater.object.removed");
+        let argument = function_argument(&trigger(&json!({"name": "landing"})), &removed);
+        let record = &argument["Records"][0];
+        assert_eq!(record["eventName"], "ObjectRemoved:Delete");
+        assert_eq!(record["s3"]["object"]["size"], Value::Null);
+    }
+
+    #[test]
+    fn a_trigger_may_ask_for_cloud_events() {
+        let created = event("complete_multipart_upload", "headwater.object.created");
+        let bucket = json!({"name": "landing", "format": "cloudevents"});
+        let argument = function_argument(&trigger(&bucket), &created);
+        assert_eq!(argument, json!(created));
+        assert_eq!(argument["data"]["object"]["operation"], "complete_multipart_upload");
+    }
+}

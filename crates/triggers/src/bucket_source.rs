@@ -1,0 +1,239 @@
+//! Objects that are created in a bucket of the lake, or removed from it.
+//!
+//! Each change is durable in the batch that changes the object. The source reads the changes in
+//! order, records one event for each that its trigger selects, and stores the position of the last
+//! change in the journal `trigger_bucket_positions`, under the trigger, in one batch with the
+//! events. A change is deleted after the positions of all triggers have passed it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_model::{
+    BucketEvent, BucketTrigger, ChangedObject, EventData, Fault, Problem, Trigger,
+};
+use headwater_objects::{ObjectChange, Objects, Watch, is_bucket_name};
+use headwater_store::{Append, UniqueKey};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::DropGuard;
+
+use crate::Result;
+use crate::definition::invalid;
+use crate::delivery_log::DeliveryLog;
+use crate::event_queue::OPEN_MAX;
+use crate::record::{decode, encode, read, read_all};
+use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
+
+pub(crate) const POSITIONS: &str = "trigger_bucket_positions";
+
+/// Changes that are examined in one poll.
+const BATCH: usize = 500;
+
+/// Free places in the queue of events below which no change is examined, so that a full queue does
+/// not cause a batch for each event.
+const CAPACITY_MIN: usize = 100;
+/// Pause while the queue is that full.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest beginning or end of a key, in bytes.
+const KEY_BYTES_MAX: usize = 1_024;
+
+/// The changes that a trigger selects.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    watch: Watch,
+    /// Empty objects and those of folders are skipped, because there is nothing to import.
+    skips_empty: bool,
+}
+
+/// Returns the changes that triggers select, to be recorded with the objects.
+pub fn bucket_watches(triggers: &[Trigger]) -> Vec<Watch> {
+    triggers.iter().filter_map(|trigger| trigger.bucket.as_ref()).map(watch_of).collect()
+}
+
+fn watch_of(bucket: &BucketTrigger) -> Watch {
+    Watch {
+        bucket: bucket.name.clone(),
+        prefix: bucket.prefix.clone(),
+        suffix: bucket.suffix.clone(),
+        created: bucket.events.contains(&BucketEvent::Created),
+        removed: bucket.events.contains(&BucketEvent::Removed),
+    }
+}
+
+impl Selection {
+    pub(crate) fn new(trigger: &Trigger, bucket: &BucketTrigger) -> Result<Self> {
+        if !is_bucket_name(&bucket.name) {
+            let reason = format!("`{}` is no valid bucket name", bucket.name);
+            let hint = "Name a bucket of the lake, such as `bucket = { name = \"landing\" }`.";
+            return Err(invalid(trigger, reason, hint));
+        }
+        if bucket.events.is_empty() {
+            let hint = "Write `events = [\"created\"]`, or leave `events` out.";
+            return Err(invalid(trigger, "it names no events", hint));
+        }
+        if bucket.prefix.len().max(bucket.suffix.len()) > KEY_BYTES_MAX {
+            let reason = "its prefix or suffix is longer than 1024 bytes, the longest key";
+            return Err(invalid(trigger, reason, "Shorten it."));
+        }
+        if trigger.import.is_some() && bucket.events.contains(&BucketEvent::Removed) {
+            let hint = "Remove `removed` from `events`, or call a function instead.";
+            return Err(invalid(trigger, "it imports removed objects", hint));
+        }
+        Ok(Selection { watch: watch_of(bucket), skips_empty: trigger.import.is_some() })
+    }
+
+    fn admits(&self, change: &ObjectChange) -> bool {
+        let is_skipped = self.skips_empty && (change.size == 0 || change.key.ends_with('/'));
+        !is_skipped && self.watch.admits(&change.bucket, &change.key, change.operation)
+    }
+}
+
+/// The position in the changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    bucket: String,
+    /// Changes up to this one are recorded or skipped.
+    position: u64,
+    /// Distinguishes this sequence of steps from those of earlier definitions.
+    id: String,
+    /// Number of steps; each is recorded once.
+    step: u64,
+}
+
+/// The changes of a bucket.
+pub(crate) struct BucketSource {
+    selection: Selection,
+    /// The stored position; none until read.
+    position: Option<Position>,
+    /// Forwards notifications of changes until dropped.
+    listener: Option<DropGuard>,
+}
+
+#[async_trait]
+impl EventSource for BucketSource {
+    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
+        let Some(objects) = context.options.objects.clone() else {
+            return Ok(PollResult::after(context.options.poll_interval));
+        };
+        self.listen(context, &objects);
+        let position = self.position(context, &objects).await?;
+        let capacity = OPEN_MAX.saturating_sub(context.queue.open_count());
+        if capacity < CAPACITY_MIN {
+            return Ok(PollResult::after(FULL_PAUSE));
+        }
+        let changes = objects.changes(position.position, capacity.min(BATCH)).await?;
+        let Some(last) = changes.last() else {
+            let fault = self.fault(&objects).await;
+            return Ok(PollResult { pause: context.options.poll_interval, fault });
+        };
+        let reached = last.position;
+        let admitted = changes.into_iter().filter_map(|recorded| {
+            let change = recorded.change.filter(|change| self.selection.admits(change))?;
+            // A trigger does not fire for what its own events led to.
+            let is_own = change.caused_by.contains(&context.trigger);
+            (!is_own).then(|| new_event(change, recorded.position))
+        });
+        let events: Vec<NewEvent> = admitted.collect();
+        let next = Position { position: reached, step: position.step + 1, ..position };
+        self.record(context, events, next, true).await?;
+        forget_consumed(&context.log, &objects).await?;
+        Ok(PollResult::after(Duration::ZERO))
+    }
+}
+
+impl BucketSource {
+    pub(crate) fn new(selection: Selection) -> Self {
+        BucketSource { selection, position: None, listener: None }
+    }
+
+    /// Requests a poll after each change from now on.
+    fn listen(&mut self, context: &SourceContext, objects: &Objects) {
+        if context.options.manual || self.listener.is_some() {
+            return;
+        }
+        let stop = context.stop.child_token();
+        self.listener = Some(stop.clone().drop_guard());
+        let (wake, mut counter) = (context.wake.clone(), objects.change_counter());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = counter.changed() => match changed {
+                        Ok(()) => wake.notify_one(),
+                        Err(_) => return,
+                    },
+                }
+            }
+        });
+    }
+
+    /// Reads the position. A bucket that is watched for the first time is watched from now on.
+    async fn position(&mut self, context: &SourceContext, objects: &Objects) -> Result<Position> {
+        if let Some(position) = &self.position {
+            return Ok(position.clone());
+        }
+        context.catch_up().await?;
+        let bucket = &self.selection.watch.bucket;
+        let stored = read::<Position>(context.store(), POSITIONS, &context.trigger).await?;
+        if let Some(stored) = stored.filter(|stored| stored.bucket == *bucket) {
+            self.position = Some(stored.clone());
+            return Ok(stored);
+        }
+        let position = objects.change_position().await?;
+        let id = context.log.jobs.new_id().to_string();
+        let first = Position { bucket: bucket.clone(), position, id, step: 0 };
+        self.record(context, Vec::new(), first.clone(), false).await?;
+        Ok(first)
+    }
+
+    /// Records events and the position. Another process that has recorded the same step rejects
+    /// them. With `is_durable`, a power failure may undo the record: the changes are read again.
+    async fn record(
+        &mut self,
+        context: &SourceContext,
+        events: Vec<NewEvent>,
+        position: Position,
+        is_durable: bool,
+    ) -> Result<()> {
+        let step = UniqueKey {
+            scope: format!("{POSITIONS}/{}", context.trigger),
+            key: format!("{}\n{}", position.id, position.step),
+        };
+        let entries = vec![Append::put(POSITIONS, &context.trigger, encode(&position)?)];
+        context.record(DetectedEvents { events, entries, unique: vec![step], is_durable }).await?;
+        self.position = Some(position);
+        Ok(())
+    }
+
+    /// Returns the problem of a bucket that does not exist.
+    async fn fault(&self, objects: &Objects) -> Option<Problem> {
+        let bucket = &self.selection.watch.bucket;
+        let problem = objects.check_bucket(bucket).await.err()?.to_problem();
+        Some(problem.with_hint("Create the bucket; it is watched as soon as it exists."))
+    }
+}
+
+/// Deletes the changes that the positions of all triggers have passed.
+pub(crate) async fn forget_consumed(log: &DeliveryLog, objects: &Objects) -> Result<()> {
+    let mut until = u64::MAX;
+    for entry in read_all(&*log.store, POSITIONS, "").await? {
+        let stored: Position = decode(POSITIONS, &entry.key, &entry.value)?;
+        until = until.min(stored.position);
+    }
+    Ok(objects.forget_changes(until).await?)
+}
+
+fn new_event(change: ObjectChange, position: u64) -> NewEvent {
+    let ObjectChange { operation, bucket, key, size, etag, time, caused_by } = change;
+    let source = format!("s3://{bucket}");
+    let subject = Some(key.clone());
+    let uri = format!("s3://{bucket}/{key}");
+    let sequencer = format!("{position:018X}");
+    let object = ChangedObject { bucket, key, uri, operation, size, etag, sequencer };
+    let data = if operation.creates() {
+        EventData::ObjectCreated { object }
+    } else {
+        EventData::ObjectRemoved { object }
+    };
+    NewEvent { source, subject, time, data, caused_by }
+}

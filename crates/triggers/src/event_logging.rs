@@ -1,0 +1,38 @@
+//! The lines of the server's log about events.
+//!
+//! Their target is this module, so that a server in the background can leave them out.
+
+use headwater_model::{Event, EventData};
+
+/// The longest text of a line, in characters.
+const CHARACTERS_MAX: usize = 200;
+
+/// Logs that an event is recorded.
+pub(crate) fn recorded(trigger: &str, event: &Event) {
+    let id = &event.id;
+    tracing::info!("trigger {trigger} recorded event {id}: {}", line(&summary(&event.data)));
+}
+
+/// Returns a short description of an event.
+pub(crate) fn summary(data: &EventData) -> String {
+    match data {
+        EventData::FileArrived { files } if files.len() == 1 => "1 file".to_owned(),
+        EventData::FileArrived { files } => format!("{} files", files.len()),
+        EventData::ObjectCreated { object } => format!("{} created", object.uri),
+        EventData::ObjectRemoved { object } => format!("{} removed", object.uri),
+        EventData::ScheduleFired { scheduled } => {
+            scheduled.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+        }
+        EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
+        EventData::TableChanged { tables, .. } => match tables.as_slice() {
+            [table] => format!("{table} changed"),
+            tables => format!("{} tables changed", tables.len()),
+        },
+    }
+}
+
+/// Returns the text without control characters, which could move a terminal's cursor.
+fn line(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    clean.take(CHARACTERS_MAX).collect()
+}
