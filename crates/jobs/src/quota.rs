@@ -1,8 +1,9 @@
 //! Limits of users: jobs at once, and bytes and money per day, in UTC.
 //!
 //! Each job of a user holds a [`JobPermit`] from its admission to its end. Its usage then counts on
-//! the day on which the job was recorded. The sums of a day are stored in one batch with the ends
-//! of jobs, so that a restart forgets nothing:
+//! the day on which the job was recorded. Changed sums are stored a tenth of a second later, so
+//! that a call does not wait for them, and when the jobs are flushed or closed. An orderly stop
+//! forgets nothing; `kill -9` forgets about the last tenth of a second of usage:
 //!
 //! | journal | key | value |
 //! |---|---|---|
@@ -13,6 +14,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::{Days, NaiveDate, NaiveTime};
 use headwater_model::{Limits, Timestamp, Usage};
@@ -53,7 +55,22 @@ pub struct UserUsage {
 pub(crate) struct Quotas {
     limits_of: RwLock<Option<LimitsOf>>,
     jobs: Arc<Mutex<HashMap<String, u32>>>,
-    days: Mutex<BTreeMap<(NaiveDate, String), DaySum>>,
+    days: Mutex<BTreeMap<DayKey, DaySum>>,
+    /// The sums that changed since they were stored, with the time of the first change.
+    dirty: Mutex<BTreeMap<DayKey, Instant>>,
+}
+
+/// A day, and a user.
+type DayKey = (NaiveDate, String);
+
+/// Sums of days to store, with the time of their first change.
+#[derive(Default)]
+pub(crate) struct DirtyDays(Vec<(DayKey, Instant)>);
+
+impl DirtyDays {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// A permit for one job of a user; released when dropped.
@@ -145,20 +162,49 @@ impl Quotas {
 
     /// Adds the usage of a job that has ended to the day on which it was recorded.
     pub(crate) fn charge(&self, user: &str, created: Timestamp, usage: &Usage, cost: f64) {
-        let mut days = self.days.lock();
+        if usage.bytes_read == 0 && cost == 0.0 {
+            return;
+        }
+        let key = (created.date_naive(), user.to_owned());
         // A day that is no longer in memory is no longer limited.
-        if let Some(sum) = days.get_mut(&(created.date_naive(), user.to_owned())) {
+        if let Some(sum) = self.days.lock().get_mut(&key) {
             sum.bytes = sum.bytes.saturating_add(usage.bytes_read);
             sum.money += cost;
+        } else {
+            return;
+        }
+        self.dirty.lock().entry(key).or_insert_with(Instant::now);
+    }
+
+    /// Returns true if a sum is not stored.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.lock().is_empty()
+    }
+
+    /// Removes and returns the sums that have not been stored for this time.
+    pub(crate) fn take_dirty(&self, for_at_least: Duration) -> DirtyDays {
+        let mut dirty = self.dirty.lock();
+        let due = |since: &Instant| since.elapsed() >= for_at_least;
+        DirtyDays(dirty.extract_if(.., |_, since| due(since)).collect())
+    }
+
+    /// Keeps sums that could not be stored for the next attempt.
+    pub(crate) fn restore_dirty(&self, days: DirtyDays) {
+        let mut dirty = self.dirty.lock();
+        for (key, since) in days.0 {
+            let first = dirty.entry(key).or_insert(since);
+            *first = since.min(*first);
         }
     }
 
-    /// Returns the entry that stores the usage of a user on the day of a time.
-    pub(crate) fn entry(&self, user: &str, created: Timestamp) -> Result<Option<Append>> {
-        let day = created.date_naive();
-        let sum = self.days.lock().get(&(day, user.to_owned())).copied();
-        let put = |sum| Ok(Append::put(USER_DAYS, day_key(day, user), encode(&sum)?));
-        sum.map(put).transpose()
+    /// Returns the entries that store these sums.
+    pub(crate) fn entries(&self, dirty: &DirtyDays) -> Result<Vec<Append>> {
+        let days = self.days.lock();
+        let sums = dirty.0.iter().filter_map(|(key, _)| Some((key, days.get(key)?)));
+        let put = |((day, user), sum): (&DayKey, &DaySum)| {
+            Ok(Append::put(USER_DAYS, day_key(*day, user), encode(sum)?))
+        };
+        sums.map(put).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 //! written once, with its end. A batch is `relaxed` (a power failure may lose it, `kill -9` of the
 //! server never) unless it has the end of a background job. If the store fails, the jobs are
 //! written one by one, so that one job cannot block the others. Changes that were not stored are
-//! retried until they are.
+//! retried until they are. Sums of the usage of users are delayed like progress.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::active_job::{ActiveJob, PendingWrite};
 use crate::ids::Ids;
-use crate::quota::Quotas;
+use crate::quota::{DirtyDays, Quotas};
 use crate::{Error, JobsOptions, Result};
 
 /// Time after which beginnings, lines and progress are written.
@@ -170,7 +170,7 @@ impl Shared {
         let mut waiting = self.waiting.lock();
         let taken = waiting.extract_if(.., |_, one| group == Group::All || one.is_due());
         let taken = taken.map(|(_, one)| one.live).collect();
-        if !waiting.is_empty() {
+        if !waiting.is_empty() || self.quotas.is_dirty() {
             self.lazy.notify_one();
         }
         taken
@@ -237,18 +237,21 @@ impl Shared {
 
     async fn write_group(&self, group: Group) -> Result<()> {
         let _turn = self.turn.lock().await;
+        let delay = if group == Group::All { Duration::ZERO } else { GATHER };
+        let days = self.quotas.take_dirty(delay);
         let lives = self.take_waiting(group);
-        if lives.is_empty() {
+        if lives.is_empty() && days.is_empty() {
             return Ok(());
         }
-        let Err(mut error) = self.write(&lives).await else { return Ok(()) };
-        if lives.len() == 1 {
+        let has_days = !days.is_empty();
+        let Err(mut error) = self.write(&lives, days).await else { return Ok(()) };
+        if lives.len() == 1 && !has_days {
             self.refuse(&lives, &error);
             return Err(error);
         }
         let mut in_a_row = 0;
         for (place, live) in lives.iter().enumerate() {
-            match self.write(std::slice::from_ref(live)).await {
+            match self.write(std::slice::from_ref(live), DirtyDays::default()).await {
                 Ok(()) => in_a_row = 0,
                 Err(again) => {
                     error = again;
@@ -264,11 +267,11 @@ impl Shared {
         Err(error)
     }
 
-    async fn write(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
+    async fn write(&self, lives: &[Arc<ActiveJob>], days: DirtyDays) -> Result<()> {
         let now = self.clock.now();
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
-        let mut applied = self.collect_days(lives, &mut batch);
+        let mut applied = self.quotas.entries(&days).map(|entries| batch.entries.extend(entries));
         for live in lives {
             match live.collect(now, &mut batch) {
                 Ok(one) => {
@@ -290,19 +293,10 @@ impl Shared {
                 Err(_) => live.uncollect(&one),
             }
         }
-        applied
-    }
-
-    /// Adds the usage of the users whose jobs have ended.
-    fn collect_days(&self, lives: &[Arc<ActiveJob>], batch: &mut Batch) -> Result<()> {
-        let ended = lives.iter().filter(|live| live.is_over());
-        let users = ended.filter_map(|live| Some((live.user.as_deref()?, live.created)));
-        let days: BTreeMap<_, _> =
-            users.map(|(user, created)| ((created.date_naive(), user), created)).collect();
-        for ((_, user), created) in days {
-            batch.entries.extend(self.quotas.entry(user, created)?);
+        if applied.is_err() {
+            self.quotas.restore_dirty(days);
         }
-        Ok(())
+        applied
     }
 
     /// Keeps unwritten jobs for the next attempt.

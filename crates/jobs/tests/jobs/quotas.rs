@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{clock, jobs, memory};
+use crate::support::{Dying, Mortal, clock, jobs, memory, until};
 use headwater_jobs::{JobGuard, Jobs, NewJob};
 use headwater_model::{ErrorCode, Fault, JobKind, Limits, RateCard, Usage};
+use headwater_store::{KeyRange, Store};
 use serde_json::Value;
 
 /// Returns jobs in which every user has these limits.
@@ -98,4 +99,40 @@ async fn the_cost_of_a_day_is_limited_in_the_currency_of_the_rate_card() {
     read(&jobs, "ana", 1 << 30).await.expect("costs 1");
     assert!(read(&jobs, "ana", 1).await.is_err());
     assert!(jobs.usage_today("ana").await.expect("usage").today.money >= 2.0);
+}
+
+#[tokio::test]
+async fn the_usage_of_a_day_is_stored_at_the_end_of_the_server_without_a_flush() {
+    let (store, clock) = (memory(), clock());
+    let first = jobs(&store, &clock).await;
+    read(&first, "ana", 600).await.expect("a job");
+    first.drain(Duration::from_secs(1)).await;
+    drop(first);
+    let second = jobs(&store, &clock).await;
+    assert_eq!(second.usage_today("ana").await.expect("usage").today.bytes, 600);
+}
+
+#[tokio::test]
+async fn the_usage_of_a_day_is_stored_although_no_later_job_ends() {
+    let store = memory();
+    let jobs = jobs(&store, &clock()).await;
+    read(&jobs, "ana", 600).await.expect("a job");
+    let days = async || store.scan("user_days", &KeyRange::default()).await.expect("days").len();
+    until("the sum is stored", async || days().await == 1).await;
+}
+
+#[tokio::test]
+async fn the_usage_of_a_day_is_kept_while_the_store_fails() {
+    let (inner, clock) = (memory(), clock());
+    let mortal = Mortal::new(&inner, i64::MAX, Dying::Before);
+    let store: Arc<dyn Store> = mortal.clone();
+    let first = jobs(&store, &clock).await;
+    first.usage_today("ana").await.expect("a day in memory");
+    mortal.fail();
+    read(&first, "ana", 600).await.expect("a job");
+    assert!(first.flush().await.is_err());
+    mortal.revive();
+    first.flush().await.expect("stored");
+    let second = jobs(&inner, &clock).await;
+    assert_eq!(second.usage_today("ana").await.expect("usage").today.bytes, 600);
 }
