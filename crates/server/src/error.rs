@@ -49,6 +49,12 @@ pub enum Error {
         /// The address.
         address: std::net::SocketAddr,
     },
+    /// Other machines can reach the address of the PostgreSQL listener, but it has no TLS.
+    #[error("`{address}` is not a loopback address, and PostgreSQL connections are not encrypted")]
+    NoPostgresTls {
+        /// The address.
+        address: std::net::SocketAddr,
+    },
     /// Other machines can reach the address, but requests need no authentication.
     #[error("`{address}` is not a loopback address, and requests need no token")]
     NoAuth {
@@ -89,9 +95,10 @@ impl Fault for Error {
         match self {
             Error::LakeHeld { .. } | Error::Listen { .. } => ErrorCode::Unavailable,
             Error::Folder { .. } => ErrorCode::Storage,
-            Error::NoTls { .. } | Error::NoAuth { .. } | Error::Certificate { .. } => {
-                ErrorCode::InvalidArgument
-            }
+            Error::NoTls { .. }
+            | Error::NoPostgresTls { .. }
+            | Error::NoAuth { .. }
+            | Error::Certificate { .. } => ErrorCode::InvalidArgument,
             Error::Tls { .. } => ErrorCode::Internal,
             Error::Service(error) => error.code(),
         }
@@ -104,6 +111,11 @@ impl Fault for Error {
             Error::NoTls { .. } => Some(
                 "Use `--tls-certificate FILE --tls-key FILE` or `--tls-self-signed`; use \
                  `--behind-proxy` if a proxy terminates TLS; or listen on 127.0.0.1 or [::1]."
+                    .into(),
+            ),
+            Error::NoPostgresTls { .. } => Some(
+                "Use `--tls-certificate FILE --tls-key FILE` or `--tls-self-signed`, or listen on \
+                 127.0.0.1 or [::1]; `--behind-proxy` is for HTTP only."
                     .into(),
             ),
             Error::NoAuth { .. } => {

@@ -28,12 +28,15 @@ pub struct PostgresListener(TcpListener);
 impl PostgresListener {
     /// Binds an address; port 0 selects a free port.
     ///
-    /// Errors: [`Error::NoTls`] or [`Error::NoAuth`] if the configuration does not protect the
+    /// Errors: [`Error::NoPostgresTls`] or [`Error::NoAuth`] if the configuration does not protect the
     /// address; [`Error::Listen`] if another program uses it.
     pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
         // An HTTP proxy does not encrypt this protocol, so its setting does not apply.
         let network = NetworkConfig { behind_proxy: false, ..config.network.clone() };
-        network.check_address(address, config.auth)?;
+        network.check_address(address, config.auth).map_err(|error| match error {
+            Error::NoTls { address } => Error::NoPostgresTls { address },
+            other => other,
+        })?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
         TcpListener::bind(address).await.map(PostgresListener).map_err(failed)
     }

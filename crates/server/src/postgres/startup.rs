@@ -226,7 +226,8 @@ async fn check_password(user: &str, password: &str, peer: &Peer) -> Result<Princ
         let message = format!("the password of user `{user}` is wrong");
         Problem::new(ErrorCode::Unauthenticated, message).with_hint(
             "Use the user's password or access token, or with any user name the contents of \
-             `server.token` in the lake's folder.",
+             `server.token` in the lake's folder. A disabled user cannot log in until an \
+             administrator enables it.",
         )
     })
 }

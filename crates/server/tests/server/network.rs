@@ -64,6 +64,12 @@ async fn public_addresses() {
         assert!(hint.contains(option), "{hint}");
     }
     let hint = refused(|config| {
+        config.network.behind_proxy = true;
+        config.postgres = config.http;
+    })
+    .await;
+    assert!(hint.contains("`--behind-proxy` is for HTTP only"), "{hint}");
+    let hint = refused(|config| {
         config.network.tls = Some(TlsConfig::SelfSigned);
         config.auth = false;
     })
