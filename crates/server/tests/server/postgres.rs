@@ -31,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         trial("postgres::psql_describes_tables_that_the_user_may_read", descriptions),
         trial("postgres::sqlalchemy_and_savepoints_of_psycopg", sqlalchemy),
         trial("postgres::psql_copies_files", copies),
+        trial("postgres::copy_to_a_client_shows_visible_rows_and_masked_values", restricted_copies),
         trial("postgres::pgbench_runs_scripts_and_tpc_b_in_every_mode", pgbench),
         trial("postgres::malformed_messages_end_the_connection_only", malformed),
         trial("postgres::drivers_write_and_read_every_type", drivers),
@@ -267,6 +268,39 @@ async fn copies() {
     assert_eq!(rows, "2\n", "a failed COPY inserts nothing");
     let branches = server.get("/v1/branches").await;
     assert_eq!(branches.as_array().map(Vec::len), Some(1), "{branches}");
+}
+
+async fn restricted_copies() {
+    let server = started().await;
+    for sql in [
+        "CREATE TABLE staff AS SELECT * FROM (VALUES (1, 'EU', 100), (2, 'US', 300)) \
+         AS t (id, region, salary)",
+        "CREATE ROW FILTER eu ON staff USING (region = 'EU')",
+        "CREATE ROLE hr",
+        "CREATE COLUMN MASK pay ON staff (salary) USING (CASE WHEN is_member('hr') THEN salary \
+         END)",
+    ] {
+        server.rows(sql).await;
+    }
+    server.post("/v1/users", json!({"name": "eva", "password": PASSWORD})).await;
+    for (action, object) in [("select", "table:*"), ("read", "branch:main")] {
+        let grant = json!({"grantee": "eva", "actions": [action], "object": object});
+        server.post("/v1/grants", grant).await;
+    }
+    let as_eva = async |sql: &str| {
+        let mut command = psql_command(&server, "main", sql);
+        command.env("PGPASSWORD", PASSWORD).args(["-U", "eva"]);
+        run(command).await
+    };
+    for (sql, expected) in [
+        ("COPY staff TO STDOUT", "1\tEU\t\\N\n"),
+        ("COPY staff (salary, id) TO STDOUT", "\\N\t1\n"),
+        ("COPY (SELECT * FROM staff) TO STDOUT (FORMAT csv)", "1,EU,\n"),
+        ("COPY (SELECT count(*), max(salary) FROM staff) TO STDOUT", "1\t\\N\n"),
+        ("COPY (SELECT id FROM staff WHERE salary > 200 OR region = 'US') TO STDOUT", ""),
+    ] {
+        assert_eq!(as_eva(sql).await, (expected.to_owned(), String::new()), "{sql}");
+    }
 }
 
 async fn pgbench() {
