@@ -104,6 +104,21 @@ impl Directory {
         found
     }
 
+    /// Returns the roles that a user has, directly or by roles, without copies of their names.
+    pub(crate) fn role_names(&self, user: &str) -> Vec<&str> {
+        let mut found: Vec<&str> = self.roles_of(user).map(String::as_str).collect();
+        let mut next = 0;
+        while let Some(role) = found.get(next).copied() {
+            for inherited in self.roles_of(role).map(String::as_str) {
+                if inherited != user && !found.contains(&inherited) {
+                    found.push(inherited);
+                }
+            }
+            next += 1;
+        }
+        found
+    }
+
     /// Returns the roles granted to a user or role.
     fn roles_of(&self, name: &str) -> Box<dyn Iterator<Item = &String> + '_> {
         match (self.users.get(name), self.roles.get(name)) {

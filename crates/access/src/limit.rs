@@ -90,9 +90,8 @@ impl<'a> UserLimits<'a> {
             return Limits::default();
         }
         let own = directory.limits.get(user).map(|limit| limit.limits).unwrap_or_default();
-        let mut roles = directory.with_roles(user);
-        roles.remove(user);
-        let of_roles = roles.iter().filter_map(|role| directory.limits.get(role));
+        let roles = directory.role_names(user).into_iter();
+        let of_roles = roles.filter_map(|role| directory.limits.get(role));
         own.or(of_roles.fold(Limits::default(), |highest, limit| highest.max(limit.limits)))
     }
 }
