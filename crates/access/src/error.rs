@@ -79,6 +79,14 @@ pub enum Error {
         /// The kind and name of the restriction.
         restriction: String,
     },
+    /// Nothing that would be revoked is granted.
+    #[error("there is no grant of {what} to `{grantee}`")]
+    NotGranted {
+        /// The actions and objects, or the role.
+        what: String,
+        /// The user or role.
+        grantee: String,
+    },
     /// The user or role has no limits.
     #[error("there are no limits of `{name}`")]
     NoLimit {
@@ -167,6 +175,7 @@ impl Fault for Error {
             | Error::NoKey { .. }
             | Error::NoRestriction { .. }
             | Error::NoLimit { .. }
+            | Error::NotGranted { .. }
             | Error::Limit { .. }
             | Error::Retention
             | Error::Restricted { .. }
@@ -199,6 +208,9 @@ impl Fault for Error {
             Error::Exists { .. } => "Choose another name.",
             Error::NoRestriction { .. } => {
                 "List the restrictions with `SHOW ROW FILTERS` or `SHOW COLUMN MASKS`."
+            }
+            Error::NotGranted { .. } => {
+                "List the grants with `headwater access ls` and the roles with `headwater role ls`."
             }
             Error::NoLimit { .. } => "List the limits with `headwater limit ls`.",
             Error::Retention => "Write a longer time, such as `90d`.",

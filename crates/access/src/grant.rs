@@ -32,8 +32,10 @@ impl Access {
         .await
     }
 
-    /// Revokes actions of a grant with the same object pattern. Revoking an absent action
-    /// changes nothing; a grant with another pattern stays.
+    /// Revokes actions of a grant with the same object pattern. A grant with another pattern
+    /// stays.
+    ///
+    /// Errors: `invalid_argument` if the grant has none of the actions.
     pub async fn revoke(
         &self,
         by: &Principal,
@@ -44,10 +46,15 @@ impl Access {
         self.change(by, |directory| {
             check_grantee(directory, grantee)?;
             let known = find(directory, grantee, &permission.object);
-            let entries = match known {
-                Some(known) => vec![without(known, &permission.actions)?],
-                None => Vec::new(),
+            let has = |grant: &&Grant| {
+                permission.actions.iter().any(|action| grant.permission.actions.contains(action))
             };
+            let Some(known) = known.filter(has) else {
+                let actions: Vec<_> = permission.actions.iter().map(|one| one.as_str()).collect();
+                let what = format!("{} on `{}`", actions.join(", "), permission.object);
+                return Err(Error::NotGranted { what, grantee: grantee.to_owned() });
+            };
+            let entries = vec![without(known, &permission.actions)?];
             Ok(grant_change("revoke", &permission, format!("from {grantee}"), entries, ()))
         })
         .await

@@ -63,12 +63,17 @@ impl Access {
         .await
     }
 
-    /// Revokes a role from a user or role. Revoking it again changes nothing.
+    /// Revokes a role from a user or role.
+    ///
+    /// Errors: `invalid_argument` if the user or role does not have it directly.
     pub async fn revoke_role(&self, by: &Principal, role: &str, grantee: &str) -> Result<()> {
         self.change(by, |directory| {
             directory.role(role)?;
-            let entries = membership(directory, grantee, role, false)?.into_iter().collect();
-            let change = role_change("revoke_role", role, entries, ());
+            let Some(entry) = membership(directory, grantee, role, false)? else {
+                let what = format!("role `{role}`");
+                return Err(Error::NotGranted { what, grantee: grantee.to_owned() });
+            };
+            let change = role_change("revoke_role", role, vec![entry], ());
             Ok(RightsChange { detail: format!("from {grantee}"), ..change })
         })
         .await

@@ -98,6 +98,7 @@ async fn apply(
     let exists = |name: &String| -> Result<bool, Problem> {
         Ok(access.roles().list(principal)?.iter().any(|role| role.name == *name))
     };
+    let mut all = Ok(());
     match statement {
         AccessStatement::CreateRole { name, if_not_exists } => {
             if !(*if_not_exists && exists(name)?) {
@@ -121,7 +122,9 @@ async fn apply(
                 if *grants {
                     access.roles().grant(principal, role, grantee).await?;
                 } else {
-                    access.roles().revoke(principal, role, grantee).await?;
+                    let revoked = access.roles().revoke(principal, role, grantee).await;
+                    // A missing grant must not keep the others from being revoked.
+                    all = all.and(revoked);
                 }
             }
         }
@@ -136,7 +139,8 @@ async fn apply(
                 if *grants {
                     access.grants().grant(principal, request).await?;
                 } else {
-                    access.grants().revoke(principal, request).await?;
+                    let revoked = access.grants().revoke(principal, request).await;
+                    all = all.and(revoked);
                 }
             }
         }
@@ -144,7 +148,7 @@ async fn apply(
         | AccessStatement::ShowGrants(_)
         | AccessStatement::Restrictions(_) => {}
     }
-    Ok(())
+    all
 }
 
 /// Returns all combinations of the items of two lists.

@@ -36,7 +36,7 @@ impl Grants {
         self.0.access.grant(principal, &grantee, permission).await.or_problem()
     }
 
-    /// Revokes actions of a grant on the same objects. Actions that are not granted change nothing.
+    /// Revokes actions of a grant on the same objects. At least one of them must be granted.
     pub async fn revoke(
         &self,
         principal: &Principal,

@@ -83,7 +83,7 @@ async fn grant(
     ))
 }
 
-/// Revokes actions of a grant on the same objects. Actions that are not granted change nothing.
+/// Revokes actions of a grant on the same objects. At least one of them must be granted.
 #[utoipa::path(delete, path = "/v1/grants",
     operation_id = "revoke", tag = "access",
     params(Revocation), responses((status = 204), (status = "default", body = Problem)))]
