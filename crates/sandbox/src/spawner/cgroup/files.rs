@@ -1,8 +1,10 @@
 //! Control files of groups.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::super::system;
 
@@ -20,20 +22,52 @@ pub(super) fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<(
 }
 
 pub(super) fn number(folder: &Path, file: &str) -> Option<u64> {
-    text(folder, file)?.trim().parse().ok()
-}
-
-/// Reads a short control file with a single read, to save system calls.
-fn text(folder: &Path, file: &str) -> Option<String> {
-    let mut bytes = [0; 4096];
-    let length = fs::File::open(folder.join(file)).ok()?.read(&mut bytes).ok()?;
-    String::from_utf8(bytes[..length].to_vec()).ok()
+    OpenFile::default().number(folder, file)
 }
 
 pub(super) fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
-    let text = text(folder, file)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
-    line.trim().parse().ok()
+    OpenFile::default().keyed(folder, file, key)
+}
+
+/// A control file that is opened at its first use and then stays open, to save system calls. Every
+/// use of one value names the same file.
+#[derive(Debug, Default)]
+pub(super) struct OpenFile {
+    file: OnceLock<File>,
+}
+
+impl OpenFile {
+    pub(super) fn number(&self, folder: &Path, file: &str) -> Option<u64> {
+        self.text(folder, file)?.trim().parse().ok()
+    }
+
+    pub(super) fn keyed(&self, folder: &Path, file: &str, key: &str) -> Option<u64> {
+        let text = self.text(folder, file)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
+        line.trim().parse().ok()
+    }
+
+    pub(super) fn write(&self, folder: &Path, file: &str, text: &str) -> io::Result<()> {
+        self.open(folder, file)?.write_all_at(text.as_bytes(), 0)
+    }
+
+    /// Reads a short control file with a single read.
+    fn text(&self, folder: &Path, file: &str) -> Option<String> {
+        let mut bytes = [0; 4096];
+        let length = self.open(folder, file).ok()?.read_at(&mut bytes, 0).ok()?;
+        String::from_utf8(bytes[..length].to_vec()).ok()
+    }
+
+    fn open(&self, folder: &Path, file: &str) -> io::Result<&File> {
+        if let Some(open) = self.file.get() {
+            return Ok(open);
+        }
+        let path = folder.join(file);
+        // Some control files cannot be written.
+        let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
+        let opened = opened.or_else(|_| File::open(&path))?;
+        Ok(self.file.get_or_init(|| opened))
+    }
 }
 
 /// Kills the processes in a group and its subgroups, and removes them.

@@ -3,24 +3,35 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use super::super::system;
 use super::super::time_slice::SHORT_SLICE;
-use super::files::{keyed, kill_all, number, set};
+use super::files::{OpenFile, kill_all, set};
 use super::hierarchies::Kind;
 use crate::protocol::{ProcessSpec, ResourceUsage};
+
+/// Version 2's file of the peak memory, in bytes.
+const MEMORY_PEAK: &str = "memory.peak";
+/// Version 1's file of the peak memory, in bytes.
+const MEMORY_PEAK_V1: &str = "memory.max_usage_in_bytes";
 
 /// The groups of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(super) folders: Vec<(Kind, PathBuf)>,
-    /// Version 2's file of the peak memory, once it was reset.
-    peak: OnceLock<fs::File>,
+    files: MeasuredFiles,
     weight: Weight,
     pub(super) share: Option<Share>,
+}
+
+/// The files of the measurements, which a process that serves many calls reads after each.
+#[derive(Debug, Default)]
+struct MeasuredFiles {
+    cpu: OpenFile,
+    /// Also resets the peak. Version 2 resets it per open file.
+    peak: OpenFile,
+    out_of_memory: OpenFile,
 }
 
 /// CPU weight of a group.
@@ -85,24 +96,25 @@ impl Group {
     /// Returns the measurements so far.
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
+        let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
         // Version 2 is last, and counts processor time at a finer resolution than version 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
                 Kind::Memory => {
-                    measured.memory_bytes_peak = number(folder, "memory.max_usage_in_bytes");
+                    measured.memory_bytes_peak = peak.number(folder, MEMORY_PEAK_V1);
                     measured.out_of_memory |=
-                        keyed(folder, "memory.oom_control", "oom_kill") > Some(0);
+                        out_of_memory.keyed(folder, "memory.oom_control", "oom_kill") > Some(0);
                 }
                 Kind::Processor if measured.cpu_us.is_none() => {
-                    let nanos = number(folder, "cpuacct.usage");
+                    let nanos = cpu.number(folder, "cpuacct.usage");
                     measured.cpu_us = nanos.map(|nanos| nanos / 1000);
                 }
                 Kind::Unified { limits } => {
-                    measured.cpu_us = keyed(folder, "cpu.stat", "usage_usec");
+                    measured.cpu_us = cpu.keyed(folder, "cpu.stat", "usage_usec");
                     if *limits {
-                        measured.memory_bytes_peak = self.peak(folder);
+                        measured.memory_bytes_peak = peak.number(folder, MEMORY_PEAK);
                         measured.out_of_memory |=
-                            keyed(folder, "memory.events", "oom_kill") > Some(0);
+                            out_of_memory.keyed(folder, "memory.events", "oom_kill") > Some(0);
                     }
                 }
                 Kind::Processor | Kind::Processes | Kind::Shares => {}
@@ -147,24 +159,6 @@ impl Group {
         set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
     }
 
-    /// Returns the peak memory since the last reset, in bytes.
-    fn peak(&self, folder: &Path) -> Option<u64> {
-        let Some(file) = self.peak.get() else { return number(folder, "memory.peak") };
-        let mut text = [0; 32];
-        let length = file.read_at(&mut text, 0).ok()?;
-        std::str::from_utf8(&text[..length]).ok()?.trim().parse().ok()
-    }
-
-    /// Resets the peak memory. The kernel resets it per open file; old kernels cannot reset it.
-    fn forget_peak(&self, folder: &Path) -> io::Result<()> {
-        if self.peak.get().is_none() {
-            let path = folder.join("memory.peak");
-            let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
-            let _ = self.peak.set(file);
-        }
-        self.peak.get().map_or(Ok(()), |file| file.write_all_at(b"0", 0))
-    }
-
     /// Returns the usage so far and resets the peak memory; none if unknown or out of memory.
     pub(crate) fn usage(&self) -> Option<ResourceUsage> {
         let GroupUsage { cpu_us, memory_bytes_peak, out_of_memory } = self.measure();
@@ -172,9 +166,10 @@ impl Group {
             return None;
         }
         for (kind, folder) in &self.folders {
+            // Old kernels cannot reset version 2's peak.
             let _ = match kind {
-                Kind::Memory => set(folder.join("memory.max_usage_in_bytes"), "0"),
-                Kind::Unified { limits: true } => self.forget_peak(folder),
+                Kind::Memory => self.files.peak.write(folder, MEMORY_PEAK_V1, "0"),
+                Kind::Unified { limits: true } => self.files.peak.write(folder, MEMORY_PEAK, "0"),
                 _ => Ok(()),
             };
         }
