@@ -176,16 +176,17 @@ impl Environments {
     }
 
     fn find(&self, id: &str, interpreter: &Interpreter) -> Option<Arc<Environment>> {
-        let folder = self.current_folder(id)?;
+        let build = fs::read_link(self.folder.join(id)).ok()?;
         // `bin/python` is a link to the interpreter, which may have been removed.
-        if !folder.join("bin").join("python").exists() {
+        if !self.folder.join(&build).join("bin").join("python").exists() {
             return None;
         }
         if let Some(known) = self.known.lock().get(id)
-            && known.build == name(&folder)
+            && Path::new(&known.build) == build
         {
             return Some(known.clone());
         }
+        let folder = self.current_folder(id)?;
         let found = self.remember(read(id, &folder)?);
         if folder.join(UNCOMPILED).exists() {
             self.resume_compiling(interpreter, folder);
