@@ -28,8 +28,8 @@ pub struct PostgresListener(TcpListener);
 impl PostgresListener {
     /// Binds an address; port 0 selects a free port.
     ///
-    /// Errors: [`Error::NoPostgresTls`] or [`Error::NoAuth`] if the configuration does not protect the
-    /// address; [`Error::Listen`] if another program uses it.
+    /// Errors: [`Error::NoPostgresTls`] or [`Error::NoAuth`] if the configuration does not protect
+    /// the address; [`Error::Listen`] if another program uses it.
     pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
         // An HTTP proxy does not encrypt this protocol, so its setting does not apply.
         let network = NetworkConfig { behind_proxy: false, ..config.network.clone() };
