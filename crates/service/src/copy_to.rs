@@ -9,11 +9,11 @@ use arrow::error::ArrowError;
 use futures::StreamExt;
 use headwater_encoding::Encoder;
 use headwater_engine::{CopyFile, StatementResult};
+use headwater_executors::EVERY;
 use headwater_model::{Action, ErrorCode, FileFormat, Object, OrProblem, Principal, Problem};
 use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
 
-use crate::access::EVERY;
 use crate::export_file::ExportFile;
 use crate::service::Components;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_executors::parse_function;
 use headwater_function_store::{
     Author, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction, StoredVersion,
     read_request,
@@ -11,7 +12,6 @@ use headwater_model::{
     FunctionVersion, Object, OrProblem, Principal, Problem, ProjectFiles,
 };
 
-use crate::function_catalog::parse_function;
 use crate::service::Components;
 
 /// Operations on functions that are deployed without a project.

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use headwater_executors::{DeployIdentity, EVERY};
 use headwater_model::{
     Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Identity, Object, OrProblem,
     Principal, Problem,
 };
 
-use crate::access::EVERY;
-use crate::deployer::DeployIdentity;
 use crate::run::project_object;
 use crate::service::Components;
 

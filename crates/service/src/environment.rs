@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_executors::EVERY;
 use headwater_functions::EnvironmentEvent;
 use headwater_model::{
     Action, EnvironmentDetails, EnvironmentSummary, Object, OrProblem, Principal, Problem,
     PruneEnvironments, PrunedEnvironments, RebuiltEnvironment,
 };
 
-use crate::access::EVERY;
 use crate::service::Components;
 
 /// Operations on environments.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_executors::ActingRequest;
 use headwater_ingest::{BucketStores, Importer};
 use headwater_jobs::NewJob;
 use headwater_model::{
@@ -11,7 +12,6 @@ use headwater_model::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::executors::ActingRequest;
 use crate::service::Components;
 
 /// Operations on imports.

@@ -4,6 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use headwater_executors::{
+    ParsedFunction, commit_appended, limits, nothing_deployed, parse_folder, record_secrets,
+    split_name, table_access,
+};
 use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, FunctionResult, Returns};
 use headwater_jobs::NewJob;
@@ -15,14 +19,10 @@ use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_p
 use headwater_triggers::NewCall;
 use serde_json::Value;
 
-use crate::access::{limits, record_secrets, table_access};
 use crate::deployed_function::{self, DeployedFunctions};
-use crate::deployer::{nothing_deployed, parse_folder};
-use crate::function_catalog::{ParsedFunction, split_name};
 use crate::operation::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
-use crate::trigger_executor::commit_appended;
 
 /// Operations on functions.
 #[derive(Clone)]

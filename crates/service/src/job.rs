@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use headwater_executors::EVERY;
 use headwater_jobs::{JobFilter, UsageGroup};
 use headwater_model::{
     Action, ErrorCode, FunctionCall, Job, JobEvent, JobKind, Object, OrProblem, Principal, Problem,
     RunRequest, Timestamp, UsageLine,
 };
 
-use crate::access::EVERY;
 use crate::run::Runs;
 use crate::service::Components;
 

@@ -12,34 +12,26 @@ mod access_key;
 mod access_statement;
 mod audit_export;
 mod audit_table;
-mod auto_maintenance;
 mod branch;
 mod bucket;
-mod commit_history;
 mod config;
 mod copy_to;
 mod deployed_function;
-mod deployer;
 mod deployment;
 mod environment;
 mod error;
-mod executors;
 mod export_file;
-mod function_catalog;
 mod grant;
 pub mod iceberg;
 mod import;
-mod import_rights;
 mod invocation;
 mod job;
 mod limit;
 mod login;
 mod maintenance;
-mod metered_runtime;
 mod namespace;
 mod object;
 mod operation;
-mod project_files;
 mod reference;
 mod restriction;
 mod restriction_statement;
@@ -55,11 +47,9 @@ mod statement;
 mod system_tables;
 mod table;
 mod tag;
-mod template_params;
 mod token;
 mod transaction;
 mod trigger;
-mod trigger_executor;
 mod upload;
 mod user;
 mod view;
@@ -84,7 +74,6 @@ pub use maintenance::Maintenance;
 pub use namespace::Namespaces;
 pub use object::Objects;
 pub use operation::EndedJob;
-pub use project_files::read_project;
 pub use reference::Refs;
 pub use role::Roles;
 pub use run::Runs;
@@ -108,6 +97,7 @@ pub use headwater_engine::{
     Batches as CopiedRows, Description, DiffOptions, ParameterType, Prepared as PreparedStatement,
     TableAt, split_script,
 };
+pub use headwater_executors::read_project;
 pub use headwater_function_store::{
     ARCHIVE_BYTES_MAX, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction,
     StoredVersion, read_source as read_function,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use headwater_access::UserLimits;
+use headwater_executors::limits;
 use headwater_model::{Limit, LimitUsage, Limits, OrProblem, Principal, Problem};
 
-use crate::access::limits;
 use crate::service::Components;
 
 /// Operations on limits.

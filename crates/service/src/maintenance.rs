@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use headwater_jobs::{Executor, JobContext, NewJob};
-use headwater_lake::{Lake, MAINTENANCE_AUTHOR, check_maintain};
+use headwater_executors::maintenance_job;
+use headwater_jobs::NewJob;
+use headwater_lake::check_maintain;
 use headwater_model::{
-    Action, Job, JobEventKind, JobKind, MaintainReport, MaintainRequest, Object, OrProblem,
-    Principal, Problem, RefSpec, TableName, Usage,
+    Action, Job, MaintainReport, MaintainRequest, Object, OrProblem, Principal, Problem, RefSpec,
+    TableName,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::executors::read;
-use crate::metered_runtime::MeteredRuntime;
 use crate::service::Components;
 
 /// Operations on the maintenance of tables.
@@ -57,63 +53,8 @@ impl Maintenance {
         }
         check_maintain(&request).or_problem()?;
         let user = principal.user_name().map(str::to_owned);
-        let new = NewJob { user, ..new_job(branch, table, request) };
+        let new = NewJob { user, ..maintenance_job(branch, table, request) };
         let id = self.0.jobs.submit(new).await.or_problem()?;
         self.0.jobs.job(id).await.or_problem()
-    }
-}
-
-/// The recorded request of a maintenance job.
-#[derive(Debug, Serialize, Deserialize)]
-struct Recorded {
-    branch: String,
-    table: Option<TableName>,
-    request: MaintainRequest,
-}
-
-/// Returns the job that maintains a table, or all tables of a branch.
-pub fn new_job(branch: &str, table: Option<&TableName>, request: MaintainRequest) -> NewJob {
-    let object = table.map_or_else(|| "all tables".to_owned(), TableName::to_string);
-    let author = request.author.clone().unwrap_or_else(|| MAINTENANCE_AUTHOR.to_owned());
-    let recorded = Recorded { branch: branch.to_owned(), table: table.cloned(), request };
-    NewJob {
-        reference: Some(branch.to_owned()),
-        payload: json!(recorded),
-        ..NewJob::new(JobKind::Maintenance, format!("maintenance of {object}"), author)
-    }
-}
-
-/// Executes maintenance.
-#[derive(Debug, Clone)]
-pub struct MaintenanceExecutor {
-    /// The lake.
-    pub lake: Lake,
-    /// The threads of maintenance.
-    pub runtime: MeteredRuntime,
-}
-
-#[async_trait]
-impl Executor for MaintenanceExecutor {
-    async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let Recorded { branch, table, request } = read(payload)?;
-        let (lake, cancelled) = (self.lake.clone(), context.cancelled());
-        let reporting = context.clone();
-        let progress = Arc::new(move |done, total| {
-            let stage = "maintenance".to_owned();
-            let (total, unit) = (Some(total), "tables".to_owned());
-            reporting.emit(JobEventKind::Progress { stage, done, total, unit });
-        });
-        let work = Box::pin(async move {
-            Box::pin(lake.maintenance().run(&branch, table.as_ref(), &request, progress, cancelled))
-                .await
-        });
-        let (report, cpu_us) = self.runtime.run(work).await?;
-        let mut usage = Usage { cpu_us, ..Usage::default() };
-        if let Ok(report) = &report {
-            usage.bytes_read = report.tables.iter().map(|table| table.bytes_rewritten).sum();
-            usage.bytes_written = report.tables.iter().map(|table| table.bytes_written).sum();
-        }
-        context.add_usage(&usage);
-        report.map(|report| json!(report)).or_problem()
     }
 }

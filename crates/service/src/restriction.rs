@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use headwater_access::TableRestrictions;
 use headwater_engine::{change_forbidden, restricted_tables};
+use headwater_executors::table_access;
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, ChangeKind, CommitId, ComparisonMethod, CreateRestriction, ErrorCode, Object,
@@ -13,7 +14,6 @@ use headwater_model::{
     Timestamp,
 };
 
-use crate::access::table_access;
 use crate::service::Components;
 
 /// Operations on row filters and column masks.

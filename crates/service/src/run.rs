@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_executors::{ActingRequest, EVERY, run_queue};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Actor, ErrorCode, Job, JobKind, JobStatus, Object, OrProblem, Principal, Problem,
@@ -10,8 +11,6 @@ use headwater_model::{
 use headwater_pipelines::Project;
 use serde_json::json;
 
-use crate::access::EVERY;
-use crate::executors::ActingRequest;
 use crate::job::Jobs;
 use crate::service::Components;
 
@@ -126,12 +125,6 @@ fn check_request(request: &RunRequest) -> Result<(), Problem> {
         return Err(problem.with_hint("Omit `select` and `exclude`, or `merge`."));
     }
     Ok(())
-}
-
-/// Returns the name of the queue of a project's runs on a branch. They run one after the other:
-/// concurrent runs would conflict.
-pub fn run_queue(project: &str, branch: &str) -> String {
-    format!("run of {project} on {branch}")
 }
 
 /// Returns the object of a project by its files. Without a readable name, only a grant on every

@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use headwater_access::{Access, AuditRetentions, UserLimits};
 use headwater_engine::Engine;
+use headwater_executors::{
+    CommitHistory, Deployed, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
+    MaintenanceExecutor, MeteredRuntime, RunExecutor, TriggerExecutor, TriggerSources,
+    start_maintenance,
+};
 use headwater_function_lake::LakeParts;
 use headwater_functions::Functions;
 use headwater_jobs::JobsOptions;
@@ -19,20 +24,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access_control::AccessControl;
 use crate::branch::Branches;
-use crate::commit_history::CommitHistory;
-use crate::deployer::{Deployed, Deployer, TriggerSources};
 use crate::deployment::Deployments;
 use crate::environment::Environments;
-use crate::executors::{ImportExecutor, RunExecutor};
-use crate::function_catalog::FunctionCatalog;
 use crate::iceberg::{ActiveChanges, Iceberg, ScanCache};
 use crate::import::Imports;
-use crate::import_rights::ImportRights;
 use crate::invocation::Invocations;
 use crate::job::Jobs;
 use crate::login::OidcLogins;
-use crate::maintenance::{Maintenance, MaintenanceExecutor};
-use crate::metered_runtime::MeteredRuntime;
+use crate::maintenance::Maintenance;
 use crate::namespace::Namespaces;
 use crate::reference::Refs;
 use crate::run::Runs;
@@ -44,10 +43,9 @@ use crate::statement::Statements;
 use crate::table::Tables;
 use crate::tag::Tags;
 use crate::trigger::Triggers;
-use crate::trigger_executor::TriggerExecutor;
 use crate::upload::{self, Uploads};
 use crate::view::Views;
-use crate::{Error, Result, ServiceConfig, auto_maintenance, system_tables, transaction};
+use crate::{Error, Result, ServiceConfig, system_tables, transaction};
 
 /// Every operation that a client can request, grouped by noun. Cheap to clone.
 #[derive(Clone)]
@@ -308,7 +306,7 @@ impl Components {
         register_executors(&jobs, imports, runs, &lake);
         let auto_maintenance = config
             .maintenance
-            .then(|| auto_maintenance::start(lake.clone(), jobs.clone(), config.remove_orphans));
+            .then(|| start_maintenance(lake.clone(), jobs.clone(), config.remove_orphans));
         Ok(Components {
             config,
             lake,

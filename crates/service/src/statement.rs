@@ -14,6 +14,7 @@ use headwater_engine::{
     BatchStream, Batches, Description, Metrics, Prepared, Session, SessionOptions, StatementResult,
     TableAccess,
 };
+use headwater_executors::table_access;
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, OrProblem, PROPERTY_JOB, Principal,
@@ -21,7 +22,6 @@ use headwater_model::{
 };
 use serde_json::{Value, json};
 
-use crate::access::table_access;
 use crate::copy_to::CopyTarget;
 use crate::service::Components;
 use crate::transaction::{OpenTransaction, Transactions};

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use headwater_executors::{EVERY, missing_branch};
 use headwater_model::{
-    Action, ErrorCode, Fault, MAIN_BRANCH, Object, OrProblem, Principal, Problem, Trigger,
-    TriggerEvent, TriggerStatus,
+    Action, ErrorCode, Object, OrProblem, Principal, Problem, TriggerEvent, TriggerStatus,
 };
 use headwater_triggers::TriggerEventFilter;
 
-use crate::access::EVERY;
 use crate::service::Components;
 
 /// Operations on triggers.
@@ -123,22 +122,4 @@ impl Triggers {
 fn triggers_disabled(object: &str) -> Problem {
     let message = format!("there is no {object}: triggers are disabled on this server");
     Problem::new(ErrorCode::TriggerNotFound, message)
-}
-
-/// Returns an error if a trigger's branch does not exist.
-pub async fn missing_branch(
-    lake: &headwater_lake::Lake,
-    trigger: &Trigger,
-) -> Result<Option<Problem>, Problem> {
-    let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
-    match lake.catalog().branch(branch).await {
-        Ok(_) => Ok(None),
-        Err(error) if error.code() == ErrorCode::RefNotFound => {
-            let name = &trigger.name;
-            let message = format!("branch `{branch}` of trigger `{name}` does not exist");
-            let hint = format!("Create it with `headwater branch create {branch}`.");
-            Ok(Some(Problem::new(ErrorCode::RefNotFound, message).with_hint(hint)))
-        }
-        Err(error) => Err(error.to_problem()),
-    }
 }

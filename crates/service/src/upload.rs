@@ -12,13 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use headwater_executors::{EVERY, upload_folder};
 use headwater_model::{
     Action, ErrorCode, Identity, Object, Permission, Principal, Problem, TableName, Upload,
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::access::EVERY;
-use crate::import_rights::upload_folder;
 use crate::service::Components;
 
 /// Folder of the uploads in the lake's folder.

@@ -1,6 +1,7 @@
 //! Tables, views and namespaces that a principal may see or change, by the stored spelling of their
 //! names.
 
+use headwater_executors::is_change;
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, ErrorCode, Namespace, Object, OrProblem, Principal, Problem, RefSpec, TableName,
@@ -129,9 +130,4 @@ impl Components {
         });
         Ok(namespaces)
     }
-}
-
-/// Returns true if an action changes existing rows or the table's definition.
-pub(crate) fn is_change(action: Action) -> bool {
-    matches!(action, Action::Update | Action::Delete | Action::Alter | Action::Drop)
 }

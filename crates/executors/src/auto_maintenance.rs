@@ -8,7 +8,7 @@ use headwater_lake::{Lake, MAINTENANCE_AUTHOR};
 use headwater_model::{JobId, MAIN_BRANCH, MaintainRequest, TableName};
 use tokio_util::sync::CancellationToken;
 
-use crate::maintenance::new_job;
+use crate::maintenance::maintenance_job;
 
 /// Delay between a write and the check whether its table needs maintenance.
 const WRITE_DELAY: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const RUN_BRANCHES: &str = "run/";
 
 /// Starts automatic maintenance, which ends when the token is cancelled. `remove_orphans` includes
 /// the removal of orphan files.
-pub fn start(lake: Lake, jobs: Jobs, remove_orphans: bool) -> CancellationToken {
+pub fn start_maintenance(lake: Lake, jobs: Jobs, remove_orphans: bool) -> CancellationToken {
     let ended = CancellationToken::new();
     let schedule = Schedule {
         lake,
@@ -91,7 +91,7 @@ impl Schedule {
             // The branch or table was deleted, or cannot be read. Reads report that error.
             Err(error) => return tracing::debug!(%error, "a table cannot be checked"),
         };
-        match self.jobs.submit(new_job(&key.0, Some(&key.1), request)).await {
+        match self.jobs.submit(maintenance_job(&key.0, Some(&key.1), request)).await {
             Ok(id) => {
                 self.running.insert(key, id);
             }
@@ -146,7 +146,8 @@ impl Schedule {
         let expiring =
             self.lake.maintenance().expiring_tables(MAIN_BRANCH).await.unwrap_or_default();
         for (table, request) in expiring {
-            let submitted = self.jobs.submit(new_job(MAIN_BRANCH, Some(&table), request)).await;
+            let submitted =
+                self.jobs.submit(maintenance_job(MAIN_BRANCH, Some(&table), request)).await;
             if let Err(error) = submitted {
                 tracing::debug!(%error, "maintenance is postponed");
             }
@@ -173,7 +174,7 @@ impl Schedule {
     /// Submits maintenance of all tables.
     async fn submit(&self, request: MaintainRequest) {
         let request = MaintainRequest { author: Some(MAINTENANCE_AUTHOR.to_owned()), ..request };
-        if let Err(error) = self.jobs.submit(new_job(MAIN_BRANCH, None, request)).await {
+        if let Err(error) = self.jobs.submit(maintenance_job(MAIN_BRANCH, None, request)).await {
             tracing::debug!(%error, "maintenance is postponed");
         }
     }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use headwater_engine::TableAccess;
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, Actor, DeployReport, Deployment, ErrorCode, Fault, Object, ObjectId, OrProblem,
-    Problem, ProjectFiles,
+    Action, Actor, DeployReport, Deployment, ErrorCode, Fault, MAIN_BRANCH, Object, ObjectId,
+    OrProblem, Problem, ProjectFiles, Trigger,
 };
 use headwater_objects::Objects;
 use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes, parse_project};
@@ -22,7 +22,6 @@ use parking_lot::RwLock;
 
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
-use crate::trigger::missing_branch;
 
 /// A version of the project, parsed.
 #[derive(Debug, Clone)]
@@ -149,8 +148,8 @@ impl Deployer {
 
     /// Returns true if the active version has triggers and triggers are enabled.
     pub fn has_triggers(&self) -> bool {
-        self.triggers.is_some()
-            && matches!(self.deployed.version(), Ok(Some(version)) if !version.project.triggers.is_empty())
+        let Ok(Some(version)) = self.deployed.version() else { return false };
+        self.triggers.is_some() && !version.project.triggers.is_empty()
     }
 
     /// Activates the version that is active in the store.
@@ -309,6 +308,21 @@ impl Deployer {
             }
         }
         DeployReport { deployment, dry_run, previous, changes, warnings }
+    }
+}
+
+/// Returns an error if a trigger's branch does not exist.
+pub async fn missing_branch(lake: &Lake, trigger: &Trigger) -> Result<Option<Problem>, Problem> {
+    let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
+    match lake.catalog().branch(branch).await {
+        Ok(_) => Ok(None),
+        Err(error) if error.code() == ErrorCode::RefNotFound => {
+            let name = &trigger.name;
+            let message = format!("branch `{branch}` of trigger `{name}` does not exist");
+            let hint = format!("Create it with `headwater branch create {branch}`.");
+            Ok(Some(Problem::new(ErrorCode::RefNotFound, message).with_hint(hint)))
+        }
+        Err(error) => Err(error.to_problem()),
     }
 }
 

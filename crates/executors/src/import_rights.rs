@@ -12,7 +12,7 @@ use headwater_model::{
 use headwater_objects::{BucketStore, ObjectPath, Objects};
 use uuid::Uuid;
 
-use crate::access::{EVERY, authorize, table_access};
+use crate::rights::{EVERY, authorize, table_access};
 
 /// Characters that begin the pattern in a source.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];

@@ -19,11 +19,11 @@ use headwater_triggers::{TargetExecutor, event_part, function_argument};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::access::{record_secrets, table_access};
 use crate::deployer::Deployed;
-use crate::executors::{ImportExecutor, RunExecutor};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction};
-use crate::run::run_queue;
+use crate::import::ImportExecutor;
+use crate::rights::{record_secrets, table_access};
+use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
 
 /// The executor that delivers events to targets.

@@ -1,0 +1,25 @@
+//! A job's recorded request.
+
+use headwater_model::{Actor, ErrorCode, Problem};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A request with the identity whose rights its job has.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ActingRequest<T> {
+    /// The request.
+    #[serde(flatten)]
+    pub request: T,
+    /// The identity.
+    #[serde(default)]
+    pub actor: Actor,
+}
+
+/// Returns the request of a recorded job. Errors: `corrupt`.
+pub fn read<T: DeserializeOwned>(payload: Value) -> Result<T, Problem> {
+    serde_json::from_value(payload).map_err(|error| {
+        let message = format!("the recorded request cannot be read: {error}");
+        Problem::new(ErrorCode::Corrupt, message)
+    })
+}

@@ -1,0 +1,40 @@
+//! Execution of recorded jobs with the rights of an identity: imports, runs, maintenance, and
+//! deliveries of events; and the active version of the project that deliveries use.
+//!
+//! Nothing here depends on a client that waits: a job continues after a restart of the server.
+
+mod acting_request;
+mod auto_maintenance;
+mod commit_history;
+mod deployer;
+mod function_catalog;
+mod import;
+mod import_rights;
+mod maintenance;
+mod metered_runtime;
+mod project_files;
+mod rights;
+mod run;
+mod template_params;
+mod trigger;
+
+pub use acting_request::ActingRequest;
+pub use auto_maintenance::start_maintenance;
+pub use commit_history::CommitHistory;
+pub use deployer::{
+    DeployIdentity, Deployed, Deployer, TriggerSources, Version, missing_branch, nothing_deployed,
+    parse_folder,
+};
+pub use function_catalog::{
+    CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, parse_function, split_name,
+};
+pub use import::ImportExecutor;
+pub use import_rights::{ImportRights, upload_folder};
+pub use maintenance::{MaintenanceExecutor, maintenance_job};
+pub use metered_runtime::MeteredRuntime;
+pub use project_files::read_project;
+pub use rights::{
+    EVERY, authorize, is_change, limits, record_secrets, table_access, unauthenticated,
+};
+pub use run::{RunExecutor, run_queue};
+pub use trigger::{TriggerExecutor, commit_appended};

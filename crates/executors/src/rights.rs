@@ -1,0 +1,243 @@
+//! Decisions on what a principal may do, for operations and for recorded jobs.
+//!
+//! Decisions are recorded in the audit log as soon as a user exists. Before that, every client is
+//! the owner.
+
+use std::sync::Arc;
+
+use headwater_access::{Access, Decision, Denial, TableRestrictions, UserLimits};
+use headwater_engine::{TableAccess, change_forbidden};
+use headwater_model::{
+    Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Limits, Object, ObjectKind,
+    Principal, Problem, Restriction, Restrictions, TableName,
+};
+use headwater_pipelines::Callable;
+use serde_json::json;
+
+/// A name that only a pattern for all names selects. It stands for all objects of a kind, or for an
+/// object that does not exist.
+pub const EVERY: &str = "*";
+
+/// Returns true if an action changes existing rows or the table's definition.
+pub fn is_change(action: Action) -> bool {
+    matches!(action, Action::Update | Action::Delete | Action::Alter | Action::Drop)
+}
+
+/// Returns the decisions of a session that acts for a principal; none for the owner, whose
+/// rights are unlimited.
+pub fn table_access(
+    access: &Access,
+    principal: &Principal,
+    job: Option<JobId>,
+) -> Option<Arc<dyn TableAccess>> {
+    if *principal.identity() == Identity::Owner && !access.has_users() {
+        return None;
+    }
+    let (access, principal) = (access.clone(), principal.clone());
+    Some(Arc::new(SessionAccess { access, principal, job }))
+}
+
+/// The decisions of an SQL session.
+#[derive(Debug)]
+struct SessionAccess {
+    access: Access,
+    principal: Principal,
+    /// The job of the session.
+    job: Option<JobId>,
+}
+
+impl TableAccess for SessionAccess {
+    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        let decision = self.access.decide(&self.principal, action, object);
+        let decided = Decided { action, object, decision: &decision };
+        record(&self.access, &self.principal, self.job, &decided);
+        outcome(&self.principal, action, object, decision)?;
+        self.check_restrictions(action, object)
+    }
+
+    fn allows(&self, action: Action, object: &Object) -> bool {
+        self.access.decide(&self.principal, action, object).is_allowed()
+    }
+
+    fn is_limited(&self) -> bool {
+        !self.allows(Action::Administer, &Object::lake())
+    }
+
+    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
+        TableRestrictions::new(&self.access).on(&self.principal, table, id)
+    }
+
+    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
+        TableRestrictions::new(&self.access).by_name_only(table, id)
+    }
+
+    fn restriction_digest(&self) -> Option<String> {
+        TableRestrictions::new(&self.access).digest(&self.principal)
+    }
+
+    fn limits(&self) -> Limits {
+        limits(&self.access, &self.principal)
+    }
+}
+
+impl SessionAccess {
+    /// Rejects changes of a table if row filters or column masks on its name apply to the
+    /// principal. Callers that know the table's id also check the restrictions on the id.
+    fn check_restrictions(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        if object.kind() != ObjectKind::Table || !is_change(action) {
+            return Ok(());
+        }
+        let Ok(table) = object.name().parse::<TableName>() else { return Ok(()) };
+        match self.restrictions(&table, None) {
+            None => Ok(()),
+            Some(restrictions) => Err(change_forbidden(action, &table, &restrictions)),
+        }
+    }
+}
+
+/// Returns the limits of a principal; none for the owner.
+pub fn limits(access: &Access, principal: &Principal) -> Limits {
+    let user = principal.user_name();
+    user.map(|user| UserLimits::of(access).effective(user)).unwrap_or_default()
+}
+
+/// Checks that a principal may perform an action on an object, and records the decision.
+pub fn authorize(
+    access: &Access,
+    principal: &Principal,
+    action: Action,
+    object: &Object,
+) -> Result<(), Problem> {
+    let decision = access.decide(principal, action, object);
+    let decided = Decided { action, object, decision: &decision };
+    record(access, principal, None, &decided);
+    outcome(principal, action, object, decision)
+}
+
+/// Returns the error of a denied request.
+fn outcome(
+    principal: &Principal,
+    action: Action,
+    object: &Object,
+    decision: Decision,
+) -> Result<(), Problem> {
+    match decision {
+        Decision::Allowed(_) => Ok(()),
+        Decision::Denied(denial @ (Denial::Unauthenticated | Denial::Invalid)) => {
+            Err(unauthenticated(denial))
+        }
+        Decision::Denied(denial) => Err(forbidden(principal, action, object, denial)),
+    }
+}
+
+/// A decision on a request.
+struct Decided<'a> {
+    action: Action,
+    object: &'a Object,
+    decision: &'a Decision,
+}
+
+/// Records a decision in the audit log. A request without a credential is recorded by the protocol
+/// that rejects it.
+fn record(access: &Access, principal: &Principal, job: Option<JobId>, decided: &Decided<'_>) {
+    if *principal.identity() == Identity::Anonymous || !access.has_users() {
+        return;
+    }
+    let Decided { action, object, decision } = decided;
+    let outcome = if decision.is_allowed() { AuditOutcome::Allowed } else { AuditOutcome::Denied };
+    let event = access.audit().event(principal, action.as_str(), object.to_string(), outcome);
+    access.audit().record(AuditEvent { reason: decision.to_string(), job, ..event });
+}
+
+/// Records that a call receives its function's secrets. The user that deployed the function may use
+/// them.
+pub fn record_secrets(access: &Access, principal: &Principal, callable: &Callable, job: JobId) {
+    if !access.has_users() {
+        return;
+    }
+    for secret in &callable.function.secrets {
+        let (action, object) = (Action::Use.as_str(), Object::secret(secret).to_string());
+        let event = access.audit().event(principal, action, object, AuditOutcome::Allowed);
+        let reason = format!("call of function {}", callable.name);
+        access.audit().record(AuditEvent { reason, job: Some(job), ..event });
+    }
+}
+
+/// Returns the error of a request without a valid credential.
+pub fn unauthenticated(denial: Denial) -> Problem {
+    let message = match denial {
+        Denial::Invalid => "the credential is no longer valid",
+        _ => "the request has no credential",
+    };
+    Problem::new(ErrorCode::Unauthenticated, message)
+        .with_hint("Send an access token as `authorization: Bearer TOKEN`")
+}
+
+fn forbidden(principal: &Principal, action: Action, object: &Object, denial: Denial) -> Problem {
+    let user = principal.user_name().unwrap_or_default();
+    let what = match object.kind() {
+        ObjectKind::Lake => "the lake".to_owned(),
+        kind => format!("{kind} `{}`", object.name()),
+    };
+    let message = format!("user `{user}` may not {action} {what}");
+    let hint = match denial {
+        Denial::Scope => format!("Use a token whose scopes contain `{action} on {object}`"),
+        _ => format!("Ask an administrator to grant `{action} on {object}`"),
+    };
+    let mut problem = Problem::new(ErrorCode::Forbidden, message).with_hint(hint);
+    problem.context.insert("action".to_owned(), json!(action));
+    problem.context.insert("object".to_owned(), json!(object.to_string()));
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_access::{Credential, NewUser};
+    use headwater_model::{NewToken, Permission, SystemClock};
+    use headwater_store::MemoryStore;
+
+    use super::*;
+
+    async fn access() -> Access {
+        let opened = Access::open(Arc::new(MemoryStore::new()), Arc::new(SystemClock)).await;
+        opened.expect("an empty store")
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_is_authorized_without_users() {
+        let access = access().await;
+        for action in Action::ALL {
+            let owner = Principal::owner();
+            assert!(authorize(&access, &owner, action, &Object::lake()).is_ok());
+            let anonymous = Principal::anonymous().with_author(Some("owner".to_owned()));
+            let refused = authorize(&access, &anonymous, action, &Object::lake());
+            assert_eq!(refused.expect_err("denied").code, ErrorCode::Unauthenticated);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_denial_names_the_action_and_the_object_and_is_recorded() {
+        let (access, owner) = (access().await, Principal::owner());
+        let new = NewUser { name: "ana".to_owned(), ..NewUser::default() };
+        access.create_user(&owner, new).await.expect("a user");
+        let token = access.create_token(&owner, "ana", NewToken::default()).await;
+        let secret = token.expect("a token").secret;
+        let ana = access.authenticate(Credential::Token(&secret), None).await.expect("valid");
+        let table: Object = "table:sales.orders".parse().expect("a table");
+        let denied = authorize(&access, &ana, Action::Select, &table).expect_err("no grant");
+        assert_eq!(denied.code, ErrorCode::Forbidden);
+        assert_eq!(denied.message, "user `ana` may not select table `sales.orders`");
+        let hint = denied.hint.expect("a hint");
+        assert_eq!(hint, "Ask an administrator to grant `select on table:sales.orders`.");
+        let object = "namespace:sales".parse().expect("a pattern");
+        let permission = Permission { actions: vec![Action::Select], object };
+        access.grant(&owner, "ana", permission).await.expect("a grant");
+        authorize(&access, &ana, Action::Select, &table).expect("granted");
+        let events = access.audit().list(10).await.expect("events");
+        let recorded =
+            |outcome| events.iter().any(|it| it.outcome == outcome && it.action == "select");
+        assert!(recorded(AuditOutcome::Denied) && recorded(AuditOutcome::Allowed));
+        let impostor = ana.clone().with_author(Some("eve".to_owned()));
+        assert_eq!(impostor.author(), "ana");
+    }
+}

@@ -1,0 +1,66 @@
+//! Execution of runs.
+
+use async_trait::async_trait;
+use headwater_access::Access;
+use headwater_jobs::{Executor, JobContext};
+use headwater_lake::Lake;
+use headwater_model::{Actor, Fault, Object, Problem, RunReport, RunRequest};
+use headwater_pipelines::Runner;
+use serde_json::{Value, json};
+
+use crate::acting_request::{ActingRequest, read};
+use crate::rights::table_access;
+
+/// Executes runs.
+#[derive(Clone)]
+pub struct RunExecutor {
+    /// Runs projects, with all rights.
+    pub runner: Runner,
+    /// The lake.
+    pub lake: Lake,
+    /// The rights of users.
+    pub access: Access,
+}
+
+#[async_trait]
+impl Executor for RunExecutor {
+    async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
+        let ActingRequest { request, actor } = read(payload)?;
+        Ok(json!(self.run(request, &actor, &context).await?))
+    }
+}
+
+impl RunExecutor {
+    /// Runs a project within a job, with the rights of an identity. The user owns the branch of its
+    /// failed run, so that it can read and delete the branch.
+    pub async fn run(
+        &self,
+        request: RunRequest,
+        actor: &Actor,
+        context: &JobContext,
+    ) -> Result<RunReport, Problem> {
+        let principal = actor.principal();
+        let runner =
+            self.runner.with_access(table_access(&self.access, &principal, Some(context.id())));
+        if request.test {
+            let tested = runner.test(request, context.clone()).await;
+            return tested.map_err(|error| error.to_problem());
+        }
+        let ran = runner.run(request, context.clone()).await.map_err(|error| error.to_problem());
+        let branch = format!("run/{}", context.id());
+        if principal.user_name().is_some()
+            && ran.is_err()
+            && self.lake.catalog().branch(&branch).await.is_ok()
+            && let Err(error) = self.access.set_owner(&principal, &Object::branch(&branch)).await
+        {
+            tracing::warn!("the owner of branch `{branch}` cannot be recorded: {error}");
+        }
+        ran
+    }
+}
+
+/// Returns the name of the queue of a project's runs on a branch. They run one after the other:
+/// concurrent runs would conflict.
+pub fn run_queue(project: &str, branch: &str) -> String {
+    format!("run of {project} on {branch}")
+}
