@@ -6,7 +6,7 @@ import { AccessScreen } from "./access/screen";
 import { type Problem, call, storeKey, toProblem, whenLoggedOut } from "./api";
 import { CatalogScreen } from "./catalog/screen";
 import { FunctionsScreen } from "./functions/screen";
-import { Login, logIn, takeCode } from "./login";
+import { Login, logIn, takeCredential } from "./login";
 import { Keys, Palette, type Target } from "./palette";
 import { QueryScreen } from "./query/screen";
 import { go, link, useRoute } from "./route";
@@ -57,12 +57,17 @@ function App() {
       storeKey(null);
       setSession(null);
     });
-    const code = takeCode();
-    (code ? logIn({ code }) : call<Session>("/v1/session"))
+    let isLogin = true;
+    const open = async () => {
+      const credential = takeCredential();
+      isLogin = credential !== null;
+      return credential ? logIn(credential) : call<Session>("/v1/session");
+    };
+    open()
       .then(setSession)
       .catch((error) => {
         const found = toProblem(error);
-        if (code || found.code !== "unauthenticated") setProblem(found);
+        if (isLogin || found.code !== "unauthenticated") setProblem(found);
       })
       .finally(() => setReady(true));
   }, []);

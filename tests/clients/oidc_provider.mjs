@@ -3,6 +3,8 @@
 //     oidc_provider.mjs FOLDER serve             prints the issuer, and serves until it is ended
 //     oidc_provider.mjs FOLDER confirm URL NAME  confirms the login of a device as a person
 //     oidc_provider.mjs FOLDER token ISSUER NAME prints an ID token of a person
+//     oidc_provider.mjs FOLDER return URL NAME   logs in as a person at the page of a browser's login,
+//                                                and prints the address to which it returns
 //
 // FOLDER has `node_modules` with `oidc-provider`. Ana is in the groups `analysts` and `staff`, every
 // other person in none.
@@ -33,10 +35,12 @@ async function serve() {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const client = {
     client_id: CLIENT,
+    // A native client may return to any port of this machine.
+    application_type: "native",
     token_endpoint_auth_method: "none",
-    grant_types: ["urn:ietf:params:oauth:grant-type:device_code"],
-    response_types: [],
-    redirect_uris: [],
+    grant_types: ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"],
+    response_types: ["code"],
+    redirect_uris: ["http://127.0.0.1/"],
   };
   const provider = new Provider(issuer, {
     clients: [client],
@@ -54,7 +58,8 @@ async function serve() {
 class Browser {
   cookies = new Map();
 
-  async load(url, form) {
+  /** Returns a page, or only its address if `ends` is true for that. */
+  async load(url, form, ends = () => false) {
     for (let hops = 0; hops < 20; hops += 1) {
       const headers = { cookie: [...this.cookies].map((pair) => pair.join("=")).join("; ") };
       const sent = form ? { method: "POST", body: new URLSearchParams(form) } : {};
@@ -66,6 +71,7 @@ class Browser {
       const next = response.headers.get("location");
       if (!next) return { url, text: await response.text() };
       [url, form] = [new URL(next, url).href, undefined];
+      if (ends(url)) return { url, text: "" };
     }
     throw new Error("too many redirects");
   }
@@ -83,17 +89,31 @@ function formOf(page) {
   return { url: new URL(form[1] || page.url, page.url).href, fields };
 }
 
-/** Opens the page of a device's login, and fills in each form. */
-async function confirm(url, name) {
+/** Opens the page of a login, and fills in each form. Returns the last page. */
+async function fillIn(url, name, ends) {
   const browser = new Browser();
-  let page = await browser.load(url);
+  let page = await browser.load(url, undefined, ends);
   for (let form = formOf(page), steps = 0; form && steps < 6; form = formOf(page), steps += 1) {
     if ("abort" in form.fields) delete form.fields.abort;
     if ("login" in form.fields) form.fields.login = name;
     if ("password" in form.fields) form.fields.password = "any";
-    page = await browser.load(form.url, form.fields);
+    page = await browser.load(form.url, form.fields, ends);
   }
+  return page;
+}
+
+/** Confirms the login of a device. */
+async function confirm(url, name) {
+  const page = await fillIn(url, name);
   if (!/success/i.test(page.text)) throw new Error(page.text);
+}
+
+/** Logs in for a browser. */
+async function returned(url, name) {
+  const redirect = new URL(url).searchParams.get("redirect_uri");
+  const page = await fillIn(url, name, (next) => next.startsWith(redirect));
+  if (!page.url.startsWith(redirect)) throw new Error(page.text);
+  console.log(page.url);
 }
 
 async function token(issuer, name) {
@@ -110,5 +130,5 @@ async function token(issuer, name) {
   console.log(tokens.id_token);
 }
 
-const commands = { serve, confirm, token };
+const commands = { serve, confirm, token, return: returned };
 await commands[command](...rest);

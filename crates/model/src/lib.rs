@@ -101,7 +101,9 @@ pub use run::{
     StepReport,
 };
 pub use secret::{Secret, SetSecret};
-pub use session::{CreateSession, LoginMethods, OidcLogin, Session, SessionCode};
+pub use session::{
+    CreateSession, LoginCode, LoginMethods, LoginStart, OidcLogin, Session, SessionCode, StartLogin,
+};
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
     BucketEvent, BucketTrigger, CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger,

@@ -154,6 +154,14 @@ impl Principal {
         &self.identity
     }
 
+    /// Returns the time from which the credential is invalid, if it carries its own.
+    pub fn expires(&self) -> Option<Timestamp> {
+        match &self.identity {
+            Identity::User(user) => user.expires,
+            Identity::Owner | Identity::Anonymous => None,
+        }
+    }
+
     /// Returns the principal with the address of its client, for the audit log.
     #[must_use]
     pub fn with_address(self, address: Option<IpAddr>) -> Self {

@@ -1,5 +1,7 @@
 //! Sessions of the console: a browser logs in once and sends a cookie with each request.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,6 +15,56 @@ pub struct CreateSession {
     pub token: Option<String>,
     /// A code from `POST /v1/session/codes`, which is valid once.
     pub code: Option<String>,
+    /// The code of an OpenID provider, after `POST /v1/login`.
+    pub login: Option<LoginCode>,
+}
+
+/// Request to start a login at the OpenID provider of the server.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StartLogin {
+    /// The address to which the provider sends the browser back. The provider must know it.
+    pub redirect: String,
+}
+
+/// A login at an OpenID provider that has started. The browser keeps the secrets, and opens the
+/// address.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct LoginStart {
+    /// The page of the provider.
+    pub address: String,
+    /// The value with which the provider must send the browser back. The browser compares it.
+    pub state: String,
+    /// A secret that the provider's token must contain.
+    pub nonce: String,
+    /// The secret that proves that the code was requested by this browser (PKCE).
+    pub verifier: String,
+}
+
+/// The code with which an OpenID provider sent a browser back.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct LoginCode {
+    /// The code.
+    pub code: String,
+    /// The address to which the browser was sent back, as in the request that started the login.
+    pub redirect: String,
+    /// The nonce of the login.
+    pub nonce: String,
+    /// The verifier of the login.
+    pub verifier: String,
+}
+
+impl fmt::Debug for LoginStart {
+    /// Omits the secrets, which must not be logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoginStart")
+    }
+}
+
+impl fmt::Debug for LoginCode {
+    /// Omits the secrets, which must not be logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoginCode")
+    }
 }
 
 /// A browser's session.

@@ -27,6 +27,8 @@ pub(crate) struct Claims {
     #[serde(default)]
     azp: Option<String>,
     #[serde(default)]
+    pub(crate) nonce: Option<String>,
+    #[serde(default)]
     email_verified: Option<Value>,
     /// Present in logout tokens only.
     #[serde(default)]
@@ -53,16 +55,16 @@ impl OneOrMany {
 
 impl Claims {
     /// Checks the issuer, the audience and the times.
-    pub(crate) fn check(&self, config: &OidcConfig, now: Timestamp) -> Result<()> {
+    pub(crate) fn check(&self, config: &OidcConfig, audience: &str, now: Timestamp) -> Result<()> {
         let fail = |reason| Err(Error::Token { reason });
         let now = now.timestamp_millis() as f64 / 1_000.0;
         if self.iss != config.issuer {
             return fail("it is of another issuer");
         }
-        if !self.aud.contains(config.audience()) {
+        if !self.aud.contains(audience) {
             return fail("it is for another audience");
         }
-        let is_id_token = config.audience() == config.client_id;
+        let is_id_token = audience == config.client_id;
         if is_id_token && self.azp.as_ref().is_some_and(|party| *party != config.client_id) {
             return fail("it was issued to another client");
         }
@@ -132,7 +134,8 @@ mod tests {
         }
         let now = Timestamp::from_timestamp(900, 0).expect("a time");
         let Ok(claims) = serde_json::from_value::<Claims>(claims) else { return Some("malformed") };
-        let checked = claims.check(&config, now).and_then(|()| claims.user("email"));
+        let checked =
+            claims.check(&config, config.audience(), now).and_then(|()| claims.user("email"));
         match checked {
             Ok(_) => None,
             Err(Error::Token { reason }) => Some(reason),

@@ -64,7 +64,7 @@ impl std::fmt::Debug for DeviceCode {
 /// The answer of a provider: a value, or an error of OAuth 2.0.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Answer<T> {
+pub(crate) enum Answer<T> {
     Value(T),
     Failure {
         error: String,
@@ -141,6 +141,6 @@ impl DeviceLogin {
     }
 }
 
-fn refused(error: String, description: Option<String>) -> Error {
+pub(crate) fn refused(error: String, description: Option<String>) -> Error {
     Error::Refused { reason: description.unwrap_or(error) }
 }

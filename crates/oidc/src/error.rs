@@ -48,6 +48,21 @@ pub enum Error {
         /// The provider.
         issuer: String,
     },
+    /// The provider has no login for browsers.
+    #[error("the OpenID provider `{issuer}` offers no login for browsers")]
+    NoAuthorization {
+        /// The provider.
+        issuer: String,
+    },
+    /// The address to which a browser should return is invalid.
+    #[error("the login cannot return to this address: {reason}")]
+    Redirect {
+        /// The violated rule.
+        reason: &'static str,
+    },
+    /// The operating system has no random bytes.
+    #[error("no random bytes are available")]
+    NoRandom,
     /// The login was not confirmed in time.
     #[error("the login was not confirmed in time")]
     Expired,
@@ -56,12 +71,15 @@ pub enum Error {
 impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
-            Error::Config { .. } => ErrorCode::InvalidArgument,
+            Error::Config { .. } | Error::Redirect { .. } => ErrorCode::InvalidArgument,
             Error::Unreachable { .. } | Error::Answer { .. } => ErrorCode::Unavailable,
             Error::Token { .. } | Error::Refused { .. } | Error::Expired => {
                 ErrorCode::Unauthenticated
             }
-            Error::NoDeviceFlow { .. } => ErrorCode::UnsupportedStatement,
+            Error::NoDeviceFlow { .. } | Error::NoAuthorization { .. } => {
+                ErrorCode::UnsupportedStatement
+            }
+            Error::NoRandom => ErrorCode::Internal,
         }
     }
 
@@ -72,6 +90,11 @@ impl Fault for Error {
             Error::Answer { .. } => "Check the issuer, whose discovery document this is.",
             Error::Token { .. } | Error::Refused { .. } | Error::Expired => "Log in again.",
             Error::NoDeviceFlow { .. } => "Log in with an access token: `headwater login --token`.",
+            Error::NoAuthorization { .. } => "Log in with an access token.",
+            Error::Redirect { .. } => {
+                "Open the console by HTTPS, or on this machine by the address 127.0.0.1."
+            }
+            Error::NoRandom => "Try again.",
         };
         Some(hint.to_owned())
     }

@@ -43,6 +43,8 @@ pub(crate) struct Discovery {
     jwks_uri: String,
     pub(crate) token_endpoint: String,
     #[serde(default)]
+    pub(crate) authorization_endpoint: Option<String>,
+    #[serde(default)]
     pub(crate) device_authorization_endpoint: Option<String>,
 }
 
@@ -67,6 +69,8 @@ struct Shared {
     config: OidcConfig,
     http: Http,
     keys: RwLock<Cached>,
+    /// The discovery document of the last login, and the time at which it was read.
+    discovery: RwLock<Option<(Instant, Discovery)>>,
     /// Held while the keys are read.
     reading: tokio::sync::Mutex<()>,
 }
@@ -83,9 +87,13 @@ struct Cached {
 impl Provider {
     /// Creates a provider. Nothing is requested before the first token.
     pub fn new(config: OidcConfig) -> Result<Self> {
-        let (http, keys) = (Http::new()?, RwLock::default());
-        let reading = tokio::sync::Mutex::default();
-        Ok(Provider(Arc::new(Shared { config, http, keys, reading })))
+        Ok(Provider(Arc::new(Shared {
+            config,
+            http: Http::new()?,
+            keys: RwLock::default(),
+            discovery: RwLock::default(),
+            reading: tokio::sync::Mutex::default(),
+        })))
     }
 
     /// Returns the configuration.
@@ -100,13 +108,43 @@ impl Provider {
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity> {
         let jwt = Jwt::parse(token)?;
         let claims: Claims = jwt.claims()?;
+        self.check(&jwt, &claims, self.0.config.audience(), now).await?;
+        self.identity(&claims)
+    }
+
+    /// Verifies the ID token of a browser's login, which must name the login's nonce.
+    pub(crate) async fn verify_login(
+        &self,
+        token: &str,
+        nonce: &str,
+        now: Timestamp,
+    ) -> Result<Identity> {
+        let jwt = Jwt::parse(token)?;
+        let claims: Claims = jwt.claims()?;
+        self.check(&jwt, &claims, &self.0.config.client_id, now).await?;
+        if claims.nonce.as_deref() != Some(nonce) {
+            return Err(Error::Token { reason: "it is of another login" });
+        }
+        self.identity(&claims)
+    }
+
+    async fn check(
+        &self,
+        jwt: &Jwt<'_>,
+        claims: &Claims,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<()> {
         // Checked first, so that a token of another issuer causes no request.
-        let config = &self.0.config;
-        claims.check(config, now)?;
-        let keys = self.keys_of(&jwt).await?;
-        if !keys.verify(&jwt) {
+        claims.check(&self.0.config, audience, now)?;
+        if !self.keys_of(jwt).await?.verify(jwt) {
             return Err(Error::Token { reason: "its signature is invalid" });
         }
+        Ok(())
+    }
+
+    fn identity(&self, claims: &Claims) -> Result<Identity> {
+        let config = &self.0.config;
         Ok(Identity {
             subject: format!("{} {}", config.issuer, claims.sub),
             user: claims.user(&config.user_claim)?,
@@ -139,6 +177,22 @@ impl Provider {
             }
             Err(error) => Err(error),
         }
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.0.http
+    }
+
+    /// Returns the discovery document, which is read at most once an hour.
+    pub(crate) async fn discovery(&self) -> Result<Discovery> {
+        if let Some((read, known)) = &*self.0.discovery.read()
+            && read.elapsed() < KEYS_LIFETIME
+        {
+            return Ok(known.clone());
+        }
+        let found = Discovery::read(&self.0.http, &self.0.config.issuer).await?;
+        *self.0.discovery.write() = Some((Instant::now(), found.clone()));
+        Ok(found)
     }
 
     async fn read_keys(&self) -> Result<Keys> {

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use headwater_access::{Access, ExternalLogin};
-use headwater_model::{Clock, Fault, LoginMethods, ObjectId, OrProblem, Principal, Problem};
+use headwater_model::{
+    Clock, ErrorCode, Fault, LoginCode, LoginMethods, LoginStart, ObjectId, OrProblem, Principal,
+    Problem, StartLogin,
+};
 use headwater_oidc::{Identity, OidcConfig, Provider};
 use moka::sync::Cache;
 
@@ -77,6 +80,29 @@ impl OidcLogins {
         Ok(principal)
     }
 
+    /// Returns the principal of a browser that returned from the provider. It is valid as long as
+    /// an access token that is created after a login.
+    async fn finish(
+        &self,
+        access: &Access,
+        clock: &dyn Clock,
+        code: &LoginCode,
+        address: Option<IpAddr>,
+    ) -> Result<Principal, Problem> {
+        let now = clock.now();
+        let identity = match self.provider.finish_login(code, now).await {
+            Ok(identity) => identity,
+            Err(error) if error.code() == ErrorCode::Unauthenticated => {
+                ExternalLogin::refused(access, None, address);
+                return Err(error.to_problem());
+            }
+            Err(error) => return Err(error.to_problem()),
+        };
+        let expires = now + self.config().lifetime().unwrap_or_default();
+        let login = ExternalLogin { expires, ..self.login(identity) };
+        login.log_in(access, address).await.or_problem()
+    }
+
     /// Returns the login of an identity, with the roles of its groups.
     fn login(&self, identity: Identity) -> ExternalLogin {
         let Identity { subject, user, groups, expires } = identity;
@@ -98,5 +124,34 @@ impl AccessControl {
     pub fn login_methods(&self) -> LoginMethods {
         let oidc = self.0.oidc.as_ref();
         LoginMethods { oidc: oidc.map(|oidc| oidc.config().login()) }
+    }
+
+    /// Starts a browser's login at the OpenID provider.
+    ///
+    /// Errors: `invalid_argument`, `unavailable`; `unsupported_statement` if the server has no
+    /// provider, or its provider has no login for browsers.
+    pub async fn start_login(&self, request: &StartLogin) -> Result<LoginStart, Problem> {
+        self.provider()?.provider.start_login(&request.redirect).await.or_problem()
+    }
+
+    /// Returns the principal of a browser that returned from the OpenID provider.
+    ///
+    /// Errors: `unauthenticated`, `unavailable`; `unsupported_statement` if the server has no
+    /// provider.
+    pub async fn finish_login(
+        &self,
+        code: &LoginCode,
+        address: Option<IpAddr>,
+    ) -> Result<Principal, Problem> {
+        let clock = self.0.lake.clock().clone();
+        self.provider()?.finish(&self.0.access, &*clock, code, address).await
+    }
+
+    fn provider(&self) -> Result<&OidcLogins, Problem> {
+        self.0.oidc.as_ref().ok_or_else(|| {
+            let message = "this server has no OpenID provider";
+            Problem::new(ErrorCode::UnsupportedStatement, message)
+                .with_hint("Log in with an access token.")
+        })
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use chrono::Utc;
+use headwater_model::LoginCode;
 use headwater_oidc::{Error, OidcConfig, Provider};
 use parking_lot::Mutex;
 use real::RealProvider;
@@ -129,6 +130,41 @@ async fn a_token_of_a_real_provider_is_verified() {
     let claims = String::from_utf8(BASE64.decode(parts[1]).expect("base64")).expect("text");
     let changed = BASE64.encode(claims.replace("ana@example.com", "bob@example.com"));
     assert!(rejected(&provider, &format!("{}.{changed}.{}", parts[0], parts[2])).await);
+}
+
+#[tokio::test]
+async fn a_browsers_code_is_valid_once_and_only_with_its_secrets() {
+    const REDIRECT: &str = "http://127.0.0.1:4280/";
+    let real = RealProvider::start();
+    let text = format!("issuer = \"{}\"\nclient_id = \"lake\"\n", real.issuer);
+    let provider = Provider::new(OidcConfig::parse(&text).expect("a configuration"));
+    let provider = provider.expect("a provider");
+    let log_in = async || {
+        let started = provider.start_login(REDIRECT).await.expect("a login");
+        let returned = real.return_address(&started.address, "ana");
+        assert!(returned.contains(&format!("state={}", started.state)), "{returned}");
+        let code = returned.split(['?', '&']).find_map(|part| part.strip_prefix("code="));
+        let (code, redirect) = (code.expect("a code").to_owned(), REDIRECT.to_owned());
+        LoginCode { code, redirect, nonce: started.nonce, verifier: started.verifier }
+    };
+    let login = log_in().await;
+    let identity = provider.finish_login(&login, Utc::now()).await.expect("an identity");
+    assert_eq!((&*identity.user, identity.groups.len()), ("ana@example.com", 2));
+    let again = provider.finish_login(&login, Utc::now()).await;
+    assert!(matches!(again, Err(Error::Refused { .. })), "{again:?}");
+
+    let stolen = LoginCode { verifier: login.verifier, ..log_in().await };
+    let stolen = provider.finish_login(&stolen, Utc::now()).await;
+    assert!(matches!(stolen, Err(Error::Refused { .. })), "{stolen:?}");
+    let mixed = LoginCode { nonce: login.nonce, ..log_in().await };
+    let mixed = provider.finish_login(&mixed, Utc::now()).await;
+    assert!(matches!(mixed, Err(Error::Token { .. })), "{mixed:?}");
+    let empty = LoginCode { code: String::new(), ..log_in().await };
+    assert!(provider.finish_login(&empty, Utc::now()).await.is_err());
+    for address in ["http://lake.example/", "javascript:alert(1)", "lake", ""] {
+        let started = provider.start_login(address).await;
+        assert!(matches!(started, Err(Error::Redirect { .. })), "{address}");
+    }
 }
 
 #[tokio::test]

@@ -36,6 +36,12 @@ impl RealProvider {
         self.run(&["confirm", address, name]);
     }
 
+    /// Logs in as a person at the page of a browser's login. Returns the address to which the
+    /// provider sends the browser back.
+    pub fn return_address(&self, page: &str, name: &str) -> String {
+        self.run(&["return", page, name])
+    }
+
     /// Returns an ID token of a person, `NAME@example.com`.
     pub fn token(&self, name: &str) -> String {
         self.run(&["token", &self.issuer, name])

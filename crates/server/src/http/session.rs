@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono::Utc;
 use headwater_model::{
-    CreateSession, ErrorCode, LoginMethods, Principal, Problem, Session, SessionCode,
+    CreateSession, ErrorCode, LoginMethods, LoginStart, Principal, Problem, Session, SessionCode,
+    StartLogin,
 };
 use headwater_service::Credential;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(remove))
         .routes(routes!(create_code))
         .routes(routes!(methods))
+        .routes(routes!(start_login))
 }
 
 /// Returns the ways in which a person can log in, besides access tokens and passwords.
@@ -35,6 +37,20 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses((status = 200, body = LoginMethods), (status = "default", body = Problem)))]
 async fn methods(State(app): State<App>) -> Json<LoginMethods> {
     Json(app.service.access_control().login_methods())
+}
+
+/// Starts a browser's login at the OpenID provider of the server. The browser opens the address of
+/// the response, and sends the code with which it returns to `POST /v1/session`.
+#[utoipa::path(post, path = "/v1/login",
+    operation_id = "start_login", tag = "session", security(()),
+    request_body = StartLogin, responses(
+    (status = 200, body = LoginStart), (status = "default", body = Problem)))]
+async fn start_login(
+    State(app): State<App>,
+    Body(request): Body<StartLogin>,
+) -> HandlerResult<Json<LoginStart>> {
+    let started = app.service.access_control().start_login(&request).await;
+    started.map(Json).map_err(ErrorResponse)
 }
 
 /// Returns the session of a browser. Also succeeds for a request with another credential.
@@ -51,7 +67,7 @@ async fn show(
     }
 }
 
-/// Logs a browser in, by a token or a code. The response sets the session's cookie, which scripts
+/// Logs a browser in, by a token, a code, or the code of an OpenID provider. The response sets the session's cookie, which scripts
 /// cannot read, and contains the session's key. Later requests send the cookie and the key, as
 /// header `x-headwater-session`.
 #[utoipa::path(post, path = "/v1/session",
@@ -66,9 +82,11 @@ async fn create(
 ) -> HandlerResult<Response> {
     let principal = log_in(&app, peer.as_ref().map(|peer| &peer.0), &headers, &request).await?;
     let author = principal.named_author();
+    let credential_expires = principal.expires();
     let session = app.sessions.create(principal).map_err(no_random)?;
     let cookie = session_cookie(&headers, &session, app.config.network.is_https());
-    let expires = Some(Utc::now() + session.lifetime);
+    let expires = Utc::now() + session.lifetime;
+    let expires = Some(credential_expires.map_or(expires, |earlier| earlier.min(expires)));
     let answer = Session { author, key: Some(session.key), expires };
     Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(answer)).into_response())
 }
@@ -92,6 +110,15 @@ async fn log_in(
     if let Some(code) = &request.code {
         let principal = app.sessions.redeem(code);
         return principal.ok_or_else(|| refused("the code is invalid, used or expired"));
+    }
+    if let Some(code) = &request.login {
+        let access = app.service.access_control();
+        return access.finish_login(code, Some(address)).await.map_err(|problem| {
+            if problem.code == ErrorCode::Unauthenticated {
+                app.logins.record_failure(attempt);
+            }
+            ErrorResponse(problem)
+        });
     }
     if peer.token.is_none() && !app.service.has_users() {
         return Ok(Principal::owner());

@@ -37,7 +37,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 100] = [
+pub const OPERATIONS: [Row<'static>; 101] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -97,6 +97,7 @@ pub const OPERATIONS: [Row<'static>; 100] = [
     ("run_project", "POST", "/v1/runs", RUN, [No, No, Ok]),
     ("set_secret", "PUT", "/v1/secrets/NONE", r#"{"value":"x"}"#, [No, No, Ok]),
     ("shut_down", "POST", "/v1/shutdown", "", [No, No, No]),
+    ("start_login", "POST", "/v1/login", r#"{"redirect":"https://lake.example/"}"#, [Ok, Ok, Ok]),
     ("stop_job", "POST", "/v1/jobs/x/stop", "", [Ok, Ok, Ok]),
     ("update_branch", "PATCH", "/v1/branches/none", r#"{"name":"x"}"#, [No, No, Ok]),
     ("update_tag", "PATCH", "/v1/tags/none", r#"{"name":"x"}"#, [No, No, Ok]),
@@ -141,8 +142,14 @@ pub const OPERATIONS: [Row<'static>; 100] = [
 ];
 
 /// The operations that need no credential. Other tests cover a login with a token in its body.
-const PUBLIC: [&str; 5] =
-    ["get_health", "create_session", "delete_session", "get_login_methods", "get_session"];
+const PUBLIC: [&str; 6] = [
+    "get_health",
+    "create_session",
+    "delete_session",
+    "get_login_methods",
+    "get_session",
+    "start_login",
+];
 
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
 const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;

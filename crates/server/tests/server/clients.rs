@@ -218,7 +218,8 @@ async fn users() {
 }
 
 /// Starts an OpenID provider. Returns it with the configuration that trusts it.
-async fn provider() -> (RealProvider, OidcConfig) {
+/// Starts a provider. Returns it with the configuration of a server.
+pub async fn provider() -> (RealProvider, OidcConfig) {
     let started = tokio::task::spawn_blocking(RealProvider::start).await.expect("a provider");
     let text = format!(
         "issuer = \"{}\"\nclient_id = \"lake\"\ncreate_users = true\n\n\

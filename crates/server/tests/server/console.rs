@@ -13,6 +13,7 @@ use hyper::{Method, Request, Response};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::clients;
 use crate::support::{self, TestServer, bearer, request};
 use crate::trial;
 
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         trial("console::a_session_needs_its_cookie_and_its_key", sessions),
         trial("console::a_code_logs_in_once", codes),
         trial("console::a_person_works_in_a_browser", browser),
+        trial("console::a_person_logs_in_at_a_provider", provider_login),
     ]
 }
 
@@ -163,6 +165,26 @@ async fn browser() {
     };
     tokio::task::spawn_blocking(work).await.expect("the script");
 }
+
+async fn provider_login() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    let (_provider, oidc) = clients::provider().await;
+    config.service.oidc = Some(oidc);
+    let server = TestServer { running: support::start(config).await, folder };
+    let address = format!("http://{}", server.running.http_addr().expect("an address"));
+    let work = move || {
+        let folder = tools();
+        let script = clients::client("console_login.mjs");
+        let mut command = Command::new("node");
+        run(command.arg(script).arg(&folder).arg("/usr/bin/chromium").arg(&address));
+    };
+    tokio::task::spawn_blocking(work).await.expect("the script");
+    let audit = server.post("/v1/query", json!({"sql": LOGINS, "ref": "main"})).await;
+    assert_eq!(audit[0]["object"], "user:ana@example.com", "{audit}");
+}
+
+const LOGINS: &str = "SELECT object FROM system.audit WHERE action = 'external_login'";
 
 /// Runs a project with two models, one of which reads the other.
 async fn run_project(server: &TestServer) {
