@@ -59,10 +59,15 @@ impl TargetExecutor for TriggerExecutor {
         &self,
         trigger: &Trigger,
         event: &Event,
+        actor: Option<&Actor>,
         context: JobContext,
     ) -> Result<Value, Problem> {
-        let deployed = self.deployed.version()?;
-        let actor = deployed.map_or(Actor::Anonymous, |version| version.actor);
+        let actor = match actor {
+            Some(actor) => actor.clone(),
+            // Only a call has a caller, and it must not get the rights of anyone else.
+            None if matches!(event.data, EventData::FunctionInvoked { .. }) => Actor::Anonymous,
+            None => self.deployed.version()?.map_or(Actor::Anonymous, |version| version.actor),
+        };
         let mut result = serde_json::Map::new();
         for target in trigger.targets() {
             match target {

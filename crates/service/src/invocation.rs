@@ -12,8 +12,8 @@ use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, FunctionResult, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    AcceptedEvent, Action, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind, MAIN_BRANCH,
-    Object, OrProblem, Principal, Problem, ProjectFiles, nearest,
+    AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
+    MAIN_BRANCH, Object, OrProblem, Principal, Problem, ProjectFiles, nearest,
 };
 use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;
@@ -251,7 +251,8 @@ impl Invocations {
         if let Some(user) = &user {
             self.0.jobs.check_quota(user).await.or_problem()?;
         }
-        let call = NewCall { function, arguments, key, user, order_key, author };
+        let actor = Actor::of(principal).without_token();
+        let call = NewCall { function, arguments, key, user, order_key, author, actor };
         triggers.accept(call).await.or_problem()
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_model::{AcceptedEvent, Event, EventData, SpecVersion};
+use headwater_model::{AcceptedEvent, Actor, Event, EventData, SpecVersion};
 use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
 use serde_json::Value;
 
@@ -42,8 +42,10 @@ pub struct NewCall {
     pub user: Option<String>,
     /// Order key.
     pub order_key: Option<String>,
-    /// The principal that calls.
+    /// The author of the call's commits and job.
     pub author: String,
+    /// The identity that calls, with whose rights the function runs.
+    pub actor: Actor,
 }
 
 /// The event source of a queue of calls. It detects no events, because clients cause them.
@@ -88,6 +90,7 @@ impl Triggers {
             key: call.order_key,
             author: Some(call.author),
             user: call.user.clone(),
+            actor: Some(call.actor),
             ..Delivery::new(event.id.clone(), &context.trigger, now)
         };
         let mut batch = Batch { entries: delivery.new_entries(&event)?, ..Batch::default() };

@@ -73,7 +73,10 @@ impl Worker {
         let (targets, trigger) = (self.targets.clone(), self.trigger().clone());
         let work = {
             let context = context.clone();
-            tokio::spawn(async move { targets.execute(&trigger, &event, context).await })
+            let actor = running.actor.clone();
+            let work =
+                async move { targets.execute(&trigger, &event, actor.as_ref(), context).await };
+            tokio::spawn(work)
         };
         let result = context.supervise(work).await;
         let outcome = {

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use headwater_jobs::Jobs;
-use headwater_model::{Event, JobId, Problem, Timestamp, TriggerEvent, TriggerEventStatus};
+use headwater_model::{Actor, Event, JobId, Problem, Timestamp, TriggerEvent, TriggerEventStatus};
 use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,10 @@ pub(crate) struct Delivery {
     /// The user whose limits apply to the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The identity that caused the event, with whose rights the targets run; none for an event
+    /// that a source detected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
     /// Time of the last replay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Timestamp>,
@@ -74,6 +78,7 @@ impl Delivery {
             key: None,
             author: None,
             user: None,
+            actor: None,
             replayed: None,
         }
     }

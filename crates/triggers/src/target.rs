@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use headwater_jobs::JobContext;
-use headwater_model::{Event, Problem, Trigger};
+use headwater_model::{Actor, Event, Problem, Trigger};
 use serde_json::Value;
 
 /// Delivers events to the targets of their triggers.
 #[async_trait]
 pub trait TargetExecutor: Send + Sync {
-    /// Delivers an event within a job and returns the job's result.
+    /// Delivers an event within a job and returns the job's result. The targets have the rights of
+    /// `actor`, or of the identity that deployed the project if there is none.
     ///
     /// Each commit must contain the id of its part of the event ([`event_part`]), so that it is
     /// created at most once. A problem of code `already_exists` whose context has that id of the
@@ -19,6 +20,7 @@ pub trait TargetExecutor: Send + Sync {
         &self,
         trigger: &Trigger,
         event: &Event,
+        actor: Option<&Actor>,
         context: JobContext,
     ) -> Result<Value, Problem>;
 

@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
         trial("function_lake::a_call_that_fails_appends_nothing", fails),
         trial("function_lake::an_event_that_is_retried_appends_once", retries),
         trial("function_lake::a_function_has_the_rights_of_its_caller", rights),
+        trial("function_lake::a_function_reads_the_rows_that_its_caller_sees", restricted),
     ]
 }
 
@@ -50,6 +51,11 @@ def retried(event):
     except HeadwaterError as error:
         lake.put_object("landing", "tried", error.code)
         raise
+
+
+@headwater.function()
+def known():
+    return lake.query("SELECT id, note FROM known ORDER BY id").to_pylist()
 
 
 def code_of(call):
@@ -178,5 +184,40 @@ async fn rights() {
     let answer = codes().await;
     assert_eq!([&answer[0], &answer[3], &answer[4], &answer[6]], [&Value::Null; 4], "{answer}");
     assert_eq!(answer[1], "forbidden", "another key");
+    users.server.running.shutdown().await;
+}
+
+async fn restricted() {
+    let server = deployed().await;
+    for sql in
+        ["ALTER TABLE known ADD COLUMN note VARCHAR", "INSERT INTO known VALUES (6, 'secret')"]
+    {
+        let answer = server.rows(sql).await;
+        assert!(answer.get("code").is_none(), "{sql}: {answer}");
+    }
+    let access = server.running.access().expect("the owner's");
+    let users = Users { server, access };
+    let grants = ["invoke on function:*", "read on branch:*", "select on table:*"];
+    let ana = users.user("ana", &grants).await;
+    for sql in [
+        "CREATE ROW FILTER large ON known USING (id > 5)",
+        "CREATE COLUMN MASK notes ON known (note) USING ('hidden')",
+    ] {
+        let answer = users.server.rows(sql).await;
+        assert!(answer.get("code").is_none(), "{sql}: {answer}");
+    }
+    let visible = json!([{"id": 6, "note": "hidden"}]);
+    let invoke = async |path: &str| {
+        let path = format!("/v1/functions/known/{path}");
+        users.send(&ana, Method::POST, &path, Some(json!({}))).await.1
+    };
+    assert_eq!(invoke("invoke").await, visible);
+    // An event runs later, and with the same rights.
+    let accepted = invoke("invoke-async").await;
+    let event = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an event"));
+    let event = users.server.until(&event, |event| event["status"] == "done").await;
+    let job = format!("/v1/jobs/{}", event["job"].as_str().expect("a job"));
+    let job = users.server.get(&job).await;
+    assert_eq!(job["result"]["function"], visible, "{job}");
     users.server.running.shutdown().await;
 }

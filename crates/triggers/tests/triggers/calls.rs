@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use headwater_jobs::NewJob;
 use headwater_model::{
-    ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Trigger, TriggerEventStatus,
+    Actor, ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Trigger,
+    TriggerEventStatus,
 };
 use headwater_store::Store;
 use headwater_triggers::{NewCall, TriggerEventFilter, Triggers};
@@ -68,6 +69,7 @@ fn call(number: u64) -> NewCall {
         arguments: BTreeMap::from([("n".to_owned(), json!(number))]),
         key: None,
         user: None,
+        actor: Actor::Owner,
         order_key: None,
         author: "ada".into(),
     }

@@ -370,6 +370,7 @@ async fn stopping_in_the_middle_gives_the_event_back_and_a_person_who_stops_it_k
             &self,
             _: &Trigger,
             _: &headwater_model::Event,
+            _: Option<&headwater_model::Actor>,
             context: headwater_jobs::JobContext,
         ) -> Result<serde_json::Value, headwater_model::Problem> {
             context.cancelled().cancelled().await;

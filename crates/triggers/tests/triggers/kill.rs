@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_jobs::{JobContext, JobFilter, Jobs, JobsOptions, NewJob};
 use headwater_model::{
-    ArrivedFile, Clock, ErrorCode, Event, JobKind, JobStatus, Problem, SystemClock, Trigger,
+    Actor, ArrivedFile, Clock, ErrorCode, Event, JobKind, JobStatus, Problem, SystemClock, Trigger,
     TriggerEventStatus,
 };
 use headwater_store::{Append, Batch, KeyRange, SqliteStore, Store, UniqueKey};
@@ -35,6 +35,7 @@ impl TargetExecutor for Commits {
         &self,
         _: &Trigger,
         event: &Event,
+        _: Option<&Actor>,
         context: JobContext,
     ) -> Result<Value, Problem> {
         context.log_system("committing");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use headwater_jobs::{JobContext, Jobs};
-use headwater_model::{Clock, ErrorCode, Event, FixedClock, Problem, Trigger};
+use headwater_model::{Actor, Clock, ErrorCode, Event, FixedClock, Problem, Trigger};
 use headwater_store::Store;
 use headwater_triggers::{TargetExecutor, Triggers, TriggersOptions};
 use serde_json::{Value, json};
@@ -47,6 +47,7 @@ impl TargetExecutor for Tables {
         &self,
         _trigger: &Trigger,
         event: &Event,
+        _actor: Option<&Actor>,
         context: JobContext,
     ) -> Result<Value, Problem> {
         assert_eq!(context.event(), Some(event.id.as_str()));
