@@ -275,6 +275,8 @@ class Client(Refs, Tables, Access):
         exclude: str | Iterable[str] = (),
         retry: str | None = None,
         dry_run: bool = False,
+        preview: int | None = None,
+        tail: bool = False,
         priority: str | None = None,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
@@ -283,7 +285,8 @@ class Client(Refs, Tables, Access):
         `parameters` are the project's parameters. In a strict run, a false expectation fails the
         run. `no_cache` runs unchanged models too. `select` and `exclude` are selectors of models in
         dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
-        continue. `priority` is `low`, `normal` or `high`: the order of queued calls. `on_event` is
+        continue. With `preview`, nothing is merged, and each step of the report has `preview` with
+        up to this number of rows: the first, or with `tail` the last. `priority` is `low`, `normal` or `high`: the order of queued calls. `on_event` is
         called with each event: a dict with `sequence`, `time`, `type` and the fields of the type
         (`log`, `planned`, `step_started`, `step_ended`, ...).
 
@@ -300,6 +303,7 @@ class Client(Refs, Tables, Access):
             "select": selectors(select),
             "exclude": selectors(exclude),
             "dry_run": dry_run,
+            "preview": None if preview is None else {"rows": preview, "tail": tail},
         }
         at = self._at_if_known(ref)
         asked = without_none({**request, "ref": at, "priority": priority, "retry": retry})

@@ -43,6 +43,9 @@ def model(
     tags: str | Iterable[str] | None = None,
     retries: int = 0,
     backoff: str | float | None = None,
+    expect: str | Iterable[str] | None = None,
+    expect_or_warn: str | Iterable[str] | None = None,
+    expect_or_quarantine: str | Iterable[str] | None = None,
 ) -> Callable[[Function], Function]:
     """Turns a function into a model: it returns one table.
 
@@ -61,7 +64,9 @@ def model(
     the order of queued calls. `tags` are names by which `headwater run --select tag:NAME` selects
     models. `retries` is the number of repetitions after an exception that may be transient, an
     exceeded `timeout` or an ended process; `backoff` is the wait before the first one, by default
-    1 s, which doubles with each.
+    1 s, which doubles with each. `expect` is one condition in SQL or a list of conditions that every
+    row of the result must satisfy; with `expect_or_warn`, other rows are only a warning, and with
+    `expect_or_quarantine`, they are written to the table `NAME_quarantine` instead.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several. Raises `InvalidProjectError` for invalid arguments.
@@ -85,6 +90,9 @@ def model(
         "tags": None if tags is None else _check_tags(tags),
         "retries": _check_retries(retries),
         "backoff": _check_measure(backoff, "backoff", parse_duration, "5s"),
+        "expect": _check_conditions(expect, "expect"),
+        "expect_or_warn": _check_conditions(expect_or_warn, "expect_or_warn"),
+        "expect_or_quarantine": _check_conditions(expect_or_quarantine, "expect_or_quarantine"),
     }
     return _attach("model", settings)
 
@@ -228,6 +236,15 @@ def _check_materialization(value: object) -> str:
 
 def _check_filter(value: object) -> str | None:
     return None if value is None else check_text(value, "overwrite_filter")
+
+
+def _check_conditions(value: object, name: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    conditions = (value,) if isinstance(value, str) else value
+    if not hasattr(conditions, "__iter__"):
+        refuse(f"{name} is a list of conditions, not `{value!r}`")
+    return tuple(check_text(condition, name) for condition in conditions)
 
 
 def _check_keys(keys: object) -> tuple[str, ...]:

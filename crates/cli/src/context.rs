@@ -88,7 +88,8 @@ impl Context {
             }
             OutputFormat::Table | OutputFormat::Json => return Ok(()),
         };
-        if command.answers_rows() {
+        let is_lines = self.output == OutputFormat::Ndjson && command.answers_json_lines();
+        if command.answers_rows() || is_lines {
             return Ok(());
         }
         let message = format!(

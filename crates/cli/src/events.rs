@@ -222,6 +222,9 @@ impl Printer {
             if let Some(rows) = report.rows {
                 line = line.then(format!("  {:>14}", output::plural(rows, "row")));
             }
+            if let Some(rows) = report.quarantined.filter(|rows| *rows > 0) {
+                line = line.then(Cell::toned(Tone::Warn, format!("  {rows} in quarantine")));
+            }
         } else {
             line = line.then(Cell::toned(tone, word));
         }

@@ -72,6 +72,45 @@ fn a_plan_is_text_for_people_and_json_for_programs() {
 }
 
 #[test]
+fn a_preview_prints_rows_and_changes_nothing() {
+    let workspace = shop();
+    let text = workspace.ok(&["run", "--preview=1", "--tail"]);
+    insta::assert_snapshot!(text, @r"
+    daily 1 of 2 rows
+      id  amount
+       2      30
+    weekly 1 of 1 rows
+      amount
+          50
+    ");
+    let lines = workspace.ok(&["run", "--preview", "--output", "ndjson", "--select", "daily"]);
+    let rows: serde_json::Value = serde_json::from_str(lines.trim()).expect("one JSON line");
+    assert_eq!(rows["rows"], json!([{"id": 1, "amount": 20}, {"id": 2, "amount": 30}]));
+    assert_eq!(rows["columns"][0], json!({"name": "id", "type": "Int64"}));
+    let report = workspace.json(&["run", "--preview=1"]);
+    assert_eq!((&report["commit"], &report["tables"]), (&json!(null), &json!([])));
+    workspace.fails(4, &["query", "SELECT * FROM daily"]);
+    for wrong in [&["--preview=0"][..], &["--tail"], &["--preview", "--plan"], &["--preview=x"]] {
+        workspace.fails(2, &[&["run"], wrong].concat());
+    }
+    let failure = workspace.fails(2, &["run", "--preview", "--output", "csv"]);
+    assert!(failure.contains("`--output csv` is only for"), "{failure}");
+}
+
+#[test]
+fn rows_in_quarantine_are_counted() {
+    let workspace = shop();
+    let kept = "-- headwater: materialization = replace\n";
+    let setting = "-- headwater: expect_or_quarantine = amount > 20\n";
+    workspace.write("models/daily.sql", format!("{kept}{setting}SELECT id, amount FROM orders"));
+    let shown = workspace.run(&["run"]).stderr;
+    assert!(shown.contains("1 row  1 in quarantine"), "{shown}");
+    assert!(shown.contains("! 1 row of daily in quarantine: daily_quarantine"), "{shown}");
+    let rows = workspace.rows("SELECT id, quarantine_reason AS why FROM daily_quarantine");
+    assert_eq!(rows, json!([{"id": 1, "why": "amount > 20"}]));
+}
+
+#[test]
 fn a_failed_run_is_continued_by_its_job_id() {
     let workspace = shop();
     edit(&workspace, "SELECT sum(amount) / 0 AS amount FROM daily");

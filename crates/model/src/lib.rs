@@ -97,8 +97,8 @@ pub use query::QueryRequest;
 pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
-    AffectedReader, PlannedColumns, PlannedInstall, PlannedStep, RunPlan, RunReport, RunRequest,
-    StepReport,
+    AffectedReader, PlannedColumns, PlannedInstall, PlannedStep, PreviewColumn, PreviewRequest,
+    RowsPreview, RunPlan, RunReport, RunRequest, StepReport,
 };
 pub use secret::{Secret, SetSecret};
 pub use session::{

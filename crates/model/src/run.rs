@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
@@ -45,6 +45,9 @@ pub struct RunRequest {
     /// Run the project's unit tests instead of its models; no table is read or written.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
+    /// Return rows of every model's result, and merge nothing: tables stay as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewRequest>,
     /// Priority of the run's functions; by default that of each model, or else of the project.
     pub priority: Option<Priority>,
     /// A ref to merge first: the models run on the merged state, and one commit contains the merge
@@ -55,6 +58,64 @@ pub struct RunRequest {
     pub author: Option<String>,
     /// The trigger event that caused the run; an event is committed at most once.
     pub event: Option<String>,
+}
+
+/// The rows to return of every model's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRequest {
+    /// Maximum number of rows of each model, from 1 to 1000; 10 by default.
+    #[serde(default = "default_rows", deserialize_with = "deserialize_rows")]
+    #[schema(minimum = 1, maximum = 1000)]
+    pub rows: u32,
+    /// The last rows instead of the first.
+    #[serde(default)]
+    pub tail: bool,
+}
+
+impl PreviewRequest {
+    /// Default number of rows.
+    pub const ROWS: u32 = 10;
+
+    /// Maximum number of rows.
+    pub const ROWS_MAX: u32 = 1000;
+}
+
+const fn default_rows() -> u32 {
+    PreviewRequest::ROWS
+}
+
+fn deserialize_rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let rows = u32::deserialize(deserializer)?;
+    if (1..=PreviewRequest::ROWS_MAX).contains(&rows) {
+        return Ok(rows);
+    }
+    let message =
+        format!("`rows` of a preview is {rows}; it must be 1 to {}", PreviewRequest::ROWS_MAX);
+    Err(serde::de::Error::custom(message))
+}
+
+/// Rows of a model's result.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RowsPreview {
+    /// The columns.
+    pub columns: Vec<PreviewColumn>,
+    /// The rows, each with one JSON value for every column.
+    #[schema(value_type = Vec<Vec<Object>>)]
+    pub rows: Vec<Vec<serde_json::Value>>,
+    /// Whether rows are missing because they exceed 256 KiB.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// A column of a preview.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PreviewColumn {
+    /// The column's name.
+    pub name: String,
+    /// Its Arrow type.
+    #[serde(rename = "type")]
+    pub column_type: String,
 }
 
 /// The plan of a run.
@@ -178,6 +239,12 @@ pub struct StepReport {
     pub status: StepStatus,
     /// Number of rows of its result.
     pub rows: Option<u64>,
+    /// Number of rows that failed an expectation and are in the quarantine table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<u64>,
+    /// Rows of its result, if the request has `preview`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<RowsPreview>,
     /// Its usage, including waiting times.
     pub usage: Usage,
     /// Its cost by the rate card.
@@ -198,7 +265,7 @@ pub struct RunReport {
     /// The branch of the run: deleted after success, kept for reading after failure. Empty for unit
     /// tests.
     pub run_branch: String,
-    /// The commit on the branch; none if nothing changed or the run failed.
+    /// The commit on the branch; none if nothing changed, the run failed or was a preview.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// The tables that the commit changed.

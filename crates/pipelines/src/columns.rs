@@ -40,7 +40,7 @@ impl Columns {
     }
 
     /// Returns a schema for planning; columns of unknown type have the type `Null`.
-    fn to_plan_with(&self) -> Option<SchemaRef> {
+    pub(crate) fn to_plan_with(&self) -> Option<SchemaRef> {
         let untyped = |name: &String| Field::new(name, DataType::Null, true);
         match self {
             Columns::Unknown => None,
@@ -51,7 +51,7 @@ impl Columns {
         }
     }
 
-    const fn is_typed(&self) -> bool {
+    pub(crate) const fn is_typed(&self) -> bool {
         matches!(self, Columns::Typed(_))
     }
 }
@@ -93,6 +93,7 @@ impl Plan {
             }
         };
         check_output(step, &given)?;
+        self.check_row_expectations(runner, step, &given).await?;
         self.check_overwrite_filter(runner, index).await?;
         self.check_increments(index).await?;
         Ok(self.with_table(index, given))
@@ -211,7 +212,7 @@ impl Plan {
         }
     }
 
-    fn planning_session(&self, runner: &Runner) -> Result<Session> {
+    pub(crate) fn planning_session(&self, runner: &Runner) -> Result<Session> {
         let options = SessionOptions {
             reference: self.view.spec().clone(),
             namespace: self.project.defaults.namespace.clone(),
@@ -295,7 +296,7 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
 
 /// Returns a condition's error with the location of the condition instead of the position in the
 /// generated query.
-fn without_position(error: Error, at: &Location) -> Error {
+pub(crate) fn without_position(error: Error, at: &Location) -> Error {
     match error {
         Error::Project(ProjectError::Sql { step, mut problem, .. }) => {
             let place = problem.message.rfind(" (line ").unwrap_or(problem.message.len());

@@ -26,6 +26,7 @@ mod plan;
 mod rerun;
 mod retry;
 mod rights;
+mod row_expectations;
 mod run;
 mod runner;
 mod selected;

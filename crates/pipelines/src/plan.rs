@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use headwater_lake::CommitView;
 use headwater_model::{
-    Fault, PlannedStep, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName, nearest,
+    Fault, PlannedStep, PreviewRequest, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName, nearest,
 };
 use headwater_project::{Body, Input, SourceText, Step};
 use headwater_tables::Table;
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub full: bool,
     /// Priority of all function calls; overrides that of the functions.
     pub priority: Option<Priority>,
+    /// Rows of every model to return instead of a merge.
+    pub preview: Option<PreviewRequest>,
     /// Plans by step index.
     pub steps: Vec<StepPlan>,
 }
@@ -70,6 +72,8 @@ pub(crate) struct PlanOptions<'a> {
     pub no_cache: bool,
     /// Priority of all function calls; overrides that of the functions.
     pub priority: Option<Priority>,
+    /// Rows of every model to return instead of a merge.
+    pub preview: Option<PreviewRequest>,
     /// Selectors of the steps to run; empty: all.
     pub select: &'a [String],
     /// Selectors of the steps to leave out.
@@ -87,9 +91,10 @@ impl Plan {
     ) -> Result<Plan> {
         let graph = Graph::new(&project)?;
         let steps = vec![StepPlan::default(); project.steps.len()];
-        let PlanOptions { no_cache: full, priority, .. } = options;
+        let PlanOptions { no_cache: full, priority, preview, .. } = options;
         let selection = Selection { chosen: Vec::new(), planned: Vec::new() };
-        let mut plan = Plan { project, graph, view, values, selection, full, priority, steps };
+        let mut plan =
+            Plan { project, graph, view, values, selection, full, priority, preview, steps };
         let order = plan.graph.order.clone();
         for index in order.iter().copied() {
             plan.steps[index] = plan.existing(index).await?;
@@ -158,6 +163,7 @@ impl Plan {
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
         found.fingerprint = fingerprint::whole(&found.code, &states);
         self.check_owner(step, found.table.as_ref()).await?;
+        self.check_quarantine_owner(step).await?;
         Ok(found)
     }
 
@@ -188,6 +194,14 @@ impl Plan {
             reference: self.view.spec().to_string(),
             project: owner.and_then(|owner| owner.0),
         })
+    }
+
+    /// Applies the rule for a model's table to its quarantine table.
+    async fn check_quarantine_owner(&self, step: &Step) -> Result<()> {
+        let Some(table) = step.quarantine_table() else { return Ok(()) };
+        let found = self.view.find(&table.namespace, &table.name).await;
+        let found = found.map_err(|error| Error::other(&error))?.map(|(_, table)| table);
+        self.check_owner(&Step { name: table.to_string(), ..step.clone() }, found.as_ref()).await
     }
 
     /// Returns the owner of a table: the project of its last model run, or else of its creation;

@@ -113,7 +113,10 @@ impl Runner {
             }
             self.check_reads(project, graph, step, view).await?;
             if step.is_materialized() {
-                self.check_write(step, view).await?;
+                self.check_write(step, &step.table, view).await?;
+                if let Some(quarantine) = step.quarantine_table() {
+                    self.check_write(step, &quarantine, view).await?;
+                }
             }
         }
         Ok(())
@@ -149,13 +152,15 @@ impl Runner {
         Ok(())
     }
 
-    async fn check_write(&self, step: &Step, view: &CommitView) -> Result<()> {
-        let table = &step.table;
+    /// Checks the rights to write a model's table or quarantine table.
+    async fn check_write(&self, step: &Step, table: &TableName, view: &CommitView) -> Result<()> {
+        let is_quarantine = *table != step.table;
         let found = view.state().find(&table.namespace, &table.name).await;
         let exists = found.map_err(|error| Error::other(&error))?.is_some();
         let actions: &[Action] = match step.materialization {
             _ if !exists => &[Action::Create, Action::Insert],
             Materialization::Append => &[Action::Insert],
+            materialization if is_quarantine && materialization.accumulates() => &[Action::Insert],
             Materialization::Merge => &[Action::Select, Action::Insert, Action::Update],
             Materialization::OverwritePartitions => {
                 &[Action::Select, Action::Insert, Action::Delete]

@@ -9,8 +9,8 @@ use headwater_functions::{Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::{Lake, MergeOptions};
 use headwater_model::{
-    Action, CommitId, JobEventKind, JobId, MergeOutcome, MergeRequest, Object, PROPERTY_EVENT,
-    PROPERTY_JOB, RefSpec, RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
+    Action, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
+    PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
 };
 use headwater_secrets::SecretStore;
 use headwater_store::{Batch, RefChange, UniqueKey};
@@ -98,9 +98,9 @@ impl Runner {
         let values = project.parameter_values(&request.parameters)?;
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)?;
-        let RunRequest { no_cache, priority, select, exclude, .. } = request;
-        let (no_cache, priority) = (*no_cache, *priority);
-        let options = PlanOptions { no_cache, priority, select, exclude };
+        let RunRequest { no_cache, priority, preview, select, exclude, .. } = request;
+        let (no_cache, priority, preview) = (*no_cache, *priority, *preview);
+        let options = PlanOptions { no_cache, priority, preview, select, exclude };
         let plan = Plan::new(self, project, view, values, options).await;
         plan.map_err(|error| self.conceal(error))
     }
@@ -110,6 +110,7 @@ impl Runner {
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let branch = run_branch(context.id());
+        check_preview(&request)?;
         self.check_target(&reference, &request).await?;
         if request.merge.is_some() {
             let target = self.target(&reference).await?;
@@ -132,7 +133,7 @@ impl Runner {
         let target = plan::branch_of(&plan.view, &reference)?;
         let start = plan.view.commit();
         let work = RunContext { target, branch, start, request, context, made: Vec::new() };
-        if plan.has_work() {
+        if plan.has_work() || work.is_preview() {
             self.run_on_branch(&plan, &work).await
         } else {
             let unchanged = plan.listed_steps().map(|step| plan.unchanged(step));
@@ -163,7 +164,9 @@ impl Runner {
         let start = work.start;
         self.branch_in_quarantine(&work.branch, start, work.context.id().to_string()).await?;
         let ran = Box::pin(self.run_there(plan, work)).await;
-        if ran.is_err() {
+        if work.is_preview() {
+            self.forget(&work.branch).await;
+        } else if ran.is_err() {
             self.forget_empty(start, &work.branch).await;
         }
         ran
@@ -179,12 +182,15 @@ impl Runner {
         let finished = run.execute().await;
         let (target, start) = (work.target.clone(), work.start);
         if work.context.cancelled().is_cancelled() {
-            let branch = self.wrote(start, &work.branch).await?;
+            let branch = self.kept(work).await?;
             return Err(Error::Cancelled { target, branch });
         }
         if !finished.failures.is_empty() {
-            let branch = self.wrote(start, &work.branch).await?;
+            let branch = self.kept(work).await?;
             return Err(Error::Run { target, branch, failures: finished.failures });
+        }
+        if work.is_preview() {
+            return Ok(work.report(plan, finished.reports, None, Vec::new()));
         }
         let (commit, tables) = self.merge(plan, work, &run, &finished).await?;
         if self.was_seen(&run, start, commit).await? {
@@ -210,12 +216,21 @@ impl Runner {
         Ok((!changes.is_empty()).then(|| branch.to_owned()))
     }
 
+    /// Returns the run branch if it is kept after a failure.
+    async fn kept(&self, work: &RunContext) -> Result<Option<String>> {
+        if work.is_preview() { Ok(None) } else { self.wrote(work.start, &work.branch).await }
+    }
+
     /// Deletes the branch of a run that wrote nothing.
     pub(crate) async fn forget_empty(&self, start: CommitId, branch: &str) {
-        if matches!(self.wrote(start, branch).await, Ok(None))
-            && let Err(error) = self.lake().catalog().delete_branch(branch).await
-        {
-            tracing::warn!("the empty branch `{branch}` of a run cannot be deleted: {error}");
+        if matches!(self.wrote(start, branch).await, Ok(None)) {
+            self.forget(branch).await;
+        }
+    }
+
+    async fn forget(&self, branch: &str) {
+        if let Err(error) = self.lake().catalog().delete_branch(branch).await {
+            tracing::warn!("the branch `{branch}` of a run cannot be deleted: {error}");
         }
     }
 
@@ -361,6 +376,16 @@ impl Runner {
     }
 }
 
+/// Rejects a preview of a run that needs the merge.
+fn check_preview(request: &RunRequest) -> Result<()> {
+    if request.preview.is_none() || (request.merge.is_none() && request.retry.is_none()) {
+        return Ok(());
+    }
+    let problem =
+        Problem::new(ErrorCode::InvalidArgument, "a preview cannot merge a ref or retry a run");
+    Err(problem.with_hint("Omit `merge` and `retry`, or `preview`.").into())
+}
+
 /// Request and branches of one run.
 pub(crate) struct RunContext {
     pub target: String,
@@ -377,6 +402,11 @@ impl RunContext {
     pub fn author(&self) -> String {
         let named = self.request.author.clone();
         named.unwrap_or_else(|| self.context.author().to_owned())
+    }
+
+    /// Returns true if the run returns rows of its models instead of a merge.
+    fn is_preview(&self) -> bool {
+        self.request.preview.is_some()
     }
 
     /// Returns true if a failed expectation fails the run.
@@ -451,6 +481,8 @@ impl Plan {
             kind: step.kind.as_str().to_owned(),
             status: StepStatus::Unchanged,
             rows: None,
+            quarantined: None,
+            preview: None,
             usage: Usage::default(),
             cost: 0.0,
             error: None,

@@ -9,6 +9,9 @@ use crate::{Result, checks};
 /// Reason of a step whose output is not stored and is needed by a child.
 const NEEDED: &str = "its child runs";
 
+/// Reason of a step whose output is not stored and is shown.
+const PREVIEWED: &str = "preview";
+
 impl Plan {
     /// Returns the reason to run a step, ignoring its children. The decisions about its parents
     /// must be made before.
@@ -54,9 +57,12 @@ impl Plan {
         for index in self.graph.order.clone().into_iter().rev() {
             let mut children = self.graph.children[index].iter();
             let needed = children.any(|child| self.steps[*child].reason.is_some());
+            let step = &self.project.steps[index];
+            let shown =
+                self.preview.is_some() && self.selection.chosen[index] && !step.is_expectation();
             let plan = &mut self.steps[index];
-            if needed && !self.project.steps[index].is_materialized() && plan.reason.is_none() {
-                plan.reason = Some(NEEDED);
+            if (needed || shown) && !step.is_materialized() && plan.reason.is_none() {
+                plan.reason = Some(if needed { NEEDED } else { PREVIEWED });
             }
             // An intermediate model that is not selected runs only if a child needs it.
             if !needed && !self.selection.chosen[index] {

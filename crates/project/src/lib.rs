@@ -15,6 +15,7 @@ mod parameter;
 mod parsed;
 mod project;
 mod python;
+mod row_expectation;
 mod runtime;
 mod source;
 mod sql;
@@ -30,6 +31,7 @@ pub use error::{Error, Result};
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed::Parsed;
 pub use project::{Defaults, Project, ProjectSettings};
+pub use row_expectation::{QUARANTINE_COLUMNS, RowExpectation};
 pub use source::{Location, SourceText};
 pub use sql::located;
 pub use step::{

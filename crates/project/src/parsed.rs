@@ -14,7 +14,7 @@ use crate::command::CommandFunction;
 use crate::project::{by_name, check_growing, check_names, deeply};
 use crate::source::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
-use crate::{manifest, overwrite, parameter, python, sql, trigger};
+use crate::{manifest, overwrite, parameter, python, row_expectation, sql, trigger};
 
 /// A project with its parse errors.
 #[derive(Debug)]
@@ -58,6 +58,7 @@ impl Parsed {
             callables.push(callable);
         }
         errors.extend(check_names(&steps).err());
+        errors.extend(row_expectation::check(&steps).err());
         let callables = by_name(callables, &mut errors);
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));

@@ -9,9 +9,9 @@ use headwater_sql::time_travel::Constants;
 use super::bauplan;
 use crate::source::SourceText;
 use crate::step::{Body, Input, Materialization, ParameterInput, Severity, Step, StepKind};
-use crate::{Error, Location, Result, suggest, units};
+use crate::{Error, Location, Result, RowExpectation, row_expectation, suggest, units};
 
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 14] = [
     "name",
     "materialization",
     "keys",
@@ -23,6 +23,9 @@ const SETTINGS: [&str; 11] = [
     "memory",
     "timeout",
     "tags",
+    "expect",
+    "expect_or_warn",
+    "expect_or_quarantine",
 ];
 
 /// Parses a SQL file as a model.
@@ -50,6 +53,7 @@ pub(super) fn parse(
         always_runs: false,
         tags: Vec::new(),
         severity: Severity::default(),
+        row_expectations: Vec::new(),
         memory_bytes: None,
         timeout: None,
         inputs: Vec::new(),
@@ -81,14 +85,11 @@ pub(super) fn parse(
     for (name, line) in incremental {
         mark_incremental(&mut step, namespace, &name, &line)?;
     }
-    step.parameters = placeholders
-        .into_iter()
-        .map(|(name, position)| ParameterInput {
-            argument: None,
-            name,
-            at: source.line(u32::try_from(position.line).unwrap_or(1)),
-        })
-        .collect();
+    step.parameters.extend(placeholders.into_iter().map(|(name, position)| ParameterInput {
+        argument: None,
+        name,
+        at: source.line(u32::try_from(position.line).unwrap_or(1)),
+    }));
     let used = overwrite_parameters(&step)?;
     step.parameters.extend(used);
     Ok(step)
@@ -246,8 +247,16 @@ fn apply(
         let message = format!("`{setting}` is not a setting");
         return Err(Error::invalid(at.clone(), message, "Write `-- headwater: key = value`."));
     };
+    let (key, condition) = (key.trim().replace('-', "_"), value);
     let value = unquoted(value.trim());
-    match key.trim().replace('-', "_").as_str() {
+    if let Some(setting) = row_expectation::SETTINGS.iter().find(|(name, _)| *name == key) {
+        // A condition may begin and end with quoted names, so its quotes are kept.
+        let (expectation, used) = RowExpectation::parse(*setting, condition, at)?;
+        step.row_expectations.push(expectation);
+        step.parameters.extend(used);
+        return Ok(());
+    }
+    match key.as_str() {
         "name" => value.clone_into(&mut step.name),
         "materialization" => step.materialization = materialization(value, at)?,
         "partition_by" => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use headwater_model::{PartitionField, Priority, RefSpec, TableName};
 use headwater_sandbox::{Limits, Network, Variables};
 
-use crate::{DeclaredColumn, Defaults, Location};
+use crate::{DeclaredColumn, Defaults, Location, RowExpectation};
 
 /// A model or an expectation.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct Step {
     pub tags: Vec<String>,
     /// Consequence of a failed expectation.
     pub severity: Severity,
+    /// Conditions for the rows of a model's result.
+    pub row_expectations: Vec<RowExpectation>,
     /// Memory limit in bytes; `None` uses the project's default.
     pub memory_bytes: Option<u64>,
     /// Time limit; `None` uses the project's default.
@@ -121,14 +123,17 @@ pub enum Severity {
     Fail,
     /// Only a warning.
     Warn,
+    /// Writes the failing rows to another table; only for row expectations.
+    Quarantine,
 }
 
 impl Severity {
-    /// Parses `fail` or `warn`.
+    /// Parses `fail`, `warn` or `quarantine`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "fail" => Some(Severity::Fail),
             "warn" => Some(Severity::Warn),
+            "quarantine" => Some(Severity::Quarantine),
             _ => None,
         }
     }

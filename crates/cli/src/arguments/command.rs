@@ -256,6 +256,11 @@ impl Command {
         )
     }
 
+    /// Returns true if the command prints rows as JSON lines, but not as CSV.
+    pub fn answers_json_lines(&self) -> bool {
+        matches!(self, Command::Run(run) if run.preview.is_some())
+    }
+
     /// Returns the warehouse that the command names.
     pub fn warehouse(&self) -> Option<&str> {
         match self {

@@ -29,6 +29,20 @@ pub struct Run {
     /// Show what would run and why, and what it would read, install, cost and affect
     #[arg(long, conflicts_with = "detach")]
     pub plan: bool,
+    /// Print rows of every model's result and merge nothing: the first 10, or `--preview=ROWS`
+    #[arg(
+        long,
+        value_name = "ROWS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10",
+        value_parser = clap::value_parser!(u32).range(1..=1000),
+        conflicts_with_all = ["detach", "dry_run", "plan", "retry"]
+    )]
+    pub preview: Option<u32>,
+    /// Print the last rows instead of the first
+    #[arg(long, requires = "preview")]
+    pub tail: bool,
     /// Run again after each edit, until Ctrl-C
     #[arg(long, conflicts_with_all = ["detach", "dry_run", "plan", "retry"])]
     pub watch: bool,

@@ -27,6 +27,7 @@ mod restriction;
 mod role;
 mod run;
 mod run_plan;
+mod run_preview;
 mod run_watch;
 mod secret;
 mod serve;

@@ -9,7 +9,7 @@ use headwater_model::{
 use crate::answer;
 use crate::api::Api;
 use crate::arguments::{OutputFormat, Run, Test};
-use crate::commands::{branch, reference, run_plan, run_watch};
+use crate::commands::{branch, reference, run_plan, run_preview, run_watch};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events;
@@ -31,6 +31,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
         exclude: arguments.exclude.clone(),
         retry: arguments.retry.clone(),
         dry_run: arguments.dry_run || arguments.plan,
+        preview: run_preview::request(arguments),
         priority: arguments.priority.as_deref().map(priority).transpose()?,
         ..RunRequest::default()
     };
@@ -75,7 +76,12 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
         context.style.say(format!("{} {passed} passed", context.style.paint(Tone::Good, "✓")));
         return Ok(());
     }
-    print_report(context, &report(&job)?);
+    let report = report(&job)?;
+    if request.preview.is_some() {
+        run_preview::print(context, &report);
+    } else {
+        print_report(context, &report);
+    }
     Ok(())
 }
 
@@ -157,6 +163,7 @@ fn print_report(context: &Context, report: &RunReport) {
         branch::print_undone(context, &report.branch, merge);
         return print_merged(context, report, merge);
     }
+    print_quarantine(context, report);
     let is_model = |step: &StepReport| step.kind != EXPECTATION;
     let modelled =
         report.steps.iter().any(|step| is_model(step) && step.status != StepStatus::Unchanged);
@@ -170,6 +177,16 @@ fn print_report(context: &Context, report: &RunReport) {
         _ => return,
     };
     style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
+}
+
+/// Prints the number of rows that failed an expectation, and where they are.
+fn print_quarantine(context: &Context, report: &RunReport) {
+    for step in &report.steps {
+        let Some(rows) = step.quarantined.filter(|rows| *rows > 0) else { continue };
+        let (style, rows) = (context.style, output::plural(rows, "row"));
+        let text = format!("{rows} of {} in quarantine: {}_quarantine", step.step, step.step);
+        style.say(format!("  {} {text}", style.paint(Tone::Warn, "!")));
+    }
 }
 
 /// Prints how each table of the merge was produced.

@@ -161,6 +161,8 @@ fn step(name: &str, status: StepStatus, cpu_us: u64) -> JobEventKind {
         kind: "sql".into(),
         status,
         rows: None,
+        quarantined: None,
+        preview: None,
         usage,
         cost: 0.0,
         error: None,

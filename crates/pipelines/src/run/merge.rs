@@ -10,6 +10,7 @@ use headwater_lake::{new_columns, nullable};
 use headwater_model::{Action, TableName};
 use headwater_project::Step;
 
+use super::write::WriteOptions;
 use super::{Done, Run, output};
 use crate::plan::FINGERPRINT;
 use crate::{Error, Result};
@@ -26,6 +27,7 @@ impl Run {
         &self,
         index: usize,
         rows: &SharedTable,
+        quarantine: Option<&SharedTable>,
         done: &mut Done,
     ) -> Result<()> {
         let step = &self.plan.project.steps[index];
@@ -41,16 +43,20 @@ impl Run {
         let Some((name, table)) = found.filter(|_| !self.plan.begins_anew(index)) else {
             drop(transaction);
             let read = &done.increments.read;
-            let written = self.write(index, rows.schema(), rows.stream(), read).await?;
+            let options = WriteOptions { read, quarantine };
+            let written = self.write(index, rows.schema(), rows.stream(), options).await?;
             done.usage.bytes_written += written.bytes_written;
             return Ok(());
         };
+        if let Some(quarantine) = quarantine {
+            self.add_quarantine(index, &mut transaction, quarantine).await?;
+        }
         let new = new_columns(&nullable(&rows.schema(), None), &table.schema());
         if !new.is_empty() {
             self.check_change(&[Action::Alter], &name)?;
             transaction.add_columns(&name, new).await.map_err(failed)?;
-            self.commit(step, transaction).await?;
         }
+        self.commit(step, transaction).await?;
         let statement = statement(&name, &table.schema(), &rows.schema(), &keys);
         let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
         let answer = Box::pin(session.execute(&statement)).await.map_err(failed)?;

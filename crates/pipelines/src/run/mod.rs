@@ -1,10 +1,13 @@
 //! Executes a run: starts each step when its parents have ended, in parallel, until all have ended
 //! or a model fails.
 
+mod checked_rows;
 mod input_query;
 mod merge;
 mod output;
 mod python;
+mod quarantine;
+mod sample;
 mod sql;
 mod step;
 mod write;
@@ -29,6 +32,7 @@ use crate::plan::Plan;
 use crate::runner::Runner;
 use crate::{Error, Result};
 use output::{Output, Outputs};
+use sample::Sample;
 
 /// Maximum number of concurrent steps; functions have their own limit.
 const STEPS_AT_ONCE: usize = 4;
@@ -71,6 +75,10 @@ struct Done {
     /// Incremental reads.
     increments: IncrementalReads,
     output: Option<Output>,
+    /// Number of rows in quarantine.
+    quarantined: Option<u64>,
+    /// Rows for a preview.
+    sample: Option<Arc<Mutex<Sample>>>,
     /// Result of an expectation.
     check: Option<Check>,
 }
@@ -200,7 +208,7 @@ impl Run {
     async fn step(&self, index: usize) -> StepReport {
         let unchanged = self.plan.unchanged(index);
         if self.plan.steps[index].reason.is_none() {
-            return unchanged;
+            return self.unchanged(index).await;
         }
         let queued = Instant::now();
         let Ok(_turn) = self.turns.acquire().await else { return unchanged };
@@ -218,6 +226,8 @@ impl Run {
         let usage = Usage { wall_ms, queue_ms: waited + taken.queue_ms, ..taken };
         let report = StepReport {
             rows: done.rows,
+            quarantined: done.quarantined,
+            preview: done.sample.as_ref().and_then(|sample| sample.lock().finish().ok()),
             usage,
             cost: self.plan.project.rates.cost(&usage),
             ..unchanged
@@ -228,7 +238,8 @@ impl Run {
                 let stopped = error.code() == ErrorCode::Cancelled && self.stop.is_cancelled();
                 let status = if stopped { StepStatus::Skipped } else { StepStatus::Failed };
                 let error = (!stopped).then(|| error.to_problem());
-                StepReport { status, rows: None, error, ..report }
+                let (rows, quarantined, preview) = (None, None, None);
+                StepReport { status, rows, quarantined, preview, error, ..report }
             }
         }
     }

@@ -15,7 +15,7 @@ use headwater_project::{Function, Step};
 use tokio_util::sync::CancellationToken;
 
 use super::input_query::InputQuery;
-use super::output::{self, Output};
+use super::output::Output;
 use super::{Check, Done, Run, millis};
 use crate::contract::{has_nulls, null_column};
 use crate::function_secrets::FunctionSecrets;
@@ -113,27 +113,16 @@ impl Run {
     ) -> Result<()> {
         self.check_columns(step, &table.schema())?;
         check_nulls(step, &table).await?;
-        done.rows = Some(table.rows());
-        done.usage.rows_written = table.rows();
-        if !step.is_materialized() && self.plan.graph.children[index].is_empty() {
-            return Ok(());
+        let is_last = !step.is_materialized() && self.plan.graph.children[index].is_empty();
+        if is_last && step.row_expectations.is_empty() {
+            done.rows = Some(table.rows());
+            done.usage.rows_written = table.rows();
+            return self.sample_stored(&table, done).await;
         }
         // Release the function's memory by moving the rows to the shared storage or to disk.
         let settled = table.settle(&self.runner.room).await;
         let table = settled.map_err(|error| Self::failed(step, None, &error))?;
-        if self.writes_as_it_comes(index) {
-            let read = &done.increments.read;
-            let written = self.write(index, table.schema(), table.stream(), read);
-            let written = self.unless_cancelled(Box::pin(written)).await?;
-            done.usage.bytes_written = written.bytes_written;
-            done.output = Some(output::written(step, table));
-        } else if step.is_materialized() {
-            self.unless_cancelled(Box::pin(self.merge(index, &table, done))).await?;
-            done.output = Some(Output::Table);
-        } else {
-            done.output = Some(Output::Rows(table));
-        }
-        Ok(())
+        self.unless_cancelled(Box::pin(self.store(index, table, done))).await
     }
 
     async fn environment(&self, step: &Step, function: &Function) -> Result<Arc<Environment>> {

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::output::Output;
 use super::step::{FirstStepError, told};
+use super::write::WriteOptions;
 use super::{Done, Run};
 use crate::contract::{has_nulls, null_column};
 use crate::plan::sql_error;
@@ -42,26 +43,20 @@ impl Run {
                 (None, Some(column)) => has_nulls(step, &column),
                 (None, None) => error,
             };
-        let rows = if self.writes_as_it_comes(index) {
-            let written = self.write(index, schema, stream, &done.increments.read).await;
+        if self.writes_as_it_comes(index) && step.row_expectations.is_empty() {
+            let stream = self.sampled(&schema, stream, done);
+            let options = WriteOptions { read: &done.increments.read, quarantine: None };
+            let written = self.write(index, schema, stream, options).await;
             let written = written.map_err(|error| failed(&cause, error))?;
             done.usage.bytes_written = written.bytes_written;
             done.output = Some(Output::Table);
-            written.rows_written
+            done.rows = Some(written.rows_written);
+            done.usage.rows_written = written.rows_written;
         } else {
             let rows = SharedTable::write_stream(schema, stream, &self.runner.room).await;
             let rows = rows.map_err(|error| failed(&cause, Self::failed(step, None, &error)))?;
-            let count = rows.rows();
-            done.output = Some(if step.is_materialized() {
-                Box::pin(self.merge(index, &rows, done)).await?;
-                Output::Table
-            } else {
-                Output::Rows(rows)
-            });
-            count
-        };
-        done.rows = Some(rows);
-        done.usage.rows_written = rows;
+            Box::pin(self.store(index, rows, done)).await?;
+        }
         done.usage.rows_read = metrics.usage().rows_read;
         Ok(())
     }

@@ -3,17 +3,28 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use headwater_functions::SharedTable;
 use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, PROPERTY_JOB, TableName, Usage};
 use headwater_project::{Materialization, Step};
 
-use super::Run;
+use super::checked_rows::CheckedRows;
+use super::output::{self, Output};
+use super::{Done, Run};
 use crate::Result;
 use crate::build_record::BUILD;
 use crate::contract::with_docs;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use headwater_engine::{KEYS_PROPERTY, Prepared};
+
+/// What a model writes together with its rows.
+pub(super) struct WriteOptions<'a> {
+    /// Snapshot properties with the read positions of incremental inputs.
+    pub read: &'a BTreeMap<String, String>,
+    /// Rows for the quarantine table.
+    pub quarantine: Option<&'a SharedTable>,
+}
 
 impl Run {
     /// Logs a hint if a model seems to append the same rows in each run.
@@ -37,15 +48,42 @@ impl Run {
         step.is_materialized() && step.materialization != Materialization::Merge
     }
 
-    /// Writes the rows and returns the step's progress. `read` holds the snapshot properties with
-    /// the read positions of incremental inputs.
+    /// Checks stored rows of a model, and writes them or keeps them for the children.
+    pub(super) async fn store(
+        &self,
+        index: usize,
+        rows: SharedTable,
+        done: &mut Done,
+    ) -> Result<()> {
+        let step = &self.plan.project.steps[index];
+        let CheckedRows { rows, quarantine } = self.check_rows(step, rows, done).await?;
+        self.sample_stored(&rows, done).await?;
+        done.rows = Some(rows.rows());
+        done.usage.rows_written = rows.rows();
+        done.output = Some(if self.writes_as_it_comes(index) {
+            let (read, quarantine) = (&done.increments.read, quarantine.as_ref());
+            let options = WriteOptions { read, quarantine };
+            let written = self.write(index, rows.schema(), rows.stream(), options).await?;
+            done.usage.bytes_written = written.bytes_written;
+            output::written(step, rows)
+        } else if step.is_materialized() {
+            Box::pin(self.merge(index, &rows, quarantine.as_ref(), done)).await?;
+            Output::Table
+        } else {
+            Output::Rows(rows)
+        });
+        Ok(())
+    }
+
+    /// Writes the rows and returns the step's progress.
     pub(super) async fn write(
         &self,
         index: usize,
         schema: SchemaRef,
         rows: BatchStream,
-        read: &BTreeMap<String, String>,
+        options: WriteOptions<'_>,
     ) -> Result<Usage> {
+        let WriteOptions { read, quarantine } = options;
         let step = &self.plan.project.steps[index];
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
         self.delete_overwritten(index, read).await?;
@@ -91,6 +129,9 @@ impl Run {
                 }
                 transaction.replace(&name, schema, partition, rows).await.map_err(failed)?;
             }
+        }
+        if let Some(quarantine) = quarantine {
+            self.add_quarantine(index, &mut transaction, quarantine).await?;
         }
         let written = transaction.written();
         self.commit(step, transaction).await?;

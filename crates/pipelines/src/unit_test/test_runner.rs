@@ -84,6 +84,8 @@ impl Runner {
             kind: "test".to_owned(),
             status: if error.is_some() { StepStatus::Failed } else { StepStatus::Succeeded },
             rows: None,
+            quarantined: None,
+            preview: None,
             cost: project.rates.cost(&usage),
             usage,
             error,

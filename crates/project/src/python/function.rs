@@ -17,7 +17,7 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 18] = [
+const MODEL: [&str; 21] = [
     "name",
     "materialization",
     "keys",
@@ -36,6 +36,9 @@ const MODEL: [&str; 18] = [
     "tags",
     "retries",
     "backoff",
+    "expect",
+    "expect_or_warn",
+    "expect_or_quarantine",
 ];
 
 const EXPECTATION: [&str; 3] = ["name", "tags", "severity"];
@@ -93,6 +96,8 @@ impl<'a> Reader<'a> {
         let filter_at = values.place("overwrite_filter", &at);
         let used = filter.as_deref();
         parameters.extend(settings::condition_parameters("overwrite_filter", used, &filter_at)?);
+        let (row_expectations, used) = settings::row_expectations(&values, &at)?;
+        parameters.extend(used);
         let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
         Ok(Some(Defined::Step(Box::new(Step {
             name: table.to_string(),
@@ -109,7 +114,8 @@ impl<'a> Reader<'a> {
             overwrite_filter: filter,
             always_runs: false,
             tags: settings::tags(&values, &at)?,
-            severity: settings::severity(&values)?,
+            severity: settings::severity(&values, &at)?,
+            row_expectations,
             memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,
             inputs,

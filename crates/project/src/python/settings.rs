@@ -10,7 +10,10 @@ use ruff_text_size::Ranged;
 use super::arguments::Values;
 use super::literal::Literal;
 use crate::source::SourceText;
-use crate::{Error, Location, Materialization, ParameterInput, Result, Retries, Severity, units};
+use crate::{
+    Error, Location, Materialization, ParameterInput, Result, Retries, RowExpectation, Severity,
+    row_expectation, units,
+};
 
 /// Range of CPU limits.
 const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
@@ -174,12 +177,36 @@ pub(super) fn retries(values: &Values) -> Result<Retries> {
     })
 }
 
-pub(super) fn severity(values: &Values) -> Result<Severity> {
+pub(super) fn severity(values: &Values, at: &Location) -> Result<Severity> {
     let read = |literal: &Literal| match literal {
         Literal::Text(text) => Severity::parse(text),
         _ => None,
     };
-    Ok(values.get("severity", read, "`\"fail\"` or `\"warn\"`")?.unwrap_or_default())
+    let severity = values.get("severity", read, "`\"fail\"` or `\"warn\"`")?.unwrap_or_default();
+    if severity != Severity::Quarantine {
+        return Ok(severity);
+    }
+    let message = "a function checks whole tables, so its failing rows are not known";
+    let hint = "Write a condition for rows in the model: \
+                `@headwater.model(expect_or_quarantine=\"amount >= 0\")`.";
+    Err(Error::invalid(values.place("severity", at), message, hint))
+}
+
+/// Parses the row expectations of a model. Also returns the parameters that they use.
+pub(super) fn row_expectations(
+    values: &Values,
+    at: &Location,
+) -> Result<(Vec<RowExpectation>, Vec<ParameterInput>)> {
+    let (mut expectations, mut parameters) = (Vec::new(), Vec::new());
+    for setting in row_expectation::SETTINGS {
+        let place = values.place(setting.0, at);
+        for condition in values.texts(setting.0)?.unwrap_or_default() {
+            let (expectation, used) = RowExpectation::parse(setting, &condition, &place)?;
+            expectations.push(expectation);
+            parameters.extend(used);
+        }
+    }
+    Ok((expectations, parameters))
 }
 
 pub(super) fn tags(values: &Values, at: &Location) -> Result<Vec<String>> {

@@ -99,6 +99,7 @@ impl<'a> BauplanReader<'a> {
             always_runs: runs_always(values)?,
             tags: Vec::new(),
             severity: Severity::default(),
+            row_expectations: Vec::new(),
             memory_bytes: limit(resources, "memory", units::bytes, "\"4GiB\"")?,
             timeout: limit(resources, "timeout", units::duration, "300")?,
             inputs,

@@ -1,0 +1,93 @@
+//! Row expectations of a model: conditions that every row of its result should satisfy.
+
+use std::collections::BTreeSet;
+
+use headwater_model::{Fault, TableName};
+
+use crate::{Error, Location, ParameterInput, Result, Severity, Step};
+
+/// Settings of row expectations in the order of the documentation, with their severities.
+pub(crate) const SETTINGS: [(&str, Severity); 3] = [
+    ("expect", Severity::Fail),
+    ("expect_or_warn", Severity::Warn),
+    ("expect_or_quarantine", Severity::Quarantine),
+];
+
+/// Suffix of the name of a model's quarantine table.
+const SUFFIX: &str = "_quarantine";
+
+/// Columns that a quarantine table has after those of the model: the failed conditions, and the job
+/// of the run.
+pub const QUARANTINE_COLUMNS: [&str; 2] = ["quarantine_reason", "quarantine_job"];
+
+/// A condition that every row of a model's result should satisfy. Null counts as not satisfied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowExpectation {
+    /// Condition in SQL over the model's columns, with `$parameters`.
+    pub condition: String,
+    /// Consequence for rows that do not satisfy it.
+    pub severity: Severity,
+    /// Location in the source.
+    pub at: Location,
+}
+
+impl RowExpectation {
+    /// Parses a condition, the value of a setting. Also returns the parameters that it uses.
+    pub(crate) fn parse(
+        (setting, severity): (&str, Severity),
+        condition: &str,
+        at: &Location,
+    ) -> Result<(Self, Vec<ParameterInput>)> {
+        let condition = condition.trim();
+        let checked = headwater_sql::check_condition(condition);
+        let used = checked.and_then(|()| headwater_sql::placeholders(condition));
+        let used = used.map_err(|error| {
+            let hint = "Write a condition over the model's columns, such as `amount >= 0`.";
+            Error::invalid(at.clone(), format!("`{setting}` cannot be used: {error}"), hint)
+        })?;
+        let parameter = |(name, _)| ParameterInput { argument: None, name, at: at.clone() };
+        let expectation =
+            RowExpectation { condition: condition.to_owned(), severity, at: at.clone() };
+        Ok((expectation, used.into_iter().map(parameter).collect()))
+    }
+}
+
+impl Step {
+    /// Returns the table for the rows that fail an expectation with the severity `quarantine`;
+    /// `None` if the model has no such expectation.
+    pub fn quarantine_table(&self) -> Option<TableName> {
+        let mut expectations = self.row_expectations.iter();
+        let quarantines = expectations.any(|one| one.severity == Severity::Quarantine);
+        let TableName { namespace, name } = self.table.clone();
+        quarantines.then(|| TableName { namespace, name: format!("{name}{SUFFIX}") })
+    }
+}
+
+/// Checks that models with a quarantine table are stored, and that no model has the name of a
+/// quarantine table.
+pub(crate) fn check(steps: &[Step]) -> Result<()> {
+    let full = |table: &TableName| table.to_string().to_lowercase();
+    let tables: BTreeSet<String> = steps.iter().map(|step| full(&step.table)).collect();
+    for step in steps {
+        let Some(table) = step.quarantine_table() else { continue };
+        let quarantines = |one: &&RowExpectation| one.severity == Severity::Quarantine;
+        let at = step.row_expectations.iter().find(quarantines).map(|one| one.at.clone());
+        let at = at.unwrap_or_else(|| step.at.clone());
+        if !step.is_materialized() {
+            let message = format!("`{}` has a quarantine, but no table", step.name);
+            let hint = "Set `materialization`, or use `expect` or `expect_or_warn`.";
+            return Err(Error::invalid(at, message, hint));
+        }
+        if tables.contains(&full(&table)) {
+            let message =
+                format!("model `{table}` has the name of the quarantine table of `{}`", step.name);
+            return Err(Error::invalid(at, message, "Rename one of the models."));
+        }
+        TableName::new(table.namespace, table.name).map_err(|error| Error::Invalid {
+            at,
+            message: format!("the quarantine table of `{}` cannot be created: {error}", step.name),
+            hint: error.hint(),
+        })?;
+    }
+    Ok(())
+}
