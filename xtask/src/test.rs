@@ -82,6 +82,8 @@ pub fn soak(rest: &[&str]) -> Outcome {
             "--test",
             "killing",
             "--test",
+            "parallel_runs",
+            "--test",
             "hostile",
             "--",
         ],
