@@ -9,6 +9,7 @@
 mod alter_table;
 mod assignment_cast;
 mod change;
+mod column_sources;
 mod constant_position;
 mod create_table;
 mod defaults;
@@ -39,6 +40,7 @@ mod table_lookup;
 mod view;
 mod write;
 
+pub use column_sources::{ColumnSource, QueryColumns};
 pub use diff::{DiffOptions, KEYS_PROPERTY, TableAt};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};

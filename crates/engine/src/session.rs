@@ -16,6 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_lake::CommitView;
 use parking_lot::RwLock;
 
+use crate::column_sources::{self, QueryColumns};
 use crate::constant_position::locate;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -148,11 +149,19 @@ impl Session {
 
     /// Plans a query and returns its columns. Runs nothing.
     pub async fn schema_of(&self, statement: impl IntoStatement) -> Result<SchemaRef> {
+        Ok(self.columns_of(statement).await?.schema)
+    }
+
+    /// Plans a query and returns its columns with the columns that they are computed from. Runs
+    /// nothing.
+    pub async fn columns_of(&self, statement: impl IntoStatement) -> Result<QueryColumns> {
         let source = statement.into_statement()?.command()?.into_query()?;
         let run = self.run();
         let view = self.view().await?;
         let (plan, names) = self.plan(&run, source, &view).await?;
-        Ok(output::renamed(&names, &plain_schema(plan.schema().as_arrow())))
+        let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
+        let sources = self.compute(move || Ok(column_sources::sources(&plan))).await?;
+        Ok(QueryColumns { schema, sources })
     }
 
     async fn run_command(&self, command: Command) -> Result<StatementResult> {

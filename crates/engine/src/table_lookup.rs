@@ -322,12 +322,15 @@ impl<'s> TableLookup<'s> {
                 position: at,
             });
         };
-        self.session.authorize(table.action(), &Object::lake())?;
+        if !table.is_for_all() {
+            self.session.authorize(table.action(), &Object::lake())?;
+        }
         if written.snapshot.is_some() {
             return Err(Error::unsupported("a snapshot of a system table"));
         }
         let view = self.view_of(written).await?;
-        let batches = table.batches(&view).await?;
+        let access = self.session.options.access.as_deref();
+        let batches = table.visible_batches(&view, access).await?;
         let batches = Batches { schema: table.schema(), batches };
         let provider = registered(&batches, 1)
             .map_err(|error| self.session.engine.limits(None).explain(&error))?;

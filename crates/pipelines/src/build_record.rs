@@ -11,6 +11,7 @@ use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::{self, short_hash};
+use crate::model_record::ModelRecord;
 use crate::plan::Plan;
 
 /// Snapshot property with the record as JSON.
@@ -30,6 +31,10 @@ pub(crate) struct BuildRecord {
     pub inputs: BTreeMap<String, InputRecord>,
     /// Code hashes of the intermediate models that it reads, by name.
     pub intermediate: BTreeMap<String, String>,
+    /// Description of the model.
+    pub model: Option<ModelRecord>,
+    /// Descriptions of the intermediate models that it reads, by name.
+    pub models: BTreeMap<String, ModelRecord>,
 }
 
 /// State of an input.
@@ -45,7 +50,8 @@ pub(crate) struct InputRecord {
 impl BuildRecord {
     /// Returns the record of a step without its inputs.
     pub fn of(plan: &Plan, step: &Step) -> BuildRecord {
-        let mut record = BuildRecord::default();
+        let model = Some(ModelRecord::of(step));
+        let mut record = BuildRecord { model, ..BuildRecord::default() };
         for parameter in &step.parameters {
             let value = plan.values.get(&parameter.name).map(ToString::to_string);
             let hash = short_hash(&value.unwrap_or_default());

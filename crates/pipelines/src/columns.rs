@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use headwater_engine::{Prepared, Session, SessionOptions};
+use headwater_engine::{Prepared, QueryColumns, Session, SessionOptions};
 use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Fault};
 use headwater_project::{Body, Error as ProjectError, Function, Input, Step, suggest};
@@ -61,7 +61,11 @@ impl Plan {
     pub(crate) async fn check(&mut self, runner: &Runner) -> Result<()> {
         for index in self.graph.order.clone() {
             let columns = match self.steps[index].reason {
-                Some(_) => self.check_step(runner, index).await?,
+                Some(_) => {
+                    let (columns, query) = self.check_step(runner, index).await?;
+                    self.describe(index, query.as_ref());
+                    columns
+                }
                 // An unchanged step needs no check, because it was checked when it ran.
                 None => self.table_columns(index),
             };
@@ -75,15 +79,25 @@ impl Plan {
         table.map_or(Columns::Unknown, |table| Columns::Typed(table.schema()))
     }
 
-    async fn check_step(&self, runner: &Runner, index: usize) -> Result<Columns> {
+    /// Checks a step and returns its columns, and those of its query if it is SQL.
+    async fn check_step(
+        &self,
+        runner: &Runner,
+        index: usize,
+    ) -> Result<(Columns, Option<QueryColumns>)> {
         let step = &self.project.steps[index];
         let inputs: Vec<Columns> =
             (0..step.inputs.len()).map(|input| self.input_columns(index, input)).collect();
         for (input, columns) in step.inputs.iter().zip(&inputs) {
             check_names(step, input, columns)?;
         }
+        let mut query = None;
         let given = match &step.body {
-            Body::Sql(sql) => self.check_query(runner, step, sql, &step.inputs, &inputs).await?,
+            Body::Sql(sql) => {
+                let planned = self.plan_query(runner, step, sql, (&step.inputs, &inputs)).await?;
+                query = planned.1;
+                planned.0
+            }
             Body::Python(function) => {
                 self.check_environment(runner, step, function)?;
                 for (input, columns) in step.inputs.iter().zip(&inputs) {
@@ -96,7 +110,7 @@ impl Plan {
         self.check_row_expectations(runner, step, &given).await?;
         self.check_overwrite_filter(runner, index).await?;
         self.check_increments(index).await?;
-        Ok(self.with_table(index, given))
+        Ok((self.with_table(index, given), query))
     }
 
     /// Checks that the Python version, packages and programs of a function can be installed.
@@ -158,7 +172,7 @@ impl Plan {
             return Ok(());
         }
         let inputs = (std::slice::from_ref(input), std::slice::from_ref(columns));
-        let checked = self.check_query(runner, step, &input.query(), inputs.0, inputs.1).await;
+        let checked = self.plan_query(runner, step, &input.query(), inputs).await;
         checked.map(|_| ()).map_err(|error| without_position(error, &input.at))
     }
 
@@ -169,44 +183,45 @@ impl Plan {
             return Ok(());
         };
         let query = format!("SELECT 1 FROM {} WHERE {filter}", quoted(&step.table.to_string()));
-        let checked = self.check_query(runner, step, &query, &[], &[]).await;
+        let checked = self.plan_query(runner, step, &query, (&[], &[])).await;
         checked.map(|_| ()).map_err(|error| without_position(error, &step.at))
     }
 
     /// Plans a query and returns its columns, if those of all its inputs are known.
-    async fn check_query(
+    async fn plan_query(
         &self,
         runner: &Runner,
         step: &Step,
         sql: &str,
-        inputs: &[Input],
-        columns: &[Columns],
-    ) -> Result<Columns> {
+        (inputs, columns): (&[Input], &[Columns]),
+    ) -> Result<(Columns, Option<QueryColumns>)> {
         let session = self.planning_session(runner)?;
         let mut typed = true;
         for (input, columns) in inputs.iter().zip(columns) {
             if self.graph.model(input).is_none() {
                 continue; // The session finds lake tables itself.
             }
-            let Some(schema) = columns.to_plan_with() else { return Ok(Columns::Unknown) };
+            let Some(schema) = columns.to_plan_with() else {
+                return Ok((Columns::Unknown, None));
+            };
             typed &= columns.is_typed();
             let name = self.registered_name(input);
             let registered = session.register_empty(&name, schema);
             registered.map_err(|error| Error::other(&error))?;
         }
         let planned = match Prepared::parse(sql).and_then(|query| query.bind(&self.values)) {
-            Ok(query) => session.schema_of(query).await,
+            Ok(query) => session.columns_of(query).await,
             Err(error) => Err(error.into()),
         };
         match planned {
-            Ok(schema) if typed => Ok(Columns::Typed(schema)),
-            Ok(schema) => {
-                let names = schema.fields().iter().map(|field| field.name().clone());
-                Ok(Columns::Names(names.collect()))
+            Ok(query) if typed => Ok((Columns::Typed(query.schema.clone()), Some(query))),
+            Ok(query) => {
+                let names = query.schema.fields().iter().map(|field| field.name().clone());
+                Ok((Columns::Names(names.collect()), Some(query)))
             }
             // If types are unknown, only a missing column is certainly an error.
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
-                Ok(Columns::Unknown)
+                Ok((Columns::Unknown, None))
             }
             Err(error) => Err(sql_error(step, sql, &error)),
         }

@@ -21,6 +21,7 @@ mod function_secrets;
 mod graph;
 mod incremental_reads;
 mod invocation;
+mod model_record;
 mod parse;
 mod plan;
 mod rerun;
@@ -32,6 +33,7 @@ mod runner;
 mod selected;
 mod selection;
 mod steps_to_run;
+mod system_tables;
 mod unit_test;
 
 pub use call::{CallInput, EnvironmentCache};
@@ -44,3 +46,4 @@ pub use headwater_project::{
 };
 pub use parse::parse_project;
 pub use runner::Runner;
+pub use system_tables::register_system_tables;

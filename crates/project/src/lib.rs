@@ -31,7 +31,7 @@ pub use error::{Error, Result};
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed::Parsed;
 pub use project::{Defaults, Project, ProjectSettings};
-pub use row_expectation::{QUARANTINE_COLUMNS, RowExpectation};
+pub use row_expectation::{QUARANTINE_COLUMNS, RowExpectation, quarantine_name};
 pub use source::{Location, SourceText};
 pub use sql::located;
 pub use step::{

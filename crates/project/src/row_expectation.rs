@@ -52,6 +52,11 @@ impl RowExpectation {
     }
 }
 
+/// Returns the name of a model's quarantine table.
+pub fn quarantine_name(model: &str) -> String {
+    format!("{model}{SUFFIX}")
+}
+
 impl Step {
     /// Returns the table for the rows that fail an expectation with the severity `quarantine`;
     /// `None` if the model has no such expectation.
@@ -59,7 +64,7 @@ impl Step {
         let mut expectations = self.row_expectations.iter();
         let quarantines = expectations.any(|one| one.severity == Severity::Quarantine);
         let TableName { namespace, name } = self.table.clone();
-        quarantines.then(|| TableName { namespace, name: format!("{name}{SUFFIX}") })
+        quarantines.then(|| TableName { namespace, name: quarantine_name(&name) })
     }
 }
 

@@ -23,6 +23,7 @@ const JOBS_MAX: usize = 100_000;
 /// Adds the tables to the engine.
 pub fn register(engine: &Engine, jobs: &Jobs, lake: &Lake, access: &Access) {
     audit_table::register(engine, access);
+    headwater_pipelines::register_system_tables(engine);
     engine.add_system_table(Arc::new(JobsTable { jobs: jobs.clone(), schema: jobs_schema() }));
     engine.add_system_table(Arc::new(UsageTable { jobs: jobs.clone(), schema: usage_schema() }));
     engine.add_system_table(Arc::new(MaintenanceTable {

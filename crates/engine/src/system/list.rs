@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use headwater_lake::CommitView;
+use crate::table_access::TableAccess;
 use headwater_model::{Action, ErrorCode, Problem, Timestamp};
 
 /// A table of the namespace `system`.
@@ -20,8 +21,23 @@ pub trait SystemTable: Send + Sync {
         Action::Administer
     }
 
+    /// Returns true if each reader gets only the rows that it may see. Then a reader needs no right
+    /// on the lake.
+    fn is_for_all(&self) -> bool {
+        false
+    }
+
     /// Returns the schema.
     fn schema(&self) -> SchemaRef;
+
+    /// Returns the rows that a reader may see; `None`: all rows.
+    async fn visible_batches(
+        &self,
+        view: &CommitView,
+        _access: Option<&dyn TableAccess>,
+    ) -> Result<Vec<RecordBatch>, Problem> {
+        self.batches(view).await
+    }
 
     /// Returns all rows at a catalog state.
     async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem>;

@@ -9,6 +9,7 @@ mod flights;
 mod forecasts;
 mod gate;
 mod growing;
+mod lineage;
 mod meanwhile;
 mod memory;
 mod mistakes;

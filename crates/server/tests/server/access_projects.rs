@@ -13,6 +13,8 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("access_projects::a_run_has_the_rights_of_its_user", runs),
+        trial("access_projects::lineage_has_only_readable_tables", lineage),
+        trial("access_projects::a_quarantine_table_needs_rights", quarantine),
         trial("access_projects::the_branch_of_a_failed_run_belongs_to_its_user", failed_run),
         trial("access_projects::an_import_needs_its_table_branch_and_location", imports),
         trial("access_projects::a_deployment_has_the_rights_of_its_user", deployments),
@@ -98,6 +100,54 @@ async fn runs() {
     assert_eq!(run(&changed).await, "succeeded");
     let other = json!({"files": {"headwater.toml": "[project]\nname = \"other\"\n"}});
     assert_eq!(run(&other).await, "forbidden");
+}
+
+async fn lineage() {
+    let users = Users::start().await;
+    let grants = [
+        "run on project:shop",
+        "read,write on branch:main",
+        "select on table:sales.orders",
+        "select,insert,create on namespace:shop",
+    ];
+    let ana = users.user("ana", &grants).await;
+    let sql = "SELECT i.id, o.customer FROM items AS i JOIN sales.orders AS o ON i.id < o.id";
+    assert_eq!(users.job(&ana, "/v1/runs", project(sql)).await, "succeeded");
+    let models = "SELECT name, materialization FROM system.models";
+    let inputs = "SELECT input_name AS i, input_column AS c FROM system.lineage ORDER BY i, c";
+    let model = json!([{"name": "copy", "materialization": "replace"}]);
+    assert_eq!(users.sql_at(&ana, "main", models).await.1, model);
+    let row = |name: &str, column: Value| json!({"i": name, "c": column});
+    let (items, id) = (row("items", Value::Null), row("items", json!("id")));
+    let (orders, customer) = (row("orders", Value::Null), row("orders", json!("customer")));
+    let all = json!([id, items, customer, orders]);
+    assert_eq!(users.sql_at(&ana, "main", inputs).await.1, all);
+    // A user sees models of readable tables, without the names of other inputs and their columns.
+    let read = ["read on branch:main", "select on table:shop.copy", "select on table:shop.items"];
+    let bob = users.user("bob", &read).await;
+    assert_eq!(users.sql_at(&bob, "main", models).await.1, model);
+    assert_eq!(users.sql_at(&bob, "main", inputs).await.1, json!([id, items]));
+    let eve = users.user("eve", &["read on branch:main", "select on table:shop.items"]).await;
+    assert_eq!(users.sql_at(&eve, "main", models).await.1, json!([]));
+    assert_eq!(users.sql_at(&eve, "main", inputs).await.1, json!([]));
+}
+
+async fn quarantine() {
+    let users = Users::start().await;
+    let grants = [
+        "run on project:shop",
+        "write on branch:main",
+        "select on table:shop.items",
+        "insert,create on table:shop.copy",
+    ];
+    let ana = users.user("ana", &grants).await;
+    let mut body = project("SELECT id FROM items");
+    let sql = "-- headwater: materialization = replace\n\
+               -- headwater: expect_or_quarantine = id > 1\nSELECT id FROM items";
+    body["files"]["models/copy.sql"] = json!(sql);
+    assert_eq!(users.job(&ana, "/v1/runs", body.clone()).await, "forbidden");
+    users.grant("ana", &["insert,create on table:shop.copy_quarantine"]).await;
+    assert_eq!(users.job(&ana, "/v1/runs", body).await, "succeeded");
 }
 
 async fn failed_run() {

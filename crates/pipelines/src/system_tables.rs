@@ -1,0 +1,235 @@
+//! The system tables `system.models` and `system.lineage`: the models that wrote the tables of a
+//! ref, and what they read. A reader sees only rows whose tables it may read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_engine::{Engine, SystemTable, TableAccess};
+use headwater_lake::CommitView;
+use headwater_model::{Action, ErrorCode, Object, OrProblem, Problem, TableName};
+use headwater_tables::Table;
+
+use crate::build_record::{BUILD, BuildRecord};
+use crate::model_record::{InputName, ModelRecord};
+
+/// Number of tables that are loaded concurrently.
+const OPEN_AT_ONCE: usize = 32;
+
+/// Adds the tables to the engine.
+pub fn register_system_tables(engine: &Engine) {
+    engine.add_system_table(Arc::new(ModelsTable));
+    engine.add_system_table(Arc::new(LineageTable));
+}
+
+struct ModelsTable;
+
+struct LineageTable;
+
+#[async_trait]
+impl SystemTable for ModelsTable {
+    fn name(&self) -> &'static str {
+        "models"
+    }
+
+    fn is_for_all(&self) -> bool {
+        true
+    }
+
+    fn schema(&self) -> SchemaRef {
+        let texts = ["namespace", "name", "project", "kind", "materialization", "file"];
+        let texts = texts.map(|name| Field::new(name, DataType::Utf8, true));
+        let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let others = [
+            Field::new("line", DataType::Int64, true),
+            Field::new("tags", DataType::Utf8, true),
+            Field::new("updated", moment, true),
+        ];
+        Arc::new(Schema::new(texts.into_iter().chain(others).collect::<Vec<_>>()))
+    }
+
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
+        self.visible_batches(view, None).await
+    }
+
+    async fn visible_batches(
+        &self,
+        view: &CommitView,
+        access: Option<&dyn TableAccess>,
+    ) -> Result<Vec<RecordBatch>, Problem> {
+        let built = built_tables(view, access).await?;
+        let mut rows = Vec::new();
+        let mut seen = BTreeSet::new();
+        for BuiltTable { record, model, project, updated } in &built {
+            let stored = std::iter::once((model, *updated));
+            for (model, updated) in stored.chain(record.models.values().map(|one| (one, None))) {
+                if seen.insert((project.clone(), model.namespace.clone(), model.name.clone())) {
+                    rows.push((project.clone(), model, updated));
+                }
+            }
+        }
+        let text = |value: fn(&ModelRecord) -> String| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, model, _)| value(model))))
+        };
+        let projects: StringArray = rows.iter().map(|(project, ..)| project.as_deref()).collect();
+        let lines = rows.iter().map(|(_, model, _)| i64::from(model.line));
+        let times: TimestampMicrosecondArray = rows.iter().map(|(.., updated)| *updated).collect();
+        let columns = vec![
+            text(|model| model.namespace.clone()),
+            text(|model| model.name.clone()),
+            Arc::new(projects),
+            text(|model| model.kind.clone()),
+            text(|model| model.materialization.clone()),
+            text(|model| model.file.clone()),
+            Arc::new(Int64Array::from_iter_values(lines)),
+            text(|model| model.tags.join(", ")),
+            Arc::new(times.with_timezone("UTC")),
+        ];
+        batch(self.schema(), columns)
+    }
+}
+
+#[async_trait]
+impl SystemTable for LineageTable {
+    fn name(&self) -> &'static str {
+        "lineage"
+    }
+
+    fn is_for_all(&self) -> bool {
+        true
+    }
+
+    fn schema(&self) -> SchemaRef {
+        const COLUMNS: [&str; 7] = [
+            "namespace",
+            "name",
+            "column",
+            "input_namespace",
+            "input_name",
+            "input_ref",
+            "input_column",
+        ];
+        Arc::new(Schema::new(COLUMNS.map(|name| Field::new(name, DataType::Utf8, true)).to_vec()))
+    }
+
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
+        self.visible_batches(view, None).await
+    }
+
+    async fn visible_batches(
+        &self,
+        view: &CommitView,
+        access: Option<&dyn TableAccess>,
+    ) -> Result<Vec<RecordBatch>, Problem> {
+        let mut rows: BTreeSet<[Option<String>; 7]> = BTreeSet::new();
+        for BuiltTable { record, model, .. } in built_tables(view, access).await? {
+            for reader in std::iter::once(&model).chain(record.models.values()) {
+                let is_visible =
+                    |input: &InputName| is_intermediate(&record, input) || may_read(access, input);
+                add_rows(reader, is_visible, &mut rows);
+            }
+        }
+        let column = |index: usize| -> ArrayRef {
+            Arc::new(rows.iter().map(|row| row[index].as_deref()).collect::<StringArray>())
+        };
+        batch(self.schema(), (0..7).map(column).collect())
+    }
+}
+
+/// Adds a row for each input of a model, and for each source of its columns.
+fn add_rows(
+    model: &ModelRecord,
+    is_visible: impl Fn(&InputName) -> bool,
+    rows: &mut BTreeSet<[Option<String>; 7]>,
+) {
+    let mut add = |column: Option<&String>, input: &InputName, source: Option<&String>| {
+        let text = |value: &String| Some(value.clone());
+        rows.insert([
+            text(&model.namespace),
+            text(&model.name),
+            column.cloned(),
+            text(&input.namespace),
+            text(&input.name),
+            input.reference.clone(),
+            source.cloned(),
+        ]);
+    };
+    for input in model.inputs.iter().filter(|input| is_visible(input)) {
+        add(None, input, None);
+    }
+    for (column, sources) in model.columns.iter().flatten() {
+        for source in sources {
+            let input = model.inputs.get(source.input).filter(|input| is_visible(input));
+            if let Some(input) = input {
+                add(Some(column), input, Some(&source.column));
+            }
+        }
+    }
+}
+
+/// A table that a model wrote.
+struct BuiltTable {
+    record: BuildRecord,
+    model: ModelRecord,
+    project: Option<String>,
+    /// Time of the table's last change, in microseconds.
+    updated: Option<i64>,
+}
+
+/// Returns the tables at a ref that models wrote and that a reader may read.
+async fn built_tables(
+    view: &CommitView,
+    access: Option<&dyn TableAccess>,
+) -> Result<Vec<BuiltTable>, Problem> {
+    let listed = view.list(None).await.or_problem()?;
+    let visible = listed.into_iter().filter(|(name, _)| may_read_table(access, name));
+    let built = stream::iter(visible.collect::<Vec<_>>())
+        .map(|(name, entry)| async move {
+            let table = view.lake().tables().load(&entry.metadata_location).await?;
+            Ok::<_, headwater_tables::Error>(built(view, &name, &table).await)
+        })
+        .buffered(OPEN_AT_ONCE)
+        .try_filter_map(|built| async move { Ok(built) });
+    built.try_collect().await.or_problem()
+}
+
+async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<BuiltTable> {
+    let record = match table.summary().remove(BUILD) {
+        Some(record) => record,
+        None => view.lake().tables().history().find(table, BUILD, |_| true).await?,
+    };
+    let record: BuildRecord = serde_json::from_str(&record).ok()?;
+    // A quarantine table has the record of its model.
+    let model = record.model.clone().filter(|model| !is_quarantine(model, name))?;
+    let project = view.lake().project_of(table).await;
+    let updated = table.updated().map(|time| time.timestamp_micros());
+    Some(BuiltTable { record, model, project, updated })
+}
+
+fn is_quarantine(model: &ModelRecord, table: &TableName) -> bool {
+    table.namespace == model.namespace
+        && table.name.eq_ignore_ascii_case(&headwater_project::quarantine_name(&model.name))
+}
+
+fn is_intermediate(record: &BuildRecord, input: &InputName) -> bool {
+    let same = |model: &ModelRecord| model.namespace == input.namespace && model.name == input.name;
+    input.reference.is_none() && record.models.values().any(same)
+}
+
+fn may_read(access: Option<&dyn TableAccess>, input: &InputName) -> bool {
+    let name = TableName { namespace: input.namespace.clone(), name: input.name.clone() };
+    may_read_table(access, &name)
+        || access.is_some_and(|access| access.allows(Action::Select, &Object::view(&name)))
+}
+
+fn may_read_table(access: Option<&dyn TableAccess>, name: &TableName) -> bool {
+    access.is_none_or(|access| access.allows(Action::Select, &Object::table(name)))
+}
+
+fn batch(schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<Vec<RecordBatch>, Problem> {
+    let batch = RecordBatch::try_new(schema, columns).map(|batch| vec![batch]);
+    batch.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
+}
