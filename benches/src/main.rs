@@ -12,6 +12,7 @@ mod durable;
 mod functions;
 mod handover;
 mod invoke;
+mod pipelines;
 mod queries;
 mod report;
 mod runtime;
@@ -30,6 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench access [SAMPLES]
        cargo xtask bench tpcds
+       cargo xtask bench pipelines [MODELS]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES] [warm] [callers] [starts] [first] [handover]
                                    [usage] [hot] [neighbours] [local] [idle] [batches [GIGABYTES]]";
@@ -48,6 +50,11 @@ fn main() -> ExitCode {
             Err(_) => Err(USAGE.into()),
         },
         ["tpcds"] => measure_tpcds(),
+        ["pipelines"] => measure_pipelines(1_000),
+        ["pipelines", models] => match models.parse() {
+            Ok(models) if models > 0 => measure_pipelines(models),
+            _ => Err(USAGE.into()),
+        },
         ["tables", parts @ ..] => measure_tables(parts),
         ["functions", rest @ ..] => match rest.first().map(|first| first.parse()) {
             Some(Ok(samples)) => measure_functions(samples, &rest[1..]),
@@ -95,6 +102,13 @@ fn measure_tpcds() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new("tpcds");
     runtime.block_on(tpcds::measure(&mut report))?;
+    report.print();
+    Ok(())
+}
+
+fn measure_pipelines(models: usize) -> Outcome<()> {
+    let mut report = Report::new("pipelines");
+    pipelines::measure(&mut report, models)?;
     report.print();
     Ok(())
 }
