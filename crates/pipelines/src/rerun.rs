@@ -205,13 +205,16 @@ pub(crate) fn message(merge: &MergeRequest, target: &str) -> String {
     given.unwrap_or_else(|| format!("Merge {} into {target}", merge.source))
 }
 
-/// Returns true if a model of the project computes all rows of a table.
+/// Returns true if a model of the project computes all rows of a table, or of its quarantine table.
 fn is_derived(project: &Project, table: &TableName) -> bool {
     let mut models = project
         .steps
         .iter()
         .filter(|step| step.is_materialized() && step.materialization == Materialization::Replace);
-    models.any(|step| is_same(&step.table, table))
+    models.any(|step| {
+        let quarantine = step.quarantine_table();
+        is_same(&step.table, table) || quarantine.is_some_and(|own| is_same(&own, table))
+    })
 }
 
 fn is_same(one: &TableName, other: &TableName) -> bool {

@@ -89,6 +89,25 @@ async fn a_table_that_both_sides_computed_is_computed_again() {
 }
 
 #[tokio::test]
+async fn a_quarantine_table_that_both_sides_computed_is_computed_again() {
+    let world = World::new().await;
+    world.sql("main", &["CREATE TABLE t AS SELECT 1 AS id"]).await;
+    let setting = "-- headwater: expect_or_quarantine = id > 5\n";
+    let model = format!("{REPLACE}{setting}SELECT id FROM t");
+    let project = files("", &[("agg.sql", &model)]);
+    world.run(&project).await.report();
+    world.branch("feat").await;
+    for (branch, row) in [("feat", 2), ("main", 3)] {
+        world.sql(branch, &[&format!("INSERT INTO t VALUES ({row}), ({})", row * 10)]).await;
+        run_on(&world, branch, &project).await.report();
+    }
+    rerun(&world, &project).await.report();
+    let count = "SELECT (SELECT sum(id) FROM agg) AS kept, sum(id) AS failed FROM agg_quarantine";
+    let rows = world.sql("main", &[count]).await;
+    assert!(rows.contains("| 50   | 6      |"), "{rows}");
+}
+
+#[tokio::test]
 async fn a_table_that_one_side_computed_is_computed_again_only_where_its_inputs_differ() {
     let world = world().await;
     world.sql("feat", &["CREATE TABLE other AS SELECT 1 AS id"]).await;
