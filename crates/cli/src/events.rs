@@ -52,6 +52,12 @@ fn into_result(job: Job) -> Result<Job> {
     }
 }
 
+/// Waits for a job's end without printing its events.
+pub async fn wait(api: &Api, id: &str) -> Result<Job> {
+    print_events(api, id, true, &mut Printer::silent()).await?;
+    api.job(id).await
+}
+
 async fn stop(api: &Api, id: &str) -> Result<()> {
     let path = format!("/v1/jobs/{}/stop", segment(id));
     let _: Job = api.post(path, &serde_json::json!({})).await?;

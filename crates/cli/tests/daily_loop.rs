@@ -99,6 +99,37 @@ fn a_preview_prints_rows_and_changes_nothing() {
 }
 
 #[test]
+fn a_run_has_openlineage_events() {
+    let workspace = shop();
+    workspace.ok(&["run", "--openlineage", "events.ndjson"]);
+    edit(&workspace, "SELECT sum(amount) / 0 AS amount FROM daily");
+    let namespace = ["--openlineage-namespace", "lake"];
+    workspace.fails(5, &[&["run", "--openlineage", "events.ndjson"][..], &namespace].concat());
+    let text = std::fs::read_to_string(workspace.path().join("events.ndjson")).expect("a file");
+    let events = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let events: Vec<serde_json::Value> = events.collect();
+    let shown: Vec<String> = events
+        .iter()
+        .map(|event| {
+            let job = &event["job"];
+            format!("{} {} {}", job["namespace"], job["name"], event["eventType"]).replace('"', "")
+        })
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"), @r"
+    headwater test.daily START
+    headwater test.daily COMPLETE
+    headwater test.weekly START
+    headwater test.weekly COMPLETE
+    lake test.weekly START
+    lake test.weekly FAIL
+    ");
+    assert_eq!(events[3]["inputs"][0]["name"], "public.daily@main");
+    assert_eq!(events[3]["outputs"][0]["name"], "public.weekly@main");
+    let failure = workspace.fails(3, &["run", "--openlineage", "missing/events.ndjson"]);
+    assert!(failure.contains("cannot open `missing/events.ndjson`"), "{failure}");
+}
+
+#[test]
 fn rows_in_quarantine_are_counted() {
     let workspace = shop();
     let kept = "-- headwater: materialization = replace\n";

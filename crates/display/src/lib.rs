@@ -7,5 +7,6 @@ pub mod graph;
 pub mod grid;
 pub mod log_writer;
 pub mod output;
+pub mod preview;
 pub mod progress;
 pub mod terminal;

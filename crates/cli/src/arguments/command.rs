@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    Access, Audit, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
+    Access, Audit, Backfill, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
     Environment, Event, Function, Grant, Init, Job, Key, Limit, Log, Login, Logout, Namespace,
     OutputFormat, Profile, Query, Restriction, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag,
     Test, Token, Trigger, Usage, User, View,
@@ -118,6 +118,11 @@ In the shell, `\\?` lists its commands. Its history is in the state folder of th
   headwater run --select 'state:modified+' --exclude tag:slow
   headwater run --ref dev --param minimum_flights=1000 --no-strict")]
     Run(Run),
+    /// Run the project for each value of a parameter, several at once
+    #[command(after_help = "Examples:
+  headwater backfill day=2026-01-01..2026-01-31 --jobs 4
+  headwater backfill origin=JFK,LGA --param minimum_flights=1000 --select daily")]
+    Backfill(Backfill),
     /// Run the project's unit tests: models on given rows; no table is read or written
     #[command(after_help = "Examples:\n  headwater test\n  headwater test daily tag:sales")]
     Test(Test),

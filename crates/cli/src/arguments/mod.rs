@@ -5,6 +5,7 @@
 
 mod access_key;
 mod audit;
+mod backfill;
 mod branch;
 mod checkout;
 mod command;
@@ -44,6 +45,7 @@ mod view;
 
 pub use self::access_key::Key;
 pub use self::audit::Audit;
+pub use self::backfill::Backfill;
 pub use self::branch::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, ConflictOptions,
     ConflictResolution, CreateRef, RemoveRef, RenameRef,

@@ -61,6 +61,18 @@ pub struct Run {
     /// The priority of the run's functions in the queue: low, normal, high
     #[arg(long, value_name = "PRIORITY")]
     pub priority: Option<String>,
+    /// Append the run's OpenLineage events to this file, one JSON object per line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["detach", "dry_run", "plan", "watch"])]
+    pub openlineage: Option<PathBuf>,
+    /// The namespace of jobs and tables in OpenLineage events
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OPENLINEAGE_NAMESPACE",
+        default_value = "headwater",
+        hide_env_values = true
+    )]
+    pub openlineage_namespace: String,
     /// Print the job id and do not wait
     #[arg(long, short)]
     pub detach: bool,

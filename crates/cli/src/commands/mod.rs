@@ -2,6 +2,7 @@
 
 mod access_key;
 mod audit;
+mod backfill;
 mod branch;
 mod checkout;
 mod completions;
@@ -26,6 +27,7 @@ mod query;
 mod restriction;
 mod role;
 mod run;
+mod run_openlineage;
 mod run_plan;
 mod run_preview;
 mod run_watch;
@@ -81,6 +83,7 @@ async fn dispatch(context: &Context, api: &Api, command: Command) -> Result<()> 
         Command::Query(arguments) => query::query(context, api, arguments).await,
         Command::Sql(arguments) => sql::sql(context, api, arguments).await,
         Command::Run(arguments) => run::run(context, api, &arguments).await,
+        Command::Backfill(arguments) => backfill::backfill(context, api, &arguments).await,
         Command::Test(arguments) => run::test(context, api, &arguments).await,
         Command::Deploy(arguments) => deployment::deploy(context, api, &arguments).await,
         Command::Deployment(arguments) => deployment::deployment(context, api, arguments).await,

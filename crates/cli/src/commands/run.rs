@@ -9,7 +9,7 @@ use headwater_model::{
 use crate::answer;
 use crate::api::Api;
 use crate::arguments::{OutputFormat, Run, Test};
-use crate::commands::{branch, reference, run_plan, run_preview, run_watch};
+use crate::commands::{branch, reference, run_openlineage, run_plan, run_preview, run_watch};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events;
@@ -43,6 +43,9 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     if arguments.watch {
         return run_watch::watch(context, api, &root, request).await;
     }
+    if let Some(path) = &arguments.openlineage {
+        return run_openlineage::send(context, api, &request, (arguments, path)).await;
+    }
     send(context, api, &request, arguments.detach).await
 }
 
@@ -67,7 +70,12 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
         started(context, &job);
         return Ok(());
     }
-    let job = events::follow(api, context.style, &job).await?;
+    follow(context, api, request, &job).await
+}
+
+/// Follows a run and prints its report.
+pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Job) -> Result<()> {
+    let job = events::follow(api, context.style, job).await?;
     if answer::is_printed(context, &job.result) {
         return Ok(());
     }

@@ -1,0 +1,9 @@
+//! Backfills: the values of a parameter for which a project runs, and their outcomes.
+//!
+//! This crate runs nothing.
+
+mod report;
+mod values;
+
+pub use report::{BackfillReport, ValueReport, ValueStatus};
+pub use values::ParameterValues;

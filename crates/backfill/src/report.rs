@@ -1,0 +1,92 @@
+//! Outcomes of the values of a backfill.
+
+use headwater_model::{CommitId, Problem};
+use serde::Serialize;
+
+/// Outcome of one value.
+#[derive(Debug, Clone, Serialize)]
+pub struct ValueReport {
+    /// The parameter's value.
+    pub value: String,
+    /// The outcome.
+    pub status: ValueStatus,
+    /// Number of runs.
+    pub attempts: u32,
+    /// The last run.
+    pub job: Option<String>,
+    /// The branch's commit after the merge.
+    pub commit: Option<CommitId>,
+    /// The error of a failed value.
+    pub error: Option<Problem>,
+}
+
+/// The outcome of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueStatus {
+    /// Its tables are merged.
+    Merged,
+    /// It changed no table.
+    Unchanged,
+    /// Its last run or merge failed.
+    Failed,
+}
+
+impl ValueReport {
+    /// Creates the report of a value that did not run yet.
+    pub fn new(value: &str) -> Self {
+        let (value, status) = (value.to_owned(), ValueStatus::Failed);
+        ValueReport { value, status, attempts: 0, job: None, commit: None, error: None }
+    }
+
+    /// Sets the outcome of a run or merge, by its commit.
+    pub fn merged(&mut self, commit: Option<CommitId>) {
+        self.status =
+            if commit.is_some() { ValueStatus::Merged } else { ValueStatus::Unchanged };
+        self.commit = commit;
+    }
+
+    /// Returns the report with the error of the last run or merge.
+    #[must_use]
+    pub fn failed(self, problem: Problem) -> Self {
+        ValueReport { status: ValueStatus::Failed, commit: None, error: Some(problem), ..self }
+    }
+}
+
+/// Outcome of a backfill.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackfillReport {
+    /// The parameter.
+    pub parameter: String,
+    /// The branch.
+    pub branch: String,
+    /// Number of values.
+    pub total: usize,
+    /// The values that ran.
+    pub values: Vec<ValueReport>,
+}
+
+impl BackfillReport {
+    /// Returns the error of a backfill with failed values, which names them; `None` without.
+    pub fn problem(&self) -> Option<Problem> {
+        let failed = self.values.iter().filter_map(|report| Some((report, report.error.as_ref()?)));
+        let failed: Vec<(&ValueReport, &Problem)> = failed.collect();
+        let (_, first) = failed.first()?;
+        let missing = self.total - (self.values.len() - failed.len());
+        let message = format!("{missing} of {} values are not done", self.total);
+        let mut problem = Problem::new(first.code, message);
+        let name = &self.parameter;
+        let cause = |(report, problem): &(&ValueReport, &Problem)| {
+            format!("{name}={}: {}", report.value, problem.message)
+        };
+        problem.causes = failed.iter().map(cause).collect();
+        let hint = if self.values.len() < self.total {
+            "Correct the error, and run the command again.".to_owned()
+        } else {
+            let values: Vec<&str> =
+                failed.iter().map(|(report, _)| report.value.as_str()).collect();
+            format!("Repeat them: `headwater backfill {name}={}`.", values.join(","))
+        };
+        Some(problem.with_hint(hint))
+    }
+}

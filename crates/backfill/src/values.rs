@@ -1,0 +1,115 @@
+//! Values of a backfill: a range or a list.
+
+use chrono::{Datelike, NaiveDate};
+
+use headwater_model::{ErrorCode, Problem};
+
+/// Maximum number of values.
+const VALUES_MAX: usize = 10_000;
+
+/// Hint with the forms of a range.
+const FORMS: &str = "Write `day=2026-01-01..2026-01-31`, `month=2026-01..2026-06`, `part=0..15` or \
+                     `origin=JFK,LGA`.";
+
+/// A parameter with its values, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ParameterValues {
+    /// The parameter.
+    pub name: String,
+    /// Its values, without duplicates.
+    pub values: Vec<String>,
+}
+
+impl ParameterValues {
+    /// Parses `NAME=FROM..TO` or `NAME=VALUE,VALUE`. Both ends of a range are included.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let invalid = |message: String| Problem::new(ErrorCode::InvalidArgument, message);
+        let wrong = |message: String| invalid(message).with_hint(FORMS);
+        let (name, values) = text
+            .split_once('=')
+            .map(|(name, values)| (name.trim(), values.trim()))
+            .filter(|(name, values)| !name.is_empty() && !values.is_empty())
+            .ok_or_else(|| wrong(format!("`{text}` has no parameter with values")))?;
+        let values = match values.split_once("..") {
+            Some((from, to)) => range(from.trim(), to.trim())
+                .ok_or_else(|| wrong(format!("`{values}` is not a range of dates or numbers")))?,
+            None => values.split(',').map(|value| value.trim().to_owned()).collect(),
+        };
+        if values.is_empty() {
+            return Err(wrong(format!("`{text}` has no values: its range ends before it begins")));
+        }
+        if values.len() > VALUES_MAX {
+            let message = format!("`{text}` has more than {VALUES_MAX} values");
+            return Err(invalid(message).with_hint("Backfill smaller ranges."));
+        }
+        if let Some(at) = (1..values.len()).find(|at| values[..*at].contains(&values[*at])) {
+            return Err(wrong(format!("`{text}` has the value `{}` twice", values[at])));
+        }
+        Ok(ParameterValues { name: name.to_owned(), values })
+    }
+}
+
+/// Returns the values of a range, one more than the maximum if it has too many; `None` if its ends
+/// are not both days, months or whole numbers.
+fn range(from: &str, to: &str) -> Option<Vec<String>> {
+    if let (Some(from), Some(to)) = (day(from), day(to)) {
+        let days = from.iter_days().take_while(|day| *day <= to);
+        return Some(days.take(VALUES_MAX + 1).map(|day| day.to_string()).collect());
+    }
+    if let (Some(from), Some(to)) = (month(from), month(to)) {
+        let months = (from..=to).take(VALUES_MAX + 1);
+        return Some(months.map(|at| format!("{:04}-{:02}", at / 12, at % 12 + 1)).collect());
+    }
+    let (from, to): (i64, i64) = (from.parse().ok()?, to.parse().ok()?);
+    Some((from..=to).take(VALUES_MAX + 1).map(|number| number.to_string()).collect())
+}
+
+fn day(text: &str) -> Option<NaiveDate> {
+    (text.len() == 10).then(|| text.parse().ok())?
+}
+
+/// Parses a month to the number of months since the year 0.
+fn month(text: &str) -> Option<i32> {
+    let first = (text.len() == 7).then(|| day(&format!("{text}-01")))??;
+    Some(first.year() * 12 + i32::try_from(first.month0()).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> String {
+        match ParameterValues::parse(text) {
+            Ok(ParameterValues { name, values }) => format!("{name}: {}", values.join(" ")),
+            Err(problem) => problem.message,
+        }
+    }
+
+    #[test]
+    fn ranges_have_both_ends() {
+        assert_eq!(parsed("d=2024-02-28..2024-03-01"), "d: 2024-02-28 2024-02-29 2024-03-01");
+        assert_eq!(parsed("m=2025-11..2026-02"), "m: 2025-11 2025-12 2026-01 2026-02");
+        assert_eq!(parsed("n=-1..2"), "n: -1 0 1 2");
+        assert_eq!(parsed(" origin = JFK, LGA"), "origin: JFK LGA");
+        assert_eq!(parsed("n=7..7"), "n: 7");
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (text, expected) in [
+            ("day", "`day` has no parameter with values"),
+            ("=1..2", "`=1..2` has no parameter with values"),
+            ("day=", "`day=` has no parameter with values"),
+            ("day=2026-02-30..2026-03-01", "`2026-02-30..2026-03-01` is not a range of dates or numbers"),
+            ("day=2026-01-01..5", "`2026-01-01..5` is not a range of dates or numbers"),
+            ("day=..", "`..` is not a range of dates or numbers"),
+            ("n=2..1", "`n=2..1` has no values: its range ends before it begins"),
+            ("n=1..20000", "`n=1..20000` has more than 10000 values"),
+            ("n=-9223372036854775808..9223372036854775807",
+             "`n=-9223372036854775808..9223372036854775807` has more than 10000 values"),
+            ("o=a,b,a", "`o=a,b,a` has the value `a` twice"),
+        ] {
+            assert_eq!(parsed(text), expected);
+        }
+    }
+}

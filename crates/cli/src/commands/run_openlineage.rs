@@ -1,0 +1,50 @@
+//! `headwater run --openlineage`: appends the events of a run to a file, also if the run failed.
+
+use std::io::Write;
+use std::path::Path;
+
+use headwater_model::{Job, JobEvent, RunRequest};
+use headwater_openlineage::RunIdentity;
+
+use crate::api::{Api, ApiRequest, collect, segment};
+use crate::arguments::Run;
+use crate::commands::run;
+use crate::context::Context;
+use crate::error::{self, Result};
+
+/// Runs the project and appends its events to a file.
+pub async fn send(
+    context: &Context,
+    api: &Api,
+    request: &RunRequest,
+    (arguments, path): (&Run, &Path),
+) -> Result<()> {
+    // The file is opened first, so that a wrong path is an error before the run.
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    let mut file = file.map_err(error::from_io(&format!("open `{}`", path.display())))?;
+    let job: Job = api.post("/v1/runs", request).await?;
+    let outcome = run::follow(context, api, request, &job).await;
+    let lines = lines(api, &job, &arguments.openlineage_namespace).await;
+    let written = lines.and_then(|lines| {
+        let written = file.write_all(lines.as_bytes()).and_then(|()| file.sync_data());
+        written.map_err(error::from_io(&format!("write `{}`", path.display())))
+    });
+    outcome.and(written)
+}
+
+/// Returns the events of a run that ended, one JSON object per line.
+async fn lines(api: &Api, job: &Job, namespace: &str) -> Result<String> {
+    let path = format!("/v1/jobs/{}/events", segment(&job.id.to_string()));
+    let request = ApiRequest::get(path).accept("application/x-ndjson");
+    let body = collect(api.send(request).await?).await?;
+    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let events: std::result::Result<Vec<JobEvent>, _> = lines.map(serde_json::from_slice).collect();
+    let identity = RunIdentity {
+        job: job.id,
+        namespace: namespace.to_owned(),
+        project: job.summary.split_whitespace().next().unwrap_or_default().to_owned(),
+        branch: job.reference.clone().unwrap_or_default(),
+    };
+    let events = headwater_openlineage::events(&identity, &events.map_err(error::unexpected)?);
+    Ok(events.iter().map(|event| format!("{event}\n")).collect())
+}

@@ -1,0 +1,126 @@
+//! Backfills: a run for each value of a parameter, several at once, merged one at a time.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Workspace;
+
+const APPEND: &str = "-- headwater: materialization = append\n";
+const REPLACE: &str = "-- headwater: materialization = replace\n";
+
+/// Creates a project with one parameter, and models.
+fn project(parameter: &str, models: &[(&str, String)]) -> Workspace {
+    let workspace = Workspace::new();
+    let manifest = format!("[project]\nname = \"test\"\n\n{parameter}");
+    workspace.write("headwater.toml", manifest);
+    for (name, text) in models {
+        workspace.write(&format!("{name}.sql"), text);
+    }
+    workspace
+}
+
+fn statuses(report: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let values = report["values"].as_array().expect("values").iter();
+    values.map(|value| (text(&value["value"]), text(&value["status"]))).collect()
+}
+
+fn branches(workspace: &Workspace) -> Vec<String> {
+    let branches = workspace.json(&["branch", "ls", "--all"]);
+    let names = branches.as_array().expect("branches").iter();
+    names.map(|branch| branch["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn every_day_is_computed_once_and_can_be_repeated() {
+    let totals = "-- headwater: materialization = overwrite_partitions\n\
+                  -- headwater: partition_by = day\n\
+                  SELECT day, sum(amount) AS amount FROM orders WHERE day = $day GROUP BY day";
+    let models = [
+        ("totals", totals.to_owned()),
+        ("days", format!("{APPEND}SELECT $day AS day")),
+        ("all_orders", format!("{APPEND}SELECT amount FROM orders")),
+    ];
+    let workspace = project("[parameters.day]\n", &models);
+    let orders = "CREATE TABLE orders AS SELECT '2026-01-0' || (1 + value % 8) AS day, \
+                  value AS amount FROM generate_series(1, 80) AS t(value)";
+    workspace.ok(&["query", orders]);
+    let backfill = ["backfill", "day=2026-01-01..2026-01-08", "--jobs", "3"];
+    let report = workspace.json(&backfill);
+    assert_eq!((&report["parameter"], &report["branch"]), (&json!("day"), &json!("main")));
+    let days: Vec<String> = (1..=8).map(|day| format!("2026-01-0{day}")).collect();
+    let merged = days.iter().map(|day| (day.clone(), "merged".to_owned()));
+    assert_eq!(statuses(&report), merged.collect::<Vec<_>>());
+    let check = || {
+        let expected = "SELECT day, sum(amount) AS amount FROM orders GROUP BY day ORDER BY day";
+        let totals = "SELECT day, amount FROM totals ORDER BY day";
+        assert_eq!(workspace.rows(totals), workspace.rows(expected));
+        let rows = workspace.rows("SELECT day FROM days ORDER BY day");
+        assert_eq!(rows, json!(days.iter().map(|day| json!({"day": day})).collect::<Vec<_>>()));
+        // A model that does not depend on the parameter runs once.
+        let rows = workspace.rows("SELECT count(*) AS n FROM all_orders");
+        assert_eq!(rows, json!([{"n": 80}]));
+        assert_eq!(branches(&workspace), ["main"]);
+    };
+    check();
+    let shown = workspace.run(&backfill).stderr;
+    assert!(shown.contains("8 of 8 done"), "{shown}");
+    check();
+}
+
+#[test]
+fn values_that_fail_are_named_and_the_others_are_merged() {
+    let model = format!("{APPEND}SELECT $n AS n, 1 / (CASE WHEN $n = 3 THEN 0 ELSE 1 END) AS one");
+    let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("numbers", model)]);
+    let failure = workspace.fails(5, &["backfill", "n=1..5", "--retries", "0"]);
+    assert!(failure.contains("error: 1 of 5 values are not done"), "{failure}");
+    assert!(failure.contains("n=3: ") && failure.contains("4 of 5 done"), "{failure}");
+    assert!(failure.contains("Repeat them: `headwater backfill n=3`."), "{failure}");
+    let numbers = "SELECT n FROM numbers ORDER BY n";
+    assert_eq!(workspace.rows(numbers), json!([{"n": 1}, {"n": 2}, {"n": 4}, {"n": 5}]));
+    assert!(!branches(&workspace).iter().any(|branch| branch.starts_with("backfill/")));
+
+    let fixed = format!("{APPEND}SELECT $n AS n, 1 AS one");
+    workspace.write("numbers.sql", fixed);
+    workspace.ok(&["backfill", "n=3"]);
+    let rows = workspace.rows("SELECT count(*) AS n FROM numbers WHERE n = 3");
+    assert_eq!(rows, json!([{"n": 1}]));
+}
+
+#[test]
+fn a_failed_first_value_ends_the_backfill() {
+    let model = format!("{APPEND}SELECT 1 / $n AS n");
+    let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("numbers", model)]);
+    let failure = workspace.fails(5, &["backfill", "n=0..3", "--retries", "0"]);
+    assert!(failure.contains("4 of 4 values are not done"), "{failure}");
+    assert!(failure.contains("Correct the error, and run the command again."), "{failure}");
+}
+
+#[test]
+fn values_that_conflict_run_again_in_turn() {
+    let model = format!("{REPLACE}SELECT $n AS n");
+    let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("latest", model)]);
+    let report = workspace.json(&["backfill", "n=1..6", "--jobs", "6"]);
+    assert!(statuses(&report).iter().all(|(_, status)| status == "merged"), "{report}");
+    assert_eq!(workspace.rows("SELECT n FROM latest"), json!([{"n": 6}]));
+    assert_eq!(branches(&workspace), ["main"]);
+}
+
+#[test]
+fn wrong_arguments_are_errors_before_anything_runs() {
+    let model = format!("{APPEND}SELECT $n AS n");
+    let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("numbers", model)]);
+    for (arguments, expected) in [
+        (&["n"][..], "`n` has no parameter with values"),
+        (&["n=3..1"], "its range ends before it begins"),
+        (&["n=1..2", "--param", "n=5"], "the parameter `n` is given twice"),
+        (&["n=1..2", "--jobs", "0"], "0 is not in 1..=64"),
+        (&["m=1..2"], "`m`"),
+        (&["n=a,b"], "`a`"),
+    ] {
+        let failure = workspace.fails(2, &[&["backfill"], arguments].concat());
+        assert!(failure.contains(expected), "{arguments:?}: {failure}");
+    }
+    let jobs = workspace.json(&["job", "ls", "--status", "succeeded", "--kind", "run"]);
+    assert_eq!(jobs, json!([]));
+}
