@@ -1,5 +1,5 @@
-//! Time of whole runs of a project with many SQL models: planning, the first run, a run with nothing
-//! to do, and a run after one edit.
+//! Time of whole runs of a project with many SQL models: planning, the first run, a run with
+//! nothing to do, and a run after one edit.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -44,11 +44,8 @@ const SOURCE: &str =
     "SELECT value AS id, value % 10 AS kind FROM generate_series(1, 1000) AS t(value)";
 
 fn sql(number: usize, edit: usize) -> String {
-    let parent = if number.is_multiple_of(CHAIN) {
-        "source".to_owned()
-    } else {
-        format!("m{}", number - 1)
-    };
+    let parent =
+        if number.is_multiple_of(CHAIN) { "source".to_owned() } else { format!("m{}", number - 1) };
     format!("SELECT id + {edit} AS id, kind FROM {parent} WHERE id <> {number}")
 }
 

@@ -286,9 +286,10 @@ class Client(Refs, Tables, Access):
         run. `no_cache` runs unchanged models too. `select` and `exclude` are selectors of models in
         dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
         continue. With `preview`, nothing is merged, and each step of the report has `preview` with
-        up to this number of rows: the first, or with `tail` the last. `priority` is `low`, `normal` or `high`: the order of queued calls. `on_event` is
-        called with each event: a dict with `sequence`, `time`, `type` and the fields of the type
-        (`log`, `planned`, `step_started`, `step_ended`, ...).
+        up to this number of rows: the first, or with `tail` the last. `priority` is `low`, `normal`
+        or `high`: the order of queued calls. `on_event` is called with each event: a dict with
+        `sequence`, `time`, `type` and the fields of the type (`log`, `planned`, `step_started`,
+        `step_ended`, ...).
 
         Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the
         plan. Raises the run's error, mostly `RunFailedError`, with the job id in `context["job"]`;

@@ -64,9 +64,9 @@ def model(
     the order of queued calls. `tags` are names by which `headwater run --select tag:NAME` selects
     models. `retries` is the number of repetitions after an exception that may be transient, an
     exceeded `timeout` or an ended process; `backoff` is the wait before the first one, by default
-    1 s, which doubles with each. `expect` is one condition in SQL or a list of conditions that every
-    row of the result must satisfy; with `expect_or_warn`, other rows are only a warning, and with
-    `expect_or_quarantine`, they are written to the table `NAME_quarantine` instead.
+    1 s, which doubles with each. `expect` is one condition in SQL or a list of conditions that
+    every row of the result must satisfy; with `expect_or_warn`, other rows are only a warning, and
+    with `expect_or_quarantine`, they are written to the table `NAME_quarantine` instead.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several. Raises `InvalidProjectError` for invalid arguments.

@@ -404,6 +404,11 @@ class Work(WithServer):
         self.assertEqual(self.client.run(self.project(), dry_run=True), plan)
         self.assertEqual(len(self.server.seen), 1)
 
+    def test_a_preview_asks_for_rows(self):
+        self.started(Answer(chunks=events("ended")), ended=job(result={"steps": []}))
+        self.client.run(self.project(), preview=3, tail=True)
+        self.assertEqual(self.server.seen[0].body["preview"], {"rows": 3, "tail": True})
+
     def test_a_parameter_is_a_plain_value(self):
         with self.assertRaisesRegex(errors.InvalidArgumentError, "parameter `day` cannot be"):
             self.client.run(self.project(), parameters={"day": [1]})

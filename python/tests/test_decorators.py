@@ -111,6 +111,8 @@ class Decorators(unittest.TestCase):
             ({"priority": "urgent"}, "`urgent`"),
             ({"overwrite_filter": ""}, "overwrite_filter"),
             ({"tmp": "big"}, "`big`"),
+            ({"expect": 3}, "`3`"),
+            ({"expect_or_quarantine": [""]}, "expect_or_quarantine"),
             ({"env": {"1st": "x"}}, "`1st`"),
             ({"env": {"TOKEN": 7}}, "`TOKEN`"),
             ({"columns": [1]}, "`1`"),

@@ -3,6 +3,7 @@
 //! This crate runs nothing.
 
 mod report;
+mod retry;
 mod values;
 
 pub use report::{BackfillReport, ValueReport, ValueStatus};

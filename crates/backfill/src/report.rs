@@ -41,9 +41,31 @@ impl ValueReport {
 
     /// Sets the outcome of a run or merge, by its commit.
     pub fn merged(&mut self, commit: Option<CommitId>) {
-        self.status =
-            if commit.is_some() { ValueStatus::Merged } else { ValueStatus::Unchanged };
+        self.status = if commit.is_some() { ValueStatus::Merged } else { ValueStatus::Unchanged };
         self.commit = commit;
+    }
+
+    /// Returns the outcome as text.
+    pub fn outcome(&self) -> String {
+        let outcome = match (&self.commit, &self.error) {
+            (Some(commit), _) => format!("merged as @{}", commit.short()),
+            (None, Some(problem)) => format!("failed: {}", problem.message),
+            (None, None) => "unchanged".to_owned(),
+        };
+        match self.attempts {
+            0 | 1 => outcome,
+            count => format!("{outcome}, {count} runs"),
+        }
+    }
+
+    /// Returns the last part of the name of the value's branch. Characters that are not allowed in
+    /// names are written as hexadecimal numbers.
+    pub fn branch_part(&self) -> String {
+        let part = |byte: u8| match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' => char::from(byte).to_string(),
+            other => format!("_{other:02x}"),
+        };
+        self.value.bytes().map(part).collect()
     }
 
     /// Returns the report with the error of the last run or merge.

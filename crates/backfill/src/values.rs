@@ -100,13 +100,18 @@ mod tests {
             ("day", "`day` has no parameter with values"),
             ("=1..2", "`=1..2` has no parameter with values"),
             ("day=", "`day=` has no parameter with values"),
-            ("day=2026-02-30..2026-03-01", "`2026-02-30..2026-03-01` is not a range of dates or numbers"),
+            (
+                "day=2026-02-30..2026-03-01",
+                "`2026-02-30..2026-03-01` is not a range of dates or numbers",
+            ),
             ("day=2026-01-01..5", "`2026-01-01..5` is not a range of dates or numbers"),
             ("day=..", "`..` is not a range of dates or numbers"),
             ("n=2..1", "`n=2..1` has no values: its range ends before it begins"),
             ("n=1..20000", "`n=1..20000` has more than 10000 values"),
-            ("n=-9223372036854775808..9223372036854775807",
-             "`n=-9223372036854775808..9223372036854775807` has more than 10000 values"),
+            (
+                "n=-9223372036854775808..9223372036854775807",
+                "`n=-9223372036854775808..9223372036854775807` has more than 10000 values",
+            ),
             ("o=a,b,a", "`o=a,b,a` has the value `a` twice"),
         ] {
             assert_eq!(parsed(text), expected);

@@ -43,20 +43,27 @@ pub struct RunIdentity {
     pub branch: String,
 }
 
+/// A step with its position in the plan.
+struct NumberedStep<'a> {
+    number: usize,
+    step: &'a PlannedStep,
+}
+
 /// Returns the events of a run: one when each model starts, and one when it ends. Models that did
 /// not run have no events. Expectations are jobs without outputs.
 pub fn events(run: &RunIdentity, job_events: &[JobEvent]) -> Vec<Value> {
-    let mut planned: BTreeMap<&str, (usize, &PlannedStep)> = BTreeMap::new();
+    let mut planned: BTreeMap<&str, NumberedStep<'_>> = BTreeMap::new();
     let mut found = Vec::new();
     for JobEvent { time, event, .. } in job_events {
         match event {
             JobEventKind::Planned { steps } => {
-                let numbered = steps.iter().enumerate();
-                planned.extend(numbered.map(|(at, step)| (step.name.as_str(), (at, step))));
+                let steps = steps.iter().enumerate();
+                let numbered = steps.map(|(number, step)| NumberedStep { number, step });
+                planned.extend(numbered.map(|one| (one.step.name.as_str(), one)));
             }
             JobEventKind::StepStarted { step } => {
                 if let Some(planned) = planned.get(step.as_str()) {
-                    found.push(event_of(run, "START", *time, (*planned, None)));
+                    found.push(event_of(run, "START", *time, planned, None));
                 }
             }
             JobEventKind::StepEnded { report } => {
@@ -66,7 +73,7 @@ pub fn events(run: &RunIdentity, job_events: &[JobEvent]) -> Vec<Value> {
                     StepStatus::Unchanged | StepStatus::Skipped => continue,
                 };
                 if let Some(planned) = planned.get(report.step.as_str()) {
-                    found.push(event_of(run, kind, *time, (*planned, Some(report))));
+                    found.push(event_of(run, kind, *time, planned, Some(report)));
                 }
             }
             _ => {}
@@ -79,8 +86,10 @@ fn event_of(
     run: &RunIdentity,
     kind: &str,
     time: Timestamp,
-    ((number, step), report): ((usize, &PlannedStep), Option<&StepReport>),
+    step: &NumberedStep<'_>,
+    report: Option<&StepReport>,
 ) -> Value {
+    let NumberedStep { number, step } = *step;
     let job = |name: String| json!({"namespace": run.namespace, "name": name});
     let mut run_facets = Map::new();
     run_facets.insert(

@@ -92,5 +92,8 @@ fn inputs_and_outputs_are_tables_at_the_branch() {
     let rows = &events[3]["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"];
     assert_eq!(rows, 3);
     let error = &events[5]["run"]["facets"]["errorMessage"];
-    assert_eq!((&error["message"], &error["programmingLanguage"]), (&json!("division by zero"), &json!("SQL")));
+    assert_eq!(
+        (&error["message"], &error["programmingLanguage"]),
+        (&json!("division by zero"), &json!("SQL"))
+    );
 }

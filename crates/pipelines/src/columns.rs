@@ -56,6 +56,13 @@ impl Columns {
     }
 }
 
+/// Inputs of a query with their columns.
+#[derive(Clone, Copy, Default)]
+struct KnownInputs<'a> {
+    inputs: &'a [Input],
+    columns: &'a [Columns],
+}
+
 impl Plan {
     /// Checks every step that runs against its input columns, parents first.
     pub(crate) async fn check(&mut self, runner: &Runner) -> Result<()> {
@@ -94,7 +101,7 @@ impl Plan {
         let mut query = None;
         let given = match &step.body {
             Body::Sql(sql) => {
-                let planned = self.plan_query(runner, step, sql, (&step.inputs, &inputs)).await?;
+                let planned = self.plan_query(runner, step, sql, KnownInputs { inputs: &step.inputs, columns: &inputs }).await?;
                 query = planned.1;
                 planned.0
             }
@@ -171,7 +178,8 @@ impl Plan {
         if input.filter.is_none() {
             return Ok(());
         }
-        let inputs = (std::slice::from_ref(input), std::slice::from_ref(columns));
+        let (inputs, columns) = (std::slice::from_ref(input), std::slice::from_ref(columns));
+        let inputs = KnownInputs { inputs, columns };
         let checked = self.plan_query(runner, step, &input.query(), inputs).await;
         checked.map(|_| ()).map_err(|error| without_position(error, &input.at))
     }
@@ -183,7 +191,7 @@ impl Plan {
             return Ok(());
         };
         let query = format!("SELECT 1 FROM {} WHERE {filter}", quoted(&step.table.to_string()));
-        let checked = self.plan_query(runner, step, &query, (&[], &[])).await;
+        let checked = self.plan_query(runner, step, &query, KnownInputs::default()).await;
         checked.map(|_| ()).map_err(|error| without_position(error, &step.at))
     }
 
@@ -193,8 +201,9 @@ impl Plan {
         runner: &Runner,
         step: &Step,
         sql: &str,
-        (inputs, columns): (&[Input], &[Columns]),
+        given: KnownInputs<'_>,
     ) -> Result<(Columns, Option<QueryColumns>)> {
+        let KnownInputs { inputs, columns } = given;
         let session = self.planning_session(runner)?;
         let mut typed = true;
         for (input, columns) in inputs.iter().zip(columns) {

@@ -28,6 +28,9 @@ pub(crate) fn code(
     if let Some(filter) = &step.overwrite_filter {
         let _ = writeln!(text, "overwrite {filter}");
     }
+    for expectation in &step.row_expectations {
+        let _ = writeln!(text, "{:?} {}", expectation.severity, expectation.condition);
+    }
     if !step.contract.is_empty() {
         let _ = writeln!(text, "contract {:?}", step.contract);
     }

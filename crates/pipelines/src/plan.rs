@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::SchemaRef;
 use headwater_lake::CommitView;
 use headwater_model::{
-    Fault, PlannedStep, PreviewRequest, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName, nearest,
+    Fault, PlannedStep, PreviewRequest, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName,
+    nearest,
 };
 use headwater_project::{Body, Input, SourceText, Step};
 use headwater_tables::Table;

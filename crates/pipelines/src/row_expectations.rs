@@ -104,7 +104,11 @@ fn first_type(schema: &Schema) -> &DataType {
 
 impl Error {
     /// Creates the error of a query for conditions, with the location of one of them.
-    pub(crate) fn of_condition(step: &Step, number: usize, error: &headwater_engine::Error) -> Self {
+    pub(crate) fn of_condition(
+        step: &Step,
+        number: usize,
+        error: &headwater_engine::Error,
+    ) -> Self {
         let at = step.row_expectations.get(number).map_or(&step.at, |one| &one.at).clone();
         let mut problem = error.to_problem();
         for key in ["line", "column", "excerpt"] {

@@ -10,7 +10,8 @@ use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::{Lake, MergeOptions};
 use headwater_model::{
     Action, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
-    PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport, StepStatus, Usage,
+    PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
+    StepStatus, Usage,
 };
 use headwater_secrets::SecretStore;
 use headwater_store::{Batch, RefChange, UniqueKey};

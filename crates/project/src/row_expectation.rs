@@ -7,11 +7,20 @@ use headwater_model::{Fault, TableName};
 use crate::{Error, Location, ParameterInput, Result, Severity, Step};
 
 /// Settings of row expectations in the order of the documentation, with their severities.
-pub(crate) const SETTINGS: [(&str, Severity); 3] = [
-    ("expect", Severity::Fail),
-    ("expect_or_warn", Severity::Warn),
-    ("expect_or_quarantine", Severity::Quarantine),
+pub(crate) const SETTINGS: [Setting; 3] = [
+    Setting { name: "expect", severity: Severity::Fail },
+    Setting { name: "expect_or_warn", severity: Severity::Warn },
+    Setting { name: "expect_or_quarantine", severity: Severity::Quarantine },
 ];
+
+/// A setting of a model for row expectations.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting {
+    /// The setting's name.
+    pub name: &'static str,
+    /// Severity of its conditions.
+    pub severity: Severity,
+}
 
 /// Suffix of the name of a model's quarantine table.
 const SUFFIX: &str = "_quarantine";
@@ -34,7 +43,7 @@ pub struct RowExpectation {
 impl RowExpectation {
     /// Parses a condition, the value of a setting. Also returns the parameters that it uses.
     pub(crate) fn parse(
-        (setting, severity): (&str, Severity),
+        Setting { name, severity }: Setting,
         condition: &str,
         at: &Location,
     ) -> Result<(Self, Vec<ParameterInput>)> {
@@ -43,9 +52,9 @@ impl RowExpectation {
         let used = checked.and_then(|()| headwater_sql::placeholders(condition));
         let used = used.map_err(|error| {
             let hint = "Write a condition over the model's columns, such as `amount >= 0`.";
-            Error::invalid(at.clone(), format!("`{setting}` cannot be used: {error}"), hint)
+            Error::invalid(at.clone(), format!("`{name}` cannot be used: {error}"), hint)
         })?;
-        let parameter = |(name, _)| ParameterInput { argument: None, name, at: at.clone() };
+        let parameter = |(name, _): (String, _)| ParameterInput { argument: None, name, at: at.clone() };
         let expectation =
             RowExpectation { condition: condition.to_owned(), severity, at: at.clone() };
         Ok((expectation, used.into_iter().map(parameter).collect()))

@@ -249,7 +249,7 @@ fn apply(
     };
     let (key, condition) = (key.trim().replace('-', "_"), value);
     let value = unquoted(value.trim());
-    if let Some(setting) = row_expectation::SETTINGS.iter().find(|(name, _)| *name == key) {
+    if let Some(setting) = row_expectation::SETTINGS.iter().find(|setting| setting.name == key) {
         // A condition may begin and end with quoted names, so its quotes are kept.
         let (expectation, used) = RowExpectation::parse(*setting, condition, at)?;
         step.row_expectations.push(expectation);

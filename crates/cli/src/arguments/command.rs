@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use super::{
-    Access, Audit, Backfill, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy, Deployment,
-    Environment, Event, Function, Grant, Init, Job, Key, Limit, Log, Login, Logout, Namespace,
-    OutputFormat, Profile, Query, Restriction, Revoke, Role, Run, Secret, Serve, Sql, Table, Tag,
-    Test, Token, Trigger, Usage, User, View,
+    Access, Audit, Backfill, Branch, Checkout, ColorArgument, Completions, Console, Demo, Deploy,
+    Deployment, Environment, Event, Function, Grant, Init, Job, Key, Limit, Log, Login, Logout,
+    Namespace, OutputFormat, Profile, Query, Restriction, Revoke, Role, Run, Secret, Serve, Sql,
+    Table, Tag, Test, Token, Trigger, Usage, User, View,
 };
 
 const EXIT_CODES: &str = "Exit codes:

@@ -6,7 +6,6 @@
 //! runs again on the merged state, while no other value is merged.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use headwater_backfill::{BackfillReport, ParameterValues, ValueReport, ValueStatus};
@@ -27,21 +26,6 @@ use crate::events;
 use crate::output;
 use crate::project;
 use crate::terminal::Tone;
-
-/// Wait before the first retry of a value; it doubles up to the maximum.
-const WAIT: Duration = Duration::from_secs(1);
-
-/// Maximum wait before a retry.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// Errors that a retry cannot avoid.
-const PERMANENT: [ErrorCode; 5] = [
-    ErrorCode::InvalidArgument,
-    ErrorCode::InvalidProject,
-    ErrorCode::Forbidden,
-    ErrorCode::Cancelled,
-    ErrorCode::RefNotFound,
-];
 
 /// Branches and jobs that an interrupt removes, by value.
 #[derive(Default)]
@@ -152,8 +136,10 @@ impl Work<'_> {
                     report.merged(serde_json::from_value(commit).ok());
                     return report;
                 }
-                Err(problem) if self.may_retry(&report, &problem) => wait(&report).await,
-                Err(problem) => return report.failed(problem),
+                Err(problem) => match report.retry(self.retries, &problem) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return report.failed(problem),
+                },
             }
         }
     }
@@ -167,8 +153,10 @@ impl Work<'_> {
             self.forget(value).await;
             match outcome {
                 Ok(()) => return report,
-                Err(problem) if self.may_retry(&report, &problem) => wait(&report).await,
-                Err(problem) => return report.failed(problem),
+                Err(problem) => match report.retry(self.retries, &problem) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return report.failed(problem),
+                },
             }
         }
     }
@@ -191,7 +179,7 @@ impl Work<'_> {
 
     /// Runs a value on a new branch of a commit.
     async fn on_branch(&self, report: &mut ValueReport, from: CommitId) -> Result<()> {
-        let name = self.branch_of(&report.value);
+        let name = self.branch_of(report);
         let from = Some(RefSpec::Commit(from.to_string()));
         let request = CreateRef { name: name.clone(), from, if_not_exists: false };
         self.active.lock().await.branches.insert(report.value.clone(), name.clone());
@@ -202,7 +190,7 @@ impl Work<'_> {
     }
 
     async fn merge(&self, report: &mut ValueReport) -> Result<()> {
-        let source = RefSpec::Name(self.branch_of(&report.value));
+        let source = RefSpec::Name(self.branch_of(report));
         let message = Some(format!("Backfill {}={}", self.name, report.value));
         let request = MergeRequest { message, ..MergeRequest::new(source) };
         let path = format!("/v1/branches/{}/merge", segment(&self.target));
@@ -236,14 +224,8 @@ impl Work<'_> {
         Ok(branch.commit)
     }
 
-    /// Returns the name of a value's branch. Characters that are not allowed in names are written
-    /// as hexadecimal numbers.
-    fn branch_of(&self, value: &str) -> String {
-        let part = |byte: u8| match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' => char::from(byte).to_string(),
-            other => format!("_{other:02x}"),
-        };
-        format!("{}-{}", self.prefix, value.bytes().map(part).collect::<String>())
+    fn branch_of(&self, report: &ValueReport) -> String {
+        format!("{}-{}", self.prefix, report.branch_part())
     }
 
     /// Deletes the branch of a value.
@@ -278,10 +260,6 @@ impl Work<'_> {
             .with_hint("Run the command again: values that are done can be repeated.")
     }
 
-    fn may_retry(&self, report: &ValueReport, problem: &Problem) -> bool {
-        report.attempts <= self.retries && !PERMANENT.contains(&problem.code)
-    }
-
     /// Prints the outcome of a value.
     async fn tell(&self, report: &ValueReport) {
         let style = self.context.style;
@@ -292,17 +270,9 @@ impl Work<'_> {
             ValueStatus::Unchanged => style.paint(Tone::Faint, "="),
             ValueStatus::Failed => style.paint(Tone::Bad, "✗"),
         };
-        let outcome = match (&report.commit, &report.error) {
-            (Some(commit), _) => format!("merged as @{}", commit.short()),
-            (None, Some(problem)) => format!("failed: {}", problem.message),
-            (None, None) => "unchanged".to_owned(),
-        };
-        let runs = match report.attempts {
-            1 => String::new(),
-            count => format!(", {count} runs"),
-        };
         let count = style.paint(Tone::Faint, format!("{done} of {} done", self.total));
-        style.say(format!("{sign} {}={} {outcome}{runs}  {count}", self.name, report.value));
+        let (name, value, outcome) = (&self.name, &report.value, report.outcome());
+        style.say(format!("{sign} {name}={value} {outcome}  {count}"));
     }
 
     /// Prints the report as JSON if that is the output format. Fails if a value failed.
@@ -314,10 +284,4 @@ impl Work<'_> {
         }
         report.problem().map_or(Ok(()), Err)
     }
-}
-
-/// Waits before the next run of a value.
-async fn wait(report: &ValueReport) {
-    let factor = 2u32.saturating_pow(report.attempts.saturating_sub(1));
-    tokio::time::sleep(WAIT.saturating_mul(factor).min(WAIT_MAX)).await;
 }

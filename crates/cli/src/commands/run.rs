@@ -44,7 +44,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
         return run_watch::watch(context, api, &root, request).await;
     }
     if let Some(path) = &arguments.openlineage {
-        return run_openlineage::send(context, api, &request, (arguments, path)).await;
+        return run_openlineage::send(context, api, &request, arguments, path).await;
     }
     send(context, api, &request, arguments.detach).await
 }

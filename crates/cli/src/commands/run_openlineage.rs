@@ -17,7 +17,8 @@ pub async fn send(
     context: &Context,
     api: &Api,
     request: &RunRequest,
-    (arguments, path): (&Run, &Path),
+    arguments: &Run,
+    path: &Path,
 ) -> Result<()> {
     // The file is opened first, so that a wrong path is an error before the run.
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::table_access::TableAccess;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use headwater_lake::CommitView;
-use crate::table_access::TableAccess;
 use headwater_model::{Action, ErrorCode, Problem, Timestamp};
 
 /// A table of the namespace `system`.

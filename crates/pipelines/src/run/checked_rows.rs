@@ -60,23 +60,20 @@ impl Run {
             return Ok(CheckedRows { rows, quarantine: None });
         }
         done.quarantined = Some(failed);
-        let room = &self.runner.room;
+        let quota = self.row_quota();
         let rows = if failed == 0 {
             rows
         } else {
             drop(rows);
-            let passing = SharedTable::write_stream(
-                Arc::clone(&evaluated.schema),
-                evaluated.passing(),
-                room,
-            );
+            let passing =
+                SharedTable::write_stream(Arc::clone(&evaluated.schema), evaluated.passing(), quota);
             passing.await.map_err(|error| Self::failed(step, None, &error))?
         };
         let job = self.context.id().to_string();
         let failing = SharedTable::write_stream(
             quarantine_schema(&evaluated.schema),
             evaluated.failing(job),
-            room,
+            quota,
         );
         let failing = failing.await.map_err(|error| Self::failed(step, None, &error))?;
         Ok(CheckedRows { rows, quarantine: Some(failing) })
@@ -107,15 +104,16 @@ impl Run {
         }
         let cause = FirstStepError::default();
         let (all, stream) = (Arc::clone(&answer.schema), told(answer.stream, &cause));
-        let rows = SharedTable::write_stream(all, stream, &self.runner.room).await;
+        let rows = SharedTable::write_stream(all, stream, self.row_quota()).await;
         let rows = rows.map_err(|error| match cause.lock().take() {
             Some(error) => failed(error),
             None => Self::failed(step, None, &error),
         })?;
         let columns: Vec<usize> = (0..own).collect();
-        let schema = answer.schema.project(&columns).map_err(|error| {
-            Self::failed(step, None, &headwater_functions::Error::Arrow(error))
-        })?;
+        let schema = answer
+            .schema
+            .project(&columns)
+            .map_err(|error| Self::failed(step, None, &headwater_functions::Error::Arrow(error)))?;
         let expectations = step.row_expectations.iter();
         let (severities, conditions) =
             expectations.map(|one| (one.severity, one.condition.clone())).unzip();

@@ -124,9 +124,8 @@ impl Run {
     async fn read_sample(&self, mut rows: BatchStream, sample: &Mutex<Sample>) -> Result<()> {
         while !sample.lock().is_full() {
             let Some(batch) = rows.next().await else { break };
-            batch.map_err(|error| {
-                crate::Error::other(&headwater_functions::Error::Arrow(error))
-            })?;
+            batch
+                .map_err(|error| crate::Error::other(&headwater_functions::Error::Arrow(error)))?;
         }
         Ok(())
     }
@@ -162,8 +161,8 @@ impl Run {
             sample.lock().add(&batch.map_err(failed)?);
         }
         let preview = sample.lock().finish();
-        preview.map(Some).map_err(|error| {
-            Self::failed(step, None, &headwater_functions::Error::Arrow(error))
-        })
+        preview
+            .map(Some)
+            .map_err(|error| Self::failed(step, None, &headwater_functions::Error::Arrow(error)))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use futures::StreamExt;
 use headwater_engine::Prepared;
-use headwater_functions::SharedTable;
+use headwater_functions::{SharedTable, TableQuota};
 use headwater_lake::BatchStream;
 use headwater_model::Fault;
 use headwater_project::{SourceText, Step, located};
@@ -53,12 +53,19 @@ impl Run {
             done.rows = Some(written.rows_written);
             done.usage.rows_written = written.rows_written;
         } else {
-            let rows = SharedTable::write_stream(schema, stream, &self.runner.room).await;
+            let rows = SharedTable::write_stream(schema, stream, self.row_quota()).await;
             let rows = rows.map_err(|error| failed(&cause, Self::failed(step, None, &error)))?;
             Box::pin(self.store(index, rows, done)).await?;
         }
         done.usage.rows_read = metrics.usage().rows_read;
         Ok(())
+    }
+}
+
+impl Run {
+    /// Returns the storage for rows of models.
+    pub(super) fn row_quota(&self) -> &TableQuota {
+        &self.runner.room
     }
 }
 

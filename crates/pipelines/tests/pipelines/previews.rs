@@ -28,7 +28,10 @@ async fn a_preview_shows_rows_of_every_model_and_merges_nothing() {
         &[
             ("recent.sql", "SELECT id FROM events WHERE id > 40 ORDER BY id"),
             ("doubled.py", python),
-            ("total.sql", "-- headwater: materialization = replace\nSELECT sum(twice) AS n FROM doubled"),
+            (
+                "total.sql",
+                "-- headwater: materialization = replace\nSELECT sum(twice) AS n FROM doubled",
+            ),
         ],
     );
     let before = world.sql("main", &["SELECT * FROM system.log"]).await;

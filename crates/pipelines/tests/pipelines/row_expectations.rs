@@ -31,7 +31,8 @@ fn model(materialization: &str, settings: &str) -> String {
 #[tokio::test]
 async fn rows_in_quarantine_are_beside_the_table_with_their_reasons() {
     let world = world().await;
-    let settings = "expect_or_quarantine = amount >= 0\nexpect_or_quarantine = clean.amount < $most";
+    let settings =
+        "expect_or_quarantine = amount >= 0\nexpect_or_quarantine = clean.amount < $most";
     let sql = model("replace", settings);
     let child = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM clean";
     let manifest = "[parameters.most]\ntype = 'int'\ndefault = 100\n";
@@ -98,9 +99,15 @@ async fn python_models_have_row_expectations() {
     let ran = world.run(&project).await;
     ran.report();
     assert_eq!((ran.step("clean").rows, ran.step("clean").quarantined), (Some(3), Some(1)));
-    let warning = "clean m.py:4 warning: 1 of 3 rows of `clean` do not satisfy `amount < 100` (m.py:3)";
+    let warning =
+        "clean m.py:4 warning: 1 of 3 rows of `clean` do not satisfy `amount < 100` (m.py:3)";
     assert!(ran.printed().contains(&warning.to_owned()), "{:?}", ran.printed());
     assert_eq!(rows(&world, "SELECT id FROM clean_quarantine").await, ["3"]);
+    // An edited condition makes the model run again.
+    let edited = python.replace("amount IS NOT NULL", "amount > 0");
+    let ran = world.run(&files("[defaults]\npython = '3.11'\n", &[("m.py", &edited)])).await;
+    ran.report();
+    assert_eq!((ran.step("clean").rows, ran.step("clean").quarantined), (Some(2), Some(2)));
 }
 
 #[tokio::test]

@@ -199,8 +199,8 @@ pub(super) fn row_expectations(
 ) -> Result<(Vec<RowExpectation>, Vec<ParameterInput>)> {
     let (mut expectations, mut parameters) = (Vec::new(), Vec::new());
     for setting in row_expectation::SETTINGS {
-        let place = values.place(setting.0, at);
-        for condition in values.texts(setting.0)?.unwrap_or_default() {
+        let place = values.place(setting.name, at);
+        for condition in values.texts(setting.name)?.unwrap_or_default() {
             let (expectation, used) = RowExpectation::parse(setting, &condition, &place)?;
             expectations.push(expectation);
             parameters.extend(used);

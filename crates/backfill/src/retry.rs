@@ -1,0 +1,55 @@
+//! Retries of values.
+
+use std::time::Duration;
+
+use headwater_model::{ErrorCode, Problem};
+
+use crate::ValueReport;
+
+/// Wait before the first retry of a value; it doubles up to the maximum.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Maximum wait before a retry.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Errors that a retry cannot avoid.
+const PERMANENT: [ErrorCode; 5] = [
+    ErrorCode::InvalidArgument,
+    ErrorCode::InvalidProject,
+    ErrorCode::Forbidden,
+    ErrorCode::Cancelled,
+    ErrorCode::RefNotFound,
+];
+
+impl ValueReport {
+    /// Returns the wait before the next run of a value after an error; `None` if it does not run
+    /// again.
+    pub fn retry(&self, retries: u32, problem: &Problem) -> Option<Duration> {
+        if self.attempts > retries || PERMANENT.contains(&problem.code) {
+            return None;
+        }
+        let factor = 2u32.saturating_pow(self.attempts.saturating_sub(1));
+        Some(WAIT.saturating_mul(factor).min(WAIT_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_errors_of_the_project_are_not_retried() {
+        let transient = Problem::new(ErrorCode::TimeLimit, "slow");
+        let mut report = ValueReport::new("1");
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            report.attempts += 1;
+            waits.push(report.retry(7, &transient).map(|wait| wait.as_secs()));
+        }
+        let expected = [1, 2, 4, 8, 16, 30, 30].map(Some);
+        assert_eq!(waits, [&expected[..], &[None]].concat());
+        report.attempts = 1;
+        let permanent = Problem::new(ErrorCode::InvalidProject, "wrong");
+        assert_eq!(report.retry(7, &permanent), None);
+    }
+}
