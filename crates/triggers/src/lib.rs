@@ -15,6 +15,7 @@ mod delivery;
 mod delivery_log;
 mod delivery_order;
 mod error;
+mod event_filter;
 mod event_logging;
 mod event_path;
 mod event_queue;

@@ -435,6 +435,7 @@ impl Inner {
         SourceContext {
             trigger: definition.trigger.name.clone(),
             order_by: definition.order_by.clone(),
+            filter: definition.filter.clone(),
             options: self.options.clone(),
             log: self.log.clone(),
             queue,
