@@ -32,6 +32,7 @@ mod import;
 mod import_rights;
 mod invocation;
 mod job;
+mod layer;
 mod limit;
 mod login;
 mod maintenance;
@@ -80,6 +81,7 @@ pub use iceberg::Iceberg;
 pub use import::Imports;
 pub use invocation::{CallInput, Invocations, ResolvedFunction};
 pub use job::Jobs;
+pub use layer::Layers;
 pub use maintenance::Maintenance;
 pub use namespace::Namespaces;
 pub use object::Objects;
@@ -109,8 +111,9 @@ pub use headwater_engine::{
     TableAt, split_script,
 };
 pub use headwater_function_store::{
-    ARCHIVE_BYTES_MAX, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction,
-    StoredVersion, read_source as read_function,
+    ARCHIVE_BYTES_MAX, Cors, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl,
+    InvokeConfig, LAYERS, LayerChange, LayerVersion, QualifierChange, QualifierSettings,
+    StoredFunction, StoredLayer, StoredVersion, UrlAuth, UsedLayer, read_source as read_function,
 };
 pub use headwater_functions::{
     Argument, ArgumentValue, FunctionResult, Isolation, Returns, SharedTable, SpawnCommand,
