@@ -7,7 +7,9 @@ import time
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 
-VERSION = "$LATEST"
+#: The variable with the version, which deployed functions have.
+VERSION = "AWS_LAMBDA_FUNCTION_VERSION"
+LATEST = "$LATEST"
 
 
 class Context:
@@ -15,7 +17,7 @@ class Context:
 
     def __init__(self, call):
         self.function_name = call["function"]
-        self.function_version = VERSION
+        self.function_version = os.environ.get(VERSION, LATEST)
         self.invoked_function_arn = arn(call)
         self.memory_limit_in_mb = str(megabytes(call))
         self.aws_request_id = call["id"]
@@ -57,7 +59,7 @@ def variables(call, folder, handler):
         "LAMBDA_TASK_ROOT": folder,
         "LAMBDA_RUNTIME_DIR": os.path.dirname(os.path.abspath(__file__)),
         "AWS_LAMBDA_FUNCTION_NAME": call["function"],
-        "AWS_LAMBDA_FUNCTION_VERSION": VERSION,
+        VERSION: os.environ.get(VERSION, LATEST),
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(megabytes(call)),
         "AWS_LAMBDA_LOG_GROUP_NAME": log_group(call),
         "AWS_LAMBDA_LOG_STREAM_NAME": LOG_STREAM,

@@ -127,14 +127,14 @@ fn a_draft_affects_no_call_and_is_called_with_a_flag() {
 fn a_trigger_is_shown_with_its_target() {
     let workspace = workspace();
     let trigger = "\n[[trigger]]\nname = \"landed\"\nfiles = { folder = \"in\" }\n\
-                   function = \"notify\"\n";
+                   function = \"notify\"\nfilter.subject = [{ suffix = \".csv\" }]\n";
     workspace.write("headwater.toml", format!("{PROJECT}{trigger}"));
     workspace.write("in/.keep", "");
     workspace
         .write("functions/notify.py", function("notify", 1).replace("notify()", "notify(event)"));
     workspace.ok(&["deploy"]);
     assert!(output(&workspace, &["trigger", "ls"]).contains("function notify"));
-    insta::assert_snapshot!(output(&workspace, &["trigger", "get", "landed"]), @r"
+    insta::assert_snapshot!(output(&workspace, &["trigger", "get", "landed"]), @r#"
     landed
       source   files in in/*
       target   function notify
@@ -144,7 +144,13 @@ fn a_trigger_is_shown_with_its_target() {
       pending  0
       done     0
       failed   0
-    ");
+      filter   {"subject":[{"suffix":".csv"}]}
+    "#);
     assert_eq!(workspace.json(&["trigger", "get", "landed"])["function"], "notify");
+    let wrong = trigger.replace("filter.subject", "filter.subjekt");
+    workspace.write("headwater.toml", format!("{PROJECT}{wrong}"));
+    let rejected = workspace.run(&["deploy"]).stderr;
+    assert!(rejected.contains("`subjekt` is no field of the events"), "{rejected}");
+    assert!(rejected.contains("The fields are `source`"), "{rejected}");
     assert!(workspace.fails(3, &["trigger", "get", "lande"]).contains("`landed`"));
 }

@@ -3,16 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use headwater_function_store::{FunctionStore, StoredVersion, project_files};
+use headwater_function_store::{FunctionStore, LAYERS, StoredVersion, project_files};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, FunctionSettings, ObjectId, OrProblem, Problem, ProjectFiles};
 use headwater_pipelines::{Callable, Project, parse_project};
+use headwater_triggers::CallPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
 /// Maximum size of the parsed functions in memory, in KiB.
 const PARSED_KIB_MAX: u64 = 512 << 10;
+
+/// The environment variable with the version, as on AWS.
+const VERSION_VARIABLE: &str = "AWS_LAMBDA_FUNCTION_VERSION";
 
 /// The latest state of a function, without a version.
 const LATEST: &str = "$LATEST";
@@ -110,15 +115,33 @@ impl FunctionCatalog {
     }
 
     async fn parsed(&self, name: &str, version: &StoredVersion) -> Result<ParsedFunction, Problem> {
-        let key = serde_json::json!([name, version.settings, version.code.manifest]).to_string();
+        let mut settings = version.settings.clone();
+        settings.env.insert(VERSION_VARIABLE.to_owned(), version.qualifier());
+        let layers = version.attributes.get(LAYERS);
+        let key = serde_json::json!([name, settings, version.code.manifest, layers]).to_string();
         let key = ObjectId::of(key.as_bytes());
         if let Some(parsed) = self.parsed.get(&key) {
             return Ok(parsed);
         }
         let files = self.store.files(name, &version.code).await.or_problem()?;
-        let parsed = parse_function(name, &version.settings, files).await?;
+        let files = self.store.with_layers(name, files, &version.attributes).await.or_problem()?;
+        let parsed = parse_function(name, &settings, files).await?;
         self.parsed.insert(key, parsed.clone());
         Ok(parsed)
+    }
+
+    /// Returns the policy of asynchronous calls of a function; `called` as for
+    /// [`FunctionCatalog::find`].
+    pub async fn call_policy(&self, called: &str) -> Result<CallPolicy, Problem> {
+        let (name, qualifier) = split_name(called);
+        let stored = self.store.find(name).await.or_problem()?;
+        let config = stored.as_ref().and_then(|it| it.settings_of(qualifier)?.invoke.clone());
+        Ok(config.map_or_else(CallPolicy::default, |config| CallPolicy {
+            retries: config.retries,
+            max_age: config.max_age_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            on_success: config.on_success,
+            on_failure: config.on_failure,
+        }))
     }
 
     /// Counts a call of a function until the permit is dropped.

@@ -15,7 +15,7 @@ use headwater_model::{
     RunRequest, Target, Trigger, TriggerImport, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
-use headwater_triggers::{TargetExecutor, event_part, function_argument};
+use headwater_triggers::{CallPolicy, TargetExecutor, event_part, function_argument};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -91,6 +91,10 @@ impl TargetExecutor for TriggerExecutor {
             }
         }
         Ok(Value::Object(result))
+    }
+
+    async fn call_policy(&self, function: &str) -> Result<CallPolicy, Problem> {
+        self.catalog.call_policy(function).await
     }
 
     fn queue(&self, trigger: &Trigger) -> Option<String> {

@@ -7,7 +7,9 @@ use headwater_model::{FunctionAlias, FunctionSettings, ObjectId, Timestamp};
 use serde_json::Value;
 
 use crate::function_store::Author;
-use crate::{Error, FunctionFiles, Result, StoredCode, StoredFunction, StoredVersion};
+use crate::{
+    Error, FunctionFiles, QualifierChange, Result, StoredCode, StoredFunction, StoredVersion,
+};
 
 /// Maximum number of versions, aliases and tags of a function.
 const VERSIONS_MAX: usize = 10_000;
@@ -47,6 +49,8 @@ pub enum FunctionChange {
     Tag(BTreeMap<String, String>),
     /// Removes tags.
     Untag(Vec<String>),
+    /// Changes the settings of a version, an alias or `$LATEST`.
+    Qualifier(String, QualifierChange),
 }
 
 /// Changes of a function in one request: all are stored, or none.
@@ -108,6 +112,7 @@ impl FunctionChange {
             }
             FunctionChange::DeleteAlias(name) => {
                 to.aliases.remove(&name);
+                to.qualifiers.remove(&name);
             }
             FunctionChange::Concurrency(limit) => to.concurrency = limit,
             FunctionChange::Tag(tags) => {
@@ -118,6 +123,7 @@ impl FunctionChange {
                 }
             }
             FunctionChange::Untag(keys) => to.tags.retain(|key, _| !keys.contains(key)),
+            FunctionChange::Qualifier(name, change) => change.apply(&name, to, with)?,
         }
         Ok(())
     }
@@ -165,6 +171,7 @@ fn delete_version(to: &mut StoredFunction, version: u64) -> Result<()> {
     }
     // The deletion of a version that does not exist succeeds, as on AWS.
     to.versions.remove(&version);
+    to.qualifiers.remove(&version.to_string());
     to.published = to.published.filter(|published| *published != version);
     Ok(())
 }

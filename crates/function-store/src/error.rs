@@ -22,6 +22,20 @@ pub enum Error {
         /// The version or alias.
         qualifier: String,
     },
+    /// The layer, or the version of one, does not exist.
+    #[error("{what}")]
+    NoLayer {
+        /// The message.
+        what: String,
+    },
+    /// The function has no such setting.
+    #[error("function `{name}` has no {what}")]
+    NoSetting {
+        /// The function.
+        name: String,
+        /// The setting.
+        what: String,
+    },
     /// The function or alias to create exists.
     #[error("{what} already exists")]
     Exists {
@@ -98,7 +112,10 @@ impl Error {
 impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
-            Error::NotFound { .. } | Error::NoVersion { .. } => ErrorCode::FunctionNotFound,
+            Error::NotFound { .. }
+            | Error::NoVersion { .. }
+            | Error::NoSetting { .. }
+            | Error::NoLayer { .. } => ErrorCode::FunctionNotFound,
             Error::Exists { .. } => ErrorCode::AlreadyExists,
             Error::VersionInUse { .. } => ErrorCode::NotEmpty,
             Error::WrongRevision { .. } => ErrorCode::PreconditionFailed,
@@ -115,6 +132,8 @@ impl Fault for Error {
             Error::NoVersion { name, .. } => {
                 Some(format!("See `headwater function versions {name}`"))
             }
+            Error::NoLayer { .. } => Some("List the layers and their versions".to_owned()),
+            Error::NoSetting { .. } => Some("Create it first".to_owned()),
             Error::Exists { .. } => Some("Choose another name, or update it".to_owned()),
             Error::VersionInUse { .. } => Some("Delete the alias first".to_owned()),
             Error::WrongRevision { .. } | Error::Conflict { .. } => {

@@ -7,10 +7,10 @@ use headwater_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, QualifierSettings, Result};
 
 /// The name of the latest state.
-const LATEST: &str = "$LATEST";
+pub(crate) const LATEST: &str = "$LATEST";
 
 /// The files of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,9 @@ pub struct StoredFunction {
     /// Its tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// Settings of versions, aliases and the latest state, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub qualifiers: BTreeMap<String, QualifierSettings>,
 }
 
 impl StoredFunction {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use headwater_model::{Actor, Clock, FunctionSettings, ObjectId, ProjectFile, ProjectFiles};
+use headwater_model::{
+    Actor, Clock, FunctionSettings, ObjectId, ProjectFile, ProjectFiles, Timestamp,
+};
 use headwater_store::{Batch, Error as StoreError, Expected, RefChange, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,6 +64,14 @@ impl FunctionStore {
     /// Opens the functions in a store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         FunctionStore { store, clock }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Returns a function; none if it does not exist.
@@ -201,10 +211,11 @@ impl FunctionStore {
             aliases: BTreeMap::new(),
             concurrency: None,
             tags: BTreeMap::new(),
+            qualifiers: BTreeMap::new(),
         };
         let mut objects = code.objects;
         self.apply_all(&mut function, changes, author, &mut objects).await?;
-        match self.store(&function, Expected::Absent, objects).await {
+        match self.store_function(&function, Expected::Absent, objects).await {
             Err(Error::Conflict { .. }) => {
                 Err(Error::Exists { what: format!("function `{name}`") })
             }
@@ -231,7 +242,7 @@ impl FunctionStore {
             check_revision(&function, update.revision.as_deref())?;
             let mut objects = code.map(|code| code.objects.clone()).unwrap_or_default();
             self.apply_all(&mut function, &changes, author, &mut objects).await?;
-            match self.store(&function, Expected::Value(before), objects).await {
+            match self.store_function(&function, Expected::Value(before), objects).await {
                 Err(Error::Conflict { .. }) => {}
                 other => return other.map(|()| function),
             }
@@ -263,7 +274,7 @@ impl FunctionStore {
         Ok(())
     }
 
-    async fn store(
+    async fn store_function(
         &self,
         function: &StoredFunction,
         expected: Expected,
@@ -314,7 +325,7 @@ fn check_revision(function: &StoredFunction, expected: Option<&str>) -> Result<(
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let is_usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     let is_dots = name.chars().all(|c| c == '.');
     if name.len() <= 140 && !is_dots && name.chars().all(is_usable) {

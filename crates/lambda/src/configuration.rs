@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{FunctionSettings, Timestamp};
-use headwater_service::StoredVersion;
+use headwater_service::{LAYERS, StoredVersion};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{LambdaError, Result};
+use crate::layer;
 use crate::name::arn;
 
 /// Limits and defaults.
@@ -22,8 +23,7 @@ const KEPT: [&str; 5] =
     ["Role", "Architectures", "EphemeralStorage", "TracingConfig", "LoggingConfig"];
 
 /// Settings that would have an effect on AWS, and are rejected unless they are empty.
-const REJECTED: [&str; 10] = [
-    "Layers",
+const REJECTED: [&str; 9] = [
     "DeadLetterConfig",
     "VpcConfig",
     "FileSystemConfigs",
@@ -46,6 +46,7 @@ pub(crate) struct ConfigurationRequest {
     memory_size: Option<u64>,
     environment: Option<Environment>,
     package_type: Option<String>,
+    pub layers: Option<Vec<String>>,
     #[serde(rename = "RevisionId")]
     pub revision: Option<String>,
     #[serde(flatten)]
@@ -159,7 +160,8 @@ pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Opti
         configuration["Environment"] = json!({"Variables": settings.env});
     }
     for (key, value) in &version.attributes {
-        configuration[key] = value.clone();
+        let value = if key == LAYERS { layer::shown(value) } else { value.clone() };
+        configuration[key] = value;
     }
     configuration
 }

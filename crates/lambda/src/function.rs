@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::configuration::{ConfigurationRequest, configuration, defaults};
 use crate::error::{LambdaError, Result};
+use crate::layer::attach;
 use crate::name::{FunctionName, arn};
 use crate::page::page;
 use crate::request::LambdaRequest;
@@ -72,7 +73,9 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
     let create: CreateRequest = request.parse()?;
     let settings: ConfigurationRequest = request.parse()?;
     let name = FunctionName::parse(&create.function_name)?.name;
-    let (settings, attributes) = settings.apply(defaults(), BTreeMap::new())?;
+    let layers = settings.layers.clone();
+    let (settings, mut attributes) = settings.apply(defaults(), BTreeMap::new())?;
+    attach(service, request, layers.as_deref(), &mut attributes).await?;
     let files = create.code.read().await?;
     let mut changes = vec![
         FunctionChange::Settings(Box::new(settings), attributes),
@@ -168,7 +171,8 @@ pub(crate) async fn update_configuration(
     let update: ConfigurationRequest = request.parse()?;
     let functions = service.invocations().deployed();
     let latest = functions.get(&request.principal, &name.name).await?.latest;
-    let (settings, attributes) = update.apply(latest.settings, latest.attributes)?;
+    let (settings, mut attributes) = update.apply(latest.settings, latest.attributes)?;
+    attach(service, request, update.layers.as_deref(), &mut attributes).await?;
     let changes = vec![FunctionChange::Settings(Box::new(settings), attributes)];
     let update = FunctionUpdate { files: None, changes, revision: update.revision };
     let changed = functions.change(&request.principal, &name.name, update).await?;

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use headwater_model::{
-    ErrorCode, InvokeAsyncRequest, JobEventKind, JobId, LogStream, Principal, Problem,
+    ErrorCode, InvokeAsyncRequest, Job, JobEventKind, JobId, LogStream, Principal, Problem,
 };
 use headwater_service::{Argument, ArgumentValue, CallInput, FunctionResult, Returns, Service};
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -20,13 +20,13 @@ use crate::protocol::REQUEST_ID;
 use crate::request::LambdaRequest;
 
 /// The argument of a function that receives the event.
-const EVENT: &str = "event";
+pub(crate) const EVENT: &str = "event";
 
 /// Maximum length of the log in a response, in bytes before Base64.
 const LOG_BYTES_MAX: usize = 4 << 10;
 
 /// Maximum length of an event in bytes.
-const EVENT_BYTES_MAX: usize = 6 << 20;
+pub(crate) const EVENT_BYTES_MAX: usize = 6 << 20;
 
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
@@ -117,7 +117,7 @@ fn event(request: &LambdaRequest) -> Result<Value> {
 }
 
 /// Returns what a function returned, as JSON.
-async fn encode(returned: FunctionResult) -> Result<Bytes, Problem> {
+pub(crate) async fn encode(returned: FunctionResult) -> Result<Bytes, Problem> {
     match returned {
         FunctionResult::Json(text) => {
             serde_json::from_slice::<serde::de::IgnoredAny>(&text).map_err(|error| {
@@ -135,7 +135,7 @@ async fn encode(returned: FunctionResult) -> Result<Bytes, Problem> {
 }
 
 /// Returns true for errors of the function, which are no errors of the request.
-fn is_of_function(code: ErrorCode) -> bool {
+pub(crate) fn is_of_function(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::FunctionFailed
@@ -205,15 +205,25 @@ async fn log(
             let _ = writeln!(text, "{line}");
         }
     }
-    let (duration, peak) = (job.usage.wall_ms, job.usage.memory_bytes_peak >> 20);
+    let (duration, billed) = duration(&job);
+    let peak = job.usage.memory_bytes_peak >> 20;
     let _ = writeln!(text, "END RequestId: {id}");
     let _ = writeln!(
         text,
-        "REPORT RequestId: {id}\tDuration: {duration}.00 ms\tBilled Duration: {duration} ms\t\
+        "REPORT RequestId: {id}\tDuration: {duration:.2} ms\tBilled Duration: {billed} ms\t\
          Max Memory Used: {peak} MB\t"
     );
     let from = text.len().saturating_sub(LOG_BYTES_MAX);
     Ok(text.into_bytes().split_off(from))
+}
+
+/// Returns the milliseconds of a call with fractions, and those that are billed.
+fn duration(job: &Job) -> (f64, u64) {
+    let elapsed = job.started.zip(job.ended).map(|(started, ended)| ended - started);
+    let elapsed = elapsed.and_then(|elapsed| elapsed.to_std().ok());
+    // The clock of the wall may have been set back; then only the measured time is known.
+    let exact = elapsed.map_or(job.usage.wall_ms as f64, |elapsed| elapsed.as_secs_f64() * 1e3);
+    (exact, job.usage.wall_ms)
 }
 
 fn empty(status: StatusCode) -> Response<Bytes> {

@@ -56,6 +56,16 @@ impl FunctionName {
         }
     }
 
+    /// Returns the qualifier, or `$LATEST`.
+    pub fn qualifier_or_latest(&self) -> &str {
+        self.qualifier.as_deref().unwrap_or("$LATEST")
+    }
+
+    /// Returns the function with another qualifier.
+    pub fn with_qualifier(&self, qualifier: &str) -> Self {
+        FunctionName { name: self.name.clone(), qualifier: Some(qualifier.to_owned()) }
+    }
+
     /// Returns the name that the service calls: `name` or `name:qualifier`.
     pub fn called(&self) -> String {
         match &self.qualifier {

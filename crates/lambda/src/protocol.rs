@@ -15,17 +15,20 @@ use crate::error::{LambdaError, Result};
 use crate::request::{LambdaRequest, parse_query};
 use crate::route::Operation;
 use crate::signature::Signature;
-use crate::{account, alias, concurrency, function, invoke, tags};
+use crate::{account, alias, concurrency, event_invoke, function, invoke, permission, tags, url};
 
 /// The first parts of all paths.
-pub const ROOTS: [&str; 7] = [
+pub const ROOTS: [&str; 10] = [
     "2014-11-13",
     "2015-03-31",
     "2016-08-19",
     "2017-03-31",
     "2017-10-31",
+    "2018-10-31",
+    "2019-09-25",
     "2019-09-30",
     "2020-06-30",
+    "2021-10-31",
 ];
 
 /// Maximum length of a body in bytes: an archive in Base64, with other fields.
@@ -37,13 +40,15 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-reques
 /// Lambda's API of a service. Cheap to clone.
 #[derive(Clone)]
 pub struct LambdaProtocol {
-    service: Service,
+    pub(crate) service: Service,
+    /// `http` or `https`.
+    scheme: &'static str,
 }
 
 impl LambdaProtocol {
-    /// Creates the protocol.
-    pub fn new(service: &Service) -> Self {
-        LambdaProtocol { service: service.clone() }
+    /// Creates the protocol. URLs of functions begin with the scheme.
+    pub fn new(service: &Service, scheme: &'static str) -> Self {
+        LambdaProtocol { service: service.clone(), scheme }
     }
 
     /// Returns the response to a request whose access key is unknown, so that its body need not be
@@ -84,11 +89,12 @@ impl LambdaProtocol {
         let principal = self.authenticate(&parts, &body, address).await?;
         let operation = Operation::of(&parts.method, parts.uri.path())?;
         let query = parse_query(parts.uri.query().unwrap_or_default());
-        let request = LambdaRequest { principal, query, headers: parts.headers, body };
+        let scheme = self.scheme;
+        let request = LambdaRequest { principal, scheme, query, headers: parts.headers, body };
         self.execute(operation, &request).await
     }
 
-    async fn authenticate(
+    pub(crate) async fn authenticate(
         &self,
         parts: &Parts,
         body: &Bytes,
@@ -104,7 +110,7 @@ impl LambdaProtocol {
         Ok(signatures.signer(&signature.key, address).await?)
     }
 
-    async fn secret(&self, key: &str, address: Option<IpAddr>) -> Result<String> {
+    pub(crate) async fn secret(&self, key: &str, address: Option<IpAddr>) -> Result<String> {
         let signatures = S3Operations::of(&self.service).signatures();
         match signatures.secret(key).await {
             Ok(secret) => Ok(secret.to_string()),
@@ -176,7 +182,52 @@ impl LambdaProtocol {
             Op::Untag(name) => return Ok(no_content(tags::untag(service, request, name).await?)),
             Op::ListTags(name) => tags::list(service, request, name).await?,
             Op::GetCodeSigning(name) => function::code_signing(service, request, name).await?,
-            _ => account::settings(service, request).await?,
+            Op::AccountSettings => account::settings(service, request).await?,
+            other => return self.execute_qualifier(other, request).await,
+        };
+        Ok(json(StatusCode::OK, &answer))
+    }
+
+    /// Executes the operations on settings of a version or alias.
+    async fn execute_qualifier(
+        &self,
+        operation: Operation,
+        request: &LambdaRequest,
+    ) -> Result<Response<Bytes>> {
+        use Operation as Op;
+        let service = &self.service;
+        let answer = match operation {
+            Op::CreateUrl(name) => return Ok(created(&url::create(service, request, name).await?)),
+            Op::GetUrl(name) => url::get(service, request, name).await?,
+            Op::UpdateUrl(name) => url::update(service, request, name).await?,
+            Op::DeleteUrl(name) => {
+                return Ok(no_content(url::delete(service, request, name).await?));
+            }
+            Op::ListUrls(name) => url::list(service, request, name).await?,
+            Op::PutInvokeConfig(name) => event_invoke::put(service, request, name).await?,
+            Op::GetInvokeConfig(name) => event_invoke::get(service, request, name).await?,
+            Op::UpdateInvokeConfig(name) => event_invoke::update(service, request, name).await?,
+            Op::DeleteInvokeConfig(name) => {
+                return Ok(no_content(event_invoke::delete(service, request, name).await?));
+            }
+            Op::ListInvokeConfigs(name) => event_invoke::list(service, request, name).await?,
+            Op::AddPermission(name) => {
+                return Ok(created(&permission::add(service, request, name).await?));
+            }
+            Op::RemovePermission(name, id) => {
+                return Ok(no_content(permission::remove(service, request, name, id).await?));
+            }
+            Op::GetPolicy(name) => permission::get(service, request, name).await?,
+            Op::Layers(operation) => {
+                let status = operation.status();
+                let answer = operation.execute(service, request).await?;
+                let is_empty = status == StatusCode::NO_CONTENT;
+                return Ok(if is_empty { no_content(()) } else { json(status, &answer) });
+            }
+            _ => {
+                let message = "The operation is not supported.";
+                return Err(LambdaError::new(404, "UnknownOperationException", message));
+            }
         };
         Ok(json(StatusCode::OK, &answer))
     }

@@ -10,6 +10,8 @@ use crate::error::{LambdaError, Result};
 /// A request.
 pub(crate) struct LambdaRequest {
     pub principal: Principal,
+    /// `http` or `https`.
+    pub scheme: &'static str,
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
     pub body: Bytes,

@@ -3,6 +3,7 @@
 use http::Method;
 
 use crate::error::{LambdaError, Result};
+use crate::layer::LayerOperation;
 use crate::name::FunctionName;
 use crate::request::decode;
 
@@ -29,9 +30,23 @@ pub(crate) enum Operation {
     GetConcurrency(FunctionName),
     DeleteConcurrency(FunctionName),
     GetCodeSigning(FunctionName),
+    CreateUrl(FunctionName),
+    GetUrl(FunctionName),
+    UpdateUrl(FunctionName),
+    DeleteUrl(FunctionName),
+    ListUrls(FunctionName),
+    PutInvokeConfig(FunctionName),
+    GetInvokeConfig(FunctionName),
+    UpdateInvokeConfig(FunctionName),
+    DeleteInvokeConfig(FunctionName),
+    ListInvokeConfigs(FunctionName),
+    AddPermission(FunctionName),
+    GetPolicy(FunctionName),
+    RemovePermission(FunctionName, String),
     Tag(FunctionName),
     Untag(FunctionName),
     ListTags(FunctionName),
+    Layers(LayerOperation),
     AccountSettings,
 }
 
@@ -53,6 +68,9 @@ impl Operation {
             ["2016-08-19", "account-settings"] => Ok(Operation::AccountSettings),
             ["2017-03-31", "tags", arn] => {
                 of_tags(method, FunctionName::parse(arn)?).ok_or_else(unknown)
+            }
+            ["2018-10-31", "layers", rest @ ..] => {
+                LayerOperation::of(method, rest).map(Operation::Layers).ok_or_else(unknown)
             }
             [date, "functions", name, rest @ ..] => {
                 let name = FunctionName::parse(name)?;
@@ -98,6 +116,34 @@ fn of_function(
         ("2019-09-30", "GET", ["concurrency"]) => Op::GetConcurrency(name),
         ("2017-10-31", "DELETE", ["concurrency"]) => Op::DeleteConcurrency(name),
         ("2020-06-30", "GET", ["code-signing-config"]) => Op::GetCodeSigning(name),
+        _ => return of_qualifier(method, date, name, rest),
+    };
+    Some(operation)
+}
+
+/// Returns an operation on the settings of a version or alias.
+fn of_qualifier(
+    method: &Method,
+    date: &str,
+    name: FunctionName,
+    rest: &[&str],
+) -> Option<Operation> {
+    use Operation as Op;
+    let config = "event-invoke-config";
+    let operation = match (date, method.as_str(), rest) {
+        ("2021-10-31", "POST", ["url"]) => Op::CreateUrl(name),
+        ("2021-10-31", "GET", ["url"]) => Op::GetUrl(name),
+        ("2021-10-31", "PUT", ["url"]) => Op::UpdateUrl(name),
+        ("2021-10-31", "DELETE", ["url"]) => Op::DeleteUrl(name),
+        ("2021-10-31", "GET", ["urls"]) => Op::ListUrls(name),
+        ("2019-09-25", "PUT", [last]) if *last == config => Op::PutInvokeConfig(name),
+        ("2019-09-25", "GET", [last]) if *last == config => Op::GetInvokeConfig(name),
+        ("2019-09-25", "POST", [last]) if *last == config => Op::UpdateInvokeConfig(name),
+        ("2019-09-25", "DELETE", [last]) if *last == config => Op::DeleteInvokeConfig(name),
+        ("2019-09-25", "GET", [first, "list"]) if *first == config => Op::ListInvokeConfigs(name),
+        ("2015-03-31", "POST", ["policy"]) => Op::AddPermission(name),
+        ("2015-03-31", "GET", ["policy"]) => Op::GetPolicy(name),
+        ("2015-03-31", "DELETE", ["policy", id]) => Op::RemovePermission(name, (*id).to_owned()),
         _ => return None,
     };
     Some(operation)

@@ -31,6 +31,10 @@ pub struct Trigger {
     /// The branch to watch, import into and run on; `main` by default.
     #[serde(default)]
     pub branch: Option<String>,
+    /// A pattern in EventBridge's language. Only events that match it are recorded; all by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<serde_json::Value>,
     /// Imports the files into this table, before the run if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<TriggerImport>,
@@ -71,6 +75,7 @@ impl Default for Trigger {
             schedule: None,
             tables: None,
             branch: None,
+            filter: None,
             import: None,
             run: false,
             function: None,

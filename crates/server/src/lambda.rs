@@ -1,4 +1,5 @@
-//! Lambda's REST API on the HTTP listener. Its requests are authenticated by their signatures.
+//! Lambda's REST API and the URLs of functions on the HTTP listener. Requests to the API are
+//! authenticated by their signatures, and requests to a URL as its function is configured.
 
 use axum::Router;
 use axum::body::Body;
@@ -6,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use headwater_lambda::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};
+use headwater_lambda::{BODY_BYTES_MAX, LambdaProtocol, ROOTS, URL_ROOT};
 
 use crate::auth::{TcpPeer, client_address};
 use crate::http::body::BodyKind;
@@ -14,15 +15,41 @@ use crate::state::App;
 
 /// Returns the routes of the API.
 pub fn router() -> Router<App> {
-    ROOTS.iter().fold(Router::new(), |router, root| {
-        router.route(&format!("/{root}/{{*path}}"), any(answer))
-    })
+    let urls = Router::new()
+        .route(&format!("/{URL_ROOT}/{{name}}"), any(answer_url))
+        .route(&format!("/{URL_ROOT}/{{name}}/"), any(answer_url))
+        .route(&format!("/{URL_ROOT}/{{name}}/{{*path}}"), any(answer_url));
+    ROOTS.iter().fold(urls, |router, root| router.route(&format!("/{root}/{{*path}}"), any(answer)))
+}
+
+fn protocol(app: &App) -> LambdaProtocol {
+    let scheme = if app.config.network.is_https() { "https" } else { "http" };
+    LambdaProtocol::new(&app.service, scheme)
+}
+
+async fn answer_url(State(app): State<App>, request: Request) -> Response {
+    let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
+    let address = peer.map(|peer| client_address(&app, peer, request.headers()));
+    let protocol = protocol(&app);
+    let (parts, body) = request.into_parts();
+    // The body of a request that is rejected is not read.
+    let target = match protocol.find_url(&parts, address).await {
+        Ok(target) => target,
+        Err(rejected) => return rejected.map(Body::from),
+    };
+    let request = Request::from_parts(parts.clone(), body);
+    let (bytes, _permit) = match app.bodies.read(request, BodyKind::Values).await {
+        Ok(read) => read,
+        Err(error) => return error.into_response(),
+    };
+    let request = axum::http::Request::from_parts(parts, bytes);
+    protocol.call_url(target, request, address).await.map(Body::from)
 }
 
 async fn answer(State(app): State<App>, request: Request) -> Response {
     let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
-    let protocol = LambdaProtocol::new(&app.service);
+    let protocol = protocol(&app);
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or_default();
     if length > BODY_BYTES_MAX {

@@ -1,16 +1,18 @@
 //! Functions without a project: deploy, change, list, get, delete.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_executors::parse_function;
 use headwater_function_store::{
-    Author, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction, StoredVersion,
-    read_request,
+    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, StoredFunction,
+    StoredVersion, read_request,
 };
 use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
     FunctionVersion, Object, OrProblem, Principal, Problem, ProjectFiles,
 };
+use serde_json::Value;
 
 use crate::service::Components;
 
@@ -62,6 +64,18 @@ impl DeployedFunctions {
         let number = function.resolve(qualifier.unwrap_or("$LATEST"), 1.0).or_problem()?;
         let version = self.0.catalog.store().version(&function, number).await.or_problem()?;
         Ok((function, version))
+    }
+
+    /// Returns the URL of a function, or of its alias. It says who may send requests to it, so the
+    /// caller needs no right.
+    pub async fn url(
+        &self,
+        name: &str,
+        qualifier: Option<&str>,
+    ) -> Result<Option<FunctionUrl>, Problem> {
+        let function = self.0.catalog.store().find(name).await.or_problem()?;
+        let settings = function.as_ref().and_then(|function| function.settings_of(qualifier));
+        Ok(settings.and_then(|settings| settings.url.clone()))
     }
 
     /// Returns the published versions of a function by number.
@@ -130,8 +144,12 @@ impl DeployedFunctions {
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
         }
         let settings = settings_of(&changes).unwrap_or_default();
-        self.check(principal, name, &settings, files.files).await?;
         let store = self.0.catalog.store();
+        let merged = match attributes_of(&changes) {
+            Some(used) => store.with_layers(name, files.files, used).await.or_problem()?,
+            None => files.files,
+        };
+        self.check(principal, name, &settings, merged).await?;
         store.create(name, files.code, &changes, &author(principal)).await.or_problem()
     }
 
@@ -151,6 +169,8 @@ impl DeployedFunctions {
             (None, None) => None,
         };
         if let Some(files) = files {
+            let used = attributes_of(&update.changes).unwrap_or(&latest.attributes);
+            let files = store.with_layers(name, files, used).await.or_problem()?;
             let settings = settings.unwrap_or(latest.settings);
             self.check(principal, name, &settings, files).await?;
         }
@@ -215,6 +235,13 @@ pub(crate) fn summary(function: &StoredFunction) -> FunctionSummary {
 fn settings_of(changes: &[FunctionChange]) -> Option<FunctionSettings> {
     changes.iter().find_map(|change| match change {
         FunctionChange::Settings(settings, _) => Some((**settings).clone()),
+        _ => None,
+    })
+}
+
+fn attributes_of(changes: &[FunctionChange]) -> Option<&BTreeMap<String, Value>> {
+    changes.iter().find_map(|change| match change {
+        FunctionChange::Settings(_, attributes) => Some(attributes),
         _ => None,
     })
 }

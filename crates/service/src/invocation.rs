@@ -20,6 +20,7 @@ use headwater_triggers::NewCall;
 use serde_json::Value;
 
 use crate::deployed_function::{self, DeployedFunctions};
+use crate::layer::Layers;
 use crate::operation::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
@@ -82,6 +83,11 @@ impl Invocations {
     /// Returns the operations on functions that are deployed without a project.
     pub fn deployed(&self) -> DeployedFunctions {
         DeployedFunctions(self.0.clone())
+    }
+
+    /// Returns the operations on layers.
+    pub fn layers(&self) -> Layers {
+        Layers(self.0.clone())
     }
 
     /// Lists the functions by name: those of the deployed version, and those without a project.

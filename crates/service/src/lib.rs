@@ -26,6 +26,7 @@ pub mod iceberg;
 mod import;
 mod invocation;
 mod job;
+mod layer;
 mod limit;
 mod login;
 mod maintenance;
@@ -70,6 +71,7 @@ pub use iceberg::Iceberg;
 pub use import::Imports;
 pub use invocation::{CallInput, Invocations, ResolvedFunction};
 pub use job::Jobs;
+pub use layer::Layers;
 pub use maintenance::Maintenance;
 pub use namespace::Namespaces;
 pub use object::Objects;
@@ -99,8 +101,9 @@ pub use headwater_engine::{
 };
 pub use headwater_executors::read_project;
 pub use headwater_function_store::{
-    ARCHIVE_BYTES_MAX, FunctionChange, FunctionFiles, FunctionUpdate, StoredFunction,
-    StoredVersion, read_source as read_function,
+    ARCHIVE_BYTES_MAX, Cors, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl,
+    InvokeConfig, LAYERS, LayerChange, LayerVersion, QualifierChange, QualifierSettings,
+    StoredFunction, StoredLayer, StoredVersion, UrlAuth, UsedLayer, read_source as read_function,
 };
 pub use headwater_functions::{
     Argument, ArgumentValue, FunctionResult, Isolation, Returns, SharedTable, SpawnCommand,

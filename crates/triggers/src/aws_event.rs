@@ -8,6 +8,11 @@ use serde_json::{Value, json};
 const PRINCIPAL: &str = "headwater";
 const REGION: &str = "us-east-1";
 
+/// Returns the name of a version of a function as AWS writes it.
+pub(crate) fn function_arn(name: &str, version: &str) -> String {
+    format!("arn:aws:lambda:{REGION}:000000000000:function:{name}:{version}")
+}
+
 /// Returns the event as a function receives it: for objects, the notification of S3 unless the
 /// trigger asks for CloudEvents; for all others, the form of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {

@@ -10,6 +10,7 @@ use headwater_model::{
 
 use crate::bucket_source::{self, BucketSource, Selection};
 use crate::calls::{CALLS, CallSource};
+use crate::event_filter::EventFilter;
 use crate::event_path::EventPath;
 use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;
@@ -31,6 +32,8 @@ pub(crate) struct Definition {
     pub concurrency: Concurrency,
     /// The path of the order key in events.
     pub order_by: Option<EventPath>,
+    /// The events that are recorded; none: all.
+    pub filter: Option<EventFilter>,
 }
 
 /// The parsed source of a trigger.
@@ -101,7 +104,8 @@ impl Definition {
         }
         let source = Source::new(trigger, project)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
-        Ok(Definition { trigger: trigger.clone(), source, concurrency, order_by })
+        let filter = EventFilter::new(trigger)?;
+        Ok(Definition { trigger: trigger.clone(), source, concurrency, order_by, filter })
     }
 }
 
@@ -114,7 +118,7 @@ impl Definition {
             ..Trigger::default()
         };
         let concurrency = Concurrency::AtMost(CONCURRENCY_DEFAULT as usize);
-        Definition { trigger, source: Source::Calls, concurrency, order_by: None }
+        Definition { trigger, source: Source::Calls, concurrency, order_by: None, filter: None }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use headwater_jobs::{Error as JobsError, NewJob, StopReason};
+use headwater_jobs::{Error as JobsError, JobContext, NewJob, StopReason};
 use headwater_model::{
     ErrorCode, Event, EventData, Fault, JobKind, MAIN_BRANCH, Problem, Target, Timestamp, Trigger,
     TriggerEventStatus,
@@ -15,7 +15,9 @@ use headwater_model::{
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
+use crate::destination::{Destination, EndedCall};
 use crate::event_queue::TakenDelivery;
+use crate::target::CallPolicy;
 use crate::worker::Worker;
 use crate::{Error, Result, event_logging, event_part};
 
@@ -55,6 +57,10 @@ impl Worker {
 
     async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
+        let Ok(calls) = self.call_policy().await else {
+            self.context.queue.update(self.postponed(delivery, JOBS_PAUSE));
+            return Ok(());
+        };
         let id = options.jobs.new_id();
         let event = match log.event(&delivery.event).await {
             Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
@@ -72,7 +78,7 @@ impl Worker {
         self.context.queue.update(running.clone());
         let (targets, trigger) = (self.targets.clone(), self.trigger().clone());
         let work = {
-            let context = context.clone();
+            let (context, event) = (context.clone(), event.clone());
             let actor = running.actor.clone();
             let work =
                 async move { targets.execute(&trigger, &event, actor.as_ref(), context).await };
@@ -85,10 +91,10 @@ impl Worker {
             judge(result, is_complete, context.stop_reason())
         };
         let policy = RetryPolicy {
-            retries: self.trigger().retries,
+            retries: calls.retries.unwrap_or(self.trigger().retries),
             pause: options.retry_pause,
             pause_max: options.retry_pause_max,
-            age_max: self.trigger().max_age,
+            age_max: calls.max_age.unwrap_or(self.trigger().max_age),
             now: self.context.now(),
         };
         let queue = &self.context.queue;
@@ -98,13 +104,51 @@ impl Worker {
         } else {
             queue.end_throttling();
         }
-        let entries = ended.entries(queue.done() + 1)?;
+        let mut entries = ended.entries(queue.done() + 1)?;
+        let call = EndedCall { event: &event, delivery: &ended, result: &result };
+        let is_stopped = matches!(outcome, Outcome::Stopped(_));
+        let forwarded = self.forwarded(&call, &calls, &context).filter(|_| !is_stopped);
+        if let Some((event, delivery)) = &forwarded {
+            entries.extend(delivery.new_entries(event)?);
+        }
         guard.finish_with(job_result(result, &outcome), entries).await;
         queue.update(ended);
+        if let Some((_, delivery)) = forwarded {
+            self.calls.push_call(delivery).await;
+        }
         if queue.done() % TRIM_EVERY == TRIM_EVERY - 1 {
             log.trim(options.done_kept).await?;
         }
         Ok(())
+    }
+
+    /// Returns the call of the destination of a call that ended.
+    fn forwarded(
+        &self,
+        ended: &EndedCall<'_>,
+        policy: &CallPolicy,
+        context: &JobContext,
+    ) -> Option<(Event, Delivery)> {
+        match ended.destination(policy) {
+            Destination::None => None,
+            Destination::Loop(function) => {
+                context.log_system(format!("destination `{function}` led to this call: skipped"));
+                None
+            }
+            Destination::Function(function) => {
+                let id = self.context.options.jobs.new_id().to_string();
+                Some(ended.call(function, id, self.context.now()))
+            }
+        }
+    }
+
+    /// Returns the policy of the calls that the worker delivers; the default for triggers.
+    async fn call_policy(&self) -> Result<CallPolicy, Problem> {
+        let Some(function) = self.called_function() else { return Ok(CallPolicy::default()) };
+        let policy = self.targets.call_policy(function).await;
+        policy.inspect_err(|problem| {
+            tracing::warn!(function, error = problem.message, "cannot read the policy of calls");
+        })
     }
 
     /// Returns the delivery with a later time of its next attempt.

@@ -124,7 +124,10 @@ impl DeliveryLog {
         let DetectedEvents { events, entries, unique, is_durable } = detected;
         let mut batch = Batch { entries, unique, relaxed: is_durable, ..Batch::default() };
         let new_id = || self.jobs.new_id().to_string();
-        let events: Vec<Event> = events.into_iter().map(|event| event.with_id(new_id())).collect();
+        let events = events.into_iter().map(|event| event.with_id(new_id()));
+        // The source of files has selected them one by one.
+        let admits = |event: &Event| !event.files().is_empty() || context.admits(event);
+        let events: Vec<Event> = events.filter(admits).collect();
         let mut deliveries = Vec::with_capacity(events.len());
         for event in &events {
             let key = context.order_by.as_ref().and_then(|path| path.key(event));

@@ -100,7 +100,15 @@ impl FileSource {
             });
             newly_taken.push((path.clone(), taken));
         }
-        detected.events.push(self.folder.event(files, context));
+        // The filter selects files one by one: how many arrive at once must not matter.
+        let admits = |file: &&(String, Version)| {
+            let event = self.folder.event(std::slice::from_ref(*file), context);
+            context.admits(&event.with_id(String::new()))
+        };
+        let files: Vec<(String, Version)> = files.iter().filter(admits).cloned().collect();
+        if !files.is_empty() {
+            detected.events.push(self.folder.event(&files, context));
+        }
         context.record(detected).await?;
         for (path, _) in &newly_taken {
             self.debounce.remove(path);

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery_log::DeliveryLog;
+use crate::event_filter::EventFilter;
 use crate::event_path::EventPath;
 use crate::event_queue::EventQueue;
 use crate::{Result, TriggersOptions};
@@ -85,6 +86,8 @@ pub(crate) struct SourceContext {
     pub log: DeliveryLog,
     /// The path of the order key in events.
     pub order_by: Option<EventPath>,
+    /// The events that are recorded; none: all.
+    pub filter: Option<EventFilter>,
     pub queue: Arc<EventQueue>,
     /// Requests a poll.
     pub wake: Arc<Notify>,
@@ -101,7 +104,12 @@ impl SourceContext {
         &*self.log.store
     }
 
-    /// Records events and queues their deliveries.
+    /// Returns true if the trigger's filter selects an event.
+    pub(crate) fn admits(&self, event: &Event) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.admits(event))
+    }
+
+    /// Records the events that the filter selects, and queues their deliveries.
     pub(crate) async fn record(&self, detected: DetectedEvents) -> Result<()> {
         for delivery in self.log.record(self, detected).await? {
             self.queue.push(delivery);

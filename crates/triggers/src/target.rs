@@ -1,5 +1,7 @@
 //! The interface to the targets of triggers.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use headwater_jobs::JobContext;
 use headwater_model::{Actor, Event, Problem, Trigger};
@@ -24,11 +26,29 @@ pub trait TargetExecutor: Send + Sync {
         context: JobContext,
     ) -> Result<Value, Problem>;
 
+    /// Returns the policy of the asynchronous calls of a function; the default by default.
+    async fn call_policy(&self, _function: &str) -> Result<CallPolicy, Problem> {
+        Ok(CallPolicy::default())
+    }
+
     /// Returns the queue of the trigger's jobs; see [`headwater_jobs::NewJob::queue`]. None by
     /// default.
     fn queue(&self, _trigger: &Trigger) -> Option<String> {
         None
     }
+}
+
+/// The policy of asynchronous calls of a function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallPolicy {
+    /// Retries of a failed call; none for the default of triggers.
+    pub retries: Option<u32>,
+    /// Maximum age of a call; none for the default of triggers.
+    pub max_age: Option<Duration>,
+    /// The function that receives a record of each successful call.
+    pub on_success: Option<String>,
+    /// The function that receives a record of each call that failed after its last retry.
+    pub on_failure: Option<String>,
 }
 
 /// Returns the id of one commit of an event that causes several: `<event>/import`, `<event>/run`.

@@ -1,7 +1,7 @@
 //! The handle: define triggers, list them and their events, replay an event.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -26,6 +26,22 @@ use crate::{bucket_source, schedule_source, table_source};
 #[derive(Clone)]
 pub struct Triggers {
     inner: Arc<Inner>,
+}
+
+/// A handle that does not keep the triggers running.
+#[derive(Clone)]
+pub(crate) struct WeakTriggers(Weak<Inner>);
+
+impl WeakTriggers {
+    /// Queues an asynchronous call that is stored.
+    pub(crate) async fn push_call(&self, delivery: Delivery) {
+        let Some(function) = delivery.trigger.strip_prefix(CALLS) else { return };
+        let Some(inner) = self.0.upgrade() else { return };
+        match (Triggers { inner }).call_worker(function).await {
+            Ok(worker) => worker.context.queue.push(delivery),
+            Err(error) => tracing::warn!(function, %error, "a stored call is not queued yet"),
+        }
+    }
 }
 
 struct Inner {
@@ -179,7 +195,8 @@ impl Triggers {
                     }
                     queue.configure(definition.concurrency);
                     let context = self.inner.source_context(&definition, queue.clone());
-                    let worker = Worker::new(context, self.inner.targets.clone(), definition, old);
+                    let (targets, calls) = (self.inner.targets.clone(), self.weak());
+                    let worker = Worker::new(context, targets, definition, calls, old);
                     if !self.inner.options.manual {
                         worker.spawn();
                     }
@@ -198,6 +215,10 @@ impl Triggers {
     /// Returns the triggers by name.
     pub fn list(&self) -> Vec<TriggerStatus> {
         self.workers().iter().map(|worker| worker.status()).collect()
+    }
+
+    fn weak(&self) -> WeakTriggers {
+        WeakTriggers(Arc::downgrade(&self.inner))
     }
 
     fn workers(&self) -> Vec<Arc<Worker>> {
@@ -344,7 +365,8 @@ impl Triggers {
         }
         queue.configure(definition.concurrency);
         let context = self.inner.source_context(&definition, queue);
-        let worker = Worker::new(context, self.inner.targets.clone(), definition, None);
+        let (targets, calls) = (self.inner.targets.clone(), self.weak());
+        let worker = Worker::new(context, targets, definition, calls, None);
         if !self.inner.options.manual {
             worker.spawn();
         }
@@ -435,6 +457,7 @@ impl Inner {
         SourceContext {
             trigger: definition.trigger.name.clone(),
             order_by: definition.order_by.clone(),
+            filter: definition.filter.clone(),
             options: self.options.clone(),
             log: self.log.clone(),
             queue,

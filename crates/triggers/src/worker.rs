@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::TargetExecutor;
-use crate::definition::Definition;
+use crate::definition::{Definition, Source};
 use crate::delivery_order::NextDelivery;
 use crate::event_queue::TakenDelivery;
 use crate::source::{EventSource, SourceContext};
+use crate::triggers::WeakTriggers;
 
 /// Maximum sleep. It bounds the delay after the machine was suspended or its clock was set.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
@@ -26,6 +27,8 @@ pub(crate) struct Worker {
     pub context: SourceContext,
     pub targets: Arc<dyn TargetExecutor>,
     pub definition: Definition,
+    /// The queues of asynchronous calls.
+    pub calls: WeakTriggers,
     source: tokio::sync::Mutex<Box<dyn EventSource>>,
     /// The worker of the earlier definition, until the first poll of this one.
     before: Mutex<Option<Arc<Worker>>>,
@@ -38,11 +41,12 @@ impl Worker {
         context: SourceContext,
         targets: Arc<dyn TargetExecutor>,
         definition: Definition,
+        calls: WeakTriggers,
         before: Option<Arc<Worker>>,
     ) -> Arc<Self> {
         let source = tokio::sync::Mutex::new(definition.source.open());
         let (before, fault) = (Mutex::new(before), Mutex::default());
-        Arc::new(Worker { context, targets, definition, source, before, fault })
+        Arc::new(Worker { context, targets, definition, calls, source, before, fault })
     }
 
     /// Starts the tasks.
@@ -53,6 +57,12 @@ impl Worker {
 
     pub(crate) fn trigger(&self) -> &Trigger {
         &self.definition.trigger
+    }
+
+    /// Returns the function whose asynchronous calls the worker delivers.
+    pub(crate) fn called_function(&self) -> Option<&str> {
+        let is_calls = matches!(self.definition.source, Source::Calls);
+        self.definition.trigger.function.as_deref().filter(|_| is_calls)
     }
 
     pub(crate) fn stop(&self) -> &CancellationToken {

@@ -85,7 +85,8 @@ fn show(context: &Context, status: &TriggerStatus) {
     }
     let (style, trigger) = (context.answer_style, &status.trigger);
     output::line(style.paint(Tone::Strong, &trigger.name));
-    for (name, value) in [
+    let filter = trigger.filter.as_ref().map(|filter| ("filter", filter.to_string()));
+    let values = [
         ("source", trigger.source()),
         ("target", targets(trigger)),
         ("branch", branch(trigger)),
@@ -94,7 +95,8 @@ fn show(context: &Context, status: &TriggerStatus) {
         ("pending", output::count(status.pending)),
         ("done", output::count(status.done)),
         ("failed", output::count(status.failed)),
-    ] {
+    ];
+    for (name, value) in values.into_iter().chain(filter) {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<8}"))));
     }
     print_error(context, status);

@@ -171,6 +171,22 @@ async fn a_trigger_selects_by_bucket_prefix_suffix_and_event() {
 }
 
 #[tokio::test]
+async fn a_filter_selects_objects_by_the_fields_of_the_event() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let filter = json!({"subject": [{"wildcard": "in/*.csv"}],
+        "data": {"object": {"size": [{"numeric": [">=", 2]}], "operation": ["put"]}}});
+    let trigger = Trigger { filter: Some(filter), ..trigger(&json!({"name": "landing"})) };
+    let process = Process::new(folder.path(), vec![trigger]).await;
+    for (key, text) in [("in/a.csv", "22"), ("in/b.csv", "1"), ("out/c.csv", "22")] {
+        put(&process.objects, key, text).await.expect("a put");
+    }
+    let events = process.events().await;
+    assert_eq!(named(&events), ["ObjectCreated:Put in/a.csv"]);
+    let left = process.objects.changes(0, 100).await.expect("changes");
+    assert_eq!(left, [], "changes that the filter left out are consumed");
+}
+
+#[tokio::test]
 async fn overlapping_triggers_both_fire_and_a_new_one_starts_at_its_deployment() {
     let folder = tempfile::tempdir().expect("a folder");
     let all = json!({"name": "landing"});

@@ -11,8 +11,8 @@ use headwater_model::{
     TriggerEventStatus,
 };
 use headwater_store::Store;
-use headwater_triggers::{NewCall, TriggerEventFilter, Triggers};
-use serde_json::json;
+use headwater_triggers::{CallPolicy, NewCall, TriggerEventFilter, Triggers};
+use serde_json::{Value, json};
 
 use crate::support::{clock, jobs, memory};
 use crate::targets::{Tables, by_hand, file};
@@ -108,6 +108,63 @@ async fn a_call_is_accepted_once_per_key_and_survives_the_process() {
         let error = stage.triggers.accept(wrong).await.expect_err("an error");
         assert_eq!(error.code(), ErrorCode::InvalidArgument);
     }
+}
+
+/// Returns the records that a function received, in order.
+fn records(stage: &Stage, wanted: &str) -> Vec<Value> {
+    let tries = stage.tables.tries.lock().expect("tries");
+    let record = |event: &Event| match &event.data {
+        EventData::FunctionInvoked { function, arguments } if function == wanted => {
+            Some(arguments["event"].clone())
+        }
+        _ => None,
+    };
+    tries.iter().filter_map(record).collect()
+}
+
+#[tokio::test]
+async fn destinations_receive_a_record_of_each_call_that_ended() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let stage = Stage::new(dir.path(), Vec::new()).await;
+    let policy = CallPolicy {
+        retries: Some(1),
+        on_success: Some("audit".into()),
+        on_failure: Some("alarm:live".into()),
+        ..CallPolicy::default()
+    };
+    let back = CallPolicy { on_success: Some("notify".into()), ..CallPolicy::default() };
+    *stage.tables.policies.lock().expect("policies") =
+        BTreeMap::from([("notify".to_owned(), policy), ("audit".to_owned(), back)]);
+    let arguments = BTreeMap::from([("event".to_owned(), json!({"n": 1}))]);
+    let first = NewCall { arguments, ..call(1) };
+    let accepted = stage.triggers.accept(first).await.expect("accepted");
+    stage.tick().await;
+    stage.tick().await;
+    let record = &records(&stage, "audit")[0];
+    assert_eq!(record["requestContext"]["condition"], "Success");
+    assert_eq!(record["requestContext"]["requestId"], accepted.event);
+    assert_eq!(record["requestContext"]["approximateInvokeCount"], 1);
+    assert_eq!(record["requestPayload"], json!({"n": 1}));
+    assert_eq!(record["responsePayload"], json!({"done": true}));
+    // The destination of the destination is the first function: the loop is stopped.
+    stage.tick().await;
+    assert_eq!(stage.tables.tries(), 2);
+
+    stage.tables.fail(ErrorCode::FunctionFailed, 2);
+    stage.triggers.accept(call(2)).await.expect("accepted");
+    stage.tick().await;
+    assert!(records(&stage, "alarm:live").is_empty(), "a retry is left");
+    stage.clock.advance(Duration::from_secs(1));
+    stage.triggers.tick().await.expect("a tick");
+    let stage = stage.again(dir.path()).await;
+    stage.tick().await;
+    let alarms = records(&stage, "alarm:live");
+    assert_eq!(alarms.len(), 1, "once, also after the process ended");
+    assert_eq!(alarms[0]["requestContext"]["condition"], "RetriesExhausted");
+    assert_eq!(alarms[0]["requestContext"]["approximateInvokeCount"], 2);
+    assert_eq!(alarms[0]["responseContext"]["functionError"], "Unhandled");
+    assert_eq!(alarms[0]["requestPayload"], json!({"n": 2}));
+    assert!(!stage.triggers.has_calls());
 }
 
 #[tokio::test]

@@ -106,6 +106,23 @@ async fn a_file_becomes_one_event_one_job_and_one_commit() {
 }
 
 #[tokio::test]
+async fn a_filter_selects_files_one_by_one() {
+    let filter = json!({"data": {"files": {"size": [{"numeric": [">", 1]}]}},
+        "$or": [{"subject": [{"prefix": "a"}]}, {"subject": [{"suffix": ".json"}]}]});
+    let stage = Stage::new(vec![Trigger { filter: Some(filter), ..watched() }]).await;
+    for (name, text) in [("a.csv", "22"), ("a2.csv", "1"), ("b.csv", "22"), ("b.json", "22")] {
+        stage.file(&format!("in/{name}"), text);
+    }
+    stage.settle().await;
+    let path = |name: &str| stage.dir.path().join("in").join(name).display().to_string();
+    assert_eq!(stage.tables.files(), [path("a.csv"), path("b.json")]);
+    // Files that the filter left out are not events later either.
+    let stage = stage.again(vec![watched()]).await;
+    stage.settle().await;
+    assert_eq!(stage.tables.files().len(), 2);
+}
+
+#[tokio::test]
 async fn a_file_that_is_written_slowly_is_taken_when_it_is_whole() {
     let stage = Stage::new(vec![watched()]).await;
     let mut text = String::new();

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use headwater_jobs::{JobContext, Jobs};
 use headwater_model::{Actor, Clock, ErrorCode, Event, FixedClock, Problem, Trigger};
 use headwater_store::Store;
-use headwater_triggers::{TargetExecutor, Triggers, TriggersOptions};
+use headwater_triggers::{CallPolicy, TargetExecutor, Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
 /// The tables as triggers see them; they outlive a process.
@@ -20,6 +20,8 @@ pub struct Tables {
     pub tries: Mutex<Vec<Event>>,
     /// Errors for the next attempts.
     pub problems: Mutex<VecDeque<Problem>>,
+    /// Policies of asynchronous calls, by function.
+    pub policies: Mutex<BTreeMap<String, CallPolicy>>,
 }
 
 impl Tables {
@@ -65,7 +67,11 @@ impl TargetExecutor for Tables {
             return Err(problem);
         }
         commits.insert(event.id.clone(), event.clone());
-        Ok(Value::Null)
+        Ok(json!({"function": {"done": true}}))
+    }
+
+    async fn call_policy(&self, function: &str) -> Result<CallPolicy, Problem> {
+        Ok(self.policies.lock().expect("policies").get(function).cloned().unwrap_or_default())
     }
 }
 

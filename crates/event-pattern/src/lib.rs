@@ -1,0 +1,17 @@
+//! Event patterns in the language of
+//! [EventBridge](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html).
+//!
+//! [`Pattern::parse`] rejects patterns that are malformed, and [`Pattern::check`] those that no
+//! event of a known [`Shape`] matches. [`Pattern::matches`] decides. This crate does no I/O.
+
+mod cidr;
+mod error;
+mod matcher;
+mod numeric;
+mod pattern;
+mod shape;
+mod wildcard;
+
+pub use error::PatternError;
+pub use pattern::Pattern;
+pub use shape::{Shape, ShapeField};

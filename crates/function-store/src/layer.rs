@@ -1,0 +1,326 @@
+//! Layers: files that several functions share.
+//!
+//! The ref `layers/NAME` has the versions of a layer. A function that uses a version names its
+//! files itself, so that it works also after the version is deleted.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headwater_model::{ProjectFile, ProjectFiles, Timestamp};
+use headwater_store::{Batch, Error as StoreError, Expected, RefChange};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::function_store::{FunctionStore, check_name};
+use crate::{Error, NewCode, Result, StoredCode};
+
+/// Prefix of the refs.
+const REFS: &str = "layers/";
+
+/// Number of refs that are read at once.
+const PAGE: usize = 1_000;
+
+/// Attempts of a change while others change the same layer.
+const ATTEMPTS: u32 = 20;
+
+/// Maximum number of versions of a layer, and of statements of a policy.
+const VERSIONS_MAX: usize = 1_000;
+const STATEMENTS_MAX: usize = 100;
+
+/// Folders of a layer whose content is in the folder of a function.
+const ROOTS: [&str; 2] = ["python/", "nodejs/"];
+
+/// Folder of the other files.
+const OTHERS: &str = "opt";
+
+/// A layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StoredLayer {
+    /// Its name.
+    pub name: String,
+    /// Its versions by number.
+    pub versions: BTreeMap<u64, LayerVersion>,
+    /// The number of the next version. Numbers of deleted versions are not used again.
+    pub next_version: u64,
+}
+
+/// A version of a layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerVersion {
+    /// Its files.
+    pub code: StoredCode,
+    /// Time of its creation.
+    pub created: Timestamp,
+    /// Its author.
+    pub author: String,
+    /// Values that a protocol keeps for its clients.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, Value>,
+    /// The statements of its policy, by id. They are kept for clients and give no rights.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policy: BTreeMap<String, Value>,
+}
+
+/// The attribute of a function with the layers that it uses: [`UsedLayer`]s in order.
+pub const LAYERS: &str = "Layers";
+
+/// A version of a layer that a function uses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsedLayer {
+    /// Its name, as clients know it.
+    #[serde(rename = "Arn")]
+    pub arn: String,
+    /// Its files.
+    #[serde(rename = "Code")]
+    pub code: StoredCode,
+}
+
+/// A change of a layer.
+#[derive(Debug, Clone)]
+pub enum LayerChange {
+    /// Publishes a version with these files.
+    Publish {
+        /// The files.
+        code: NewCode,
+        /// The author.
+        author: String,
+        /// Values that a protocol keeps.
+        attributes: BTreeMap<String, Value>,
+    },
+    /// Deletes a version, if it exists.
+    Delete(u64),
+    /// Adds a statement to the policy of a version.
+    AddPermission(u64, String, Value),
+    /// Removes a statement.
+    RemovePermission(u64, String),
+}
+
+impl StoredLayer {
+    /// Returns a version.
+    ///
+    /// Errors: `function_not_found`.
+    pub fn version(&self, number: u64) -> Result<&LayerVersion> {
+        self.versions.get(&number).ok_or_else(|| missing(&self.name, Some(number)))
+    }
+
+    fn version_mut(&mut self, number: u64) -> Result<&mut LayerVersion> {
+        let missing = missing(&self.name, Some(number));
+        self.versions.get_mut(&number).ok_or(missing)
+    }
+}
+
+impl FunctionStore {
+    /// Returns a layer; none if it never existed.
+    pub async fn layer(&self, name: &str) -> Result<Option<StoredLayer>> {
+        Ok(self.read_layer(name).await?.map(|(layer, _)| layer))
+    }
+
+    /// Returns all layers by name.
+    pub async fn layers(&self) -> Result<Vec<StoredLayer>> {
+        let (mut layers, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = self.store().references(REFS, after.as_deref(), PAGE).await?;
+            for (name, bytes) in &page {
+                layers.push(decode(name.trim_start_matches(REFS), bytes)?);
+            }
+            after = page.last().map(|(name, _)| name.clone());
+            if page.len() < PAGE {
+                return Ok(layers);
+            }
+        }
+    }
+
+    async fn read_layer(&self, name: &str) -> Result<Option<(StoredLayer, Bytes)>> {
+        let Some(bytes) = self.store().reference(&format!("{REFS}{name}")).await? else {
+            return Ok(None);
+        };
+        Ok(Some((decode(name, &bytes)?, bytes)))
+    }
+
+    /// Changes a layer; the first version creates it. Durable when it returns.
+    ///
+    /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
+    /// `already_exists` for a statement; `commit_conflict`.
+    pub async fn change_layer(&self, name: &str, change: &LayerChange) -> Result<StoredLayer> {
+        check_name(name)?;
+        for _ in 0..ATTEMPTS {
+            let (mut layer, expected) = match (self.read_layer(name).await?, change) {
+                (Some((layer, before)), _) => (layer, Expected::Value(before)),
+                (None, LayerChange::Publish { .. }) => {
+                    let (name, versions) = (name.to_owned(), BTreeMap::new());
+                    (StoredLayer { name, versions, next_version: 1 }, Expected::Absent)
+                }
+                (None, _) => return Err(missing(name, None)),
+            };
+            let objects = self.apply_to_layer(&mut layer, change)?;
+            let value = serde_json::to_vec(&layer).map_err(|_| Error::corrupt(name))?;
+            let ref_name = format!("{REFS}{name}");
+            let refs = vec![RefChange { name: ref_name, expected, value: Some(value.into()) }];
+            match self.store().apply(Batch { objects, refs, ..Batch::default() }).await {
+                Ok(_) => return Ok(layer),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::Conflict { name: name.to_owned() })
+    }
+
+    /// Applies a change. Returns the objects to store with it.
+    fn apply_to_layer(&self, to: &mut StoredLayer, change: &LayerChange) -> Result<Vec<Bytes>> {
+        match change.clone() {
+            LayerChange::Publish { code, author, attributes } => {
+                if to.versions.len() >= VERSIONS_MAX {
+                    let message = format!("layer `{}` has {VERSIONS_MAX} versions", to.name);
+                    return Err(Error::invalid(message, "Delete some of them"));
+                }
+                let created = self.now();
+                let policy = BTreeMap::new();
+                let version = LayerVersion { code: code.code, created, author, attributes, policy };
+                to.versions.insert(to.next_version, version);
+                to.next_version += 1;
+                return Ok(code.objects);
+            }
+            LayerChange::Delete(number) => {
+                // The deletion of a version that does not exist succeeds, as on AWS.
+                to.versions.remove(&number);
+            }
+            LayerChange::AddPermission(number, id, statement) => {
+                let version = to.version_mut(number)?;
+                if version.policy.contains_key(&id) {
+                    let what = format!("the statement `{}`", crate::paths::shown(&id));
+                    return Err(Error::Exists { what });
+                }
+                if version.policy.len() >= STATEMENTS_MAX {
+                    let message = format!("the policy has {STATEMENTS_MAX} statements");
+                    return Err(Error::invalid(message, "Remove some of them"));
+                }
+                version.policy.insert(id, statement);
+            }
+            LayerChange::RemovePermission(number, id) => {
+                let name = to.name.clone();
+                let removed = to.version_mut(number)?.policy.remove(&id);
+                let what = "such permission".to_owned();
+                removed.ok_or(Error::NoSetting { name, what })?;
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl FunctionStore {
+    /// Returns the files of a function with those of the layers that its attributes name under
+    /// [`LAYERS`].
+    ///
+    /// Errors: `invalid_argument` if the files are too many or too large together.
+    pub async fn with_layers(
+        &self,
+        name: &str,
+        files: ProjectFiles,
+        attributes: &BTreeMap<String, Value>,
+    ) -> Result<ProjectFiles> {
+        let used = attributes.get(LAYERS).cloned().unwrap_or(Value::Array(Vec::new()));
+        let used: Vec<UsedLayer> =
+            serde_json::from_value(used).map_err(|_| Error::corrupt(name))?;
+        if used.is_empty() {
+            return Ok(files);
+        }
+        let mut layers = Vec::with_capacity(used.len());
+        for layer in &used {
+            layers.push(self.files(name, &layer.code).await?);
+        }
+        let merged = add_layers(files, layers);
+        crate::check_files(&merged)?;
+        Ok(merged)
+    }
+}
+
+/// Adds the files of layers to those of a function. Later layers replace the files of earlier ones,
+/// and files of the function replace those of layers.
+pub fn add_layers(files: ProjectFiles, layers: Vec<ProjectFiles>) -> ProjectFiles {
+    let mut merged = ProjectFiles::new();
+    for layer in layers {
+        let moved = |(path, file): (String, ProjectFile)| {
+            let below = ROOTS.iter().find_map(|root| path.strip_prefix(root));
+            let path = below.map_or_else(|| format!("{OTHERS}/{path}"), str::to_owned);
+            (path, file)
+        };
+        merged.extend(layer.into_iter().map(moved));
+    }
+    merged.extend(files);
+    merged
+}
+
+fn missing(name: &str, number: Option<u64>) -> Error {
+    let what = match number {
+        Some(number) => format!("layer `{}` has no version {number}", crate::paths::shown(name)),
+        None => format!("layer `{}` does not exist", crate::paths::shown(name)),
+    };
+    Error::NoLayer { what }
+}
+
+fn decode(name: &str, bytes: &Bytes) -> Result<StoredLayer> {
+    serde_json::from_slice(bytes).map_err(|_| Error::corrupt(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use headwater_model::{ErrorCode, Fault, FixedClock};
+    use headwater_store::MemoryStore;
+    use serde_json::json;
+
+    use super::*;
+
+    fn publish(text: &str) -> LayerChange {
+        let files = ProjectFiles::from([("python/shared.py".to_owned(), text.into())]);
+        let code = FunctionStore::code(&files, None).expect("files");
+        LayerChange::Publish { code, author: "ada".to_owned(), attributes: BTreeMap::new() }
+    }
+
+    #[tokio::test]
+    async fn versions_of_layers_are_numbered_once() {
+        let clock = FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time"));
+        let store = FunctionStore::new(Arc::new(MemoryStore::new()), Arc::new(clock));
+        for text in ["one", "two"] {
+            store.change_layer("deps", &publish(text)).await.expect("published");
+        }
+        store.change_layer("deps", &LayerChange::Delete(2)).await.expect("deleted");
+        let layer = store.change_layer("deps", &publish("three")).await.expect("published");
+        assert_eq!(layer.versions.keys().copied().collect::<Vec<_>>(), [1, 3]);
+        let add = || LayerChange::AddPermission(1, "all".into(), json!({}));
+        store.change_layer("deps", &add()).await.expect("added");
+        for (name, change, code) in [
+            ("deps", add(), ErrorCode::AlreadyExists),
+            ("none", add(), ErrorCode::FunctionNotFound),
+            ("a/b", publish("x"), ErrorCode::InvalidArgument),
+            (
+                "deps",
+                LayerChange::AddPermission(2, "a".into(), json!({})),
+                ErrorCode::FunctionNotFound,
+            ),
+            ("deps", LayerChange::RemovePermission(1, "b".into()), ErrorCode::FunctionNotFound),
+        ] {
+            let error = store.change_layer(name, &change).await.expect_err(name);
+            assert_eq!(error.code(), code, "{name}");
+        }
+        assert_eq!(store.layers().await.expect("layers").len(), 1);
+        let files = store.files("deps", &layer.versions[&3].code).await.expect("files");
+        assert_eq!(files["python/shared.py"].text(), "three");
+    }
+
+    #[test]
+    fn files_of_a_function_replace_those_of_layers() {
+        let files = |pairs: &[(&str, &str)]| -> ProjectFiles {
+            pairs.iter().map(|(path, text)| ((*path).to_owned(), (*text).into())).collect()
+        };
+        let layers = vec![
+            files(&[("python/a.py", "1"), ("python/b.py", "1"), ("bin/tool", "1")]),
+            files(&[("python/b.py", "2"), ("nodejs/node_modules/c.js", "2")]),
+        ];
+        let merged = add_layers(files(&[("app.py", "own"), ("a.py", "own")]), layers);
+        let text = |path: &str| merged[path].text();
+        assert_eq!((text("a.py"), text("b.py"), text("opt/bin/tool")), ("own", "2", "1"));
+        assert_eq!((text("node_modules/c.js"), merged.len()), ("2", 5));
+    }
+}

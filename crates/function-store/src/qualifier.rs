@@ -1,0 +1,281 @@
+//! Settings of a version or alias: its URL, its asynchronous calls, and its policy.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{Actor, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::change::Applied;
+use crate::function::LATEST;
+use crate::{Error, Result, StoredFunction};
+
+/// Maximum number of statements of a policy, and of their size in bytes.
+const STATEMENTS_MAX: usize = 100;
+const STATEMENT_BYTES_MAX: usize = 4 << 10;
+
+/// The settings of a version, an alias or the latest state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct QualifierSettings {
+    /// The URL, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<FunctionUrl>,
+    /// The settings of asynchronous calls, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invoke: Option<InvokeConfig>,
+    /// The statements of the policy, by id. They are kept for clients and give no rights.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub policy: BTreeMap<String, Value>,
+}
+
+/// The authentication of requests to a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UrlAuth {
+    /// No authentication: every client may call the function.
+    #[serde(rename = "NONE")]
+    None,
+    /// A signature with an access key of a user that may call the function.
+    #[serde(rename = "AWS_IAM")]
+    Iam,
+}
+
+/// An HTTP URL that calls a function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionUrl {
+    /// The authentication of requests.
+    pub auth: UrlAuth,
+    /// Rules for requests of web pages of other origins; none: no such requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// Time of its creation.
+    pub created: Timestamp,
+    /// Time of its last change.
+    pub modified: Timestamp,
+    /// Identity that changed it last, with whose rights requests without a signature call.
+    pub actor: Actor,
+}
+
+/// Rules for requests of web pages of other origins, in the form of Lambda's API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
+pub struct Cors {
+    /// The page's cookies may be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_credentials: Option<bool>,
+    /// Headers that a page may send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_headers: Option<Vec<String>>,
+    /// Methods that a page may use; `*` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_methods: Option<Vec<String>>,
+    /// Origins of pages; `*` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_origins: Option<Vec<String>>,
+    /// Headers of responses that a page may read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expose_headers: Option<Vec<String>>,
+    /// Seconds for which a browser keeps these rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<u32>,
+}
+
+/// The settings of asynchronous calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvokeConfig {
+    /// Retries of a failed call; none for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// Age in seconds at which a call is no longer retried; none for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_seconds: Option<u32>,
+    /// The function, with a version or alias, that receives a record of each successful call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_success: Option<String>,
+    /// The function that receives a record of each call that failed after its last retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<String>,
+    /// Time of the last change.
+    pub modified: Timestamp,
+}
+
+/// A change of the settings of a version or alias.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QualifierChange {
+    /// Creates the URL.
+    CreateUrl(UrlAuth, Option<Cors>),
+    /// Replaces what is given.
+    UpdateUrl(Option<UrlAuth>, Option<Cors>),
+    /// Deletes the URL.
+    DeleteUrl,
+    /// Replaces the settings of asynchronous calls. The time of the change is set.
+    PutInvoke(InvokeConfig),
+    /// Replaces what is given.
+    UpdateInvoke(InvokeConfig),
+    /// Deletes the settings of asynchronous calls.
+    DeleteInvoke,
+    /// Adds a statement to the policy, under its id.
+    AddPermission(String, Value),
+    /// Removes a statement.
+    RemovePermission(String),
+}
+
+impl StoredFunction {
+    /// Returns the settings of a version or alias; none for the latest state.
+    pub fn settings_of(&self, qualifier: Option<&str>) -> Option<&QualifierSettings> {
+        self.qualifiers.get(qualifier.unwrap_or(LATEST))
+    }
+
+    /// Returns a text that identifies the state of a policy.
+    pub fn policy_revision(&self, qualifier: Option<&str>) -> String {
+        crate::function::revision(&self.settings_of(qualifier).map(|settings| &settings.policy))
+    }
+
+    fn missing(&self, what: &str) -> Error {
+        Error::NoSetting { name: self.name.clone(), what: what.to_owned() }
+    }
+}
+
+impl QualifierChange {
+    /// Applies the change to the settings of a version or alias.
+    pub(crate) fn apply(
+        self,
+        qualifier: &str,
+        to: &mut StoredFunction,
+        with: &Applied<'_>,
+    ) -> Result<()> {
+        to.resolve(qualifier, 1.0)?;
+        let mut settings = to.qualifiers.get(qualifier).cloned().unwrap_or_default();
+        let actor = with.author.actor.clone();
+        match self {
+            QualifierChange::CreateUrl(auth, cors) => {
+                check_url(qualifier)?;
+                if settings.url.is_some() {
+                    return Err(Error::Exists { what: format!("the URL of `{}`", to.name) });
+                }
+                let (created, modified) = (with.now, with.now);
+                settings.url = Some(FunctionUrl { auth, cors, created, modified, actor });
+            }
+            QualifierChange::UpdateUrl(auth, cors) => {
+                let mut url = settings.url.take().ok_or_else(|| to.missing("URL"))?;
+                url.auth = auth.unwrap_or(url.auth);
+                url.cors = cors.or(url.cors);
+                settings.url = Some(FunctionUrl { modified: with.now, actor, ..url });
+            }
+            QualifierChange::DeleteUrl => {
+                settings.url.take().ok_or_else(|| to.missing("URL"))?;
+            }
+            QualifierChange::PutInvoke(config) => {
+                settings.invoke = Some(InvokeConfig { modified: with.now, ..config });
+            }
+            QualifierChange::UpdateInvoke(config) => {
+                let old = settings.invoke.take().ok_or_else(|| to.missing(INVOKE))?;
+                settings.invoke = Some(InvokeConfig {
+                    retries: config.retries.or(old.retries),
+                    max_age_seconds: config.max_age_seconds.or(old.max_age_seconds),
+                    on_success: config.on_success.or(old.on_success),
+                    on_failure: config.on_failure.or(old.on_failure),
+                    modified: with.now,
+                });
+            }
+            QualifierChange::DeleteInvoke => {
+                settings.invoke.take().ok_or_else(|| to.missing(INVOKE))?;
+            }
+            QualifierChange::AddPermission(id, statement) => {
+                add_permission(&mut settings, id, statement)?;
+            }
+            QualifierChange::RemovePermission(id) => {
+                settings.policy.remove(&id).ok_or_else(|| to.missing("such permission"))?;
+            }
+        }
+        if settings == QualifierSettings::default() {
+            to.qualifiers.remove(qualifier);
+        } else {
+            to.qualifiers.insert(qualifier.to_owned(), settings);
+        }
+        Ok(())
+    }
+}
+
+const INVOKE: &str = "event invoke config";
+
+fn check_url(qualifier: &str) -> Result<()> {
+    if qualifier.parse::<u64>().is_ok() {
+        let message = format!("version {qualifier} cannot have a URL");
+        return Err(Error::invalid(message, "Create an alias of the version, and its URL"));
+    }
+    Ok(())
+}
+
+fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value) -> Result<()> {
+    if settings.policy.contains_key(&id) {
+        return Err(Error::Exists {
+            what: format!("the statement `{}`", crate::paths::shown(&id)),
+        });
+    }
+    let bytes = statement.to_string().len();
+    if settings.policy.len() >= STATEMENTS_MAX || bytes > STATEMENT_BYTES_MAX {
+        let message = format!(
+            "the policy has more than {STATEMENTS_MAX} statements, or one has more than \
+             {STATEMENT_BYTES_MAX} bytes"
+        );
+        return Err(Error::invalid(message, "Remove some of them"));
+    }
+    settings.policy.insert(id, statement);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use headwater_model::{ErrorCode, Fault, FixedClock, FunctionAlias, ProjectFiles};
+    use headwater_store::MemoryStore;
+
+    use super::*;
+    use crate::{Author, FunctionChange, FunctionStore};
+
+    fn author() -> Author {
+        Author { name: "ada".to_owned(), actor: Actor::Owner }
+    }
+
+    async fn change(store: &FunctionStore, change: FunctionChange) -> Result<StoredFunction> {
+        store.change("f", &change.into(), &author()).await
+    }
+
+    #[tokio::test]
+    async fn settings_of_an_alias_end_with_it() {
+        let clock = FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time"));
+        let store = FunctionStore::new(Arc::new(MemoryStore::new()), Arc::new(clock));
+        let files = ProjectFiles::from([("app.py".to_owned(), "one".into())]);
+        let code = FunctionStore::code(&files, None).expect("files");
+        store
+            .create("f", code, &[FunctionChange::Publish(None)], &author())
+            .await
+            .expect("created");
+        let alias = FunctionAlias { version: Some(1), ..FunctionAlias::default() };
+        change(&store, FunctionChange::CreateAlias("live".into(), alias)).await.expect("an alias");
+        let with = |name: &str, one: QualifierChange| FunctionChange::Qualifier(name.into(), one);
+        let url = || QualifierChange::CreateUrl(UrlAuth::Iam, None);
+        let function = change(&store, with("live", url())).await.expect("a URL");
+        let found = function.settings_of(Some("live")).and_then(|it| it.url.as_ref());
+        assert_eq!(found.map(|url| url.auth), Some(UrlAuth::Iam));
+        assert_eq!(function.settings_of(None), None);
+        let large = serde_json::json!("x".repeat(5_000));
+        for (failing, code) in [
+            (with("live", url()), ErrorCode::AlreadyExists),
+            (with("other", url()), ErrorCode::FunctionNotFound),
+            (with("1", url()), ErrorCode::InvalidArgument),
+            (with("1", QualifierChange::DeleteInvoke), ErrorCode::FunctionNotFound),
+            (with("1", QualifierChange::UpdateUrl(None, None)), ErrorCode::FunctionNotFound),
+            (with("1", QualifierChange::RemovePermission("a".into())), ErrorCode::FunctionNotFound),
+            (
+                with("1", QualifierChange::AddPermission("a".into(), large)),
+                ErrorCode::InvalidArgument,
+            ),
+        ] {
+            assert_eq!(change(&store, failing).await.expect_err("rejected").code(), code);
+        }
+        change(&store, FunctionChange::DeleteAlias("live".into())).await.expect("deleted");
+        assert!(store.get("f").await.expect("a function").qualifiers.is_empty());
+    }
+}

@@ -1,0 +1,143 @@
+//! Policies of functions. They are kept and returned; rights come from grants.
+
+use headwater_service::{FunctionChange, QualifierChange, Service};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::error::{LambdaError, Result};
+use crate::name::{FunctionName, arn};
+use crate::request::LambdaRequest;
+
+/// The body of `AddPermission`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PermissionRequest {
+    statement_id: String,
+    action: String,
+    principal: String,
+    source_arn: Option<String>,
+    source_account: Option<String>,
+    event_source_token: Option<String>,
+    #[serde(rename = "PrincipalOrgID")]
+    organization: Option<String>,
+    function_url_auth_type: Option<String>,
+    revision_id: Option<String>,
+}
+
+impl PermissionRequest {
+    fn check(&self) -> Result<()> {
+        let is_word = |text: &str, more: &str, longest: usize| {
+            let is_usable = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+            !text.is_empty() && text.len() <= longest && text.chars().all(is_usable)
+        };
+        if !is_word(&self.statement_id, "-_", 100) {
+            return Err(LambdaError::invalid(
+                "StatementId has 1 to 100 letters, digits, hyphens and underscores.",
+            ));
+        }
+        let action = self.action.strip_prefix("lambda:").unwrap_or(&self.action);
+        if action != "*" && (action == self.action || !is_word(action, "", 100)) {
+            return Err(LambdaError::invalid("Action is the name of an action of lambda."));
+        }
+        if !is_word(&self.principal, "*.:/-_@+=,", 512) {
+            return Err(LambdaError::invalid("Principal is not valid."));
+        }
+        Ok(())
+    }
+
+    /// Returns the statement of a policy.
+    fn statement(&self, name: &FunctionName) -> Value {
+        let principal = match self.principal.as_str() {
+            "*" => json!("*"),
+            service if service.ends_with(".amazonaws.com") => json!({"Service": service}),
+            account if account.bytes().all(|byte| byte.is_ascii_digit()) => {
+                json!({"AWS": format!("arn:aws:iam::{account}:root")})
+            }
+            other => json!({"AWS": other}),
+        };
+        let mut conditions = Map::new();
+        let mut add = |operator: &str, key: &str, value: &Option<String>| {
+            if let Some(value) = value {
+                conditions.entry(operator).or_insert_with(|| json!({}))[key] = json!(value);
+            }
+        };
+        add("ArnLike", "AWS:SourceArn", &self.source_arn);
+        add("StringEquals", "AWS:SourceAccount", &self.source_account);
+        add("StringEquals", "lambda:EventSourceToken", &self.event_source_token);
+        add("StringEquals", "aws:PrincipalOrgID", &self.organization);
+        add("StringEquals", "lambda:FunctionUrlAuthType", &self.function_url_auth_type);
+        let mut statement = json!({
+            "Sid": self.statement_id,
+            "Effect": "Allow",
+            "Principal": principal,
+            "Action": self.action,
+            "Resource": arn(&name.name, name.qualifier.as_deref()),
+        });
+        if !conditions.is_empty() {
+            statement["Condition"] = Value::Object(conditions);
+        }
+        statement
+    }
+}
+
+pub(crate) async fn add(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    let permission: PermissionRequest = request.parse()?;
+    permission.check()?;
+    let name = name.qualified(request.query("Qualifier"))?;
+    let statement = permission.statement(&name);
+    let id = permission.statement_id.clone();
+    let change = QualifierChange::AddPermission(id, statement.clone());
+    apply(service, request, &name, change, permission.revision_id.as_deref()).await?;
+    Ok(json!({"Statement": statement.to_string()}))
+}
+
+pub(crate) async fn remove(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+    id: String,
+) -> Result<()> {
+    let name = name.qualified(request.query("Qualifier"))?;
+    let change = QualifierChange::RemovePermission(id);
+    apply(service, request, &name, change, request.query("RevisionId")).await
+}
+
+async fn apply(
+    service: &Service,
+    request: &LambdaRequest,
+    name: &FunctionName,
+    change: QualifierChange,
+    revision: Option<&str>,
+) -> Result<()> {
+    let functions = service.invocations().deployed();
+    if let Some(revision) = revision {
+        let function = functions.get(&request.principal, &name.name).await?;
+        if function.policy_revision(name.qualifier.as_deref()) != revision {
+            let message = "The RevisionId is not that of the policy. Read it with GetPolicy.";
+            return Err(LambdaError::new(412, "PreconditionFailedException", message));
+        }
+    }
+    let change = FunctionChange::Qualifier(name.qualifier_or_latest().to_owned(), change);
+    functions.change(&request.principal, &name.name, change.into()).await?;
+    Ok(())
+}
+
+pub(crate) async fn get(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Value> {
+    let name = name.qualified(request.query("Qualifier"))?;
+    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
+    let qualifier = name.qualifier.as_deref();
+    let settings = function.settings_of(qualifier).filter(|settings| !settings.policy.is_empty());
+    let settings = settings
+        .ok_or_else(|| LambdaError::missing("No policy is associated with the given resource."))?;
+    let statements: Vec<&Value> = settings.policy.values().collect();
+    let policy = json!({"Version": "2012-10-17", "Id": "default", "Statement": statements});
+    Ok(json!({"Policy": policy.to_string(), "RevisionId": function.policy_revision(qualifier)}))
+}

@@ -1,0 +1,242 @@
+//! Requests to function URLs: authentication, the call, and the rules for other origins.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use chrono::Utc;
+use headwater_model::{ErrorCode, Principal, Problem};
+use headwater_service::{Argument, ArgumentValue, CallInput, Cors, FunctionUrl, Returns, UrlAuth};
+use http::header::{HeaderName, ORIGIN, VARY};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+
+use crate::invoke::{EVENT, EVENT_BYTES_MAX, encode, is_of_function};
+use crate::name::FunctionName;
+use crate::protocol::{LambdaProtocol, REQUEST_ID};
+use crate::request::decode;
+use crate::signature::Signature;
+use crate::url::URL_ROOT;
+use crate::url_event::UrlRequest;
+use crate::url_response::{failure, response};
+
+const REQUESTED_METHOD: HeaderName = HeaderName::from_static("access-control-request-method");
+const ALLOW_ORIGIN: HeaderName = HeaderName::from_static("access-control-allow-origin");
+
+/// A request whose URL exists, before its body is read.
+pub struct UrlTarget {
+    name: FunctionName,
+    url: FunctionUrl,
+    /// The path below the URL.
+    path: String,
+}
+
+impl LambdaProtocol {
+    /// Finds the URL of a request, so that the body of an invalid request need not be read. The
+    /// error is the response; it does not tell whether a function exists.
+    pub async fn find_url(
+        &self,
+        parts: &Parts,
+        address: Option<IpAddr>,
+    ) -> Result<UrlTarget, Response<Bytes>> {
+        let forbidden = || failure(StatusCode::FORBIDDEN);
+        let (name, path) = split(parts.uri.path()).ok_or_else(forbidden)?;
+        let name = FunctionName::parse(&name).map_err(|_| forbidden())?;
+        let functions = self.service.invocations().deployed();
+        let url = functions.url(&name.name, name.qualifier.as_deref()).await;
+        let url = url.map_err(|problem| failed(&problem))?.ok_or_else(forbidden)?;
+        if let Some(preflight) = preflight(parts, url.cors.as_ref()) {
+            return Err(preflight);
+        }
+        if url.auth == UrlAuth::Iam {
+            let signature = Signature::read(parts, Utc::now()).map_err(|_| forbidden())?;
+            self.secret(&signature.key, address).await.map_err(|_| forbidden())?;
+        }
+        Ok(UrlTarget { name, url, path })
+    }
+
+    /// Calls the function of a URL with a request.
+    pub async fn call_url(
+        &self,
+        target: UrlTarget,
+        request: Request<Bytes>,
+        address: Option<IpAddr>,
+    ) -> Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        if body.len() > EVENT_BYTES_MAX {
+            return failure(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let cors = target.url.cors.clone();
+        let called = self.call_target(target, &parts, &body, address).await;
+        let mut response = called.unwrap_or_else(failure);
+        if let Some(cors) = &cors {
+            allow_origin(&parts, cors, &mut response);
+        }
+        response
+    }
+
+    async fn call_target(
+        &self,
+        target: UrlTarget,
+        parts: &Parts,
+        body: &Bytes,
+        address: Option<IpAddr>,
+    ) -> Result<Response<Bytes>, StatusCode> {
+        let UrlTarget { name, url, path } = target;
+        let (principal, signer) = match url.auth {
+            UrlAuth::None => (url.actor.principal().with_address(address), None),
+            UrlAuth::Iam => {
+                let principal = self.authenticate(parts, body, address).await;
+                let principal = principal.map_err(|_| StatusCode::FORBIDDEN)?;
+                let key = Signature::read(parts, Utc::now()).map(|signature| signature.key);
+                let signer = (principal.author().to_owned(), key.unwrap_or_default());
+                (principal, Some(signer))
+            }
+        };
+        let id = uuid::Uuid::new_v4().to_string();
+        let function = name.name.as_str();
+        let request = UrlRequest { parts, body, path: &path, address, signer, function, id };
+        let value = ArgumentValue::Json(request.event(Utc::now()));
+        self.invoke_url(&principal, &name, value).await
+    }
+
+    async fn invoke_url(
+        &self,
+        principal: &Principal,
+        name: &FunctionName,
+        value: ArgumentValue,
+    ) -> Result<Response<Bytes>, StatusCode> {
+        let invocations = self.service.invocations();
+        let function = invocations.find(principal, &name.called()).await;
+        let function = function.map_err(|problem| status_of(&problem))?;
+        let arguments = vec![Argument { name: EVENT.to_owned(), value }];
+        let input = CallInput { arguments, returns: Returns::Any, permit: None };
+        let ended = invocations.call(principal, function, input, encode).await;
+        let ended = ended.map_err(|problem| status_of(&problem))?;
+        let returned = ended.result.map_err(|problem| status_of(&problem))?;
+        let mut response = response(&returned).ok_or(StatusCode::BAD_GATEWAY)?;
+        if let Ok(id) = HeaderValue::from_str(&ended.job.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        Ok(response)
+    }
+}
+
+/// Splits a path into the name of the function and the path below its URL, which is as it was sent.
+fn split(path: &str) -> Option<(String, String)> {
+    let rest = path.strip_prefix('/')?.strip_prefix(URL_ROOT)?.strip_prefix('/')?;
+    let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
+    (!name.is_empty()).then(|| (decode(name), format!("/{path}")))
+}
+
+fn failed(problem: &Problem) -> Response<Bytes> {
+    failure(status_of(problem))
+}
+
+/// Returns the status of a request that failed. The messages of problems are not for strangers.
+fn status_of(problem: &Problem) -> StatusCode {
+    match problem.code {
+        ErrorCode::Forbidden | ErrorCode::Unauthenticated | ErrorCode::FunctionNotFound => {
+            StatusCode::FORBIDDEN
+        }
+        ErrorCode::TooBusy => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        code if is_of_function(code) => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Returns the response to a browser that asks for the rules of a URL; none for other requests.
+fn preflight(parts: &Parts, cors: Option<&Cors>) -> Option<Response<Bytes>> {
+    let cors = cors?;
+    if parts.method != Method::OPTIONS || !parts.headers.contains_key(REQUESTED_METHOD) {
+        return None;
+    }
+    let mut response = Response::new(Bytes::new());
+    if allow_origin(parts, cors, &mut response) {
+        let headers = response.headers_mut();
+        for (name, list) in [
+            ("access-control-allow-methods", &cors.allow_methods),
+            ("access-control-allow-headers", &cors.allow_headers),
+        ] {
+            let list = list.as_ref().map(|list| HeaderValue::from_str(&list.join(",")));
+            if let Some(Ok(value)) = list {
+                headers.insert(name, value);
+            }
+        }
+        if let Some(seconds) = cors.max_age {
+            headers.insert("access-control-max-age", HeaderValue::from(seconds));
+        }
+    }
+    Some(response)
+}
+
+/// Adds the headers for a page of an allowed origin. Returns false for another origin.
+fn allow_origin(parts: &Parts, cors: &Cors, response: &mut Response<Bytes>) -> bool {
+    let origins = cors.allow_origins.as_deref().unwrap_or_default();
+    let allows_all = origins.iter().any(|origin| origin == "*");
+    let headers = response.headers_mut();
+    headers.append(VARY, HeaderValue::from_static("origin"));
+    let Some(origin) = parts.headers.get(ORIGIN) else { return false };
+    let is_listed = origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
+    if !allows_all && !is_listed {
+        return false;
+    }
+    // With `*` a browser sends no cookies, so no page can act for a user.
+    let value = if is_listed { origin.clone() } else { HeaderValue::from_static("*") };
+    headers.insert(ALLOW_ORIGIN, value);
+    if is_listed && cors.allow_credentials == Some(true) {
+        let yes = HeaderValue::from_static("true");
+        headers.insert("access-control-allow-credentials", yes);
+    }
+    let exposed = cors.expose_headers.as_ref().map(|list| HeaderValue::from_str(&list.join(",")));
+    if let Some(Ok(value)) = exposed {
+        headers.insert("access-control-expose-headers", value);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_a_function_and_the_rest_stays_as_sent() {
+        for (path, name, rest) in [
+            ("/lambda-url/price", "price", "/"),
+            ("/lambda-url/price/", "price", "/"),
+            ("/lambda-url/price%3Alive/a%2Fb/", "price:live", "/a%2Fb/"),
+        ] {
+            assert_eq!(split(path), Some((name.to_owned(), rest.to_owned())), "{path}");
+        }
+        for path in ["/lambda-url", "/lambda-url/", "/lambda-url//a", "/lambda-urls/a", ""] {
+            assert_eq!(split(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_listed_origins_may_send_cookies() {
+        let cors = |origins: &[&str]| Cors {
+            allow_credentials: Some(true),
+            allow_origins: Some(origins.iter().map(ToString::to_string).collect()),
+            allow_methods: Some(vec!["GET".into(), "POST".into()]),
+            max_age: Some(60),
+            ..Cors::default()
+        };
+        let parts = |origin: &str| {
+            let request = http::Request::options("/").header(ORIGIN, origin);
+            let request = request.header(REQUESTED_METHOD, "GET");
+            request.body(()).expect("a request").into_parts().0
+        };
+        let listed = cors(&["https://a.example"]);
+        let answer = preflight(&parts("https://a.example"), Some(&listed)).expect("an answer");
+        assert_eq!(answer.headers()[ALLOW_ORIGIN], "https://a.example");
+        assert_eq!(answer.headers()["access-control-allow-credentials"], "true");
+        assert_eq!(answer.headers()["access-control-allow-methods"], "GET,POST");
+        let other = preflight(&parts("https://b.example"), Some(&listed)).expect("an answer");
+        assert_eq!(other.headers().get(ALLOW_ORIGIN), None);
+        let all = preflight(&parts("https://b.example"), Some(&cors(&["*"]))).expect("an answer");
+        assert_eq!(all.headers()[ALLOW_ORIGIN], "*");
+        assert_eq!(all.headers().get("access-control-allow-credentials"), None);
+        assert!(preflight(&parts("https://a.example"), None).is_none());
+    }
+}

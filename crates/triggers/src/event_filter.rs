@@ -1,0 +1,166 @@
+//! Filters of events: a pattern in EventBridge's language on the fields of the event.
+//!
+//! A pattern that no event of the trigger's source can match is rejected with its definition.
+
+use std::sync::Arc;
+
+use headwater_event_pattern::{Pattern, Shape, ShapeField};
+use headwater_model::{BucketEvent, BucketTrigger, Event, MAIN_BRANCH, Trigger};
+
+use crate::Result;
+use crate::definition::invalid;
+
+/// The events that a trigger records.
+#[derive(Debug, Clone)]
+pub(crate) struct EventFilter(Arc<Pattern>);
+
+impl EventFilter {
+    /// Parses the filter of a trigger. Error: `invalid_project`.
+    pub(crate) fn new(trigger: &Trigger) -> Result<Option<Self>> {
+        let Some(filter) = &trigger.filter else { return Ok(None) };
+        let parsed = Pattern::parse(filter).and_then(|pattern| {
+            pattern.check(&shape(trigger))?;
+            Ok(pattern)
+        });
+        match parsed {
+            Ok(pattern) => Ok(Some(EventFilter(Arc::new(pattern)))),
+            Err(error) => Err(invalid(trigger, format!("its filter: {error}"), &error.hint)),
+        }
+    }
+
+    /// Returns true if an event matches.
+    pub(crate) fn admits(&self, event: &Event) -> bool {
+        serde_json::to_value(event).is_ok_and(|event| self.0.matches(&event))
+    }
+}
+
+/// Returns the form of the events of a trigger.
+fn shape(trigger: &Trigger) -> Shape {
+    let (source, types, subject, data) = if let Some(bucket) = &trigger.bucket {
+        let source = one(format!("s3://{}", bucket.name));
+        (source, object_types(bucket), true, vec![ShapeField::new("object", object(bucket))])
+    } else if trigger.files.is_some() {
+        let file = vec![
+            ShapeField::new("path", Shape::Text),
+            ShapeField::new("uri", Shape::Text),
+            ShapeField::new("etag", Shape::Text),
+            ShapeField::new("size", Shape::Count),
+        ];
+        let files = ShapeField::new("files", Shape::Object(file));
+        (Shape::Text, one("headwater.file.arrived".into()), true, vec![files])
+    } else if trigger.tables.is_some() {
+        let branch = trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned());
+        let source = one(format!("/branches/{branch}"));
+        let data = vec![
+            ShapeField::new("branch", one(branch)),
+            ShapeField::new("tables", Shape::Text),
+            ShapeField::new("commit", Shape::Text),
+        ];
+        (source, one("headwater.table.changed".into()), true, data)
+    } else {
+        let data = vec![ShapeField::new("scheduled", Shape::Text)];
+        let source = one(format!("/triggers/{}", trigger.name));
+        (source, one("headwater.schedule.fired".into()), false, data)
+    };
+    let mut fields = vec![
+        ShapeField::new("source", source),
+        ShapeField::new("type", types),
+        ShapeField::new("time", Shape::Text),
+        ShapeField::optional("caused_by", Shape::Text),
+        ShapeField::new("data", Shape::Object(data)),
+    ];
+    if subject {
+        fields.push(ShapeField::optional("subject", Shape::Text));
+    }
+    Shape::Object(fields)
+}
+
+fn one(text: String) -> Shape {
+    Shape::OneOf(vec![text])
+}
+
+fn object_types(bucket: &BucketTrigger) -> Shape {
+    let name = |event: &BucketEvent| format!("headwater.object.{}", event.as_str());
+    Shape::OneOf(bucket.events.iter().map(name).collect())
+}
+
+fn object(bucket: &BucketTrigger) -> Shape {
+    let operations = bucket.events.iter().flat_map(|event| match event {
+        BucketEvent::Created => &["put", "copy", "complete_multipart_upload"][..],
+        BucketEvent::Removed => &["delete"][..],
+    });
+    let operations = operations.map(|&name| name.to_owned()).collect();
+    Shape::Object(vec![
+        ShapeField::new("bucket", one(bucket.name.clone())),
+        ShapeField::new("key", Shape::Text),
+        ShapeField::new("uri", Shape::Text),
+        ShapeField::new("operation", Shape::OneOf(operations)),
+        ShapeField::new("size", Shape::Count),
+        ShapeField::new("etag", Shape::Text),
+        ShapeField::new("sequencer", Shape::Text),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::{Fault, Timestamp};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn parse(source: &Value, filter: &Value) -> Result<Option<EventFilter>> {
+        let mut trigger = json!({"name": "t", "function": "f", "filter": filter});
+        for (key, value) in source.as_object().expect("a source") {
+            trigger[key] = value.clone();
+        }
+        EventFilter::new(&serde_json::from_value(trigger).expect("a trigger"))
+    }
+
+    #[test]
+    fn a_filter_selects_events_by_their_fields() {
+        let object = json!({"bucket": "landing", "key": "in/a.csv", "size": 3,
+            "uri": "s3://landing/in/a.csv", "operation": "put", "etag": "e", "sequencer": "1"});
+        let event = json!({"id": "e", "source": "s3://landing", "subject": "in/a.csv",
+            "time": Timestamp::UNIX_EPOCH, "type": "headwater.object.created",
+            "data": {"object": object}});
+        let event: Event = serde_json::from_value(event).expect("an event");
+        let bucket = json!({"bucket": {"name": "landing"}});
+        for (filter, expected) in [
+            (json!({"subject": [{"wildcard": "in/*.csv"}]}), true),
+            (json!({"subject": [{"prefix": "out/"}]}), false),
+            (json!({"data": {"object": {"size": [{"numeric": [">", 2]}]}}}), true),
+            (json!({"data": {"object": {"size": [{"numeric": [">", 3]}]}}}), false),
+            (json!({"caused_by": [{"exists": false}]}), true),
+            (json!({"data": {"object": {"operation": [{"anything-but": "put"}]}}}), false),
+        ] {
+            let parsed = parse(&bucket, &filter).expect("a filter").expect("a filter");
+            assert_eq!(parsed.admits(&event), expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_cannot_match_is_rejected() {
+        let bucket = json!({"bucket": {"name": "landing"}});
+        let files = json!({"files": {"folder": "in"}});
+        let tables = json!({"tables": {"names": ["t"]}, "branch": "dev"});
+        let schedule = json!({"schedule": {"cron": "* * * * *"}});
+        for (source, filter, expected) in [
+            (&bucket, json!({}), "without fields"),
+            (&bucket, json!({"subject": "x"}), "`subject` is neither array nor object"),
+            (&bucket, json!({"subjekt": ["x"]}), "`subjekt` is no field"),
+            (&bucket, json!({"source": ["s3://other"]}), "never `s3://other`"),
+            (&bucket, json!({"type": ["headwater.object.removed"]}), "`type` is never"),
+            (&bucket, json!({"data": {"object": {"operation": ["delete"]}}}), "never `delete`"),
+            (&files, json!({"data": {"files": {"size": ["1"]}}}), "never `1`"),
+            (&files, json!({"data": {"files": ["a"]}}), "`data.files` is an object"),
+            (&tables, json!({"data": {"branch": ["main"]}}), "never `main`"),
+            (&schedule, json!({"subject": ["x"]}), "`subject` is no field"),
+        ] {
+            let error = parse(source, &filter).expect_err(expected);
+            assert!(error.to_string().contains(expected), "{filter}: {error}");
+            assert!(error.hint().is_some());
+        }
+        parse(&tables, &json!({"data": {"tables": [{"prefix": "raw."}]}})).expect("a filter");
+        parse(&schedule, &json!({"time": [{"prefix": "2026-12"}]})).expect("a filter");
+    }
+}
