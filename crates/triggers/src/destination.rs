@@ -71,8 +71,8 @@ impl EndedCall<'_> {
                 .cloned()
                 .collect(),
         };
-        let Delivery { author, user, .. } = self.delivery.clone();
-        let delivery = Delivery { author, user, ..Delivery::new(id, &queue, now) };
+        let Delivery { author, user, actor, .. } = self.delivery.clone();
+        let delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };
         (event, delivery)
     }
 
