@@ -11,7 +11,7 @@ use futures::FutureExt;
 use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec,
 };
-use headwater_postgres_catalog::{Identity, PgType, Translation, translate};
+use headwater_postgres_catalog::{Identity, PgType, Translation, translate, without_database};
 use headwater_service::{CopiedRows, OpenTransaction, PreparedStatement, Service};
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +79,7 @@ impl Action {
         sql: &str,
         identity: &Identity,
     ) -> Result<(Self, Vec<String>), Problem> {
+        let sql = &*without_database(sql, &identity.database);
         if let Some(command) = SessionCommand::parse(sql) {
             return Ok((Action::Session(command?), Vec::new()));
         }
