@@ -14,8 +14,18 @@ const BEFORE_TABLES: [&str; 10] =
 
 /// Words after which a name is that of a column, until the next word of [`BEFORE_TABLES`].
 const BEFORE_COLUMNS: [&str; 12] = [
-    "SELECT", "WHERE", "ON", "GROUP", "ORDER", "HAVING", "LIMIT", "SET", "VALUES", "WINDOW",
-    "RETURNING", "WHEN",
+    "SELECT",
+    "WHERE",
+    "ON",
+    "GROUP",
+    "ORDER",
+    "HAVING",
+    "LIMIT",
+    "SET",
+    "VALUES",
+    "WINDOW",
+    "RETURNING",
+    "WHEN",
 ];
 
 /// Words of a query, whose FROM is followed by tables. In other parentheses FROM belongs to a
@@ -143,7 +153,10 @@ mod tests {
             "SELECT main.s.t.a, main.s.t.* FROM a JOIN main.s.t ON true",
             "SELECT      s.t.a,      s.t.* FROM a JOIN      s.t ON true",
         );
-        check("ALTER TABLE IF EXISTS main.s.t ADD c INT", "ALTER TABLE IF EXISTS      s.t ADD c INT");
+        check(
+            "ALTER TABLE IF EXISTS main.s.t ADD c INT",
+            "ALTER TABLE IF EXISTS      s.t ADD c INT",
+        );
         check("COPY main.s.t (a) FROM STDIN", "COPY      s.t (a) FROM STDIN");
     }
 
