@@ -2,7 +2,8 @@
 
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
-use headwater_model::{Action, ErrorCode, Fault, TableName};
+use headwater_catalog::TableEntry;
+use headwater_model::{Action, ErrorCode, Fault, Object, TableName};
 use headwater_tables::{Alteration, ColumnPosition, PartitionFieldRef};
 
 use crate::error::{Error, Result};
@@ -65,8 +66,9 @@ fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
 }
 
 impl Session {
-    /// Runs ALTER TABLE … RENAME TO. An unqualified new name stays in the table's namespace. Needs
-    /// the right to read the table, because its rows become readable under the new name.
+    /// Runs ALTER TABLE … RENAME TO for a table or view. An unqualified new name stays in its
+    /// namespace. Needs the right to read the table, because its rows become readable under the new
+    /// name.
     async fn rename_table(
         &self,
         from: &ObjectName,
@@ -75,14 +77,15 @@ impl Session {
     ) -> Result<StatementResult> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
-        let (table, exists) = self.target(from, &view, &[Action::Alter, Action::Select]).await?;
+        let actions = [Action::Alter, Action::Select];
+        let (table, entry) = self.view_target(from, &view, &actions).await?;
         let run = self.run();
-        if !exists && if_exists {
-            return output::of_write(0, None, run.metrics);
-        }
-        if !exists {
-            return Err(self.no_such_table(from, &table, &view).await?);
-        }
+        let Some(entry) = entry else {
+            return match if_exists {
+                true => output::of_write(0, None, run.metrics),
+                false => Err(self.no_such_table(from, &table, &view).await?),
+            };
+        };
         let to = match idents(to)?.as_slice() {
             [name] => {
                 let namespace = Ident::with_quote('"', &table.namespace);
@@ -90,20 +93,30 @@ impl Session {
             }
             _ => to.clone(),
         };
-        let (new, taken) = self.target(&to, &view, &[Action::Create]).await?;
-        if taken && new != table {
-            return Err(Error::AlreadyExists { what: "table", name: new.to_string() });
+        let (new, taken) = if entry.is_view() {
+            let (new, taken) = self.view_target(&to, &view, &[]).await?;
+            self.authorize(Action::Create, &Object::view(&new))?;
+            (new, taken)
+        } else {
+            self.view_target(&to, &view, &[Action::Create]).await?
+        };
+        if let Some(taken) = taken
+            && new != table
+        {
+            return Err(Error::AlreadyExists { what: kind(&taken), name: new.to_string() });
         }
         let written = idents(&to)?.pop().map(|name| name.value.clone()).unwrap_or_default();
         let new = TableName::new(new.namespace, written)?;
         if new == table {
             return output::of_write(0, None, run.metrics);
         }
-        if let Some(entry) = view.state().table(&table).await? {
+        if entry.is_view() {
+            transaction.views().rename(&table, &new).await?;
+        } else {
             self.check_rename(&table, &entry)?;
+            transaction.rename(&table, &new).await?;
         }
-        transaction.rename(&table, &new).await?;
-        let message = format!("rename table {table} to {new}");
+        let message = format!("rename {} {table} to {new}", kind(&entry));
         self.finish_with(transaction, &message, 0, &run.metrics).await
     }
 
@@ -119,6 +132,10 @@ impl Session {
         };
         self.alter_table(TableChange { name: table, if_exists, alterations }).await
     }
+}
+
+fn kind(entry: &TableEntry) -> &'static str {
+    if entry.is_view() { "view" } else { "table" }
 }
 
 fn alteration(run: &StatementContext, written: ParsedAlteration) -> Result<Alteration> {

@@ -9,6 +9,7 @@
 mod alter_table;
 mod assignment_cast;
 mod change;
+mod clause_position;
 mod column_sources;
 mod constant_position;
 mod create_table;

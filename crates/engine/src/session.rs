@@ -16,6 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_lake::CommitView;
 use parking_lot::RwLock;
 
+use crate::clause_position;
 use crate::column_sources::{self, QueryColumns};
 use crate::constant_position::locate;
 use crate::engine::Engine;
@@ -300,10 +301,15 @@ pub(crate) fn plan_statement(
     planner::plan(state, sources, statement).map_err(|error| limits.explain(&error))
 }
 
-/// Adds positions of constants to the errors of a result.
+/// Adds the position of a constant or clause to an error.
+fn placed(error: Error, sql: &str) -> Error {
+    clause_position::locate(locate(error, sql), sql)
+}
+
+/// Adds positions to the errors of a result.
 fn located(answer: Result<StatementResult>, sql: &Arc<str>) -> Result<StatementResult> {
-    let answer = answer.map_err(|error| locate(error, sql))?;
+    let answer = answer.map_err(|error| placed(error, sql))?;
     let sql = Arc::clone(sql);
-    let stream = answer.stream.map_err(move |error| locate(error, &sql));
+    let stream = answer.stream.map_err(move |error| placed(error, &sql));
     Ok(StatementResult { stream: stream.boxed(), ..answer })
 }

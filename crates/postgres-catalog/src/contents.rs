@@ -61,6 +61,7 @@ impl Contents {
         name: &str,
     ) -> Result<Option<(SchemaRef, Vec<RecordBatch>)>, ArrowError> {
         let Some(table) = CatalogTable::find(namespace, name) else { return Ok(None) };
+        let CatalogTable { namespace, name, .. } = *table;
         let schema = table.schema();
         let rows = if namespace == pg_catalog::NAMESPACE {
             pg_catalog::rows(self, name)

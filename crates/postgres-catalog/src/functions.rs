@@ -89,6 +89,7 @@ fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
         "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => {
             "false".to_owned()
         }
+        "pg_backend_pid" => at.process.to_string(),
         "pg_my_temp_schema" => "0".to_owned(),
         "quote_ident" => format!(
             "CASE WHEN regexp_like({first}, '^[a-z_][a-z0-9_]*$') THEN {first} \

@@ -30,7 +30,9 @@ const fn empty(namespace: &'static str, name: &'static str, columns: &'static st
 impl CatalogTable {
     /// Returns a table by its namespace and name.
     pub(crate) fn find(namespace: &str, name: &str) -> Option<&'static Self> {
-        CATALOG_TABLES.iter().find(|table| table.namespace == namespace && table.name == name)
+        CATALOG_TABLES.iter().find(|table| {
+            table.namespace.eq_ignore_ascii_case(namespace) && table.name.eq_ignore_ascii_case(name)
+        })
     }
 
     /// Returns the columns.
@@ -175,6 +177,12 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
     empty(PG, "pg_description", "objoid:o classoid:o objsubid:n description"),
     empty(PG, "pg_shdescription", "objoid:o classoid:o description"),
     empty(PG, "pg_collation", "oid:o collname collnamespace:o collowner:o collprovider"),
+    empty(
+        PG,
+        "pg_opclass",
+        "oid:o opcmethod:o opcname opcnamespace:o opcowner:o opcfamily:o opcintype:o \
+         opcdefault:b opckeytype:o",
+    ),
     empty(PG, "pg_enum", "oid:o enumtypid:o enumsortorder:f enumlabel"),
     empty(PG, "pg_range", "rngtypid:o rngsubtype:o rngmultitypid:o"),
     empty(
@@ -193,6 +201,8 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
     empty(PG, "pg_auth_members", "roleid:o member:o grantor:o admin_option:b"),
     empty(PG, "pg_db_role_setting", "setdatabase:o setrole:o setconfig:a"),
     empty(PG, "pg_default_acl", "oid:o defaclrole:o defaclnamespace:o defaclobjtype"),
+    // A function in PostgreSQL.
+    empty(PG, "pg_get_keywords", "word catcode catdesc"),
     empty(PG, "pg_extension", "oid:o extname extowner:o extnamespace:o extversion"),
     empty(PG, "pg_language", "oid:o lanname lanowner:o lanpltrusted:b lanacl:a"),
     empty(PG, "pg_cast", "oid:o castsource:o casttarget:o castfunc:o castcontext"),

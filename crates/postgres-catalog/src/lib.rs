@@ -6,6 +6,7 @@
 //! This crate does not read the lake and does not check rights.
 
 mod contents;
+mod database_names;
 mod empty_tables;
 mod functions;
 mod information_schema;
@@ -15,5 +16,6 @@ mod translate;
 mod types;
 
 pub use contents::{Contents, Relation, mentioned};
+pub use database_names::without_database;
 pub use translate::{Identity, Translation, translate};
 pub use types::{PgType, Scalar};

@@ -33,7 +33,7 @@ pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
         "pg_namespace" => namespaces(contents),
         "pg_class" => classes(contents),
         "pg_attribute" => attributes(contents),
-        "pg_type" => PgType::all().map(pg_type).collect(),
+        "pg_type" => PgType::all().map(pg_type).chain([name_type()]).collect(),
         "pg_database" => contents.databases.iter().map(|name| database(name)).collect(),
         "pg_roles" => roles(contents, role),
         "pg_user" => roles(contents, user),
@@ -164,6 +164,21 @@ fn pg_type(one: PgType) -> Value {
         "typndims": 0,
         "typcollation": 0,
     })
+}
+
+/// The type of names, whose length JDBC reads. No column has it.
+fn name_type() -> Value {
+    let mut row = pg_type(PgType::TEXT);
+    for (column, value) in [
+        ("oid", json!(19)),
+        ("typname", json!("name")),
+        ("typlen", json!(64)),
+        ("typarray", json!(0)),
+        ("typinput", json!("namein")),
+    ] {
+        row[column] = value;
+    }
+    row
 }
 
 fn database(name: &str) -> Value {

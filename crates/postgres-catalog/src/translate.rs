@@ -39,6 +39,8 @@ const MARKS: [&str; 11] = [
 pub struct Identity {
     /// Its ref.
     pub database: String,
+    /// Its number.
+    pub process: i32,
     /// Its user.
     pub user: String,
     /// The namespace of unqualified names.
@@ -118,9 +120,13 @@ impl VisitorMut for Rewriter<'_> {
             }
             [namespace, name] if is_catalog(namespace) => {
                 self.changed = true;
-                if CatalogTable::find(namespace, name).is_none() {
+                match CatalogTable::find(namespace, name) {
+                    Some(table) => {
+                        let names = [table.namespace, table.name];
+                        *relation = ObjectName::from(names.map(Ident::new).to_vec());
+                    }
                     // A function such as `pg_catalog.generate_series`.
-                    relation.0.remove(0);
+                    None => drop(relation.0.remove(0)),
                 }
             }
             _ => {}
@@ -351,6 +357,7 @@ mod tests {
     fn check(sql: &str, expected: &str) {
         let identity = Identity {
             database: "main".into(),
+            process: 7,
             user: "ann".into(),
             namespace: "public".into(),
             version: "PostgreSQL 15.0".into(),
@@ -390,6 +397,11 @@ mod tests {
             "SELECT oid FROM pg_catalog.pg_class WHERE relname LIKE \
              replace('pg/_%', '/', '\\')",
         );
+        check(
+            "SELECT * FROM INFORMATION_SCHEMA.Columns",
+            "SELECT * FROM information_schema.columns",
+        );
+        check("SELECT pg_backend_pid()", "SELECT 7 AS \"pg_backend_pid\"");
         check("SELECT '5'::pg_catalog.oid", "SELECT CAST('5' AS BIGINT) AS \"oid\"");
         check(
             "SELECT current_schema(), current_setting('search_path')",

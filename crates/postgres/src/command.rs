@@ -3,6 +3,8 @@
 
 use headwater_model::{ErrorCode, Problem};
 
+use crate::temporary::CreateTemporary;
+
 /// A statement of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionCommand {
@@ -36,6 +38,8 @@ pub enum SessionCommand {
     Fetch(String, Option<u64>),
     /// `CLOSE name`, or all cursors.
     Close(Option<String>),
+    /// `CREATE TEMPORARY TABLE` or `VIEW`
+    CreateTemporary(CreateTemporary),
     /// A statement without an effect: its command tag.
     Nothing(&'static str),
 }
@@ -70,6 +74,9 @@ impl SessionCommand {
             "DEALLOCATE" => {
                 words.skip_word("PREPARE");
                 words.name().map(|name| SessionCommand::Deallocate(unless_all(name)))
+            }
+            "CREATE" => {
+                return CreateTemporary::parse(sql).map(SessionCommand::CreateTemporary).map(Ok);
             }
             "DECLARE" => declare(&mut words),
             "FETCH" => fetch(&mut words),
@@ -179,11 +186,16 @@ fn fetch(words: &mut Words<'_>) -> Option<SessionCommand> {
 
 /// The words of a statement, without comments: names, texts in quotes, and single signs.
 #[derive(Clone)]
-struct Words<'a> {
+pub struct Words<'a> {
     rest: &'a str,
 }
 
-impl Words<'_> {
+impl<'a> Words<'a> {
+    /// Creates an iterator before the first word.
+    pub fn new(sql: &'a str) -> Self {
+        Words { rest: sql }
+    }
+
     /// Returns the next word as a name, without its quotes.
     fn name(&mut self) -> Option<String> {
         let word = self.next()?;

@@ -1,24 +1,28 @@
 //! `COPY … TO STDOUT` and `COPY … FROM STDIN`.
 //!
 //! Rows from the client are inserted in batches, within one transaction, so that a failed COPY
-//! inserts nothing.
+//! inserts nothing. The table and its columns are checked before the client sends rows.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_postgres_catalog::PgType;
 use headwater_service::{COPIED_ROWS, CopiedRows, PreparedStatement};
+use serde_json::Value;
 use sqlparser::ast::{
-    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, SetExpr, Statement,
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident, SetExpr,
+    Statement,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
+use crate::copy_binary::BinaryDecoder;
 use crate::copy_format::{CopyFormat, Row, RowDecoder};
 use crate::message::Message;
 use crate::reply::{Reply, Status};
-use crate::session::{Action, Outcome, Session};
+use crate::session::{Action, Failure, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 /// Bytes of values that one INSERT inserts.
@@ -29,11 +33,33 @@ const BATCH_BYTES: usize = 8 << 20;
 pub struct Copy {
     /// The query whose rows are sent, or the start of the INSERT of rows that are received.
     sql: String,
-    /// True for `TO STDOUT`.
-    is_to: bool,
-    /// The number of columns, if they are named.
-    columns: usize,
+    /// The query with the columns that are received; none for `TO STDOUT`.
+    target: Option<String>,
+    /// The names in the statement: the table and the columns.
+    names: Vec<Ident>,
     format: CopyFormat,
+}
+
+/// Decodes received rows.
+enum Decoder {
+    Lines(RowDecoder),
+    Binary(BinaryDecoder),
+}
+
+impl Decoder {
+    fn add(&mut self, bytes: &[u8]) -> Result<Vec<Row>, Problem> {
+        match self {
+            Decoder::Lines(decoder) => decoder.add(bytes),
+            Decoder::Binary(decoder) => decoder.add(bytes),
+        }
+    }
+
+    fn finish(&mut self) -> Result<Vec<Row>, Problem> {
+        match self {
+            Decoder::Lines(decoder) => decoder.finish(),
+            Decoder::Binary(decoder) => decoder.finish().map(|()| Vec::new()),
+        }
+    }
 }
 
 impl Copy {
@@ -64,24 +90,55 @@ impl Copy {
                 .with_hint("Use `STDIN` or `STDOUT`, or `\\copy` of psql."));
         }
         let format = format_of(options, legacy_options)?;
-        let (sql, columns) = match source {
+        match source {
             CopySource::Query(query) if is_change(&query.body) => {
-                return Err(unsupported("COPY of a statement that changes a table"));
+                Err(unsupported("COPY of a statement that changes a table"))
             }
-            CopySource::Query(query) => (query.to_string(), 0),
+            CopySource::Query(query) => {
+                Ok(Copy { sql: query.to_string(), target: None, names: Vec::new(), format })
+            }
             CopySource::Table { table_name, columns } => {
-                let names: Vec<String> = columns.iter().map(ToString::to_string).collect();
-                let list = names.join(", ");
-                let sql = match (to, list.is_empty()) {
-                    (true, true) => format!("SELECT * FROM {table_name}"),
-                    (true, false) => format!("SELECT {list} FROM {table_name}"),
-                    (false, true) => format!("INSERT INTO {table_name}"),
-                    (false, false) => format!("INSERT INTO {table_name} ({list})"),
-                };
-                (sql, columns.len())
+                let list: Vec<String> = columns.iter().map(ToString::to_string).collect();
+                let list = list.join(", ");
+                let all = if list.is_empty() { "*" } else { &list };
+                let query = format!("SELECT {all} FROM {table_name}");
+                let names = table_name.0.iter().filter_map(|part| part.as_ident());
+                let names = names.chain(columns).cloned().collect();
+                if *to {
+                    return Ok(Copy { sql: query, target: None, names, format });
+                }
+                let list = if list.is_empty() { list } else { format!(" ({list})") };
+                let sql = format!("INSERT INTO {table_name}{list}");
+                Ok(Copy { sql, target: Some(query), names, format })
             }
+        }
+    }
+
+    /// Replaces the position of an error in `sql` by that of the same name in the statement.
+    fn relocated(&self, failure: Failure, sql: &str) -> Failure {
+        let Failure::Problem(mut problem) = failure else { return failure };
+        let number = |key: &str| problem.context.get(key).and_then(Value::as_u64);
+        let (Some(line), Some(column)) = (number("line"), number("column")) else {
+            return problem.into();
         };
-        Ok(Copy { sql, is_to: *to, columns, format })
+        let found = sql.lines().nth(line.saturating_sub(1) as usize);
+        let found = found.map(|text| text.chars().skip(column.saturating_sub(1) as usize));
+        let found: String = found.into_iter().flatten().collect();
+        let is_found = |name: &&Ident| found.starts_with(&name.to_string());
+        let longest = self.names.iter().filter(is_found).max_by_key(|name| name.value.len());
+        let written = format!(" (line {line}, column {column})");
+        let place = longest.map(|name| name.span.start).filter(|start| start.line > 0);
+        let mut suffix = String::new();
+        if let Some(start) = place {
+            suffix = format!(" (line {}, column {})", start.line, start.column);
+            problem.context.insert("line".to_owned(), start.line.into());
+            problem.context.insert("column".to_owned(), start.column.into());
+        } else {
+            problem.context.remove("line");
+            problem.context.remove("column");
+        }
+        problem.message = problem.message.replace(&written, &suffix);
+        problem.into()
     }
 }
 
@@ -108,6 +165,9 @@ fn format_of(
     let mut format = if is_csv { CopyFormat::csv() } else { CopyFormat::text() };
     for option in options {
         match option {
+            CopyOption::Format(name) if name.value.eq_ignore_ascii_case("binary") => {
+                format.is_binary = true;
+            }
             CopyOption::Format(name) if ["csv", "text"].contains(&&*name.value.to_lowercase()) => {}
             CopyOption::Freeze(_) => {}
             CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
@@ -121,6 +181,7 @@ fn format_of(
     }
     for option in legacy_options {
         match option {
+            CopyLegacyOption::Binary => format.is_binary = true,
             CopyLegacyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter)?,
             CopyLegacyOption::Null(null) => format.null.clone_from(null),
             CopyLegacyOption::Csv(options) => {
@@ -150,8 +211,8 @@ fn byte(character: char) -> Result<u8, Problem> {
 impl Session {
     /// Executes a COPY.
     pub async fn copy(&mut self, copy: &Copy) -> Outcome {
-        let count = if copy.is_to {
-            self.copy_out(copy).await?
+        let count = if copy.target.is_none() {
+            self.copy_out(copy).await.map_err(|failure| copy.relocated(failure, &copy.sql))?
         } else {
             let is_alone = self.status == Status::Idle;
             if is_alone {
@@ -179,8 +240,8 @@ impl Session {
         let Some(columns) = cursor.columns() else {
             return Err(unsupported("COPY of a statement without rows").into());
         };
-        self.wire.output.copy_response(b'H', columns.len());
-        if copy.format.has_header {
+        self.wire.output.copy_response(b'H', columns.len(), copy.format.is_binary);
+        if copy.format.has_header && !copy.format.is_binary {
             let mut line = Vec::new();
             copy.format.put(columns.iter().map(|it| Some(it.name.as_bytes())), &mut line);
             self.wire.output.message(b'd', |out| out.extend_from_slice(&line));
@@ -191,9 +252,14 @@ impl Session {
     }
 
     async fn copy_in(&mut self, copy: &Copy) -> Outcome<u64> {
-        self.wire.output.copy_response(b'G', copy.columns);
+        let types = self.target_types(copy).await?;
+        let is_binary = copy.format.is_binary;
+        self.wire.output.copy_response(b'G', types.as_ref().map_or(0, Vec::len), is_binary);
         self.wire.send().await?;
-        let mut decoder = RowDecoder::new(copy.format.clone());
+        let mut decoder = match types {
+            Some(types) if is_binary => Decoder::Binary(BinaryDecoder::new(types)),
+            _ => Decoder::Lines(RowDecoder::new(copy.format.clone())),
+        };
         let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
         loop {
             let Some((kind, content)) = self.wire.message(MESSAGE_BYTES_MAX).await? else {
@@ -229,6 +295,25 @@ impl Session {
         }
     }
 
+    /// Returns the types of the columns that are received. None if the client may only insert,
+    /// which the binary format does not permit.
+    async fn target_types(&mut self, copy: &Copy) -> Outcome<Option<Vec<PgType>>> {
+        let Some(query) = &copy.target else { return Ok(None) };
+        let prepared = PreparedStatement::parse(query).or_problem()?;
+        match self.describe(&prepared).await {
+            Ok(described) => {
+                let columns = described.columns.unwrap_or_default();
+                Ok(Some(columns.into_iter().map(|column| column.pg_type).collect()))
+            }
+            Err(Failure::Problem(problem))
+                if problem.code == ErrorCode::Forbidden && !copy.format.is_binary =>
+            {
+                Ok(None)
+            }
+            Err(failure) => Err(copy.relocated(failure, query)),
+        }
+    }
+
     /// Inserts rows. Returns their number.
     async fn insert(&mut self, copy: &Copy, rows: &[Row]) -> Outcome<u64> {
         let batch = batch(rows)?;
@@ -237,7 +322,7 @@ impl Session {
         self.copied = Some(CopiedRows { schema: batch.schema(), batches: vec![batch] });
         let started = self.start(prepared, &[]).await;
         self.copied = None;
-        let mut cursor = started?;
+        let mut cursor = started.map_err(|failure| copy.relocated(failure, &sql))?;
         cursor.send(u64::MAX, &mut self.wire).await?;
         Ok(cursor.count())
     }
@@ -270,6 +355,18 @@ mod tests {
     }
 
     #[test]
+    fn errors_have_the_position_of_the_name_in_the_statement() {
+        let copy = Copy::parse("COPY t (a, nn)\n FROM STDIN").expect("COPY").expect("a statement");
+        let mut problem = Problem::new(ErrorCode::ColumnNotFound, "no `nn` (line 1, column 11)");
+        problem.context.insert("line".to_owned(), 1.into());
+        problem.context.insert("column".to_owned(), 11.into());
+        let query = copy.target.clone().expect("a query");
+        let Failure::Problem(problem) = copy.relocated(problem.into(), &query) else { return };
+        assert_eq!(problem.message, "no `nn` (line 1, column 12)");
+        assert_eq!(problem.context["column"], 12);
+    }
+
+    #[test]
     fn every_form_of_copy_is_parsed() {
         check("COPY t FROM STDIN", "INSERT INTO t", CopyFormat::text());
         check("copy s.t (a, b) to stdout", "SELECT a, b FROM s.t", CopyFormat::text());
@@ -281,7 +378,10 @@ mod tests {
         check("COPY  t FROM STDIN CSV HEADER", "INSERT INTO t", header);
         assert_eq!(Copy::parse("SELECT 1"), None);
         assert_eq!(Copy::parse("COPY t TO '/tmp/t.csv'"), None);
-        for sql in ["COPY t FROM '/etc/passwd'", "COPY t TO STDOUT (FORMAT binary)", "COPY"] {
+        let binary = CopyFormat { is_binary: true, ..CopyFormat::text() };
+        check("COPY t TO STDOUT (FORMAT binary)", "SELECT * FROM t", binary.clone());
+        check("COPY (SELECT 1 AS a) TO STDOUT WITH BINARY", "SELECT 1 AS a", binary);
+        for sql in ["COPY t FROM '/etc/passwd'", "COPY t TO STDOUT (FORMAT parquet)", "COPY"] {
             assert!(matches!(Copy::parse(sql), Some(Err(_))), "{sql}");
         }
     }

@@ -3,7 +3,7 @@
 use headwater_model::{ErrorCode, Problem};
 
 /// Maximum length of a row, in bytes.
-const ROW_BYTES_MAX: usize = 16 << 20;
+pub const ROW_BYTES_MAX: usize = 16 << 20;
 
 /// A row: its values, none for null.
 pub type Row = Vec<Option<String>>;
@@ -11,6 +11,8 @@ pub type Row = Vec<Option<String>>;
 /// How the rows of a COPY are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyFormat {
+    /// True for the binary format, which has no other properties.
+    pub is_binary: bool,
     /// True for CSV, false for text.
     pub is_csv: bool,
     /// The byte between values.
@@ -27,7 +29,14 @@ impl CopyFormat {
     /// The format of text.
     pub fn text() -> Self {
         let null = "\\N".to_owned();
-        CopyFormat { is_csv: false, delimiter: b'\t', null, quote: b'"', has_header: false }
+        CopyFormat {
+            is_binary: false,
+            is_csv: false,
+            delimiter: b'\t',
+            null,
+            quote: b'"',
+            has_header: false,
+        }
     }
 
     /// The format of CSV.

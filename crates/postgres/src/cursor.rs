@@ -13,6 +13,7 @@ use headwater_service::StatementRows;
 use tokio_util::sync::CancellationToken;
 
 use crate::column::Column;
+use crate::copy_binary;
 use crate::copy_format::CopyFormat;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
@@ -105,11 +106,23 @@ impl Cursor {
     /// Sends all rows as data of a COPY.
     pub async fn copy(&mut self, format: &CopyFormat, wire: &mut Wire) -> Outcome {
         let (mut value, mut line) = (BytesMut::new(), Vec::new());
+        // Clients expect the header and the first row, or the trailer, in one message.
+        let mut needs_header = format.is_binary;
         while let Some(batch) = self.piece(u64::MAX, wire).await? {
             self.count += batch.num_rows() as u64;
             let columns = convert(&batch);
             let columns = columns.map_err(|error| self.rows.fail(not_encoded(&error)))?;
             for row in 0..batch.num_rows() {
+                if format.is_binary {
+                    wire.output.message(b'd', |out| {
+                        if std::mem::take(&mut needs_header) {
+                            copy_binary::put_header(out);
+                        }
+                        copy_binary::put_row(&columns, row, out);
+                    });
+                    wire.send_if_full().await?;
+                    continue;
+                }
                 line.clear();
                 let values: Vec<Option<BytesMut>> =
                     columns.iter().map(|column| text(column, row, &mut value)).collect();
@@ -117,6 +130,14 @@ impl Cursor {
                 wire.output.message(b'd', |out| out.extend_from_slice(&line));
                 wire.send_if_full().await?;
             }
+        }
+        if format.is_binary {
+            wire.output.message(b'd', |out| {
+                if needs_header {
+                    copy_binary::put_header(out);
+                }
+                copy_binary::put_trailer(out);
+            });
         }
         Ok(())
     }

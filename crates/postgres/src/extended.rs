@@ -9,6 +9,7 @@ use headwater_postgres_catalog::PgType;
 use headwater_service::{ParameterType, PreparedStatement, split_script};
 use serde_json::Value;
 
+use crate::array;
 use crate::cursor::{column_types, returns_rows};
 use crate::inference::typing_query;
 use crate::message::{Bind, Format, Parse, Target};
@@ -36,6 +37,7 @@ impl Session {
             }
         };
         self.check_status(&action)?;
+        let action = with_arrays(action, &message.types)?;
         let mut statement = match &action {
             Action::Sql(prepared) => self.describe(prepared).await?,
             Action::Session(command) => {
@@ -203,6 +205,18 @@ impl Session {
         }
         self.wire.output.simple(b'3');
     }
+}
+
+/// Casts the parameters that the client declares as arrays, so that the statement can be planned
+/// without their values.
+fn with_arrays(action: Action, types: &[u32]) -> Result<Action, Problem> {
+    let Action::Sql(prepared) = action else { return Ok(action) };
+    let declared = types.iter().enumerate().filter_map(|(index, oid)| {
+        let pg_type = PgType::from_oid(*oid).filter(|pg_type| pg_type.is_array)?;
+        Some(((index + 1).to_string(), array::sql_type(pg_type.scalar)?.to_owned()))
+    });
+    let casts: BTreeMap<String, String> = declared.collect();
+    Ok(Action::Sql(prepared.with_casts(&casts).or_problem()?))
 }
 
 /// Adds parameters that the client binds but the action does not use.

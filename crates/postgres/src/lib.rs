@@ -7,11 +7,13 @@
 //! Messages are decoded here and not by a library, because the lengths in them cannot be trusted:
 //! each read is checked, and no buffer is larger than the received bytes.
 
+mod array;
 mod cancel;
 mod column;
 mod command;
 mod connection;
 mod copy;
+mod copy_binary;
 mod copy_format;
 mod cursor;
 mod extended;
@@ -24,6 +26,7 @@ mod reply;
 mod session;
 mod settings;
 mod simple;
+mod temporary;
 mod text;
 mod transaction;
 mod wire;

@@ -8,6 +8,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::{PgType, Scalar};
 use serde_json::Value;
 
+use crate::array;
 use crate::column::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::message::Format;
 use crate::numeric;
@@ -41,9 +42,7 @@ pub fn decode(
 ) -> Result<BoundValue, Problem> {
     let Some(bytes) = bytes else { return Ok(BoundValue::plain(Value::Null)) };
     if pg_type.is_array {
-        let message = format!("parameter `${name}` is an array");
-        return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
-            .with_hint("Write the array in the statement, or bind its elements one by one."));
+        return decode_array(name, pg_type.scalar, format, bytes);
     }
     if pg_type.scalar == Scalar::Bytea
         && format == Format::Binary
@@ -64,6 +63,26 @@ pub fn decode(
         let message = format!("the value of parameter `${name}` is not a valid {type_name}");
         Problem::new(ErrorCode::BadRow, message)
     })
+}
+
+fn decode_array(
+    name: &str,
+    scalar: Scalar,
+    format: Format,
+    bytes: Bytes,
+) -> Result<BoundValue, Problem> {
+    let Some(sql_type) = array::sql_type(scalar) else {
+        let message = format!("parameter `${name}` is an array of this type");
+        return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
+            .with_hint("Write the array in the statement, or bind its elements one by one."));
+    };
+    let elements = array::elements(format, bytes).ok_or_else(|| {
+        let message = format!("the value of parameter `${name}` is not an array of one dimension");
+        Problem::new(ErrorCode::BadRow, message)
+    })?;
+    let decode = |one| decode(name, PgType::of(scalar), format, one).map(|bound| bound.value);
+    let values = elements.into_iter().map(decode).collect::<Result<Vec<Value>, _>>()?;
+    Ok(BoundValue { value: Value::Array(values), cast: Some(sql_type.to_owned()) })
 }
 
 fn from_text(scalar: Scalar, text: &str) -> Option<BoundValue> {

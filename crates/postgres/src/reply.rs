@@ -118,12 +118,12 @@ pub trait Reply {
         });
     }
 
-    /// Starts a COPY in text format.
-    fn copy_response(&mut self, kind: u8, columns: usize) {
+    /// Starts a COPY.
+    fn copy_response(&mut self, kind: u8, columns: usize, is_binary: bool) {
         self.message(kind, |out| {
-            out.put_u8(0);
+            out.put_u8(is_binary.into());
             out.put_u16(columns as u16);
-            (0..columns).for_each(|_| out.put_u16(0));
+            (0..columns).for_each(|_| out.put_u16(is_binary.into()));
         });
     }
 

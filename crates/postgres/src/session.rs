@@ -11,7 +11,7 @@ use futures::FutureExt;
 use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec,
 };
-use headwater_postgres_catalog::{Identity, PgType, Translation, translate};
+use headwater_postgres_catalog::{Identity, PgType, Translation, translate, without_database};
 use headwater_service::{CopiedRows, OpenTransaction, PreparedStatement, Service};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ use crate::cursor::Cursor;
 use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::{SERVER_VERSION, Settings};
+use crate::temporary::Temporary;
 use crate::wire::Wire;
 
 /// Maximum number of prepared statements, and of portals, of a session.
@@ -79,6 +80,7 @@ impl Action {
         sql: &str,
         identity: &Identity,
     ) -> Result<(Self, Vec<String>), Problem> {
+        let sql = &*without_database(sql, &identity.database);
         if let Some(command) = SessionCommand::parse(sql) {
             return Ok((Action::Session(command?), Vec::new()));
         }
@@ -152,6 +154,8 @@ pub struct Session {
     pub status: Status,
     /// The transaction, if one is open.
     pub transaction: Option<OpenTransaction>,
+    /// The temporary tables and views of the transaction, in the order of their creation.
+    pub temporary: Vec<Temporary>,
     /// The rows that a COPY inserts with its next statement.
     pub copied: Option<CopiedRows>,
     /// Prepared statements by name.
@@ -174,6 +178,7 @@ impl Session {
             settings,
             status: Status::default(),
             transaction: None,
+            temporary: Vec::new(),
             copied: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -186,6 +191,7 @@ impl Session {
         let setting = |(name, value, _): (&str, &str, bool)| (name.to_owned(), value.to_owned());
         Identity {
             database: self.reference.to_string(),
+            process: self.cancel.key.0,
             user: self.settings.get("session_authorization").unwrap_or_default().to_owned(),
             namespace: self.settings.namespace().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
             version: format!("PostgreSQL {SERVER_VERSION} (Headwater {HEADWATER_VERSION})"),
@@ -246,6 +252,7 @@ impl Session {
         formats: &[Format],
     ) -> Outcome<Cursor> {
         let name = statement.name().or_problem()?;
+        self.forget_temporary(statement.source());
         self.prepare_write(name).await?;
         let token = self.cancel.begin();
         let (request, timeout) = (self.request(), self.settings.statement_timeout());

@@ -86,6 +86,7 @@ impl Session {
                 "DECLARE CURSOR"
             }
             SessionCommand::Fetch(name, count) => return self.fetch(&name, count).await,
+            SessionCommand::CreateTemporary(create) => return self.create_temporary(create).await,
             SessionCommand::Close(name) => self.close_cursor(name)?,
             SessionCommand::Nothing(tag) => tag,
         };

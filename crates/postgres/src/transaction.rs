@@ -6,7 +6,7 @@ use headwater_service::OpenTransaction;
 
 use crate::cursor::returns_rows;
 use crate::reply::Status;
-use crate::session::Session;
+use crate::session::{Outcome, Session};
 
 impl Session {
     /// Begins a transaction at the current commit of the ref. Does nothing in a transaction.
@@ -31,9 +31,13 @@ impl Session {
     }
 
     /// Commits the transaction, or undoes it if it has failed.
-    pub async fn commit(&mut self) -> Result<&'static str, Problem> {
+    pub async fn commit(&mut self) -> Outcome<&'static str> {
         if self.status == Status::Failed {
             return Ok(self.roll_back().await);
+        }
+        if let Err(failure) = self.drop_temporary().await {
+            self.roll_back().await;
+            return Err(failure);
         }
         self.status = Status::Idle;
         self.portals.clear();
@@ -78,6 +82,7 @@ impl Session {
     pub async fn roll_back(&mut self) -> &'static str {
         self.status = Status::Idle;
         self.portals.clear();
+        self.temporary.clear();
         if let Some(transaction) = self.transaction.take() {
             self.service.statements().transactions().roll_back(transaction).await;
         }

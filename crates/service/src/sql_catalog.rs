@@ -6,8 +6,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{Batches, Session};
 use headwater_model::{
-    Action, Branch, ErrorCode, Object, OrProblem, Principal, Problem, QueryRequest, RefSpec,
-    TableName,
+    Action, Branch, ErrorCode, Object, OrProblem, Principal, Problem, RefSpec, TableName,
 };
 use headwater_postgres_catalog::{Contents, Relation, mentioned};
 use headwater_tables::{SqlView, Table};
@@ -17,12 +16,20 @@ use crate::service::Components;
 /// The number of metadata files that are read at once.
 const OPEN_AT_ONCE: usize = 16;
 
+/// The ref that a statement reads, and the name that clients know for it: in a transaction, the
+/// branch to which its writes are merged.
+#[derive(Debug)]
+pub(crate) struct CatalogRef {
+    pub reference: RefSpec,
+    pub database: String,
+}
+
 impl Components {
     /// Registers the catalog tables that a statement mentions.
     pub(crate) async fn add_catalogs(
         &self,
         principal: &Principal,
-        request: &QueryRequest,
+        at: &CatalogRef,
         session: &Session,
         sql: &str,
     ) -> Result<(), Problem> {
@@ -30,9 +37,7 @@ impl Components {
         if tables.is_empty() {
             return Ok(());
         }
-        let main = RefSpec::main();
-        let reference = request.reference.as_ref().unwrap_or(&main);
-        let contents = Box::pin(self.contents(principal, reference)).await?;
+        let contents = Box::pin(self.contents(principal, at)).await?;
         for (namespace, name) in tables {
             let found = contents.table(namespace, name);
             let found =
@@ -46,12 +51,8 @@ impl Components {
     }
 
     /// Returns the objects at a ref that a user may see.
-    async fn contents(
-        &self,
-        principal: &Principal,
-        reference: &RefSpec,
-    ) -> Result<Contents, Problem> {
-        let view = self.lake.view(reference).await.or_problem();
+    async fn contents(&self, principal: &Principal, at: &CatalogRef) -> Result<Contents, Problem> {
+        let view = self.lake.view(&at.reference).await.or_problem();
         let view = view.map_err(|problem| self.conceal(principal, problem))?;
         let mut entries = view.state().entries(None).await.or_problem()?;
         entries.retain(|(name, entry)| {
@@ -78,8 +79,8 @@ impl Components {
             .await?;
         let namespaces = self.visible_namespaces(principal, &view).await?;
         Ok(Contents {
-            database: reference.to_string(),
-            databases: self.databases(principal, reference).await?,
+            database: at.database.clone(),
+            databases: self.databases(principal, &at.database).await?,
             user: principal.author().to_owned(),
             namespaces: namespaces.into_iter().map(|namespace| namespace.name).collect(),
             relations,
@@ -90,15 +91,14 @@ impl Components {
     async fn databases(
         &self,
         principal: &Principal,
-        reference: &RefSpec,
+        database: &str,
     ) -> Result<Vec<String>, Problem> {
         let branches = self.lake.catalog().branches(None).await.or_problem()?;
         let allows = |name: &str| self.allows(principal, Action::Read, &Object::branch(name));
         let visible = Branch::visible(branches).into_iter().filter(|it| allows(&it.name));
         let mut names: Vec<String> = visible.map(|branch| branch.name).collect();
-        let own = reference.to_string();
-        if !names.contains(&own) {
-            names.push(own);
+        if names.iter().all(|name| name != database) {
+            names.push(database.to_owned());
         }
         Ok(names)
     }

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::copy_to::CopyTarget;
 use crate::service::Components;
+use crate::sql_catalog::CatalogRef;
 use crate::transaction::{OpenTransaction, Transactions};
 use crate::{access_statement, copy_to};
 
@@ -79,6 +80,16 @@ impl Statements {
             Some(transaction) => transaction.access(access),
             None => access,
         })
+    }
+
+    /// Returns the ref of the catalog tables.
+    fn catalog_ref(&self, request: &QueryRequest) -> CatalogRef {
+        let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
+        let database = match &self.transaction {
+            Some(transaction) => transaction.database(),
+            None => reference.to_string(),
+        };
+        CatalogRef { reference, database }
     }
 
     /// Executes the statements of a request in order, each as a job, and returns the rows of the
@@ -143,7 +154,8 @@ impl Statements {
         let mut options = session_options(request, author, BTreeMap::new());
         options.access = self.access(principal, None);
         let session = self.components.engine.session(options).or_problem()?;
-        self.components.add_catalogs(principal, request, &session, statement.source()).await?;
+        let at = self.catalog_ref(request);
+        self.components.add_catalogs(principal, &at, &session, statement.source()).await?;
         let described = Box::pin(session.describe(statement)).await.or_problem();
         described.map_err(|problem| self.components.conceal(principal, problem))
     }
@@ -200,7 +212,8 @@ impl Statements {
         options.access = self.access(principal, Some(job));
         let session = self.components.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
-        self.components.add_catalogs(principal, request, &session, prepared.source()).await?;
+        let at = self.catalog_ref(request);
+        self.components.add_catalogs(principal, &at, &session, prepared.source()).await?;
         if let Some(rows) = &self.rows {
             session.register(COPIED_ROWS, rows).or_problem()?;
         }

@@ -57,6 +57,11 @@ impl OpenTransaction {
         &self.reference
     }
 
+    /// Returns the name of the ref at which it began.
+    pub(crate) fn database(&self) -> String {
+        self.target.clone().unwrap_or_else(|| self.base.to_string())
+    }
+
     /// Returns the index of the last savepoint of a name.
     fn savepoint(&self, name: &str) -> Result<usize, Problem> {
         self.savepoints.iter().rposition(|one| one.name == name).ok_or_else(|| {

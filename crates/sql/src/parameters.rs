@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use serde_json::Value as Json;
 use sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan, VisitMut,
-    VisitorMut,
+    Array, CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan,
+    VisitMut, VisitorMut,
 };
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Span, Token};
@@ -224,7 +224,7 @@ impl VisitorMut for Binder<'_> {
 }
 
 /// Returns a JSON value as a literal at a position. Integers stay integers; other numbers become
-/// doubles. None for arrays and objects.
+/// doubles. None for objects, also within arrays.
 fn literal(value: &Json, span: Span) -> Option<Expr> {
     let of = |value: Value| Expr::Value(ValueWithSpan { value, span });
     let number = |digits: String| of(Value::Number(digits, false));
@@ -248,7 +248,11 @@ fn literal(value: &Json, span: Span) -> Option<Expr> {
             },
             (None, None, None) => return None,
         },
-        Json::Array(_) | Json::Object(_) => return None,
+        Json::Array(items) => Expr::Array(Array {
+            elem: items.iter().map(|item| literal(item, span)).collect::<Option<_>>()?,
+            named: true,
+        }),
+        Json::Object(_) => return None,
     })
 }
 
@@ -265,7 +269,8 @@ mod tests {
             ("n", json!(-5)),
             ("rate", json!(0.5)),
             ("on", json!(true)),
-            ("list", json!([1])),
+            ("list", json!([1, "a", null])),
+            ("object", json!([{"a": 1}])),
             ("1", json!("first")),
             ("2", json!(i64::MIN)),
         ];
@@ -317,7 +322,8 @@ mod tests {
     #[test]
     fn a_parameter_without_a_single_value_is_an_error_with_its_position() {
         check("SELECT\n $nothing", "parameter `$nothing` has no value (line 2, column 2)");
-        check("SELECT $list", "parameter `$list` is no single value (line 1, column 8)");
+        check("SELECT $list", "SELECT ARRAY[1, 'a', NULL]");
+        check("SELECT $object", "parameter `$object` is no single value (line 1, column 8)");
         check("SELECT DATE $n", "parameter `$n` must be a text here (line 1, column 13)");
         check("SELECT ?, ?, ?", "parameter `$3` has no value (line 1, column 14)");
         check("SELECT ?, $n", "the statement has both `?` and `$n` (line 1, column 11)");

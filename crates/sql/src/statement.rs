@@ -395,7 +395,8 @@ fn dropped(statement: Statement) -> Result<Command> {
     else {
         return Err(refusal(&statement));
     };
-    unset(cascade, "CASCADE")?;
+    // Views find tables by name, so no table or view depends on another.
+    unset(cascade && object_type == ObjectType::Schema, "DROP SCHEMA … CASCADE")?;
     unset(purge, "PURGE")?;
     unset(temporary, "DROP TEMPORARY")?;
     none(table.as_ref(), "ON after DROP")?;

@@ -3,10 +3,13 @@
 //! Target and source become one join, of the type that the clauses need. Its select list contains
 //! all conditions and values of the clauses, in the order of the text.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
     Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction, MergeClause,
-    MergeClauseKind, MergeInsertExpr, MergeInsertKind, MergeUpdateExpr, ObjectName, SelectItem,
-    TableAlias, TableFactor, TableWithJoins, Value, WildcardAdditionalOptions, With,
+    MergeClauseKind, MergeInsertExpr, MergeInsertKind, MergeUpdateExpr, ObjectName, Query,
+    SelectItem, TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    WildcardAdditionalOptions, With,
 };
 
 use super::assignment::{Assigned, assigned, assignments, given};
@@ -93,12 +96,18 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
         });
     }
     let target = target(table, "MERGE")?;
+    let source_label = label(&from)?;
     let (mut taken, mut exprs) = (Vec::new(), Vec::new());
     for one in clauses {
-        taken.push(clause(one, &mut exprs)?);
+        let first = exprs.len();
+        let clause = clause(one, &mut exprs)?;
+        if clause.when == When::NotMatched {
+            let mut qualifier = Qualifier { label: &source_label, depth: 0 };
+            let _ = exprs[first..].iter_mut().try_for_each(|expr| expr.visit(&mut qualifier));
+        }
+        taken.push(clause);
     }
     check_reach(&taken)?;
-    let source_label = label(&from)?;
     let of = |when: When| taken.iter().any(|clause: &Clause| clause.when == when);
     let marked = of(When::NotMatchedBySource);
     let kind: fn(JoinConstraint) -> JoinOperator = match (of(When::NotMatched), marked) {
@@ -118,6 +127,44 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
     let source = source(Parts { with, projection, from, ..Parts::default() })?;
     let (table, alias) = (target.table, target.alias);
     Ok(RowMerge { table, alias, source_label, clauses: taken, source, marked })
+}
+
+/// Qualifies columns by the source, because a row without a match has no other columns.
+struct Qualifier<'l> {
+    label: &'l Ident,
+    /// Number of subqueries and lambdas around the expression, which have names of their own.
+    depth: usize,
+}
+
+impl VisitorMut for Qualifier<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.depth += usize::from(matches!(expr, Expr::Lambda(_)));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Lambda(_) => self.depth -= 1,
+            Expr::Identifier(name) if self.depth == 0 => {
+                let label = Ident { span: name.span, ..self.label.clone() };
+                *expr = Expr::CompoundIdentifier(vec![label, name.clone()]);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Converts a clause, and appends its condition and values to `exprs`.

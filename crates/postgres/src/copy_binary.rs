@@ -1,0 +1,223 @@
+//! The binary format of COPY: a header, rows as lengths and bytes of values, and a trailer.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use headwater_model::{ErrorCode, Problem};
+use headwater_postgres_catalog::PgType;
+use serde_json::Value;
+
+use crate::column::Column;
+use crate::copy_format::{ROW_BYTES_MAX, Row};
+use crate::message::Format;
+use crate::parameter;
+
+/// The first bytes of the data.
+const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+
+/// Flags of the header whose meaning a reader must know.
+const CRITICAL_FLAGS: u32 = 0xffff_0000;
+
+/// Number of values of the trailer.
+const END: i16 = -1;
+
+/// Writes the header.
+pub fn put_header(out: &mut BytesMut) {
+    out.extend_from_slice(SIGNATURE);
+    out.put_u32(0);
+    out.put_u32(0);
+}
+
+/// Writes a row.
+pub fn put_row(columns: &[Column], row: usize, out: &mut BytesMut) {
+    out.put_u16(columns.len() as u16);
+    columns.iter().for_each(|column| column.write(row, true, out));
+}
+
+/// Writes the trailer.
+pub fn put_trailer(out: &mut BytesMut) {
+    out.put_i16(END);
+}
+
+/// Decodes rows as their bytes arrive.
+#[derive(Debug)]
+pub struct BinaryDecoder {
+    types: Vec<PgType>,
+    input: BytesMut,
+    has_header: bool,
+    is_ended: bool,
+    count: u64,
+}
+
+impl BinaryDecoder {
+    /// Creates a decoder of rows with values of these types, before the header.
+    pub fn new(types: Vec<PgType>) -> Self {
+        let input = BytesMut::new();
+        BinaryDecoder { types, input, has_header: false, is_ended: false, count: 0 }
+    }
+
+    /// Adds bytes. Returns the rows that they complete.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<Row>, Problem> {
+        self.input.extend_from_slice(bytes);
+        let mut rows = Vec::new();
+        if !self.has_header && !self.header()? {
+            return Ok(rows);
+        }
+        while !self.is_ended
+            && let Some(length) = self.row_length()?
+        {
+            let row = self.input.split_to(length).freeze();
+            rows.extend(self.row(row)?);
+        }
+        if self.input.len() > ROW_BYTES_MAX {
+            return Err(self.wrong(&format!("has more than {ROW_BYTES_MAX} bytes")));
+        }
+        Ok(rows)
+    }
+
+    /// Fails if the data ends within the header or a row.
+    pub fn finish(&self) -> Result<(), Problem> {
+        match self.has_header && (self.input.is_empty() || self.is_ended) {
+            true => Ok(()),
+            false => Err(self.wrong("is not complete")),
+        }
+    }
+
+    /// Reads the header. Returns false if it has not arrived completely.
+    fn header(&mut self) -> Result<bool, Problem> {
+        let known = self.input.len().min(SIGNATURE.len());
+        if self.input[..known] != SIGNATURE[..known] {
+            let message = "the data is not in the binary format of COPY";
+            return Err(Problem::new(ErrorCode::InvalidArgument, message)
+                .with_hint("Write `WITH (FORMAT csv)` or send the format that the COPY names."));
+        }
+        let mut rest = &self.input[known..];
+        let (Ok(flags), Ok(extension)) = (rest.try_get_u32(), rest.try_get_u32()) else {
+            return Ok(false);
+        };
+        if flags & CRITICAL_FLAGS != 0 || extension as usize > ROW_BYTES_MAX {
+            return Err(self.wrong("follows a header that is not supported"));
+        }
+        let length = SIGNATURE.len() + 8 + extension as usize;
+        self.has_header = self.input.len() >= length;
+        if self.has_header {
+            self.input.advance(length);
+        }
+        Ok(self.has_header)
+    }
+
+    /// Returns the length of the first row; none if it has not arrived completely.
+    fn row_length(&self) -> Result<Option<usize>, Problem> {
+        let mut rest = &self.input[..];
+        let Ok(count) = rest.try_get_i16() else { return Ok(None) };
+        if count == END {
+            return Ok(Some(2));
+        }
+        if usize::try_from(count) != Ok(self.types.len()) {
+            let columns = self.types.len();
+            return Err(self.wrong(&format!("has {count} values for {columns} columns")));
+        }
+        for _ in 0..count {
+            let Ok(length) = rest.try_get_i32() else { return Ok(None) };
+            // -1 is null.
+            let length = usize::try_from(length).unwrap_or(0);
+            if length > ROW_BYTES_MAX {
+                return Err(self.wrong(&format!("has more than {ROW_BYTES_MAX} bytes")));
+            }
+            if rest.len() < length {
+                return Ok(None);
+            }
+            rest.advance(length);
+        }
+        Ok(Some(self.input.len() - rest.len()))
+    }
+
+    /// Decodes a complete row; none for the trailer.
+    fn row(&mut self, mut bytes: Bytes) -> Result<Option<Row>, Problem> {
+        if bytes.get_i16() == END {
+            self.is_ended = true;
+            return Ok(None);
+        }
+        self.count += 1;
+        let mut row = Row::with_capacity(self.types.len());
+        for (index, pg_type) in self.types.iter().enumerate() {
+            let length = usize::try_from(bytes.get_i32()).ok();
+            let value = length.map(|length| bytes.split_to(length));
+            let name = (index + 1).to_string();
+            let bound = parameter::decode(&name, *pg_type, Format::Binary, value);
+            let bound = bound.map_err(|_| {
+                self.wrong(&format!("has a value in column {name} that its type does not have"))
+            })?;
+            row.push(match bound.value {
+                Value::Null => None,
+                Value::String(text) => Some(text),
+                other => Some(other.to_string()),
+            });
+        }
+        Ok(Some(row))
+    }
+
+    fn wrong(&self, what: &str) -> Problem {
+        let message = format!("row {} of the data {what}", self.count.max(1));
+        Problem::new(ErrorCode::InvalidArgument, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_postgres_catalog::Scalar;
+
+    use super::*;
+
+    fn decoder() -> BinaryDecoder {
+        BinaryDecoder::new(vec![PgType::of(Scalar::Int4), PgType::TEXT])
+    }
+
+    fn data() -> BytesMut {
+        let mut data = BytesMut::new();
+        put_header(&mut data);
+        data.put_i16(2);
+        data.put_i32(4);
+        data.put_i32(-7);
+        data.put_i32(-1);
+        data.put_i16(2);
+        data.put_i32(-1);
+        data.put_i32(2);
+        data.extend_from_slice("é".as_bytes());
+        put_trailer(&mut data);
+        data
+    }
+
+    #[test]
+    fn rows_are_decoded_from_pieces_of_every_size() {
+        for size in [1, 3, 1_000] {
+            let mut decoder = decoder();
+            let mut rows = Vec::new();
+            for piece in data().chunks(size) {
+                rows.extend(decoder.add(piece).expect("rows"));
+            }
+            decoder.finish().expect("the end");
+            let expected = [[Some("-7".to_owned()), None], [None, Some("é".to_owned())]];
+            assert_eq!(rows, expected);
+        }
+    }
+
+    #[test]
+    fn malformed_data_is_an_error() {
+        assert!(decoder().add(b"1\ta\n").is_err());
+        assert!(decoder().finish().is_err());
+        let mut short = decoder();
+        let whole = data();
+        short.add(&whole[..whole.len() - 6]).expect("a row");
+        assert!(short.finish().is_err());
+        for row in [
+            &b"\0\x01\0\0\0\0"[..],
+            b"\0\x02\x7f\xff\xff\xff",
+            b"\0\x02\0\0\0\x02ab\xff\xff\xff\xff",
+        ] {
+            let mut decoder = decoder();
+            let mut data = BytesMut::new();
+            put_header(&mut data);
+            data.extend_from_slice(row);
+            assert!(decoder.add(&data).is_err(), "{row:?}");
+        }
+    }
+}
