@@ -3,6 +3,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, type Problem, call, storeKey, toProblem } from "./api";
+import { clearAddress } from "./route";
 import type { Session } from "./types";
 import { ProblemBox } from "./ui/parts";
 
@@ -38,14 +39,14 @@ export async function logIn(shown: Credential): Promise<Session> {
 export function takeCredential(): Credential | null {
   const match = /^#code=([0-9a-f]+)$/.exec(location.hash);
   if (match) {
-    history.replaceState(null, "", location.pathname);
+    clearAddress();
     return { code: match[1]! };
   }
   const query = new URLSearchParams(location.search);
   const state = query.get("state");
   const stored = sessionStorage.getItem(STARTED);
   if (!state || !(query.has("code") || query.has("error"))) return null;
-  history.replaceState(null, "", location.pathname);
+  clearAddress();
   sessionStorage.removeItem(STARTED);
   const started = stored ? (JSON.parse(stored) as LoginStart) : null;
   // Another page could have sent the browser here, to log it in as someone else.

@@ -37,6 +37,16 @@ export function go(path: string[], query?: Record<string, string>) {
 
 /** Changes the address without an entry in the history. */
 export function replace(path: string[], query?: Record<string, string>) {
-  history.replaceState(null, "", link(path, query));
+  replaceAddress(link(path, query));
+}
+
+/** Removes the query and the hash from the address and from the browser's history. */
+export function clearAddress() {
+  replaceAddress(location.pathname);
+}
+
+function replaceAddress(address: string) {
+  history.replaceState(null, "", address);
+  // The browser sends no `hashchange` event for this change.
   current.set(parse(location.hash));
 }

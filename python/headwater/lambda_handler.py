@@ -38,12 +38,17 @@ class Handler:
 
     def _import(self):
         path, _, name = self._handler.rpartition(".")
-        sys.path.insert(0, os.getcwd())
-        module = importlib.import_module(path.replace("/", "."))
-        found = getattr(module, name, None)
+        folder = os.getcwd()
+        sys.path.insert(0, folder)
+        found = getattr(import_module(folder, path.replace("/", ".")), name, None)
         if not callable(found):
             raise AttributeError(f"`{path.replace('.', '/')}.py` has no function `{name}`")
         return found
+
+    def unfit(self, returned, reason):
+        """Returns the exception for a returned value that cannot be sent: its type and why."""
+        why = reason or "not supported"
+        return MarshalError(f"cannot marshal the response of `{self._handler}` (`{returned}`): {why}")
 
     def _await(self, awaitable):
         # One loop for all calls of a process, because a client in a global variable belongs to the
@@ -53,6 +58,32 @@ class Handler:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         return self._loop.run_until_complete(_result(awaitable))
+
+
+class MarshalError(Exception):
+    """The response of a handler is not JSON."""
+
+    headwater_name = "Runtime.MarshalError"
+
+
+#: The package of a handler's module if another module has the name of the module.
+PACKAGE = "_headwater_handler"
+
+
+def import_module(folder, name):
+    """Imports a module of the function's folder, or of its packages.
+
+    A module with the name of a loaded module or of one of the standard library, such as `json.py`,
+    is imported in a package of its own: Python would return the other module.
+    """
+    path = os.path.join(folder, *name.split("."))
+    outermost = name.partition(".")[0]
+    is_taken = outermost in sys.modules or outermost in sys.stdlib_module_names
+    if not is_taken or not any(map(os.path.isfile, [f"{path}.py", f"{path}/__init__.py"])):
+        return importlib.import_module(name)
+    package = sys.modules[PACKAGE] = type(sys)(PACKAGE)
+    package.__path__ = [os.path.dirname(path)]
+    return importlib.import_module(f"{PACKAGE}.{os.path.basename(path)}")
 
 
 async def _result(awaitable):

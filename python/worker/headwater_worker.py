@@ -271,7 +271,8 @@ def find_function(task):
         module = importlib.import_module(name)
     else:
         file = os.path.join(project, path + ".py")
-        spec = importlib.util.spec_from_file_location(os.path.basename(path), file)
+        # The name has the folders: `.headwater/functions/json.py` must not replace `json`.
+        spec = importlib.util.spec_from_file_location(name.replace(".", "_"), file)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
@@ -744,6 +745,16 @@ def run_fed(server, task, files, fed, feeds):
     if hasattr(function, "begin_call"):
         function.begin_call(task["call"], server.report)
     value = function(**arguments)
+    try:
+        send_returned(server, task, value, arguments, inputs)
+    except Unfit as error:
+        if not hasattr(function, "unfit"):
+            raise
+        raise function.unfit(str(error), error.reason) from None
+
+
+def send_returned(server, task, value, arguments, inputs):
+    """Sends the value that the function returned."""
     if task["returns"] == "bool":
         server.send("bool", value=to_bool(value))
         return

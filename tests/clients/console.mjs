@@ -25,6 +25,7 @@ const FLAGS = [
 ];
 
 const requests = [];
+const violations = [];
 const errors = [];
 
 async function logIn(page) {
@@ -326,6 +327,18 @@ async function logsOut(page) {
   await page.getByLabel("Token").waitFor();
 }
 
+/** The link of `headwater console` opens the page logged in. */
+async function logsInByCode(page) {
+  const headers = { authorization: `Bearer ${token}` };
+  const answer = await fetch(`${address}/v1/session/codes`, { method: "POST", headers });
+  const { code } = await answer.json();
+  await page.goto("about:blank");
+  await page.goto(`${address}/#code=${code}`);
+  await page.getByRole("heading", { name: "Query" }).waitFor();
+  await page.getByTestId("editor").waitFor();
+  assert.equal(page.url(), `${address}/`, "no code stays in the address");
+}
+
 /** Sends a request as the page does. */
 function api(page, path, body) {
   return page.evaluate(
@@ -369,6 +382,7 @@ const STEPS = [
   setsSecret,
   fitsPhone,
   logsOut,
+  logsInByCode,
 ];
 
 const profile = mkdtempSync(join(tmpdir(), "console-"));
@@ -383,6 +397,11 @@ try {
   page.setDefaultTimeout(60_000);
   page.on("request", (request) => requests.push(request.url()));
   page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (message) => {
+    if (message.text().includes("Content Security Policy")) {
+      violations.push(`${page.url()}: ${message.text()} ${JSON.stringify(message.location())}`);
+    }
+  });
   for (const step of STEPS) {
     try {
       await step(page);
@@ -395,6 +414,7 @@ try {
   const foreign = requests.filter((url) => !url.startsWith(address) && !/^(blob|data):/.test(url));
   assert.deepEqual(foreign, []);
   assert.deepEqual(errors, []);
+  assert.deepEqual(violations, []);
 } finally {
   await context.close();
   rmSync(profile, { recursive: true, force: true });

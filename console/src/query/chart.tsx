@@ -1,8 +1,9 @@
 // A chart of a result: a mark and the columns of its axes, drawn by Observable Plot.
 
-import { areaY, barX, barY, dot, lineY, plot } from "@observablehq/plot";
+import { areaY, barX, barY, dot, lineY } from "@observablehq/plot";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { count } from "../format";
+import { drawPlot } from "../ui/plot";
 import type { Result } from "./result";
 
 /** Maximum number of rows of a chart. */
@@ -69,8 +70,7 @@ function draw(result: Result, choice: Choice, width: number, height: number) {
   };
   const flipped = choice.mark === "horizontal bar";
   const longest = Math.max(...rows.map((row) => String((flipped ? row.x : row.y) ?? "").length), 4);
-  return plot({
-    className: "plot",
+  return drawPlot({
     width,
     height: flipped ? Math.max(height, 60 + 18 * new Set(rows.map((row) => row.x)).size) : height,
     marginLeft: Math.min(180, 24 + longest * 7),

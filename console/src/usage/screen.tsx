@@ -1,6 +1,6 @@
 // The screen Usage: what jobs took and cost, by day, kind or model.
 
-import { barY, plot } from "@observablehq/plot";
+import { barY } from "@observablehq/plot";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api";
 import { bytes, cost, count, duration } from "../format";
@@ -8,6 +8,7 @@ import { useLoad } from "../lake";
 import { link } from "../route";
 import type { Usage } from "../types";
 import { Empty, Loading, ProblemBox } from "../ui/parts";
+import { drawPlot } from "../ui/plot";
 
 interface Line {
   group: string;
@@ -73,8 +74,7 @@ function Days({ lines, start, days }: { lines: Line[]; start: string; days: numb
       return { day: day.slice(5), cost: costs.get(day) ?? 0 };
     });
     host.current.replaceChildren(
-      plot({
-        className: "plot",
+      drawPlot({
         width: host.current.clientWidth,
         height: 190,
         marginLeft: 84,

@@ -126,6 +126,45 @@ fn an_archive_is_deployed_and_a_hostile_one_is_rejected() {
 }
 
 #[test]
+fn a_handler_can_have_the_name_of_its_function_or_of_a_module_of_python() {
+    let workspace = Workspace::new();
+    let text = "import json\nimport types\nfrom helper import one\n\n\ndef handler(event, context):\n    \
+                return json.dumps([one(event), types.ModuleType.__name__, __file__[-3:]])\n";
+    let invoked = |name: &str| invoke(&workspace, name, &json!(1));
+    let expected = "[1, \"module\", \".py\"]";
+    for (name, file, handler) in [
+        ("price", "price.py", "price.handler"),
+        ("types", "types.py", "types.handler"),
+        ("other", "json.py", "json.handler"),
+        ("nested", "types/json.py", "types/json.handler"),
+        ("package", "json/__init__.py", "json.handler"),
+        ("six", "six.py", "six.handler"),
+    ] {
+        workspace.write(&format!("{name}/{file}"), text);
+        workspace.write(&format!("{name}/helper.py"), "def one(value):\n    return value\n");
+        let arguments = ["function", "deploy", name, name, "--runtime", "python3.11"];
+        workspace.ok(&[&arguments[..], &["--handler", handler]].concat());
+        assert_eq!(invoked(name), expected, "{name}");
+    }
+    let manifest = "[project]\nname = \"test\"\n[functions.price]\nruntime = \"python3.11\"\n\
+                    handler = \"price.handler\"\nfolder = \"price\"\n";
+    workspace.write("headwater.toml", manifest);
+    let arguments = ["function", "invoke", "price", "--working-folder", "--arg", "event=1"];
+    assert_eq!(workspace.json(&arguments), expected);
+}
+
+#[test]
+fn a_response_that_is_not_json_is_reported_with_the_handler() {
+    let workspace = Workspace::new();
+    workspace.write("app/app.py", "def handler(event, context):\n    return object()\n");
+    let arguments = ["function", "deploy", "app", "app", "--runtime", "python3.11"];
+    workspace.ok(&[&arguments[..], &["--handler", "app.handler"]].concat());
+    let told = workspace.fails(5, &["function", "invoke", "app"]);
+    let expected = "Runtime.MarshalError: cannot marshal the response of `app.handler` (`object`)";
+    assert!(told.contains(expected), "{told}");
+}
+
+#[test]
 fn a_program_is_deployed_with_its_permissions() {
     let workspace = workspace();
     let script = "#!/bin/sh\napi=\"http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation\"\n\
