@@ -19,7 +19,7 @@ pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 
 /// The sides that can be reached from a commit.
 #[derive(Debug, Clone, Copy, Default)]
-struct Marks {
+struct ReachableSides {
     one: bool,
     other: bool,
     /// The commit is an ancestor of a common ancestor found earlier.
@@ -29,15 +29,15 @@ struct Marks {
 /// The unvisited commits, and the number of them that can still lead to a best common ancestor.
 #[derive(Default)]
 struct Frontier {
-    waiting: BTreeMap<CommitOrder, Marks>,
+    waiting: BTreeMap<CommitOrder, ReachableSides>,
     open: usize,
 }
 
 impl Frontier {
-    fn mark(&mut self, rank: CommitOrder, marks: Marks) {
+    fn mark(&mut self, rank: CommitOrder, marks: ReachableSides) {
         let known = self.waiting.get(&rank).copied();
         let before = known.unwrap_or_default();
-        let after = Marks {
+        let after = ReachableSides {
             one: before.one || marks.one,
             other: before.other || marks.other,
             stale: before.stale || marks.stale,
@@ -47,7 +47,7 @@ impl Frontier {
         self.waiting.insert(rank, after);
     }
 
-    fn next(&mut self) -> Option<(CommitId, Marks)> {
+    fn next(&mut self) -> Option<(CommitId, ReachableSides)> {
         let ((_, _, id), marks) = self.waiting.pop_last()?;
         self.open -= usize::from(!marks.stale);
         Some((id, marks))
@@ -172,9 +172,19 @@ impl Catalog {
     async fn bases(&self, one: &[CommitId], other: CommitId) -> Result<Vec<CommitId>> {
         let mut frontier = Frontier::default();
         for id in one {
-            self.mark(&mut frontier, *id, Marks { one: true, ..Marks::default() }).await?;
+            self.mark(
+                &mut frontier,
+                *id,
+                ReachableSides { one: true, ..ReachableSides::default() },
+            )
+            .await?;
         }
-        self.mark(&mut frontier, other, Marks { other: true, ..Marks::default() }).await?;
+        self.mark(
+            &mut frontier,
+            other,
+            ReachableSides { other: true, ..ReachableSides::default() },
+        )
+        .await?;
         let mut found = Vec::new();
         // Children are visited before their parents, so all marks of a commit are known when it is
         // visited.
@@ -192,7 +202,12 @@ impl Catalog {
         Ok(found)
     }
 
-    async fn mark(&self, frontier: &mut Frontier, id: CommitId, marks: Marks) -> Result<()> {
+    async fn mark(
+        &self,
+        frontier: &mut Frontier,
+        id: CommitId,
+        marks: ReachableSides,
+    ) -> Result<()> {
         frontier.mark(self.rank(id).await?, marks);
         Ok(())
     }

@@ -31,8 +31,9 @@ const GIVEN: &str = "\0given";
 
 /// Marker function around an expression in VALUES, which distinguishes casts of the user from casts
 /// of the planner. It is removed before execution.
-pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| Arc::new(ScalarUDF::from(Given(Signature::any(1, Volatility::Immutable)))));
+pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+    Arc::new(ScalarUDF::from(IdentityFunction(Signature::any(1, Volatility::Immutable))))
+});
 
 /// Casts a value to a column's type. At run time, a value out of range or with a fraction is an
 /// error.
@@ -134,9 +135,9 @@ pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
 
 /// Function that returns its argument.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Given(Signature);
+struct IdentityFunction(Signature);
 
-impl ScalarUDFImpl for Given {
+impl ScalarUDFImpl for IdentityFunction {
     fn name(&self) -> &'static str {
         GIVEN
     }

@@ -114,7 +114,7 @@ impl Statement {
     ) {
         let hashes = joins_by_hash(&physical);
         let mut ended = self.send(physical, sender).await;
-        if let Ended::Early(error) = &ended
+        if let PlanOutcome::Early(error) = &ended
             && hashes
             && is_out_of_memory(error)
         {
@@ -123,39 +123,39 @@ impl Statement {
             state.config_mut().options_mut().optimizer.prefer_hash_join = false;
             ended = match self.physical(stop).await {
                 Ok(physical) => self.send(physical, sender).await,
-                Err(error) => Ended::Early(error),
+                Err(error) => PlanOutcome::Early(error),
             };
         }
-        if let Ended::Early(error) | Ended::Late(error) = ended {
+        if let PlanOutcome::Early(error) | PlanOutcome::Late(error) = ended {
             let _ = sender.send(Err(error)).await;
         }
     }
 
-    async fn send(&self, physical: Arc<dyn ExecutionPlan>, sender: &Sender) -> Ended {
+    async fn send(&self, physical: Arc<dyn ExecutionPlan>, sender: &Sender) -> PlanOutcome {
         let context = TaskContext::from(&*self.state).with_runtime(Arc::clone(&self.runtime));
         let mut batches = match execute_stream(physical, Arc::new(context)) {
             Ok(batches) => batches,
-            Err(error) => return Ended::Early(error),
+            Err(error) => return PlanOutcome::Early(error),
         };
         let mut sent = false;
         while let Some(batch) = batches.next().await {
             match batch {
                 Ok(batch) => {
                     if sender.send(Ok(batch)).await.is_err() {
-                        return Ended::Well;
+                        return PlanOutcome::Well;
                     }
                     sent = true;
                 }
-                Err(error) if sent => return Ended::Late(error),
-                Err(error) => return Ended::Early(error),
+                Err(error) if sent => return PlanOutcome::Late(error),
+                Err(error) => return PlanOutcome::Early(error),
             }
         }
-        Ended::Well
+        PlanOutcome::Well
     }
 }
 
 /// Outcome of a plan.
-enum Ended {
+enum PlanOutcome {
     /// All batches were sent, or the reader was dropped.
     Well,
     /// The plan failed before the first batch.

@@ -55,7 +55,7 @@ impl Session {
         let (id, label, run) = (id.to_owned(), table.to_string(), self.run());
         let named = label.clone();
         let planned =
-            self.compute(move || plan(&run, &restrictions, &id, Named { label: &named, all }));
+            self.compute(move || plan(&run, &restrictions, &id, NamedTable { label: &named, all }));
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
@@ -126,7 +126,7 @@ impl Engine {
         let (run, id) = (session.run(), checked.table_id.clone());
         let label = checked.table.to_string();
         session
-            .compute(move || plan(&run, &restrictions, &id, Named { label: &label, all }))
+            .compute(move || plan(&run, &restrictions, &id, NamedTable { label: &label, all }))
             .await?;
         Ok(checked)
     }
@@ -153,7 +153,7 @@ pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem
 }
 
 /// A whole table with its name.
-struct Named<'a> {
+struct NamedTable<'a> {
     label: &'a str,
     all: Arc<LakeTable>,
 }
@@ -163,9 +163,9 @@ fn plan(
     run: &StatementContext,
     restrictions: &Restrictions,
     id: &str,
-    table: Named<'_>,
+    table: NamedTable<'_>,
 ) -> Result<Arc<dyn TableProvider>> {
-    let Named { label, all } = table;
+    let NamedTable { label, all } = table;
     let columns = columns_of(&all);
     let visible = query(restrictions, id, &columns).map_err(Error::invalid)?;
     let source = parse(&visible.sql)?.into_query()?;

@@ -53,7 +53,7 @@ pub(crate) struct TableLookup<'s> {
 }
 
 /// A table that was found for a name.
-struct Found {
+struct LocatedTable {
     namespace: String,
     name: String,
     /// Number of trailing columns that `*` does not include.
@@ -138,14 +138,18 @@ impl<'s> TableLookup<'s> {
         let hidden = columns.split_off(columns.len() - found.hidden);
         let key = (found.namespace.clone(), label.clone());
         self.sources.insert(key, provider_as_source(Arc::clone(&found.provider)));
-        let Found { namespace, name, .. } = found;
+        let LocatedTable { namespace, name, .. } = found;
         let found =
             FoundTable { source: namespace.clone(), namespace, label, name, columns, hidden };
         self.tables.insert(written.clone(), found);
         Ok(())
     }
 
-    async fn find(&mut self, written: &ParsedTableName, at: Option<Position>) -> Result<Found> {
+    async fn find(
+        &mut self,
+        written: &ParsedTableName,
+        at: Option<Position>,
+    ) -> Result<LocatedTable> {
         let default = self.namespace.clone();
         let namespace = written.namespace.clone().unwrap_or_else(|| default.clone());
         if same_but_case(&namespace, SYSTEM_NAMESPACE) {
@@ -188,7 +192,7 @@ impl<'s> TableLookup<'s> {
                     let all = Arc::new(LakeTable::new(plan, scans));
                     let visible = self.session.restricted(restrictions, &name, &entry.id, all);
                     let provider = visible.await?;
-                    return Ok(Found {
+                    return Ok(LocatedTable {
                         namespace: name.namespace,
                         name: name.name,
                         hidden: 0,
@@ -202,7 +206,7 @@ impl<'s> TableLookup<'s> {
                     (LakeTable::new(plan, scans), 0)
                 };
                 let TableName { namespace, name } = name;
-                Ok(Found { namespace, name, hidden, provider: Arc::new(provider) })
+                Ok(LocatedTable { namespace, name, hidden, provider: Arc::new(provider) })
             }
             None => match without_case {
                 Some(found) => Ok(found.at(namespace)),
@@ -237,7 +241,7 @@ impl<'s> TableLookup<'s> {
         at: &CommitView,
         name: TableName,
         entry: &TableEntry,
-    ) -> Result<Found> {
+    ) -> Result<LocatedTable> {
         if self.writes {
             return Err(headwater_lake::Error::IsView { view: name }.into());
         }
@@ -245,7 +249,7 @@ impl<'s> TableLookup<'s> {
         let reads = Box::pin(view::provider(self.session, at, (&name, entry), &self.chain));
         let (provider, held) = reads.await?;
         self.below.extend(held);
-        Ok(Found { namespace: name.namespace, name: name.name, hidden: 0, provider })
+        Ok(LocatedTable { namespace: name.namespace, name: name.name, hidden: 0, provider })
     }
 
     async fn view_of(&mut self, written: &ParsedTableName) -> Result<CommitView> {
@@ -306,7 +310,11 @@ impl<'s> TableLookup<'s> {
         }
     }
 
-    async fn system(&mut self, written: &ParsedTableName, at: Option<Position>) -> Result<Found> {
+    async fn system(
+        &mut self,
+        written: &ParsedTableName,
+        at: Option<Position>,
+    ) -> Result<LocatedTable> {
         let tables = self.session.engine.system_tables();
         let names = tables.iter().map(|table| table.name());
         let position = match find(&written.name, names.clone()) {
@@ -335,7 +343,7 @@ impl<'s> TableLookup<'s> {
         let provider = registered(&batches, 1)
             .map_err(|error| self.session.engine.limits(None).explain(&error))?;
         let (namespace, name) = (SYSTEM_NAMESPACE.to_owned(), table.name().to_owned());
-        Ok(Found { namespace, name, hidden: 0, provider })
+        Ok(LocatedTable { namespace, name, hidden: 0, provider })
     }
 
     /// Creates the error for a missing table, with the most similar name.
@@ -396,9 +404,9 @@ struct Registered {
 }
 
 impl Registered {
-    fn at(self, namespace: String) -> Found {
+    fn at(self, namespace: String) -> LocatedTable {
         let name = self.name.rsplit_once('.').map(|(_, name)| name.to_owned()).unwrap_or(self.name);
-        Found { namespace, name, hidden: 0, provider: self.provider }
+        LocatedTable { namespace, name, hidden: 0, provider: self.provider }
     }
 }
 

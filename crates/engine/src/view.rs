@@ -51,7 +51,7 @@ const RELATIONS_MAX: usize = 2_000;
 pub(crate) type Chain = Vec<(CommitId, TableName)>;
 
 /// Context of a view's query: where its names are resolved.
-struct Within<'s> {
+struct ViewContext<'s> {
     session: &'s Session,
     view: &'s CommitView,
     namespace: String,
@@ -83,7 +83,7 @@ impl Session {
         }
         let chain = vec![(view.commit(), name.clone())];
         let namespace = self.options.namespace.clone();
-        let within = Within { session: self, view: &view, namespace, chain };
+        let within = ViewContext { session: self, view: &view, namespace, chain };
         let (_, mut schema, _) = within.plan(&sql).await?;
         if !columns.is_empty() {
             if columns.len() != schema.fields().len() {
@@ -132,7 +132,7 @@ impl Session {
     }
 }
 
-impl Within<'_> {
+impl ViewContext<'_> {
     /// Plans a query. Also returns its output schema and the catalog states that it reads.
     async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef, Vec<CommitView>)> {
         let source = match parse(sql)? {
@@ -176,7 +176,7 @@ pub(crate) async fn provider(
     let mut chain = chain.clone();
     chain.push((view.commit(), name.clone()));
     let namespace = namespace_of(&found)?;
-    let within = Within { session, view, namespace, chain };
+    let within = ViewContext { session, view, namespace, chain };
     let (plan, schema, held) = within.plan(&sql).await.map_err(|error| broken(name, error))?;
     let plan = fixed(name, plan, &schema, &found.schema())?;
     Ok((Arc::new(ViewTable::new(plan, Some(sql))), held))

@@ -74,8 +74,8 @@ impl Interpreter {
 
 /// Returns the patch version of a binary. A binary is read once per modification time.
 fn patch_of(program: &Path, minor: u32) -> Option<u32> {
-    type Known = HashMap<PathBuf, (SystemTime, Option<u32>)>;
-    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    type PatchVersions = HashMap<PathBuf, (SystemTime, Option<u32>)>;
+    static KNOWN: LazyLock<Mutex<PatchVersions>> = LazyLock::new(Mutex::default);
     let changed = fs::metadata(program).ok()?.modified().ok()?;
     let known = KNOWN.lock().get(program).copied();
     if let Some((_, patch)) = known.filter(|(of, _)| *of == changed) {

@@ -30,7 +30,7 @@ pub(crate) struct Execution<'a> {
 }
 
 /// The outcome of a call, and its instance if it can be reused.
-type Ended = (Outcome, Option<WarmInstance>);
+type FinishedCall = (Outcome, Option<WarmInstance>);
 
 impl Execution<'_> {
     /// Runs a function, and once more with twice the memory if it ran out of memory and the machine
@@ -40,7 +40,7 @@ impl Execution<'_> {
         &mut self,
         invocation: &Invocation,
         warm: Option<WarmInstance>,
-    ) -> Result<Ended> {
+    ) -> Result<FinishedCall> {
         let (first, warm) = self.run_once(invocation, warm).await?;
         let Err(Error::MemoryLimit { limit, .. }) = first.returned else {
             return Ok((first, warm));
@@ -82,7 +82,7 @@ impl Execution<'_> {
         &mut self,
         invocation: &Invocation,
         warm: Option<WarmInstance>,
-    ) -> Result<Ended> {
+    ) -> Result<FinishedCall> {
         if let Some(warm) = warm
             && let Some(ended) = self.run_warm(invocation, warm).await?
         {
@@ -107,7 +107,11 @@ impl Execution<'_> {
     }
 
     /// Runs a function in an idle instance, if it still exists.
-    async fn run_warm(&self, invocation: &Invocation, warm: WarmInstance) -> Result<Option<Ended>> {
+    async fn run_warm(
+        &self,
+        invocation: &Invocation,
+        warm: WarmInstance,
+    ) -> Result<Option<FinishedCall>> {
         let Ok(instance) = Instance::resume(warm, invocation, self.sink.clone()) else {
             return Ok(None);
         };
@@ -121,7 +125,7 @@ impl Execution<'_> {
 
     /// Runs a function in an instance from this origin, or in a new process if the zygote cannot be
     /// cloned because it has just ended. Only the new process counts as a cold start.
-    async fn run_new(&self, origin: Origin, invocation: &Invocation) -> Result<Ended> {
+    async fn run_new(&self, origin: Origin, invocation: &Invocation) -> Result<FinishedCall> {
         let policy = tokio::select! {
             biased;
             policy = self.egress_policy(invocation) => policy,
@@ -157,7 +161,7 @@ impl Execution<'_> {
         origin: &Origin,
         invocation: &Invocation,
         policy: Option<EgressPolicy>,
-    ) -> Result<Ended> {
+    ) -> Result<FinishedCall> {
         let inner = &self.functions.0;
         let new = NewInstance { origin, policy, pages: inner.pages.clone().ok() };
         let instance = Instance::start(&inner.spawner, invocation, new, self.sink.clone())?;

@@ -20,7 +20,7 @@ use crate::outcome::{CallEnd, conclude, usage};
 use crate::streaming_input::{FeedUsage, InputFeed};
 use crate::warm_instance::WarmInstance;
 use crate::worker::{self, SentTask, WorkerMessages};
-use crate::worker_io::{LineSink, Readers, Supplies, listen, listen_to_pipe, receiver};
+use crate::worker_io::{CallResources, LineSink, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
 use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
 
@@ -206,7 +206,7 @@ impl Instance {
         ];
         let network = policy.clone().map(|policy| (policy, sink));
         let (quota, lake) = (invocation.room.clone(), invocation.lake.clone());
-        let supplies = Supplies { quota, pages, lake };
+        let supplies = CallResources { quota, pages, lake };
         let worker = listen(channel, lines, network, supplies, over.clone());
         let Readers { said, printed, end } = Readers::start(worker, pipes);
         let SentTask { files, feeds } = sent;

@@ -98,7 +98,7 @@ fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, onesho
 }
 
 /// What the server provides to a call while it runs.
-pub(crate) struct Supplies {
+pub(crate) struct CallResources {
     /// The quota of its result.
     pub(crate) quota: Option<TableQuota>,
     /// Files with huge pages.
@@ -112,10 +112,10 @@ pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
     lines: LineSink,
     network: Option<(EgressPolicy, mpsc::Sender<FunctionEvent>)>,
-    supplies: Supplies,
+    supplies: CallResources,
     over: CancellationToken,
 ) -> WorkerMessages {
-    let Supplies { quota, pages, lake } = supplies;
+    let CallResources { quota, pages, lake } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
     let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(quota.clone()));
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {

@@ -12,7 +12,7 @@ use headwater_tables::{Table, type_name};
 
 use super::file_columns::{FileColumns, InferOptions, check_count};
 use super::header::{NameIndex, places};
-use super::inference::Evidence;
+use super::inference::ColumnStatistics;
 use super::parquet;
 use super::request::ValidRequest;
 use super::source::SourceFile;
@@ -38,7 +38,7 @@ pub(crate) struct Columns<'a> {
     fields: Vec<Arc<Field>>,
     existing: usize,
     names: Vec<String>,
-    evidence: Vec<Evidence>,
+    evidence: Vec<ColumnStatistics>,
     index: NameIndex,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Columns<'a> {
             table.map_or_else(Vec::new, |table| table.schema().fields().to_vec());
         let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
         let index = NameIndex::new(names.iter().map(String::as_str));
-        let evidence = fields.iter().map(|_| Evidence::known()).collect();
+        let evidence = fields.iter().map(|_| ColumnStatistics::known()).collect();
         Columns { request, existing: fields.len(), fields, names, evidence, index }
     }
 
@@ -92,7 +92,7 @@ impl<'a> Columns<'a> {
         let place = self.names.len();
         self.index.insert(&name, place);
         self.names.push(name);
-        self.evidence.push(Evidence::default());
+        self.evidence.push(ColumnStatistics::default());
         place
     }
 

@@ -13,7 +13,7 @@ const SAMPLE_ROWS: usize = 200;
 
 /// Score of a delimiter for a sample; larger is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-struct Fit {
+struct DelimiterScore {
     /// Share of rows with the most frequent width, in thousandths; none if that width is one.
     regular: usize,
     /// Fields in a row of that width.
@@ -23,7 +23,7 @@ struct Fit {
 /// Returns the delimiter that splits the sample into rows of one width; the comma if none does.
 /// `whole` is true if the sample is the complete file.
 pub(crate) fn detect(sample: &[u8], whole: bool) -> u8 {
-    let mut best = (Fit::default(), CANDIDATES[0]);
+    let mut best = (DelimiterScore::default(), CANDIDATES[0]);
     for delimiter in CANDIDATES {
         let fit = fit(sample, whole, delimiter);
         if fit > best.0 {
@@ -33,7 +33,7 @@ pub(crate) fn detect(sample: &[u8], whole: bool) -> u8 {
     best.1
 }
 
-fn fit(sample: &[u8], whole: bool, delimiter: u8) -> Fit {
+fn fit(sample: &[u8], whole: bool, delimiter: u8) -> DelimiterScore {
     let mut widths: Vec<usize> = Vec::new();
     let mut spans: Vec<FieldSpan> = Vec::new();
     let mut rest = sample;
@@ -61,8 +61,8 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> Fit {
     let count = |width: usize| widths.iter().filter(|&&found| found == width).count();
     let width = widths.iter().copied().filter(|&width| width > 1).max_by_key(|&width| count(width));
     match width {
-        Some(width) => Fit { regular: count(width) * 1000 / widths.len(), width },
-        None => Fit::default(),
+        Some(width) => DelimiterScore { regular: count(width) * 1000 / widths.len(), width },
+        None => DelimiterScore::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use headwater_tables::without_nanoseconds;
 use super::bad_row::RowFault;
 use super::csv::{CsvFile, CsvOptions};
 use super::header::{COLUMNS_MAX, NameIndex, places};
-use super::inference::{Evidence, Fields};
+use super::inference::{ColumnStatistics, Fields};
 use super::json_array::json_lines;
 use super::json_evidence::{JsonPosition, see_object};
 use super::lines::{Lines, NextLine, too_long};
@@ -46,7 +46,7 @@ impl InferOptions {
 /// The columns of one file, in order.
 #[derive(Debug, Default)]
 pub(crate) struct FileColumns {
-    pub columns: Vec<(String, Evidence)>,
+    pub columns: Vec<(String, ColumnStatistics)>,
     /// The columns of a file that declares its types.
     pub stored: Option<Vec<Field>>,
 }
@@ -73,7 +73,7 @@ pub(crate) fn infer_file(
             // New columns have microseconds. Nanoseconds must be declared, since they are rarely
             // needed.
             let coarse = without_nanoseconds(&schema);
-            let evidence = |field: &Field| Evidence::stored(field.data_type().clone());
+            let evidence = |field: &Field| ColumnStatistics::stored(field.data_type().clone());
             let coarse = coarse.fields().iter();
             let columns = coarse.map(|field| (field.name().clone(), evidence(field)));
             Ok(FileColumns { columns: columns.collect(), stored: Some(fields) })
@@ -95,17 +95,17 @@ fn infer_csv(
     };
     check_count(file.names.len())?;
     let known = places(&file.names, &options.table);
-    let mut columns: Vec<Evidence> = file
+    let mut columns: Vec<ColumnStatistics> = file
         .names
         .iter()
         .zip(known)
         .map(|(name, place)| {
             let known = place.is_some() || options.declared.get(name).is_some();
-            if known { Evidence::known() } else { Evidence::default() }
+            if known { ColumnStatistics::known() } else { ColumnStatistics::default() }
         })
         .collect();
     let names = file.names.clone();
-    if !columns.iter().all(Evidence::is_known) {
+    if !columns.iter().all(ColumnStatistics::is_known) {
         see_rows(source, &mut file, options, &mut columns)?;
     }
     Ok(FileColumns { columns: names.into_iter().zip(columns).collect(), stored: None })
@@ -115,7 +115,7 @@ fn see_rows(
     source: &SourceFile,
     file: &mut CsvFile<'_>,
     options: &InferOptions,
-    columns: &mut [Evidence],
+    columns: &mut [ColumnStatistics],
 ) -> Result<()> {
     let name: Arc<str> = Arc::from(source.name.as_str());
     let mut scratch = String::new();

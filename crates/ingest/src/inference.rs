@@ -1,6 +1,6 @@
 //! Type inference: statistics about a column's values, and the type that holds them all.
 //!
-//! [`Evidence`] is collected per file and merged. The result does not depend on the order, except
+//! [`ColumnStatistics`] is collected per file and merged. The result does not depend on the order, except
 //! for the value that is named as the reason.
 
 use std::collections::HashMap;
@@ -28,13 +28,13 @@ pub(crate) struct Example {
 
 /// Statistics about the values of one column.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Evidence {
+pub(crate) struct ColumnStatistics {
     classes: ValueClasses,
     examples: Vec<(ValueClass, Example)>,
     /// The fields of the values that are objects.
     pub fields: Option<Box<Fields>>,
     /// The elements of the values that are lists.
-    pub element: Option<Box<Evidence>>,
+    pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in the Parquet files that have it.
     stored: Option<DataType>,
     /// Set if no further value can change the type, except by the number of values that are text.
@@ -68,15 +68,15 @@ pub(crate) struct ResolvedType {
     pub hint: Option<String>,
 }
 
-impl Evidence {
+impl ColumnStatistics {
     /// Creates the evidence of a column whose type is given, so that no value is inspected.
     pub fn known() -> Self {
-        Evidence { settled: true, known: true, ..Evidence::default() }
+        ColumnStatistics { settled: true, known: true, ..ColumnStatistics::default() }
     }
 
     /// Creates evidence from a file that declares its types.
     pub fn stored(data_type: DataType) -> Self {
-        Evidence { stored: Some(data_type), ..Evidence::default() }
+        ColumnStatistics { stored: Some(data_type), ..ColumnStatistics::default() }
     }
 
     /// Returns true if values need not be inspected.
@@ -154,7 +154,7 @@ impl Evidence {
     }
 
     /// Merges evidence of the same column; returns false if no type can hold both.
-    pub fn merge(&mut self, other: Evidence) -> bool {
+    pub fn merge(&mut self, other: ColumnStatistics) -> bool {
         for (class, example) in other.examples {
             if self.classes.insert(class) {
                 self.examples.push((class, example));
@@ -332,7 +332,7 @@ pub(crate) fn zoned_timestamp() -> DataType {
 /// Evidence by name, in the order of first appearance.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {
-    fields: Vec<(String, Evidence)>,
+    fields: Vec<(String, ColumnStatistics)>,
     places: HashMap<String, usize>,
     overflowed: bool,
 }
@@ -340,7 +340,7 @@ pub(crate) struct Fields {
 impl Fields {
     /// Returns the evidence of a field, inserted if new; none if there are too many. `guess` is its
     /// index if this object has the fields of the previous one.
-    pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut Evidence> {
+    pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,
             _ => match self.places.get(name) {
@@ -351,7 +351,7 @@ impl Fields {
                 }
                 None => {
                     self.places.insert(name.to_owned(), self.fields.len());
-                    self.fields.push((name.to_owned(), Evidence::default()));
+                    self.fields.push((name.to_owned(), ColumnStatistics::default()));
                     self.fields.len() - 1
                 }
             },
@@ -370,7 +370,7 @@ impl Fields {
     }
 
     /// Returns the fields, in order.
-    pub fn into_vec(self) -> Vec<(String, Evidence)> {
+    pub fn into_vec(self) -> Vec<(String, ColumnStatistics)> {
         self.fields
     }
 
@@ -388,7 +388,7 @@ impl Fields {
         if self.fields.is_empty() || self.overflowed || self.fields.len() > NESTED_FIELDS_MAX {
             return DataType::Utf8;
         }
-        let field = |(name, evidence): &(String, Evidence)| {
+        let field = |(name, evidence): &(String, ColumnStatistics)| {
             let data_type = evidence.resolve().map_or(DataType::Utf8, |found| found.data_type);
             Field::new(name, data_type, true)
         };
@@ -400,8 +400,8 @@ impl Fields {
 mod tests {
     use super::*;
 
-    fn seen(values: &[&str]) -> Evidence {
-        let mut evidence = Evidence::default();
+    fn seen(values: &[&str]) -> ColumnStatistics {
+        let mut evidence = ColumnStatistics::default();
         for (row, value) in values.iter().enumerate() {
             evidence.see_text(value, row as u64 + 2, &Arc::from("a.csv"));
         }

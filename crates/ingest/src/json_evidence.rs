@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::inference::{Evidence, Fields};
+use super::inference::{ColumnStatistics, Fields};
 use super::json_value::Key;
 use super::value_class::{ValueClass, classify};
 
@@ -53,7 +53,7 @@ impl<'de> Visitor<'de> for Object<'_> {
                 Some(evidence) => {
                     let new = evidence.is_new();
                     if new && (self.known)(&key) {
-                        *evidence = Evidence::known();
+                        *evidence = ColumnStatistics::known();
                     }
                     map.next_value_seed(Value { evidence, place: self.place })?;
                 }
@@ -65,7 +65,7 @@ impl<'de> Visitor<'de> for Object<'_> {
 }
 
 struct Value<'e> {
-    evidence: &'e mut Evidence,
+    evidence: &'e mut ColumnStatistics,
     place: JsonPosition<'e>,
 }
 
@@ -158,7 +158,7 @@ mod tests {
             let place = JsonPosition { line: index as u64 + 1, file: &file };
             see_object(line, &mut fields, &|_| false, place).unwrap();
         }
-        let name = |(name, evidence): (String, Evidence)| {
+        let name = |(name, evidence): (String, ColumnStatistics)| {
             let resolved = evidence.resolve().unwrap();
             format!("{name} {}", resolved.data_type)
         };

@@ -71,7 +71,7 @@ impl SourceFile {
 
 /// The way a file was named, which determines whether an unknown format is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Named {
+enum FileSelection {
     /// By its own name or by a glob: its format must be detected.
     Expressly,
     /// By a folder: it is skipped if its suffix is unknown.
@@ -132,7 +132,7 @@ impl Discovery {
         // A name with pattern characters is first tried as a file, then as a pattern.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.add_folder(source, path),
-            Ok(metadata) => self.add_file(path, &metadata, Named::Expressly),
+            Ok(metadata) => self.add_file(path, &metadata, FileSelection::Expressly),
             Err(_) if source.contains(['*', '?', '[', '{']) => self.add_glob(source),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(Error::NoFiles { path: source.to_owned(), note: None })
@@ -149,7 +149,7 @@ impl Discovery {
             if entry.file_type().is_file() {
                 visible += 1;
                 let metadata = entry.metadata().map_err(|error| walk_error(folder, error))?;
-                self.add_file(entry.path(), &metadata, Named::ByFolder)?;
+                self.add_file(entry.path(), &metadata, FileSelection::ByFolder)?;
             }
         }
         if self.seen.len() > before
@@ -173,7 +173,7 @@ impl Discovery {
             if entry.file_type().is_file() && matcher.is_match(entry.path()) {
                 matched = true;
                 let metadata = entry.metadata().map_err(|error| walk_error(&base, error))?;
-                self.add_file(entry.path(), &metadata, Named::Expressly)?;
+                self.add_file(entry.path(), &metadata, FileSelection::Expressly)?;
             }
         }
         if matched { Ok(()) } else { Err(Error::NoFiles { path: pattern.to_owned(), note: None }) }
@@ -186,7 +186,7 @@ impl Discovery {
         let is_folder = url.key().is_empty() || source.ends_with('/');
         // A name with pattern characters is first tried as an object, then as a pattern.
         if !is_folder && let Some(object) = self.clouds.find(&url)? {
-            return self.add_object(object, Named::Expressly);
+            return self.add_object(object, FileSelection::Expressly);
         }
         if url.key().contains(['*', '?', '[', '{']) {
             let (folder, matcher) = compile(url.key())?;
@@ -195,7 +195,7 @@ impl Discovery {
             for object in self.clouds.below(&url, &folder)? {
                 if matcher.is_match(object.key()) {
                     matched = true;
-                    self.add_object(object, Named::Expressly)?;
+                    self.add_object(object, FileSelection::Expressly)?;
                 }
             }
             return if matched { Ok(()) } else { Err(missing(None)) };
@@ -203,7 +203,7 @@ impl Discovery {
         let objects = self.clouds.below(&url, url.key())?;
         let (any, before) = (!objects.is_empty(), self.seen.len());
         for object in objects {
-            self.add_object(object, Named::ByFolder)?;
+            self.add_object(object, FileSelection::ByFolder)?;
         }
         let folder = format!("{}/", url.as_str());
         if self.seen.len() > before || self.files.iter().any(|file| file.name.starts_with(&folder))
@@ -213,7 +213,7 @@ impl Discovery {
         Err(missing(any.then_some("Name the format: no file in it has a known suffix.")))
     }
 
-    fn add_object(&mut self, object: Object, named: Named) -> Result<()> {
+    fn add_object(&mut self, object: Object, named: FileSelection) -> Result<()> {
         let (name, stamp) = (object.url().to_owned(), object.stamp());
         let place = SourceLocation::Object(object);
         let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
@@ -228,12 +228,12 @@ impl Discovery {
         &self,
         place: &SourceLocation,
         name: &str,
-        named: Named,
+        named: FileSelection,
     ) -> Result<Option<FileFormat>> {
         match (self.format.or_else(|| format_by_name(name)), named) {
             (Some(format), _) => Ok(Some(format)),
-            (None, Named::ByFolder) => Ok(None),
-            (None, Named::Expressly) => {
+            (None, FileSelection::ByFolder) => Ok(None),
+            (None, FileSelection::Expressly) => {
                 let found = super::compression::sniff_format(|| place.open());
                 let found = found.map_err(|source| {
                     let error = Error::File { file: name.to_owned(), source };
@@ -247,7 +247,7 @@ impl Discovery {
         }
     }
 
-    fn add_file(&mut self, path: &Path, metadata: &Metadata, named: Named) -> Result<()> {
+    fn add_file(&mut self, path: &Path, metadata: &Metadata, named: FileSelection) -> Result<()> {
         let name = path.to_string_lossy().into_owned();
         let fail = |source| Error::File { file: name.clone(), source };
         if !metadata.is_file() {

@@ -6,7 +6,7 @@
 
 /// A timestamp, with or without a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub(crate) struct ParsedTimestamp {
     /// Microseconds since 1970-01-01, UTC if there is a zone.
     pub microseconds: i64,
     /// Remaining nanoseconds, below 1000.
@@ -17,7 +17,7 @@ pub(crate) struct Moment {
     pub timed: bool,
 }
 
-impl Moment {
+impl ParsedTimestamp {
     /// Returns nanoseconds since 1970-01-01; none outside the years 1677 to 2262.
     pub fn in_nanoseconds(self) -> Option<i64> {
         self.microseconds.checked_mul(1000)?.checked_add(self.nanoseconds)
@@ -35,11 +35,12 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
 }
 
 /// Parses a date, with or without a time, with or without a zone.
-pub(crate) fn parse_moment(text: &str) -> Option<Moment> {
+pub(crate) fn parse_moment(text: &str) -> Option<ParsedTimestamp> {
     let (days, rest) = take_date(text.as_bytes())?;
     let day = i64::from(days) * DAY_MICROSECONDS;
     let Some((b'T' | b't' | b' ', rest)) = rest.split_first() else {
-        let date = Moment { microseconds: day, nanoseconds: 0, zoned: false, timed: false };
+        let date =
+            ParsedTimestamp { microseconds: day, nanoseconds: 0, zoned: false, timed: false };
         return rest.is_empty().then_some(date);
     };
     let (time, nanoseconds, rest) = take_time(rest)?;
@@ -48,7 +49,7 @@ pub(crate) fn parse_moment(text: &str) -> Option<Moment> {
         Zone::East(minutes) => (true, minutes),
     };
     let microseconds = day + time - offset * 60_000_000;
-    Some(Moment { microseconds, nanoseconds, zoned, timed: true })
+    Some(ParsedTimestamp { microseconds, nanoseconds, zoned, timed: true })
 }
 
 /// Parses a time of day into microseconds since midnight.

@@ -212,18 +212,18 @@ impl ObjectStore for BucketStore {
 }
 
 /// A part of an upload, or its end.
-enum Piece {
+enum UploadPiece {
     Bytes(Bytes),
     End,
 }
 
 /// Returns the content of an upload, which fails if the upload is dropped before its end.
-fn until_end(receiver: futures::channel::mpsc::Receiver<Piece>) -> Content {
-    let next = |receiver: Option<futures::channel::mpsc::Receiver<Piece>>| async move {
+fn until_end(receiver: futures::channel::mpsc::Receiver<UploadPiece>) -> Content {
+    let next = |receiver: Option<futures::channel::mpsc::Receiver<UploadPiece>>| async move {
         let mut receiver = receiver?;
         match receiver.next().await {
-            Some(Piece::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
-            Some(Piece::End) => None,
+            Some(UploadPiece::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
+            Some(UploadPiece::End) => None,
             None => {
                 let problem = Problem::new(ErrorCode::Interrupted, "the upload was not completed");
                 Some((Err(problem), None))
@@ -235,7 +235,7 @@ fn until_end(receiver: futures::channel::mpsc::Receiver<Piece>) -> Content {
 
 /// An upload in parts, which are written in the order of their arrival.
 struct Upload {
-    sender: Arc<Mutex<futures::channel::mpsc::Sender<Piece>>>,
+    sender: Arc<Mutex<futures::channel::mpsc::Sender<UploadPiece>>>,
     write: Option<JoinHandle<crate::Result<ObjectInfo>>>,
     key: String,
 }
@@ -248,7 +248,7 @@ impl std::fmt::Debug for Upload {
 
 impl Upload {
     /// Sends pieces. The lock is taken in the order of the calls.
-    fn send(&self, pieces: Vec<Piece>) -> UploadPart {
+    fn send(&self, pieces: Vec<UploadPiece>) -> UploadPart {
         let mut lock = Box::pin(self.sender.clone().lock_owned());
         // The first poll queues for the lock.
         let taken = lock.as_mut().now_or_never();
@@ -272,11 +272,11 @@ impl Upload {
 #[async_trait]
 impl MultipartUpload for Upload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.send(data.into_iter().map(Piece::Bytes).collect())
+        self.send(data.into_iter().map(UploadPiece::Bytes).collect())
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        self.send(vec![Piece::End]).await?;
+        self.send(vec![UploadPiece::End]).await?;
         let ended = || StoreError::Generic { store: NAME, source: "the upload has ended".into() };
         let written = self.write.take().ok_or_else(ended)?.await?;
         written.map(put_result).map_err(|error| failed(&self.key, error))

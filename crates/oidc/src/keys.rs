@@ -33,13 +33,13 @@ enum PublicKey {
     #[serde(rename = "RSA")]
     Rsa { n: String, e: String },
     #[serde(rename = "EC")]
-    Ec { crv: Curve, x: String, y: String },
+    Ec { crv: EllipticCurve, x: String, y: String },
     #[serde(rename = "OKP")]
-    Okp { crv: Curve, x: String },
+    Okp { crv: EllipticCurve, x: String },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-enum Curve {
+enum EllipticCurve {
     #[serde(rename = "P-256")]
     P256,
     #[serde(rename = "P-384")]
@@ -88,17 +88,17 @@ impl Jwk {
                 let key = RsaPublicKeyComponents { n: decode(n)?, e: decode(e)? };
                 key.verify(algorithm.rsa()?, message, signed).ok()
             }
-            (PublicKey::Ec { crv: Curve::P256, x, y }, Algorithm::ES256) => {
+            (PublicKey::Ec { crv: EllipticCurve::P256, x, y }, Algorithm::ES256) => {
                 let key = point(x, y, 32)?;
                 let kind = &signature::ECDSA_P256_SHA256_FIXED;
                 UnparsedPublicKey::new(kind, key).verify(message, signed).ok()
             }
-            (PublicKey::Ec { crv: Curve::P384, x, y }, Algorithm::ES384) => {
+            (PublicKey::Ec { crv: EllipticCurve::P384, x, y }, Algorithm::ES384) => {
                 let key = point(x, y, 48)?;
                 let kind = &signature::ECDSA_P384_SHA384_FIXED;
                 UnparsedPublicKey::new(kind, key).verify(message, signed).ok()
             }
-            (PublicKey::Okp { crv: Curve::Ed25519, x }, Algorithm::EdDsa) => {
+            (PublicKey::Okp { crv: EllipticCurve::Ed25519, x }, Algorithm::EdDsa) => {
                 let key = UnparsedPublicKey::new(&signature::ED25519, decode(x)?);
                 key.verify(message, signed).ok()
             }

@@ -101,7 +101,14 @@ impl Plan {
         let mut query = None;
         let given = match &step.body {
             Body::Sql(sql) => {
-                let planned = self.plan_query(runner, step, sql, KnownInputs { inputs: &step.inputs, columns: &inputs }).await?;
+                let planned = self
+                    .plan_query(
+                        runner,
+                        step,
+                        sql,
+                        KnownInputs { inputs: &step.inputs, columns: &inputs },
+                    )
+                    .await?;
                 query = planned.1;
                 planned.0
             }

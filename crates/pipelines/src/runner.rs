@@ -58,7 +58,7 @@ impl Runner {
     }
 
     /// Returns the storage for tables passed to and from functions.
-    pub fn room(&self) -> &TableQuota {
+    pub fn table_quota(&self) -> &TableQuota {
         &self.room
     }
 

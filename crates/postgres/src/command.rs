@@ -47,7 +47,7 @@ pub enum SessionCommand {
 impl SessionCommand {
     /// Parses a statement; none if the session does not execute it.
     pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
-        let mut words = Words { rest: sql };
+        let mut words = StatementWords { rest: sql };
         let first = words.next()?.to_ascii_uppercase();
         let command = match first.as_str() {
             "SET" => set(&mut words),
@@ -103,7 +103,7 @@ fn unless_all(name: String) -> Option<String> {
     Some(name).filter(|name| !name.eq_ignore_ascii_case("all"))
 }
 
-fn set(words: &mut Words<'_>) -> Option<SessionCommand> {
+fn set(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     let mut name = words.name()?;
     if matches!(name.to_ascii_uppercase().as_str(), "SESSION" | "LOCAL")
         && words.clone().next().is_none_or(|word| word != "=")
@@ -146,7 +146,7 @@ fn set(words: &mut Words<'_>) -> Option<SessionCommand> {
 }
 
 /// Parses SHOW of a setting. `SHOW TABLES` and similar statements are executed by the service.
-fn show(words: &mut Words<'_>) -> Option<SessionCommand> {
+fn show(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     let name = words.name()?;
     match name.to_ascii_uppercase().as_str() {
         "ALL" => Some(SessionCommand::ShowAll),
@@ -158,7 +158,7 @@ fn show(words: &mut Words<'_>) -> Option<SessionCommand> {
     }
 }
 
-fn declare(words: &mut Words<'_>) -> Option<SessionCommand> {
+fn declare(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     let name = words.name()?;
     loop {
         if words.next()?.eq_ignore_ascii_case("for") {
@@ -167,7 +167,7 @@ fn declare(words: &mut Words<'_>) -> Option<SessionCommand> {
     }
 }
 
-fn fetch(words: &mut Words<'_>) -> Option<SessionCommand> {
+fn fetch(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     let mut count = Some(1);
     loop {
         let word = words.name()?;
@@ -186,14 +186,14 @@ fn fetch(words: &mut Words<'_>) -> Option<SessionCommand> {
 
 /// The words of a statement, without comments: names, texts in quotes, and single signs.
 #[derive(Clone)]
-pub struct Words<'a> {
+pub struct StatementWords<'a> {
     rest: &'a str,
 }
 
-impl<'a> Words<'a> {
+impl<'a> StatementWords<'a> {
     /// Creates an iterator before the first word.
     pub fn new(sql: &'a str) -> Self {
-        Words { rest: sql }
+        StatementWords { rest: sql }
     }
 
     /// Returns the next word as a name, without its quotes.
@@ -240,7 +240,7 @@ impl<'a> Words<'a> {
     }
 }
 
-impl<'a> Iterator for Words<'a> {
+impl<'a> Iterator for StatementWords<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {

@@ -54,7 +54,8 @@ impl RowExpectation {
             let hint = "Write a condition over the model's columns, such as `amount >= 0`.";
             Error::invalid(at.clone(), format!("`{name}` cannot be used: {error}"), hint)
         })?;
-        let parameter = |(name, _): (String, _)| ParameterInput { argument: None, name, at: at.clone() };
+        let parameter =
+            |(name, _): (String, _)| ParameterInput { argument: None, name, at: at.clone() };
         let expectation =
             RowExpectation { condition: condition.to_owned(), severity, at: at.clone() };
         Ok((expectation, used.into_iter().map(parameter).collect()))

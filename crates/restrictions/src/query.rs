@@ -31,7 +31,8 @@ pub fn query(
     let mut masked = vec![false; columns.len()];
     let mut conditions = Vec::new();
     for restriction in &restrictions.all {
-        let found = Found { restriction, is_same: restriction.table_id == id, columns };
+        let found =
+            AppliedRestriction { restriction, is_same: restriction.table_id == id, columns };
         let Some(column) = &restriction.column else {
             conditions.push(format!("({})", found.bind(restrictions)?));
             continue;
@@ -77,14 +78,14 @@ pub fn columns_used(
 }
 
 /// A restriction and the columns of the table it is applied to.
-struct Found<'a> {
+struct AppliedRestriction<'a> {
     restriction: &'a Restriction,
     /// True if the restriction was created for this table, not for another table of the same name.
     is_same: bool,
     columns: &'a [(String, Option<i32>)],
 }
 
-impl Found<'_> {
+impl AppliedRestriction<'_> {
     /// Returns the position of a column that the restriction uses: by its field id in the same
     /// table. If no column has that id, by its name: a column that was dropped and added again
     /// has another id.

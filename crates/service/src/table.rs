@@ -97,7 +97,7 @@ impl Tables {
         stream: Bytes,
     ) -> Result<SharedTable, Problem> {
         self.0.authenticated(principal)?;
-        let quota = self.0.runner.room().clone();
+        let quota = self.0.runner.table_quota().clone();
         let unreadable = |error: &dyn std::fmt::Display| {
             let message = format!("the table cannot be read: {error}");
             let hint = "Send an Arrow IPC stream that is not compressed.";

@@ -198,7 +198,7 @@ pub fn respelled(function: &Function) -> Option<Expr> {
         TEMPLATES.iter().find(fits)?.2.to_owned()
     };
     let mut expr = parser(tokens(&template).ok()?).parse_expr().ok()?;
-    let _ = expr.visit(&mut Filler { name: &written, span: name.span, arguments });
+    let _ = expr.visit(&mut TemplateFiller { name: &written, span: name.span, arguments });
     let expr = with_clauses(expr, function)?;
     let is_json = JSON_LISTS.contains(&written.as_str());
     Some(if is_json { call("to_json", vec![expr]) } else { expr })
@@ -287,13 +287,13 @@ fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
 }
 
 /// Fills arguments into a template. All parts get the position of the function.
-struct Filler<'a> {
+struct TemplateFiller<'a> {
     name: &'a str,
     span: Span,
     arguments: Vec<Expr>,
 }
 
-impl VisitorMut for Filler<'_> {
+impl VisitorMut for TemplateFiller<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {

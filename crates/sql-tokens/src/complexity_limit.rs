@@ -22,7 +22,7 @@ const TOTAL_MAX: usize = 10_000;
 
 /// The parse state, which determines the meaning of the next word or star.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ParseState {
     /// At the start of a list: a star means all columns.
     #[default]
     Start,
@@ -36,21 +36,21 @@ enum Place {
 
 /// The counts of one bracket level.
 #[derive(Default)]
-struct Level {
+struct BracketCounts {
     conditions: usize,
     operators: usize,
     total: usize,
     joined: usize,
-    place: Place,
+    place: ParseState,
     is_from: bool,
     is_case: bool,
 }
 
-impl Level {
+impl BracketCounts {
     /// Returns the level of a CASE. The word may be a column name in a longer chain, so the counts
     /// of that chain are kept.
     fn of_case(&self) -> Self {
-        Self { place: Place::Start, is_from: false, is_case: true, ..*self }
+        Self { place: ParseState::Start, is_from: false, is_case: true, ..*self }
     }
 
     /// Merges the counts of a CASE that ends here.
@@ -59,7 +59,7 @@ impl Level {
         self.operators = self.operators.max(case.operators);
         self.total = self.total.max(case.total);
         self.joined = self.joined.max(case.joined);
-        self.place = Place::Behind;
+        self.place = ParseState::Behind;
     }
 
     fn begin_clause(&mut self, is_from: bool) {
@@ -69,7 +69,7 @@ impl Level {
     fn count_operator(&mut self) {
         self.operators += 1;
         self.total += 1;
-        self.place = Place::Name;
+        self.place = ParseState::Name;
     }
 
     fn take(&mut self, token: &Token) {
@@ -80,12 +80,12 @@ impl Level {
                 self.joined += usize::from(self.is_from);
                 self.total = 0;
                 self.begin_clause(self.is_from);
-                self.place = Place::Start;
+                self.place = ParseState::Start;
             }
             Token::Word(word) if word.quote_style.is_none() => self.take_word(word.keyword),
-            Token::Period => self.place = Place::Name,
-            Token::Mul if self.place != Place::Behind => self.place = Place::Behind,
-            other if joins_nothing(other) => self.place = Place::Behind,
+            Token::Period => self.place = ParseState::Name,
+            Token::Mul if self.place != ParseState::Behind => self.place = ParseState::Behind,
+            other if joins_nothing(other) => self.place = ParseState::Behind,
             _ => self.count_operator(),
         }
     }
@@ -102,14 +102,16 @@ impl Level {
             | Keyword::COLLATE
             | Keyword::DIV
             | Keyword::NOT => self.count_operator(),
-            Keyword::AS => self.place = Place::Alias,
+            Keyword::AS => self.place = ParseState::Alias,
             Keyword::OVER | Keyword::ESCAPE | Keyword::INTERVAL | Keyword::PRIOR => {
-                self.place = Place::Name;
+                self.place = ParseState::Name;
             }
-            Keyword::SELECT if self.place == Place::Alias && !self.is_from => {
+            Keyword::SELECT if self.place == ParseState::Alias && !self.is_from => {
                 self.take_keyword(keyword);
             }
-            _ if matches!(self.place, Place::Name | Place::Alias) => self.take_name(keyword),
+            _ if matches!(self.place, ParseState::Name | ParseState::Alias) => {
+                self.take_name(keyword)
+            }
             _ => self.take_keyword(keyword),
         }
     }
@@ -122,17 +124,17 @@ impl Level {
             Keyword::JOIN | Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT
         );
         self.joined += usize::from(puts_together);
-        self.place = Place::Behind;
+        self.place = ParseState::Behind;
     }
 
     fn take_keyword(&mut self, keyword: Keyword) {
-        self.place = Place::Behind;
+        self.place = ParseState::Behind;
         match keyword {
             Keyword::AND | Keyword::OR | Keyword::XOR => {
                 self.conditions += 1;
                 self.total += 1;
                 self.operators = 0;
-                self.place = Place::Name;
+                self.place = ParseState::Name;
             }
             Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
                 self.joined += 1;
@@ -145,7 +147,7 @@ impl Level {
             Keyword::FROM => self.begin_clause(true),
             Keyword::SELECT | Keyword::DISTINCT | Keyword::ALL | Keyword::RETURNING => {
                 self.begin_clause(false);
-                self.place = Place::Start;
+                self.place = ParseState::Start;
             }
             Keyword::WHERE
             | Keyword::BY
@@ -205,7 +207,7 @@ pub struct TooComplex {
 
 /// Rejects a statement whose tree would be too deep to plan.
 pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), TooComplex> {
-    let mut levels = vec![Level::default()];
+    let mut levels = vec![BracketCounts::default()];
     for TokenWithSpan { token, span } in tokens {
         if let Some(level) = levels.last_mut() {
             level.take(token);
@@ -220,7 +222,9 @@ pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), TooComplex> {
             (Some(level), token) if level.is_case && is_keyword(token, Keyword::END) => {
                 end_case(&mut levels);
             }
-            (_, Token::LParen | Token::LBracket | Token::LBrace) => levels.push(Level::default()),
+            (_, Token::LParen | Token::LBracket | Token::LBrace) => {
+                levels.push(BracketCounts::default())
+            }
             (_, Token::RParen | Token::RBracket | Token::RBrace) => close_bracket(&mut levels),
             _ => {}
         }
@@ -229,14 +233,14 @@ pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), TooComplex> {
 }
 
 /// Ends a CASE, which has separate counts, like a bracket level.
-fn end_case(levels: &mut Vec<Level>) {
+fn end_case(levels: &mut Vec<BracketCounts>) {
     let case = levels.pop_if(|level| level.is_case);
     if let (Some(case), Some(outer)) = (case, levels.last_mut()) {
         outer.close(&case);
     }
 }
 
-fn close_bracket(levels: &mut Vec<Level>) {
+fn close_bracket(levels: &mut Vec<BracketCounts>) {
     while levels.last().is_some_and(|level| level.is_case) {
         end_case(levels);
     }
@@ -244,6 +248,6 @@ fn close_bracket(levels: &mut Vec<Level>) {
         levels.pop();
     }
     if let Some(outer) = levels.last_mut() {
-        outer.place = Place::Behind;
+        outer.place = ParseState::Behind;
     }
 }

@@ -104,7 +104,7 @@ pub fn cast(statement: &mut impl VisitMut, types: &BTreeMap<String, String>) -> 
         data_type.map(|data_type| (format!("${name}"), data_type)).map_err(syntax)
     };
     let types = types.iter().map(parse).collect::<Result<BTreeMap<_, _>>>()?;
-    let _ = statement.visit(&mut Caster(types));
+    let _ = statement.visit(&mut PlaceholderCasts(types));
     Ok(())
 }
 
@@ -156,9 +156,9 @@ impl VisitorMut for Numbering {
 }
 
 /// Adds casts to placeholders of these names.
-struct Caster(BTreeMap<String, DataType>);
+struct PlaceholderCasts(BTreeMap<String, DataType>);
 
-impl VisitorMut for Caster {
+impl VisitorMut for PlaceholderCasts {
     type Break = ();
 
     // Runs after the visit of the parts, so that the placeholder in the new cast is not cast again.

@@ -26,7 +26,7 @@ pub(super) fn explain(error: Error, sql: &str) -> Error {
     }
     let slip = tokens(sql).ok().and_then(|tokens| slip(&tokens, position));
     match slip {
-        Some(Slip { meant, at }) => {
+        Some(Misspelling { meant, at }) => {
             Error::Syntax { message, hint: Some(format!("Did you mean `{meant}`?")), position: at }
         }
         None => Error::Syntax { message, hint: None, position },
@@ -34,14 +34,14 @@ pub(super) fn explain(error: Error, sql: &str) -> Error {
 }
 
 /// A misspelled keyword and its correction.
-struct Slip {
+struct Misspelling {
     meant: String,
     at: Option<Position>,
 }
 
 /// Examines the word at the error and the one before it, which the parser may have read as an
 /// alias.
-fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Slip> {
+fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Misspelling> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();
     let stopped = match position {
@@ -56,7 +56,7 @@ fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Slip> {
             return None;
         }
         let meant = nearest(&word.value, KEYWORDS)?;
-        Some(Slip { meant, at: span_start(token.span) })
+        Some(Misspelling { meant, at: span_start(token.span) })
     })
 }
 

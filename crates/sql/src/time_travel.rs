@@ -16,7 +16,7 @@ use crate::table_name::{ParsedTableName, RefKind, position, span_start};
 use crate::table_references::ReferencedTable;
 
 /// Version of a table.
-enum Place {
+enum TimeTravelTarget {
     /// State of a ref.
     Ref(RefSpec, Option<RefKind>),
     /// State at a time, on the statement's ref.
@@ -97,7 +97,7 @@ impl Versions<'_> {
         let at = position(name);
         let place = match version {
             TableVersion::ForSystemTimeAsOf(expr) | TableVersion::TimestampAsOf(expr) => {
-                Place::Time(self.moment(expr, at)?)
+                TimeTravelTarget::Time(self.moment(expr, at)?)
             }
             TableVersion::VersionAsOf(expr) => self.version_of(expr, at)?,
             TableVersion::Function(Expr::Function(function)) => self.place_of(function, at)?,
@@ -119,9 +119,9 @@ impl Versions<'_> {
             });
         }
         let (suffix, expected) = match place {
-            Place::Ref(spec, kind) => (format!("@{spec}"), kind),
-            Place::Time(time) => (AncestorDistance::Time(time).to_string(), None),
-            Place::Snapshot(id) => (format!("#{id}"), None),
+            TimeTravelTarget::Ref(spec, kind) => (format!("@{spec}"), kind),
+            TimeTravelTarget::Time(time) => (AncestorDistance::Time(time).to_string(), None),
+            TimeTravelTarget::Snapshot(id) => (format!("#{id}"), None),
         };
         let value = format!("{}{suffix}", ident.value);
         *ident = Ident::with_quote_and_span('"', ident.span, value);
@@ -129,19 +129,19 @@ impl Versions<'_> {
     }
 
     /// Parses `VERSION AS OF`: a snapshot id or the name of a ref.
-    fn version_of(&self, expr: Expr, at: Option<Position>) -> Result<Place> {
+    fn version_of(&self, expr: Expr, at: Option<Position>) -> Result<TimeTravelTarget> {
         if let Expr::Identifier(ident) = &expr {
-            return Ok(Place::Ref(ident.value.parse()?, None));
+            return Ok(TimeTravelTarget::Ref(ident.value.parse()?, None));
         }
         match self.value(expr, at)? {
-            Constant::Text(text) => Ok(Place::Ref(text.parse()?, None)),
-            Constant::Integer(id) => Ok(Place::Snapshot(id)),
+            Constant::Text(text) => Ok(TimeTravelTarget::Ref(text.parse()?, None)),
+            Constant::Integer(id) => Ok(TimeTravelTarget::Snapshot(id)),
             _ => Err(wrong("a version is a snapshot's id or the name of a ref", at)),
         }
     }
 
     /// Parses `AT (BRANCH => 'dev')` and similar; `BEFORE` is not supported.
-    fn place_of(&self, function: Function, at: Option<Position>) -> Result<Place> {
+    fn place_of(&self, function: Function, at: Option<Position>) -> Result<TimeTravelTarget> {
         let refused = || Error::unsupported("AT (…) or BEFORE (…) after a table");
         if !function.name.to_string().eq_ignore_ascii_case("AT") {
             return Err(refused());
@@ -155,20 +155,25 @@ impl Versions<'_> {
         let expr = expr.clone();
         match name.value.to_uppercase().as_str() {
             "VERSION" => self.version_of(expr, at),
-            "TIMESTAMP" => Ok(Place::Time(self.moment(expr, at)?)),
+            "TIMESTAMP" => Ok(TimeTravelTarget::Time(self.moment(expr, at)?)),
             "SNAPSHOT" => match self.version_of(expr, at)? {
-                Place::Ref(RefSpec::Name(text), _) => match text.parse() {
-                    Ok(id) => Ok(Place::Snapshot(id)),
+                TimeTravelTarget::Ref(RefSpec::Name(text), _) => match text.parse() {
+                    Ok(id) => Ok(TimeTravelTarget::Snapshot(id)),
                     Err(_) => Err(wrong("a snapshot is a number", at)),
                 },
                 place => Ok(place),
             },
-            "REF" => Ok(Place::Ref(self.text(expr, at)?.parse()?, None)),
-            "BRANCH" => Ok(Place::Ref(self.text(expr, at)?.parse()?, Some(RefKind::Branch))),
-            "TAG" => Ok(Place::Ref(self.text(expr, at)?.parse()?, Some(RefKind::Tag))),
+            "REF" => Ok(TimeTravelTarget::Ref(self.text(expr, at)?.parse()?, None)),
+            "BRANCH" => {
+                Ok(TimeTravelTarget::Ref(self.text(expr, at)?.parse()?, Some(RefKind::Branch)))
+            }
+            "TAG" => Ok(TimeTravelTarget::Ref(self.text(expr, at)?.parse()?, Some(RefKind::Tag))),
             "COMMIT" => {
                 let hash = self.text(expr, at)?;
-                Ok(Place::Ref(format!("@{}", hash.trim_start_matches('@')).parse()?, None))
+                Ok(TimeTravelTarget::Ref(
+                    format!("@{}", hash.trim_start_matches('@')).parse()?,
+                    None,
+                ))
             }
             _ => Err(refused()),
         }

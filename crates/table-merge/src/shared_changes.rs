@@ -14,8 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use headwater_tables::{
-    ContainedChanges, DataFile, Error, Fingerprint, Lineage, Tables, merged_by, picked_by,
-    undone_by,
+    DataFile, Error, Fingerprint, IncludedChanges, Lineage, Tables, merged_by, picked_by, undone_by,
 };
 use iceberg::spec::{Operation, Snapshot};
 
@@ -234,9 +233,9 @@ impl MergeLineages {
 
 /// The changes that both sides contain and the base does not, and vice versa.
 struct Shared {
-    base: ContainedChanges,
-    ours: ContainedChanges,
-    theirs: ContainedChanges,
+    base: IncludedChanges,
+    ours: IncludedChanges,
+    theirs: IncludedChanges,
     /// Changes that both sides contain and the base does not, by the snapshots that made them
     /// first.
     all: HashSet<i64>,
@@ -253,7 +252,7 @@ impl Shared {
         let (base, [ours, theirs]) =
             (past.base.contained_changes(), past.sides.each_ref().map(Lineage::contained_changes));
         let before = past.base.ancestors();
-        let again = |had: &ContainedChanges, id: &i64| {
+        let again = |had: &IncludedChanges, id: &i64| {
             had.again.get(id).is_some_and(|by| !before.contains(by))
         };
         // A change that was reverted before and replayed by both sides is shared, and not in the

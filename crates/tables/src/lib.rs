@@ -58,7 +58,7 @@ pub use headwater_table_format::{
     COMMENT, ChangeScope, Error, FIELD_ID, LAST_UPDATED, NAMES, Positions, REACH, ROW_ID, Result,
 };
 pub use lineage::{
-    ContainedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, TableHistory, UNDONE,
+    IncludedChanges, Lineage, MERGED, MERGED_METADATA, PICKED, READ_UP_TO, TableHistory, UNDONE,
     merged_by, picked_by, undone_by,
 };
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};

@@ -49,7 +49,7 @@ struct KnownSnapshot {
 
 /// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
-pub struct ContainedChanges {
+pub struct IncludedChanges {
     /// The ids of the snapshots that first committed the changes, without reverted ones.
     pub has: HashSet<i64>,
     /// The last snapshot that replayed a change, by the replayed snapshot.
@@ -159,8 +159,8 @@ impl Lineage {
     }
 
     /// Returns the changes contained in the state, as far as known.
-    pub fn contained_changes(&self) -> ContainedChanges {
-        let mut found = ContainedChanges::default();
+    pub fn contained_changes(&self) -> IncludedChanges {
+        let mut found = IncludedChanges::default();
         for snapshot in self.newest_first() {
             let id = snapshot.snapshot_id();
             if found.undone.contains(&id) {

@@ -30,7 +30,7 @@ const LISTING_SHARE: u32 = 20;
 
 /// The version of a file that was recorded last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Taken {
+struct LastVersion {
     version: Version,
     /// Number of earlier versions that were recorded.
     generation: u64,
@@ -40,7 +40,7 @@ struct Taken {
 pub(crate) struct FileSource {
     folder: WatchedFolder,
     /// The recorded files, by path; none until read from the store.
-    taken: Option<HashMap<String, Taken>>,
+    taken: Option<HashMap<String, LastVersion>>,
     debounce: Debounce,
     watcher: Option<FileWatcher>,
     renamed: Renamed,
@@ -91,7 +91,7 @@ impl FileSource {
         let mut newly_taken = Vec::with_capacity(files.len());
         for (path, version) in files {
             let generation = known.get(path).map_or(0, |taken| taken.generation + 1);
-            let taken = Taken { version: *version, generation };
+            let taken = LastVersion { version: *version, generation };
             let key = taken_key(&context.trigger, path);
             detected.entries.push(Append::put(TAKEN, key, encode(&taken)?));
             detected.unique.push(UniqueKey {

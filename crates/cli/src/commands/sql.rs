@@ -55,8 +55,8 @@ pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
             Entry::End => return Ok(()),
         };
         match outcome {
-            Ok(Next::Continue) => {}
-            Ok(Next::Quit) => return Ok(()),
+            Ok(ShellAction::Continue) => {}
+            Ok(ShellAction::Quit) => return Ok(()),
             Err(problem) if shell.is_interactive => {
                 context.style.print_problem(&context.explain(problem));
             }
@@ -79,7 +79,7 @@ fn history_file(context: &Context) -> Option<std::path::PathBuf> {
 }
 
 /// Whether the shell continues after an entry.
-enum Next {
+enum ShellAction {
     Continue,
     Quit,
 }
@@ -114,7 +114,7 @@ impl<'a> Shell<'a> {
     }
 
     /// Runs a backslash command, or statements in order until one fails.
-    async fn run(&mut self, text: &str, depth: usize) -> Result<Next> {
+    async fn run(&mut self, text: &str, depth: usize) -> Result<ShellAction> {
         if text.trim_start().starts_with('\\') {
             return self.backslash(Backslash::parse(text)?, depth).await;
         }
@@ -123,7 +123,7 @@ impl<'a> Shell<'a> {
         for statement in found.complete.into_iter().chain(rest) {
             self.statement(statement).await?;
         }
-        Ok(Next::Continue)
+        Ok(ShellAction::Continue)
     }
 
     async fn statement(&mut self, sql: &str) -> Result<()> {
@@ -149,10 +149,10 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    async fn backslash(&mut self, command: Backslash, depth: usize) -> Result<Next> {
+    async fn backslash(&mut self, command: Backslash, depth: usize) -> Result<ShellAction> {
         let style = self.context.style;
         match command {
-            Backslash::Quit => return Ok(Next::Quit),
+            Backslash::Quit => return Ok(ShellAction::Quit),
             Backslash::Help => output::line(HELP),
             Backslash::Expanded => {
                 let expanded = !self.context.answer_style.is_expanded();
@@ -169,7 +169,7 @@ impl<'a> Shell<'a> {
             Backslash::Include(file) => return Box::pin(self.include(&file, depth)).await,
             listing => self.list(listing).await?,
         }
-        Ok(Next::Continue)
+        Ok(ShellAction::Continue)
     }
 
     /// Uses another ref, if it exists.
@@ -182,7 +182,7 @@ impl<'a> Shell<'a> {
     }
 
     /// Runs the entries of a file; `\\q` in it ends the file.
-    async fn include(&mut self, file: &std::path::Path, depth: usize) -> Result<Next> {
+    async fn include(&mut self, file: &std::path::Path, depth: usize) -> Result<ShellAction> {
         if depth == INCLUDE_DEPTH_MAX {
             return Err(error::invalid(format!("`{}` includes itself", file.display())));
         }
@@ -190,11 +190,11 @@ impl<'a> Shell<'a> {
         let opened = opened.map_err(error::from_io(&format!("read `{}`", file.display())))?;
         let mut entries = std::io::BufReader::new(opened);
         while let Entry::Text(text) = next_entry(&mut entries)? {
-            if let Next::Quit = self.run(&text, depth + 1).await? {
+            if let ShellAction::Quit = self.run(&text, depth + 1).await? {
                 break;
             }
         }
-        Ok(Next::Continue)
+        Ok(ShellAction::Continue)
     }
 
     /// Prints a list by running the command for it.

@@ -62,7 +62,7 @@ impl Session {
         let running = self.start(run, found.plan).await?;
         let places = Arc::new(Mutex::new(RowPositions::default()));
         let kept = FirstError::default();
-        let taking = Taking {
+        let taking = RewriteReader {
             places: Arc::clone(&places),
             kept: Arc::clone(&kept),
             limits,
@@ -138,7 +138,7 @@ impl Session {
 }
 
 /// Reader of the query's result, which separates row positions from new rows.
-struct Taking {
+struct RewriteReader {
     places: Arc<Mutex<RowPositions>>,
     kept: FirstError,
     limits: Limits,
@@ -176,7 +176,7 @@ impl KnownIds {
     }
 }
 
-impl Taking {
+impl RewriteReader {
     /// Returns the new rows of the result, and collects the row positions as a side effect.
     fn new_rows(self, running: RunningPlan) -> BatchStream {
         let fields = running.schema.fields().iter().skip(COLUMNS_BEFORE).cloned();

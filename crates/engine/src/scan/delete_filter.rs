@@ -29,14 +29,14 @@ use tokio::sync::OnceCell;
 use headwater_sql::change::{FILE, ROW};
 
 /// The deleted rows of one data file, filled at the first read; `None` if none are deleted.
-type Known = OnceCell<Option<Arc<Positions>>>;
+type FileDeletions = OnceCell<Option<Arc<Positions>>>;
 
 /// The deleted rows of the data files of one scan, loaded on demand.
 #[derive(Debug)]
 pub(crate) struct DeletedRows {
     tables: Tables,
     /// Data files with their deleted rows, indexed by file number.
-    files: Vec<(Arc<DataFile>, Known)>,
+    files: Vec<(Arc<DataFile>, FileDeletions)>,
 }
 
 impl DeletedRows {

@@ -37,7 +37,7 @@ pub(crate) fn of_scan(
     for (index, field) in schema.fields().iter().enumerate() {
         total.column_statistics[index].byte_size = byte_size(field.data_type(), rows);
         if columns.contains(&index) {
-            let known = Known::of(plan, field.name(), field.data_type());
+            let known = ManifestStatistics::of(plan, field.name(), field.data_type());
             known.sum_up(&mut total.column_statistics[index], &file_rows)?;
             for (file, statistics) in files.iter_mut().flatten().enumerate() {
                 known.of_file(file, &mut statistics.column_statistics[index])?;
@@ -84,7 +84,7 @@ fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) ->
 }
 
 /// Manifest statistics of one column, one value per file.
-struct Known {
+struct ManifestStatistics {
     data_type: DataType,
     min: Option<ArrayRef>,
     max: Option<ArrayRef>,
@@ -93,14 +93,14 @@ struct Known {
     exact: Vec<bool>,
 }
 
-impl Known {
+impl ManifestStatistics {
     fn of(plan: &ScanPlan, column: &str, data_type: &DataType) -> Self {
         // Iceberg excludes NaN from bounds, and DataFusion orders it above every number.
         let exact = plan.is_exact(column) && !data_type.is_floating();
         let exact = plan.files().iter().map(|file| exact && file.has_exact_bounds()).collect();
         // Nested types have no bounds: engines order them differently, and maps have no order.
         let bounded = !data_type.is_nested();
-        Known {
+        ManifestStatistics {
             data_type: data_type.clone(),
             min: bounded.then(|| plan.min(column)).flatten(),
             max: bounded.then(|| plan.max(column)).flatten(),

@@ -92,7 +92,7 @@ impl DecodeBudget {
         if message.version() != MetadataVersion::V5 {
             return Err(refused("is of an older kind than what it holds"));
         }
-        let mut walk = Walk { allowance: self, batch, body, buffer: 0, variadic: 0 };
+        let mut walk = BufferWalk { allowance: self, batch, body, buffer: 0, variadic: 0 };
         schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
     }
 
@@ -128,13 +128,13 @@ impl DecodeBudget {
         if count(values.nodes().map(|nodes| nodes.len())) != 1 {
             return Err(refused("has a dictionary of a kind that is not taken"));
         }
-        let mut walk = Walk { allowance: self, batch: *values, body, buffer: 0, variadic: 0 };
+        let mut walk = BufferWalk { allowance: self, batch: *values, body, buffer: 0, variadic: 0 };
         walk.pass(&DataType::Utf8View)
     }
 }
 
 /// A walk over the buffers of a batch by type, which inspects views.
-struct Walk<'a, 'b> {
+struct BufferWalk<'a, 'b> {
     allowance: &'a mut DecodeBudget,
     batch: RecordBatch<'b>,
     body: &'b [u8],
@@ -142,7 +142,7 @@ struct Walk<'a, 'b> {
     variadic: usize,
 }
 
-impl Walk<'_, '_> {
+impl BufferWalk<'_, '_> {
     fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (buffers, children): (usize, Vec<&FieldRef>) = match kind {
             DataType::Utf8View | DataType::BinaryView => return self.pass_views(),

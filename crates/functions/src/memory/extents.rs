@@ -238,7 +238,7 @@ impl Extents {
 }
 
 /// Parses the description of a worker.
-pub(super) fn outline(file: OwnedFd) -> Result<LayoutMessage> {
+pub(super) fn read_layout(file: OwnedFd) -> Result<LayoutMessage> {
     const BYTES_MAX: u64 = 1 << 20;
     let file = MemoryFile::seal(file)?;
     if file.bytes() > BYTES_MAX {

@@ -233,14 +233,14 @@ fn check_batch<'k>(
     if !(0..=ROWS_MAX).contains(&batch.length()) {
         return Err(malformed("a message has too many rows"));
     }
-    let mut walk = Walk { batch, version, node: 0, buffer: 0, variadic: 0 };
+    let mut walk = ShapeWalk { batch, version, node: 0, buffer: 0, variadic: 0 };
     columns.try_for_each(|kind| walk.pass(kind))?;
     let counts = batch.variadicBufferCounts().map_or(0, |counts| counts.len());
     if counts == walk.variadic { Ok(()) } else { Err(malformed("texts have too many buffers")) }
 }
 
 /// A walk over the nodes and buffers of a batch by type.
-struct Walk<'b, 'm> {
+struct ShapeWalk<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,
     node: usize,
@@ -248,7 +248,7 @@ struct Walk<'b, 'm> {
     variadic: usize,
 }
 
-impl Walk<'_, '_> {
+impl ShapeWalk<'_, '_> {
     fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (rows, nulls) = self.node()?;
         match kind {

@@ -55,7 +55,7 @@ impl Maintenance<'_> {
         progress: MaintenanceProgress,
         cancelled: CancellationToken,
     ) -> Result<MaintainReport> {
-        let work = Work::of(request)?;
+        let work = ValidatedOperations::of(request)?;
         let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         let branch = view.branch().ok_or_else(|| Error::NotABranch { reference: branch.into() })?;
         let names: Vec<TableName> = match table {
@@ -153,7 +153,7 @@ impl Maintenance<'_> {
 /// The maintenance of a branch's tables.
 struct BranchRun<'a> {
     branch: &'a str,
-    work: &'a Work,
+    work: &'a ValidatedOperations,
     cancelled: &'a CancellationToken,
     /// The snapshots that a dry run would expire, by table id.
     dry_run_expired: HashMap<String, Vec<i64>>,
@@ -178,11 +178,11 @@ fn empty_report(table: &TableName) -> MaintainedTable {
 
 /// Validates a request independently of tables.
 pub fn check_maintain(request: &MaintainRequest) -> Result<()> {
-    Work::of(request).map(drop)
+    ValidatedOperations::of(request).map(drop)
 }
 
 /// The validated operations of a request.
-struct Work {
+struct ValidatedOperations {
     rewrite: Option<FileRewrite>,
     manifests: bool,
     retention: Option<Retention>,
@@ -203,8 +203,8 @@ enum FileRewrite {
     Order(Order),
 }
 
-impl Work {
-    fn of(request: &MaintainRequest) -> Result<Work> {
+impl ValidatedOperations {
+    fn of(request: &MaintainRequest) -> Result<ValidatedOperations> {
         let invalid = |message: &str, hint| Error::InvalidRequest { message: message.into(), hint };
         let default = !request.names_work();
         let author = request.author.clone();
@@ -246,7 +246,7 @@ impl Work {
         }
         let manifests = request.manifests || default;
         let dry_run = request.dry_run;
-        Ok(Work { rewrite, manifests, retention, orphans_after, dry_run, author })
+        Ok(ValidatedOperations { rewrite, manifests, retention, orphans_after, dry_run, author })
     }
 
     fn author(&self) -> &str {

@@ -121,7 +121,7 @@ pub(super) struct ReferencedFiles {
     expired: HashSet<String>,
     /// The files of expired states.
     expired_files: ReachableFiles,
-    broken: Broken,
+    broken: UnreadableTables,
     /// The folders of the examined tables.
     folders: HashSet<String>,
 }
@@ -144,14 +144,14 @@ impl StateRead {
 
 /// The tables that cannot be read completely.
 #[derive(Default)]
-struct Broken {
+struct UnreadableTables {
     /// The reasons, by table id.
     tables: BTreeMap<String, SkippedTable>,
     /// The folders that may contain their files, with a trailing slash.
     folders: HashSet<String>,
 }
 
-impl Broken {
+impl UnreadableTables {
     fn add(&mut self, state: &ReachableState, scan: StateScan) {
         let Some(error) = scan.unreadable.first() else { return };
         self.folders.extend(scan.folders);

@@ -65,8 +65,11 @@ impl Run {
             rows
         } else {
             drop(rows);
-            let passing =
-                SharedTable::write_stream(Arc::clone(&evaluated.schema), evaluated.passing(), quota);
+            let passing = SharedTable::write_stream(
+                Arc::clone(&evaluated.schema),
+                evaluated.passing(),
+                quota,
+            );
             passing.await.map_err(|error| Self::failed(step, None, &error))?
         };
         let job = self.context.id().to_string();

@@ -30,7 +30,7 @@ use crate::selection::{Candidates, Selectors, StepState};
 use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// What a tested step returned.
-enum Actual {
+enum StepResult {
     Rows(Vec<RecordBatch>),
     Bool(bool),
 }
@@ -126,7 +126,7 @@ impl Runner {
         case: &Case<'_>,
         context: &JobContext,
         usage: &mut Usage,
-    ) -> Result<Actual> {
+    ) -> Result<StepResult> {
         let step = &case.project.steps[0];
         match &step.body {
             Body::Sql(sql) => {
@@ -135,7 +135,7 @@ impl Runner {
                 let query = query.map_err(|error| failed(error.into()))?;
                 let answer = Box::pin(case.session.select(query)).await.map_err(failed)?;
                 let rows = answer.stream.try_collect().await.map_err(failed)?;
-                Ok(Actual::Rows(rows))
+                Ok(StepResult::Rows(rows))
             }
             Body::Python(function) => Box::pin(self.returned(case, function, context, usage)).await,
         }
@@ -147,7 +147,7 @@ impl Runner {
         function: &Function,
         context: &JobContext,
         usage: &mut Usage,
-    ) -> Result<Actual> {
+    ) -> Result<StepResult> {
         let step = &case.project.steps[0];
         let failed = |fault: &dyn Fault| crate::run::Run::failed(step, None, fault);
         let spec = fingerprint::environment_spec(&case.project.defaults, function);
@@ -177,12 +177,12 @@ impl Runner {
         match outcome.returned.map_err(|error| failed(&error))? {
             FunctionResult::Table(table) => {
                 let rows = table.stream().try_collect().await;
-                rows.map(Actual::Rows)
+                rows.map(StepResult::Rows)
                     .map_err(|error| failed(&headwater_functions::Error::Arrow(error)))
             }
-            FunctionResult::Bool(passed) => Ok(Actual::Bool(passed)),
+            FunctionResult::Bool(passed) => Ok(StepResult::Bool(passed)),
             // The worker does not accept other values from models and expectations.
-            FunctionResult::Json(_) => Ok(Actual::Rows(Vec::new())),
+            FunctionResult::Json(_) => Ok(StepResult::Rows(Vec::new())),
         }
     }
 
@@ -242,19 +242,19 @@ fn selected(
     Ok(chosen)
 }
 
-fn check(test: &UnitTest, actual: &Actual) -> Result<()> {
+fn check(test: &UnitTest, actual: &StepResult) -> Result<()> {
     let difference = match (&test.expect, actual) {
-        (Expected::Passes(expected), Actual::Bool(actual)) if expected == actual => Vec::new(),
-        (Expected::Passes(expected), Actual::Bool(actual)) => {
+        (Expected::Passes(expected), StepResult::Bool(actual)) if expected == actual => Vec::new(),
+        (Expected::Passes(expected), StepResult::Bool(actual)) => {
             vec![format!("expected {expected}, got {actual}")]
         }
-        (Expected::Rows(expected), Actual::Rows(actual)) => {
+        (Expected::Rows(expected), StepResult::Rows(actual)) => {
             compare::differences(expected, actual).map_err(|error| test.invalid(error))?
         }
-        (Expected::Passes(_), Actual::Rows(_)) => {
+        (Expected::Passes(_), StepResult::Rows(_)) => {
             return Err(test.invalid("a model is expected to return rows".to_owned()));
         }
-        (Expected::Rows(_), Actual::Bool(_)) => {
+        (Expected::Rows(_), StepResult::Bool(_)) => {
             return Err(test.invalid("an expectation returns `true` or `false`".to_owned()));
         }
     };

@@ -65,14 +65,14 @@ enum ParameterType {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DefaultsTable {
-    python: Option<PythonTable>,
+    python: Option<PythonSection>,
     namespace: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PythonTable {
+struct PythonSection {
     version: Option<Spanned<String>>,
     packages: Option<Vec<Package>>,
 }

@@ -34,7 +34,7 @@ struct Ruleset {
 }
 
 #[repr(C, packed)]
-struct Beneath {
+struct PathBeneathAttr {
     allowed: u64,
     parent: i32,
 }
@@ -74,7 +74,7 @@ pub(super) fn rules() -> Result<Option<OwnedFd>> {
 
 fn allow(rules: &OwnedFd, path: &str, allowed: u64) -> Result<()> {
     let place = rustix::fs::open(Path::new(path), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let rule = Beneath { allowed, parent: place.as_raw_fd() };
+    let rule = PathBeneathAttr { allowed, parent: place.as_raw_fd() };
     // SAFETY: the structure outlives the call.
     let done = unsafe {
         libc::syscall(

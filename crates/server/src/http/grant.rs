@@ -45,7 +45,7 @@ struct Revocation {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Question {
+struct ExplainQuery {
     /// The user.
     user: String,
     /// The action, such as `select`.
@@ -104,12 +104,12 @@ async fn revoke(
 /// Explains whether a user may perform an action on an object, and which grant decides.
 #[utoipa::path(get, path = "/v1/access/explain",
     operation_id = "explain_access", tag = "access",
-    params(Question), responses(
+    params(ExplainQuery), responses(
     (status = 200, body = AccessExplanation), (status = "default", body = Problem)))]
 async fn explain(
     State(app): State<App>,
     Caller(principal): Caller,
-    Parameters(question): Parameters<Question>,
+    Parameters(question): Parameters<ExplainQuery>,
 ) -> HandlerResult<Json<AccessExplanation>> {
     let action: Action = question.action.parse()?;
     let object: Object = question.object.parse()?;

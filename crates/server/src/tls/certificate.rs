@@ -29,11 +29,11 @@ type Version = [i64; 4];
 pub struct Certificate {
     files: CertificateFiles,
     provider: Arc<CryptoProvider>,
-    current: RwLock<Current>,
+    current: RwLock<LoadedCertificate>,
 }
 
 #[derive(Debug)]
-struct Current {
+struct LoadedCertificate {
     key: Arc<CertifiedKey>,
     /// The versions of both files that were read last.
     versions: [Version; 2],
@@ -46,7 +46,7 @@ impl Certificate {
     pub fn load(files: CertificateFiles, provider: Arc<CryptoProvider>) -> Result<Self> {
         let versions = files.versions()?;
         let key = Arc::new(files.load(&provider)?);
-        let current = RwLock::new(Current { key, versions });
+        let current = RwLock::new(LoadedCertificate { key, versions });
         Ok(Certificate { files, provider, current })
     }
 

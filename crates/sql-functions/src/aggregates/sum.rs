@@ -135,7 +135,7 @@ impl AggregateUDFImpl for CheckedSum {
 }
 
 /// The accumulators of a type.
-trait Adders: Sync {
+trait SumAccumulators: Sync {
     /// Returns the type of the totals of a sum's type.
     fn total(&self, sum: &DataType) -> DataType;
     fn of_all(&self, sum: &DataType) -> Box<dyn Accumulator>;
@@ -144,7 +144,7 @@ trait Adders: Sync {
 }
 
 /// Returns the accumulators for sums of a type that may overflow; none for other types.
-fn adders(sum: &DataType) -> Option<&'static dyn Adders> {
+fn adders(sum: &DataType) -> Option<&'static dyn SumAccumulators> {
     match sum {
         DataType::Int64 => Some(&PhantomData::<(Int64Type, Decimal128Type)>),
         DataType::UInt64 => Some(&PhantomData::<(UInt64Type, Decimal128Type)>),
@@ -156,19 +156,19 @@ fn adders(sum: &DataType) -> Option<&'static dyn Adders> {
     }
 }
 
-impl<T: Summed<W>, W: Wide> Adders for PhantomData<(T, W)> {
+impl<T: SummedType<W>, W: TotalType> SumAccumulators for PhantomData<(T, W)> {
     fn total(&self, sum: &DataType) -> DataType {
         total_type::<W>(sum)
     }
 
     fn of_all(&self, sum: &DataType) -> Box<dyn Accumulator> {
         let total = W::Native::ZERO;
-        Box::new(All::<T, W> { total, count: 0, sum: sum.clone(), of: PhantomData })
+        Box::new(SlidingSum::<T, W> { total, count: 0, sum: sum.clone(), of: PhantomData })
     }
 
     fn of_distinct(&self, sum: &DataType) -> Box<dyn Accumulator> {
         let total = W::Native::ZERO;
-        Box::new(OfDistinct::<T, W> { counts: HashMap::new(), total, sum: sum.clone() })
+        Box::new(DistinctSum::<T, W> { counts: HashMap::new(), total, sum: sum.clone() })
     }
 
     fn of_groups(&self, sum: &DataType) -> Box<dyn GroupsAccumulator> {
@@ -178,27 +178,30 @@ impl<T: Summed<W>, W: Wide> Adders for PhantomData<(T, W)> {
 }
 
 /// A type of totals.
-trait Wide: DecimalType<Native: Hash + Eq> + Debug {}
+trait TotalType: DecimalType<Native: Hash + Eq> + Debug {}
 
-impl<W: DecimalType<Native: Hash + Eq> + Debug> Wide for W {}
+impl<W: DecimalType<Native: Hash + Eq> + Debug> TotalType for W {}
 
 /// A type whose values are added in a wider type.
-trait Summed<W: Wide>: ArrowPrimitiveType<Native: Widens<W::Native>> + Debug + Send + Sync {}
+trait SummedType<W: TotalType>:
+    ArrowPrimitiveType<Native: WideConversion<W::Native>> + Debug + Send + Sync
+{
+}
 
-impl<T, W> Summed<W> for T
+impl<T, W> SummedType<W> for T
 where
-    T: ArrowPrimitiveType<Native: Widens<W::Native>> + Debug + Send + Sync,
-    W: Wide,
+    T: ArrowPrimitiveType<Native: WideConversion<W::Native>> + Debug + Send + Sync,
+    W: TotalType,
 {
 }
 
 /// A conversion to the wider type and back, with a check.
-trait Widens<W>: Copy + Hash + Eq {
+trait WideConversion<W>: Copy + Hash + Eq {
     fn widened(self) -> W;
     fn narrowed(wide: W) -> Option<Self>;
 }
 
-impl<N: Copy + Hash + Eq + Into<W>, W: TryInto<N>> Widens<W> for N {
+impl<N: Copy + Hash + Eq + Into<W>, W: TryInto<N>> WideConversion<W> for N {
     fn widened(self) -> W {
         self.into()
     }
@@ -209,7 +212,7 @@ impl<N: Copy + Hash + Eq + Into<W>, W: TryInto<N>> Widens<W> for N {
 }
 
 /// Returns the accumulators for sums of a type.
-fn total_type<W: Wide>(sum: &DataType) -> DataType {
+fn total_type<W: TotalType>(sum: &DataType) -> DataType {
     W::TYPE_CONSTRUCTOR(W::MAX_PRECISION, digits(sum).map_or(0, |(_, scale)| scale))
 }
 
@@ -225,7 +228,7 @@ fn digits(decimal: &DataType) -> Option<(u8, i8)> {
 }
 
 /// Converts a total to the type of the sum; fails on overflow.
-fn fitted<T: Summed<W>, W: Wide>(total: W::Native, sum: &DataType) -> Result<T::Native> {
+fn fitted<T: SummedType<W>, W: TotalType>(total: W::Native, sum: &DataType) -> Result<T::Native> {
     let digits = digits(sum).map_or(W::MAX_PRECISION, |(digits, _)| digits);
     let fits = W::is_valid_decimal_precision(total, digits);
     fits.then(|| T::Native::narrowed(total)).flatten().ok_or_else(|| too_large(sum))
@@ -251,15 +254,15 @@ fn too_large(sum: &DataType) -> DataFusionError {
 
 /// The sum of all values, or of those in a window.
 #[derive(Debug)]
-struct All<T, W: ArrowPrimitiveType> {
+struct SlidingSum<T, W: ArrowPrimitiveType> {
     total: W::Native,
     count: usize,
     sum: DataType,
     of: PhantomData<T>,
 }
 
-impl<T: Summed<W>, W: Wide> All<T, W> {
-    fn add<V: Summed<W>>(&mut self, values: &ArrayRef) -> Result<()> {
+impl<T: SummedType<W>, W: TotalType> SlidingSum<T, W> {
+    fn add<V: SummedType<W>>(&mut self, values: &ArrayRef) -> Result<()> {
         let values = values.as_primitive::<V>();
         self.count += values.len() - values.null_count();
         let added = total::<V, W>(values).and_then(|added| self.total.add_checked(added));
@@ -269,7 +272,9 @@ impl<T: Summed<W>, W: Wide> All<T, W> {
 }
 
 /// Returns the total of an array's values.
-fn total<T: Summed<W>, W: Wide>(values: &PrimitiveArray<T>) -> Result<W::Native, ArrowError> {
+fn total<T: SummedType<W>, W: TotalType>(
+    values: &PrimitiveArray<T>,
+) -> Result<W::Native, ArrowError> {
     let mut total = W::Native::ZERO;
     match values.nulls().filter(|nulls| nulls.null_count() > 0) {
         None => {
@@ -286,7 +291,7 @@ fn total<T: Summed<W>, W: Wide>(values: &PrimitiveArray<T>) -> Result<W::Native,
     Ok(total)
 }
 
-impl<T: Summed<W>, W: Wide> Accumulator for All<T, W> {
+impl<T: SummedType<W>, W: TotalType> Accumulator for SlidingSum<T, W> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.add::<T>(&values[0])
     }
@@ -324,14 +329,14 @@ impl<T: Summed<W>, W: Wide> Accumulator for All<T, W> {
 
 /// The sum of distinct values, or of those in a window.
 #[derive(Debug)]
-struct OfDistinct<T: ArrowPrimitiveType, W: ArrowPrimitiveType> {
+struct DistinctSum<T: ArrowPrimitiveType, W: ArrowPrimitiveType> {
     /// The number of occurrences of each value.
     counts: HashMap<T::Native, usize>,
     total: W::Native,
     sum: DataType,
 }
 
-impl<T: Summed<W>, W: Wide> Accumulator for OfDistinct<T, W> {
+impl<T: SummedType<W>, W: TotalType> Accumulator for DistinctSum<T, W> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for value in values[0].as_primitive::<T>().iter().flatten() {
             let count = self.counts.entry(value).or_default();
@@ -392,8 +397,8 @@ struct Groups<T, W: ArrowPrimitiveType> {
     of: PhantomData<T>,
 }
 
-impl<T: Summed<W>, W: Wide> Groups<T, W> {
-    fn add<V: Summed<W>>(
+impl<T: SummedType<W>, W: TotalType> Groups<T, W> {
+    fn add<V: SummedType<W>>(
         &mut self,
         values: &ArrayRef,
         groups: &[usize],
@@ -413,7 +418,7 @@ impl<T: Summed<W>, W: Wide> Groups<T, W> {
     }
 }
 
-impl<T: Summed<W>, W: Wide> GroupsAccumulator for Groups<T, W> {
+impl<T: SummedType<W>, W: TotalType> GroupsAccumulator for Groups<T, W> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

@@ -60,7 +60,7 @@ const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "
 /// Returns the function with limited results; none if it is limited already or recognized by type.
 pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let rule = rule(function.name());
-    if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<Bounded>() {
+    if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<BoundedFunction>() {
         return None;
     }
     Some(with_rule(Arc::clone(function.inner()), rule))
@@ -68,7 +68,7 @@ pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
 
 /// Returns the function with its results limited by a rule.
 pub(super) fn with_rule(inner: Arc<dyn ScalarUDFImpl>, rule: Rule) -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::new_from_impl(Bounded { inner, rule }))
+    Arc::new(ScalarUDF::new_from_impl(BoundedFunction { inner, rule }))
 }
 
 /// Returns the expression with all its functions limited.
@@ -86,27 +86,27 @@ pub(super) fn limit_functions(expr: Expr) -> Result<Expr> {
 }
 
 /// A function with the rule for its results.
-struct Bounded {
+struct BoundedFunction {
     inner: Arc<dyn ScalarUDFImpl>,
     rule: Rule,
 }
 
-impl std::fmt::Debug for Bounded {
+impl std::fmt::Debug for BoundedFunction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.inner.fmt(f)
     }
 }
 
-impl PartialEq for Bounded {
+impl PartialEq for BoundedFunction {
     fn eq(&self, other: &Self) -> bool {
         let other: &dyn Any = other.inner.as_ref();
         self.inner.dyn_eq(other)
     }
 }
 
-impl Eq for Bounded {}
+impl Eq for BoundedFunction {}
 
-impl Hash for Bounded {
+impl Hash for BoundedFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.inner.dyn_hash(state);
     }
@@ -328,7 +328,7 @@ fn has_short_offsets(data_type: &DataType) -> bool {
     matches!(data_type, Utf8 | Binary | List(_) | Map(_, _))
 }
 
-impl ScalarUDFImpl for Bounded {
+impl ScalarUDFImpl for BoundedFunction {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -361,7 +361,7 @@ impl ScalarUDFImpl for Bounded {
     fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
         let updated = self.inner.with_updated_config(config)?;
         let inner = Arc::clone(updated.inner());
-        Some(ScalarUDF::new_from_impl(Bounded { inner, rule: self.rule }))
+        Some(ScalarUDF::new_from_impl(BoundedFunction { inner, rule: self.rule }))
     }
 
     fn is_strict(&self) -> bool {

@@ -62,7 +62,7 @@ impl ScalarUDFImpl for Concatenation {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         let [left, right] = types else { return plan_err!("`||` takes two values") };
-        BinaryTypes { left, right }.result()
+        BinaryOperandTypes { left, right }.result()
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
@@ -94,12 +94,12 @@ impl ScalarUDFImpl for Concatenation {
     }
 }
 
-struct BinaryTypes<'a> {
+struct BinaryOperandTypes<'a> {
     left: &'a DataType,
     right: &'a DataType,
 }
 
-impl BinaryTypes<'_> {
+impl BinaryOperandTypes<'_> {
     fn result(&self) -> Result<DataType> {
         use datafusion::logical_expr::binary::BinaryTypeCoercer;
         BinaryTypeCoercer::new(self.left, &Operator::StringConcat, self.right).get_result_type()

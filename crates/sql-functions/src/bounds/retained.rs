@@ -13,12 +13,12 @@ use super::budget::Charge;
 pub(super) const UNCHARGED_BYTES: u64 = 256 << 10;
 
 /// A buffer with its charge, which ends when the buffer is dropped.
-struct Held {
+struct ChargedBuffer {
     buffer: Buffer,
     _charge: Charge,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for ChargedBuffer {
     fn as_ref(&self) -> &[u8] {
         self.buffer.as_slice()
     }
@@ -51,7 +51,7 @@ fn held(data: ArrayData, length: usize, charge: &mut Option<Charge>) -> Option<A
     if let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.len() == length)
         && let Some(charge) = charge.take()
     {
-        let own = Held { buffer: buffer.clone(), _charge: charge };
+        let own = ChargedBuffer { buffer: buffer.clone(), _charge: charge };
         *buffer = Buffer::from(Bytes::from_owner(own));
     }
     let mut children = Vec::with_capacity(data.child_data().len());

@@ -44,18 +44,20 @@ fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 
 fn length(of: Expr) -> Expr {
     static LENGTH: LazyLock<ScalarUDF> = LazyLock::new(|| {
-        ScalarUDF::new_from_impl(Length { signature: Signature::any(1, Volatility::Immutable) })
+        ScalarUDF::new_from_impl(IntervalNanoseconds {
+            signature: Signature::any(1, Volatility::Immutable),
+        })
     });
     LENGTH.call(vec![of])
 }
 
 /// A function that returns an interval's length in nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Length {
+struct IntervalNanoseconds {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Length {
+impl ScalarUDFImpl for IntervalNanoseconds {
     fn name(&self) -> &'static str {
         "interval_length"
     }

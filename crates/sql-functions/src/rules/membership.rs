@@ -42,7 +42,7 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             return Ok(Transformed::no(expr));
         }
         let settled = if is_condition {
-            condition(expr, Place { alone: true, negated: false }, &schema)?
+            condition(expr, ConditionContext { alone: true, negated: false }, &schema)?
         } else {
             value(expr, false, &schema)?
         };
@@ -52,7 +52,7 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 
 /// Context of a condition.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct ConditionContext {
     /// True at the top level of a conjunction.
     alone: bool,
     /// True under an odd number of NOTs.
@@ -60,14 +60,14 @@ struct Place {
 }
 
 /// Rewrites a condition. The result is true for the same rows; for other rows it is false or null.
-fn condition(expr: Expr, place: Place, schema: &DFSchema) -> Result<Expr> {
+fn condition(expr: Expr, place: ConditionContext, schema: &DFSchema) -> Result<Expr> {
     Ok(match expr {
         Expr::Not(inner) => {
-            not(condition(*inner, Place { negated: !place.negated, ..place }, schema)?)
+            not(condition(*inner, ConditionContext { negated: !place.negated, ..place }, schema)?)
         }
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
             let splits = (op == Operator::And) != place.negated;
-            let place = Place { alone: place.alone && splits, ..place };
+            let place = ConditionContext { alone: place.alone && splits, ..place };
             let (left, right) =
                 (condition(*left, place, schema)?, condition(*right, place, schema)?);
             Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })

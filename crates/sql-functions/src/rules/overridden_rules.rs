@@ -22,7 +22,7 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
             "push_down_filter" => filters_all_or_none,
             _ => return rule,
         };
-        Arc::new(Guarded { rule, errs }) as _
+        Arc::new(ConditionalRule { rule, errs }) as _
     };
     let mut rules: Vec<_> = Optimizer::new().rules.into_iter().map(guarded).collect();
     let last = rules.iter().rposition(|rule| rule.name() == "decorrelate_lateral_join");
@@ -32,12 +32,12 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// A rule, and the condition under which it is skipped.
 #[derive(Debug)]
-struct Guarded {
+struct ConditionalRule {
     rule: Arc<dyn OptimizerRule + Send + Sync>,
     errs: fn(&LogicalPlan) -> bool,
 }
 
-impl OptimizerRule for Guarded {
+impl OptimizerRule for ConditionalRule {
     fn name(&self) -> &str {
         self.rule.name()
     }

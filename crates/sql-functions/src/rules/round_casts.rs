@@ -82,12 +82,12 @@ fn is_written(expr: &Expr) -> bool {
     }
 }
 
-static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(Half::ToEven));
-static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(Half::AwayFromZero));
+static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(HalfRounding::ToEven));
+static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(HalfRounding::AwayFromZero));
 
 /// Rounding of halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Half {
+enum HalfRounding {
     ToEven,
     AwayFromZero,
 }
@@ -95,12 +95,12 @@ enum Half {
 /// Function that rounds a number, in its own type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Rounded {
-    half: Half,
+    half: HalfRounding,
     signature: Signature,
 }
 
 impl Rounded {
-    fn udf(half: Half) -> ScalarUDF {
+    fn udf(half: HalfRounding) -> ScalarUDF {
         let signature = Signature::any(1, Volatility::Immutable);
         ScalarUDF::new_from_impl(Rounded { half, signature })
     }
@@ -109,8 +109,8 @@ impl Rounded {
 impl ScalarUDFImpl for Rounded {
     fn name(&self) -> &'static str {
         match self.half {
-            Half::ToEven => "round_half_to_even",
-            Half::AwayFromZero => "round_half_away_from_zero",
+            HalfRounding::ToEven => "round_half_to_even",
+            HalfRounding::AwayFromZero => "round_half_away_from_zero",
         }
     }
 
@@ -142,8 +142,8 @@ impl ScalarUDFImpl for Rounded {
 }
 
 /// Rounds numbers, including within lists.
-fn rounded(values: &ArrayRef, half: Half) -> Result<ArrayRef> {
-    let even = half == Half::ToEven;
+fn rounded(values: &ArrayRef, half: HalfRounding) -> Result<ArrayRef> {
+    let even = half == HalfRounding::ToEven;
     Ok(match values.data_type() {
         DataType::Float64 => Arc::new(
             values

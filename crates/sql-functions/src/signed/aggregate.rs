@@ -17,17 +17,17 @@ use super::{signed, signed_field};
 
 /// The function with a signed result.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Signed {
+pub(super) struct SignedAggregate {
     pub of: Arc<AggregateUDF>,
 }
 
-impl Signed {
+impl SignedAggregate {
     fn inner(&self) -> &Arc<dyn AggregateUDFImpl> {
         self.of.inner()
     }
 }
 
-impl AggregateUDFImpl for Signed {
+impl AggregateUDFImpl for SignedAggregate {
     fn name(&self) -> &str {
         self.of.name()
     }

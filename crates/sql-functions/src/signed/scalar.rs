@@ -13,11 +13,11 @@ use super::{signed, signed_field};
 
 /// The function with a signed result.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Signed {
+pub(super) struct SignedScalar {
     pub of: Arc<ScalarUDF>,
 }
 
-impl ScalarUDFImpl for Signed {
+impl ScalarUDFImpl for SignedScalar {
     fn name(&self) -> &str {
         self.of.name()
     }

@@ -21,11 +21,11 @@ use super::{signed, signed_field};
 
 /// The function with a signed result.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Signed {
+pub(super) struct SignedWindow {
     pub of: Arc<WindowUDF>,
 }
 
-impl WindowUDFImpl for Signed {
+impl WindowUDFImpl for SignedWindow {
     fn name(&self) -> &str {
         self.of.name()
     }
@@ -65,7 +65,7 @@ impl WindowUDFImpl for Signed {
     fn reverse_expr(&self) -> ReversedUDWF {
         match self.of.reverse_expr() {
             ReversedUDWF::Reversed(of) => {
-                ReversedUDWF::Reversed(Arc::new(WindowUDF::from(Signed { of })))
+                ReversedUDWF::Reversed(Arc::new(WindowUDF::from(SignedWindow { of })))
             }
             other => other,
         }

@@ -29,7 +29,7 @@ const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 /// Returns the functions that replace DataFusion's, and that of AT TIME ZONE.
 pub(crate) fn functions(config: &ConfigOptions) -> [Arc<ScalarUDF>; 4] {
     let zone: Option<Arc<str>> = config.execution.time_zone.as_deref().map(Arc::from);
-    let now = Now { zone: zone.clone(), signature: Signature::nullary(Volatility::Stable) };
+    let now = NowFunction { zone: zone.clone(), signature: Signature::nullary(Volatility::Stable) };
     let to_timestamp = ToTimestamp { any: ToTimestampFunc::new_with_config(config), zone };
     let (date_trunc, at_time_zone) = (DateTrunc::new().into(), AtTimeZone::new().into());
     [ScalarUDF::from(now), to_timestamp.into(), date_trunc, at_time_zone].map(Arc::new)
@@ -41,12 +41,12 @@ fn microseconds(zone: Option<Arc<str>>) -> DataType {
 
 /// `now()`: the start time of the statement.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Now {
+struct NowFunction {
     zone: Option<Arc<str>>,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Now {
+impl ScalarUDFImpl for NowFunction {
     fn name(&self) -> &'static str {
         "now"
     }

@@ -12,7 +12,7 @@ use super::wildcards::is_pattern;
 
 /// Output name of an item of the select list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Item {
+enum OutputItem {
     /// One column with this name.
     Named(String),
     /// One column that keeps its name in the plan.
@@ -25,17 +25,17 @@ enum Item {
 
 /// Output names of the first select list, by item.
 #[derive(Debug, Clone, Default)]
-pub struct OutputNames(Vec<Item>);
+pub struct OutputNames(Vec<OutputItem>);
 
 impl OutputNames {
     /// Records the texts of a select list before its names are resolved.
     pub(super) fn as_written(body: &SetExpr) -> Self {
         let item = |item: &SelectItem| match item {
-            item if is_pattern(item) => Item::Many,
-            SelectItem::UnnamedExpr(expr) if expands(expr) => Item::Expands(text(expr)),
-            SelectItem::UnnamedExpr(expr) => Item::Named(text(expr)),
-            SelectItem::ExprWithAlias { .. } => Item::Kept,
-            _ => Item::Many,
+            item if is_pattern(item) => OutputItem::Many,
+            SelectItem::UnnamedExpr(expr) if expands(expr) => OutputItem::Expands(text(expr)),
+            SelectItem::UnnamedExpr(expr) => OutputItem::Named(text(expr)),
+            SelectItem::ExprWithAlias { .. } => OutputItem::Kept,
+            _ => OutputItem::Many,
         };
         OutputNames(projection(body).iter().map(item).collect())
     }
@@ -44,22 +44,22 @@ impl OutputNames {
     pub(super) fn spelled(mut self, body: &SetExpr) -> Self {
         let resolved = projection(body);
         // After an expanded `*`, items are counted from the end.
-        let many = self.0.iter().position(|item| *item == Item::Many).unwrap_or(self.0.len());
+        let many = self.0.iter().position(|item| *item == OutputItem::Many).unwrap_or(self.0.len());
         let more = resolved.len().saturating_sub(self.0.len());
         for (place, item) in self.0.iter_mut().enumerate() {
             let place = if place > many { place + more } else { place };
-            if more > 0 && *item == Item::Many {
+            if more > 0 && *item == OutputItem::Many {
                 continue;
             }
             let Some(resolved) = resolved.get(place) else { continue };
             match resolved {
                 SelectItem::UnnamedExpr(expr) => {
-                    if let (Item::Named(name), Some(column)) = (item, column_under(expr)) {
+                    if let (OutputItem::Named(name), Some(column)) = (item, column_under(expr)) {
                         name.clone_from(&column.value);
                     }
                 }
                 // A repeated expression has a generated alias.
-                SelectItem::ExprWithAlias { .. } => *item = Item::Kept,
+                SelectItem::ExprWithAlias { .. } => *item = OutputItem::Kept,
                 _ => {}
             }
         }
@@ -68,10 +68,10 @@ impl OutputNames {
 
     /// Returns the name of each output column; none for a column that keeps the planner's name.
     pub fn of_columns(&self, count: usize) -> Vec<Option<&str>> {
-        let many = |item: &Item| match item {
-            Item::Many => true,
-            Item::Expands(_) => self.0.len() != count,
-            Item::Named(_) | Item::Kept => false,
+        let many = |item: &OutputItem| match item {
+            OutputItem::Many => true,
+            OutputItem::Expands(_) => self.0.len() != count,
+            OutputItem::Named(_) | OutputItem::Kept => false,
         };
         let first = self.0.iter().position(many);
         let last = self.0.iter().rposition(many).map(|place| self.0.len() - place - 1);
@@ -84,7 +84,7 @@ impl OutputNames {
         let places = (0..head).chain(count - tail..count);
         let items = self.0[..head].iter().chain(&self.0[self.0.len() - tail..]);
         for (place, item) in places.zip(items) {
-            if let Item::Named(name) | Item::Expands(name) = item {
+            if let OutputItem::Named(name) | OutputItem::Expands(name) = item {
                 names[place] = Some(name.as_str());
             }
         }
@@ -111,7 +111,7 @@ fn expands(expr: &Expr) -> bool {
 mod tests {
     use super::*;
 
-    fn check(items: &[Item], fields: &[&str], expected: &[&str]) {
+    fn check(items: &[OutputItem], fields: &[&str], expected: &[&str]) {
         let names = OutputNames(items.to_vec());
         let names = names.of_columns(fields.len());
         let names: Vec<&str> =
@@ -121,13 +121,21 @@ mod tests {
 
     #[test]
     fn names_are_put_where_their_place_is_known() {
-        let named = |name: &str| Item::Named(name.to_owned());
-        check(&[named("a"), Item::Kept, named("c")], &["x", "y", "z"], &["a", "y", "c"]);
-        check(&[named("a"), Item::Many, named("c")], &["x", "y", "z", "w"], &["a", "y", "z", "c"]);
-        check(&[Item::Many, named("b"), Item::Many], &["x", "y", "z"], &["x", "y", "z"]);
+        let named = |name: &str| OutputItem::Named(name.to_owned());
+        check(&[named("a"), OutputItem::Kept, named("c")], &["x", "y", "z"], &["a", "y", "c"]);
+        check(
+            &[named("a"), OutputItem::Many, named("c")],
+            &["x", "y", "z", "w"],
+            &["a", "y", "z", "c"],
+        );
+        check(
+            &[OutputItem::Many, named("b"), OutputItem::Many],
+            &["x", "y", "z"],
+            &["x", "y", "z"],
+        );
         check(&[named("a")], &["x", "y"], &["x", "y"]);
-        let unnest = Item::Expands("u".to_owned());
-        check(&[unnest.clone(), Item::Kept], &["x", "y"], &["u", "y"]);
+        let unnest = OutputItem::Expands("u".to_owned());
+        check(&[unnest.clone(), OutputItem::Kept], &["x", "y"], &["u", "y"]);
         check(&[unnest, named("b")], &["x", "y", "z"], &["x", "y", "b"]);
     }
 }

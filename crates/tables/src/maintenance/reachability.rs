@@ -31,14 +31,14 @@ pub struct ReachableFiles {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
     files: Mutex<HashSet<String>>,
     /// Results of examined manifest lists, with their manifests, and of examined manifests.
-    lists: Examined,
-    manifests: Examined,
+    lists: ExaminedFiles,
+    manifests: ExaminedFiles,
     /// Files that are needed regardless of these states.
     excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
 
-type Examined = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
+type ExaminedFiles = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
 
 /// The result of examining a file.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +118,7 @@ impl ReachableFiles {
     }
 }
 
-fn cell(examined: &Examined, key: &str) -> Arc<OnceCell<Found>> {
+fn cell(examined: &ExaminedFiles, key: &str) -> Arc<OnceCell<Found>> {
     let mut examined = examined.lock();
     if let Some(cell) = examined.get(key) {
         return Arc::clone(cell);

@@ -18,7 +18,7 @@ pub(in crate::python) fn refuse_unsupported(
     module: &ModModule,
     names: &Names,
 ) -> Result<()> {
-    let mut uses = Uses { names, found: None };
+    let mut uses = FirstUse { names, found: None };
     uses.visit_body(&module.body);
     let Some((range, name)) = uses.found else { return Ok(()) };
     let hint = UNSUPPORTED.iter().find(|(known, _)| *known == name).map_or("", |(_, hint)| hint);
@@ -27,12 +27,12 @@ pub(in crate::python) fn refuse_unsupported(
 }
 
 /// Collector of the first use.
-struct Uses<'a> {
+struct FirstUse<'a> {
     names: &'a Names,
     found: Option<(TextRange, &'static str)>,
 }
 
-impl Uses<'_> {
+impl FirstUse<'_> {
     fn note(&mut self, node: &impl Ranged, name: &str) {
         let known = UNSUPPORTED.iter().find(|(known, _)| *known == name);
         if let (None, Some((name, _))) = (self.found, known) {
@@ -41,7 +41,7 @@ impl Uses<'_> {
     }
 }
 
-impl<'a> Visitor<'a> for Uses<'a> {
+impl<'a> Visitor<'a> for FirstUse<'a> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
         match statement {
             Stmt::Import(import) => {

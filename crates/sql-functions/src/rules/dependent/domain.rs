@@ -33,7 +33,7 @@ pub(super) struct Domain {
 
 /// The rows that LIMIT keeps: `skip + 1..=skip + fetch`.
 #[derive(Clone, Copy)]
-struct Kept {
+struct KeptRows {
     skip: usize,
     fetch: Option<usize>,
 }
@@ -83,7 +83,7 @@ impl Domain {
         self.push(plan, None)
     }
 
-    fn push(&self, plan: &LogicalPlan, kept: Option<Kept>) -> Result<Option<Dependent>> {
+    fn push(&self, plan: &LogicalPlan, kept: Option<KeptRows>) -> Result<Option<Dependent>> {
         match plan {
             LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => {
                 let dependent = Dependent { plan: self.plan.clone(), keys: self.keys.clone() };
@@ -131,10 +131,10 @@ impl Domain {
         }
     }
 
-    fn sort(&self, sort: &Sort, kept: Option<Kept>) -> Result<Option<Dependent>> {
+    fn sort(&self, sort: &Sort, kept: Option<KeptRows>) -> Result<Option<Dependent>> {
         let kept = match (kept, sort.fetch) {
             (Some(_), Some(_)) => return Ok(None),
-            (None, Some(fetch)) => Some(Kept { skip: 0, fetch: Some(fetch) }),
+            (None, Some(fetch)) => Some(KeptRows { skip: 0, fetch: Some(fetch) }),
             (kept, None) => kept,
         };
         let Some(inner) = self.push(&sort.input, None)? else { return Ok(None) };
@@ -231,9 +231,9 @@ impl Domain {
         &self,
         inner: Dependent,
         order: Vec<SortKey>,
-        kept: Option<Kept>,
+        kept: Option<KeptRows>,
     ) -> Result<Dependent> {
-        let Some(Kept { skip, fetch }) = kept else { return Ok(inner) };
+        let Some(KeptRows { skip, fetch }) = kept else { return Ok(inner) };
         let columns: Vec<Expr> =
             inner.plan.schema().columns().into_iter().map(Expr::Column).collect();
         let keys = inner.keys.iter().cloned().map(Expr::Column).collect();
@@ -291,9 +291,9 @@ impl Domain {
 }
 
 /// Returns the rows that LIMIT keeps; none if they are not constant.
-fn rows_of(limit: &Limit) -> Result<Option<Kept>> {
+fn rows_of(limit: &Limit) -> Result<Option<KeptRows>> {
     match (limit.get_skip_type()?, limit.get_fetch_type()?) {
-        (SkipType::Literal(skip), FetchType::Literal(fetch)) => Ok(Some(Kept { skip, fetch })),
+        (SkipType::Literal(skip), FetchType::Literal(fetch)) => Ok(Some(KeptRows { skip, fetch })),
         _ => Ok(None),
     }
 }
