@@ -108,7 +108,7 @@ impl SharedTable {
             Some(own) => Some(MemoryFile::seal(own)?),
             None => given.take_file()?,
         };
-        let outline = super::extents::outline(outline)?;
+        let outline = super::extents::read_layout(outline)?;
         Self::of_another(Extents::of(&outline, own, inputs)?)
     }
 
