@@ -6,7 +6,7 @@
 use headwater_model::{ErrorCode, OrProblem, Problem};
 use headwater_service::PreparedStatement;
 
-use crate::command::Words;
+use crate::command::StatementWords;
 use crate::reply::Reply;
 use crate::session::{Action, Outcome, Session};
 
@@ -33,7 +33,7 @@ pub struct Temporary {
 impl CreateTemporary {
     /// Parses a statement; none if it is another one.
     pub fn parse(sql: &str) -> Option<Self> {
-        let mut words = Words::new(sql);
+        let mut words = StatementWords::new(sql);
         let mut removed: Vec<&str> = Vec::new();
         words.next().filter(|word| is(word, "CREATE"))?;
         let mut word = words.next()?;
@@ -83,7 +83,7 @@ fn blank(sql: &str, words: &[&str]) -> String {
 
 /// Returns the tables or views that a statement creates, drops or renames, as written.
 fn targets(sql: &str) -> Vec<&str> {
-    let mut words = Words::new(sql);
+    let mut words = StatementWords::new(sql);
     let Some(verb) = words.next() else { return Vec::new() };
     if !["CREATE", "DROP", "ALTER"].iter().any(|known| is(verb, known)) {
         return Vec::new();
