@@ -55,7 +55,7 @@ import json
 
 
 def handler(event, context):
-    path = event["rawPath"]
+    path = event.get("rawPath")
     if path == "/fail":
         raise ValueError("secret detail")
     if path == "/wrong":
@@ -406,12 +406,11 @@ def urls(aws, key):
     )
     assert aws.get_function_url_config(FunctionName="web")["FunctionUrl"] == url
 
-    status, headers, body = fetch(url + "any?x=1", Origin="https://a.example")
+    status, headers, body = fetch(url + "any?x=1")
     assert (status, body) == (201, b"<p>hi</p>"), (status, body)
     assert headers["content-type"] == "text/html" and headers["x-made"] == "yes", headers
     assert headers["set-cookie"] == "a=1" and headers["x-amzn-requestid"], headers
     assert "sandbox" in headers["content-security-policy"], headers
-    assert headers["access-control-allow-origin"] == "https://a.example", headers
     status, headers, body = fetch(
         url + "plain?x=1&x=2", data=b'{"n": 1}', content_type="application/json", cookie="c=1"
     )
@@ -425,10 +424,8 @@ def urls(aws, key):
         assert status == 502 and b"secret" not in body, (status, body)
     status, _, _ = fetch(url, data=b"x" * (7 << 20))
     assert status == 413, status
-    status, headers, _ = fetch(
-        url, method="OPTIONS", origin="https://a.example", access_control_request_method="GET"
-    )
-    assert (status, headers["access-control-allow-methods"]) == (200, "GET"), headers
+    # Pages of other origins need `--allow-origin` of the server, too.
+    assert fetch(url, Origin="https://a.example")[0] == 403
     for other in ["none/", "web:live/", "a%2F..%2Fb/", "%ff/", ""]:
         status, _, body = fetch(url.removesuffix("web/") + other)
         assert status in (403, 404, 401), (other, status, body)
