@@ -103,13 +103,13 @@ pub struct InvokeConfig {
 pub enum QualifierChange {
     /// Creates the URL.
     CreateUrl(UrlAuth, Option<Cors>),
-    /// Replaces what is given.
+    /// Replaces the given settings.
     UpdateUrl(Option<UrlAuth>, Option<Cors>),
     /// Deletes the URL.
     DeleteUrl,
     /// Replaces the settings of asynchronous calls. The time of the change is set.
     PutInvoke(InvokeConfig),
-    /// Replaces what is given.
+    /// Replaces the given settings.
     UpdateInvoke(InvokeConfig),
     /// Deletes the settings of asynchronous calls.
     DeleteInvoke,

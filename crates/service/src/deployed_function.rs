@@ -66,8 +66,8 @@ impl DeployedFunctions {
         Ok((function, version))
     }
 
-    /// Returns the URL of a function, or of its alias. It says who may send requests to it, so the
-    /// caller needs no right.
+    /// Returns the URL of a function, or of its alias. It decides which requests are accepted,
+    /// so the caller needs no right.
     pub async fn url(
         &self,
         name: &str,
