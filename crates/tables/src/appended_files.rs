@@ -79,6 +79,10 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
     let mut next = lineage.current()?;
     while next != since {
         let snapshot = lineage.find(tables, next).await?;
+        if let Some(merged) = lineage.same_rows_as(tables, &snapshot).await {
+            next = merged;
+            continue;
+        }
         next = snapshot.parent_snapshot_id()?;
         match snapshot.summary().operation {
             Operation::Append => found.push(snapshot),

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use iceberg::spec::{Snapshot, SnapshotRef};
+use iceberg::spec::{Operation, Snapshot, SnapshotRef};
 
 use crate::cache::Files;
 use crate::{Error, Result, Table, Tables};
@@ -27,6 +27,9 @@ pub const PICKED: &str = "headwater.picked-snapshots";
 /// Prefix of the summary keys with the versions of other tables that the table's rows were computed
 /// from.
 pub const READ_UP_TO: &str = "headwater.read.";
+
+/// Summary key of the number of rows, from the Iceberg specification.
+const TOTAL_RECORDS: &str = "total-records";
 
 /// Maximum number of additional metadata files to read.
 const FILES_MAX: usize = 100;
@@ -246,6 +249,30 @@ impl Lineage {
         }
     }
 
+    /// Returns the merged snapshot of a merge that has exactly its rows: since the common ancestor,
+    /// the other side only rewrote files. None for other merges.
+    pub async fn same_rows_as(&mut self, tables: &Tables, merge: &Snapshot) -> Option<i64> {
+        let merged = merged_by(merge)?;
+        let mut ancestors = HashSet::new();
+        let mut next = Some(merged);
+        while let Some(id) = next.filter(|id| ancestors.insert(*id)) {
+            next = self.find(tables, id).await.and_then(|found| found.parent_snapshot_id());
+        }
+        let mut next = merge.parent_snapshot_id()?;
+        while !ancestors.contains(&next) {
+            let snapshot = self.find(tables, next).await?;
+            let rewrites = snapshot.summary().operation == Operation::Replace;
+            if !rewrites || merged_by(&snapshot).is_some() {
+                return None;
+            }
+            next = snapshot.parent_snapshot_id()?;
+        }
+        // A merge that took the other side in a conflict has other rows.
+        let merged_snapshot = self.find(tables, merged).await?;
+        let rows = value(merge, TOTAL_RECORDS)?;
+        (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
+    }
+
     /// Returns true if the state has an unknown ancestor that is not in `others`.
     pub fn lacks(&self, others: &HashSet<i64>) -> bool {
         let mut lacks = false;
@@ -322,10 +349,13 @@ impl TableHistory<'_> {
             if let Some(found) = value(&snapshot, property) {
                 return Some(found.to_owned());
             }
-            if merged_by(&snapshot).is_some() || value(&snapshot, UNDONE).is_some() {
+            if value(&snapshot, UNDONE).is_some() {
                 return None;
             }
-            next = snapshot.parent_snapshot_id();
+            next = match merged_by(&snapshot) {
+                Some(_) => Some(lineage.same_rows_as(self.tables, &snapshot).await?),
+                None => snapshot.parent_snapshot_id(),
+            };
         }
         None
     }

@@ -1,8 +1,12 @@
 //! Incremental models: rows merged by keys, and inputs read incrementally.
 
+use std::sync::Arc;
+
 use headwater_model::{
-    ErrorCode, JobEventKind, LogStream, MergeRequest, RevertRequest, StepStatus,
+    ErrorCode, JobEventKind, LogStream, MaintainRequest, MergeRequest, RevertRequest, StepStatus,
+    TableName,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{World, files, refusal};
 
@@ -427,4 +431,69 @@ async fn defaults_stay_with_the_table_that_has_them() {
     world.sql("main", &["ALTER TABLE grown SET TBLPROPERTIES ('format-version' = '3')"]).await;
     world.run(&files("", &[("grown.sql", &grows("id, name"))])).await.report();
     assert_eq!(table(&world, "SELECT count(*), count(name) FROM grown").await, ["2 1"]);
+}
+
+/// Compacts tables on `main`.
+async fn compact(world: &World, tables: &[&str]) {
+    let request = MaintainRequest { compact: true, ..MaintainRequest::default() };
+    for table in tables {
+        let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
+        let name: TableName = table.parse().unwrap();
+        let maintenance = world.lake.maintenance();
+        let run = maintenance.run("main", Some(&name), &request, progress, cancelled);
+        let report = Box::pin(run).await.unwrap();
+        assert_eq!(report.tables[0].files_after, 1, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn increments_are_known_after_a_compaction_during_a_run() {
+    let world = world().await;
+    let first = format!("{APPENDED}SELECT id FROM events");
+    let second = "-- headwater: materialization = append\n-- headwater: incremental = a\n\
+                  SELECT id FROM a";
+    let models = [("a.sql", &*first), ("b.sql", second)];
+    let gated = [
+        &models[..],
+        &[
+            ("waits.sql", "SELECT count(*) AS n FROM system.gate"),
+            ("last.sql", "-- headwater: materialization = replace\nSELECT n FROM waits"),
+        ],
+    ]
+    .concat();
+    for id in 3..9 {
+        world.run(&files("", &models)).await.report();
+        world.sql("main", &[&format!("INSERT INTO events VALUES ({id}, 'x', 0)")]).await;
+    }
+    let gate = world.gate(1);
+    let project = files("", &gated);
+    let meanwhile = async {
+        gate.reached().await;
+        while !is_written(&world).await {
+            tokio::task::yield_now().await;
+        }
+        compact(&world, &["a", "b"]).await;
+        gate.open();
+    };
+    tokio::join!(world.run(&project), meanwhile).0.report();
+    world.sql("main", &["INSERT INTO events VALUES (9, 'x', 0)"]).await;
+    world.run(&files("", &models)).await.report();
+    for table in ["a", "b"] {
+        let ids = rows_of(&world, table).await;
+        assert_eq!(ids, ["1", "2", "3", "4", "5", "6", "7", "8", "9"], "{table}");
+    }
+}
+
+async fn rows_of(world: &World, name: &str) -> Vec<String> {
+    table(world, &format!("SELECT id FROM {name} ORDER BY id")).await
+}
+
+/// Returns true once a run has appended the last event to `b` on its branch.
+async fn is_written(world: &World) -> bool {
+    for (branch, _) in world.branches().await {
+        if world.sql(&branch, &["SELECT id FROM b WHERE id = 8"]).await.contains("| 8 ") {
+            return true;
+        }
+    }
+    false
 }
