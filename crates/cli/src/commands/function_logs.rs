@@ -1,8 +1,9 @@
 //! `headwater function logs`: the output of a function's last calls.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, Job, JobEvent, Problem};
+use headwater_model::{ErrorCode, Job, JobEvent, JobId, Problem};
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiRequest, segment};
@@ -24,36 +25,35 @@ pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Res
     if context.output == OutputFormat::Json {
         return logs_json(api, arguments).await;
     }
-    let mut calls = last_calls(api, arguments).await?;
+    let mut calls = all_calls(api, &arguments.name).await?;
     if calls.is_empty() && !arguments.follow {
         let message = format!("no recorded call of function `{}`", arguments.name);
         return Err(Problem::new(ErrorCode::JobNotFound, message)
             .with_hint("List the functions with `headwater function ls`."));
     }
-    let mut printed = Vec::new();
+    let older = calls.len().saturating_sub(arguments.limit);
+    let mut printed: HashSet<JobId> = calls.drain(..older).map(|call| call.id).collect();
     loop {
         for call in &calls {
-            if !printed.contains(&call.id) {
+            if printed.insert(call.id) {
                 print(context, api, call, arguments.follow).await?;
-                printed.push(call.id);
             }
         }
         if !arguments.follow {
             return Ok(());
         }
         tokio::time::sleep(INTERVAL).await;
-        calls = last_calls(api, arguments).await?;
-        // Calls that are not among the last ones any more are not returned again.
+        calls = all_calls(api, &arguments.name).await?;
+        // A call that is not returned any more is not returned again.
         printed.retain(|id| calls.iter().any(|call| call.id == *id));
     }
 }
 
-/// Returns the last calls of a function, oldest first.
-async fn last_calls(api: &Api, arguments: &FunctionLogs) -> Result<Vec<Job>> {
+/// Returns the recorded calls of a function, oldest first.
+async fn all_calls(api: &Api, name: &str) -> Result<Vec<Job>> {
     let path = format!("/v1/jobs?kind=function&limit={CALLS_MAX}");
     let mut calls: Vec<Job> = api.get(path).await?;
-    calls.retain(|call| call.summary == arguments.name);
-    calls.truncate(arguments.limit);
+    calls.retain(|call| call.summary == name);
     calls.reverse();
     Ok(calls)
 }
@@ -75,7 +75,9 @@ async fn print(context: &Context, api: &Api, call: &Job, follow: bool) -> Result
 
 async fn logs_json(api: &Api, arguments: &FunctionLogs) -> Result<()> {
     let mut documents: Vec<Value> = Vec::new();
-    for call in last_calls(api, arguments).await? {
+    let calls = all_calls(api, &arguments.name).await?;
+    let older = calls.len().saturating_sub(arguments.limit);
+    for call in calls.into_iter().skip(older) {
         let path = format!("/v1/jobs/{}/events?follow=false", segment(&call.id.to_string()));
         let request = ApiRequest::get(path).accept("application/x-ndjson");
         let mut lines = ResponseLines::new(api.send(request).await?.into_body());
