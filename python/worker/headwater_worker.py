@@ -250,10 +250,7 @@ def find_function(task):
         return FOUND[0]
     project = task["project"]
     path = task["module"]
-    if path.endswith(".py"):
-        path = path[:-3]
-    else:
-        path = path.replace(".", "/")
+    path = path[:-3] if path.endswith(".py") else path.replace(".", "/")
     folder = os.path.dirname(os.path.join(project, path))
     sys.path[:0] = list(dict.fromkeys([project, folder, SDK_FOLDER]))
     forget_shadowed({project, folder})
@@ -262,11 +259,10 @@ def find_function(task):
 
     name = path.replace("/", ".")
     outermost = name.partition(".")[0]
-    own = os.path.join(project, outermost)
     if os.path.isfile(os.path.join(folder, outermost + ".py")) and outermost != name:
         # `models/models.py`: Python would import the folder instead of the module.
         package = sys.modules.setdefault(outermost, type(sys)(outermost))
-        package.__path__ = [own]
+        package.__path__ = [os.path.join(project, outermost)]
     if all(part.isidentifier() for part in name.split(".")):
         module = importlib.import_module(name)
     else:
@@ -745,16 +741,6 @@ def run_fed(server, task, files, fed, feeds):
     if hasattr(function, "begin_call"):
         function.begin_call(task["call"], server.report)
     value = function(**arguments)
-    try:
-        send_returned(server, task, value, arguments, inputs)
-    except Unfit as error:
-        if not hasattr(function, "unfit"):
-            raise
-        raise function.unfit(str(error), error.reason) from None
-
-
-def send_returned(server, task, value, arguments, inputs):
-    """Sends the value that the function returned."""
     if task["returns"] == "bool":
         server.send("bool", value=to_bool(value))
         return
@@ -850,6 +836,8 @@ def call(server, task, descriptors):
 
 def report(server, task, error):
     """Sends the exception of a call, and returns it; None if only the result was unsupported."""
+    if isinstance(error, Unfit) and hasattr(FOUND and FOUND[0], "unfit"):
+        error = FOUND[0].unfit(str(error), error.reason)
     if isinstance(error, Unfit):
         reason = error.reason and error.reason[:TEXT_CHARS_MAX]
         returned = str(error)[:TEXT_CHARS_MAX]

@@ -1,7 +1,7 @@
 //! Client of the HTTP API: one connection per request, over a Unix socket or to a URL.
 
 use bytes::Bytes;
-use headwater_model::{Job, Problem};
+use headwater_model::{ErrorCode, Job, Problem};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -48,7 +48,7 @@ impl Api {
 
     /// Sends a request; an error response becomes its problem.
     pub async fn send(&self, call: ApiRequest) -> Result<Response<Incoming>> {
-        checked(self.exchange(call).await?).await
+        self.checked(self.exchange(call).await?).await
     }
 
     /// Sends a request that is a job; returns the job id, if any, and the response.
@@ -58,7 +58,7 @@ impl Api {
     ) -> Result<(Option<String>, Result<Response<Incoming>>)> {
         let response = self.exchange(call).await?;
         let job = response.headers().get(JOB_HEADER).and_then(|job| job.to_str().ok());
-        Ok((job.map(str::to_owned), checked(response).await))
+        Ok((job.map(str::to_owned), self.checked(response).await))
     }
 
     async fn exchange(&self, call: ApiRequest) -> Result<Response<Incoming>> {
@@ -78,12 +78,29 @@ impl Api {
         }
         let request = request.body(call.body).map_err(error::unexpected)?;
         sender.send_request(request).await.map_err(|failure| {
-            let mut problem = Problem::new(
-                headwater_model::ErrorCode::Unavailable,
-                "the lake's server ended before it responded",
-            );
+            let mut problem =
+                Problem::new(ErrorCode::Unavailable, "the lake's server ended before it responded");
             problem.causes.push(failure.to_string());
             problem.with_hint("Run the command again; acknowledged changes are safe.")
+        })
+    }
+
+    /// Returns the response, or the problem of an error response.
+    async fn checked(&self, response: Response<Incoming>) -> Result<Response<Incoming>> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = collect(response).await?;
+        let problem = serde_json::from_slice::<Problem>(&body)
+            .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}")));
+        Err(match (problem.code, self.endpoint.url()) {
+            // The server's hint is for programs that send requests.
+            (ErrorCode::Unauthenticated, Some(url)) => problem.with_hint(format!(
+                "Run `headwater login {url}` with a valid token; the user may be disabled, or the \
+                 token revoked."
+            )),
+            _ => problem,
         })
     }
 
@@ -178,17 +195,6 @@ impl ApiRequest {
 /// Returns a complete body of bytes.
 fn whole(bytes: Vec<u8>) -> UnsyncBoxBody<Bytes, std::io::Error> {
     Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
-}
-
-/// Returns the response, or the problem of an error response.
-async fn checked(response: Response<Incoming>) -> Result<Response<Incoming>> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let body = collect(response).await?;
-    Err(serde_json::from_slice::<Problem>(&body)
-        .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}"))))
 }
 
 /// Reads the whole body of a response.

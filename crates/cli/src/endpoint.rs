@@ -62,6 +62,14 @@ impl Endpoint {
         }
     }
 
+    /// Returns the URL of a server; none for a Unix socket.
+    pub fn url(&self) -> Option<&str> {
+        match self {
+            Endpoint::Socket(_) => None,
+            Endpoint::Url(url) => Some(&url.url),
+        }
+    }
+
     /// Returns the `authorization` header.
     pub fn authorization(&self) -> Option<String> {
         match self {

@@ -1,7 +1,7 @@
 //! Query results as a table: decodes the Arrow stream and formats its values.
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -63,6 +63,17 @@ pub fn plans(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<Vec<String>>
         }
     }
     Some(plans)
+}
+
+/// Returns true for the result of a statement that wrote no rows and created no commit.
+pub fn changed_nothing(schema: &SchemaRef, batches: &[RecordBatch]) -> bool {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let [batch] = batches else { return false };
+    if names != ["rows", "commit"] || batch.num_rows() != 1 || batch.column(1).is_valid(0) {
+        return false;
+    }
+    let rows = batch.column(0).as_primitive_opt::<Int64Type>();
+    rows.is_some_and(|rows| rows.value(0) == 0)
 }
 
 /// Creates a table of at most `limit` rows.

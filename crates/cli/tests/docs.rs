@@ -2,16 +2,20 @@
 //!
 //! The snippets of a document run in one folder, in order. A fenced block tagged with a path, such
 //! as `sql models/a.sql`, is written to that file; a block tagged `sh` is run there by bash, and
-//! must succeed; a block tagged `sh fails` must not; the statements of a block tagged only `sql`
-//! run in order. Blocks tagged `text`, `toml` or nothing are ignored. `cargo run --release --`
+//! must succeed; a block tagged `sh fails` must not; a block tagged `sh elsewhere` runs in another
+//! folder, with a server of the lake at [`URL`]; the statements of a block tagged only `sql` run in
+//! order. Blocks tagged `text`, `toml` or nothing are ignored. `cargo run --release --`
 //! stands for the built command, and lines that build or test the repository are skipped.
 
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use support::Workspace;
+use support::{Workspace, until};
+
+/// The URL of a server in the docs.
+const URL: &str = "https://lake.example.com:4280";
 
 struct Block {
     tag: String,
@@ -62,11 +66,37 @@ fn play_in(workspace: &Workspace, document: &Path) {
         match block.tag.split_once(' ') {
             None if block.tag == "sh" => folder.0 = shell(&folder.0, &block.text, &place, true),
             None if block.tag == "sql" => statements(&folder.0, &block.text, &place),
+            Some(("sh", "elsewhere")) => elsewhere(&folder.0, &block.text, &place),
             Some(("sh", "fails")) => folder.0 = shell(&folder.0, &block.text, &place, false),
             Some((_, path)) => write(&folder.0, path, &block.text),
             None => {}
         }
     }
+}
+
+/// Runs a block as on another machine, which has only the lake's tokens in files.
+fn elsewhere(lake: &Path, text: &str, place: &str) {
+    let machine = Workspace::empty();
+    for entry in std::fs::read_dir(lake).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|end| end == "token") {
+            let name = path.file_name().expect("a name");
+            std::fs::copy(&path, machine.path().join(name)).expect("a copy");
+        }
+    }
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_headwater"));
+    serve.args(["serve", "--http", "127.0.0.1:0"]).current_dir(lake).env_remove("HEADWATER_LAKE");
+    let mut server = serve.stderr(Stdio::null()).spawn().expect("a server");
+    let address = || {
+        let record = std::fs::read(lake.join(".headwater/server.json")).ok()?;
+        let record: serde_json::Value = serde_json::from_slice(&record).ok()?;
+        record["http"].as_str().map(|address| format!("http://{address}"))
+    };
+    until("the server listens", || address().is_some());
+    let text = text.replace(URL, &address().expect("an address"));
+    shell(machine.path(), &text, place, true);
+    server.kill().expect("the server runs");
+    server.wait().expect("the server ends");
 }
 
 fn statements(folder: &Path, text: &str, place: &str) {

@@ -165,6 +165,43 @@ fn a_response_that_is_not_json_is_reported_with_the_handler() {
 }
 
 #[test]
+fn an_unknown_runtime_is_reported_without_a_file() {
+    let workspace = workspace();
+    for runtime in ["python2.7", "python3.9", "java21"] {
+        let arguments = ["function", "deploy", "price", "price", "--runtime", runtime];
+        let told = workspace.fails(2, &[&arguments[..], &["--handler", "app.handler"]].concat());
+        assert!(told.contains(&format!("`{runtime}` is not a runtime\n")), "{told}");
+        assert!(told.contains("`python3.10` or later"), "{told}");
+    }
+}
+
+#[test]
+fn the_output_of_the_last_calls_is_shown() {
+    let workspace = Workspace::new();
+    let text = "def handler(event, context):\n    print('got', event)\n    return 1 / event\n";
+    for name in ["one", "two"] {
+        workspace.write(&format!("{name}/app.py"), text);
+        let arguments = ["function", "deploy", name, name, "--runtime", "python3.11"];
+        let told = workspace.run(&[&arguments[..], &["--handler", "app.handler"]].concat());
+        assert!(told.stderr.contains("is deployed, 1 file\n"), "{}", told.stderr);
+    }
+    let none = workspace.fails(3, &["function", "logs", "one"]);
+    assert!(none.contains("no recorded call of function `one`"), "{none}");
+    for (name, event) in [("one", "4"), ("two", "5"), ("one", "0"), ("one", "8")] {
+        workspace.run(&["function", "invoke", name, "--arg", &format!("event={event}")]);
+    }
+    let told = workspace.run(&["function", "logs", "one", "-n", "2"]).stderr;
+    let place = |text: &str| told.find(text).unwrap_or_else(|| panic!("no {text} in:\n{told}"));
+    assert!(place("got 0") < place("ZeroDivisionError"), "{told}");
+    assert!(place("ZeroDivisionError") < place("got 8"), "{told}");
+    assert!(!told.contains("got 4") && !told.contains("got 5"), "{told}");
+    let calls = workspace.json(&["function", "logs", "one"]);
+    assert_eq!(calls.as_array().expect("calls").len(), 3);
+    assert_eq!(calls[0]["job"]["summary"], "one");
+    assert!(calls[0]["events"].to_string().contains("got 4"), "{calls}");
+}
+
+#[test]
 fn a_program_is_deployed_with_its_permissions() {
     let workspace = workspace();
     let script = "#!/bin/sh\napi=\"http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation\"\n\

@@ -97,6 +97,11 @@ fn commands_use_the_server_of_the_last_login() {
     let text = user.fails(2, &["table", "import", "sent", "missing.csv"]);
     assert!(text.contains("is not a file on this machine"), "{text}");
     // A command that needs the lake's files says so.
+    team.lake.ok(&["user", "disable", "ana"]);
+    let text = user.fails(8, &["query", "SELECT 1"]);
+    assert!(text.contains(&format!("Run `headwater login {}`", team.url)), "{text}");
+    assert!(text.contains("the user may be disabled") && !text.contains("header"), "{text}");
+    team.lake.ok(&["user", "enable", "ana"]);
     let text = user.fails(2, &["serve"]);
     assert!(text.contains("needs a lake's folder"), "{text}");
     // A lake in the folder comes first, unless a profile is named.

@@ -371,3 +371,74 @@ fn log_accepts_a_ref() {
     assert_eq!(workspace.json(&["log", "--branch", "dev"]), named);
     workspace.fails(2, &["log", "dev", "--ref", "main"]);
 }
+
+#[test]
+fn an_import_that_skips_its_files_names_the_option() {
+    let workspace = Workspace::new();
+    workspace.write("lat.csv", b"city\nOrl\xe9ans\n");
+    let text = workspace.fails(5, &["table", "import", "lat", "lat.csv"]);
+    contains(&text, &["`--encoding windows-1252`"]);
+    let import = ["table", "import", "lat", "lat.csv", "--encoding", "latin1"];
+    workspace.ok(&["table", "import", "lat", "lat.csv", "--on-error", "reject"]);
+    let skipped = workspace.run(&import).stderr;
+    contains(&skipped, &["nothing to do: 1 file imported before", "`--again`"]);
+    workspace.ok(&[&import[..], &["--again"]].concat());
+    assert_eq!(workspace.rows("SELECT city FROM lat"), json!([{"city": "Orléans"}]));
+}
+
+#[test]
+fn a_statement_about_rights_prints_its_verb() {
+    let workspace = Workspace::new();
+    for (sql, expected) in [
+        ("CREATE ROLE analyst", "created"),
+        ("GRANT READ ON BRANCH 'main' TO analyst", "granted"),
+        ("REVOKE READ ON BRANCH 'main' FROM analyst", "revoked"),
+        ("DROP ROLE analyst;", "dropped"),
+    ] {
+        let told = workspace.run(&["query", sql]);
+        assert_eq!((told.code, told.stdout.as_str()), (0, ""), "{sql}");
+        assert_eq!(told.stderr.trim(), expected, "{sql}");
+    }
+    let table = workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS id"]);
+    contains(&table, &["rows  commit"]);
+    contains(&workspace.ok(&["query", "DELETE FROM t WHERE id = 2"]), &["rows  commit"]);
+}
+
+#[test]
+fn an_explanation_of_a_missing_right_names_no_restrictions() {
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS id"]);
+    workspace.ok(&["user", "create", "ana"]);
+    workspace.ok(&["grant", "select", "--on", "table:public.t", "--to", "ana"]);
+    workspace.ok(&[
+        "restriction",
+        "create",
+        "small",
+        "--on",
+        "t",
+        "--using",
+        "id < 9",
+        "--to",
+        "ana",
+    ]);
+    let explain =
+        |action: &str| workspace.ok(&["access", "explain", "ana", action, "table:public.t"]);
+    contains(&explain("select"), &["ana may select", "small"]);
+    let text = explain("drop");
+    assert!(text.contains("ana may not drop") && !text.contains("small"), "{text}");
+}
+
+#[test]
+fn a_revert_without_changes_names_the_commit() {
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS id"]);
+    workspace.ok(&["branch", "create", "dev"]);
+    for (branch, id) in [("main", 2), ("dev", 3)] {
+        let sql = format!("UPDATE t SET id = {id}");
+        workspace.ok(&["query", &sql, "--ref", branch]);
+    }
+    workspace.ok(&["branch", "merge", "dev", "--into", "main", "--on-conflict", "ours"]);
+    let told = workspace.run(&["branch", "revert", "main", "--on", "main"]);
+    let text = format!("{}{}", told.stdout, told.stderr);
+    contains(&text, &["main has no changes of @", "to revert"]);
+}

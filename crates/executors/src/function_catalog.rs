@@ -175,7 +175,9 @@ pub async fn parse_function(
         let files = project_files(&name, &settings, files).or_problem()?;
         let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
         let parsed = parse_project(&files).or_problem().map_err(invalid)?;
-        let (project, callable) = parsed.into_callable(&name).or_problem().map_err(invalid)?;
+        // `project_files` wrote the project file, so that its lines mean nothing to a user.
+        let found = parsed.into_callable(&name).map_err(|error| error.without_location());
+        let (project, callable) = found.or_problem().map_err(invalid)?;
         let callable = callable.ok_or_else(|| {
             Problem::new(ErrorCode::Internal, format!("function `{name}` was not read"))
         })?;

@@ -120,7 +120,8 @@ impl BadRow {
     /// Returns the hint.
     pub fn hint(&self) -> String {
         if self.encoding {
-            return "Name the file's encoding, for example `windows-1252`, or correct the line."
+            return "Name the file's encoding, for example `--encoding windows-1252`, or correct \
+                    the line."
                 .to_owned();
         }
         let null = self.value.as_deref().map(str::trim).filter(|value| looks_null(value));

@@ -83,6 +83,14 @@ impl Error {
         Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
     }
 
+    /// Returns the error without its location, for a project whose files a user did not write.
+    #[must_use]
+    pub fn without_location(self) -> Self {
+        let Error::Invalid { message, hint, .. } = self else { return self };
+        let hint = hint.map(headwater_model::sentence);
+        Problem { hint, ..Problem::new(ErrorCode::InvalidArgument, message) }.into()
+    }
+
     /// Returns the project file of the error, if it has one.
     pub(crate) fn file(&self) -> Option<&str> {
         match self {

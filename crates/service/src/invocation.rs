@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_executors::{
-    ParsedFunction, commit_appended, limits, nothing_deployed, parse_folder, record_secrets,
-    split_name, table_access,
+    ParsedFunction, commit_appended, limits, parse_folder, record_secrets, split_name, table_access,
 };
 use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, FunctionResult, Returns};
@@ -133,7 +132,7 @@ impl Invocations {
             return Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint));
         }
         let mut problem =
-            version.map_or_else(nothing_deployed, |version| not_found(&version.project, name));
+            version.map_or_else(|| missing(name), |version| not_found(&version.project, name));
         if !self.0.is_unlimited(principal) {
             problem.hint = None;
         }
@@ -268,6 +267,14 @@ impl Invocations {
         let parsed = parse_folder(folder).await.ok();
         parsed.is_some_and(|parsed| matches!(parsed.into_callable(name), Ok((_, Some(_)))))
     }
+}
+
+/// Returns the error for a function that does not exist, if no project is deployed.
+fn missing(name: &str) -> Problem {
+    let hint = "List the functions with `headwater function ls`; `headwater deploy` deploys those \
+                of a project.";
+    let message = format!("function `{name}` does not exist");
+    Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
 }
 
 fn not_found(project: &Project, name: &str) -> Problem {

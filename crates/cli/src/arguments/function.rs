@@ -26,6 +26,11 @@ pub enum Function {
     /// Delete a function without a project, with its versions
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater function rm price")]
     Rm(FunctionRm),
+    /// Show the output of a function's last calls, oldest first
+    #[command(
+        after_help = "Examples:\n  headwater function logs price\n  headwater function logs price -n 1 --follow"
+    )]
+    Logs(FunctionLogs),
     /// Call a function and print what it returns; `NAME:VERSION` calls a version or alias
     #[command(
         after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'\n  headwater function invoke score --arg flight=UA17 --working-folder\n  headwater function invoke score --arg flight=UA17 --async"
@@ -63,6 +68,19 @@ pub struct FunctionInvoke {
 pub struct FunctionName {
     /// The function
     pub name: String,
+}
+
+/// `headwater function logs`
+#[derive(Debug, Args)]
+pub struct FunctionLogs {
+    /// The function
+    pub name: String,
+    /// The maximum number of calls
+    #[arg(long, short = 'n', default_value_t = 10)]
+    pub limit: usize,
+    /// Wait for more calls, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// `headwater function rm`

@@ -59,7 +59,9 @@ pub use self::deployment::{Deploy, Deployment};
 pub use self::diff::{BranchDiff, CompareArgument, CompareOptions, TableDiff};
 pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::event::{Event, EventId, EventLs};
-pub use self::function::{Function, FunctionDeploy, FunctionInvoke, FunctionName, FunctionRm};
+pub use self::function::{
+    Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm,
+};
 pub use self::grant::{Access, AccessExplain, Grant, Revoke};
 pub use self::init::{ExampleArgument, Init};
 pub use self::job::{Job, JobLogs, JobLs};

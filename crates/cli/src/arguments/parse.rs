@@ -51,7 +51,8 @@ fn color(words: &[String]) -> ColorChoice {
     }
 }
 
-/// Suggests the complete command for a verb without its noun, such as `headwater merge`.
+/// Suggests the complete command for a verb without its noun, such as `headwater merge`; for any
+/// other unknown command, lists the existing ones.
 fn suggest(mut error: Error, words: &[String]) -> Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
@@ -59,15 +60,17 @@ fn suggest(mut error: Error, words: &[String]) -> Error {
     let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
     };
-    let commands = commands_with(&verb.clone());
-    if !is_first_command(words, verb) {
-        return error;
-    }
+    let commands = if is_first_command(words, verb) { commands_with(verb) } else { Vec::new() };
     let names: Vec<String> = commands.iter().map(|name| format!("`headwater {name}`")).collect();
     let tip = match names.as_slice() {
         [one] => format!("did you mean {one}?"),
         [all @ .., last] => format!("did you mean {} or {last}?", all.join(", ")),
-        [] => return error,
+        [] => {
+            let tip = format!("the commands are {}", commands_before(words, verb).join(", "));
+            let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+            error.insert(ContextKind::Suggested, tips);
+            return error;
+        }
     };
     error.remove(ContextKind::SuggestedSubcommand);
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
@@ -79,6 +82,17 @@ fn is_first_command(words: &[String], verb: &str) -> bool {
     let root = Arguments::command();
     let is_noun = |word: &&String| root.find_subcommand(word.as_str()).is_some();
     words.iter().skip(1).take_while(|word| *word != verb).find(is_noun).is_none()
+}
+
+/// Lists the commands at the place of an unknown one, such as those of `table` in `table foo`.
+fn commands_before(words: &[String], unknown: &str) -> Vec<String> {
+    let root = Arguments::command();
+    let mut parent = &root;
+    for word in words.iter().skip(1).take_while(|word| *word != unknown) {
+        parent = parent.find_subcommand(word.as_str()).unwrap_or(parent);
+    }
+    let shown = parent.get_subcommands().filter(|command| !command.is_hide_set());
+    shown.map(|command| command.get_name().to_owned()).collect()
 }
 
 /// Lists the commands with this verb, such as `branch merge`.
@@ -108,6 +122,14 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_command_lists_the_commands() {
+        let words = ["headwater", "quary"].map(str::to_owned);
+        let error = command(&words).try_get_matches_from(&words).expect_err("no command");
+        let text = suggest(error, &words).to_string();
+        assert!(text.contains("'query'") && text.contains("serve, "), "{text}");
+    }
+
+    #[test]
     fn verb_without_noun_suggests_whole_commands() {
         check("headwater merge dev", &["did you mean `headwater branch merge`?"]);
         check("headwater import t a.csv", &["did you mean `headwater table import`?"]);
@@ -120,7 +142,12 @@ mod tests {
             "headwater ls",
             &["unrecognized subcommand 'ls'", "`headwater table ls`", "`headwater job ls`"],
         );
-        check("headwater table merge", &["unrecognized subcommand 'merge'"]);
+        check("headwater table merge", &["unrecognized subcommand 'merge'", "import, maintain"]);
+        check(
+            "headwater secret get",
+            &["unrecognized subcommand 'get'", "the commands are ls, set"],
+        );
+        check("headwater --lake . table gett x", &["a similar subcommand exists: 'get'", "import"]);
         check("headwater --lake . delete x", &["`headwater table rm`", "`headwater branch rm`"]);
     }
 }

@@ -253,7 +253,7 @@ async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result
         api.post(format!("/v1/branches/{}/revert", segment(&target)), &request).await?;
     let would = if arguments.dry_run { "would be " } else { "" };
     let text = match report.outcome {
-        MergeOutcome::UpToDate => format!("{target} has no changes of {what} left"),
+        MergeOutcome::UpToDate => format!("{target} has no changes of {undone} to revert"),
         _ => format!("{undone} {would}reverted on {target}"),
     };
     print_change(context, &text, "before", &report);

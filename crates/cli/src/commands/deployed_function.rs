@@ -33,9 +33,10 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
         output::print_json(&function);
         return Ok(());
     }
-    let (version, files) = (version(&function.latest), function.files.len());
+    let files = output::plural(function.files.len() as u64, "file");
+    let version = version(&function.latest);
     let (name, mark) = (&function.name, context.style.paint(Tone::Good, "✓"));
-    context.style.say(format!("{mark} version {version} of {name} is deployed, {files} files"));
+    context.style.say(format!("{mark} version {version} of {name} is deployed, {files}"));
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::answer::{self, fetch};
 use crate::api::{Api, ApiRequest, collect, segment};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
-use crate::commands::{deployed_function, deployment, run};
+use crate::commands::{deployed_function, deployment, function_logs, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
@@ -28,6 +28,7 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
             deployed_function::versions(context, api, &arguments).await
         }
         Function::Rm(arguments) => deployed_function::remove(context, api, &arguments).await,
+        Function::Logs(arguments) => function_logs::logs(context, api, &arguments).await,
         Function::Invoke(arguments) if arguments.asynchronous => {
             invoke_async(context, api, &arguments).await
         }

@@ -73,7 +73,8 @@ async fn explain(context: &Context, api: &Api, question: AccessExplain) -> Resul
     let verb = if found.allowed { "may" } else { "may not" };
     let AccessExplanation { user, action, object, reason, restrictions, .. } = found;
     output::line(format!("{user} {verb} {action} {object}: {reason}"));
-    for restriction in restrictions {
+    // Without the right, no row is read to which a restriction could apply.
+    for restriction in restrictions.into_iter().filter(|_| found.allowed) {
         output::line(format!("  with {restriction}"));
     }
     Ok(())

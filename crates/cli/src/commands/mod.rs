@@ -15,6 +15,7 @@ mod diff_rows;
 mod environment;
 mod event;
 mod function;
+mod function_logs;
 mod grant;
 mod init;
 mod job;

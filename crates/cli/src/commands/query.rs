@@ -55,7 +55,8 @@ pub async fn execute(
     let call = ApiRequest::get("/v1/query").method(hyper::Method::POST);
     let call = call.accept(media_type(context.output)).json(&request)?;
     let watch = Watch::new(context.style, "querying");
-    let work = answer(context, api, call, Output { shown, watch: &watch });
+    let done = done(&request.sql);
+    let work = answer(context, api, call, Output { shown, watch: &watch, done });
     tokio::select! {
         outcome = watch.until_done(work) => {
             outcome.map_err(|problem| problem.with_excerpt(&request.sql))
@@ -117,7 +118,7 @@ fn statement(arguments: &Query) -> Result<String> {
 pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()> {
     let watch = Watch::new(context.style, "reading");
     let call = call.accept(media_type(context.output));
-    let work = answer(context, api, call, Output { shown: None, watch: &watch });
+    let work = answer(context, api, call, Output { shown: None, watch: &watch, done: None });
     watch.until_done(work).await
 }
 
@@ -127,6 +128,22 @@ struct Output<'a> {
     /// The row limit of a table.
     shown: Option<u64>,
     watch: &'a Watch,
+    /// The text for a statement that changed neither rows nor tables.
+    done: Option<&'static str>,
+}
+
+/// Returns the participle of the last statement's verb, for statements about users and rights.
+fn done(sql: &str) -> Option<&'static str> {
+    let last = sql.rsplit(';').find(|statement| !statement.trim().is_empty())?;
+    let verb = last.split_whitespace().next()?.to_ascii_uppercase();
+    let verbs = [
+        ("GRANT", "granted"),
+        ("REVOKE", "revoked"),
+        ("CREATE", "created"),
+        ("ALTER", "altered"),
+        ("DROP", "dropped"),
+    ];
+    verbs.into_iter().find(|(name, _)| *name == verb).map(|(_, done)| done)
 }
 
 async fn answer(context: &Context, api: &Api, call: ApiRequest, to: Output<'_>) -> Result<()> {
@@ -183,6 +200,10 @@ async fn print_table(
     let limit = to.shown.unwrap_or(u64::MAX);
     if let Some(plans) = rows::plans(&schema, &reader.batches) {
         plans.iter().for_each(output::line);
+        return Ok(());
+    }
+    if let Some(done) = to.done.filter(|_| rows::changed_nothing(&schema, &reader.batches)) {
+        context.style.say(done);
         return Ok(());
     }
     if !schema.fields().is_empty() {

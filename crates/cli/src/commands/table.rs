@@ -264,7 +264,10 @@ fn print_report(context: &Context, report: &ImportReport) {
     let style = context.style;
     if report.commit.is_none() {
         let files = output::plural(report.files_skipped, "file");
-        return style.say(format!("nothing to do: {files} imported before"));
+        return style.say(format!(
+            "nothing to do: {files} imported before, perhaps with other options; `--again` \
+             imports again"
+        ));
     }
     let rows = output::plural(report.rows, "row");
     let files = output::plural(report.files, "file");
@@ -279,7 +282,7 @@ fn print_report(context: &Context, report: &ImportReport) {
     ));
     if report.files_skipped > 0 {
         let skipped = output::plural(report.files_skipped, "file");
-        style.say(format!("  skipped {skipped} imported before"));
+        style.say(format!("  skipped {skipped} imported before; `--again` imports again"));
     }
     if !report.columns_added.is_empty() {
         style.say(format!("  new columns: {}", report.columns_added.join(", ")));

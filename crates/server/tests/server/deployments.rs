@@ -100,7 +100,8 @@ async fn broken() {
     assert_eq!(problem["code"], "function_not_found", "{problem}");
     assert!(problem["hint"].to_string().contains("headwater deploy"), "{problem}");
     let problem = server.post("/v1/functions/three/invoke", json!({})).await;
-    assert_eq!(problem["code"], "deployment_not_found", "{problem}");
+    assert_eq!(problem["code"], "function_not_found", "{problem}");
+    assert_eq!(problem["message"], "function `three` does not exist", "{problem}");
     server.running.shutdown().await;
 }
 

@@ -1,0 +1,92 @@
+//! `headwater function logs`: the output of a function's last calls.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use headwater_model::{ErrorCode, Job, JobEvent, JobId, Problem};
+use serde_json::{Value, json};
+
+use crate::api::{Api, ApiRequest, segment};
+use crate::arguments::{FunctionLogs, OutputFormat};
+use crate::context::Context;
+use crate::error::{self, Result};
+use crate::events::{self, Printer, ResponseLines};
+use crate::output;
+use crate::terminal::Tone;
+
+/// Number of function calls that are searched for those of one function.
+const CALLS_MAX: usize = 2_000;
+
+/// Interval at which `--follow` looks for more calls.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs `headwater function logs`.
+pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Result<()> {
+    if context.output == OutputFormat::Json {
+        return logs_json(api, arguments).await;
+    }
+    let mut calls = all_calls(api, &arguments.name).await?;
+    if calls.is_empty() && !arguments.follow {
+        let message = format!("no recorded call of function `{}`", arguments.name);
+        return Err(Problem::new(ErrorCode::JobNotFound, message)
+            .with_hint("List the functions with `headwater function ls`."));
+    }
+    let older = calls.len().saturating_sub(arguments.limit);
+    let mut printed: HashSet<JobId> = calls.drain(..older).map(|call| call.id).collect();
+    loop {
+        for call in &calls {
+            if printed.insert(call.id) {
+                print(context, api, call, arguments.follow).await?;
+            }
+        }
+        if !arguments.follow {
+            return Ok(());
+        }
+        tokio::time::sleep(INTERVAL).await;
+        calls = all_calls(api, &arguments.name).await?;
+        // A call that is not returned any more is not returned again.
+        printed.retain(|id| calls.iter().any(|call| call.id == *id));
+    }
+}
+
+/// Returns the recorded calls of a function, oldest first.
+async fn all_calls(api: &Api, name: &str) -> Result<Vec<Job>> {
+    let path = format!("/v1/jobs?kind=function&limit={CALLS_MAX}");
+    let mut calls: Vec<Job> = api.get(path).await?;
+    calls.retain(|call| call.summary == name);
+    calls.reverse();
+    Ok(calls)
+}
+
+/// Prints a call: its time, id and status, its output, and its error.
+async fn print(context: &Context, api: &Api, call: &Job, follow: bool) -> Result<()> {
+    let style = context.style;
+    let heading = format!("{} {}", output::moment(call.created), call.id);
+    style.say(style.paint(Tone::Faint, heading));
+    let id = call.id.to_string();
+    let mut printer = Printer::new(style);
+    events::print_events(api, &id, follow, &mut printer).await?;
+    printer.clear();
+    if let Some(problem) = &api.job(&id).await?.error {
+        style.print_problem(problem);
+    }
+    Ok(())
+}
+
+async fn logs_json(api: &Api, arguments: &FunctionLogs) -> Result<()> {
+    let mut documents: Vec<Value> = Vec::new();
+    let calls = all_calls(api, &arguments.name).await?;
+    let older = calls.len().saturating_sub(arguments.limit);
+    for call in calls.into_iter().skip(older) {
+        let path = format!("/v1/jobs/{}/events?follow=false", segment(&call.id.to_string()));
+        let request = ApiRequest::get(path).accept("application/x-ndjson");
+        let mut lines = ResponseLines::new(api.send(request).await?.into_body());
+        let mut found: Vec<JobEvent> = Vec::new();
+        while let Some(line) = lines.next().await? {
+            found.push(serde_json::from_slice(&line).map_err(error::unexpected)?);
+        }
+        documents.push(json!({"job": call, "events": found}));
+    }
+    output::print_json(&documents);
+    Ok(())
+}
