@@ -107,6 +107,86 @@ def with_copy() -> None:
         except KeyError:
             pass
         assert connection.execute("SELECT count(*) FROM copied").fetchone() == (len(rows),)
+        wrong = "COPY copied (id, produkt) FROM STDIN"
+        try:
+            # The error precedes the rows.
+            with cursor.copy(wrong):
+                raise AssertionError(wrong)
+        except psycopg.errors.UndefinedColumn as error:
+            assert error.diag.statement_position == "18", error.diag.statement_position
+            assert "product" in (error.diag.message_hint or ""), error
+
+
+def with_binary_copy() -> None:
+    """Copies rows of every type to and from the server in binary format."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    types = ["int8", "int4", "float8", "numeric", "text", "bool", "date", "timestamp"]
+    moment = datetime.datetime(2024, 2, 29, 1, 2, 3, 4)
+    rows = [
+        (1, -2, 0.1, decimal.Decimal("3.50"), "Zoë\t", True, DAY, moment),
+        (2, None, None, None, "", False, None, None),
+    ]
+    with psycopg.connect(**place, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE typed (a BIGINT, b INT, c DOUBLE PRECISION, d DECIMAL(10, 2), e TEXT, "
+            "f BOOLEAN, g DATE, h TIMESTAMP)"
+        )
+        cursor = connection.cursor()
+        with cursor.copy("COPY typed FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+        assert cursor.rowcount == len(rows), cursor.rowcount
+        with cursor.copy("COPY (SELECT * FROM typed ORDER BY a) TO STDOUT WITH BINARY") as copy:
+            copy.set_types(types)
+            assert list(copy.rows()) == rows
+        with cursor.copy("COPY (SELECT * FROM typed LIMIT 0) TO STDOUT (FORMAT binary)") as copy:
+            copy.set_types(types)
+            assert list(copy.rows()) == []
+        try:
+            with cursor.copy("COPY typed FROM STDIN (FORMAT binary)") as copy:
+                copy.write(b"1\t2\n")
+        except psycopg.errors.Error as error:
+            assert "binary format" in str(error), error
+        else:
+            raise AssertionError("text was read as binary")
+        assert connection.execute("SELECT count(*) FROM typed").fetchone() == (2,)
+
+
+def with_arrays_and_temporary_tables() -> None:
+    """Binds arrays, and creates temporary tables that other clients never see."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    visible = "SELECT table_catalog FROM information_schema.tables WHERE table_name = %s"
+    with psycopg.connect(**place) as connection, psycopg.connect(
+        **place, autocommit=True
+    ) as other:
+        for binary in (False, True):
+            form = "%b" if binary else "%t"
+            query = f"SELECT a FROM typed WHERE a = ANY({form}) ORDER BY a"
+            found = connection.execute(query, ([1, 2, 7],)).fetchall()
+            assert found == [(1,), (2,)], (binary, found)
+        connection.execute("CREATE TEMP TABLE passing ON COMMIT DROP AS SELECT 1 AS a")
+        connection.execute("CREATE TEMPORARY VIEW seen AS SELECT a FROM passing")
+        assert connection.execute("SELECT a FROM seen").fetchall() == [(1,)]
+        # The database is the branch, also within the transaction.
+        assert connection.execute(visible, ("passing",)).fetchall() == [("main",)]
+        connection.execute('INSERT INTO "main".public.typed (a) SELECT a + 8 FROM passing')
+        assert other.execute(visible, ("passing",)).fetchall() == []
+        connection.commit()
+        assert other.execute(visible, ("passing",)).fetchall() == []
+        assert other.execute("SELECT a FROM main.public.typed WHERE a > 8").fetchall() == [(9,)]
+        # A table that replaces a temporary one is kept.
+        connection.execute("CREATE TEMP TABLE kept (a INT)")
+        connection.execute("DROP TABLE kept")
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS a")
+        connection.commit()
+        assert other.execute("SELECT a FROM kept").fetchall() == [(1,)]
+        try:
+            other.execute("CREATE TEMP TABLE passing (a INT)")
+        except psycopg.Error as error:
+            assert "BEGIN" in (error.diag.message_hint or ""), error
+        else:
+            raise AssertionError("a temporary table needs a transaction")
 
 
 async def with_asyncpg() -> None:
@@ -123,4 +203,6 @@ async def with_asyncpg() -> None:
 with_psycopg()
 with_transactions()
 with_copy()
+with_binary_copy()
+with_arrays_and_temporary_tables()
 asyncio.run(with_asyncpg())

@@ -70,7 +70,28 @@ def nests(engine: sqlalchemy.Engine) -> None:
         assert connection.execute(count).scalar() == 4
 
 
+def serves_sql_lab(engine: sqlalchemy.Engine) -> None:
+    """Makes the calls of Apache Superset's SQL Lab."""
+    inspector = sqlalchemy.inspect(engine)
+    assert inspector.get_materialized_view_names() == []
+    assert inspector.get_temp_table_names() == []
+    assert inspector.get_unique_constraints("orders") == []
+    assert inspector.get_check_constraints("orders") == []
+    assert inspector.get_table_comment("orders") == {"text": None}
+    with engine.connect() as connection:
+
+        def query(sql: str) -> list:
+            return connection.execute(text(sql)).all()
+
+        assert query("SELECT pg_backend_pid()")[0][0] > 0
+        assert query("SELECT datname FROM pg_database WHERE NOT datistemplate") == [("main",)]
+        assert query("SELECT version()")[0][0].startswith("PostgreSQL 15.")
+        assert query("EXPLAIN SELECT * FROM orders")
+        assert query('SELECT * FROM "main"."public"."prices" LIMIT 1') == [(None,)]
+
+
 engine = sqlalchemy.create_engine(URL)
 inspects(engine)
 reflects(engine)
 nests(engine)
+serves_sql_lab(engine)

@@ -27,6 +27,10 @@ pub(crate) const USER_OID: u32 = 16_383;
 /// Number of the access method of tables.
 const HEAP_OID: u32 = 2;
 
+/// Types whose functions have an underscore in their names: `date_recv`, but `int8recv`.
+const UNDERSCORED: [&str; 8] =
+    ["numeric", "json", "date", "time", "timestamp", "timestamptz", "interval", "uuid"];
+
 /// Returns the rows of a table.
 pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
     match table {
@@ -140,6 +144,12 @@ fn columns(oids: &Oids, relation: &Relation) -> Vec<Value> {
 
 fn pg_type(one: PgType) -> Value {
     let element = PgType { is_array: false, ..one };
+    // Clients recognize a type by the name of the function that receives its values.
+    let function = |what: &str| match (one.is_array, element.internal_name()) {
+        (true, _) => format!("array_{what}"),
+        (_, name) if UNDERSCORED.contains(&name.as_str()) => format!("{name}_{what}"),
+        (_, name) => name + what,
+    };
     json!({
         "oid": one.oid(),
         "typname": one.internal_name(),
@@ -156,6 +166,9 @@ fn pg_type(one: PgType) -> Value {
         "typelem": if one.is_array { element.oid() } else { 0 },
         "typarray": one.array_oid().unwrap_or(0),
         "typinput": if one.is_array { "array_in".to_owned() } else { one.internal_name() + "in" },
+        "typoutput": function("out"),
+        "typreceive": function("recv"),
+        "typsend": function("send"),
         "typalign": "i",
         "typstorage": "p",
         "typnotnull": false,
@@ -175,6 +188,7 @@ fn name_type() -> Value {
         ("typlen", json!(64)),
         ("typarray", json!(0)),
         ("typinput", json!("namein")),
+        ("typreceive", json!("namerecv")),
     ] {
         row[column] = value;
     }

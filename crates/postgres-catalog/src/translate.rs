@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Query, Select, SelectItem, SetExpr, Statement, Value, ValueWithSpan, Visit, VisitMut, Visitor,
-    VisitorMut,
+    Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, ValueWithSpan, Visit,
+    VisitMut, Visitor, VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -134,6 +134,16 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        // A function in PostgreSQL, and a table here.
+        if let TableFactor::Table { name, args, .. } = factor
+            && parts(name).last() == Some(&"pg_get_keywords")
+        {
+            *args = None;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Some(replacement) = self.replacement(expr) {
             *expr = replacement;
@@ -148,6 +158,11 @@ impl Rewriter<'_> {
     fn replacement(&self, expr: &mut Expr) -> Option<Expr> {
         match expr {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
+            Expr::BinaryOp { left, right, .. } if is_function(left) && is_zero(right) => {
+                // Functions are names here, and PostgreSQL shows the function 0 as `-`.
+                **right = parse("'-'")?;
+                Some(std::mem::replace(expr, null()))
+            }
             Expr::BinaryOp { op, .. } => {
                 *op = plain_operator(op)?;
                 Some(std::mem::replace(expr, null()))
@@ -265,6 +280,22 @@ fn name_columns(items: &mut [SelectItem]) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
+}
+
+/// Returns true for the columns of `pg_type` that are functions.
+fn is_function(expr: &Expr) -> bool {
+    let name = match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last(),
+        _ => None,
+    };
+    let known = ["typinput", "typoutput", "typreceive", "typsend"];
+    name.is_some_and(|name| known.contains(&name.value.as_str()))
+}
+
+fn is_zero(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value)
+        if matches!(&value.value, Value::Number(digits, _) if digits.to_string() == "0"))
 }
 
 /// Returns true for the character that LIKE escapes with by default.
@@ -400,6 +431,10 @@ mod tests {
         check(
             "SELECT * FROM INFORMATION_SCHEMA.Columns",
             "SELECT * FROM information_schema.columns",
+        );
+        check(
+            "SELECT oid FROM pg_type WHERE typreceive != 0",
+            "SELECT oid FROM pg_catalog.pg_type WHERE typreceive <> '-'",
         );
         check("SELECT pg_backend_pid()", "SELECT 7 AS \"pg_backend_pid\"");
         check("SELECT '5'::pg_catalog.oid", "SELECT CAST('5' AS BIGINT) AS \"oid\"");

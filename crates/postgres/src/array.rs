@@ -3,7 +3,11 @@
 use bytes::{Buf, Bytes};
 use headwater_postgres_catalog::Scalar;
 
+use crate::command::Words;
 use crate::message::Format;
+
+/// The SQL type of an array of texts.
+pub const TEXTS: &str = "VARCHAR[]";
 
 /// Returns the SQL type of a parameter whose type is an array; none if it cannot be bound.
 pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
@@ -14,7 +18,7 @@ pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
         Scalar::Int8 => "BIGINT[]",
         Scalar::Float4 => "REAL[]",
         Scalar::Float8 => "DOUBLE[]",
-        Scalar::Text | Scalar::Uuid | Scalar::Json => "VARCHAR[]",
+        Scalar::Text | Scalar::Uuid | Scalar::Json => TEXTS,
         Scalar::Date => "DATE[]",
         Scalar::Timestamp => "TIMESTAMP[]",
         // Numbers have no common precision, and the others are not types of columns.
@@ -22,6 +26,19 @@ pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
             return None;
         }
     })
+}
+
+/// Returns the names of the parameters in `ANY ($1)` and `ALL ($1)`, without the dollar sign.
+pub fn operands(sql: &str) -> Vec<&str> {
+    let words: Vec<&str> = Words::new(sql).collect();
+    let mut found = Vec::new();
+    for four in words.windows(4) {
+        let is_any = ["ANY", "ALL", "SOME"].iter().any(|word| four[0].eq_ignore_ascii_case(word));
+        if is_any && four[1] == "(" && four[3] == ")" {
+            found.extend(four[2].strip_prefix('$'));
+        }
+    }
+    found
 }
 
 /// Splits an array into its elements, none for null. Returns none if it is malformed or has more
@@ -123,6 +140,12 @@ mod tests {
         for text in ["", "1,2", "{{1},{2}}", "{\"a", "{\"a\"b}"] {
             check(text, None);
         }
+    }
+
+    #[test]
+    fn operands_of_any_are_found() {
+        assert_eq!(operands("SELECT a = ANY ($1) AND b <> all($2) AND c = ANY(x)"), ["1", "2"]);
+        assert_eq!(operands("SELECT 'ANY ($1)', max($1)"), [""; 0]);
     }
 
     #[test]

@@ -207,15 +207,21 @@ impl Session {
     }
 }
 
-/// Casts the parameters that the client declares as arrays, so that the statement can be planned
-/// without their values.
+/// Casts the parameters that are arrays, so that the statement can be planned without their values:
+/// those that the client declares, and those without a declaration in `ANY ($1)`.
 fn with_arrays(action: Action, types: &[u32]) -> Result<Action, Problem> {
     let Action::Sql(prepared) = action else { return Ok(action) };
     let declared = types.iter().enumerate().filter_map(|(index, oid)| {
         let pg_type = PgType::from_oid(*oid).filter(|pg_type| pg_type.is_array)?;
         Some(((index + 1).to_string(), array::sql_type(pg_type.scalar)?.to_owned()))
     });
-    let casts: BTreeMap<String, String> = declared.collect();
+    let mut casts: BTreeMap<String, String> = declared.collect();
+    for name in array::operands(prepared.source()) {
+        let index = number(name).saturating_sub(1) as usize;
+        if types.get(index).is_none_or(|declared| *declared == 0) {
+            casts.insert(name.to_owned(), array::TEXTS.to_owned());
+        }
+    }
     Ok(Action::Sql(prepared.with_casts(&casts).or_problem()?))
 }
 

@@ -34,6 +34,7 @@ mod names;
 mod network;
 mod object_stores;
 mod postgres;
+mod postgres_tools;
 #[path = "../../../oidc/tests/provider/real.rs"]
 #[expect(dead_code, reason = "a part that other test programs use")]
 mod real_provider;
@@ -100,6 +101,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(network::trials());
     trials.extend(object_stores::trials());
     trials.extend(postgres::trials());
+    trials.extend(postgres_tools::trials());
     trials.extend(runs::trials());
     trials.extend(s3_clients::trials());
     trials.extend(scans::trials());

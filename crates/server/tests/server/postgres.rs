@@ -45,7 +45,7 @@ const PACKAGES: [&str; 3] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0", "sqlal
 const PASSWORD: &str = "correct horse battery";
 
 /// Starts a server that also listens for this protocol.
-async fn started() -> TestServer {
+pub async fn started() -> TestServer {
     started_with(|_| {}).await
 }
 
@@ -58,12 +58,12 @@ async fn started_with(change: impl FnOnce(&mut ServerConfig)) -> TestServer {
 }
 
 /// The server's token.
-fn token(server: &TestServer) -> String {
+pub fn token(server: &TestServer) -> String {
     let header = bearer(&server.running);
     header.to_str().expect("text").trim_start_matches("Bearer ").to_owned()
 }
 
-fn address(server: &TestServer) -> SocketAddr {
+pub fn address(server: &TestServer) -> SocketAddr {
     server.running.postgres_addr().expect("an address")
 }
 

@@ -1,0 +1,1 @@
+select id from {{ ref('staged_orders') }} where price <= 0
