@@ -154,11 +154,14 @@ pub async fn parse_function(
         let parsed = parse_project(&files).or_problem().map_err(invalid)?;
         let (project, callable) = parsed.into_callable(&name).or_problem().map_err(invalid)?;
         let callable = callable.ok_or_else(|| {
-            Problem::new(ErrorCode::Internal, format!("function `{name}` was not read"))
+            Problem::new(
+                ErrorCode::Internal,
+                format!("the project of function `{name}` does not define it"),
+            )
         })?;
         Ok(ParsedFunction { project: Arc::new(project), callable })
     };
     tokio::task::spawn_blocking(parse).await.unwrap_or_else(|error| {
-        Err(Problem::new(ErrorCode::Internal, format!("the function was not read: {error}")))
+        Err(Problem::new(ErrorCode::Internal, format!("reading the function failed: {error}")))
     })
 }

@@ -35,7 +35,7 @@ pub(super) fn check_name(name: &str, at: &Location) -> Result<()> {
     if !name.is_empty() && name.len() <= 200 && name.chars().all(is_usable) {
         return Ok(());
     }
-    let message = format!("`{name}` is not a usable name of a function");
+    let message = format!("`{name}` is not a valid function name");
     Err(Error::invalid(at.clone(), message, "Use letters, digits, `_`, `-` and `.`."))
 }
 
@@ -78,7 +78,7 @@ impl Callable {
             return Err(Error::call(message, suggest::hint(strange, names(), "arguments")));
         }
         if let Some(twice) = table.filter(|table| given.contains_key(*table)) {
-            let message = format!("`{}` is given `{twice}` twice", self.name);
+            let message = format!("the call of `{}` has the argument `{twice}` twice", self.name);
             return Err(Error::call(message, "Give it as a table or as a value.".to_owned()));
         }
         let is_given = |name: &str| given.contains_key(name) || table == Some(name);
@@ -114,7 +114,11 @@ impl Callable {
         match (required.next(), required.next(), &self.arguments[..]) {
             (Some(only), None, _) | (None, None, [only]) => Ok(&only.name),
             _ => {
-                let message = format!("`{}` takes several arguments", self.name);
+                let message = format!(
+                    "`{}` has several arguments, and the request does not say which one is the \
+                     table",
+                    self.name
+                );
                 let hint = "Name the argument that is the table: `?table=NAME`.";
                 Err(Error::call(message, hint.to_owned()))
             }

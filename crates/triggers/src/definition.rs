@@ -211,7 +211,7 @@ impl WatchedTables {
         }
         if tables.max_events_per_minute == 0 {
             let hint = "Give `max_events_per_minute` a number above 0, or leave it out.";
-            return Err(invalid(trigger, "it may fire 0 times a minute", hint));
+            return Err(invalid(trigger, "its `max_events_per_minute` is 0", hint));
         }
         let matcher = |name: &String| {
             let name = name.trim();
@@ -269,7 +269,7 @@ fn order_by(trigger: &Trigger) -> Result<Option<EventPath>> {
     let Some(text) = &trigger.order_by else { return Ok(None) };
     EventPath::parse(text).map(Some).ok_or_else(|| {
         let hint = "Use an event field, such as `subject`, `source` or `data.branch`.";
-        invalid(trigger, format!("events have no value `{text}` to order by"), hint)
+        invalid(trigger, format!("events have no field `{text}` to order by"), hint)
     })
 }
 

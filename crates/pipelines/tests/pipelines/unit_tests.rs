@@ -111,7 +111,7 @@ async fn tests_that_cannot_run_say_why() {
         ),
         (
             "- {name: a, model: some, given: {large: [{id: 1}]}, expect: []}",
-            "an expectation returns `true` or `false`",
+            "`expect` must be `true` or `false`, because the test is of an expectation",
         ),
         (
             "- {name: a, model: daily, parameters: {most: 1}, \
@@ -130,7 +130,7 @@ async fn tests_that_cannot_run_say_why() {
         ),
         (
             "- {name: a, model: some, expect: true}\n- {name: a, model: some, expect: true}",
-            "its name is also that of a test in tests/all.yaml",
+            "a test in tests/all.yaml has the same name",
         ),
     ] {
         let failure = test(&world, tests, &[]).await.unwrap_err();

@@ -20,13 +20,15 @@ pub(super) fn refuse_unnamed(source: &SourceText<'_>, function: &StmtFunctionDef
     let parameters = &function.parameters;
     let star = parameters.vararg.as_ref().or(parameters.kwarg.as_ref());
     if let Some(star) = star {
-        let message = format!("`{}` takes any arguments by `*{}`", function.name, star.name);
+        let message =
+            format!("`{}` accepts arbitrary arguments with `*{}`", function.name, star.name);
         let hint = "Name every input as an argument.";
         let at = source.at(star.range().start().to_usize());
         return Err(Error::invalid(at, message, hint));
     }
     if let Some(argument) = parameters.posonlyargs.first() {
-        let message = format!("`{}` takes `{}` by position only", function.name, argument.name());
+        let message =
+            format!("`{}` has the positional-only argument `{}`", function.name, argument.name());
         let at = source.at(argument.range().start().to_usize());
         return Err(Error::invalid(at, message, "Leave out the `/`."));
     }
