@@ -41,7 +41,7 @@ pub fn decode(
 ) -> Result<BoundValue, Problem> {
     let Some(bytes) = bytes else { return Ok(BoundValue::plain(Value::Null)) };
     if pg_type.is_array {
-        let message = format!("parameter `${name}` is an array");
+        let message = format!("parameter `${name}` is an array, which is not supported");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
             .with_hint("Write the array in the statement, or bind its elements one by one."));
     }
@@ -49,7 +49,7 @@ pub fn decode(
         && format == Format::Binary
         && std::str::from_utf8(&bytes).is_err()
     {
-        let message = format!("parameter `${name}` has bytes that are not text");
+        let message = format!("the value of parameter `${name}` is not UTF-8 text");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
             .with_hint("Bind the bytes as hexadecimal text, and write `decode($1, 'hex')`."));
     }

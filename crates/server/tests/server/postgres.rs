@@ -165,7 +165,7 @@ async fn encryption() {
     };
     assert_eq!(run(with_mode("require")).await, ("7\n".to_owned(), String::new()));
     let (_, errors) = run(with_mode("disable")).await;
-    assert!(errors.contains("the connection has no TLS"), "{errors}");
+    assert!(errors.contains("the connection does not use TLS"), "{errors}");
 }
 
 async fn limits() {
