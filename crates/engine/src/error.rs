@@ -140,13 +140,20 @@ pub enum Error {
         limit: u64,
     },
     /// All statements together reached the memory limit of the engine.
-    #[error("the statements running now need more than the engine's memory of {}", bytes(*limit))]
+    #[error(
+        "the running statements together need more than the engine's memory limit of {}",
+        bytes(*limit)
+    )]
     EngineMemory {
         /// The limit in bytes.
         limit: u64,
     },
     /// The statement was cancelled because the server reached its memory limit.
-    #[error("the server's memory of {} is exhausted, and this statement used most", bytes(*limit))]
+    #[error(
+        "the server reached its memory limit of {}, and stopped this statement, which used the \
+         most",
+        bytes(*limit)
+    )]
     ServerMemory {
         /// The limit in bytes.
         limit: u64,
@@ -284,7 +291,9 @@ impl Error {
             Error::AlreadyExists { what: "table", .. } => {
                 Some("Use CREATE OR REPLACE TABLE, or choose another name.")
             }
-            Error::ViewChain { .. } => Some("Replace one of the views with a query of tables."),
+            Error::ViewChain { .. } => {
+                Some("Change one of the views so that its query reads tables only.")
+            }
             Error::AlreadyExists { what: "view", .. } => {
                 Some("Use CREATE OR REPLACE VIEW, or choose another name.")
             }
@@ -292,7 +301,9 @@ impl Error {
                 Some("Make the source rows unique, for example with DISTINCT ON or GROUP BY.")
             }
             Error::AlreadyExists { .. } => Some("Use IF NOT EXISTS, or choose another name."),
-            Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
+            Error::NotABranch { .. } => {
+                Some("Write to a branch, or create one from this ref first.")
+            }
             Error::Protected { .. } => Some("Write to another branch and merge it."),
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
             Error::NamespaceNotFound { .. } => {
