@@ -182,7 +182,7 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
         if len(both) > 1:
             said = {"model": "a model", "expectation": "an expectation", "function": "one to be called"}
             first, second = sorted((said[one] for one in both), key=lambda text: "model" not in text)
-            refuse(f"function `{title}` is both {first} and {second}", "Write a second function.")
+            refuse(f"function `{title}` is both {first} and {second}", "Write two functions.")
         function.__headwater__ = {**noted, kind: settings}  # type: ignore[attr-defined]
         return function
 
@@ -215,14 +215,14 @@ def _check_callable_name(name: object) -> str:
         refuse(f"`@headwater.function` is used without parentheses on `{_title(name)}`", hint)
     text = check_text(name, "the name of the function")
     if len(text) > 200 or not all(one.isascii() and (one.isalnum() or one in "_-.") for one in text):
-        refuse(f"`{text}` is not a usable name of a function", "Use letters, digits, `_`, `-` and `.`.")
+        refuse(f"`{text}` is not a valid function name", "Use letters, digits, `_`, `-` and `.`.")
     return text
 
 
 def _check_materialization(value: object) -> str:
     if value not in MATERIALIZATIONS:
         known = ", ".join(f"`{name}`" for name in MATERIALIZATIONS)
-        refuse(f"materialization `{value}` is not known", f"Use one of {known}.")
+        refuse(f"unknown materialization `{value}`", f"Use one of {known}.")
     return str(value)
 
 
@@ -244,7 +244,7 @@ def _check_partition(value: object) -> tuple[str, ...]:
     for field in fields:
         for part in partition.split(check_text(field, "a partition field")):
             if partition.parse(part) is None:
-                refuse(f"partition `{part}` is not known", partition.HINT)
+                refuse(f"partition `{part}` is not valid", partition.HINT)
             found.append(part)
     return tuple(found)
 
@@ -272,7 +272,7 @@ def _check_network(value: object) -> bool | tuple[str, ...]:
         refuse(f"network is True, False or a list of hosts, not `{value!r}`", hint)
     for host in value:
         if any(letter in check_text(host, "a host") for letter in "/*@ \n"):
-            refuse(f"`{host}` is not a host", hint)
+            refuse(f"`{host}` is not a valid host", hint)
     return tuple(value)
 
 
@@ -285,7 +285,7 @@ def _check_cpus(value: object) -> float | None:
 
 def _check_priority(value: object) -> str | None:
     if value is not None and value not in PRIORITIES:
-        refuse(f"priority `{value}` is not known", "Use `low`, `normal` or `high`.")
+        refuse(f"unknown priority `{value}`", "Use `low`, `normal` or `high`.")
     return value  # type: ignore[return-value]
 
 
@@ -297,7 +297,7 @@ def _check_retries(value: object) -> int:
 
 def _check_severity(value: object) -> str:
     if value not in ("fail", "warn"):
-        refuse(f"severity `{value}` is not known", "Use `fail` or `warn`.")
+        refuse(f"unknown severity `{value}`", "Use `fail` or `warn`.")
     return value  # type: ignore[return-value]
 
 
@@ -363,7 +363,7 @@ def _check_secrets(secrets: object, env: Mapping[str, str] | None) -> tuple[str,
     for name in names:
         check_text(name, "the name of a secret")
         if not (name.isascii() and name.isidentifier()):
-            refuse(f"`{name}` is not a valid name of a secret", hint)
+            refuse(f"`{name}` is not a valid secret name", hint)
         if name in (env or {}):
             refuse(f"`{name}` is both in `env` and in `secrets`", "Remove it from `env`.")
     return names

@@ -80,7 +80,7 @@ impl Api {
         sender.send_request(request).await.map_err(|failure| {
             let mut problem = Problem::new(
                 headwater_model::ErrorCode::Unavailable,
-                "the lake's server ended before it responded",
+                "the lake's server stopped before it responded",
             );
             problem.causes.push(failure.to_string());
             problem.with_hint("Run the command again; acknowledged changes are safe.")

@@ -89,7 +89,7 @@ pub fn make_folder(path: &Path) -> Result<PathBuf> {
             Error::io(format!("make the folder `{}`", path.display()))(source)
         }
         refused => Error::failed(
-            format!("{refused}: nothing in `{}` is used", path.display()),
+            format!("{refused}, so `{}` cannot be used as the cache folder", path.display()),
             "Set `XDG_CACHE_HOME` to a folder that only you can write to.",
         ),
     })

@@ -92,16 +92,19 @@ impl Functions {
         }
         if !report.memory_limits {
             warnings.push(
-                "no control group can limit memory here: functions are sampled, and may pass their \
-                 limit for a moment; shared memory is not counted"
+                "control groups cannot limit memory on this host: usage is sampled, so functions \
+                 can exceed their limit briefly; shared memory is not counted"
                     .to_owned(),
             );
         }
         if !report.cpu_limits {
-            warnings.push("no control group can hold back a function's use of processors".into());
+            warnings.push("control groups cannot limit a function's CPU usage on this host".into());
         }
         if !report.process_limits {
-            warnings.push("no control group can limit how many processes a function starts".into());
+            warnings.push(
+                "control groups cannot limit the number of a function's processes on this host"
+                    .into(),
+            );
         }
         warnings
     }

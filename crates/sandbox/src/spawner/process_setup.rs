@@ -320,7 +320,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
     }
     // Prevents the program, which runs as the same user, from tracing this process.
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    step("hide from the program", hidden)?;
+    step("disable dumps of the process", hidden)?;
     system::block_signals();
     let program = step("fork", system::fork())?;
     if program == 0 {
