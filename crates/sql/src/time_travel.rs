@@ -136,10 +136,7 @@ impl Versions<'_> {
         match self.value(expr, at)? {
             Constant::Text(text) => Ok(Place::Ref(text.parse()?, None)),
             Constant::Integer(id) => Ok(Place::Snapshot(id)),
-            _ => Err(wrong(
-                "the version of a table must be a snapshot's id or the name of a ref",
-                at,
-            )),
+            _ => Err(wrong("a version must be a snapshot's id or the name of a ref", at)),
         }
     }
 

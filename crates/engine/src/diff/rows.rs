@@ -193,9 +193,7 @@ fn entries(batch: &RecordBatch, mut take: impl FnMut(Entry)) -> Result<()> {
         rest.as_binary_opt::<i64>(),
         more.as_primitive_opt::<Int64Type>(),
     ) else {
-        return Err(Error::Internal {
-            message: "the compared rows have unexpected types".to_owned(),
-        });
+        return Err(Error::Internal { message: "the compared rows differ in type".to_owned() });
     };
     for at in 0..batch.num_rows() {
         take(Entry {

@@ -148,9 +148,7 @@ fn updated(update: MergeUpdateExpr, when: When, exprs: &mut Vec<Expr>) -> Result
     if columns.iter().any(|assigned| is_star(&assigned.column)) {
         if when == When::NotMatchedBySource {
             return Err(Error::Invalid {
-                message: "UPDATE SET * needs a row of the source, but WHEN NOT MATCHED BY SOURCE \
-                          has none"
-                    .to_owned(),
+                message: "UPDATE SET * needs a source row, and this clause has none".to_owned(),
                 hint: Some("List the columns.".to_owned()),
                 position: span_start(update_token.0.span),
             });
