@@ -41,7 +41,7 @@ def segments(*parts: str) -> str:
     """Percent-encodes the segments of a path: `/v1/branches/feature%2Fx`."""
     for part in parts:
         if not isinstance(part, str) or not part:
-            raise make("invalid_argument", f"`{part!r}` is not a name")
+            raise make("invalid_argument", f"`{part!r}` is not a valid name")
     return "".join("/" + quote(part, safe="-._~") for part in parts)
 
 

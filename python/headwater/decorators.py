@@ -239,7 +239,7 @@ def _check_partition(value: object) -> tuple[str, ...]:
 
     fields = (value,) if isinstance(value, str) else value
     if not hasattr(fields, "__iter__"):
-        refuse(f"partition_by is a list of fields, not `{value!r}`")
+        refuse(f"partition_by must be a list of fields, not `{value!r}`")
     found = []
     for field in fields:
         for part in partition.split(check_text(field, "a partition field")):
@@ -258,9 +258,9 @@ def _check_measure(
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
         return value
     if not isinstance(value, str):
-        refuse(f"{what} `{value!r}` is not usable", hint)
+        refuse(f"{what} `{value!r}` is not valid", hint)
     if parse(value) is None:
-        refuse(f"{what} `{value}` is not usable", hint)
+        refuse(f"{what} `{value}` is not valid", hint)
     return value
 
 
@@ -269,7 +269,7 @@ def _check_network(value: object) -> bool | tuple[str, ...]:
         return value
     hint = 'Write `network=True` or `network=["api.example.com:443"]`.'
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        refuse(f"network is True, False or a list of hosts, not `{value!r}`", hint)
+        refuse(f"network must be True, False or a list of hosts, not `{value!r}`", hint)
     for host in value:
         if any(letter in check_text(host, "a host") for letter in "/*@ \n"):
             refuse(f"`{host}` is not a valid host", hint)
@@ -279,7 +279,7 @@ def _check_network(value: object) -> bool | tuple[str, ...]:
 def _check_cpus(value: object) -> float | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (number and 0.01 <= value <= 1024):  # type: ignore[operator]
-        refuse(f"cpus `{value!r}` is not usable", "Write a number of processors, such as `cpus=1.5`.")
+        refuse(f"cpus `{value!r}` is not valid", "Write a number of processors, such as `cpus=1.5`.")
     return value  # type: ignore[return-value]
 
 
@@ -304,7 +304,7 @@ def _check_severity(value: object) -> str:
 def _check_tags(value: object) -> tuple[str, ...]:
     tags = (value,) if isinstance(value, str) else value
     if not hasattr(tags, "__iter__"):
-        refuse(f"tags is a list of names, not `{value!r}`")
+        refuse(f"tags must be a list of names, not `{value!r}`")
     found = tuple(check_text(tag, "a tag") for tag in tags)
     for tag in found:
         if not all(letter.isalnum() or letter in "_-./" for letter in tag):
@@ -316,7 +316,7 @@ def _check_variables(env: object) -> dict[str, str]:
     """Checks environment variables; no message contains a value."""
     hint = 'Write `env={"NAME": "value"}`.'
     if not hasattr(env, "items"):
-        refuse("env maps names to values", hint)
+        refuse("env must map names to values", hint)
     variables: dict[str, str] = {}
     for name, value in env.items():
         check_text(name, "the name of an environment variable")
@@ -334,7 +334,7 @@ def _check_version(version: object) -> str:
         refuse(f"`@headwater.python` is used without parentheses on `{_title(version)}`", hint)
     if not isinstance(version, str):
         hint = f'Write `"{version}"`: a number loses digits, `3.10` becomes `3.1`.'
-        refuse(f"a Python version is text, not `{version!r}`", hint)
+        refuse(f"a Python version must be text, not `{version!r}`", hint)
     parts = version.split(".")
     if not (1 < len(parts) <= 3 and all(part.isdecimal() for part in parts) and parts[0] == "3"):
         refuse(f"`{version}` is not a Python version", 'Write it as `"3.11"`.')
@@ -344,7 +344,7 @@ def _check_version(version: object) -> str:
 def _check_packages(pip: object) -> dict[str, str]:
     if not hasattr(pip, "items"):
         hint = 'Write `pip={"polars": "1.38.1"}`.'
-        refuse(f"pip maps packages to versions, not `{pip!r}`", hint)
+        refuse(f"pip must map packages to versions, not `{pip!r}`", hint)
     packages: dict[str, str] = {}
     for package, version in pip.items():
         check_text(package, "the name of a package")
@@ -358,7 +358,7 @@ def _check_packages(pip: object) -> dict[str, str]:
 def _check_secrets(secrets: object, env: Mapping[str, str] | None) -> tuple[str, ...]:
     hint = 'Write `secrets=["STRIPE_KEY"]`.'
     if isinstance(secrets, str) or not hasattr(secrets, "__iter__"):
-        refuse("secrets is a list of names", hint)
+        refuse("secrets must be a list of names", hint)
     names = tuple(secrets)
     for name in names:
         check_text(name, "the name of a secret")
@@ -372,7 +372,7 @@ def _check_secrets(secrets: object, env: Mapping[str, str] | None) -> tuple[str,
 def _check_programs(system: object) -> tuple[str, ...]:
     hint = 'Write `system=["chromium"]`.'
     if isinstance(system, str) or not hasattr(system, "__iter__"):
-        refuse(f"system is a list of programs, not `{system!r}`", hint)
+        refuse(f"system must be a list of programs, not `{system!r}`", hint)
     for program in system:
         name = check_text(program, "the name of a program")
         if not all(one.isascii() and (one.isalnum() or one in "_-.+") for one in name):

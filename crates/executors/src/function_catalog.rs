@@ -130,7 +130,10 @@ impl FunctionCatalog {
         let mut running = self.running.lock();
         let count = running.get(&name).copied().unwrap_or_default();
         if count >= limit {
-            let message = format!("function `{name}` has {count} calls running (limit {limit})");
+            let message = format!(
+                "function `{name}` has reached its concurrency limit: {count} calls running (limit \
+                 {limit})"
+            );
             return Err(Problem::new(ErrorCode::TooBusy, message)
                 .with_hint("Repeat the call later, or raise the function's concurrency."));
         }

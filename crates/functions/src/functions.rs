@@ -48,7 +48,7 @@ impl Functions {
     /// call fails. [`Functions::warnings`] contains the reason.
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
         let own = options.own_dir.clone();
-        std::fs::create_dir_all(&own).map_err(Error::io("make the functions' folder"))?;
+        std::fs::create_dir_all(&own).map_err(Error::io("create the functions' folder"))?;
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), own).await?);
         let environments =
             Arc::new(Environments::open(environments_options(&options), spawner.clone())?);

@@ -107,7 +107,7 @@ impl FeedUsage {
 
 impl InputFeed {
     pub(crate) fn new(streamed: &StreamedInput) -> Result<InputFeed> {
-        let (ours, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
+        let (ours, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let columns = MemoryFile::with("headwater-columns", &columns(&streamed.schema)?)?;
         Ok(InputFeed { theirs, columns, ours, streamed: streamed.clone() })
     }

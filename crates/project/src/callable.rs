@@ -79,14 +79,17 @@ impl Callable {
         }
         if let Some(twice) = table.filter(|table| given.contains_key(*table)) {
             let message = format!("the call of `{}` has the argument `{twice}` twice", self.name);
-            return Err(Error::call(message, "Give it as a table or as a value.".to_owned()));
+            return Err(Error::call(
+                message,
+                "Pass it either as a table or as a value.".to_owned(),
+            ));
         }
         let is_given = |name: &str| given.contains_key(name) || table == Some(name);
         let missing =
             self.arguments.iter().find(|argument| argument.required && !is_given(&argument.name));
         if let Some(missing) = missing {
             let message = format!("`{}` needs the argument `{}`", self.name, missing.name);
-            return Err(Error::call(message, format!("Give it: `{}=...`.", missing.name)));
+            return Err(Error::call(message, format!("Pass it as `{}=...`.", missing.name)));
         }
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Definition {
         }
         if trigger.function.is_some() && !trigger.parameters.is_empty() {
             let hint = "Remove `parameters`; the function receives the event.";
-            return Err(invalid(trigger, "parameters are only for runs", hint));
+            return Err(invalid(trigger, "it has `parameters`, but does not start a run", hint));
         }
         let source = Source::new(trigger, project)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
@@ -182,7 +182,11 @@ impl Source {
 impl WatchedFolder {
     fn new(trigger: &Trigger, files: &FilesTrigger, project: &Path) -> Result<Self> {
         if files.folder.trim().is_empty() {
-            return Err(invalid(trigger, "its folder is empty", "Name a folder to watch."));
+            return Err(invalid(
+                trigger,
+                "its setting `folder` is empty",
+                "Name a folder to watch.",
+            ));
         }
         let matcher = |pattern: &String| {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();

@@ -75,7 +75,7 @@ impl DecodeBudget {
     ) -> Result<(), ArrowError> {
         if let Some(dictionary) = message.header_as_dictionary_batch() {
             if dictionary.isDelta() {
-                return Err(refused("adds to a dictionary"));
+                return Err(refused("extends a dictionary, which is not supported"));
             }
             let Some(values) = dictionary.data() else { return Ok(()) };
             self.look_at_batch(&values, body)?;
@@ -199,5 +199,5 @@ fn malformed() -> ArrowError {
 }
 
 fn too_often() -> ArrowError {
-    refused("names the same bytes too often")
+    refused("refers to the same bytes too often")
 }

@@ -38,7 +38,7 @@ impl MemoryFile {
     pub(crate) fn create(name: &str) -> Result<File> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let descriptor = rustix::fs::memfd_create(name, flags)
-            .map_err(|errno| Error::io("make a memory file")(errno.into()))?;
+            .map_err(|errno| Error::io("create a memory file")(errno.into()))?;
         Ok(File::from(descriptor))
     }
 

@@ -133,8 +133,10 @@ impl UnitTest {
             }
             let given = self.given.iter().find(|(name, _)| is(input, name));
             let Some((_, given)) = given else {
-                let message =
-                    format!("`{}` reads `{}`, which is not given", step.name, input.table);
+                let message = format!(
+                    "`{}` reads `{}`, for which the test has no rows",
+                    step.name, input.table
+                );
                 let hint = format!("Add `{}:` with its rows to `given`.", input.table);
                 return Err(self.refused(message, &hint));
             };

@@ -148,7 +148,7 @@ fn settings_that_do_not_go_together_are_refused() {
       hint: Set `materialization` to `merge`, or leave `keys` out.
     ");
     insta::assert_snapshot!(refused(&format!("{}{query}", MERGED.replace("= id", "= id, id"))), @"
-    invalid_project: `m` has the key `id` twice (m.sql:1)
+    invalid_project: `m` lists the key `id` twice (m.sql:1)
       hint: Name each key once.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"
@@ -161,7 +161,7 @@ fn settings_that_do_not_go_together_are_refused() {
     ");
     let other = format!("{APPENDED}SELECT id FROM \"events@dev\"");
     insta::assert_snapshot!(refused(&other), @"
-    invalid_project: `m` reads a table of another ref incrementally (m.sql:3)
+    invalid_project: `m` reads a table at another ref incrementally, which is not supported (m.sql:3)
       hint: Read it at the run's own branch.
     ");
 }

@@ -99,7 +99,10 @@ async fn tests_that_cannot_run_say_why() {
     for (tests, expected) in [
         ("- {name: a, modle: daily, expect: []}", "(tests/all.yaml:1)"),
         ("- {name: a, model: dayly, expect: []}", "no model `dayly`"),
-        ("- {name: a, model: daily, expect: []}", "`daily` reads `orders`, which is not given"),
+        (
+            "- {name: a, model: daily, expect: []}",
+            "`daily` reads `orders`, for which the test has no rows",
+        ),
         (
             "- {name: a, model: daily, given: {order: []}, expect: []}",
             "`daily` does not read `order`",

@@ -193,7 +193,7 @@ fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
             (format!("the key `{field}` is missing"), format!("Add `{field}:`."))
         }
         YamlError::DuplicateMappingKey { key: Some(key), .. } => {
-            (format!("the key `{key}` is given twice"), "Keep one of them.".to_owned())
+            (format!("the key `{key}` appears twice"), "Keep one of them.".to_owned())
         }
         other => {
             let message = other.render().lines().next().unwrap_or_default().to_owned();

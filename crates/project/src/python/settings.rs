@@ -39,7 +39,7 @@ pub(super) fn refuse_async(function: &StmtFunctionDef, at: &Location) -> Result<
     if !function.is_async {
         return Ok(());
     }
-    let message = format!("`{}` is asynchronous", function.name);
+    let message = format!("`{}` is asynchronous, which is not supported", function.name);
     Err(Error::invalid(at.clone(), message, "Write `def` without `async`."))
 }
 

@@ -212,7 +212,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Name every input as an argument.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\nasync def f(): pass\n"), @r"
-    invalid_project: `f` is asynchronous (models/m.py:3)
+    invalid_project: `f` is asynchronous, which is not supported (models/m.py:3)
       hint: Write `def` without `async`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a=headwater.Modle(\"t\")): pass\n"), @r"
@@ -263,7 +263,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Define models and expectations at the top level of their file.
     ");
     insta::assert_snapshot!(refused("from headwater import *\n"), @r"
-    invalid_project: `from headwater import *` hides where names come from (models/m.py:2)
+    invalid_project: `from headwater import *` is not supported (models/m.py:2)
       hint: Write `import headwater`.
     ");
 }

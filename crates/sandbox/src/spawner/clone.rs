@@ -181,7 +181,7 @@ fn run_first_process(
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("disable dumps of the process", hidden)?;
     system::block_signals();
-    let (own, other) = step("make a socket", Channel::pair())?;
+    let (own, other) = step("create a socket", Channel::pair())?;
     send_order(&setup, zygote, &other, rules.as_ref(), &namespaces)?;
     drop(other);
     let begin = setup.start_channel.as_ref().and_then(|channel| channel.receive().ok().flatten());
@@ -244,8 +244,8 @@ fn send_order(
     let mut descriptors = vec![clone.as_fd(), setup.status.as_fd()];
     let others = rules.into_iter().chain(namespaces).chain(&setup.cgroup_files);
     descriptors.extend(others.map(AsFd::as_fd));
-    let order = step("write the order", serde_json::to_vec(&order))?;
-    step("send the zygote an order", zygote.orders.send(&order, &descriptors))
+    let order = step("write the clone request", serde_json::to_vec(&order))?;
+    step("send the clone request to the zygote", zygote.orders.send(&order, &descriptors))
 }
 
 fn reap_processes() -> ! {

@@ -249,12 +249,9 @@ fn misplaced_decorators_and_imports_are_refused_by_name() {
         ),
         (
             "@bauplan.model()\nasync def m(t=bauplan.Model('t')):\n    return t\n",
-            "`m` is asynchronous",
+            "`m` is asynchronous, which is not supported",
         ),
-        (
-            "from bauplan import *\n",
-            "`from bauplan import *` hides where names come from (models.py:2)",
-        ),
+        ("from bauplan import *\n", "`from bauplan import *` is not supported (models.py:2)"),
         (
             "from bauplan.store import load_obj\n",
             "`bauplan.store` is not supported (models.py:2)\n  hint: Return the object as a table",
