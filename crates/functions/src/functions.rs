@@ -98,7 +98,7 @@ impl Functions {
             );
         }
         if !report.cpu_limits {
-            warnings.push("control groups cannot limit a function's CPU usage on this host".into());
+            warnings.push("control groups cannot limit a function's use of processors here".into());
         }
         if !report.process_limits {
             warnings.push(

@@ -332,15 +332,15 @@ mod tests {
         };
         check(with("run", json!(true)), "besides importing or running");
         check(with("import", json!({"table": "t"})), "besides importing or running");
-        check(with("parameters", json!({"a": "b"})), "only for runs");
+        check(with("parameters", json!({"a": "b"})), "does not start a run");
         check(with("concurrency", json!(0)), "not between 1 and 1000");
-        check(with("order_by", json!("subjekt")), "no value `subjekt`");
+        check(with("order_by", json!("subjekt")), "no field `subjekt`");
         let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
         check(ordered, "only for functions");
         check(json!({"name": "", "run": true, "files": files}), "name is empty");
         for (bucket, expected) in [
-            (json!({"name": ""}), "no valid bucket"),
-            (json!({"name": "Landing"}), "no valid bucket"),
+            (json!({"name": ""}), "not a valid bucket"),
+            (json!({"name": "Landing"}), "not a valid bucket"),
             (json!({"name": "landing", "events": []}), "names no events"),
             (json!({"name": "landing", "prefix": "k".repeat(1_025)}), "longer than 1024 bytes"),
         ] {
@@ -348,7 +348,7 @@ mod tests {
         }
         let removed = json!({"name": "landing", "events": ["created", "removed"]});
         let import = json!({"name": "a", "import": {"table": "t"}, "bucket": removed});
-        check(import, "imports removed objects");
+        check(import, "import removed objects");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
         for (names, expected) in [
@@ -360,7 +360,7 @@ mod tests {
             check(json!({"name": "a", "run": true, "tables": {"names": names}}), expected);
         }
         let never = json!({"names": ["t"], "max_events_per_minute": 0});
-        check(json!({"name": "a", "run": true, "tables": never}), "0 times a minute");
+        check(json!({"name": "a", "run": true, "tables": never}), "`max_events_per_minute` is 0");
         let both = json!({"cron": "* * * * *"});
         let tables = json!({"names": ["t"]});
         check(json!({"name": "a", "run": true, "tables": tables, "schedule": both}), "exactly one");
@@ -369,7 +369,7 @@ mod tests {
             json!({"name": "a", "run": true, "schedule": schedule})
         };
         check(cron("61 * * * *", "UTC"), "`61 * * * *`");
-        check(cron("0 0 0 1 1 * 2027", "UTC"), "five or six fields");
+        check(cron("0 0 0 1 1 * 2027", "UTC"), "five or six");
         check(cron("* * * * *", "Europe/Berlim"), "`Europe/Berlim`");
         check(cron("0 0 30 2 *", "UTC"), "never fires");
     }

@@ -200,7 +200,7 @@ async fn empty_files_and_files_with_only_a_header_have_no_rows() {
     assert_eq!(error.to_string(), format!("`{}` is empty", path.display()));
     assert_eq!(error.code(), ErrorCode::BadRow);
     let hint = error.hint().unwrap();
-    assert!(hint.contains("a header line") && hint.contains("make the table first"), "{hint}");
+    assert!(hint.contains("a header line") && hint.contains("create the table first"), "{hint}");
     lake.file("blank.ndjson", "\n\n");
     let files = ["empty.csv", "blank.ndjson"];
     let error = lake.import(&lake.request("t", &files)).await.unwrap_err();

@@ -181,5 +181,5 @@ async fn errors_of_the_program_and_functions_without_retries_are_not_repeated() 
         assert_eq!(printed.iter().filter(|line| line.contains("attempt with")).count(), attempts);
     }
     let refusal = crate::support::refusal(&flaky("retries=-1", "OSError"));
-    assert!(refusal.contains("`retries` of `model` cannot be"), "{refusal}");
+    assert!(refusal.contains("`retries` of `model` does not accept"), "{refusal}");
 }

@@ -107,7 +107,7 @@ async fn tests_that_cannot_run_say_why() {
             "- {name: a, model: daily, given: {order: []}, expect: []}",
             "`daily` does not read `order`",
         ),
-        ("- {name: a, model: daily, given: {orders: []}, expect: []}", "they have no columns"),
+        ("- {name: a, model: daily, given: {orders: []}, expect: []}", "the rows have no columns"),
         (
             "- {name: a, model: daily, given: {orders: [{day: 2026-01-01}]}, expect: []}",
             "column `amount`",
