@@ -39,4 +39,4 @@ class ArrowBody:
         while self.read(65_536):
             pass
         if self._tail != ARROW_END:
-            raise EOFError("the stream of record batches has no end")
+            raise EOFError("the stream of record batches is incomplete")

@@ -196,7 +196,7 @@ class Client(Refs, Tables, Access):
                     return _job_error(job)
                 break
             time.sleep(0.02)
-        hint = "Look at what became of it with `headwater job ls`; then ask again."
+        hint = "Check its result with `headwater job ls` before you send the request again."
         cause = str(cut) or type(cut).__name__
         return make("unavailable", "the response was cut off", hint, causes=[cause])
 
@@ -234,7 +234,7 @@ class Client(Refs, Tables, Access):
             return self._connection.send("POST", path, {"arguments": arguments}, accept=accept)
         if len(tables) > 1:
             hint = "Put the others into the lake's tables, and have the function's model read them."
-            raise make("invalid_argument", "a call takes one table", hint)
+            raise make("invalid_argument", "a call accepts only one table", hint)
         (name, table), = tables.items()
         others = {key: value for key, value in arguments.items() if key != name}
         beside = {"table": name, "arguments": json.dumps(others)}
@@ -496,6 +496,6 @@ def _absolute(source: str | os.PathLike[str]) -> str:
 def _partition_field(field: str) -> dict[str, str]:
     found = partition.parse(field)
     if found is None:
-        raise make("invalid_argument", f"partition `{field}` is not known", partition.HINT)
+        raise make("invalid_argument", f"partition `{field}` is not valid", partition.HINT)
     column, transform = found
     return {"column": column, "transform": transform}

@@ -41,7 +41,7 @@ def segments(*parts: str) -> str:
     """Percent-encodes the segments of a path: `/v1/branches/feature%2Fx`."""
     for part in parts:
         if not isinstance(part, str) or not part:
-            raise make("invalid_argument", f"`{part!r}` is not a name")
+            raise make("invalid_argument", f"`{part!r}` is not a valid name")
     return "".join("/" + quote(part, safe="-._~") for part in parts)
 
 
@@ -56,7 +56,7 @@ def find_lake(lake: str | os.PathLike[str] | None, start: str | None = None) -> 
             return os.path.realpath(found)
         if folder == os.path.dirname(folder):
             hint = "Run `headwater init` to create one, or name one with `lake=` or `url=`."
-            raise make("file_not_found", "no lake here or in any folder above", hint)
+            raise make("file_not_found", "no lake in this folder or its parents", hint)
         folder = os.path.dirname(folder)
 
 
@@ -161,8 +161,8 @@ class Connection:
             return response
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            message = "the server ended the connection before it answered"
-            hint = "See with `headwater job ls` whether it did what was asked."
+            message = "the server closed the connection before it responded"
+            hint = "Check with `headwater job ls` whether the request was executed."
             raise make("unavailable", message, hint, causes=[_cause(error)]) from error
         except BaseException:
             connection.close()
@@ -181,7 +181,7 @@ class Connection:
                 content = response.read()
                 return json.loads(content) if content else None
             except (OSError, http.client.HTTPException, ValueError) as error:
-                message = "the server's answer was cut off"
+                message = "the server's response was cut off"
                 raise make("unavailable", message, causes=[_cause(error)]) from error
 
     def _exchange(
@@ -219,7 +219,7 @@ class Connection:
             found = self._open_lake()
         if found is None:
             log = os.path.join(str(self.lake), "server.log")
-            hint = f"Read `{log}`, which says why."
+            hint = f"Read the server's log, `{log}`, for the reason."
             raise make("unavailable", "the lake's server does not start", hint)
         return found
 
@@ -252,8 +252,8 @@ class Connection:
                 check=False,
             )
         except FileNotFoundError as error:
-            message = f"the command `{self.command}` is not there to start the lake's server"
-            hint = "Put it on the path, name it with `command=`, or use `headwater serve`."
+            message = f"the command `{self.command}`, which starts the lake's server, was not found"
+            hint = "Add it to PATH, name it with `command=`, or run `headwater serve`."
             raise make("unavailable", message, hint) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise make("unavailable", message, causes=[_cause(error)]) from error
@@ -336,7 +336,7 @@ def _read_certificate(path: str | os.PathLike[str]) -> str:
 
 def _check_token(token: str) -> str:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        hint = "Give what `server.token` in the lake's folder holds."
+        hint = "Pass the contents of `server.token` in the lake's folder."
         raise make("invalid_argument", "the token cannot be used", hint)
     return token
 
@@ -412,7 +412,7 @@ def _error(response: http.client.HTTPResponse) -> HeadwaterError:
         problem = None
     if isinstance(problem, dict) and "code" in problem:
         return from_problem(problem)
-    message = f"the server answered with the HTTP status `{response.status}` and no explanation"
+    message = f"the server responded with HTTP status `{response.status}` and no error message"
     return make("internal", message, "Check that the address is a Headwater server's.")
 
 

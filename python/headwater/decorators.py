@@ -190,7 +190,7 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
         if len(both) > 1:
             said = {"model": "a model", "expectation": "an expectation", "function": "one to be called"}
             first, second = sorted((said[one] for one in both), key=lambda text: "model" not in text)
-            refuse(f"function `{title}` is both {first} and {second}", "Write a second function.")
+            refuse(f"function `{title}` is both {first} and {second}", "Write two functions.")
         function.__headwater__ = {**noted, kind: settings}  # type: ignore[attr-defined]
         return function
 
@@ -223,14 +223,14 @@ def _check_callable_name(name: object) -> str:
         refuse(f"`@headwater.function` is used without parentheses on `{_title(name)}`", hint)
     text = check_text(name, "the name of the function")
     if len(text) > 200 or not all(one.isascii() and (one.isalnum() or one in "_-.") for one in text):
-        refuse(f"`{text}` is not a usable name of a function", "Use letters, digits, `_`, `-` and `.`.")
+        refuse(f"`{text}` is not a valid function name", "Use letters, digits, `_`, `-` and `.`.")
     return text
 
 
 def _check_materialization(value: object) -> str:
     if value not in MATERIALIZATIONS:
         known = ", ".join(f"`{name}`" for name in MATERIALIZATIONS)
-        refuse(f"materialization `{value}` is not known", f"Use one of {known}.")
+        refuse(f"unknown materialization `{value}`", f"Use one of {known}.")
     return str(value)
 
 
@@ -256,12 +256,12 @@ def _check_partition(value: object) -> tuple[str, ...]:
 
     fields = (value,) if isinstance(value, str) else value
     if not hasattr(fields, "__iter__"):
-        refuse(f"partition_by is a list of fields, not `{value!r}`")
+        refuse(f"partition_by must be a list of fields, not `{value!r}`")
     found = []
     for field in fields:
         for part in partition.split(check_text(field, "a partition field")):
             if partition.parse(part) is None:
-                refuse(f"partition `{part}` is not known", partition.HINT)
+                refuse(f"partition `{part}` is not valid", partition.HINT)
             found.append(part)
     return tuple(found)
 
@@ -275,9 +275,9 @@ def _check_measure(
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
         return value
     if not isinstance(value, str):
-        refuse(f"{what} `{value!r}` is not usable", hint)
+        refuse(f"{what} `{value!r}` is not valid", hint)
     if parse(value) is None:
-        refuse(f"{what} `{value}` is not usable", hint)
+        refuse(f"{what} `{value}` is not valid", hint)
     return value
 
 
@@ -286,23 +286,23 @@ def _check_network(value: object) -> bool | tuple[str, ...]:
         return value
     hint = 'Write `network=True` or `network=["api.example.com:443"]`.'
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        refuse(f"network is True, False or a list of hosts, not `{value!r}`", hint)
+        refuse(f"network must be True, False or a list of hosts, not `{value!r}`", hint)
     for host in value:
         if any(letter in check_text(host, "a host") for letter in "/*@ \n"):
-            refuse(f"`{host}` is not a host", hint)
+            refuse(f"`{host}` is not a valid host", hint)
     return tuple(value)
 
 
 def _check_cpus(value: object) -> float | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (number and 0.01 <= value <= 1024):  # type: ignore[operator]
-        refuse(f"cpus `{value!r}` is not usable", "Write a number of processors, such as `cpus=1.5`.")
+        refuse(f"cpus `{value!r}` is not valid", "Write a number of processors, such as `cpus=1.5`.")
     return value  # type: ignore[return-value]
 
 
 def _check_priority(value: object) -> str | None:
     if value is not None and value not in PRIORITIES:
-        refuse(f"priority `{value}` is not known", "Use `low`, `normal` or `high`.")
+        refuse(f"unknown priority `{value}`", "Use `low`, `normal` or `high`.")
     return value  # type: ignore[return-value]
 
 
@@ -314,14 +314,14 @@ def _check_retries(value: object) -> int:
 
 def _check_severity(value: object) -> str:
     if value not in ("fail", "warn"):
-        refuse(f"severity `{value}` is not known", "Use `fail` or `warn`.")
+        refuse(f"unknown severity `{value}`", "Use `fail` or `warn`.")
     return value  # type: ignore[return-value]
 
 
 def _check_tags(value: object) -> tuple[str, ...]:
     tags = (value,) if isinstance(value, str) else value
     if not hasattr(tags, "__iter__"):
-        refuse(f"tags is a list of names, not `{value!r}`")
+        refuse(f"tags must be a list of names, not `{value!r}`")
     found = tuple(check_text(tag, "a tag") for tag in tags)
     for tag in found:
         if not all(letter.isalnum() or letter in "_-./" for letter in tag):
@@ -333,7 +333,7 @@ def _check_variables(env: object) -> dict[str, str]:
     """Checks environment variables; no message contains a value."""
     hint = 'Write `env={"NAME": "value"}`.'
     if not hasattr(env, "items"):
-        refuse("env maps names to values", hint)
+        refuse("env must map names to values", hint)
     variables: dict[str, str] = {}
     for name, value in env.items():
         check_text(name, "the name of an environment variable")
@@ -351,7 +351,7 @@ def _check_version(version: object) -> str:
         refuse(f"`@headwater.python` is used without parentheses on `{_title(version)}`", hint)
     if not isinstance(version, str):
         hint = f'Write `"{version}"`: a number loses digits, `3.10` becomes `3.1`.'
-        refuse(f"a Python version is text, not `{version!r}`", hint)
+        refuse(f"a Python version must be text, not `{version!r}`", hint)
     parts = version.split(".")
     if not (1 < len(parts) <= 3 and all(part.isdecimal() for part in parts) and parts[0] == "3"):
         refuse(f"`{version}` is not a Python version", 'Write it as `"3.11"`.')
@@ -361,7 +361,7 @@ def _check_version(version: object) -> str:
 def _check_packages(pip: object) -> dict[str, str]:
     if not hasattr(pip, "items"):
         hint = 'Write `pip={"polars": "1.38.1"}`.'
-        refuse(f"pip maps packages to versions, not `{pip!r}`", hint)
+        refuse(f"pip must map packages to versions, not `{pip!r}`", hint)
     packages: dict[str, str] = {}
     for package, version in pip.items():
         check_text(package, "the name of a package")
@@ -375,12 +375,12 @@ def _check_packages(pip: object) -> dict[str, str]:
 def _check_secrets(secrets: object, env: Mapping[str, str] | None) -> tuple[str, ...]:
     hint = 'Write `secrets=["STRIPE_KEY"]`.'
     if isinstance(secrets, str) or not hasattr(secrets, "__iter__"):
-        refuse("secrets is a list of names", hint)
+        refuse("secrets must be a list of names", hint)
     names = tuple(secrets)
     for name in names:
         check_text(name, "the name of a secret")
         if not (name.isascii() and name.isidentifier()):
-            refuse(f"`{name}` is not a valid name of a secret", hint)
+            refuse(f"`{name}` is not a valid secret name", hint)
         if name in (env or {}):
             refuse(f"`{name}` is both in `env` and in `secrets`", "Remove it from `env`.")
     return names
@@ -389,7 +389,7 @@ def _check_secrets(secrets: object, env: Mapping[str, str] | None) -> tuple[str,
 def _check_programs(system: object) -> tuple[str, ...]:
     hint = 'Write `system=["chromium"]`.'
     if isinstance(system, str) or not hasattr(system, "__iter__"):
-        refuse(f"system is a list of programs, not `{system!r}`", hint)
+        refuse(f"system must be a list of programs, not `{system!r}`", hint)
     for program in system:
         name = check_text(program, "the name of a program")
         if not all(one.isascii() and (one.isalnum() or one in "_-.+") for one in name):

@@ -61,7 +61,7 @@ def expect_column_accepted_values(
     import pyarrow.compute as pc
 
     if isinstance(accepted_values, str):
-        message = f"accepted values are a list, not `{accepted_values!r}`"
+        message = f"accepted values must be a list, not `{accepted_values!r}`"
         raise make("invalid_argument", message, f"Write `[{accepted_values!r}]`.")
     values = _column(table, column)
     if pyarrow.types.is_dictionary(values.type):
@@ -116,7 +116,7 @@ def expect_column_equal_concatenation(
     import pyarrow.compute as pc
 
     if isinstance(columns, str) or not columns:
-        raise make("invalid_argument", f"columns are a list of names, not `{columns!r}`")
+        raise make("invalid_argument", f"columns must be a list of names, not `{columns!r}`")
     text = pyarrow.large_string()
     expected = _column(table, target).cast(text)
     parts = [_column(table, column).cast(text) for column in columns]

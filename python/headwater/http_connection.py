@@ -112,7 +112,7 @@ class Connection:
             line = yield from self._line(HEAD_BYTES_MAX)
         words = line.decode("latin-1").split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            raise BadRequest(400, "the request line is not that of HTTP/1.1")
+            raise BadRequest(400, "the request line is not valid HTTP/1.1")
         headers = yield from self._fields()
         connection = headers.get("connection", "").lower()
         keep_alive = "close" not in connection and words[2] != "HTTP/1.0"

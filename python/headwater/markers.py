@@ -113,7 +113,7 @@ def refuse(message: str, hint: str | None = None) -> NoReturn:
 def check_text(value: object, what: str) -> str:
     """The text, unless it is none or empty."""
     if not isinstance(value, str):
-        refuse(f"{what} is text, not `{value!r}`")
+        refuse(f"{what} must be text, not `{value!r}`")
     if not value.strip():
         refuse(f"{what} is empty: `{value!r}`")
     return value
@@ -122,14 +122,14 @@ def check_text(value: object, what: str) -> str:
 def check_flag(value: object, what: str) -> bool:
     """Returns the value; raises an error unless it is True or False."""
     if not isinstance(value, bool):
-        refuse(f"{what} is True or False, not `{value!r}`")
+        refuse(f"{what} must be True or False, not `{value!r}`")
     return value
 
 
 def check_columns(columns: object) -> tuple[str, ...]:
     """Returns the column names as a tuple; raises an error for an invalid or duplicate name."""
     if isinstance(columns, str) or not hasattr(columns, "__iter__"):
-        refuse(f"columns are a list of names, not `{columns!r}`", f"Write `columns=[{columns!r}]`.")
+        refuse(f"columns must be a list of names, not `{columns!r}`", f"Write `columns=[{columns!r}]`.")
     names = tuple(check_text(name, "the name of a column") for name in columns)
     if not names:
         refuse("the list of columns is empty: `[]`", "Leave `columns` out to read every column.")

@@ -169,5 +169,5 @@ def _seconds(name: str, duration: str | int | None) -> int | None:
     parts = re.findall(r"(\d+)([smhdw])", duration)
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         hint = "Write a number and a unit: `90s`, `15m`, `12h`, `30d`, `2w`."
-        raise make("invalid_argument", f"`{duration}` is no duration for `{name}`", hint)
+        raise make("invalid_argument", f"`{duration}` is not a valid duration for `{name}`", hint)
     return sum(int(number) * SECONDS[unit] for number, unit in parts)

@@ -230,7 +230,7 @@ class Arguments(unittest.TestCase):
         ):
             with self.subTest(arguments), self.assertRaises(errors.InvalidArgumentError):
                 headwater.Client(**arguments)
-        with self.assertRaisesRegex(errors.InvalidArgumentError, "`''` is not a name"):
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "`''` is not a valid name"):
             headwater.Client(url="http://127.0.0.1").table("")
 
 

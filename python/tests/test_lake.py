@@ -24,7 +24,7 @@ class Lake(unittest.TestCase):
     def test_the_nearest_lake_upwards_is_found(self):
         deep = self.root / "a" / "b"
         deep.mkdir(parents=True)
-        with self.assertRaisesRegex(errors.FileNotFoundError, "no lake here"):
+        with self.assertRaisesRegex(errors.FileNotFoundError, "no lake in this folder"):
             connection.find_lake(None, str(deep))
         self.lake.mkdir()
         self.assertEqual(connection.find_lake(None, str(deep)), str(self.lake))
@@ -92,7 +92,7 @@ class Lake(unittest.TestCase):
     def test_a_missing_command_is_named(self):
         self.lake.mkdir()
         client = headwater.Client(lake=self.root, command=str(self.root / "missing"))
-        with self.assertRaisesRegex(errors.UnavailableError, "missing` is not there"):
+        with self.assertRaisesRegex(errors.UnavailableError, "missing`, which starts the lake.s server, was not found"):
             client.branches()
 
 

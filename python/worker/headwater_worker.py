@@ -74,7 +74,7 @@ class Unfit(Exception):
 DECIMAL_DIGITS_MAX = 38
 EMPTY_TABLE = 'pyarrow.schema([("id", pyarrow.int64())]).empty_table()'
 EMPTY_HINT = f"Return an empty table that has its columns, such as `{EMPTY_TABLE}`."
-PIECES_HINT = "Yield at least one table, and each with the columns of the first."
+PIECES_HINT = "Yield at least one table; each must have the columns of the first."
 
 
 class Server:

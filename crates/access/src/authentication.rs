@@ -42,7 +42,7 @@ impl Access {
     /// password are recorded in the audit log.
     ///
     /// Errors: [`Error::InvalidCredential`] for every invalid credential; [`Error::Busy`] if too
-    /// many passwords are being checked.
+    /// many password checks are running.
     pub async fn authenticate(
         &self,
         credential: Credential<'_>,

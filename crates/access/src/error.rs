@@ -88,16 +88,16 @@ pub enum Error {
         grantee: String,
     },
     /// The user or role has no limits.
-    #[error("there are no limits of `{name}`")]
+    #[error("`{name}` has no limits")]
     NoLimit {
         /// The user or role.
         name: String,
     },
     /// Audit events would be kept for less than a day.
-    #[error("audit events are kept for at least a day")]
+    #[error("the retention of audit events is shorter than one day")]
     Retention,
     /// The limits are invalid.
-    #[error("the limit is not usable: {reason}")]
+    #[error("the limit is invalid: {reason}")]
     Limit {
         /// The violated rule.
         reason: &'static str,
@@ -125,7 +125,7 @@ pub enum Error {
         reason: String,
     },
     /// The expiry of a token or access key is not in the future.
-    #[error("the credential would have expired already")]
+    #[error("the expiry of the credential is in the past")]
     Expired,
     /// A text is too long.
     #[error("the {what} is longer than {max} bytes")]
@@ -139,7 +139,7 @@ pub enum Error {
     #[error(transparent)]
     Permission(#[from] PermissionError),
     /// Too many passwords are being checked.
-    #[error("too many passwords are being checked")]
+    #[error("too many password checks are running")]
     Busy,
     /// A stored record cannot be read.
     #[error("the access record `{key}` cannot be read")]

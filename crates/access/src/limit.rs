@@ -99,11 +99,11 @@ impl<'a> UserLimits<'a> {
 /// Checks the values of new limits.
 fn check(limits: &Limits) -> Result<()> {
     let reason = match limits {
-        limits if limits.is_empty() => "it limits nothing",
+        limits if limits.is_empty() => "it sets no limit",
         Limits { jobs: Some(0), .. } => "the number of jobs is 0",
         Limits { memory_bytes: Some(0), .. } => "the memory is 0",
         Limits { money_per_day: Some(money), .. } if !money.is_finite() || *money < 0.0 => {
-            "the money is not a number from 0"
+            "the amount of money is negative or not a number"
         }
         _ => return Ok(()),
     };

@@ -37,7 +37,9 @@ impl Access {
     pub async fn create_user(&self, by: &Principal, new: NewUser) -> Result<User> {
         check_name(&new.name)?;
         if new.kind == UserKind::Service && new.password.is_some() {
-            return Err(Error::Password { reason: "a service account has tokens only".into() });
+            return Err(Error::Password {
+                reason: "a service account cannot have a password, only tokens".into(),
+            });
         }
         let password = match &new.password {
             Some(password) => Some(self.0.passwords.hash(password).await?),
@@ -80,7 +82,9 @@ impl Access {
         password: Option<&str>,
     ) -> Result<User> {
         if password.is_some() && self.directory().user(name)?.kind == UserKind::Service {
-            return Err(Error::Password { reason: "a service account has tokens only".into() });
+            return Err(Error::Password {
+                reason: "a service account cannot have a password, only tokens".into(),
+            });
         }
         let hash = match password {
             Some(password) => Some(self.0.passwords.hash(password).await?),

@@ -79,7 +79,7 @@ impl Api {
         let request = request.body(call.body).map_err(error::unexpected)?;
         sender.send_request(request).await.map_err(|failure| {
             let mut problem =
-                Problem::new(ErrorCode::Unavailable, "the lake's server ended before it responded");
+                Problem::new(ErrorCode::Unavailable, "the lake's server stopped before it responded");
             problem.causes.push(failure.to_string());
             problem.with_hint("Run the command again; acknowledged changes are safe.")
         })

@@ -137,7 +137,8 @@ impl Context {
                 let url = &remote.profile.url;
                 let name = &remote.name;
                 let message = format!(
-                    "profile `{name}` names the server `{url}`, and this command needs a lake's folder"
+                    "profile `{name}` refers to the server `{url}`, but this command needs \
+                     a lake's folder"
                 );
                 Err(error::invalid(message)
                     .with_hint("Run it in the folder of a lake, or use `--lake DIR`."))

@@ -38,9 +38,10 @@ fn cut_off(problem: Problem, id: &str) -> Problem {
     if problem.code != ErrorCode::Unavailable {
         return problem;
     }
-    Problem::new(ErrorCode::Unavailable, format!("the server ended before job `{id}`")).with_hint(
-        format!("Run `headwater job get {id}` for its status; no change is half applied."),
-    )
+    Problem::new(ErrorCode::Unavailable, format!("the server stopped before job `{id}` finished"))
+        .with_hint(format!(
+            "Run `headwater job get {id}` for its status; no change is partly applied."
+        ))
 }
 
 /// Returns a succeeded job, or the problem of a failed one.

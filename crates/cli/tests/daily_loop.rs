@@ -196,7 +196,7 @@ fn a_watched_project_runs_again_after_each_edit_until_ctrl_c() {
     });
     let rounds = |count: usize| {
         until("the round ends", || {
-            shown.lock().expect("no panic").matches("round took").count() == count
+            shown.lock().expect("no panic").matches("run took").count() == count
         });
     };
     let amount = || workspace.rows("SELECT amount FROM weekly");

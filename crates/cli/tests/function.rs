@@ -43,7 +43,7 @@ fn workspace() -> Workspace {
 #[test]
 fn a_retry_with_more_memory_is_reported_by_the_call_the_run_and_the_job() {
     let workspace = workspace();
-    let said = "it needs more memory than its limit of 256 MiB: it runs once more, with 512 MiB";
+    let said = "it needs more memory than its limit of 256 MiB, and is retried with 512 MiB";
     for (kind, command) in [("function", &["function", "invoke", "needy"][..]), ("run", &["run"])] {
         let told = workspace.run(command);
         assert!(told.code == 0 && told.stderr.contains(said), "{}", told.stderr);
@@ -170,9 +170,9 @@ fn a_program_must_be_declared_with_a_file_of_the_project() {
         ("command = [\"./run.sh\"]", "the project has no file `./run.sh`"),
         ("command = [\"../run.sh\"]", "the project has no file `../run.sh`"),
         ("command = [\"ls\"]\nmemory = \"much\"", "`much` is not a size"),
-        ("command = [\"ls\"]\nnetwork = [\"a b\"]", "`a b` is not a host"),
+        ("command = [\"ls\"]\nnetwork = [\"a b\"]", "`a b` is not a valid host"),
         ("command = [\"ls\"]\nfiles = [\"lib\"]", "the project has no file or folder `lib`"),
-        ("program = [\"ls\"]", "there is no key `program` here"),
+        ("program = [\"ls\"]", "unknown key `program`"),
     ] {
         let text = format!("[project]\nname = \"test\"\n[functions.f]\n{declaration}\n");
         workspace.write("headwater.toml", &text);

@@ -257,7 +257,7 @@ fn a_function_with_a_runtime_must_be_complete() {
     let workspace = Workspace::new();
     workspace.write("app.py", "def handler(event, context): pass\n");
     for (declaration, expected) in [
-        ("runtime = \"java21\"", "`java21` is not a runtime"),
+        ("runtime = \"java21\"", "`java21` is not a supported runtime"),
         ("runtime = \"python3.11\"", "a function with this runtime needs a `handler`"),
         ("runtime = \"python3.11\"\nhandler = \"app\"", "`app` is not a handler"),
         ("runtime = \"python3.11\"\nhandler = \"../x.f\"", "`../x.f` is not a handler"),

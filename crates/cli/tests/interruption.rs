@@ -61,7 +61,7 @@ fn a_killed_server_leaves_main_unchanged_and_the_run_interrupted() {
     workspace.kill_server();
     let answer = support::answer(run.wait_with_output().expect("the command ends"));
     assert_eq!(answer.code, 7, "{}", answer.stderr);
-    let says = format!("the server ended before job `{id}`");
+    let says = format!("the server stopped before job `{id}` finished");
     assert!(answer.stderr.contains(&says), "{}", answer.stderr);
     let job = workspace.json(&["job", "get", &id]);
     assert_eq!(job["status"], "interrupted", "{job}");

@@ -16,7 +16,14 @@ fn the_active_branch_is_not_deleted_without_force() {
     let workspace = Workspace::new();
     workspace.ok(&["checkout", "-b", "dev"]);
     let text = workspace.fails(8, &["branch", "rm", "dev"]);
-    contains(&text, &["`dev` is the active branch", "`headwater checkout main`", "`--force`"]);
+    contains(
+        &text,
+        &[
+            "branch `dev` cannot be deleted: it is the active branch",
+            "`headwater checkout main`",
+            "`--force`",
+        ],
+    );
     workspace.ok(&["branch", "rm", "dev", "--force"]);
     let status = workspace.json(&["status"]);
     assert_eq!((&status["branch"], &status["branch_exists"]), (&json!("main"), &json!(true)));

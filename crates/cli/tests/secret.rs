@@ -70,7 +70,7 @@ fn a_value_is_read_from_a_file_and_never_from_an_argument() {
     workspace.ok(&["secret", "set", "TLS_KEY", "--file", path]);
     workspace.fails(2, &["secret", "set", "TLS_KEY", "value"]);
     let told = workspace.fails(2, &["secret", "set", "NOT-A-NAME", "--file", path]);
-    assert!(told.contains("`NOT-A-NAME` is not a valid name of a secret"), "{told}");
+    assert!(told.contains("`NOT-A-NAME` is not a valid secret name"), "{told}");
     workspace.ok(&["secret", "rm", "TLS_KEY"]);
     workspace.fails(3, &["secret", "rm", "TLS_KEY"]);
     workspace.ok(&["secret", "rm", "TLS_KEY", "--if-exists"]);

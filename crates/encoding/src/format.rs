@@ -47,7 +47,7 @@ impl Format {
             let known = Format::ALL.map(|format| format!("`{}`", format.media_type())).join(", ");
             let message = format!("the format `{}` is not supported", given.join(", "));
             Problem::new(ErrorCode::InvalidArgument, message)
-                .with_hint(format!("Accept one of {known}."))
+                .with_hint(format!("Set the `Accept` header to one of {known}."))
         })
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn to_column(
     let function = IntoColumn::new(field.name().clone(), table.to_owned(), to.clone());
     if !can_cast_types(&from, &to) {
         let (from, to) = (type_name(&from), type_name(&to));
-        return Err(function.refuses(&format!("a value of type {from} cannot become {to}")));
+        return Err(function.refuses(&format!("a value of type {from} cannot be cast to {to}")));
     }
     Ok(ScalarUDF::from(function).call(vec![value]))
 }
@@ -186,7 +186,7 @@ impl IntoColumn {
             if let Some(value) = cut {
                 return Err(self.refuses(&format!(
                     "`{value}` has a fraction, and the column holds whole numbers; round it with \
-                     `CAST`, or cut it off with `trunc`"
+                     `CAST`, or truncate it with `trunc`"
                 )));
             }
         }

@@ -140,13 +140,13 @@ pub enum Error {
         limit: u64,
     },
     /// All statements together reached the memory limit of the engine.
-    #[error("the statements running now need more than the engine's memory of {}", bytes(*limit))]
+    #[error("the running statements exceed the engine's memory limit of {}", bytes(*limit))]
     EngineMemory {
         /// The limit in bytes.
         limit: u64,
     },
     /// The statement was cancelled because the server reached its memory limit.
-    #[error("the server's memory of {} is exhausted, and this statement used most", bytes(*limit))]
+    #[error("stopped as the largest statement at the server's memory limit of {}", bytes(*limit))]
     ServerMemory {
         /// The limit in bytes.
         limit: u64,
@@ -284,7 +284,7 @@ impl Error {
             Error::AlreadyExists { what: "table", .. } => {
                 Some("Use CREATE OR REPLACE TABLE, or choose another name.")
             }
-            Error::ViewChain { .. } => Some("Replace one of the views with a query of tables."),
+            Error::ViewChain { .. } => Some("Change one of the views to read tables only."),
             Error::AlreadyExists { what: "view", .. } => {
                 Some("Use CREATE OR REPLACE VIEW, or choose another name.")
             }
@@ -292,7 +292,7 @@ impl Error {
                 Some("Make the source rows unique, for example with DISTINCT ON or GROUP BY.")
             }
             Error::AlreadyExists { .. } => Some("Use IF NOT EXISTS, or choose another name."),
-            Error::NotABranch { .. } => Some("Name a branch, or create one there first."),
+            Error::NotABranch { .. } => Some("Use a branch, or create one from this ref."),
             Error::Protected { .. } => Some("Write to another branch and merge it."),
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
             Error::NamespaceNotFound { .. } => {

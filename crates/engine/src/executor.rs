@@ -207,7 +207,7 @@ impl Reader {
         };
         match ended {
             Some(error) => self.join_error(error),
-            None => DataFusionError::Internal("planning gave no plan".to_owned()),
+            None => DataFusionError::Internal("planning returned no plan".to_owned()),
         }
     }
 

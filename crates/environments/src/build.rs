@@ -45,7 +45,8 @@ impl Environments {
         let lines: Vec<_> =
             packages.iter().map(|(name, version)| format!("{name}=={version}")).collect();
         let lock = folder.join("requirements.txt");
-        fs::write(lock, lines.join("\n") + "\n").map_err(Error::io("keep the lock"))?;
+        fs::write(lock, lines.join("\n") + "\n")
+            .map_err(Error::io("write the lock file of an environment"))?;
         let missing = self.link_bytecode(folder, interpreter).await?;
         let description = Description { python: interpreter.wanted(), requirements, packages };
         Ok(Build { building, description, missing })
@@ -61,7 +62,7 @@ impl Environments {
         let interpreter = interpreter.clone();
         let link = move || {
             shebang_rewrite::make_relocatable(&folder, &interpreter)
-                .map_err(Error::io("turn the scripts of packages"))?;
+                .map_err(Error::io("rewrite the scripts of packages"))?;
             Ok(bytecode::link(&folder, &store, &interpreter))
         };
         let linked = tokio::task::spawn_blocking(link).await;
@@ -78,7 +79,7 @@ impl Environments {
         let Build { building, description, missing } = build;
         if !missing.is_empty() {
             let marked = fs::write(building.0.join(UNCOMPILED), "");
-            marked.map_err(Error::io("describe an environment"))?;
+            marked.map_err(Error::io("write the description of an environment"))?;
         }
         let folder = self.folder.join(format!("{id}.{}", Uuid::new_v4().simple()));
         building.finish(&description, &folder)?;
@@ -102,7 +103,7 @@ impl Environments {
         }
         std::os::unix::fs::symlink(name(folder), &new)
             .and_then(|()| fs::rename(&new, &link))
-            .map_err(Error::io("put an environment in place"))?;
+            .map_err(Error::io("move a new environment to its folder"))?;
         self.note_leftovers();
         Ok(())
     }
@@ -217,9 +218,10 @@ impl BuildFolder {
 
     fn finish(&self, description: &Description, folder: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(description)
-            .map_err(|error| Error::io("describe an environment")(error.into()))?;
-        fs::write(self.0.join(DESCRIPTION), text).map_err(Error::io("describe an environment"))?;
-        fs::rename(&self.0, folder).map_err(Error::io("put an environment in place"))
+            .map_err(|error| Error::io("write the description of an environment")(error.into()))?;
+        fs::write(self.0.join(DESCRIPTION), text)
+            .map_err(Error::io("write the description of an environment"))?;
+        fs::rename(&self.0, folder).map_err(Error::io("move a new environment to its folder"))
     }
 }
 

@@ -28,7 +28,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The environment does not exist.
-    #[error("`{id}` matches no environment, or several")]
+    #[error("`{id}` does not match exactly one environment")]
     NotFound {
         /// The requested id or prefix.
         id: String,

@@ -83,13 +83,13 @@ pub fn make_folder(path: &Path) -> Result<PathBuf> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(Error::io(format!("make the folder `{}`", path.display())))?;
+        .map_err(Error::io(format!("create the folder `{}`", path.display())))?;
     resolve(path).map_err(|refused| match refused {
         UntrustedReason::Unreadable { path, source } => {
-            Error::io(format!("make the folder `{}`", path.display()))(source)
+            Error::io(format!("create the folder `{}`", path.display()))(source)
         }
         refused => Error::failed(
-            format!("{refused}: nothing in `{}` is used", path.display()),
+            format!("{refused}, so `{}` cannot be used as the cache folder", path.display()),
             "Set `XDG_CACHE_HOME` to a folder that only you can write to.",
         ),
     })

@@ -168,7 +168,7 @@ impl Environments {
         // Requests after this point build a new environment.
         let link = self.folder.join(id);
         let aside = self.folder.join(owned(BUILDING));
-        fs::rename(&folder, &aside).map_err(Error::io("move an environment aside"))?;
+        fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;
         let _ = fs::remove_file(link);
         drop(exclusive);
         let removing = tokio::task::spawn_blocking(move || {

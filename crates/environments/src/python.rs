@@ -106,7 +106,7 @@ pub(crate) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpret
     let (minor, patch) = match wanted {
         Some(wanted) => parse(wanted).ok_or_else(|| {
             Error::failed(
-                format!("`{wanted}` is not a version of Python"),
+                format!("`{wanted}` is not a valid Python version"),
                 "Write a version such as `3.11`.",
             )
         })?,
@@ -134,8 +134,8 @@ pub(crate) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpret
         || not_found(wanted, &found),
         |(path, why)| {
             Error::failed(
-                format!("the Python `{}` is not run: {why}", path.display()),
-                "Install Python where only root and you can write.",
+                format!("the Python interpreter `{}` is not trusted: {why}", path.display()),
+                "Install Python in a folder that only root and you can write to.",
             )
         },
     ))

@@ -75,7 +75,7 @@ fn find(program: &str, folders: &[PathBuf]) -> Result<PathBuf> {
     if program.is_empty() || !program.chars().all(named) {
         return Err(Error::failed(
             format!("`{program}` is not the name of a program"),
-            "Write the name that is called, such as `system=[\"chromium\"]`.",
+            "Write the name of the executable, such as `system=[\"chromium\"]`.",
         ));
     }
     let found = folders.iter().map(|folder| folder.join(program));
@@ -90,7 +90,7 @@ fn find(program: &str, folders: &[PathBuf]) -> Result<PathBuf> {
     }
     Err(Error::failed(
         format!(
-            "the program `{program}` leads to `{}`, which functions do not see",
+            "the program `{program}` is a link to `{}`, which functions cannot access",
             leads.display()
         ),
         "Install it below `/usr`, as the packages of a distribution do.",
@@ -106,7 +106,7 @@ fn hint(program: &str) -> String {
     let same = DEBIAN_SAME.iter().find(|name| **name == program).copied();
     match other.or(same) {
         Some(package) => format!(
-            "Install it on this machine: on Debian and Ubuntu by `apt-get install {package}`."
+            "Install it on this machine: on Debian and Ubuntu with `apt-get install {package}`."
         ),
         None => {
             format!("Install it on this machine in `{}` or another system folder.", SHOWN[1])

@@ -340,7 +340,10 @@ fn check_functions(
     access: Option<&dyn TableAccess>,
 ) -> Result<(), Problem> {
     if let Some(name) = functions.iter().find(|name| project.callables.contains_key(*name)) {
-        let message = format!("function `{name}` is deployed without a project");
+        let message = format!(
+            "function `{name}` of the project has the name of a function deployed with `headwater \
+             function deploy`"
+        );
         let hint = format!("Rename one of them, or run `headwater function rm {name}`.");
         return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
     }
@@ -375,5 +378,5 @@ pub async fn parse_folder(folder: PathBuf) -> Result<Parsed, Problem> {
 }
 
 fn unread(error: &tokio::task::JoinError) -> Problem {
-    Problem::new(ErrorCode::Internal, format!("the project was not read: {error}"))
+    Problem::new(ErrorCode::Internal, format!("reading the project failed: {error}"))
 }

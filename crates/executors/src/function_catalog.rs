@@ -153,7 +153,10 @@ impl FunctionCatalog {
         let mut running = self.running.lock();
         let count = running.get(&name).copied().unwrap_or_default();
         if count >= limit {
-            let message = format!("function `{name}` has {count} calls running (limit {limit})");
+            let message = format!(
+                "function `{name}` has reached its concurrency limit: {count} calls running (limit \
+                 {limit})"
+            );
             return Err(Problem::new(ErrorCode::TooBusy, message)
                 .with_hint("Repeat the call later, or raise the function's concurrency."));
         }
@@ -179,11 +182,14 @@ pub async fn parse_function(
         let found = parsed.into_callable(&name).map_err(|error| error.without_location());
         let (project, callable) = found.or_problem().map_err(invalid)?;
         let callable = callable.ok_or_else(|| {
-            Problem::new(ErrorCode::Internal, format!("function `{name}` was not read"))
+            Problem::new(
+                ErrorCode::Internal,
+                format!("the project of function `{name}` does not define it"),
+            )
         })?;
         Ok(ParsedFunction { project: Arc::new(project), callable })
     };
     tokio::task::spawn_blocking(parse).await.unwrap_or_else(|error| {
-        Err(Problem::new(ErrorCode::Internal, format!("the function was not read: {error}")))
+        Err(Problem::new(ErrorCode::Internal, format!("reading the function failed: {error}")))
     })
 }

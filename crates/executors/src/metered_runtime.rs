@@ -44,7 +44,7 @@ impl MeteredRuntime {
         let before = worker.clock.nanoseconds();
         let mut task = Stopping(worker.runtime()?.spawn(work));
         let result = (&mut task.0).await.map_err(|error| {
-            let message = format!("work ended early: {error}");
+            let message = format!("the work stopped before it finished: {error}");
             Problem::new(ErrorCode::Internal, message)
         })?;
         let cpu = worker.clock.nanoseconds().saturating_sub(before);
@@ -98,7 +98,7 @@ impl Worker {
     }
 
     fn runtime(&self) -> Result<&Runtime, Problem> {
-        let gone = || Problem::new(ErrorCode::Internal, "the worker threads have ended");
+        let gone = || Problem::new(ErrorCode::Internal, "the worker threads have stopped");
         self.runtime.as_ref().ok_or_else(gone)
     }
 }

@@ -237,7 +237,10 @@ fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem
     };
     if text.len() > RESULT_BYTES_MAX {
         let size = text.len();
-        context.log_system(format!("the returned value is not stored: {size} bytes are too many"));
+        context.log_system(format!(
+            "the returned value is not stored: its size of {size} bytes \
+                                    exceeds the limit of {RESULT_BYTES_MAX}"
+        ));
         return Ok(Value::Null);
     }
     serde_json::from_slice(&text).map_err(|error| {

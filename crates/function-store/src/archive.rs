@@ -86,7 +86,7 @@ fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
         let reason = format!("entry `{}` is a link or a special file", shown(path));
         return Err(Error::archive(
             reason,
-            "Replace it by a copy of the file: `zip` follows links",
+            "Replace it with a copy of the file: `zip` follows links",
         ));
     }
     if entry.flags().is_encrypted() || entry.flags().has_strong_encryption() {
@@ -124,14 +124,16 @@ impl Reader<'_> {
                 .take(limit)
                 .read_to_end(&mut content),
             _ => {
-                let reason = format!("entry `{}` has another compression", shown(path));
+                let reason =
+                    format!("entry `{}` uses an unsupported compression method", shown(path));
                 return Err(Error::archive(reason, "Create the archive with `zip`"));
             }
         };
         let size = read.map_err(|error| wrong(&error))? as u64;
-        self.left = self.left.checked_sub(size).ok_or_else(|| {
-            Error::archive("its files are too large when they are decompressed", limits_hint())
-        })?;
+        self.left = self
+            .left
+            .checked_sub(size)
+            .ok_or_else(|| Error::archive("its decompressed files are too large", limits_hint()))?;
         let is_executable = header.mode().value() & EXECUTABLE != 0;
         Ok(ProjectFile::new(content, is_executable))
     }

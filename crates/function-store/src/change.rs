@@ -149,7 +149,8 @@ fn publish(
         return Ok(());
     }
     if to.versions.len() >= VERSIONS_MAX {
-        let message = format!("function `{}` has {VERSIONS_MAX} versions", to.name);
+        let message =
+            format!("function `{}` has reached the limit of {VERSIONS_MAX} versions", to.name);
         return Err(Error::invalid(message, "Delete some of them"));
     }
     new.modified = with.now;
@@ -180,11 +181,12 @@ fn check_alias(to: &StoredFunction, name: &str, alias: &FunctionAlias) -> Result
     let is_usable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     let is_number = name.chars().all(|c| c.is_ascii_digit());
     if name.len() > 128 || is_number || !name.chars().all(is_usable) {
-        let message = format!("`{}` is not a name of an alias", crate::paths::shown(name));
+        let message = format!("`{}` is not a valid alias name", crate::paths::shown(name));
         return Err(Error::invalid(message, "Use letters, digits, `-` and `_`, not only digits"));
     }
     if to.aliases.len() >= ALIASES_MAX && !to.aliases.contains_key(name) {
-        let message = format!("function `{}` has {ALIASES_MAX} aliases", to.name);
+        let message =
+            format!("function `{}` has reached the limit of {ALIASES_MAX} aliases", to.name);
         return Err(Error::invalid(message, "Delete some of them"));
     }
     let versions = alias.version.iter().chain(alias.weights.keys());
@@ -194,13 +196,15 @@ fn check_alias(to: &StoredFunction, name: &str, alias: &FunctionAlias) -> Result
     let weights = || alias.weights.values();
     let is_share = weights().all(|weight| (0.0..=1.0).contains(weight));
     if !is_share || weights().sum::<f64>() > 1.0 {
-        let message = format!("the weights of alias `{name}` are not shares");
-        return Err(Error::invalid(message, "Use weights from 0 to 1, together at most 1"));
+        let message = format!(
+            "the weights of alias `{name}` are not between 0 and 1, or their sum exceeds 1"
+        );
+        return Err(Error::invalid(message, "Use weights from 0 to 1 with a sum of at most 1"));
     }
     let repeats = alias.version.is_some_and(|version| alias.weights.contains_key(&version));
     if !alias.weights.is_empty() && (alias.version.is_none() || repeats) {
         let message = format!("alias `{name}` needs two published versions for its weights");
-        return Err(Error::invalid(message, "Publish a version and name it"));
+        return Err(Error::invalid(message, "Publish a version and use its number in `weights`"));
     }
     Ok(())
 }

@@ -43,7 +43,9 @@ pub enum Error {
         what: String,
     },
     /// An alias prevents the deletion of a version.
-    #[error("version {version} of function `{name}` has the alias `{alias}`")]
+    #[error(
+        "version {version} of function `{name}` cannot be deleted: alias `{alias}` refers to it"
+    )]
     VersionInUse {
         /// The function.
         name: String,
@@ -53,7 +55,7 @@ pub enum Error {
         alias: String,
     },
     /// The function has another revision than the request expects.
-    #[error("function `{name}` has the revision `{found}`, not `{expected}`")]
+    #[error("function `{name}` is at revision `{found}`, not `{expected}`")]
     WrongRevision {
         /// The function.
         name: String,

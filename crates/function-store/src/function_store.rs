@@ -331,7 +331,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     if name.len() <= 140 && !is_dots && name.chars().all(is_usable) {
         return Ok(());
     }
-    let message = format!("`{}` is not a name of a function", crate::paths::shown(name));
+    let message = format!("`{}` is not a valid function name", crate::paths::shown(name));
     Err(Error::invalid(message, "Use at most 140 letters, digits, `_`, `-` and `.`"))
 }
 
@@ -339,8 +339,8 @@ fn check_settings(settings: &FunctionSettings) -> Result<()> {
     let size = |(name, value): (&String, &String)| name.len() + value.len();
     let bytes: usize = settings.env.iter().map(size).sum();
     if bytes > ENV_BYTES_MAX {
-        let message = format!("the environment variables have {bytes} bytes");
-        return Err(Error::invalid(message, "They have at most 64 KiB together"));
+        let message = format!("the environment variables need {bytes} bytes (limit 64 KiB)");
+        return Err(Error::invalid(message, "Remove variables or shorten their values"));
     }
     let is_name = |name: &str| {
         let mut rest = name.chars();

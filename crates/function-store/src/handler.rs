@@ -26,7 +26,7 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
     } else if runtime.starts_with("provided") {
         (vec!["bootstrap".to_owned()], "")
     } else {
-        let message = format!("`{}` is not a runtime", shown(runtime));
+        let message = format!("`{}` is not a supported runtime", shown(runtime));
         let hint = "Use `python3.10` or later, `nodejs20`, `nodejs22`, `nodejs24` or `provided`";
         return Err(Error::invalid(message, hint));
     };
@@ -69,7 +69,7 @@ fn existing(files: &ProjectFiles, ending: &str) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!("There are the files {}{more}", shown.join(", "))
+    format!("The function's files are {}{more}", shown.join(", "))
 }
 
 #[cfg(test)]
@@ -114,6 +114,9 @@ mod tests {
             missing.to_string(),
             "handler `app.handler` needs the file `app.py`, which does not exist"
         );
-        assert_eq!(missing.hint().as_deref(), Some("There are the files `lib/app.py`, `main.py`"));
+        assert_eq!(
+            missing.hint().as_deref(),
+            Some("The function's files are `lib/app.py`, `main.py`")
+        );
     }
 }

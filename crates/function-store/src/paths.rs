@@ -29,7 +29,7 @@ pub(crate) fn path_error(path: &str) -> Option<&'static str> {
         return Some("its name has a backslash or a control character");
     }
     if path.as_bytes().get(1) == Some(&b':') {
-        return Some("its name begins with a drive");
+        return Some("its name begins with a drive letter");
     }
     let mut parts = path.split('/');
     if parts.clone().any(|part| part == "..") {
@@ -37,7 +37,7 @@ pub(crate) fn path_error(path: &str) -> Option<&'static str> {
     }
     parts
         .any(|part| matches!(part, "" | ".") || part.len() > PART_BYTES_MAX)
-        .then_some("its name has an empty or too long part")
+        .then_some("a part of its name is empty or too long")
 }
 
 /// Checks files that a request contains: their paths, number and size.
@@ -56,7 +56,10 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
     }
     let bytes: u64 = files.values().map(|file| file.bytes().len() as u64).sum();
     if files.len() > FILES_MAX || bytes > FILES_BYTES_MAX {
-        let message = format!("{} files with {bytes} bytes are too many", files.len());
+        let message = format!(
+            "the function has {} files of {bytes} bytes together (limits: 20,000 files, 256 MiB)",
+            files.len()
+        );
         return Err(Error::invalid(message, limits_hint()));
     }
     match file_and_folder(files.keys().map(String::as_str)) {
@@ -76,7 +79,7 @@ pub(crate) fn file_and_folder<'a>(paths: impl Iterator<Item = &'a str>) -> Optio
 }
 
 pub(crate) fn limits_hint() -> &'static str {
-    "A function has at most 20,000 files, 256 MiB together"
+    "Deploy at most 20,000 files, of 256 MiB together"
 }
 
 /// Returns a name from outside for a message: short, without control characters.

@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// The function exceeded the size of its `/tmp`.
     #[error(
-        "`{label}` needs more room in `/tmp` than its limit of {}; it had used {}{}",
+        "`{label}` needs more space in `/tmp` than its limit of {}; it had used {}{}",
         size(*.limit),
         size(*.used),
         at(.frames)
@@ -117,13 +117,13 @@ pub enum Error {
         label: String,
     },
     /// The server is shutting down.
-    #[error("`{label}` has not begun: the server is stopping")]
+    #[error("`{label}` was not started: the server is stopping")]
     Stopping {
         /// The function's label.
         label: String,
     },
     /// The process ended without a result.
-    #[error("`{label}` ended without an answer: {reason}")]
+    #[error("`{label}` ended without a response: {reason}")]
     InstanceDied {
         /// The function's label.
         label: String,
@@ -333,7 +333,7 @@ fn words(wanted: Returns) -> &'static str {
             "a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts"
         }
         Returns::Bool => "`True` or `False`",
-        Returns::Any => "a table, or what JSON can say: text, numbers, lists and dicts of those",
+        Returns::Any => "a table, or a JSON value: text, a number, a list or a dict",
     }
 }
 

@@ -52,8 +52,8 @@ impl Execution<'_> {
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
         let text = format!(
-            "it needs more memory than its limit of {}: it runs once more, with {}; `memory` in \
-             its decorator gives it that from the start",
+            "it needs more memory than its limit of {}, and is retried with {}; set `memory` in \
+             its decorator to avoid the retry",
             size(limit),
             size(limits.memory_bytes)
         );

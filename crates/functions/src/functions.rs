@@ -48,7 +48,7 @@ impl Functions {
     /// call fails. [`Functions::warnings`] contains the reason.
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
         let own = options.own_dir.clone();
-        std::fs::create_dir_all(&own).map_err(Error::io("make the functions' folder"))?;
+        std::fs::create_dir_all(&own).map_err(Error::io("create the functions' folder"))?;
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), own).await?);
         let environments =
             Arc::new(Environments::open(environments_options(&options), spawner.clone())?);
@@ -92,16 +92,19 @@ impl Functions {
         }
         if !report.memory_limits {
             warnings.push(
-                "no control group can limit memory here: functions are sampled, and may pass their \
-                 limit for a moment; shared memory is not counted"
+                "control groups cannot limit memory on this host: usage is sampled, so functions \
+                 can exceed their limit briefly; shared memory is not counted"
                     .to_owned(),
             );
         }
         if !report.cpu_limits {
-            warnings.push("no control group can hold back a function's use of processors".into());
+            warnings.push("control groups cannot limit a function's use of processors here".into());
         }
         if !report.process_limits {
-            warnings.push("no control group can limit how many processes a function starts".into());
+            warnings.push(
+                "control groups cannot limit the number of a function's processes on this host"
+                    .into(),
+            );
         }
         warnings
     }

@@ -137,7 +137,7 @@ impl Instance {
             Origin::Folder(folder) => folder.join("project"),
             Origin::Sandbox | Origin::Zygote(_) => PathBuf::from(PROJECT),
         };
-        let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
+        let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
         // A process that is reused may keep the file open for writing, so it does not get one.
         let pages = pages.filter(|_| !reuse);

@@ -56,7 +56,8 @@ impl Functions {
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(
-                "it asks for {asked} of memory, and gets {has}: all functions have no more"
+                "it requests {asked} of memory, but gets {has}, the limit for all \
+                 functions together"
             );
             log_system_line(sink, text).await;
         }

@@ -101,7 +101,8 @@ pub(crate) async fn answer(
     };
     let head = format!("{head}\n");
     let written = aside(move || write(&head, content)).await;
-    let written = written.inspect_err(|error| tracing::warn!(%error, "no answer for a function"));
+    let written =
+        written.inspect_err(|error| tracing::warn!(%error, "cannot respond to a function"));
     let written = written.ok();
     let files: Vec<_> = written.iter().map(MemoryFile::descriptor).collect();
     // The socket's buffer is large enough for the replies that a correct worker has not read.

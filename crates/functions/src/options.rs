@@ -25,7 +25,7 @@ impl std::str::FromStr for Isolation {
         match text {
             "sandbox" => Ok(Isolation::Sandbox),
             "process" => Ok(Isolation::Process),
-            _ => Err(format!("isolation is `sandbox` or `process`, not `{text}`")),
+            _ => Err(format!("isolation must be `sandbox` or `process`, not `{text}`")),
         }
     }
 }

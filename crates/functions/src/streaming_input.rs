@@ -107,7 +107,7 @@ impl FeedUsage {
 
 impl InputFeed {
     pub(crate) fn new(streamed: &StreamedInput) -> Result<InputFeed> {
-        let (ours, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
+        let (ours, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let columns = MemoryFile::with("headwater-columns", &columns(&streamed.schema)?)?;
         Ok(InputFeed { theirs, columns, ours, streamed: streamed.clone() })
     }
@@ -221,7 +221,7 @@ impl FeedTask {
 
     fn hear(&self, asked: &BatchRequest) {
         if asked.broken {
-            self.fails("the function lost a batch to what was raised while it was read");
+            self.fails("the function lost a batch: an exception interrupted reading it");
         }
     }
 
@@ -282,8 +282,8 @@ impl FeedTask {
 
 fn too_many() -> Error {
     Error::Arrow(ArrowError::InvalidArgumentError(format!(
-        "the function keeps {GIVEN_MAX} batches of one input; without `batches=True` it gets the input as a \
-         whole"
+        "the function keeps {GIVEN_MAX} batches of one input; without `batches=True` it gets the \
+         input as a whole"
     )))
 }
 

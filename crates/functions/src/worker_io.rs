@@ -54,7 +54,7 @@ impl LineSink {
             FunctionEvent::Line { stream, file, line, text }
         } else if before <= PRINTED_BYTES_MAX {
             let text =
-                format!("more than {} MiB printed: the rest is dropped", PRINTED_BYTES_MAX >> 20);
+                format!("more than {} MiB of output: the rest is dropped", PRINTED_BYTES_MAX >> 20);
             FunctionEvent::Line { stream: LogStream::System, file: None, line: None, text }
         } else {
             return;
@@ -179,7 +179,7 @@ pub(crate) async fn listen(
                 said = FinalMessage::Unfit { returned, reason, hint };
             }
             // User code wrote to the worker's socket, which affects only its own call.
-            Err(error) => tracing::debug!(%error, "an instance said what cannot be read"),
+            Err(error) => tracing::debug!(%error, "an instance sent an unreadable message"),
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {

@@ -245,7 +245,7 @@ impl Zygotes {
 
     /// Starts a zygote. Returns the CPU time of the start, even if it failed.
     async fn start(&self, environment: &Environment, cpu_us: &mut u64) -> Result<Zygote> {
-        let (mine, theirs) = Channel::pair().map_err(Error::io("make a socket"))?;
+        let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
         let files = serde_json::to_vec(&files.collect::<BTreeMap<_, _>>())
             .map_err(|error| Error::io("write the zygote's files")(error.into()))?;

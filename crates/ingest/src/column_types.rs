@@ -137,7 +137,7 @@ impl<'a> Columns<'a> {
             None => Ok(wanted),
             Some(current) if wanted.is_empty() || wanted == current => Ok(current),
             Some(_) => Err(Error::InvalidRequest {
-                message: format!("table `{}` has other partition fields", request.table),
+                message: format!("table `{}` is partitioned by other fields", request.table),
                 hint: "Leave the partition out: it is set when a table is created.",
             }),
         }

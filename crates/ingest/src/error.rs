@@ -26,7 +26,7 @@ pub enum Error {
         path: String,
     },
     /// A source that matches no file.
-    #[error("`{path}` names no file")]
+    #[error("no file matches `{path}`")]
     NoFiles {
         /// The source as given.
         path: String,
@@ -209,11 +209,12 @@ impl Error {
             }
             Error::RelativeSource { .. } => Some("Use an absolute path, starting with `/`."),
             Error::NoColumns { .. } => Some(
-                "Name a file that has a header line or rows, or make the table first: then a file \
-                 that is empty adds nothing to it.",
+                "Name a file that has a header line or rows, or create the table first: an empty \
+                 file then adds no rows.",
             ),
             Error::NotPacked { .. } => Some(
-                "Get the file again; or, if it is not compressed, remove the suffix from its name.",
+                "Download or create the file again; or, if it is not compressed, remove the suffix \
+                 from its name.",
             ),
             Error::UnknownFormat { .. } => {
                 Some("Name the format with `--format csv`, `ndjson`, `parquet` or `arrow`.")
@@ -229,7 +230,7 @@ impl Error {
                 Some("Import the file again when no program writes to it.")
             }
             Error::BrokenFile { .. } => {
-                Some("Get the file again, or leave it out: it may be truncated.")
+                Some("The file may be truncated: download or create it again, or leave it out.")
             }
             _ => None,
         }

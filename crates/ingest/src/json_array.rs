@@ -136,7 +136,7 @@ impl<R: Read> Read for ArrayLines<R> {
                 if count == 0 {
                     return match self.state {
                         State::Done => Ok(0),
-                        _ => Err(broken("the array does not end")),
+                        _ => Err(broken("the array is not closed")),
                     };
                 }
             }

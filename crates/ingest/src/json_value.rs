@@ -165,7 +165,7 @@ impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonFault>> Visitor<'de> for Ob
             let raw: &'de RawValue = map.next_value()?;
             if let Err(fault) = (self.take)(&key, raw.get()) {
                 *self.fault = Some(fault);
-                return Err(A::Error::custom("a field was refused"));
+                return Err(A::Error::custom("a field was rejected"));
             }
         }
         Ok(())
@@ -205,7 +205,7 @@ impl<'de> Visitor<'de> for Elements<'_, '_> {
         while let Some(raw) = list.next_element::<&'de RawValue>()? {
             if let Err(fault) = append_json(self.column, raw.get()) {
                 *self.fault = Some(fault);
-                return Err(A::Error::custom("an element was refused"));
+                return Err(A::Error::custom("an element was rejected"));
             }
         }
         Ok(())

@@ -60,7 +60,7 @@ impl<R: Read> Records<R> {
                 Scan::Incomplete if self.window.is_full() => return self.skip_long_row(),
                 Scan::Incomplete => self.window.fill()?,
                 Scan::Unclosed => {
-                    return Ok(self.skip_line("a quoted field begins here and never ends"));
+                    return Ok(self.skip_line("a quoted field begins here and is not closed"));
                 }
                 Scan::TextAfterQuote => {
                     return Ok(self.skip_line(

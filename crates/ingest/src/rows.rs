@@ -158,5 +158,5 @@ impl Output {
 
 /// Returns the error of a reader whose writer ended; the writer's own error has the cause.
 pub(crate) fn writer_ended() -> Error {
-    Error::Internal { message: "the writer of the import ended before its reader".to_owned() }
+    Error::Internal { message: "the writer of the import stopped before its reader".to_owned() }
 }

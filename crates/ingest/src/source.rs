@@ -289,7 +289,7 @@ fn not_readable(source: &str, scheme: &str) -> Error {
             "imports do not read web addresses",
             "Download the file with `curl --location --remote-name URL`, and import what it saves.",
         ),
-        "file" => ("imports take paths", "Leave `file://` out."),
+        "file" => ("imports need a path without `file://`", "Leave `file://` out."),
         _ => (
             "no object store has this URL scheme",
             "Use a path, or a URL with `s3://`, `gs://`, `az://` or `abfss://`.",

@@ -28,7 +28,7 @@ pub enum Error {
         matches: Vec<String>,
     },
     /// The queue of this kind is full.
-    #[error("{waiting} jobs of kind `{}` are waiting already", kind.as_str())]
+    #[error("queue full: {waiting} jobs of kind `{}` are waiting", kind.as_str())]
     TooBusy {
         /// The kind.
         kind: JobKind,
@@ -46,7 +46,7 @@ pub enum Error {
         limit: u32,
     },
     /// The user has used what it may use on one day.
-    #[error("user `{user}` has reached a limit of the day: {used} (limit {limit})")]
+    #[error("user `{user}` has reached a daily limit: {used} (limit {limit})")]
     DayQuota {
         /// The user.
         user: String,
@@ -61,7 +61,7 @@ pub enum Error {
     #[error("the server is stopping and does not accept jobs")]
     Stopping,
     /// The job was cancelled while it was queued.
-    #[error("job `{id}` was stopped before it began")]
+    #[error("job `{id}` was stopped before it started")]
     Stopped {
         /// Its id.
         id: JobId,
@@ -124,7 +124,7 @@ impl Fault for Error {
             Error::JobNotFound { near, .. } => {
                 Some(did_you_mean(near.as_ref(), "List the jobs with `headwater job ls`."))
             }
-            Error::AmbiguousJob { .. } => Some("Give more digits of the id.".into()),
+            Error::AmbiguousJob { .. } => Some("Use more digits of the id.".into()),
             Error::TooBusy { .. } => Some("Wait for some of them to end, then try again.".into()),
             Error::JobQuota { user, .. } => Some(format!(
                 "Wait until one ends, or ask an administrator to raise the limit with \

@@ -114,7 +114,7 @@ impl EventLog {
         self.lines_left_out += 1;
         if self.lines_left_out == 1 {
             let kept = self.text_bytes_max;
-            let text = format!("the log has reached {kept} bytes; what is printed now is left out");
+            let text = format!("the log has reached {kept} bytes; further output is left out");
             self.append(time, remark(text));
         }
     }

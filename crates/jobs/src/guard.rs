@@ -68,7 +68,7 @@ impl JobGuard {
         let (inner, live) = (self.inner.clone(), self.live.clone());
         self.finish_with(result, Vec::new()).await;
         let job = live.job(inner.shared.clock.now());
-        let unwell = || Problem::new(ErrorCode::Internal, "the call did not end well");
+        let unwell = || Problem::new(ErrorCode::Internal, "the call did not succeed");
         (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unwell))
     }
 

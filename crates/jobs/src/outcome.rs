@@ -78,7 +78,9 @@ pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
 /// Returns the problem of work that panicked or was dropped, and so has no result.
 pub(crate) fn lost(error: JoinError) -> Problem {
     match error.try_into_panic() {
-        Err(_) => Problem::new(ErrorCode::Cancelled, "the work did not stop and was dropped"),
+        Err(_) => {
+            Problem::new(ErrorCode::Cancelled, "the work did not stop in time and was aborted")
+        }
         Ok(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

@@ -126,13 +126,14 @@ impl Shared {
 }
 
 fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
-    let problem = Problem::new(ErrorCode::Interrupted, "the server ended while the job ran");
+    let problem =
+        Problem::new(ErrorCode::Interrupted, "the server stopped unexpectedly while the job ran");
     if is_delivery {
-        return problem.with_hint("Do nothing: the event is delivered again.");
+        return problem.with_hint("No action is needed: the event is delivered again.");
     }
     match kind {
         JobKind::Maintenance => {
-            problem.with_hint("Do nothing: the next maintenance continues the work.")
+            problem.with_hint("No action is needed: the next maintenance continues the work.")
         }
         JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
             problem.with_hint("Start the job again if its commit is not in the branch's log.")
@@ -140,6 +141,8 @@ fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
         JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run | JobKind::Trigger => {
             problem.with_hint("Start the job again.")
         }
-        JobKind::Function => problem.with_hint("Call the function again if it may run twice."),
+        JobKind::Function => problem.with_hint(
+            "The function may have run already: call it again only if running it twice is safe.",
+        ),
     }
 }

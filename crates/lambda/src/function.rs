@@ -62,7 +62,8 @@ impl CodeRequest {
     async fn read(self) -> Result<headwater_service::FunctionFiles> {
         let archive = self.zip_file.ok_or_else(|| {
             LambdaError::invalid(
-                "The code is a ZIP archive in ZipFile; S3 and images are not read.",
+                "The code must be a ZIP archive in ZipFile; S3 objects and container images are \
+                 not supported.",
             )
         })?;
         Ok(read_files(ProjectFiles::new(), Some(archive)).await?)
@@ -218,7 +219,7 @@ pub(crate) async fn delete(
         return Ok(functions.delete(&request.principal, &name.name).await?);
     };
     let version = qualifier.parse::<u64>().map_err(|_| {
-        LambdaError::invalid("Only the number of a version can be deleted with a qualifier.")
+        LambdaError::invalid("The qualifier of a deletion must be the number of a version.")
     })?;
     let change = FunctionChange::DeleteVersion(version).into();
     functions.change(&request.principal, &name.name, change).await?;

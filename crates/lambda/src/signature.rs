@@ -48,7 +48,7 @@ impl Signature {
             return Err(LambdaError::new(403, "MissingAuthenticationTokenException", message));
         };
         let incomplete = || {
-            let message = "The header authorization is not a signature of AWS4-HMAC-SHA256.";
+            let message = "The Authorization header is not a valid AWS4-HMAC-SHA256 signature.";
             LambdaError::new(403, "IncompleteSignatureException", message)
         };
         let fields = text.strip_prefix(ALGORITHM).ok_or_else(incomplete)?;
@@ -89,7 +89,7 @@ impl Signature {
 
     fn check_date(&self, now: DateTime<Utc>) -> Result<()> {
         let date = NaiveDateTime::parse_from_str(&self.date, DATE_FORMAT)
-            .map_err(|_| invalid("The header x-amz-date is not a time."))?;
+            .map_err(|_| invalid("The X-Amz-Date header is not a valid time."))?;
         if (date.and_utc() - now).abs() > SKEW_MAX {
             return Err(invalid("Signature expired: the time of the request differs too much."));
         }
@@ -101,7 +101,9 @@ impl Signature {
         let hash = hex::encode(Sha256::digest(body));
         let shown = parts.headers.get(CONTENT).and_then(|value| value.to_str().ok());
         if shown.is_some_and(|shown| shown != hash) {
-            return Err(invalid("The header x-amz-content-sha256 is not the hash of the body."));
+            return Err(invalid(
+                "The X-Amz-Content-Sha256 header does not match the hash of the body.",
+            ));
         }
         let canonical = self.canonical(parts, &hash)?;
         let digest = hex::encode(Sha256::digest(canonical));

@@ -26,7 +26,7 @@ const TIME_UNITS: [(&str, f64); 7] = [
 pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let (number, unit, rest) = part(text.trim())?;
     if !rest.is_empty() {
-        return Err("it is more than one number and one unit");
+        return Err("it has more than one number and one unit");
     }
     let scale: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -43,7 +43,7 @@ pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let bytes = number * scale as f64;
     match bytes {
         ..1.0 => Err("it is less than a byte"),
-        BYTES_MAX.. => Err("it is more than any machine has"),
+        BYTES_MAX.. => Err("it is too large"),
         _ => Ok(bytes as u64),
     }
 }
@@ -80,7 +80,7 @@ fn part(text: &str) -> Result<(f64, &str, &str), &'static str> {
     }
     let is_digit = |c: char| c.is_ascii_digit() || c == '.';
     let end = text.find(|c| !is_digit(c)).unwrap_or(text.len());
-    let number = text[..end].parse().map_err(|_| "it begins with no number")?;
+    let number = text[..end].parse().map_err(|_| "it does not begin with a number")?;
     let rest = text[end..].trim_start();
     let end = rest.find(|c: char| is_digit(c) || c.is_whitespace()).unwrap_or(rest.len());
     Ok((number, &rest[..end], rest[end..].trim_start()))

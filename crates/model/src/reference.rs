@@ -82,13 +82,13 @@ impl AncestorDistance {
         let back = if text[at..].starts_with('~') {
             let commits = rest.parse().ok().filter(|_| rest.bytes().all(|b| b.is_ascii_digit()));
             AncestorDistance::Commits(
-                commits.ok_or_else(|| fail("a number of commits comes after `~`"))?,
+                commits.ok_or_else(|| fail("`~` must be followed by a number of commits"))?,
             )
         } else {
             let time = parse_moment(rest);
-            AncestorDistance::Time(
-                time.ok_or_else(|| fail("a time comes after `*`, as 2026-11-01T12:00:00Z"))?,
-            )
+            AncestorDistance::Time(time.ok_or_else(|| {
+                fail("`*` must be followed by a time, such as 2026-11-01T12:00:00Z")
+            })?)
         };
         Ok(Some((before, back)))
     }

@@ -155,7 +155,8 @@ impl TryFrom<String> for Transform {
             Some((name, width)) => (name, Some(width)),
             None => (text.as_str(), None),
         };
-        Transform::named(name, width).ok_or_else(|| format!("`{text}` is no partition transform"))
+        Transform::named(name, width)
+            .ok_or_else(|| format!("`{text}` is not a partition transform"))
     }
 }
 
@@ -207,7 +208,7 @@ impl std::str::FromStr for PartitionField {
         let text = text.trim();
         let invalid =
             |reason| crate::name::NameError { name: text.into(), what: "partition", reason };
-        let form = "a partition is `column`, `day(column)` or `bucket(16, column)`";
+        let form = "it has none of the forms `column`, `day(column)` and `bucket(16, column)`";
         let Some((name, rest)) = text.split_once('(') else {
             return PartitionField::of(text, Transform::Identity).ok_or_else(|| invalid(UNNAMED));
         };

@@ -33,7 +33,7 @@ pub enum Error {
         name: String,
     },
     /// The name breaks the rules for buckets.
-    #[error("`{name}` is not a valid name of a bucket")]
+    #[error("`{name}` is not a valid bucket name")]
     BucketName {
         /// The name.
         name: String,

@@ -255,7 +255,7 @@ fn listed(number: u32, part: &PartRecord) -> ListedPart {
 fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
     let fail = |number, reason, s3_code| Err(Error::Part { number, reason, s3_code });
     if parts.is_empty() {
-        return fail(1, "is missing: an upload needs a part", "MalformedXML");
+        return fail(1, "is missing: an upload needs at least one part", "MalformedXML");
     }
     let mut chosen: Vec<PartRecord> = Vec::with_capacity(parts.len());
     if let Some(pair) = parts.windows(2).find(|pair| pair[1].number <= pair[0].number) {

@@ -59,17 +59,17 @@ impl Claims {
         let fail = |reason| Err(Error::Token { reason });
         let now = now.timestamp_millis() as f64 / 1_000.0;
         if self.iss != config.issuer {
-            return fail("it is of another issuer");
+            return fail("its issuer is not the configured one");
         }
         if !self.aud.contains(audience) {
-            return fail("it is for another audience");
+            return fail("its audience is not the configured client");
         }
         let is_id_token = audience == config.client_id;
         if is_id_token && self.azp.as_ref().is_some_and(|party| *party != config.client_id) {
-            return fail("it was issued to another client");
+            return fail("its client is not the configured one");
         }
         if self.sub.is_empty() || self.events.is_some() {
-            return fail("it identifies no person");
+            return fail("it does not identify a user");
         }
         if now >= self.exp + SKEW_S {
             return fail("it has expired");
@@ -101,7 +101,9 @@ impl Claims {
             return Ok(self.sub.clone());
         }
         let found = self.others.get(claim).and_then(Value::as_str);
-        found.map(str::to_owned).ok_or(Error::Token { reason: "it lacks the claim with the name" })
+        found
+            .map(str::to_owned)
+            .ok_or(Error::Token { reason: "it lacks the claim configured for the user's name" })
     }
 
     /// Returns the groups of the person.

@@ -37,7 +37,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// The person or the provider refused the login.
-    #[error("the OpenID provider refused the login: {reason}")]
+    #[error("the OpenID provider rejected the login: {reason}")]
     Refused {
         /// The provider's reason.
         reason: String,

@@ -35,7 +35,7 @@ pub(crate) fn check_url(text: &str) -> Result<Url, &'static str> {
         "https" => Ok(url),
         "http" if is_loopback => Ok(url),
         "http" => Err("a provider on another machine needs `https`"),
-        _ => Err("it is no `https` URL"),
+        _ => Err("it is not an `https` URL"),
     }
 }
 

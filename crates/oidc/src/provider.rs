@@ -54,7 +54,10 @@ impl Discovery {
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let found: Discovery = http.get(&url).await?;
         if found.issuer != issuer {
-            return Err(unusable(&url, format!("it is the document of `{}`", found.issuer)));
+            return Err(unusable(
+                &url,
+                format!("it is the discovery document of the issuer `{}`", found.issuer),
+            ));
         }
         Ok(found)
     }
@@ -123,7 +126,7 @@ impl Provider {
         let claims: Claims = jwt.claims()?;
         self.check(&jwt, &claims, &self.0.config.client_id, now).await?;
         if claims.nonce.as_deref() != Some(nonce) {
-            return Err(Error::Token { reason: "it is of another login" });
+            return Err(Error::Token { reason: "it belongs to another login" });
         }
         self.identity(&claims)
     }

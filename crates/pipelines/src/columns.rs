@@ -301,7 +301,8 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     }
     for key in &step.keys {
         if !known.iter().any(|name| name.eq_ignore_ascii_case(key)) {
-            let message = format!("`{}` gives no column `{key}`, which is a key", step.name);
+            let message =
+                format!("`{}` does not return column `{key}`, which is one of its keys", step.name);
             let hint = suggest::hint(key, known, "columns");
             return Err(Error::invalid(step.at.clone(), message, hint));
         }
@@ -309,7 +310,7 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     for field in &step.partition_by {
         if !known.iter().any(|name| name.eq_ignore_ascii_case(&field.column)) {
             let message = format!(
-                "`{}` is partitioned by `{field}`, and gives no column `{}`",
+                "`{}` is partitioned by `{field}`, but does not return column `{}`",
                 step.name, field.column
             );
             let hint = suggest::hint(&field.column, known, "columns");
@@ -359,6 +360,9 @@ fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
     if difference.is_empty() {
         return Ok(());
     }
-    let message = format!("`{}` expects other types of `{}`: {difference}", step.name, input.table);
+    let message = format!(
+        "the schema that `{}` declares for its input `{}` does not match the table: {difference}",
+        step.name, input.table
+    );
     Err(Error::invalid(input.at.clone(), message, "Correct the types in the schema."))
 }

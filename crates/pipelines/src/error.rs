@@ -46,7 +46,7 @@ pub enum Error {
     },
 
     /// A step reads a table of its own project's model through a view.
-    #[error("`{step}` reads view `{view}`, which reads `{table}`, a model of this project ({at})")]
+    #[error("`{step}` reads model `{table}` through view `{view}`, which is not supported ({at})")]
     ViewOfModel {
         /// Step name.
         step: String,
@@ -73,7 +73,7 @@ pub enum Error {
 
     /// The new rows of an incremental input cannot be determined.
     #[error(
-        "the rows that are new in `{table}` since `{step}` last read it are unknown: {} ({at})",
+        "the rows added to `{table}` since `{step}` last read it cannot be determined: {} ({at})",
         if *known { "its rows were changed, not only appended" } else { "its position is unknown" }
     )]
     NotIncremental {
@@ -101,7 +101,9 @@ pub enum Error {
     },
 
     /// The environment of a function cannot be created on this server.
-    #[error("the Python, packages or programs of `{step}` are not available ({at})")]
+    #[error(
+        "the Python version, packages or programs that `{step}` needs are not available ({at})"
+    )]
     Environment {
         /// Step name.
         step: String,
@@ -137,14 +139,16 @@ pub enum Error {
     },
 
     /// The target of a run is not a branch.
-    #[error("`{reference}` is not a branch, so nothing can be run on it")]
+    #[error("`{reference}` is not a branch, so a project cannot be run on it")]
     NotABranch {
         /// Ref from the request.
         reference: String,
     },
 
     /// The output columns of a model differ from its declaration.
-    #[error("model `{step}` returned other columns than it declares: {difference} ({at})")]
+    #[error(
+        "the columns that model `{step}` returned differ from its declaration: {difference} ({at})"
+    )]
     DeclaredColumns {
         /// Model name.
         step: String,
@@ -420,7 +424,7 @@ impl Fault for Error {
 
 fn deployment_text(text: &str, several: bool) -> String {
     if several {
-        format!("several deployed versions begin with `{text}`")
+        format!("several deployed versions match `{text}`")
     } else {
         format!("no deployed version `{text}`")
     }

@@ -108,7 +108,8 @@ impl Runner {
                 why => why.join(", "),
             };
             let message = format!(
-                "the failed run already added the rows of `{}`, which would run again: {why} ({})",
+                "the failed run already appended the rows of `{}`, and a retry would append them \
+                 again: {why} ({})",
                 step.name, step.at
             );
             let problem = Problem::new(ErrorCode::InvalidArgument, message);

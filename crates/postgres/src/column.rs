@@ -175,7 +175,7 @@ fn range(array: &LargeListArray, row: usize) -> std::ops::Range<usize> {
 
 fn list(field: &FieldRef, array: &ArrayRef, pg_type: PgType) -> Result<Values, ArrowError> {
     let (DataType::List(item) | DataType::LargeList(item)) = field.data_type() else {
-        return Err(ArrowError::CastError(format!("{} is no list", field.data_type())));
+        return Err(ArrowError::CastError(format!("{} is not a list", field.data_type())));
     };
     let lists = cast(array, &DataType::LargeList(item.clone()))?;
     let lists = lists.as_list::<i64>().clone();

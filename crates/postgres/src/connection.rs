@@ -103,7 +103,7 @@ impl Session {
             }
             Message::Copy | Message::Terminate => Ok(()),
             Message::Password(_) => {
-                let message = "a password was not requested";
+                let message = "the client sent a password that the server did not request";
                 Err(Problem::new(ErrorCode::InvalidArgument, message).into())
             }
         }

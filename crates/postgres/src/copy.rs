@@ -171,24 +171,26 @@ fn format_of(
             CopyOption::Format(name) if ["csv", "text"].contains(&&*name.value.to_lowercase()) => {}
             CopyOption::Freeze(_) => {}
             CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
-            CopyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter)?,
+            CopyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter, "DELIMITER")?,
             CopyOption::Null(null) => format.null.clone_from(null),
             CopyOption::Header(has_header) => format.has_header = *has_header,
-            CopyOption::Quote(quote) => format.quote = byte(*quote)?,
-            CopyOption::Escape(escape) if byte(*escape)? == format.quote => {}
+            CopyOption::Quote(quote) => format.quote = byte(*quote, "QUOTE")?,
+            CopyOption::Escape(escape) if byte(*escape, "ESCAPE")? == format.quote => {}
             other => return Err(unsupported(&format!("the option `{other}` of COPY"))),
         }
     }
     for option in legacy_options {
         match option {
             CopyLegacyOption::Binary => format.is_binary = true,
-            CopyLegacyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter)?,
+            CopyLegacyOption::Delimiter(delimiter) => {
+                format.delimiter = byte(*delimiter, "DELIMITER")?
+            }
             CopyLegacyOption::Null(null) => format.null.clone_from(null),
             CopyLegacyOption::Csv(options) => {
                 for option in options {
                     match option {
                         CopyLegacyCsvOption::Header => format.has_header = true,
-                        CopyLegacyCsvOption::Quote(quote) => format.quote = byte(*quote)?,
+                        CopyLegacyCsvOption::Quote(quote) => format.quote = byte(*quote, "QUOTE")?,
                         other => {
                             return Err(unsupported(&format!("the option `{other}` of COPY")));
                         }
@@ -201,9 +203,9 @@ fn format_of(
     Ok(format)
 }
 
-fn byte(character: char) -> Result<u8, Problem> {
+fn byte(character: char, option: &str) -> Result<u8, Problem> {
     u8::try_from(character).ok().filter(u8::is_ascii).ok_or_else(|| {
-        let message = format!("`{character}` is not one byte");
+        let message = format!("{option} of COPY must be one ASCII character, not `{character}`");
         Problem::new(ErrorCode::InvalidArgument, message)
     })
 }
@@ -271,14 +273,14 @@ impl Session {
                 b'f' => {
                     let reason = String::from_utf8_lossy(&content);
                     let message =
-                        format!("the client ended COPY: {}", reason.trim_end_matches('\0'));
+                        format!("the client cancelled COPY: {}", reason.trim_end_matches('\0'));
                     return Err(Problem::new(ErrorCode::Cancelled, message).into());
                 }
                 // Flush and Sync have no effect during COPY.
                 b'H' | b'S' => continue,
                 other => {
                     Message::decode(other, content)?;
-                    let message = "a message that is not of COPY arrived during COPY";
+                    let message = "the client sent a message during COPY that is not part of COPY";
                     return Err(Problem::new(ErrorCode::InvalidArgument, message).into());
                 }
             };
@@ -332,7 +334,7 @@ impl Session {
 fn batch(rows: &[Row]) -> Result<RecordBatch, Problem> {
     let width = rows.first().map_or(0, Vec::len);
     if let Some(other) = rows.iter().find(|row| row.len() != width) {
-        let message = format!("rows have {width} and {} values", other.len());
+        let message = format!("some rows have {width} values, and others {}", other.len());
         return Err(Problem::new(ErrorCode::InvalidArgument, message)
             .with_hint("Give each line the same number of values, and check the delimiter."));
     }

@@ -148,7 +148,7 @@ impl RowDecoder {
         }
         self.input = rest.to_vec();
         if self.input.len() > ROW_BYTES_MAX {
-            return Err(self.wrong(&format!("a row has more than {ROW_BYTES_MAX} bytes")));
+            return Err(self.wrong(&format!("a row is longer than {ROW_BYTES_MAX} bytes")));
         }
         Ok(rows)
     }

@@ -252,7 +252,8 @@ fn declare_types(statement: &mut Statement, types: &[u32]) {
 fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<Action, Problem> {
     let (count, expected) = (message.values.len(), statement.parameters.len());
     if count != expected {
-        let text = format!("the statement has {expected} parameters, and {count} values are given");
+        let text =
+            format!("the statement has {expected} parameters, but the client sent {count} values");
         return Err(Problem::new(ErrorCode::InvalidArgument, text));
     }
     let Action::Sql(prepared) = &statement.action else { return Ok(statement.action.clone()) };

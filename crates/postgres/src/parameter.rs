@@ -48,7 +48,7 @@ pub fn decode(
         && format == Format::Binary
         && std::str::from_utf8(&bytes).is_err()
     {
-        let message = format!("parameter `${name}` has bytes that are not text");
+        let message = format!("the value of parameter `${name}` is not UTF-8 text");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
             .with_hint("Bind the bytes as hexadecimal text, and write `decode($1, 'hex')`."));
     }

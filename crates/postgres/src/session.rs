@@ -302,5 +302,5 @@ fn check_count(count: usize) -> Result<(), Problem> {
 }
 
 fn exists(what: &str, name: &str) -> Problem {
-    Problem::new(ErrorCode::AlreadyExists, format!("the {what} `{name}` exists"))
+    Problem::new(ErrorCode::AlreadyExists, format!("the {what} `{name}` already exists"))
 }

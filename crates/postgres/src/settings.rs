@@ -115,7 +115,7 @@ impl Settings {
             Accepts::Any => value.clone_into(&mut self.0[index]),
             Accepts::Only(values) if values.contains(&&*compact.to_ascii_lowercase()) => {}
             _ => {
-                let message = format!("the setting `{known}` cannot be `{value}`");
+                let message = format!("the setting `{known}` does not support the value `{value}`");
                 return Err(Problem::new(ErrorCode::InvalidArgument, message)
                     .with_hint(format!("Its only value is `{default}`.")));
             }

@@ -96,7 +96,8 @@ impl Session {
 
     fn set(&mut self, name: &str, value: &str) -> Result<&'static str, Problem> {
         if name.eq_ignore_ascii_case("TimeZone") && !is_utc(value) {
-            let message = format!("times are shown in UTC, not in `{value}`");
+            let message =
+                format!("the time zone `{value}` is not supported: times are shown in UTC");
             self.wire.output.notice(&Problem::new(ErrorCode::InvalidArgument, message));
         }
         if let Some((name, value)) = self.settings.set(name, value)? {
@@ -159,7 +160,7 @@ impl Session {
     async fn declare(&mut self, name: String, sql: &str) -> Outcome {
         let action = Action::parse(sql, &self.identity())?;
         let Action::Sql(prepared) = &action else {
-            let message = "a cursor needs a query";
+            let message = "a cursor can be declared only for a query";
             return Err(Problem::new(ErrorCode::InvalidSql, message).into());
         };
         let columns = self.describe(prepared).await?.columns;

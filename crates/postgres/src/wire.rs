@@ -42,7 +42,7 @@ impl Wire {
         if self.input.is_empty() {
             return Ok(self.stream);
         }
-        let message = "the client sent more than a request for TLS";
+        let message = "the client sent unencrypted data after its request for TLS";
         Err(io::Error::new(io::ErrorKind::InvalidData, message))
     }
 
@@ -120,7 +120,7 @@ fn length_of(input: &[u8], at: usize, max: usize) -> io::Result<usize> {
     if (4..=max).contains(&length) {
         return Ok(length);
     }
-    let message = format!("a message has {length} bytes, which is not between 4 and {max}");
+    let message = format!("a message is {length} bytes long, which is not between 4 and {max}");
     Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 

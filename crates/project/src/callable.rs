@@ -35,7 +35,7 @@ pub(super) fn check_name(name: &str, at: &Location) -> Result<()> {
     if !name.is_empty() && name.len() <= 200 && name.chars().all(is_usable) {
         return Ok(());
     }
-    let message = format!("`{name}` is not a usable name of a function");
+    let message = format!("`{name}` is not a valid function name");
     Err(Error::invalid(at.clone(), message, "Use letters, digits, `_`, `-` and `.`."))
 }
 
@@ -78,15 +78,18 @@ impl Callable {
             return Err(Error::call(message, suggest::hint(strange, names(), "arguments")));
         }
         if let Some(twice) = table.filter(|table| given.contains_key(*table)) {
-            let message = format!("`{}` is given `{twice}` twice", self.name);
-            return Err(Error::call(message, "Give it as a table or as a value.".to_owned()));
+            let message = format!("the call of `{}` has the argument `{twice}` twice", self.name);
+            return Err(Error::call(
+                message,
+                "Pass it either as a table or as a value.".to_owned(),
+            ));
         }
         let is_given = |name: &str| given.contains_key(name) || table == Some(name);
         let missing =
             self.arguments.iter().find(|argument| argument.required && !is_given(&argument.name));
         if let Some(missing) = missing {
             let message = format!("`{}` needs the argument `{}`", self.name, missing.name);
-            return Err(Error::call(message, format!("Give it: `{}=...`.", missing.name)));
+            return Err(Error::call(message, format!("Pass it as `{}=...`.", missing.name)));
         }
         Ok(())
     }
@@ -114,7 +117,11 @@ impl Callable {
         match (required.next(), required.next(), &self.arguments[..]) {
             (Some(only), None, _) | (None, None, [only]) => Ok(&only.name),
             _ => {
-                let message = format!("`{}` takes several arguments", self.name);
+                let message = format!(
+                    "`{}` has several arguments, and the request does not say which one is the \
+                     table",
+                    self.name
+                );
                 let hint = "Name the argument that is the table: `?table=NAME`.";
                 Err(Error::call(message, hint.to_owned()))
             }

@@ -192,7 +192,7 @@ fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
     };
     let parse = |host: &String| {
         host.parse().map_err(|_| {
-            let message = format!("`{host}` is not a host");
+            let message = format!("`{host}` is not a valid host");
             Error::invalid(at.clone(), message, "Write hosts as in `[\"api.example.com:443\"]`.")
         })
     };

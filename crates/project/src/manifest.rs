@@ -232,7 +232,7 @@ fn parameter(
         (ParameterKind::Float, Some(toml::Value::Integer(number))) => Some((number as f64).into()),
         (ParameterKind::Bool, Some(toml::Value::Boolean(yes))) => Some(yes.into()),
         (kind, Some(other)) => {
-            let message = format!("parameter `{name}` is {}, not `{other}`", kind.article());
+            let message = format!("parameter `{name}` must be {}, not `{other}`", kind.article());
             let hint = "Change the default or the type.";
             return Err(Error::invalid(at, message, hint));
         }
@@ -249,23 +249,26 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let first = quoted.next().unwrap_or_default();
     let rest: Vec<&str> = quoted.collect();
     let (message, hint) = if message.starts_with("unknown field") {
-        (format!("there is no key `{first}` here"), suggest::hint(first, rest, "keys here"))
+        (format!("unknown key `{first}`"), suggest::hint(first, rest, "keys here"))
     } else if message.starts_with("unknown variant") {
-        let message = format!("`{first}` is not one of the values: `{}`", rest.join("`, `"));
+        let message = format!(
+            "the value of a key is invalid: `{first}` is not one of `{}`",
+            rest.join("`, `")
+        );
         (message, suggest::hint(first, rest, "values"))
     } else if message == "missing field `project`" {
         let hint = "Add `[project]`, and `name = \"NAME\"` below it.";
         ("the table `[project]` is missing".to_owned(), hint.to_owned())
     } else if message.starts_with("missing field") {
-        (format!("the key `{first}` is missing here"), format!("Add `{first} = \"…\"`."))
+        (format!("the key `{first}` is missing"), format!("Add `{first} = \"…\"`."))
     } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
         // Use the text in the file, because the parser reads `3.10` as `3.1`.
         let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
-        let message = format!("`{written}` is not text, which is expected here");
+        let message = format!("the value `{written}` is not text");
         (message, format!("Write `\"{written}\"`."))
     } else {
         let hint = "Correct the file; docs/projects.md shows its keys.";
-        (message.replace("invalid type: ", "another type is wanted: "), hint.to_owned())
+        (message.replace("invalid type: ", "the value has the wrong type: "), hint.to_owned())
     };
     Error::Invalid { at, message, hint: Some(hint) }
 }

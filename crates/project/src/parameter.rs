@@ -56,7 +56,7 @@ impl ParameterKind {
             ParameterKind::Bool => text.trim().parse::<bool>().ok().map(Into::into),
         };
         value.ok_or_else(|| Error::Parameter {
-            message: format!("parameter `{name}` is {}, not `{text}`", self.article()),
+            message: format!("parameter `{name}` must be {}, not `{text}`", self.article()),
             hint: format!("Give a value of that type, or change the type in {file}."),
         })
     }
@@ -74,7 +74,7 @@ impl ParameterKind {
 }
 
 fn given_secret(name: &str) -> Error {
-    let message = format!("parameter `{name}` is a secret, so its value is not part of a run");
+    let message = format!("parameter `{name}` is a secret, so a run cannot set its value");
     Error::Parameter { message, hint: format!("Store it with `headwater secret set {name}`.") }
 }
 

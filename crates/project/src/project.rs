@@ -145,7 +145,8 @@ pub(crate) fn check_names(steps: &[Step]) -> Result<()> {
     let mut seen: BTreeMap<String, &Step> = BTreeMap::new();
     for step in steps {
         if name::is_system(&step.table.namespace) {
-            let message = format!("`{}` is in Headwater's own namespace", step.name);
+            let message =
+                format!("`{}` is in a namespace that is reserved for Headwater", step.name);
             return Err(Error::invalid(step.at.clone(), message, "Choose another namespace."));
         }
         let name = format!("{}.{}", step.table.namespace, step.table.name).to_lowercase();
@@ -167,7 +168,7 @@ pub(crate) fn check_growing(step: &Step) -> Result<()> {
         |at: &Location, message: String, hint: &str| Err(Error::invalid(at.clone(), message, hint));
     let merges = step.materialization == Materialization::Merge;
     if merges && step.keys.is_empty() {
-        let message = format!("`{}` is merged into its table, and has no keys", step.name);
+        let message = format!("`{}` is merged into its table, but has no keys", step.name);
         return refuse(&step.at, message, "Set `keys` to the columns that identify its rows.");
     }
     if !merges && !step.keys.is_empty() {
@@ -177,7 +178,7 @@ pub(crate) fn check_growing(step: &Step) -> Result<()> {
     }
     let repeated = |at: usize| step.keys[..at].contains(&step.keys[at]);
     if let Some(at) = (0..step.keys.len()).find(|at| repeated(*at)) {
-        let message = format!("`{}` has the key `{}` twice", step.name, step.keys[at]);
+        let message = format!("`{}` lists the key `{}` twice", step.name, step.keys[at]);
         return refuse(&step.at, message, "Name each key once.");
     }
     for input in step.inputs.iter().filter(|input| input.incremental) {
@@ -191,7 +192,10 @@ pub(crate) fn check_growing(step: &Step) -> Result<()> {
             return refuse(&input.at, message, hint);
         }
         if input.reference.is_some() {
-            let message = format!("`{}` reads a table of another ref incrementally", step.name);
+            let message = format!(
+                "`{}` reads a table at another ref incrementally, which is not supported",
+                step.name
+            );
             return refuse(&input.at, message, "Read it at the run's own branch.");
         }
     }

@@ -56,7 +56,7 @@ pub(super) fn read(
     let runtime = Runtime::parse(text).ok_or_else(|| {
         let at = table.runtime.as_ref().map_or(at.clone(), |text| source.at(text.span().start));
         let hint = "Use `python3.10` or later, `nodejs20`, `nodejs22`, `nodejs24` or `provided`.";
-        Error::invalid(at, format!("`{text}` is not a runtime"), hint)
+        Error::invalid(at, format!("`{text}` is not a supported runtime"), hint)
     })?;
     let folder = folder(table, at)?;
     // The folder ends with `/`, because checks use it as a prefix of paths.

@@ -207,7 +207,7 @@ fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>>
         };
         if begun {
             let hint = "Move the setting above the query.";
-            return Err(Error::invalid(at, "a setting is below the beginning of the query", hint));
+            return Err(Error::invalid(at, "a setting is below the first line of the query", hint));
         }
         found.push((at, setting));
     }
@@ -317,7 +317,7 @@ fn quantity<T>(
     at: &Location,
 ) -> Result<T> {
     read(text).ok_or_else(|| {
-        let message = format!("`{text}` is no {key}");
+        let message = format!("`{text}` is not a valid {key}");
         Error::invalid(at.clone(), message, "Write a number with a unit: `512MiB`, `30s`.")
     })
 }

@@ -65,7 +65,7 @@ fn check_lifetime(query: &str) -> S3Result<()> {
         || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let seconds = value("X-Amz-Expires").or_else(|| Some(value("Expires")?.saturating_sub(now())));
     if seconds.is_some_and(|seconds| seconds > PRESIGNED_SECONDS_MAX) {
-        let message = "a presigned URL is valid for at most 7 days";
+        let message = "the presigned URL is valid for longer than 7 days";
         return Err(s3_error!(AuthorizationQueryParametersError, "{message}"));
     }
     Ok(())

@@ -200,7 +200,7 @@ pub(crate) async fn head(
 
 fn check_version(version: Option<&str>, part: Option<i32>) -> S3Result<()> {
     if version.is_some_and(|version| version != "null") {
-        return Err(s3_error!(NoSuchVersion, "objects have no versions"));
+        return Err(s3_error!(NoSuchVersion, "versions of objects are not supported"));
     }
     match part {
         Some(_) => Err(unsupported("reading a part by its number")),
@@ -295,7 +295,7 @@ pub(crate) async fn delete_several(
     let principal = &principal(&request);
     let DeleteObjectsInput { bucket, delete, .. } = request.input;
     if delete.objects.len() > DELETES_MAX {
-        return Err(s3_error!(MalformedXML, "there are more than 1000 keys"));
+        return Err(s3_error!(MalformedXML, "the request names more than 1000 keys"));
     }
     let quiet = delete.quiet.unwrap_or(false);
     service.buckets().exists(principal, &bucket).await.map_err(s3_error_of)?;

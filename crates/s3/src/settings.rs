@@ -24,7 +24,10 @@ impl Settings<'_> {
             return Err(s3_error!(AccessControlListNotSupported, "{message}"));
         }
         if self.storage_class.is_some_and(|class| class.as_str() != StorageClass::STANDARD) {
-            return Err(s3_error!(InvalidStorageClass, "the only storage class is STANDARD"));
+            return Err(s3_error!(
+                InvalidStorageClass,
+                "the storage class is not supported; the only one is STANDARD"
+            ));
         }
         if self.encryption.is_some() {
             return Err(unsupported("server-side encryption"));

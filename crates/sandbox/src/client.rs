@@ -340,7 +340,7 @@ impl Connection {
 }
 
 fn ended() -> Error {
-    Error::Spawner { reason: "ended, and with it what it had started".to_owned() }
+    Error::Spawner { reason: "stopped, and with it all processes that it had started".to_owned() }
 }
 
 /// Starts a spawner process. The standard library uses `posix_spawn`, so the server does not fork.
@@ -348,7 +348,7 @@ fn connect(
     command: &SpawnCommand,
     records: &Path,
 ) -> Result<(Arc<Connection>, oneshot::Receiver<HostReport>)> {
-    let (own, other) = Channel::pair().map_err(Error::io("make a socket"))?;
+    let (own, other) = Channel::pair().map_err(Error::io("create a socket"))?;
     let mut child = Command::new(&command.program)
         .args(&command.arguments)
         .stdin(Stdio::from(OwnedFd::from(other)))

@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The name is not usable as an environment variable.
-    #[error("`{name}` is not a valid name of a secret")]
+    #[error("`{name}` is not a valid secret name")]
     InvalidName {
         /// The name, cut to the maximum length.
         name: String,
@@ -78,7 +78,7 @@ pub enum Error {
     },
     /// The value was encrypted with another key.
     #[error(
-        "secret `{name}` was encrypted with another key (`{stored}`, the current is `{current}`)"
+        "secret `{name}` was encrypted with key `{stored}`, but the current key is `{current}`"
     )]
     OtherKey {
         /// The secret.
@@ -137,7 +137,8 @@ impl Fault for Error {
                 Some("Create one with `head -c 32 /dev/urandom | base64`.".to_owned())
             }
             Error::KeyCommand { .. } => Some(
-                "Run the command in a shell; it must print the key and exit with 0.".to_owned(),
+                "Run the command in a shell to test it: it must print the key and exit with 0."
+                    .to_owned(),
             ),
             Error::OtherKey { name, .. } | Error::Corrupt { name } => Some(format!(
                 "Restore the key that encrypted it, or run `headwater secret set {name}` again."

@@ -77,7 +77,10 @@ impl std::str::FromStr for Origin {
     fn from_str(text: &str) -> Result<Self, Problem> {
         let invalid = |reason: &str| {
             Problem::new(ErrorCode::InvalidArgument, format!("the origin `{text}` {reason}"))
-                .with_hint("Write the origin as `https://app.example`, once for each origin.")
+                .with_hint(
+                    "Write an origin as in `https://app.example`; repeat the option for \
+                            each origin.",
+                )
         };
         let uri: Uri = text.parse().map_err(|_| invalid("is not a URL"))?;
         let parts = (uri.scheme_str(), uri.authority());

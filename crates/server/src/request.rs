@@ -15,8 +15,9 @@ const AUTHOR_HEADER: &str = "x-headwater-author";
 /// bytes.
 pub fn principal(parts: &Parts) -> Result<Principal, Problem> {
     let principal = parts.extensions.get::<Principal>().cloned();
-    let principal = principal
-        .ok_or_else(|| Problem::new(ErrorCode::Unauthenticated, "the request has no identity"))?;
+    let principal = principal.ok_or_else(|| {
+        Problem::new(ErrorCode::Unauthenticated, "the request is not authenticated")
+    })?;
     let Some(value) = parts.headers.get(AUTHOR_HEADER) else { return Ok(principal) };
     match std::str::from_utf8(value.as_bytes()) {
         Ok(author) if author.len() <= AUTHOR_BYTES_MAX => {
@@ -47,7 +48,8 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 pub fn body_error(rejection: &BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let problem = Problem::new(ErrorCode::InvalidArgument, "the request body is too long");
-        return problem.with_hint("A run may have 64 MiB, other requests 1 MiB.");
+        return problem
+            .with_hint("Send at most 64 MiB for a run, and at most 1 MiB in other requests.");
     }
     let problem = Problem::new(ErrorCode::InvalidArgument, "the request body is incomplete");
     let mut problem = problem.with_hint("Send the request again.");

@@ -71,7 +71,7 @@ impl WebRules {
             None => only(headers, HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
         };
         let Some(name) = host_name(host).filter(|name| self.accepts_host(name)) else {
-            let message = format!("the host `{host}` is not this server's");
+            let message = format!("the host `{host}` is not a name of this server");
             return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(
                 "Address the server as `127.0.0.1`, `[::1]` or `localhost`, or start it with \
                  `--host NAME`.",

@@ -53,7 +53,8 @@ fn with_timeout(mut body: Body, timeout: Duration) -> Body {
     // An aborted response must not look complete.
     Body::new(StreamBody::new(stream::poll_fn(move |context| match receiver.poll_recv(context) {
         Poll::Ready(None) if timed_out.swap(false, Ordering::AcqRel) => {
-            let error = Error::new(ErrorKind::TimedOut, "the client read nothing for too long");
+            let error =
+                Error::new(ErrorKind::TimedOut, "the client did not read the response in time");
             Poll::Ready(Some(Err(axum::Error::new(error))))
         }
         other => other,

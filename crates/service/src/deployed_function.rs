@@ -139,7 +139,7 @@ impl DeployedFunctions {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
         let project = self.0.deployer.deployed().version().ok().flatten();
         if project.is_some_and(|version| version.project.callables.contains_key(name)) {
-            let message = format!("the deployed project has a function `{name}`");
+            let message = format!("the deployed project already has a function `{name}`");
             let hint = "Choose another name, or remove it from the project.";
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
         }
@@ -208,7 +208,7 @@ pub async fn read_files(
 ) -> Result<FunctionFiles, Problem> {
     let read = move || read_request(files, archive.as_deref()).or_problem();
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
-        Err(Problem::new(ErrorCode::Internal, format!("the files were not read: {error}")))
+        Err(Problem::new(ErrorCode::Internal, format!("reading the files failed: {error}")))
     })
 }
 

@@ -114,7 +114,7 @@ async fn complete(
     change: impl Future<Output = Result<DeployReport, Problem>> + Send + 'static,
 ) -> Result<DeployReport, Problem> {
     tokio::spawn(change).await.unwrap_or_else(|error| {
-        let message = format!("the deployment ended early: {error}");
+        let message = format!("the deployment stopped before it finished: {error}");
         Err(Problem::new(ErrorCode::Internal, message))
     })
 }

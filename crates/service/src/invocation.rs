@@ -155,7 +155,7 @@ impl Invocations {
             parsed.into_callable(&wanted).or_problem()
         };
         let read = tokio::task::spawn_blocking(read).await.map_err(|error| {
-            Problem::new(ErrorCode::Internal, format!("the files were not read: {error}"))
+            Problem::new(ErrorCode::Internal, format!("reading the files failed: {error}"))
         })?;
         let (project, callable) = read?;
         let callable = callable.ok_or_else(|| not_found(&project, name))?;
@@ -220,7 +220,7 @@ impl Invocations {
             }
         });
         let result = call.await.unwrap_or_else(|error| {
-            let message = format!("the call ended early: {error}");
+            let message = format!("the call stopped before it finished: {error}");
             Err(Problem::new(ErrorCode::Internal, message))
         });
         drop(leaving.disarm());

@@ -389,7 +389,7 @@ fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
         problem.message = format!("statement {number} of {count}: {}", problem.message);
     }
     if number > 1 {
-        let executed = "The statements before it were executed and are not undone.";
+        let executed = "The statements before it were executed and are not rolled back.";
         problem.hint = Some(match problem.hint {
             Some(hint) => format!("{hint} {executed}"),
             None => executed.to_owned(),

@@ -160,7 +160,7 @@ impl Tables {
             }
         });
         let result = written.await.unwrap_or_else(|error| {
-            let message = format!("the write ended early: {error}");
+            let message = format!("the write stopped before it finished: {error}");
             Err(Problem::new(ErrorCode::Internal, message))
         });
         Ok(EndedJob { job, result })

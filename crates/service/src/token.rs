@@ -36,7 +36,10 @@ impl Tokens {
     ) -> Result<CreatedToken, Problem> {
         self.0.authenticated(principal)?;
         let Some(user) = request.user.clone().or(principal.user_name().map(str::to_owned)) else {
-            let problem = Problem::new(ErrorCode::InvalidArgument, "the token has no user");
+            let problem = Problem::new(
+                ErrorCode::InvalidArgument,
+                "the request does not name the user of the token",
+            );
             return Err(problem.with_hint("Name the user: `headwater token create --user NAME`."));
         };
         if principal.user_name() == Some(&*user) {

@@ -273,7 +273,7 @@ impl Transactions {
         let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
             let problem = conflict_problem(target, "the transaction", &report);
-            return Err(problem.with_hint("Repeat the transaction: its changes were undone."));
+            return Err(problem.with_hint("Repeat the transaction: its changes were rolled back."));
         }
         Ok(())
     }

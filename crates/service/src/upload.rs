@@ -58,8 +58,8 @@ impl Uploads {
             move || delete_expired(&root, SystemTime::now())
         });
         if count.await.unwrap_or(0) >= UPLOADS_MAX {
-            let message = format!("there are {UPLOADS_MAX} uploads already");
-            let hint = "Wait until they expire, a day after they were sent.";
+            let message = format!("the limit of {UPLOADS_MAX} stored uploads is reached");
+            let hint = "Try again later: an upload expires a day after it was sent.";
             return Err(Problem::new(ErrorCode::TooBusy, message).with_hint(hint));
         }
         let folder = root.join(upload_folder(principal));
@@ -110,7 +110,7 @@ fn file_name(name: &str) -> Result<String, Problem> {
     if is_valid {
         return Ok(name.replace(['*', '?', '[', ']', '{', '}'], "_"));
     }
-    let message = format!("`{}` is not the name of a file", name.escape_debug());
+    let message = format!("`{}` is not a valid file name", name.escape_debug());
     let hint = format!("Send a name of at most {NAME_BYTES_MAX} bytes without folders.");
     Err(Problem::new(ErrorCode::InvalidName, message).with_hint(hint))
 }
@@ -145,7 +145,7 @@ async fn write(
         let part = part?;
         bytes += part.len() as u64;
         if bytes > BYTES_MAX {
-            let message = "the file is too long for an upload";
+            let message = "the file is too large for an upload";
             let hint = format!(
                 "Send at most {} GiB, or import the file from its path or URL.",
                 BYTES_MAX >> 30

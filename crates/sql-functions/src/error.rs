@@ -12,7 +12,11 @@ pub enum Error {
     #[error(transparent)]
     Sql(#[from] SqlError),
     /// A function's result exceeds the limit of one value, or of all results of a statement.
-    #[error("`{function}` asks for {} {scope}, and the limit is {}", format_bytes(*size), format_bytes(*limit))]
+    #[error(
+        "`{function}` needs {} {scope}, but the limit is {}",
+        format_bytes(*size),
+        format_bytes(*limit)
+    )]
     FunctionMemory {
         /// The function or operator.
         function: String,
@@ -53,9 +57,9 @@ impl Fault for Error {
         match self {
             Error::Sql(error) => error.hint(),
             Error::FunctionMemory { .. } => {
-                Some("Ask for shorter values or fewer rows, or raise the memory limit.".to_owned())
+                Some("Use shorter values or fewer rows, or raise the memory limit.".to_owned())
             }
-            Error::BatchTooLarge { .. } => Some("Ask for shorter values or fewer rows.".to_owned()),
+            Error::BatchTooLarge { .. } => Some("Use shorter values or fewer rows.".to_owned()),
         }
     }
 

@@ -47,12 +47,12 @@ impl ScalarUDFImpl for JsonExtract {
             return plan_err!("`{name}` takes a text and a path");
         };
         if !text.is_string() && !text.is_null() {
-            return plan_err!("`{name}` reads text, and the first argument is {text}");
+            return plan_err!("`{name}` reads text, but the first argument is {text}");
         }
         match path {
             path if path.is_integer() => Ok(vec![DataType::Utf8, DataType::Int64]),
             path if path.is_string() || path.is_null() => Ok(vec![DataType::Utf8, DataType::Utf8]),
-            path => plan_err!("the path of `{name}` is a text or an index, and not {path}"),
+            path => plan_err!("the path of `{name}` must be text or an index, not {path}"),
         }
     }
 
@@ -139,7 +139,7 @@ pub(crate) fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
         ScalarValue::Utf8(Some(path)) => match path.strip_prefix('$') {
             Some(rest) => Ok(Some(json_path(rest).ok_or_else(|| {
                 plan_datafusion_err!(
-                    "`{path}` is no path of keys and indexes, such as `$.user.tags[0]`"
+                    "`{path}` is not a path of keys and indexes, such as `$.user.tags[0]`"
                 )
             })?)),
             None => Ok(Some(vec![Step::Key(path.clone())])),

@@ -103,7 +103,7 @@ impl ScalarUDFImpl for JsonFunction {
             given if !is_text(place) => Ok(given.clone()),
             given if given.is_string() || given.is_null() => Ok(DataType::Utf8),
             given if place == 1 && given.is_integer() => Ok(DataType::Int64),
-            given => plan_err!("`{name}` reads text, and argument {} is {given}", place + 1),
+            given => plan_err!("`{name}` reads text, but argument {} is {given}", place + 1),
         });
         coerced.collect()
     }
@@ -153,7 +153,7 @@ fn asked(kind: Kind, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
             for row in 0..rows {
                 if kind == Kind::Parse {
                     if row_text(row).is_some() && json(row).is_none() {
-                        return exec_err!("the text is no JSON");
+                        return exec_err!("the text is not valid JSON");
                     }
                     found.append_option(row_text(row));
                 } else {

@@ -45,7 +45,7 @@ impl ScalarUDFImpl for SimilarTo {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match arguments.iter().find(|of| !of.is_string() && !of.is_null()) {
-            Some(other) => plan_err!("SIMILAR TO compares text, and one side is {other}"),
+            Some(other) => plan_err!("SIMILAR TO compares text, but one side is {other}"),
             None => Ok(DataType::Boolean),
         }
     }
@@ -125,7 +125,7 @@ fn escape_of(escape: &ScalarValue) -> Result<Option<char>> {
     let ScalarValue::Utf8(Some(text)) = escape else { return Ok(Some('\\')) };
     let mut letters = text.chars();
     let (first, None) = (letters.next(), letters.next()) else {
-        return plan_err!("ESCAPE takes one character, and `{text}` has more");
+        return plan_err!("ESCAPE accepts one character, but `{text}` has more");
     };
     Ok(first)
 }

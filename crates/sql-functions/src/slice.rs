@@ -42,7 +42,7 @@ impl ScalarUDFImpl for Slice {
             return plan_err!("a slice has two bounds");
         };
         if [first, last].iter().any(|bound| !bound.is_integer() && !bound.is_null()) {
-            return plan_err!("the bounds of a slice are whole numbers");
+            return plan_err!("the bounds of a slice must be whole numbers");
         }
         let value = match value {
             value if value.is_string() || value.is_null() => DataType::Utf8,
@@ -129,7 +129,7 @@ impl ExprPlanner for WholeDivision {
         for side in [&left, &right] {
             let data_type = side.get_type(schema)?;
             if !data_type.is_integer() && !data_type.is_null() {
-                return plan_err!("`//` and DIV require integers, and one side is {data_type}");
+                return plan_err!("`//` and DIV require integers, but one side is {data_type}");
             }
         }
         let quotient = BinaryExpr::new(Box::new(left), Operator::Divide, Box::new(right));

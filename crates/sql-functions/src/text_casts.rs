@@ -113,7 +113,7 @@ impl ScalarUDFImpl for OfValue {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match self.kind {
             Kind::Length if arguments.iter().any(|it| !is_nested(it) && !is_text(it)) => {
-                plan_err!("`{}` takes a text or a list, and not {}", self.name, arguments[0])
+                plan_err!("`{}` accepts text or a list, not {}", self.name, arguments[0])
             }
             Kind::Length => Ok(DataType::Int64),
             _ => Ok(DataType::Utf8),

@@ -188,7 +188,7 @@ impl Binder<'_> {
         let wrong =
             |reason| Error::Parameter { name: name.to_owned(), reason, position: span_start(span) };
         let value = self.values.get(name).ok_or_else(|| wrong(NO_VALUE))?;
-        literal(value, span).ok_or_else(|| Box::new(wrong("is no single value")))
+        literal(value, span).ok_or_else(|| Box::new(wrong("is not a single value")))
     }
 }
 
@@ -323,7 +323,7 @@ mod tests {
     fn a_parameter_without_a_single_value_is_an_error_with_its_position() {
         check("SELECT\n $nothing", "parameter `$nothing` has no value (line 2, column 2)");
         check("SELECT $list", "SELECT ARRAY[1, 'a', NULL]");
-        check("SELECT $object", "parameter `$object` is no single value (line 1, column 8)");
+        check("SELECT $object", "parameter `$object` is not a single value (line 1, column 8)");
         check("SELECT DATE $n", "parameter `$n` must be a text here (line 1, column 13)");
         check("SELECT ?, ?, ?", "parameter `$3` has no value (line 1, column 14)");
         check("SELECT ?, $n", "the statement has both `?` and `$n` (line 1, column 11)");

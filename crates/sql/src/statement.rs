@@ -419,7 +419,7 @@ pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
 fn refusal(statement: &Statement) -> Error {
     let (what, hint) = match statement {
         Statement::Copy { to: true, .. } => {
-            let hint = "Write `COPY (query) TO 'file.parquet'` as a statement of its own.";
+            let hint = "Write `COPY (query) TO 'file.parquet'` as a separate statement.";
             ("COPY here".to_owned(), Some(hint))
         }
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => {

@@ -180,7 +180,7 @@ mod tests {
         check(&["flights#x"], "`x` is not a snapshot id");
         check(
             &["flights~x"],
-            "`flights~x` is not a usable ref: a number of commits comes after `~`",
+            "`flights~x` is not a usable ref: `~` must be followed by a number of commits",
         );
         check(&["a", "b", "c"], r#"Some("a.b") c None"#);
         check(&["a.b", "c"], r#"Some("a.b") c None"#);

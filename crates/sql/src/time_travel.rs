@@ -113,7 +113,7 @@ impl Versions<'_> {
         };
         if ident.value.contains(['@', '~', '*', '#']) {
             return Err(Error::Invalid {
-                message: format!("`{}` selects its version twice", ident.value),
+                message: format!("`{}` has two versions", ident.value),
                 hint: Some("Leave one of them out.".to_owned()),
                 position: at,
             });
@@ -136,7 +136,7 @@ impl Versions<'_> {
         match self.value(expr, at)? {
             Constant::Text(text) => Ok(TimeTravelTarget::Ref(text.parse()?, None)),
             Constant::Integer(id) => Ok(TimeTravelTarget::Snapshot(id)),
-            _ => Err(wrong("a version is a snapshot's id or the name of a ref", at)),
+            _ => Err(wrong("a version must be a snapshot's id or the name of a ref", at)),
         }
     }
 
@@ -159,7 +159,7 @@ impl Versions<'_> {
             "SNAPSHOT" => match self.version_of(expr, at)? {
                 TimeTravelTarget::Ref(RefSpec::Name(text), _) => match text.parse() {
                     Ok(id) => Ok(TimeTravelTarget::Snapshot(id)),
-                    Err(_) => Err(wrong("a snapshot is a number", at)),
+                    Err(_) => Err(wrong("a snapshot id must be a number", at)),
                 },
                 place => Ok(place),
             },
@@ -185,7 +185,7 @@ impl Versions<'_> {
         }
         match self.value(expr, at)? {
             Constant::Text(text) => Ok(text),
-            _ => Err(wrong("the name of a ref is a text", at)),
+            _ => Err(wrong("the name of a ref must be text", at)),
         }
     }
 
@@ -193,7 +193,7 @@ impl Versions<'_> {
     fn moment(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
         let wrong = || {
             let message =
-                "the time of a table's version is a timestamp, such as '2026-11-01 12:00:00'";
+                "the time of a table's version must be a timestamp, such as '2026-11-01 12:00:00'";
             wrong(message, at)
         };
         match self.value(expr, at)? {

@@ -68,7 +68,7 @@ pub enum Error {
     #[error("a table needs at least one column")]
     NoColumns,
     /// A column to add that already exists.
-    #[error("column `{column}` exists already")]
+    #[error("column `{column}` already exists")]
     ColumnExists {
         /// The column.
         column: String,
@@ -164,7 +164,7 @@ pub enum Error {
         root: String,
     },
     /// An Iceberg feature that is not supported.
-    #[error("`{location}` uses {feature}, which cannot be read yet")]
+    #[error("`{location}` uses {feature}, which is not supported")]
     Unsupported {
         /// The file.
         location: String,
@@ -509,7 +509,7 @@ impl Fault for Error {
             Error::OldFormat { .. } => {
                 "Upgrade it: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2')."
             }
-            Error::MissingColumn { .. } => "Give the rows that column.",
+            Error::MissingColumn { .. } => "Add that column to the rows.",
             Error::NullValue { .. } => "Fill the nulls, or leave the rows out.",
             Error::WrongType { .. } => "Cast the column to the table's type.",
             Error::BadValue { .. } => "Correct the value, or change the column to a wider type.",

@@ -63,7 +63,7 @@ fn watch_of(bucket: &BucketTrigger) -> Watch {
 impl Selection {
     pub(crate) fn new(trigger: &Trigger, bucket: &BucketTrigger) -> Result<Self> {
         if !is_bucket_name(&bucket.name) {
-            let reason = format!("`{}` is no valid bucket name", bucket.name);
+            let reason = format!("`{}` is not a valid bucket name", bucket.name);
             let hint = "Name a bucket of the lake, such as `bucket = { name = \"landing\" }`.";
             return Err(invalid(trigger, reason, hint));
         }
@@ -77,7 +77,7 @@ impl Selection {
         }
         if trigger.import.is_some() && bucket.events.contains(&BucketEvent::Removed) {
             let hint = "Remove `removed` from `events`, or call a function instead.";
-            return Err(invalid(trigger, "it imports removed objects", hint));
+            return Err(invalid(trigger, "it would import removed objects", hint));
         }
         Ok(Selection { watch: watch_of(bucket), skips_empty: trigger.import.is_some() })
     }

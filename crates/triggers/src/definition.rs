@@ -100,7 +100,7 @@ impl Definition {
         }
         if trigger.function.is_some() && !trigger.parameters.is_empty() {
             let hint = "Remove `parameters`; the function receives the event.";
-            return Err(invalid(trigger, "parameters are only for runs", hint));
+            return Err(invalid(trigger, "it has `parameters`, but does not start a run", hint));
         }
         let source = Source::new(trigger, project)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
@@ -186,7 +186,11 @@ impl Source {
 impl WatchedFolder {
     fn new(trigger: &Trigger, files: &FilesTrigger, project: &Path) -> Result<Self> {
         if files.folder.trim().is_empty() {
-            return Err(invalid(trigger, "its folder is empty", "Name a folder to watch."));
+            return Err(invalid(
+                trigger,
+                "its setting `folder` is empty",
+                "Name a folder to watch.",
+            ));
         }
         let matcher = |pattern: &String| {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
@@ -215,7 +219,7 @@ impl WatchedTables {
         }
         if tables.max_events_per_minute == 0 {
             let hint = "Give `max_events_per_minute` a number above 0, or leave it out.";
-            return Err(invalid(trigger, "it may fire 0 times a minute", hint));
+            return Err(invalid(trigger, "its `max_events_per_minute` is 0", hint));
         }
         let matcher = |name: &String| {
             let name = name.trim();
@@ -273,7 +277,7 @@ fn order_by(trigger: &Trigger) -> Result<Option<EventPath>> {
     let Some(text) = &trigger.order_by else { return Ok(None) };
     EventPath::parse(text).map(Some).ok_or_else(|| {
         let hint = "Use an event field, such as `subject`, `source` or `data.branch`.";
-        invalid(trigger, format!("events have no value `{text}` to order by"), hint)
+        invalid(trigger, format!("events have no field `{text}` to order by"), hint)
     })
 }
 
@@ -332,15 +336,15 @@ mod tests {
         };
         check(with("run", json!(true)), "besides importing or running");
         check(with("import", json!({"table": "t"})), "besides importing or running");
-        check(with("parameters", json!({"a": "b"})), "only for runs");
+        check(with("parameters", json!({"a": "b"})), "does not start a run");
         check(with("concurrency", json!(0)), "not between 1 and 1000");
-        check(with("order_by", json!("subjekt")), "no value `subjekt`");
+        check(with("order_by", json!("subjekt")), "no field `subjekt`");
         let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
         check(ordered, "only for functions");
         check(json!({"name": "", "run": true, "files": files}), "name is empty");
         for (bucket, expected) in [
-            (json!({"name": ""}), "no valid bucket"),
-            (json!({"name": "Landing"}), "no valid bucket"),
+            (json!({"name": ""}), "not a valid bucket"),
+            (json!({"name": "Landing"}), "not a valid bucket"),
             (json!({"name": "landing", "events": []}), "names no events"),
             (json!({"name": "landing", "prefix": "k".repeat(1_025)}), "longer than 1024 bytes"),
         ] {
@@ -348,7 +352,7 @@ mod tests {
         }
         let removed = json!({"name": "landing", "events": ["created", "removed"]});
         let import = json!({"name": "a", "import": {"table": "t"}, "bucket": removed});
-        check(import, "imports removed objects");
+        check(import, "import removed objects");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
         for (names, expected) in [
@@ -360,7 +364,7 @@ mod tests {
             check(json!({"name": "a", "run": true, "tables": {"names": names}}), expected);
         }
         let never = json!({"names": ["t"], "max_events_per_minute": 0});
-        check(json!({"name": "a", "run": true, "tables": never}), "0 times a minute");
+        check(json!({"name": "a", "run": true, "tables": never}), "`max_events_per_minute` is 0");
         let both = json!({"cron": "* * * * *"});
         let tables = json!({"names": ["t"]});
         check(json!({"name": "a", "run": true, "tables": tables, "schedule": both}), "exactly one");
@@ -369,7 +373,7 @@ mod tests {
             json!({"name": "a", "run": true, "schedule": schedule})
         };
         check(cron("61 * * * *", "UTC"), "`61 * * * *`");
-        check(cron("0 0 0 1 1 * 2027", "UTC"), "five or six fields");
+        check(cron("0 0 0 1 1 * 2027", "UTC"), "five or six");
         check(cron("* * * * *", "Europe/Berlim"), "`Europe/Berlim`");
         check(cron("0 0 30 2 *", "UTC"), "never fires");
     }

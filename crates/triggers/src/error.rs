@@ -62,7 +62,7 @@ pub enum Error {
         pending: usize,
     },
     /// An idempotency key is empty or too long.
-    #[error("the key `{key}` is not 1 to 200 characters without control characters")]
+    #[error("the key `{key}` is empty, longer than 200 characters, or has control characters")]
     InvalidEventId {
         /// The key, shortened.
         key: String,
@@ -121,9 +121,7 @@ impl Fault for Error {
             Error::TriggerNotFound { near: None, .. } => {
                 Some("List the triggers with `headwater trigger ls`.".into())
             }
-            Error::EventNotFound { several: true, .. } => {
-                Some("Give more digits of the id.".into())
-            }
+            Error::EventNotFound { several: true, .. } => Some("Use more digits of the id.".into()),
             Error::EventNotFound { several: false, .. } => {
                 Some("List the events with `headwater event ls`.".into())
             }

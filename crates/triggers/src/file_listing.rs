@@ -106,9 +106,11 @@ fn is_gone(error: &std::io::Error) -> bool {
 fn no_folder(path: &Path, error: &std::io::Error) -> Problem {
     let path = path.display();
     if is_gone(error) {
-        let problem =
-            Problem::new(ErrorCode::FileNotFound, format!("there is no folder `{path}` to watch"));
-        return problem.with_hint("Make the folder; it is watched as soon as it is there.");
+        let problem = Problem::new(
+            ErrorCode::FileNotFound,
+            format!("the watched folder `{path}` does not exist"),
+        );
+        return problem.with_hint("Create the folder; it is watched as soon as it exists.");
     }
     let mut problem =
         Problem::new(ErrorCode::Storage, format!("the folder `{path}` cannot be read"));

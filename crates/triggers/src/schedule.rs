@@ -30,7 +30,7 @@ impl Schedule {
         let hint = "Write minute, hour, day, month and weekday, for example `30 2 * * *`.";
         let fields = text.split_whitespace().count();
         if !text.starts_with('@') && !matches!(fields, 5 | 6) {
-            return Err((format!("`{text}` has {fields} fields, not five or six fields"), hint));
+            return Err((format!("`{text}` has {fields} fields instead of five or six"), hint));
         }
         let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed);
         let cron = parser.build().parse(text);

@@ -408,6 +408,6 @@ impl Position {
 }
 
 fn no_branch(branch: &str) -> Problem {
-    Problem::new(ErrorCode::RefNotFound, format!("there is no branch `{branch}` to follow"))
-        .with_hint("Make the branch; it is followed as soon as it is there.")
+    Problem::new(ErrorCode::RefNotFound, format!("the watched branch `{branch}` does not exist"))
+        .with_hint("Create the branch; it is watched as soon as it exists.")
 }

@@ -115,7 +115,8 @@ fn parse_host(text: &str) -> Result<String, String> {
     if is_address || (!text.is_empty() && text.chars().all(is_name)) {
         return Ok(inner.to_owned());
     }
-    Err("not a name or address; write it without scheme and port, `lake.example`".to_owned())
+    Err("not a host name or an IP address; write it without scheme and port, as in `lake.example`"
+        .to_owned())
 }
 
 /// `--isolation`

@@ -77,7 +77,7 @@ async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()
     let name = &arguments.name;
     let is_active = lake.active_branch() == *name && name != MAIN_BRANCH;
     if is_active && !arguments.force {
-        let message = format!("`{name}` is the active branch");
+        let message = format!("branch `{name}` cannot be deleted: it is the active branch");
         return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(format!(
             "Run `headwater checkout {MAIN_BRANCH}` first, or delete it with `--force`."
         )));

@@ -39,7 +39,7 @@ pub async fn console(context: &Context, arguments: &Console) -> Result<()> {
 async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Result<()> {
     let running = connect::answering(context, lake).await;
     let Some((api, Some(url))) = running.map(|(api, record)| (api, record.url())) else {
-        return Err(Problem::new(ErrorCode::Unavailable, "the lake's server has ended")
+        return Err(Problem::new(ErrorCode::Unavailable, "the lake's server has stopped")
             .with_hint("Run `headwater console` again."));
     };
     let code: SessionCode = api.post("/v1/session/codes", &serde_json::Value::Null).await?;

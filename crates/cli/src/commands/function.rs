@@ -81,7 +81,9 @@ async fn invoke_async(context: &Context, api: &Api, arguments: &FunctionInvoke) 
     }
     output::line(&accepted.event);
     if accepted.duplicate {
-        context.style.say("an earlier call had the same key; the function is not called again");
+        context
+            .style
+            .say("an earlier call had the same idempotency key; the function is not called again");
     }
     Ok(())
 }

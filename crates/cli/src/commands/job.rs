@@ -45,7 +45,7 @@ fn stopped(context: &Context, before: JobStatus, job: &JobRow) {
             (true, status) => format!("{what} had already ended: {}", label(&status)),
             (false, JobStatus::Cancelled) => format!("stopped {what}"),
             (false, status) if status.is_final() => {
-                format!("{what} ended first: {}", label(&status))
+                format!("{what} ended before it was stopped: {}", label(&status))
             }
             (false, _) => {
                 format!("stopping {what}; see `headwater job get {}`", job.id.short())

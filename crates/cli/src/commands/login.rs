@@ -155,7 +155,8 @@ fn list(context: &Context) -> Result<()> {
 
 fn file(context: &Context) -> Result<&ProfileFile> {
     context.profiles.as_ref().ok_or_else(|| {
-        error::invalid("there is no folder for profiles").with_hint("Set HOME or XDG_CONFIG_HOME.")
+        error::invalid("the folder for profiles cannot be determined")
+            .with_hint("Set HOME or XDG_CONFIG_HOME.")
     })
 }
 

@@ -120,7 +120,7 @@ pub fn pairs(arguments: &[String], flag: &str) -> Result<BTreeMap<String, String
     let mut pairs = BTreeMap::new();
     for argument in arguments {
         let (name, value) = argument.split_once('=').ok_or_else(|| {
-            error::invalid(format!("`--{flag} {argument}` has no `=`"))
+            error::invalid(format!("`--{flag} {argument}` has no `=` between name and value"))
                 .with_hint(format!("Write `--{flag} NAME=VALUE`."))
         })?;
         pairs.insert(name.trim().to_owned(), value.to_owned());

@@ -48,7 +48,7 @@ pub async fn watch(
         }
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let took = output::milliseconds(took);
-        let text = format!("round took {took}; waiting for edits, Ctrl-C ends");
+        let text = format!("run took {took}; waiting for edits, press Ctrl-C to stop");
         context.style.say(context.style.paint(Tone::Faint, text));
         files = tokio::select! {
             edited = edited(root, &files) => edited,

@@ -157,7 +157,11 @@ impl<'a> Shell<'a> {
             Backslash::Expanded => {
                 let expanded = !self.context.answer_style.is_expanded();
                 self.context.answer_style = self.context.answer_style.expanded(expanded);
-                style.say(if expanded { "rows are lists" } else { "rows are lines" });
+                style.say(if expanded {
+                    "expanded display is on"
+                } else {
+                    "expanded display is off"
+                });
             }
             Backslash::Timing => {
                 self.timing = !self.timing;
@@ -236,7 +240,7 @@ impl<'a> Shell<'a> {
 
 fn format(name: &str) -> Result<OutputFormat> {
     clap::ValueEnum::from_str(name, true).map_err(|_| {
-        error::invalid(format!("no format `{name}`"))
+        error::invalid(format!("there is no format `{name}`"))
             .with_hint("Use `table`, `json`, `csv` or `ndjson`.")
     })
 }

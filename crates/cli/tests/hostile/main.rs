@@ -132,7 +132,7 @@ fn an_invalid_time_zone_is_rejected_before_the_response_starts() {
         let sql = "SELECT arrow_cast(0, 'Timestamp(us, \"../../../etc/passwd\")') AS t";
         let reply = server.query(sql, format);
         assert_eq!(reply.code(), Some("invalid_sql"), "{}", reply.shown());
-        assert!(reply.body.contains("is no time zone"), "{}", reply.shown());
+        assert!(reply.body.contains("is not a time zone"), "{}", reply.shown());
     }
 }
 

@@ -267,7 +267,7 @@ impl Columns {
         if !named {
             return Err(Error::Sql(SqlError::Unsupported {
                 what: "assigning to anything but a column of the table".to_owned(),
-                hint: Some("Assign the whole column; named_struct makes a struct.".to_owned()),
+                hint: Some("Assign the whole column, for example with `named_struct`.".to_owned()),
                 position: at,
             }));
         }

@@ -173,7 +173,7 @@ impl ComparedColumns {
             })?;
             if both && (column.name_before.is_none() || !column.is_after) {
                 return Err(Error::Sql(SqlError::Invalid {
-                    message: format!("`{wanted}` cannot be a key: it is on one side only"),
+                    message: format!("`{wanted}` cannot be a key: only one side has this column"),
                     hint: Some("Name columns that both sides have.".to_owned()),
                     position: None,
                 }));

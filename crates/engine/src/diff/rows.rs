@@ -52,7 +52,7 @@ impl Engine {
     ) -> Result<Outcome> {
         if compared.columns.is_empty() {
             let mut outcome = Outcome::not_compared(compared, CompareRows::Always);
-            outcome.rows.reason = Some("no column is on both sides".to_owned());
+            outcome.rows.reason = Some("the two sides have no column in common".to_owned());
             return Ok(outcome);
         }
         let before = self.side(compared, before, false);
@@ -193,7 +193,7 @@ fn entries(batch: &RecordBatch, mut take: impl FnMut(Entry)) -> Result<()> {
         rest.as_binary_opt::<i64>(),
         more.as_primitive_opt::<Int64Type>(),
     ) else {
-        return Err(Error::Internal { message: "rows that differ have other types".to_owned() });
+        return Err(Error::Internal { message: "the compared rows differ in type".to_owned() });
     };
     for at in 0..batch.num_rows() {
         take(Entry {

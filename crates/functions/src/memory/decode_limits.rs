@@ -75,7 +75,7 @@ impl DecodeBudget {
     ) -> Result<(), ArrowError> {
         if let Some(dictionary) = message.header_as_dictionary_batch() {
             if dictionary.isDelta() {
-                return Err(refused("adds to a dictionary"));
+                return Err(refused("extends a dictionary, which is not supported"));
             }
             let Some(values) = dictionary.data() else { return Ok(()) };
             self.look_at_batch(&values, body)?;
@@ -90,7 +90,7 @@ impl DecodeBudget {
         // Messages of older versions have no views, and their unions have an additional buffer,
         // which the walk does not expect.
         if message.version() != MetadataVersion::V5 {
-            return Err(refused("is of an older kind than what it holds"));
+            return Err(refused("has an older format version than its content needs"));
         }
         let mut walk = BufferWalk { allowance: self, batch, body, buffer: 0, variadic: 0 };
         schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
@@ -105,10 +105,10 @@ impl DecodeBudget {
             let place = |number| u64::try_from(number).map_err(|_| malformed());
             let (start, bytes) = (place(buffer.offset())?, place(buffer.length())?);
             if start.checked_add(bytes).is_none_or(|end| end > body.len() as u64) {
-                return Err(refused("names what is not there"));
+                return Err(refused("refers to bytes outside its body"));
             }
             if bytes > 0 && !start.is_multiple_of(8) {
-                return Err(refused("names what does not begin at a whole word"));
+                return Err(refused("refers to a buffer that is not aligned"));
             }
             self.named = self.named.checked_sub(bytes).ok_or_else(too_often)?;
         }
@@ -126,7 +126,7 @@ impl DecodeBudget {
             return Ok(());
         }
         if count(values.nodes().map(|nodes| nodes.len())) != 1 {
-            return Err(refused("has a dictionary of a kind that is not taken"));
+            return Err(refused("has a dictionary of an unsupported type"));
         }
         let mut walk = BufferWalk { allowance: self, batch: *values, body, buffer: 0, variadic: 0 };
         walk.pass(&DataType::Utf8View)
@@ -199,5 +199,5 @@ fn malformed() -> ArrowError {
 }
 
 fn too_often() -> ArrowError {
-    refused("names the same bytes too often")
+    refused("refers to the same bytes too often")
 }

@@ -141,7 +141,7 @@ impl Extents {
             let until = at.checked_add(length).filter(|until| *until <= bytes);
             let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
-                return Err(wrong("its pieces do not lie side by side"));
+                return Err(wrong("its extents are not adjacent"));
             };
             // Reading a hole would allocate memory for it.
             if !file.has(start, length) {
@@ -244,7 +244,8 @@ pub(super) fn read_layout(file: OwnedFd) -> Result<LayoutMessage> {
     if file.bytes() > BYTES_MAX {
         return Err(wrong("it has too many extents"));
     }
-    serde_json::from_slice(&file.buffer()?).map_err(|_| wrong("nobody can say where it lies"))
+    serde_json::from_slice(&file.buffer()?)
+        .map_err(|_| wrong("the list of its extents is malformed"))
 }
 
 fn wrong(what: &str) -> Error {

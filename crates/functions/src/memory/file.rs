@@ -38,7 +38,7 @@ impl MemoryFile {
     pub(crate) fn create(name: &str) -> Result<File> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let descriptor = rustix::fs::memfd_create(name, flags)
-            .map_err(|errno| Error::io("make a memory file")(errno.into()))?;
+            .map_err(|errno| Error::io("create a memory file")(errno.into()))?;
         Ok(File::from(descriptor))
     }
 
@@ -76,7 +76,7 @@ impl MemoryFile {
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
         let written = has_writers(descriptor.as_fd()).map_err(Error::io("take over a file"))?;
         if written {
-            let source = std::io::Error::other("somebody can still write to it");
+            let source = std::io::Error::other("another process can still write to it");
             return Err(Error::Io { what: "take over a file".to_owned(), source });
         }
         let file = Self::measured(descriptor)?;

@@ -30,11 +30,11 @@ impl HugePageFs {
         )?);
         let (written, read) = pages.create()?;
         if !has_writers(read.as_fd())? {
-            return Err(io::Error::other("who writes to a file is not known here"));
+            return Err(io::Error::other("this host does not report the writers of a file"));
         }
         drop(written);
         if has_writers(read.as_fd())? {
-            return Err(io::Error::other("a file that nobody writes to counts as written"));
+            return Err(io::Error::other("this host reports a writer for a file that has none"));
         }
         Ok(pages)
     }

@@ -99,7 +99,7 @@ impl ReusableFile {
         {
             return Self::on_disk(gathered, room);
         }
-        let written = WritableMapping::new(bytes).map_err(Error::io("make a memory file"))?;
+        let written = WritableMapping::new(bytes).map_err(Error::io("create a memory file"))?;
         let mut chunk = ReusableFile { place: Location::Memory(written), bytes, taken };
         chunk.write(gathered);
         Ok(chunk)

@@ -98,7 +98,7 @@ fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> 
             DataType::Int16 | DataType::Int32 | DataType::Int64 => {
                 collect(values.data_type(), into)
             }
-            _ => Err(malformed("the ends of runs are no whole numbers")),
+            _ => Err(malformed("the run ends are not integers")),
         },
         _ => Ok(()),
     }
@@ -112,7 +112,7 @@ fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(),
     if let Some(dictionary) = field.dictionary() {
         let keys = dictionary.indexType().map(|keys| keys.bitWidth());
         if !matches!(keys, Some(8 | 16 | 32 | 64)) {
-            return Err(malformed("the keys of a dictionary are no whole numbers"));
+            return Err(malformed("the keys of a dictionary are not integers"));
         }
         ids.push(dictionary.id());
     }

@@ -229,7 +229,7 @@ async fn nobody_may_hold_more_than_all_functions_have() {
     let needs = "def f():\n    return len(bytes(range(256)) * (2 << 22)) > 0\n";
     let invocation = Invocation { limits, ..ask(&environment, needs) };
     let (returned, lines) = run(&functions, invocation).await;
-    let said = "it asks for 8 GiB of memory, and gets 1 GiB: all functions have no more";
+    let said = "it requests 8 GiB of memory, but gets 1 GiB, the limit for all functions together";
     assert!(lines.iter().any(|line| line.3 == said), "{lines:?}");
     let Err(Error::MemoryLimit { limit, .. }) = returned else { panic!("{returned:?}") };
     assert_eq!(limit, 1 << 30);

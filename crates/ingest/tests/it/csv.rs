@@ -100,11 +100,11 @@ const BAD: [(&str, &str); 9] = [
     ("id,n\n\"a\nb\",2\n\n\"c\n\",x\n", "line 6, column `n`: `x` is not a long"),
     ("id,n\r\n1,2\r\n2\r\n", "line 3: the row has 1 field, and the header has 2"),
     ("id,n\n1,2,3\n", "line 2: the row has 3 fields, and the header has 2"),
-    ("id,n\n1,\"2\n3,4\n", "line 2: a quoted field begins here and never ends"),
+    ("id,n\n1,\"2\n3,4\n", "line 2: a quoted field begins here and is not closed"),
     ("id,n\n1,\"2\"x\n", "line 2: a quoted field is followed by text"),
     ("id,n\n1,9223372036854775808\n", "line 2, column `n`: `9223372036854775808` is not a long"),
     ("id,n\n1,1.5\n", "line 2, column `n`: `1.5` is not a long"),
-    ("id,\"n\n1,2\n", "line 1: a quoted field begins here and never ends"),
+    ("id,\"n\n1,2\n", "line 1: a quoted field begins here and is not closed"),
 ];
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn empty_files_and_files_with_only_a_header_have_no_rows() {
     assert_eq!(error.to_string(), format!("`{}` is empty", path.display()));
     assert_eq!(error.code(), ErrorCode::BadRow);
     let hint = error.hint().unwrap();
-    assert!(hint.contains("a header line") && hint.contains("make the table first"), "{hint}");
+    assert!(hint.contains("a header line") && hint.contains("create the table first"), "{hint}");
     lake.file("blank.ndjson", "\n\n");
     let files = ["empty.csv", "blank.ndjson"];
     let error = lake.import(&lake.request("t", &files)).await.unwrap_err();

@@ -90,7 +90,7 @@ async fn a_json_array_is_read_as_its_elements() {
 
     lake.file("torn.json", "[{\"id\": 1}, {\"id\": 2}");
     let error = lake.import(&lake.request("t", &["torn.json"])).await.unwrap_err();
-    assert!(error.to_string().ends_with("as a JSON array: the array does not end"), "{error}");
+    assert!(error.to_string().ends_with("as a JSON array: the array is not closed"), "{error}");
     assert_eq!(error.code(), ErrorCode::BadRow);
 }
 

@@ -96,9 +96,9 @@ pub(super) fn dropped(contested: &DivergedTable) -> ConflictCause {
 /// Returns the cause: the name is a view on one side and a table on the other.
 pub(super) fn view_and_table(ours_is_view: bool) -> ConflictCause {
     let message = if ours_is_view {
-        "the name is a view in the target and a table in the source"
+        "the target has a view of this name, and the source a table"
     } else {
-        "the name is a table in the target and a view in the source"
+        "the target has a table of this name, and the source a view"
     };
     plain(ConflictKind::Recreated, message.to_owned())
 }
@@ -121,7 +121,8 @@ pub(super) fn duplicate_cherry_pick() -> ConflictCause {
 
 /// Returns the cause: a content merge would produce rows that were not checked.
 pub(super) fn unchecked_merge() -> ConflictCause {
-    let message = "both changed the table, but only the source's rows were checked";
+    let message = "both changed the table, but the expectations checked only the source's rows, \
+                   not the merged rows";
     plain(ConflictKind::Checked, message.to_owned())
 }
 

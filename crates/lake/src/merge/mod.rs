@@ -147,7 +147,7 @@ impl Lake {
             let Some((table, _)) = found else { return Err(ours.not_found(name).await?) };
             if choices.insert(table.clone(), *choice).is_some_and(|other| other != *choice) {
                 return Err(Error::InvalidRequest {
-                    message: format!("table `{table}` has two different choices"),
+                    message: format!("both sides are chosen for table `{table}`"),
                     hint: "Choose one side.",
                 });
             }

@@ -167,7 +167,7 @@ async fn views_created_on_both_sides_merge_only_if_equal() {
     let report = lake.merge("main", merge(), "eva").await.unwrap();
     assert_eq!(
         report.conflicts[0].causes[0].message,
-        "the name is a table in the target and a view in the source"
+        "the target has a table of this name, and the source a view"
     );
 }
 

@@ -88,7 +88,11 @@ fn parse_one(text: &str) -> Result<Selector, Problem> {
     let method = method(text, rest)?;
     if matches!(method, Method::Source(_)) && (children.levels() == 0 || parents != Depth::None) {
         let hint = format!("Write `{rest}+` for the models that read it.");
-        return Err(invalid(text, "selects a table of the lake, which is not run", hint));
+        return Err(invalid(
+            text,
+            "selects a table of the lake, which is not part of the project",
+            hint,
+        ));
     }
     Ok(Selector { text: text.to_owned(), method, parents, children, closure })
 }
@@ -209,7 +213,8 @@ mod tests {
         check("state:old", "the selector `state:old` has the unknown value `old`");
         check(
             "source:orders",
-            "the selector `source:orders` selects a table of the lake, which is not run",
+            "the selector `source:orders` selects a table of the lake, which is not part of the \
+             project",
         );
     }
 

@@ -85,7 +85,7 @@ pub(super) fn read(files: &ProjectFiles) -> Result<Vec<UnitTest>> {
     let mut seen = BTreeMap::new();
     for test in &tests {
         if let Some(first) = seen.insert(&test.name, test) {
-            return Err(test.invalid(format!("its name is also that of a test in {}", first.file)));
+            return Err(test.invalid(format!("a test in {} has the same name", first.file)));
         }
     }
     Ok(tests)
@@ -133,8 +133,10 @@ impl UnitTest {
             }
             let given = self.given.iter().find(|(name, _)| is(input, name));
             let Some((_, given)) = given else {
-                let message =
-                    format!("`{}` reads `{}`, which is not given", step.name, input.table);
+                let message = format!(
+                    "`{}` reads `{}`, for which the test has no rows",
+                    step.name, input.table
+                );
                 let hint = format!("Add `{}:` with its rows to `given`.", input.table);
                 return Err(self.refused(message, &hint));
             };

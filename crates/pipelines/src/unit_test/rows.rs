@@ -63,7 +63,7 @@ pub(super) fn untyped(
         }
     }
     if fields.is_empty() {
-        return Err("they have no columns; add `types` and `rows`".to_owned());
+        return Err("the rows have no columns; add `types` and `rows`".to_owned());
     }
     let schema = Arc::new(Schema::new(fields));
     let mut decoder = ReaderBuilder::new(Arc::clone(&schema))

@@ -252,10 +252,15 @@ fn check(test: &UnitTest, actual: &StepResult) -> Result<()> {
             compare::differences(expected, actual).map_err(|error| test.invalid(error))?
         }
         (Expected::Passes(_), StepResult::Rows(_)) => {
-            return Err(test.invalid("a model is expected to return rows".to_owned()));
+            return Err(
+                test.invalid("`expect` must be rows, because the test is of a model".to_owned())
+            );
         }
         (Expected::Rows(_), StepResult::Bool(_)) => {
-            return Err(test.invalid("an expectation returns `true` or `false`".to_owned()));
+            return Err(test.invalid(
+                "`expect` must be `true` or `false`, because the test is of an expectation"
+                    .to_owned(),
+            ));
         }
     };
     if difference.is_empty() {

@@ -133,7 +133,7 @@ async fn rows_that_keys_cannot_tell_apart_are_refused() {
       hint: Leave out rows without a key with `WHERE id IS NOT NULL`, or name other `keys`.
     ");
     insta::assert_snapshot!(ran("SELECT n FROM events").await.refusal(), @"
-    invalid_project: `m` gives no column `id`, which is a key (m.sql:1)
+    invalid_project: `m` does not return column `id`, which is one of its keys (m.sql:1)
       hint: The columns are `n`.
     ");
     assert_eq!(world.branches().await, []);
@@ -144,7 +144,7 @@ fn settings_that_do_not_go_together_are_refused() {
     let refused = |text: &str| refusal(&files("", &[("m.sql", text)]));
     let query = "SELECT id FROM events";
     insta::assert_snapshot!(refused(&format!("-- headwater: materialization = merge\n{query}")), @"
-    invalid_project: `m` is merged into its table, and has no keys (m.sql:1)
+    invalid_project: `m` is merged into its table, but has no keys (m.sql:1)
       hint: Set `keys` to the columns that identify its rows.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: keys = id\n{query}")), @"
@@ -152,7 +152,7 @@ fn settings_that_do_not_go_together_are_refused() {
       hint: Set `materialization` to `merge`, or leave `keys` out.
     ");
     insta::assert_snapshot!(refused(&format!("{}{query}", MERGED.replace("= id", "= id, id"))), @"
-    invalid_project: `m` has the key `id` twice (m.sql:1)
+    invalid_project: `m` lists the key `id` twice (m.sql:1)
       hint: Name each key once.
     ");
     insta::assert_snapshot!(refused(&format!("-- headwater: incremental = events\n{query}")), @"
@@ -165,7 +165,7 @@ fn settings_that_do_not_go_together_are_refused() {
     ");
     let other = format!("{APPENDED}SELECT id FROM \"events@dev\"");
     insta::assert_snapshot!(refused(&other), @"
-    invalid_project: `m` reads a table of another ref incrementally (m.sql:3)
+    invalid_project: `m` reads a table at another ref incrementally, which is not supported (m.sql:3)
       hint: Read it at the run's own branch.
     ");
 }
@@ -280,7 +280,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&merged).await.report();
     world.sql("main", &["UPDATE events SET n = 11 WHERE id = 1"]).await;
     insta::assert_snapshot!(world.plan(&log).await, @"
-    commit_conflict: the rows that are new in `events` since `log` last read it are unknown: its rows were changed, not only appended (log.sql:3)
+    commit_conflict: the rows added to `events` since `log` last read it cannot be determined: its rows were changed, not only appended (log.sql:3)
       hint: Run with `--no-cache`: the model's table is then recomputed from all its inputs.
     ");
     let refused = world.run(&log).await;
@@ -305,7 +305,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&files("", &[("other.sql", whole)])).await.report();
     let other = files("", &[("other.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
     insta::assert_snapshot!(world.plan(&other).await, @"
-    commit_conflict: the rows that are new in `events` since `other` last read it are unknown: its position is unknown (other.sql:3)
+    commit_conflict: the rows added to `events` since `other` last read it cannot be determined: its position is unknown (other.sql:3)
       hint: Run with `--no-cache`: the model's table is then recomputed from all its inputs.
     ");
 

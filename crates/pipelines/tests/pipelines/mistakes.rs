@@ -105,28 +105,28 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
         first(world.plan(&files(manifest, &[("m.py", code)])).await)
     };
     insta::assert_snapshot!(plan("", &with_python("\"3.99\"")).await, @r"
-    environment_failed: the Python, packages or programs of `m` are not available (m.py:6)
+    environment_failed: the Python version, packages or programs that `m` needs are not available (m.py:6)
       caused by: there is no Python `3.99` on this machine
     ");
     insta::assert_snapshot!(plan("", &with_python("version=\"3.8\"")).await, @r"
-    environment_failed: the Python, packages or programs of `m` are not available (m.py:6)
+    environment_failed: the Python version, packages or programs that `m` needs are not available (m.py:6)
       caused by: Python `3.8` is too old
       hint: Ask for Python 3.10 or newer.
     ");
     insta::assert_snapshot!(plan("", &with_python("pip={\"no name\": \"1.0\"}")).await, @r#"
-    environment_failed: the Python, packages or programs of `m` are not available (m.py:8)
+    environment_failed: the Python version, packages or programs that `m` needs are not available (m.py:8)
       caused by: `no name` is not the name of a package
       hint: Write the name as PyPI has it, such as `pip={"polars": "1.38.1"}`.
     "#);
     let programs = with_python("system=[\"sh\", \"chromium-of-nobody\"]");
     insta::assert_snapshot!(plan("", &programs).await, @r"
-    environment_failed: the Python, packages or programs of `m` are not available (m.py:8)
+    environment_failed: the Python version, packages or programs that `m` needs are not available (m.py:8)
       caused by: the program `chromium-of-nobody` is not on this machine
       hint: Install it on this machine in `/usr/bin` or another system folder.
     ");
     let bare = "import headwater\n@headwater.model()\ndef m(): return []\n";
     insta::assert_snapshot!(plan("[defaults]\npython = \"3.99\"\n", bare).await, @r"
-    environment_failed: the Python, packages or programs of `m` are not available (headwater.toml:4)
+    environment_failed: the Python version, packages or programs that `m` needs are not available (headwater.toml:4)
       caused by: there is no Python `3.99` on this machine
     ");
     // A step that does not run needs no Python.
@@ -144,7 +144,7 @@ async fn a_partition_fits_what_the_model_gives() {
         world.plan(&files("", &[("m.sql", &model)])).await
     };
     insta::assert_snapshot!(plan("dya").await, @r"
-    invalid_project: `m` is partitioned by `dya`, and gives no column `dya` (m.sql:2)
+    invalid_project: `m` is partitioned by `dya`, but does not return column `dya` (m.sql:2)
       hint: Did you mean `day`?
     ");
     insta::assert_snapshot!(plan("day(id)").await, @r"
@@ -156,14 +156,14 @@ async fn a_partition_fits_what_the_model_gives() {
       hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("week(day)").await, @r"
-    invalid_project: `week(day)` is not a usable partition: a partition is `column`, `day(column)` or `bucket(16, column)` (m.sql:2)
+    invalid_project: `week(day)` is not a usable partition: it has none of the forms `column`, `day(column)` and `bucket(16, column)` (m.sql:2)
       hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(plan("day(day), Origin").await, @"m: first run");
     let python = "import headwater\n\n\n@headwater.model(\n    materialization=\"replace\",\n    \
                   columns=[\"id\"],\n    partition_by=[\"day(dya)\"],\n)\ndef m():\n    return []\n";
     insta::assert_snapshot!(world.plan(&files("", &[("m.py", python)])).await, @r"
-    invalid_project: `m` is partitioned by `day(dya)`, and gives no column `dya` (m.py:7)
+    invalid_project: `m` is partitioned by `day(dya)`, but does not return column `dya` (m.py:7)
       hint: The columns are `id`.
     ");
     let month = python.replace("day(dya)", "week(id)");
@@ -183,7 +183,7 @@ async fn columns_that_no_table_holds_or_no_model_declares_are_told() {
     let span = plan("SELECT INTERVAL '1' MONTH AS span FROM t").await;
     assert!(span.starts_with("invalid_project: the table of `m` cannot be created: "), "{span}");
     insta::assert_snapshot!(plan("-- headwater: columns = id, orgin\nSELECT id, origin FROM t").await, @r"
-    function_failed: model `m` returned other columns than it declares: `orgin` is missing, `origin` is not declared (m.sql:1)
+    function_failed: the columns that model `m` returned differ from its declaration: `orgin` is missing, `origin` is not declared (m.sql:1)
       hint: Change the declared columns or the result.
     ");
 }

@@ -117,7 +117,7 @@ async fn what_is_no_table_is_refused() {
     let declared = model("return t").replace("model()", "model(columns=[\"id\", \"nam\"])");
     let ran = world.run(&files(MANIFEST, &[("models/m.py", &declared)])).await;
     insta::assert_snapshot!(refused(&ran), @r"
-    function_failed: model `m` returned other columns than it declares: `nam` is missing, `name` is not declared (models/m.py:4); `main` is unchanged
+    function_failed: the columns that model `m` returned differ from its declaration: `nam` is missing, `name` is not declared (models/m.py:4); `main` is unchanged
       hint: Change the declared columns or the result.
     ");
 }

@@ -95,7 +95,7 @@ async fn a_changed_model_runs_again_unless_it_adds_rows() {
     let edited = "-- headwater: materialization = append\nSELECT id + 1 AS id FROM t";
     let refusal = retry(&world, &project(edited, 1), &failed).await.refusal();
     insta::assert_snapshot!(refusal, @r"
-    invalid_argument: the failed run already added the rows of `good`, which would run again: file `good.sql` changed (good.sql:1)
+    invalid_argument: the failed run already appended the rows of `good`, and a retry would append them again: file `good.sql` changed (good.sql:1)
       hint: Start a new run with `headwater run`.
     ");
     assert_eq!(world.branches().await.len(), 1, "the branch is still there");
@@ -181,5 +181,5 @@ async fn errors_of_the_program_and_functions_without_retries_are_not_repeated() 
         assert_eq!(printed.iter().filter(|line| line.contains("attempt with")).count(), attempts);
     }
     let refusal = crate::support::refusal(&flaky("retries=-1", "OSError"));
-    assert!(refusal.contains("`retries` of `model` cannot be"), "{refusal}");
+    assert!(refusal.contains("`retries` of `model` does not accept"), "{refusal}");
 }

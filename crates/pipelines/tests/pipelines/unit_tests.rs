@@ -99,19 +99,22 @@ async fn tests_that_cannot_run_say_why() {
     for (tests, expected) in [
         ("- {name: a, modle: daily, expect: []}", "(tests/all.yaml:1)"),
         ("- {name: a, model: dayly, expect: []}", "no model `dayly`"),
-        ("- {name: a, model: daily, expect: []}", "`daily` reads `orders`, which is not given"),
+        (
+            "- {name: a, model: daily, expect: []}",
+            "`daily` reads `orders`, for which the test has no rows",
+        ),
         (
             "- {name: a, model: daily, given: {order: []}, expect: []}",
             "`daily` does not read `order`",
         ),
-        ("- {name: a, model: daily, given: {orders: []}, expect: []}", "they have no columns"),
+        ("- {name: a, model: daily, given: {orders: []}, expect: []}", "the rows have no columns"),
         (
             "- {name: a, model: daily, given: {orders: [{day: 2026-01-01}]}, expect: []}",
             "column `amount`",
         ),
         (
             "- {name: a, model: some, given: {large: [{id: 1}]}, expect: []}",
-            "an expectation returns `true` or `false`",
+            "`expect` must be `true` or `false`, because the test is of an expectation",
         ),
         (
             "- {name: a, model: daily, parameters: {most: 1}, \
@@ -130,7 +133,7 @@ async fn tests_that_cannot_run_say_why() {
         ),
         (
             "- {name: a, model: some, expect: true}\n- {name: a, model: some, expect: true}",
-            "its name is also that of a test in tests/all.yaml",
+            "a test in tests/all.yaml has the same name",
         ),
     ] {
         let failure = test(&world, tests, &[]).await.unwrap_err();

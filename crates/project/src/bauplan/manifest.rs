@@ -89,7 +89,7 @@ pub(crate) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
     let file: File = serde_saphyr::from_str(source.text).map_err(|error| wrong(source, &error))?;
     let id = &file.project.id;
     if Uuid::parse_str(id.value.trim()).is_err() {
-        let message = format!("the project's `id` is a UUID, not `{}`", id.value);
+        let message = format!("the project's `id` must be a UUID, not `{}`", id.value);
         let hint = "Write the id of the project, such as `2f1e7c3a-5d0b-4a86-9c11-7be2d5f0a943`.";
         return Err(Error::invalid(at(source, id), message, hint));
     }
@@ -153,7 +153,7 @@ fn parameter(name: &str, at: Location, table: ParameterTable) -> Result<Paramete
         (ParameterKind::Int, Some(Value::Number(number))) if number.is_i64() => Some(number.into()),
         (ParameterKind::Float, Some(Value::Number(number))) => number.as_f64().map(Into::into),
         (kind, Some(other)) => {
-            let message = format!("parameter `{name}` is {}, not `{other}`", kind.article());
+            let message = format!("parameter `{name}` must be {}, not `{other}`", kind.article());
             let hint = match kind {
                 ParameterKind::Str => format!("Write it in quotes, or set `type` of `{name}`."),
                 _ => "Change the default or the type.".to_owned(),
@@ -179,18 +179,21 @@ fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
     let at = line(source, error.location().map_or(1, |location| location.line()));
     let (message, hint) = match error {
         YamlError::SerdeUnknownField { field, expected, .. } => (
-            format!("there is no key `{field}` here"),
+            format!("unknown key `{field}`"),
             suggest::hint(field, expected.iter().copied(), "keys here"),
         ),
         YamlError::SerdeUnknownVariant { variant, expected, .. } => (
-            format!("`{variant}` is not one of the values: `{}`", expected.join("`, `")),
+            format!(
+                "the value of a key is invalid: `{variant}` is not one of `{}`",
+                expected.join("`, `")
+            ),
             suggest::hint(variant, expected.iter().copied(), "values"),
         ),
         YamlError::SerdeMissingField { field, .. } => {
-            (format!("the key `{field}` is missing here"), format!("Add `{field}:`."))
+            (format!("the key `{field}` is missing"), format!("Add `{field}:`."))
         }
         YamlError::DuplicateMappingKey { key: Some(key), .. } => {
-            (format!("the key `{key}` is given twice"), "Keep one of them.".to_owned())
+            (format!("the key `{key}` appears twice"), "Keep one of them.".to_owned())
         }
         other => {
             let message = other.render().lines().next().unwrap_or_default().to_owned();

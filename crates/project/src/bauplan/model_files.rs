@@ -59,7 +59,7 @@ impl ModelFiles {
         let ModelFiles::TopLevel(included) = self else { return Ok(()) };
         let matches = |one: &Included| files.keys().any(|path| one.paths.is_match(path));
         let Some(missing) = included.iter().find(|one| !matches(one)) else { return Ok(()) };
-        let message = format!("no file of the project is `{}`", missing.paths.glob());
+        let message = format!("the project has no file that matches `{}`", missing.paths.glob());
         let hint = "Correct the path, or remove it from `include_paths`.";
         Err(Error::invalid(missing.at.clone(), message, hint))
     }

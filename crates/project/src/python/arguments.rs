@@ -35,7 +35,7 @@ impl<'a> Values<'a> {
         let Some(arguments) = arguments else { return Ok(values) };
         for (position, argument) in arguments.args.iter().enumerate() {
             let Some(name) = names[..positional].get(position) else {
-                let message = format!("`{call}` has too many arguments without a name");
+                let message = format!("`{call}` has too many positional arguments");
                 let hint = format!("Name the arguments: `{}`.", names.join("=…, ") + "=…");
                 return Err(Error::invalid(values.at(argument), message, hint));
             };
@@ -88,7 +88,7 @@ impl<'a> Values<'a> {
         let Some(value) = self.find(name) else { return Ok(None) };
         read(&value.literal).map(Some).ok_or_else(|| {
             let text = &self.source.text[value.range];
-            let message = format!("`{name}` of `{}` cannot be `{text}`", self.call);
+            let message = format!("`{name}` of `{}` does not accept the value `{text}`", self.call);
             Error::invalid(self.at(&value.range), message, format!("Write it like {form}."))
         })
     }
@@ -102,7 +102,7 @@ impl<'a> Values<'a> {
     ) -> Result<Option<T>> {
         let Some(value) = self.find(name) else { return Ok(None) };
         read(&value.literal).map(Some).ok_or_else(|| {
-            let message = format!("`{name}` of `{}` cannot be used", self.call);
+            let message = format!("the value of `{name}` of `{}` is invalid", self.call);
             Error::invalid(self.at(&value.range), message, format!("Write it like {form}."))
         })
     }

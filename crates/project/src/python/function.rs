@@ -84,7 +84,8 @@ impl<'a> Reader<'a> {
             if decorated.python.is_none() {
                 return Ok(None);
             }
-            let message = format!("`{name}` has packages, but is no model and no expectation");
+            let message =
+                format!("`{name}` declares packages, but is neither a model nor an expectation");
             let hint =
                 "Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.";
             return Err(Error::invalid(at, message, hint));
@@ -195,9 +196,12 @@ impl<'a> Reader<'a> {
             let target = default.map(|one| one.as_call_expr().map_or(one, |call| &*call.func));
             if target.is_some_and(|target| self.names.resolve(target).is_some()) {
                 let name = argument.name();
-                let message = format!("the argument `{name}` of `{}` is an input", function.name);
-                let hint =
-                    "Give the argument in each call: only models and expectations have inputs.";
+                let message = format!(
+                    "the argument `{name}` of function `{}` is declared as an input, which only \
+                     models and expectations have",
+                    function.name
+                );
+                let hint = "Remove its default, and pass the argument in each call.";
                 return Err(Error::invalid(self.at(argument), message, hint));
             }
             let (name, required) = (argument.name().to_string(), default.is_none());

@@ -29,7 +29,7 @@ impl Names {
         let mut names = Names { package, modules, members, star: None };
         names.visit_body(&module.body);
         if let Some(offset) = names.star {
-            let message = format!("`from {package} import *` hides where names come from");
+            let message = format!("`from {package} import *` is not supported");
             let hint = format!("Write `import {package}`.");
             return Err(Error::invalid(source.at(offset), message, hint));
         }

@@ -23,13 +23,15 @@ pub(super) fn refuse_unnamed(source: &SourceText<'_>, function: &StmtFunctionDef
     let parameters = &function.parameters;
     let star = parameters.vararg.as_ref().or(parameters.kwarg.as_ref());
     if let Some(star) = star {
-        let message = format!("`{}` takes any arguments by `*{}`", function.name, star.name);
+        let message =
+            format!("`{}` accepts arbitrary arguments with `*{}`", function.name, star.name);
         let hint = "Name every input as an argument.";
         let at = source.at(star.range().start().to_usize());
         return Err(Error::invalid(at, message, hint));
     }
     if let Some(argument) = parameters.posonlyargs.first() {
-        let message = format!("`{}` takes `{}` by position only", function.name, argument.name());
+        let message =
+            format!("`{}` has the positional-only argument `{}`", function.name, argument.name());
         let at = source.at(argument.range().start().to_usize());
         return Err(Error::invalid(at, message, "Leave out the `/`."));
     }
@@ -40,7 +42,7 @@ pub(super) fn refuse_async(function: &StmtFunctionDef, at: &Location) -> Result<
     if !function.is_async {
         return Ok(());
     }
-    let message = format!("`{}` is asynchronous", function.name);
+    let message = format!("`{}` is asynchronous, which is not supported", function.name);
     Err(Error::invalid(at.clone(), message, "Write `def` without `async`."))
 }
 

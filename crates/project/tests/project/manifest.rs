@@ -21,7 +21,7 @@ fn a_project_without_its_file_or_name_is_none() {
     );
     let nameless = BTreeMap::from([("headwater.toml".to_owned(), "[project]\n".into())]);
     insta::assert_snapshot!(refusal(&nameless), @r#"
-    invalid_project: the key `name` is missing here (headwater.toml:1)
+    invalid_project: the key `name` is missing (headwater.toml:1)
       hint: Add `name = "…"`.
     "#);
     let empty = BTreeMap::from([("headwater.toml".to_owned(), "# later\n".into())]);
@@ -34,7 +34,7 @@ fn a_project_without_its_file_or_name_is_none() {
 #[test]
 fn a_number_in_place_of_text_is_refused_as_it_is_written() {
     insta::assert_snapshot!(refused("[defaults]\npython = 3.10\n"), @r#"
-    invalid_project: `3.10` is not text, which is expected here (headwater.toml:4)
+    invalid_project: the value `3.10` is not text (headwater.toml:4)
       hint: Write `"3.10"`.
     "#);
 }
@@ -94,11 +94,11 @@ parameters = { limit = "5" }
 #[test]
 fn what_it_may_not_say_is_refused_with_its_line() {
     insta::assert_snapshot!(refused("[defalts]\n"), @r"
-    invalid_project: there is no key `defalts` here (headwater.toml:3)
+    invalid_project: unknown key `defalts` (headwater.toml:3)
       hint: Did you mean `defaults`?
     ");
     insta::assert_snapshot!(refused("[defaults]\nmemry = \"1GiB\"\n"), @r"
-    invalid_project: there is no key `memry` here (headwater.toml:4)
+    invalid_project: unknown key `memry` (headwater.toml:4)
       hint: Did you mean `memory`?
     ");
     insta::assert_snapshot!(refused("[defaults]\nmemory = \"lots\"\n"), @r"
@@ -114,7 +114,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Choose a valid name, as in `orders`, `my-orders` or `sales.orders`.
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"integer\"\n"), @r"
-    invalid_project: `integer` is not one of the values: `str`, `int`, `float`, `bool` (headwater.toml:4)
+    invalid_project: the value of a key is invalid: `integer` is not one of `str`, `int`, `float`, `bool` (headwater.toml:4)
       hint: Did you mean `int`?
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"int\"\ndefault = \"x\"\n"), @r#"
@@ -122,7 +122,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Change the default or the type.
     "#);
     insta::assert_snapshot!(refused("[rates]\ncpu_secnd = 1.0\n"), @r"
-    invalid_project: there is no key `cpu_secnd` here (headwater.toml:4)
+    invalid_project: unknown key `cpu_secnd` (headwater.toml:4)
       hint: Did you mean `cpu_second`?
     ");
     insta::assert_snapshot!(refused("name = \"twice\"\n"), @r"
@@ -134,7 +134,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Give the trigger either `files`, `bucket`, `schedule` or `tables`.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nfiles = { foldr = \"in\" }\nrun = true\n"), @r"
-    invalid_project: there is no key `foldr` here (headwater.toml:5)
+    invalid_project: unknown key `foldr` (headwater.toml:5)
       hint: Did you mean `folder`?
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nfiles = { folder = \"in\" }\nrun = true\n\
@@ -172,11 +172,11 @@ fn parameters_are_read_as_their_types() {
       hint: Give its value with `--param limit=VALUE`.
     ");
     insta::assert_snapshot!(values(&[("limit", "7.5")]), @r"
-    invalid_argument: parameter `limit` is a whole number, not `7.5`
+    invalid_argument: parameter `limit` must be a whole number, not `7.5`
       hint: Give a value of that type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("on", "perhaps")]), @r"
-    invalid_argument: parameter `on` is `true` or `false`, not `perhaps`
+    invalid_argument: parameter `on` must be `true` or `false`, not `perhaps`
       hint: Give a value of that type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("nam", "y")]), @r"

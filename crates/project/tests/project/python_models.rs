@@ -200,7 +200,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `allow_takeover`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets`, `priority`, `overwrite_filter`, `tags`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @"
-    invalid_project: `model` has too many arguments without a name (models/m.py:2)
+    invalid_project: `model` has too many positional arguments (models/m.py:2)
       hint: Name the arguments: `name=…, materialization=…, keys=…, columns=…, partition_by=…, allow_takeover=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…, secrets=…, priority=…, overwrite_filter=…, tags=…, retries=…, backoff=…, expect=…, expect_or_warn=…, expect_or_quarantine=…`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a): pass\n"), @r#"
@@ -208,11 +208,11 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write `a=headwater.Model("table")`.
     "#);
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(*args): pass\n"), @r"
-    invalid_project: `f` takes any arguments by `*args` (models/m.py:3)
+    invalid_project: `f` accepts arbitrary arguments with `*args` (models/m.py:3)
       hint: Name every input as an argument.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\nasync def f(): pass\n"), @r"
-    invalid_project: `f` is asynchronous (models/m.py:3)
+    invalid_project: `f` is asynchronous, which is not supported (models/m.py:3)
       hint: Write `def` without `async`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a=headwater.Modle(\"t\")): pass\n"), @r"
@@ -247,7 +247,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write it like `pip={"polars": "1.38.1"}`.
     "#);
     insta::assert_snapshot!(refused("@headwater.python(\"3.11\")\ndef f(): pass\n"), @"
-    invalid_project: `f` has packages, but is no model and no expectation (models/m.py:3)
+    invalid_project: `f` declares packages, but is neither a model nor an expectation (models/m.py:3)
       hint: Add `@headwater.model()`, `@headwater.expectation()` or `@headwater.function()`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\n@headwater.expectation()\ndef f(): pass\n"), @"
@@ -263,7 +263,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Define models and expectations at the top level of their file.
     ");
     insta::assert_snapshot!(refused("from headwater import *\n"), @r"
-    invalid_project: `from headwater import *` hides where names come from (models/m.py:2)
+    invalid_project: `from headwater import *` is not supported (models/m.py:2)
       hint: Write `import headwater`.
     ");
 }

@@ -26,7 +26,7 @@ fn names_that_no_model_can_have_are_refused() {
     ");
     let own = files("", &[("a.sql", "-- headwater: name = system.a\nSELECT 1")]);
     insta::assert_snapshot!(refusal(&own), @r"
-    invalid_project: `system.a` is in Headwater's own namespace (a.sql:1)
+    invalid_project: `system.a` is in a namespace that is reserved for Headwater (a.sql:1)
       hint: Choose another namespace.
     ");
 }

@@ -23,9 +23,8 @@ pub(crate) enum Denial {
 impl fmt::Display for Denial {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Denial::Own => {
-                formatter.write_str("it is the host's own, or none that others can reach")
-            }
+            Denial::Own => formatter
+                .write_str("the address belongs to this host, or is not publicly reachable"),
             Denial::Unlisted(_) => {
                 formatter.write_str("`network` in the function's decorator does not list it")
             }
@@ -54,8 +53,8 @@ impl DeniedHosts {
         let named = hosts.iter().rfind(|host| message.contains(&host.name));
         let host = named.or_else(|| hosts.last().filter(|_| unreachable))?;
         Some(format!(
-            "Add `\"{host}\"` to `network=[...]` in the function's decorator: it reaches the hosts that \
-             are listed there, and no others."
+            "Add `\"{host}\"` to `network=[...]` in the function's decorator: it can connect only \
+             to the hosts that are listed there."
         ))
     }
 }

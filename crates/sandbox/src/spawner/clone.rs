@@ -150,7 +150,7 @@ fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<
     match step("clone a process", system::clone_sibling(flags))? {
         CloneResult::Child => Ok(false),
         CloneResult::Parent { descriptor, .. } => {
-            step("tell the spawner", spawner.send(report, &[descriptor.as_fd()]))?;
+            step("report to the spawner", spawner.send(report, &[descriptor.as_fd()]))?;
             Ok(true)
         }
     }
@@ -179,9 +179,9 @@ fn run_first_process(
     let namespaces = namespaces()?;
     process_setup::drop_privileges(&setup)?;
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    step("hide from the program", hidden)?;
+    step("disable dumps of the process", hidden)?;
     system::block_signals();
-    let (own, other) = step("make a socket", Channel::pair())?;
+    let (own, other) = step("create a socket", Channel::pair())?;
     send_order(&setup, zygote, &other, rules.as_ref(), &namespaces)?;
     drop(other);
     let begin = setup.start_channel.as_ref().and_then(|channel| channel.receive().ok().flatten());
@@ -201,7 +201,7 @@ fn begin_clone(clone: &Channel, descriptors: &[OwnedFd]) -> StepResult {
     root_filesystem::show_files(&process_setup::read_files(descriptors.last())?)?;
     process_setup::drop_capabilities()?;
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().take(3).map(AsFd::as_fd).collect();
-    step("have the clone begin", clone.send(b"begin", &descriptors))
+    step("start the cloned process", clone.send(b"begin", &descriptors))
 }
 
 /// Opens this process's namespaces, in the order in which they can be entered.
@@ -244,8 +244,8 @@ fn send_order(
     let mut descriptors = vec![clone.as_fd(), setup.status.as_fd()];
     let others = rules.into_iter().chain(namespaces).chain(&setup.cgroup_files);
     descriptors.extend(others.map(AsFd::as_fd));
-    let order = step("write the order", serde_json::to_vec(&order))?;
-    step("send the zygote an order", zygote.orders.send(&order, &descriptors))
+    let order = step("write the clone request", serde_json::to_vec(&order))?;
+    step("send the clone request to the zygote", zygote.orders.send(&order, &descriptors))
 }
 
 fn reap_processes() -> ! {

@@ -169,9 +169,9 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
         }
         Confinement::Folder(folder) => {
             step("write the files", root_filesystem::write_files(&folder, &files))?;
-            step("make a temporary folder", fs::create_dir_all(folder.join("tmp")))?;
+            step("create a temporary folder", fs::create_dir_all(folder.join("tmp")))?;
             let project = folder.join("project");
-            step("make a folder", fs::create_dir_all(&project))?;
+            step("create a folder", fs::create_dir_all(&project))?;
             step("enter the project", std::env::set_current_dir(&project))?;
             adopt_orphans()?;
             // Signals are blocked before another process can send one.
@@ -263,10 +263,10 @@ fn adopt_orphans() -> StepResult {
 /// Drops the privileges that processes never keep, with or without a sandbox, and makes the kernel
 /// kill the process when the spawner ends.
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
-    step("refuse new privileges", rustix::thread::set_no_new_privs(true))?;
+    step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
     if !matches!(setup.spec.confinement, Confinement::Tool) {
         // Leave the session keyring, because keys are inherited across namespaces and users.
-        step("leave the session's keys behind", system::join_new_keyring())?;
+        step("join a new session keyring", system::join_new_keyring())?;
         limit_resources();
     }
     let signal = match setup.spec.confinement {
@@ -276,7 +276,7 @@ pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
         }
     };
     let tied = rustix::process::set_parent_process_death_signal(Some(signal));
-    step("tie life to the spawner", tied)?;
+    step("set the signal for the spawner's end", tied)?;
     if orphaned(&setup.status) {
         system::exit(1);
     }
@@ -320,7 +320,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
     }
     // Prevents the program, which runs as the same user, from tracing this process.
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    step("hide from the program", hidden)?;
+    step("disable dumps of the process", hidden)?;
     system::block_signals();
     let program = step("fork", system::fork())?;
     if program == 0 {

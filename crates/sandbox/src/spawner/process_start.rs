@@ -65,7 +65,7 @@ impl MainLoop {
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
         let (go, start) = pipe().map_err(failed("make a pipe"))?;
         let (read_status, status) = pipe().map_err(failed("make a pipe"))?;
-        let group = self.cgroups.create(id, spec).map_err(failed("make a control group"))?;
+        let group = self.cgroups.create(id, spec).map_err(failed("create a control group"))?;
         let sampler = MemorySampler::new(spec.memory_bytes.filter(|_| !self.cgroups.memory()));
         let own = SpawnerEnds { group, start, status: read_status, sampler };
         Ok((own, ProcessEnds { go, status }))
@@ -86,7 +86,7 @@ impl MainLoop {
         let identity = self.identity(id, sandboxed);
         let flags = self.namespaces(&spec.confinement);
         let orders = spec.zygote.then(Channel::pair).transpose();
-        let (orders, zygote_end) = orders.map_err(failed("make a socket"))?.unzip();
+        let (orders, zygote_end) = orders.map_err(failed("create a socket"))?.unzip();
         let mut descriptors = descriptors.into_iter();
         let (Some(stdout), Some(stderr)) = (descriptors.next(), descriptors.next()) else {
             return Err(not_started("take descriptors", "too few"));
@@ -141,7 +141,7 @@ impl MainLoop {
         let namespaces = zygote.and_then(|zygote| zygote.namespaces.as_ref());
         let namespaces =
             namespaces.ok_or_else(|| not_started("reach the zygote", "it has ended"))?;
-        let pair = || Channel::pair().map_err(failed("make a socket"));
+        let pair = || Channel::pair().map_err(failed("create a socket"));
         let ((start_channel, clone_end), (socket, helper_end)) = (pair()?, pair()?);
         let null = || null().map_err(failed("open /dev/null"));
         let (stdout, stderr) = (null()?, null()?);

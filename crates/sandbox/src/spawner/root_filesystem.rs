@@ -69,12 +69,12 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
             .map_err(|error| StepError { step: format!("show `{}`", target.display()), error })?;
     }
     step("write the files", write_files(stage, files))?;
-    step("make a folder", fs::create_dir_all(stage.join("project")))?;
+    step("create a folder", fs::create_dir_all(stage.join("project")))?;
     step("write /etc", configuration(stage, user))?;
     step("link", links(stage))?;
     for (mount, name) in [(&proc, "proc"), (&temp, "tmp")] {
         let target = stage.join(name);
-        step("make a folder", fs::create_dir_all(&target))?;
+        step("create a folder", fs::create_dir_all(&target))?;
         step(format!("attach /{name}"), mounts::attach(mount, &target))?;
     }
     pivot(&root)

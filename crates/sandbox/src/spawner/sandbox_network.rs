@@ -34,11 +34,11 @@ pub(super) struct SandboxNetwork(Vec<OwnedFd>);
 impl SandboxNetwork {
     /// Sets up the network of this process; its loopback interface is up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
-        step("lead every address to the loopback", route(libc::AF_INET))?;
+        step("route every address to the loopback interface", route(libc::AF_INET))?;
         // If the host has no IPv6, it must also be unavailable in the sandbox.
         let six = host_has_ipv6() && route(libc::AF_INET6).is_ok();
-        step("turn connections to the listener", redirect(six))?;
-        let questions = step("listen for names", UdpSocket::bind(NAMESERVER))?;
+        step("redirect connections to the listener", redirect(six))?;
+        let questions = step("listen for DNS queries", UdpSocket::bind(NAMESERVER))?;
         let mut sockets: Vec<OwnedFd> = vec![questions.into()];
         let four = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT));
         sockets.push(step("listen for connections", four)?.into());

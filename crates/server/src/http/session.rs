@@ -62,7 +62,7 @@ async fn show(
     unauthenticated: Option<Extension<Unauthenticated>>,
 ) -> HandlerResult<Json<Session>> {
     match unauthenticated {
-        Some(_) => Err(not_logged_in("there is no session")),
+        Some(_) => Err(not_logged_in("the request has no session, or its session has expired")),
         None => Ok(Json(Session { author: principal.named_author(), key: None, expires: None })),
     }
 }

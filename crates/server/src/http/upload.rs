@@ -46,7 +46,7 @@ async fn create(
     let parts = request.into_body().into_data_stream();
     let parts = futures::stream::try_unfold(parts, move |mut parts| async move {
         match timeout(patience, parts.next()).await {
-            Err(_) => Err(incomplete(ErrorCode::TimeLimit, "the client sends nothing")),
+            Err(_) => Err(incomplete(ErrorCode::TimeLimit, "the client stopped sending data")),
             Ok(Some(Err(error))) => Err(incomplete(ErrorCode::InvalidArgument, &error.to_string())),
             Ok(part) => Ok(part.and_then(Result::ok).map(|part| (part, parts))),
         }

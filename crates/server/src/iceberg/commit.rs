@@ -53,7 +53,9 @@ pub async fn many(State(app): State<App>, change: Change) -> HandlerResult<Respo
         let table =
             if commit.creates() { identifier.new_name()? } else { identifier.existing()? };
         if updates.iter().any(|other| other.table == table) {
-            return Err(IcebergError::invalid(format!("table `{table}` is changed twice")));
+            return Err(IcebergError::invalid(format!(
+                "the transaction changes table `{table}` twice"
+            )));
         }
         updates.push(TableUpdate { table, commit });
     }

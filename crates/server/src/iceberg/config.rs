@@ -62,7 +62,8 @@ pub async fn show(State(app): State<App>, client: Client, uri: Uri) -> HandlerRe
     let warehouse: Option<RefSpec> = warehouse.map(|name| name.parse()).transpose()?;
     let reference = match (path.explicit_ref(), warehouse) {
         (Some(explicit), Some(warehouse)) if *explicit != warehouse => {
-            let message = format!("the path names `{explicit}`, but the warehouse `{warehouse}`");
+            let message =
+                format!("the path names the ref `{explicit}`, but `warehouse` names `{warehouse}`");
             return Err(IcebergError::invalid(message));
         }
         (_, Some(warehouse)) => warehouse,

@@ -124,7 +124,8 @@ async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wir
                 return Ok(None);
             }
             (_, Some(_)) if !is_encrypted => {
-                let problem = Problem::new(ErrorCode::Unauthenticated, "the connection has no TLS");
+                let problem =
+                    Problem::new(ErrorCode::Unauthenticated, "the connection does not use TLS");
                 reject(&mut wire, &problem.with_hint("Connect with `sslmode=require`.")).await?;
                 return Ok(None);
             }

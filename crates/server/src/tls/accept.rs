@@ -95,7 +95,7 @@ impl Tls {
     }
 
     /// Accepts a connection within a timeout. A client without TLS gets an error as HTTP. Returns
-    /// None if the connection has no TLS.
+    /// None if the connection does not use TLS.
     pub async fn accept<Io>(&self, first: u8, stream: Io) -> Option<TlsStream<Io>>
     where
         Io: AsyncRead + tokio::io::AsyncWrite + Unpin,

@@ -93,11 +93,11 @@ async fn psql() {
     for (sql, expected) in [
         ("SELECT * FROM tripz", "Did you mean"),
         ("SELEC 1", "Did you mean `SELECT`"),
-        ("SET ROLE analyst", "`role` cannot be `analyst`"),
-        ("SET TRANSACTION READ ONLY", "`transaction_read_only` cannot be `on`"),
+        ("SET ROLE analyst", "`role` does not support the value `analyst`"),
+        ("SET TRANSACTION READ ONLY", "`transaction_read_only` does not support the value `on`"),
         ("SAVEPOINT s", "savepoints need a transaction"),
         ("LISTEN s", "is not supported"),
-        ("SET client_encoding = 'LATIN1'", "cannot be `LATIN1`"),
+        ("SET client_encoding = 'LATIN1'", "does not support the value `LATIN1`"),
     ] {
         let (_, errors) = run(psql_command(&server, "main", sql)).await;
         assert!(errors.starts_with("ERROR:"), "{errors}");
@@ -165,7 +165,7 @@ async fn encryption() {
     };
     assert_eq!(run(with_mode("require")).await, ("7\n".to_owned(), String::new()));
     let (_, errors) = run(with_mode("disable")).await;
-    assert!(errors.contains("the connection has no TLS"), "{errors}");
+    assert!(errors.contains("the connection does not use TLS"), "{errors}");
 }
 
 async fn limits() {

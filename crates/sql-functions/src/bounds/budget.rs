@@ -76,7 +76,9 @@ impl FunctionMemory {
 
     pub(super) fn check_stopped(&self) -> Result<()> {
         if self.stopped.load(Ordering::Relaxed) {
-            return Err(DataFusionError::ResourcesExhausted("the statement was ended".to_owned()));
+            return Err(DataFusionError::ResourcesExhausted(
+                "the statement was stopped".to_owned(),
+            ));
         }
         Ok(())
     }

@@ -143,7 +143,7 @@ mod tests {
         check("\"Week of\" FMDDth Mon \\\"", "Week of 7th Mar \"");
         check("FMRM RM", "III III ");
         check("%Y/%m", "2026/03");
-        check("YYYY-XX", "error: `X` is no pattern of `to_char`");
+        check("YYYY-XX", "error: `X` is not a pattern letter of `to_char`");
         check("\"open", "error: a double quote is not closed");
         check("%Y-%!", "error: the letter after `%` is not a `strftime` specifier");
     }
@@ -157,10 +157,10 @@ mod tests {
         check("K k Q QQQ S SSS", "3 15 1 Q1 0 060");
         check("xxx X Z XXX", "-02:30 -0230 -0230 -02:30");
         check("''yyyy''", "'2026'");
-        check("yyyy-JJ", "error: `J` is no pattern letter of `date_format`");
+        check("yyyy-JJ", "error: `J` is not a pattern letter of `date_format`");
         check(
             "YYYY",
-            "error: `Y` is no pattern letter of `date_format`; write `yyyy` for the year",
+            "error: `Y` is not a pattern letter of `date_format`; write `yyyy` for the year",
         );
         check("'open", "error: a single quote is not closed");
         check("%Y/%m", "2026/03");

@@ -77,7 +77,7 @@ pub(super) fn parse(template: &str) -> Result<Vec<Part>, String> {
             '"' => quoted(after)?,
             '\\' if after.starts_with('"') => ("\"".to_owned(), &after[1..]),
             letter if letter.is_ascii_alphabetic() => {
-                return Err(format!("`{letter}` is no pattern of `to_char`"));
+                return Err(format!("`{letter}` is not a pattern letter of `to_char`"));
             }
             letter => (letter.to_string(), after),
         };

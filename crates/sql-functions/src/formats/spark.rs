@@ -84,14 +84,13 @@ fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), Stri
         ('x', 3) => Field::new(Kind::Offset { colon: true, zulu: false }, 0),
         ('x', 1 | 2) | ('Z', 1..=3) => Field::new(Kind::Offset { colon: false, zulu: false }, 0),
         ('Y', _) => {
-            return Err(
-                "`Y` is no pattern letter of `date_format`; write `yyyy` for the year".to_owned()
-            );
+            return Err("`Y` is not a pattern letter of `date_format`; write `yyyy` for the year"
+                .to_owned());
         }
         (letter, _) if LETTERS.contains(letter) => {
             return Err(format!("`{letter}` is repeated {count} times, which has no meaning"));
         }
-        _ => return Err(format!("`{letter}` is no pattern letter of `date_format`")),
+        _ => return Err(format!("`{letter}` is not a pattern letter of `date_format`")),
     };
     parts.push(Part::Field(field));
     Ok(())

@@ -73,9 +73,11 @@ impl ScalarUDFImpl for AtTimeZone {
         let zone = match zone {
             ColumnarValue::Scalar(ScalarValue::Utf8(Some(zone))) => zone,
             ColumnarValue::Scalar(_) => return Ok(ColumnarValue::Scalar(to.try_into()?)),
-            ColumnarValue::Array(_) => return exec_err!("the zone of AT TIME ZONE is no constant"),
+            ColumnarValue::Array(_) => {
+                return exec_err!("the zone of AT TIME ZONE must be a constant");
+            }
         };
-        let Ok(zone) = Tz::from_str(zone) else { return exec_err!("`{zone}` is no time zone") };
+        let Ok(zone) = Tz::from_str(zone) else { return exec_err!("`{zone}` is not a time zone") };
         let has_zone = matches!(time.data_type(), DataType::Timestamp(_, Some(_)));
         let times = time.to_array(arguments.number_rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
@@ -99,7 +101,7 @@ pub fn check_zones(fields: &Fields) -> Result<()> {
 fn check_zone(data_type: &DataType) -> Result<()> {
     match data_type {
         DataType::Timestamp(_, Some(zone)) if Tz::from_str(zone).is_err() => {
-            let message = format!("`{zone}` is no time zone");
+            let message = format!("`{zone}` is not a time zone");
             let hint = "Write a zone such as `UTC`, `+01:00` or `Europe/Berlin`.".to_owned();
             let error = Error::Sql(SqlError::Invalid { message, hint: Some(hint), position: None });
             Err(DataFusionError::External(Box::new(error)))
@@ -123,11 +125,11 @@ fn check_zone(data_type: &DataType) -> Result<()> {
 /// Converts a time to local time in a zone, or local time to a time, in microseconds.
 fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
     let Some(read) = DateTime::from_timestamp_micros(time).map(|time| time.naive_utc()) else {
-        return exec_err!("a time that no calendar has: {time} microseconds");
+        return exec_err!("the time is out of range: {time} microseconds since 1970");
     };
     let offset = i64::from(offset(zone, read, to_zone).fix().local_minus_utc()) * 1_000_000;
     let moved = if to_zone { time.checked_add(offset) } else { time.checked_sub(offset) };
-    moved.ok_or_else(|| DataFusionError::Execution("a time that no calendar has".to_owned()))
+    moved.ok_or_else(|| DataFusionError::Execution("the time is out of range".to_owned()))
 }
 
 /// Returns a zone's UTC offset at a time or at a local time.

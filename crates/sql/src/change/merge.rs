@@ -195,7 +195,7 @@ fn updated(update: MergeUpdateExpr, when: When, exprs: &mut Vec<Expr>) -> Result
     if columns.iter().any(|assigned| is_star(&assigned.column)) {
         if when == When::NotMatchedBySource {
             return Err(Error::Invalid {
-                message: "UPDATE SET * needs a row of the source, and there is none".to_owned(),
+                message: "UPDATE SET * needs a source row, and this clause has none".to_owned(),
                 hint: Some("List the columns.".to_owned()),
                 position: span_start(update_token.0.span),
             });
@@ -238,8 +238,8 @@ fn check_reach(clauses: &[Clause]) -> Result<()> {
         let takes_all = |other: &Clause| other.when == clause.when && !other.condition;
         if clauses[..index].iter().any(takes_all) {
             return Err(Error::Invalid {
-                message: "a WHEN clause follows an unconditional one of the same kind, and is \
-                    never reached"
+                message: "a WHEN clause is never reached, because an earlier one of the same kind \
+                          has no condition"
                     .to_owned(),
                 hint: Some(
                     "Give the earlier clause a condition, or leave this one out.".to_owned(),

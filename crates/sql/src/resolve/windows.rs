@@ -50,7 +50,7 @@ impl Resolver<'_> {
         let Some(name) = spec.window_name.take() else { return Ok(()) };
         let base = self.named(&name)?;
         let again = |what| Error::Invalid {
-            message: format!("the window `{}` has {what} already", name.value),
+            message: format!("the window `{}` already has {what}", name.value),
             hint: None,
             position: span_start(name.span),
         };

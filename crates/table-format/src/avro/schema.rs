@@ -99,7 +99,7 @@ impl Parser {
     fn parse(&mut self, json: &Json, depth: usize) -> Result<Schema> {
         self.nodes += 1;
         let Some(depth) = depth.checked_sub(1).filter(|_| self.nodes <= NODES_MAX) else {
-            return invalid("the schema is nested too deep, or too large");
+            return invalid("the schema is nested too deeply, or is too large");
         };
         let plain = |kind| Ok(Schema { kind, logical: Logical::Plain });
         match json {

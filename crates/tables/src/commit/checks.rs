@@ -15,7 +15,8 @@ pub(super) async fn check_rows(
     if before == staged.rows() {
         return Ok(());
     }
-    let message = format!("{before} rows became {} during compaction", staged.rows());
+    let message =
+        format!("compaction changed the number of rows from {before} to {}", staged.rows());
     Err(Error::internal("compacted", message))
 }
 

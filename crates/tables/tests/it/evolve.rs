@@ -47,7 +47,7 @@ async fn invalid_new_columns_are_rejected() {
         let error = warehouse.tables.commit(&table, operation, BTreeMap::new()).await.unwrap_err();
         assert_eq!((error.to_string().as_str(), error.code()), (message, code));
     };
-    check("a", "string", "column `a` exists already", ErrorCode::AlreadyExists).await;
+    check("a", "string", "column `a` already exists", ErrorCode::AlreadyExists).await;
     check(
         "b",
         "int!",

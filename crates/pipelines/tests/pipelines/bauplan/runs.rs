@@ -135,7 +135,8 @@ async fn contracts_of_sql_models_are_checked() {
         for (column, expected) in [
             (
                 "zone",
-                "model `zones` returned other columns than it declares: `zone` has nulls (zones.sql:1)",
+                "the columns that model `zones` returned differ from its declaration: `zone` has \
+                 nulls (zones.sql:1)",
             ),
             ("id AS zone", "`zone` has the type Int64, not String"),
             ("zone AS place", "`zone` is missing, `place` is not declared"),
@@ -166,7 +167,8 @@ async fn documentation_of_columns_is_stored_and_types_of_inputs_are_checked_befo
     };
     let wrong =
         world.plan(&bauplan_files(DEFAULTS, &[("models.py", &code("bauplan.String"))])).await;
-    let expected = "`bauplan.m` expects other types of `bauplan.trips`: `miles` has the type Float64, not String (models.py:7)";
+    let expected = "the schema that `bauplan.m` declares for its input `bauplan.trips` does not \
+                    match the table: `miles` has the type Float64, not String (models.py:7)";
     assert!(wrong.contains(expected), "{wrong}");
     let project = bauplan_files(DEFAULTS, &[("models.py", &code("bauplan.Float64"))]);
     for _ in 0..2 {

@@ -64,8 +64,10 @@ impl<'a> BauplanReader<'a> {
             if decorated.python.is_none() && decorated.resources.is_none() {
                 return Ok(None);
             }
-            let message =
-                format!("`{}` has packages, but is no model and no expectation", function.name);
+            let message = format!(
+                "`{}` declares packages, but is neither a model nor an expectation",
+                function.name
+            );
             let hint = "Add `@bauplan.model()` or `@bauplan.expectation()`.";
             return Err(Error::invalid(at, message, hint));
         };

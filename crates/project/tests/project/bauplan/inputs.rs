@@ -84,7 +84,7 @@ fn wrong_inputs_are_refused_by_name() {
         ),
         ("data=bauplan.Model()", "`Model` has no name (models.py:4)"),
         ("data=bauplan.Model", "`Model` has no name"),
-        ("data=bauplan.Model('t', 'a')", "`Model` has too many arguments without a name"),
+        ("data=bauplan.Model('t', 'a')", "`Model` has too many positional arguments"),
         ("data=bauplan.Model('t', colums=['a'])", "hint: Did you mean `columns`?"),
         ("data=bauplan.Model(NAME)", "`name` of `Model` is not a literal"),
         ("data=bauplan.Model('t', filter=f'a = {x}')", "`filter` of `Model` is not a literal"),
@@ -120,8 +120,8 @@ fn wrong_inputs_are_refused_by_name() {
             "data=bauplan.Model('t', filter='a = $token')",
             "SQL of `bauplan.m` uses `token`, which is a secret (models.py:4)",
         ),
-        ("*data", "`m` takes any arguments by `*data`"),
-        ("data=bauplan.Model('t'), /", "`m` takes `data` by position only"),
+        ("*data", "`m` accepts arbitrary arguments with `*data`"),
+        ("data=bauplan.Model('t'), /", "`m` has the positional-only argument `data`"),
     ];
     let cases: Vec<_> = cases.iter().map(|(code, expected)| (with(code), *expected)).collect();
     let cases: Vec<_> = cases.iter().map(|(code, expected)| (code.as_str(), *expected)).collect();

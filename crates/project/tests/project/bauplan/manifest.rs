@@ -80,11 +80,12 @@ fn mistakes_are_refused_with_their_line() {
     let cases = [
         (
             "parametrs: {}",
-            "there is no key `parametrs` here (bauplan_project.yml:4)\n  hint: Did you mean `parameters`?",
+            "unknown key `parametrs` (bauplan_project.yml:4)\n  hint: Did you mean `parameters`?",
         ),
         (
             "parameters: {p: {type: integer}}",
-            "`integer` is not one of the values: `str`, `int`, `float`, `bool`, `secret`, `vault` (bauplan_project.yml:4)\n  hint: Did you mean `int`?",
+            "the value of a key is invalid: `integer` is not one of `str`, `int`, `float`, `bool`, \
+             `secret`, `vault` (bauplan_project.yml:4)\n  hint: Did you mean `int`?",
         ),
         (
             "parameters:\n  p: {type: int, default: x}",
@@ -92,18 +93,19 @@ fn mistakes_are_refused_with_their_line() {
         ),
         (
             "parameters:\n  p: {default: 1.10}",
-            "parameter `p` is a text, not `1.1` (bauplan_project.yml:5)\n  hint: Write it in quotes, or set `type` of `p`.",
+            "parameter `p` must be a text, not `1.1` (bauplan_project.yml:5)\n  hint: Write it in \
+             quotes, or set `type` of `p`.",
         ),
         (
             "parameters: {p: {typ: int}}",
-            "there is no key `typ` here (bauplan_project.yml:4)\n  hint: Did you mean `type`?",
+            "unknown key `typ` (bauplan_project.yml:4)\n  hint: Did you mean `type`?",
         ),
-        ("parameters: {p: {}, p: {}}", "the key `p` is given twice (bauplan_project.yml:4)"),
+        ("parameters: {p: {}, p: {}}", "the key `p` appears twice (bauplan_project.yml:4)"),
         ("defaults: {timeout: soon}", "`soon` is not a time (bauplan_project.yml:4)"),
         ("defaults: {namespace: a..b}", "`a..b` is not a usable namespace name"),
         (
             "defaults: {python: {packages: [{name: x}]}}",
-            "the key `version` is missing here (bauplan_project.yml:4)\n  hint: Add `version:`.",
+            "the key `version` is missing (bauplan_project.yml:4)\n  hint: Add `version:`.",
         ),
         (
             "include_paths: [views/a.py]",
@@ -117,10 +119,11 @@ fn mistakes_are_refused_with_their_line() {
         ("include_paths: ['[.sql']", "`include_paths` cannot have `[.sql`"),
         (
             "include_paths: [views/*.sql]",
-            "no file of the project is `views/*.sql` (bauplan_project.yml:4)\n  hint: Correct the path, or remove it from `include_paths`.",
+            "the project has no file that matches `views/*.sql` (bauplan_project.yml:4)\n  hint: \
+             Correct the path, or remove it from `include_paths`.",
         ),
         ("x: [", "(bauplan_project.yml:"),
-        ("a: &a [1,1]\nb: &b [*a,*a,*a]", "there is no key `a` here"),
+        ("a: &a [1,1]\nb: &b [*a,*a,*a]", "unknown key `a`"),
     ];
     for (manifest, expected) in cases {
         let refused = refusal(&bauplan_files(manifest, &[]));
@@ -162,9 +165,10 @@ fn a_project_has_one_file_with_an_id() {
     both.extend(files("", &[]));
     assert!(refusal(&both).contains("`headwater.toml` and `bauplan_project.yml`"));
     let one = |text: &str| BTreeMap::from([("bauplan_project.yml".to_owned(), text.into())]);
-    assert!(refusal(&one("project: {name: x}")).contains("the key `id` is missing here"));
+    assert!(refusal(&one("project: {name: x}")).contains("the key `id` is missing"));
     assert!(
-        refusal(&one("project: {id: seven}")).contains("the project's `id` is a UUID, not `seven`")
+        refusal(&one("project: {id: seven}"))
+            .contains("the project's `id` must be a UUID, not `seven`")
     );
     assert!(refusal(&one("")).contains("(bauplan_project.yml:1)"));
 }

@@ -162,10 +162,16 @@ fn wrong_arguments_of_a_model_are_refused_by_name() {
         ),
         (
             "@bauplan.model(partitioned_by='week(a)')",
-            "`partitioned_by` of `model` cannot be `'week(a)'`",
+            "`partitioned_by` of `model` does not accept the value `'week(a)'`",
         ),
-        ("@bauplan.model(cache_strategy='SOME')", "`cache_strategy` of `model` cannot be `'SOME'`"),
-        ("@bauplan.model(internet_access='yes')", "`internet_access` of `model` cannot be `'yes'`"),
+        (
+            "@bauplan.model(cache_strategy='SOME')",
+            "`cache_strategy` of `model` does not accept the value `'SOME'`",
+        ),
+        (
+            "@bauplan.model(internet_access='yes')",
+            "`internet_access` of `model` does not accept the value `'yes'`",
+        ),
         (
             "@bauplan.model(name='a..b')",
             "`a.` is not a usable namespace name: it has an empty level (models.py:2)",
@@ -200,11 +206,11 @@ fn wrong_decorators_are_refused_by_name() {
         ("@bauplan.model()\n@bauplan.python()\n@bauplan.python()", "`m` is decorated twice"),
         (
             "@bauplan.python('3.11')",
-            "`m` has packages, but is no model and no expectation (models.py:3)",
+            "`m` declares packages, but is neither a model nor an expectation (models.py:3)",
         ),
         (
             "@bauplan.model()\n@bauplan.python(pip=['polars'])",
-            "`pip` of `python` cannot be `['polars']`",
+            "`pip` of `python` does not accept the value `['polars']`",
         ),
         (
             "@bauplan.model()\n@bauplan.extras('ai')",
@@ -220,7 +226,7 @@ fn wrong_decorators_are_refused_by_name() {
         ),
         (
             "@bauplan.model()\n@bauplan.resources(memory='much')",
-            "`memory` of `resources` cannot be `'much'`",
+            "`memory` of `resources` does not accept the value `'much'`",
         ),
         (
             "import headwater\n@bauplan.model()\n@headwater.python()",
@@ -243,12 +249,9 @@ fn misplaced_decorators_and_imports_are_refused_by_name() {
         ),
         (
             "@bauplan.model()\nasync def m(t=bauplan.Model('t')):\n    return t\n",
-            "`m` is asynchronous",
+            "`m` is asynchronous, which is not supported",
         ),
-        (
-            "from bauplan import *\n",
-            "`from bauplan import *` hides where names come from (models.py:2)",
-        ),
+        ("from bauplan import *\n", "`from bauplan import *` is not supported (models.py:2)"),
         (
             "from bauplan.store import load_obj\n",
             "`bauplan.store` is not supported (models.py:2)\n  hint: Return the object as a table",
