@@ -25,6 +25,7 @@ use crate::error::Error;
 use headwater_sql::expression::call;
 use headwater_sql::number::exact;
 use headwater_sql_functions::error_text::clean;
+use headwater_sql_functions::with_seconds;
 
 /// Name of the marker function. It contains a NUL character, so that users cannot call it.
 const GIVEN: &str = "\0given";
@@ -190,7 +191,12 @@ impl IntoColumn {
                 )));
             }
         }
-        value.cast_to(&self.to, None).map_err(|error| self.refuses(&said(&error)))
+        let completed = if value.data_type().is_string() && is_timestamp(&self.to) {
+            with_seconds(value)?.cast_to(&self.to, None)
+        } else {
+            value.cast_to(&self.to, None)
+        };
+        completed.map_err(|error| self.refuses(&said(&error)))
     }
 }
 
@@ -232,6 +238,10 @@ fn said(error: &DataFusionError) -> String {
         DataFusionError::ArrowError(arrow, _) => clean(&arrow.to_string()),
         other => clean(&other.to_string()),
     }
+}
+
+fn is_timestamp(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(..))
 }
 
 fn has_fractions(data_type: &DataType) -> bool {

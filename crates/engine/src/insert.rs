@@ -24,6 +24,7 @@ use crate::table_lookup::TableLookup;
 use crate::write::{first, rows};
 use headwater_sql::change::is_default;
 use headwater_sql::insert::NewRows;
+use headwater_sql::number::exact_columns;
 use headwater_sql::resolve::{FoundTable, resolve};
 use headwater_sql::scope::column;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
@@ -182,10 +183,15 @@ impl NewRowsInto {
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Checks the width of rows of VALUES, and replaces DEFAULT in them.
+    /// Checks the width of rows of VALUES, and replaces DEFAULT in them. Literals for decimal
+    /// columns keep all their digits.
     fn shape(&self, query: &mut Query) -> Result<()> {
+        let columns = self.columns();
+        exact_columns(query, |index| {
+            columns.get(index).is_some_and(|column| column.data_type().is_decimal())
+        });
         let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
-        let (columns, several) = (self.columns(), values.rows.len() > 1);
+        let several = values.rows.len() > 1;
         for (index, row) in values.rows.iter_mut().enumerate() {
             let who =
                 if several { format!("row {} gives", index + 1) } else { "the row gives".into() };

@@ -128,8 +128,19 @@ const TEMPLATES: &[(&[&str], usize, &str)] = &[
     (&["map_agg"], 2, "map(array_agg($1), array_agg($2))"),
     // Text.
     (&["regexp_matches"], 2, "regexp_like($1, $2)"),
-    (&["regexp_extract"], 2, "coalesce((regexp_match($1, '(' || $2 || ')'))[1], '')"),
-    (&["regexp_extract"], 3, "coalesce((regexp_match($1, '(' || $2 || ')'))[$3 + 1], '')"),
+    // Without a match the result is the empty text; a null text or pattern gives null.
+    (
+        &["regexp_extract"],
+        2,
+        "CASE WHEN $1 IS NOT NULL AND $2 IS NOT NULL \
+         THEN coalesce((regexp_match($1, '(' || $2 || ')'))[1], '') END",
+    ),
+    (
+        &["regexp_extract"],
+        3,
+        "CASE WHEN $1 IS NOT NULL AND $2 IS NOT NULL \
+         THEN coalesce((regexp_match($1, '(' || $2 || ')'))[$3 + 1], '') END",
+    ),
     (&["split"], 1, "string_to_array($1, ',')"),
     (&["space"], 1, "repeat(' ', $1)"),
     (&["string_split", "str_split", "split"], 2, "string_to_array($1, $2)"),

@@ -5,6 +5,7 @@
 
 mod aggregates;
 mod bounds;
+mod bytea;
 mod cancellation;
 mod dialects;
 mod error;
@@ -37,4 +38,4 @@ pub use panic::panic_error;
 pub use query_pool::{ENGINE_LIMIT_REACHED, QueryPool};
 pub use register::{limit_results, register, register_for_constants};
 pub use rules::{optimizer as optimizer_rules, round_cast};
-pub use timestamps::check_zones;
+pub use timestamps::{check_zones, with_seconds};

@@ -26,7 +26,9 @@ pub fn register(state: &mut SessionState) -> Result<()> {
         state.register_udaf(function)?;
     }
     state.register_udaf(aggregates::checked_sum())?;
+    state.register_udaf(aggregates::percentile())?;
     signed::register(state)?;
+    aggregates::register_sliding(state)?;
     scalar(state)?;
     for function in timestamps::functions(state.config_options()) {
         state.register_udf(function)?;

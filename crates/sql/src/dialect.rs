@@ -73,9 +73,12 @@ impl Dialect for HeadwaterDialect {
         Ok(partition::option(parser)?.map(|option| Ok(Some(option))))
     }
 
-    /// Parses integers in hexadecimal, octal and binary notation, and list comprehensions.
+    /// Parses integers in hexadecimal, octal and binary notation, list comprehensions, and names
+    /// before the operator `->`.
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        integer::parse(parser).or_else(|| operators::comprehension(parser))
+        integer::parse(parser)
+            .or_else(|| operators::comprehension(parser))
+            .or_else(|| operators::name_before_arrow(parser).map(Ok))
     }
 
     /// `IS [NOT] DISTINCT FROM` has the precedence of `=`; sqlparser would parse everything that

@@ -1,16 +1,37 @@
 //! Number literals with all their digits. The planner reads literals with a decimal point as
-//! floating-point numbers, which lose digits.
+//! floating-point numbers, which lose digits: the nearest one to 1.005 is below it.
 
-use sqlparser::ast::{Expr, UnaryOperator, Value};
+use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, UnaryOperator, Value};
 
-/// Decimal digits that a double always preserves.
-const DIGITS_OF_FLOATS: usize = 15;
+/// Decimal digits of an integer that the planner always preserves.
+const DIGITS_OF_INTEGERS: usize = 15;
 
-/// Replaces a literal with more digits by text, which is later cast to a decimal.
+/// Replaces a literal with a decimal point or many digits by text, which is later cast to a
+/// decimal.
 pub fn exact(expr: &mut Expr) {
     let digits = |text: &String| text.bytes().filter(u8::is_ascii_digit).count();
-    if let Some(text) = digits_of(expr).filter(|text| digits(text) > DIGITS_OF_FLOATS) {
+    let is_inexact = |text: &String| text.contains('.') || digits(text) > DIGITS_OF_INTEGERS;
+    if let Some(text) = digits_of(expr).filter(is_inexact) {
         *expr = Expr::value(Value::SingleQuotedString(text));
+    }
+}
+
+/// Applies [`exact`] to the columns of a SELECT that are assigned to decimals. The argument of
+/// `is_decimal` is the index of the column. A SELECT with a wildcard is not changed.
+pub fn exact_columns(query: &mut Query, is_decimal: impl Fn(usize) -> bool) {
+    let SetExpr::Select(select) = &mut *query.body else { return };
+    let is_plain = |item: &SelectItem| {
+        matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
+    };
+    if select.distinct.is_some() || !select.projection.iter().all(is_plain) {
+        return;
+    }
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+            && is_decimal(index)
+        {
+            exact(expr);
+        }
     }
 }
 

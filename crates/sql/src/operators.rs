@@ -95,6 +95,79 @@ pub(crate) fn in_list(value: Expr, list: Expr, negated: bool) -> Expr {
     if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found }
 }
 
+/// Functions with a lambda, and their names in other dialects.
+const WITH_LAMBDA: [&str; 27] = [
+    "aggregate",
+    "all_match",
+    "any_match",
+    "apply",
+    "array_all_match",
+    "array_any_match",
+    "array_apply",
+    "array_filter",
+    "array_first",
+    "array_reduce",
+    "array_transform",
+    "exists",
+    "filter",
+    "forall",
+    "list_all_match",
+    "list_any_match",
+    "list_apply",
+    "list_filter",
+    "list_first",
+    "list_reduce",
+    "list_transform",
+    "none_match",
+    "reduce",
+    "transform",
+    "transform_keys",
+    "transform_values",
+    "map_filter",
+];
+
+/// Parses the column of `column -> 'key'`, which sqlparser would parse as the parameter of a
+/// lambda. It is a lambda in COLUMNS, and as a later argument of a function that takes one.
+pub(crate) fn name_before_arrow(parser: &mut Parser) -> Option<Expr> {
+    let Token::Word(word) = &parser.peek_token_ref().token else { return None };
+    let is_constant = word.quote_style.is_none()
+        && matches!(word.keyword, Keyword::NULL | Keyword::TRUE | Keyword::FALSE);
+    let is_arrow = parser.peek_nth_token_ref(1).token == Token::Arrow;
+    if !is_arrow || is_constant || is_lambda(parser) {
+        return None;
+    }
+    let name = word.to_ident(parser.peek_token_ref().span);
+    parser.advance_token();
+    Some(Expr::Identifier(name))
+}
+
+/// Returns true if the parser is in COLUMNS, or after a comma in the arguments of a function with a
+/// lambda.
+fn is_lambda(parser: &Parser) -> bool {
+    let is_space = |token: &Token| matches!(token, Token::Whitespace(_));
+    let before = (0..parser.index()).rev().map(|place| &parser.token_at(place).token);
+    let mut before = before.filter(|token| !is_space(token));
+    let (mut depth, mut has_comma) = (0_usize, false);
+    while let Some(token) = before.next() {
+        match token {
+            Token::RParen | Token::RBracket | Token::RBrace => depth += 1,
+            Token::LParen if depth == 0 => {
+                let Some(Token::Word(name)) = before.next() else { return false };
+                let name = name.value.to_lowercase();
+                return name == "columns" || has_comma && WITH_LAMBDA.contains(&name.as_str());
+            }
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                let Some(outer) = depth.checked_sub(1) else { return false };
+                depth = outer;
+            }
+            Token::Comma if depth == 0 => has_comma = true,
+            Token::SemiColon => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Parses a list comprehension, which becomes calls of `list_filter` and `list_transform`.
 pub(crate) fn comprehension(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
     if parser.peek_token_ref().token != Token::LBracket {

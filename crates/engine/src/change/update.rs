@@ -12,6 +12,7 @@ use crate::statement_result::StatementResult;
 use headwater_model::Action;
 use headwater_sql::change::{FILE, ROW};
 use headwater_sql::change::{RowUpdate, add_columns};
+use headwater_sql::number::exact_columns;
 
 impl Session {
     /// Runs UPDATE.
@@ -22,6 +23,12 @@ impl Session {
         let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();
         let assigned = columns.find_all(&assigned)?;
         let assigned: Vec<_> = assigned.into_iter().zip(defaults).collect();
+        // The values follow the file and the row.
+        exact_columns(source.query_mut(), |index| {
+            let column = index.checked_sub(2).and_then(|index| assigned.get(index));
+            let column = column.and_then(|(column, _)| columns.schema.fields().get(*column));
+            column.is_some_and(|column| column.data_type().is_decimal())
+        });
         add_columns(source.query_mut(), &columns.label, &columns.names, 'c');
         let run = self.run();
         let found = self

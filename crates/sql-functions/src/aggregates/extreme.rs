@@ -1,13 +1,17 @@
-//! `min` and `max` of floating-point numbers by group.
+//! `min` and `max` of floating-point numbers by group, and of lists and structs.
 //!
 //! DataFusion initializes each group with the largest or smallest finite number, so a group that
 //! has only infinities gets a wrong result, and NaN is ignored. Its ungrouped aggregates are
 //! correct, so each group of these types is computed with an ungrouped aggregate.
 //!
+//! DataFusion's result for lists and structs has the fields of the input, whose names and metadata
+//! can differ from those of the planned type, so it is cast.
+//!
 //! Upstream: <https://github.com/apache/datafusion/issues/24432>
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
@@ -61,7 +65,9 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        self.inner().accumulator(arguments)
+        let to = arguments.return_type().clone();
+        let of = self.inner().accumulator(arguments)?;
+        Ok(if to.is_nested() { Box::new(Nested { of, to }) } else { of })
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -69,7 +75,9 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
-        !arguments.return_field.data_type().is_floating()
+        let data_type = arguments.return_field.data_type();
+        !data_type.is_floating()
+            && !data_type.is_nested()
             && self.inner().groups_accumulator_supported(arguments)
     }
 
@@ -84,7 +92,9 @@ impl AggregateUDFImpl for Extreme {
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        self.inner().create_sliding_accumulator(arguments)
+        let to = arguments.return_type().clone();
+        let of = self.inner().create_sliding_accumulator(arguments)?;
+        Ok(if to.is_nested() { Box::new(Nested { of, to }) } else { of })
     }
 
     fn is_descending(&self) -> Option<bool> {
@@ -115,5 +125,42 @@ impl AggregateUDFImpl for Extreme {
 
     fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
         self.inner().set_monotonicity(data_type)
+    }
+}
+
+/// The smallest or largest list or struct, in the planned type.
+#[derive(Debug)]
+struct Nested {
+    of: Box<dyn Accumulator>,
+    to: DataType,
+}
+
+impl Accumulator for Nested {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.of.update_batch(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.of.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.of.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.of.supports_retract_batch()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.of.state()?.iter().map(|state| state.cast_to(&self.to)).collect()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.of.evaluate()?.cast_to(&self.to)
+    }
+
+    fn size(&self) -> usize {
+        self.of.size()
     }
 }

@@ -10,12 +10,15 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::bytea::ReadBytes;
 use crate::text_casts::NestedToText;
-use crate::timestamps::Microseconds;
+use crate::timestamps::{Microseconds, add_seconds};
 
 /// Returns the function rewrites.
-pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 5] {
+pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 7] {
     [
+        Arc::new(ReadBytes),
+        Arc::new(super::list_concat::DropNulls),
         Arc::new(NestedToText),
         Arc::new(super::round::RoundingRewrite),
         Arc::new(super::map_value::ReadMaps),
@@ -25,13 +28,15 @@ pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 5] {
 }
 
 /// Returns the analyzer rules, in order.
-pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 7] {
-    let rules: [(_, Rewrite); 7] = [
+pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 9] {
+    let rules: [(_, Rewrite); 9] = [
         ("scalar_subquery", super::scalar_subquery::rewrite),
         ("compare_lengths", super::interval::rewrite),
         ("membership", super::membership::rewrite),
         ("date_diff", super::date_diff::rewrite),
         ("check_overflow", super::overflow::rewrite),
+        ("round_division", super::division::rewrite),
+        ("add_seconds", |plan| rewrite_parts(plan, add_seconds)),
         ("say_not_in_list", super::not_in_list::rewrite),
         ("normalize_comparison", super::normalize_comparison::rewrite),
     ];

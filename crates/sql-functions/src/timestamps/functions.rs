@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, TypeSignature, TypeSignatureClass, Volatility, lit,
 };
 
+use super::texts::with_seconds;
 use super::zones::AtTimeZone;
 
 /// Microseconds of 400 years, the period of the calendar including weekdays.
@@ -110,7 +111,9 @@ impl ScalarUDFImpl for ToTimestamp {
             return self.any.invoke_with_args(arguments);
         };
         match value.data_type() {
-            from if from.is_string() && arguments.args.len() == 1 => value.cast_to(&to, None),
+            from if from.is_string() && arguments.args.len() == 1 => {
+                with_seconds(value)?.cast_to(&to, None)
+            }
             from if from.is_integer() => {
                 let seconds = DataType::Timestamp(TimeUnit::Second, None);
                 value.cast_to(&DataType::Int64, None)?.cast_to(&seconds, None)?.cast_to(&to, None)

@@ -2,12 +2,15 @@
 //!
 //! A `TIMESTAMP` without a precision has microseconds. Operands of comparisons with it
 //! ([`Microseconds`]) and results of functions ([`functions`]) also have microseconds.
-//! [`AT_TIME_ZONE`] is implemented as a function.
+//! [`AT_TIME_ZONE`] is implemented as a function. [`add_seconds`] accepts texts without seconds.
 
 mod comparison;
 mod functions;
+mod texts;
 mod zones;
 
 pub(crate) use self::comparison::Microseconds;
 pub(crate) use self::functions::functions;
+pub(crate) use self::texts::add_seconds;
+pub use self::texts::with_seconds;
 pub use self::zones::check_zones;
