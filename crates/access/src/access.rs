@@ -1,4 +1,4 @@
-//! The handle: the directory in memory, and the only method that changes it.
+//! The `Access` handle: holds the directory in memory, and the only method that changes it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::password::Passwords;
 use crate::record::VERSION;
 use crate::{Error, Result};
 
-/// Attempts of a change that conflicts with changes of other processes.
+/// Maximum number of attempts of a change that conflicts with changes by other processes.
 const ATTEMPTS: usize = 5;
 
 /// Users, roles, grants and credentials of a lake. Cheap to clone.
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) passwords: Passwords,
-    /// The last uses of tokens that this process has recorded.
+    /// The time of the last recorded use of each token or access key in this process, by id.
     pub(crate) used: Mutex<HashMap<String, Timestamp>>,
     pub(crate) audit: AuditLog,
     directory: RwLock<Arc<Directory>>,
@@ -43,17 +43,17 @@ impl std::fmt::Debug for Access {
 /// A change of rights: the entries to append, and its description in the audit log.
 pub(crate) struct RightsChange<T> {
     pub(crate) entries: Vec<Append>,
-    /// For example `grant`.
+    /// The action in the audit log, such as `grant`.
     pub(crate) action: &'static str,
-    /// For example `user:ana`.
+    /// The object in the audit log, such as `user:ana`.
     pub(crate) object: String,
-    /// For example the granted permission.
+    /// The detail in the audit log, such as the granted permission.
     pub(crate) detail: String,
     pub(crate) result: T,
 }
 
 impl Access {
-    /// Opens the records of a store.
+    /// Opens the access records in a store, and reads them into memory.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
         let directory = Directory::load(&*store).await?;
         Ok(Access(Arc::new(Shared {
@@ -67,7 +67,7 @@ impl Access {
         })))
     }
 
-    /// Returns true if a user exists. Before that, every client is the owner.
+    /// Returns true if at least one user exists. Until then, every client acts as the lake's owner.
     pub fn has_users(&self) -> bool {
         !self.directory().users.is_empty()
     }
@@ -77,7 +77,7 @@ impl Access {
         &self.0.audit
     }
 
-    /// Reads the records again if another process has changed them.
+    /// Reloads the records if another process has changed them.
     pub async fn refresh(&self) -> Result<()> {
         let _changing = self.0.changing.lock().await;
         self.refresh_locked().await.map(drop)
@@ -137,7 +137,7 @@ impl Access {
     }
 }
 
-/// Returns the ref change that increments the version, which fails after a concurrent change.
+/// Returns the ref change that increments the version. It fails if another change came first.
 fn next_version(directory: &Directory) -> Result<RefChange> {
     let corrupt = || Error::Corrupt { key: VERSION.to_owned() };
     let number = match &directory.version {

@@ -16,16 +16,16 @@ use uuid::Uuid;
 
 use crate::{Error, Result};
 
-/// The journal.
+/// Name of the journal that holds the audit events.
 const JOURNAL: &str = "audit";
 
-/// Maximum number of events in memory; then the oldest is dropped, with a warning.
+/// Maximum number of events in memory. Beyond it, the oldest is dropped with a warning.
 const PENDING_MAX: usize = 100_000;
 
 /// Maximum length of a text in an event, in bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
 
-/// Number of events that are read at a time.
+/// Number of events per read from the store.
 const PAGE: usize = 5_000;
 
 /// The events to export; all by default.
@@ -53,12 +53,12 @@ impl AuditFilter {
     }
 }
 
-/// A part of the events, the oldest first.
+/// A page of events, oldest first.
 #[derive(Debug)]
 pub struct AuditPage {
-    /// The events.
+    /// The events of this page, oldest first.
     pub events: Vec<AuditEvent>,
-    /// The position of the next page; none after the last one.
+    /// The position of the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
@@ -67,7 +67,7 @@ pub struct AuditLog {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     pending: Mutex<Vec<Append>>,
-    /// The time at which old events were deleted last.
+    /// The time at which old events were last deleted.
     expired: Mutex<Option<Timestamp>>,
 }
 
@@ -123,8 +123,8 @@ impl AuditLog {
         pending.push(entry);
     }
 
-    /// Records a failed login. `user` must be the name of a user, since a client may send a
-    /// password in the field of the name by mistake.
+    /// Records a failed login. `user` must be the name of an existing user, because a client may
+    /// send a password in the name field by mistake.
     pub(crate) fn failed_login(
         &self,
         user: Option<&str>,
@@ -141,7 +141,7 @@ impl AuditLog {
         self.record(event);
     }
 
-    /// Returns the entry of a change of rights.
+    /// Returns the journal entry that records a change of rights.
     pub(crate) fn change(
         &self,
         by: &Principal,
@@ -177,8 +177,8 @@ impl AuditLog {
         entries.into_iter().map(parse).collect()
     }
 
-    /// Returns the events that a filter selects, from a position on; the first position is empty. A
-    /// page may be empty although more pages follow.
+    /// Returns the events that a filter selects, starting at a position; an empty position is the
+    /// start. A page may be empty although more pages follow.
     pub async fn page(&self, filter: &AuditFilter, position: &str) -> Result<AuditPage> {
         if position.is_empty() {
             self.flush().await?;
@@ -213,7 +213,7 @@ impl AuditLog {
     }
 }
 
-/// Returns a text that sorts before the keys of events at a time, and after the keys of earlier
+/// Returns a key that sorts before the keys of events at this time, and after the keys of earlier
 /// events.
 fn key_at(time: Timestamp) -> String {
     let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or(0);

@@ -6,14 +6,15 @@ use crate::access::RightsChange;
 use crate::record::{AUDIT_RETENTION, put};
 use crate::{Error, Result};
 
-/// Shortest time, in seconds: a change of the setting can be noticed before its event is deleted.
+/// Minimum retention, in seconds, so that a change of this setting can be noticed before its audit
+/// event is deleted.
 const KEEP_SECONDS_MIN: u64 = 86_400;
 
-/// The setting of a lake.
+/// The audit retention setting of a lake.
 pub struct AuditRetentions<'a>(&'a crate::Access);
 
 impl<'a> AuditRetentions<'a> {
-    /// Returns the setting in the records.
+    /// Creates a handle to the setting.
     pub fn of(access: &'a crate::Access) -> Self {
         AuditRetentions(access)
     }

@@ -13,7 +13,7 @@ use crate::record::USED_JOURNAL;
 use crate::secret::{PREFIX, Secret};
 use crate::{Access, Error, Result};
 
-/// Seconds between two records of a token's use.
+/// Minimum interval between two recorded uses of a token, in seconds.
 const USED_INTERVAL_SECONDS: i64 = 60;
 
 /// A credential that a client sent.
@@ -23,7 +23,7 @@ pub enum Credential<'a> {
     Token(&'a str),
     /// A user's name with its password, or with one of its access tokens.
     Password {
-        /// The name.
+        /// The user's name.
         user: &'a str,
         /// The password or access token.
         password: &'a str,

@@ -8,9 +8,9 @@ use crate::{Access, Result};
 /// The answer to a request for access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It is allowed.
+    /// Access is allowed.
     Allowed(Reason),
-    /// It is denied.
+    /// Access is denied.
     Denied(Denial),
 }
 
@@ -101,7 +101,7 @@ impl Access {
         Ok(decide(&directory, user, action, object))
     }
 
-    /// Returns the permissions of a user, by its own grants and those of its roles.
+    /// Returns the permissions of a user, from its own grants and those of its roles.
     pub fn permissions(&self, user: &str) -> Vec<Permission> {
         let directory = self.directory();
         directory.grants_of(user).map(|grant| grant.permission.clone()).collect()

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// All records at one version. Immutable.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    /// The value of the version's ref; none before the first change.
+    /// The value of the version's ref; `None` before the first change.
     pub(crate) version: Option<Bytes>,
     pub(crate) users: BTreeMap<String, UserRecord>,
     pub(crate) roles: BTreeMap<String, Role>,
@@ -33,7 +33,7 @@ pub(crate) struct Directory {
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
     owners: HashMap<String, String>,
-    /// The grants of each user, by its own and by all of its roles.
+    /// The grants that apply to each user: its own and those of all its roles.
     effective: HashMap<String, GrantIndex>,
 }
 
@@ -93,7 +93,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Returns a name and all roles that it has, directly or by other roles.
+    /// Returns the given name and all roles granted to it, directly or through other roles.
     pub(crate) fn with_roles(&self, name: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         let mut left = vec![name.to_owned()];
@@ -104,7 +104,7 @@ impl Directory {
         found
     }
 
-    /// Returns the roles that a user has, directly or by roles, without copies of their names.
+    /// Returns the roles of a user, direct or through other roles, without copying their names.
     pub(crate) fn role_names(&self, user: &str) -> Vec<&str> {
         let mut found: Vec<&str> = self.roles_of(user).map(String::as_str).collect();
         let mut next = 0;
@@ -146,18 +146,18 @@ impl Directory {
         self.users.keys().map(of).collect()
     }
 
-    /// Returns a grant of a user, directly or by a role, that contains an action on an object.
+    /// Returns a grant of a user, directly or through a role, that contains an action on an object.
     pub(crate) fn find_grant(&self, user: &str, action: Action, object: &Object) -> Option<&Grant> {
         self.effective.get(user)?.find(action, object).map(|grant| &**grant)
     }
 
-    /// Returns the grants that a user has, directly or by roles.
+    /// Returns the grants that a user has, directly or through roles.
     pub(crate) fn grants_of(&self, user: &str) -> impl Iterator<Item = &Grant> {
         let grantees = self.with_roles(user).into_iter();
         grantees.filter_map(|grantee| self.grants.get(&grantee)).flatten()
     }
 
-    /// Returns the token with the hash of a secret.
+    /// Returns the token whose secret has this hash.
     pub(crate) fn token(&self, hash: &ObjectId) -> Option<&TokenRecord> {
         self.tokens.get(self.token_ids.get(hash)?)
     }

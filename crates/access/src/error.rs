@@ -16,57 +16,57 @@ pub enum Error {
     /// The user does not exist.
     #[error("there is no user `{name}`")]
     NoUser {
-        /// The name.
+        /// The requested user.
         name: String,
     },
     /// The role does not exist.
     #[error("there is no role `{name}`")]
     NoRole {
-        /// The name.
+        /// The requested role.
         name: String,
     },
     /// Neither a user nor a role has the name.
     #[error("there is no user or role `{name}`")]
     NoGrantee {
-        /// The name.
+        /// The requested user or role.
         name: String,
     },
     /// The token does not exist.
     #[error("there is no token `{id}`")]
     NoToken {
-        /// The id.
+        /// The requested token's id.
         id: String,
     },
     /// The access key does not exist.
     #[error("there is no access key `{id}`")]
     NoKey {
-        /// The id.
+        /// The requested access key's id.
         id: String,
     },
     /// A user or role with the name exists.
     #[error("a user or role `{name}` already exists")]
     Exists {
-        /// The name.
+        /// The name that is already in use.
         name: String,
     },
     /// The row filter or column mask does not exist.
     #[error("there is no {kind} `{name}`")]
     NoRestriction {
-        /// The kind.
+        /// `row filter` or `column mask`.
         kind: &'static str,
-        /// The name.
+        /// The requested row filter or column mask.
         name: String,
     },
-    /// A row filter or column mask of the name exists.
+    /// A row filter or column mask with the name exists.
     #[error("{restriction} already exists")]
     RestrictionExists {
-        /// Its kind and name.
+        /// The kind and name of the existing row filter or column mask.
         restriction: String,
     },
     /// The column has another mask.
     #[error("column `{column}` already has the {restriction}")]
     Masked {
-        /// The column.
+        /// The column that already has a mask.
         column: String,
         /// The kind and name of its mask.
         restriction: String,
@@ -79,10 +79,10 @@ pub enum Error {
         /// The kind and name of the restriction.
         restriction: String,
     },
-    /// Nothing that would be revoked is granted.
+    /// The grant to revoke does not exist.
     #[error("there is no grant of {what} to `{grantee}`")]
     NotGranted {
-        /// The actions and objects, or the role.
+        /// The actions and objects, or the role, to revoke.
         what: String,
         /// The user or role.
         grantee: String,
@@ -105,7 +105,7 @@ pub enum Error {
     /// The name breaks the rules.
     #[error("`{name}` is not a usable name: {reason}")]
     Name {
-        /// The name.
+        /// The rejected name.
         name: String,
         /// The violated rule.
         reason: &'static str,
@@ -113,7 +113,7 @@ pub enum Error {
     /// A role would contain itself.
     #[error("granting role `{role}` to `{grantee}` would create a cycle")]
     Cycle {
-        /// The role.
+        /// The role to grant.
         role: String,
         /// The role that it would be granted to.
         grantee: String,
@@ -127,12 +127,12 @@ pub enum Error {
     /// The expiry of a token or access key is not in the future.
     #[error("the expiry of the credential is in the past")]
     Expired,
-    /// A text is too long.
+    /// A text exceeds its maximum length.
     #[error("the {what} is longer than {max} bytes")]
     TooLong {
-        /// Its kind.
+        /// The kind of text.
         what: &'static str,
-        /// The maximum length.
+        /// The maximum length, in bytes.
         max: usize,
     },
     /// The permission is invalid.
@@ -144,13 +144,13 @@ pub enum Error {
     /// A stored record cannot be read.
     #[error("the access record `{key}` cannot be read")]
     Corrupt {
-        /// Its key.
+        /// The key of the record.
         key: String,
     },
     /// The operating system returned no random bytes, or no hash could be computed.
     #[error("cannot create a secret: {reason}")]
     Secret {
-        /// The cause.
+        /// The reason why no secret could be created.
         reason: String,
     },
     /// An error of the store.

@@ -34,8 +34,8 @@ impl ExternalLogin {
     /// Returns the principal of a person that an identity provider authenticated. The first login
     /// creates or binds the user; each login changes its managed roles.
     ///
-    /// Errors: [`Error::InvalidCredential`] if the user does not exist, is is disabled, is a
-    /// service account, or belongs to another person.
+    /// Errors: [`Error::InvalidCredential`] if the user does not exist, is disabled, is a service
+    /// account, or belongs to another person.
     pub async fn log_in(&self, access: &Access, address: Option<IpAddr>) -> Result<Principal> {
         let now = access.0.clock.now();
         let Some(user) = self.changed(&access.directory(), now) else {
@@ -69,7 +69,7 @@ impl ExternalLogin {
         }
     }
 
-    /// Records a login that an identity provider did not authenticate, and returns its error.
+    /// Records a rejected login through an identity provider, and returns its error.
     pub fn refused(access: &Access, user: Option<&str>, address: Option<IpAddr>) -> Error {
         let known = user.filter(|name| access.directory().users.contains_key(*name));
         access.0.audit.failed_login(known, AuthMethod::Oidc, address);
@@ -88,7 +88,7 @@ impl ExternalLogin {
         Principal::user(user).with_address(address)
     }
 
-    /// Returns the user with the changes by the login; none if the person may not log in.
+    /// Returns the user as changed by the login; `None` if the person may not log in.
     fn changed(&self, directory: &Directory, now: Timestamp) -> Option<UserRecord> {
         let mut user = match directory.users.get(&self.user) {
             Some(user) => user.clone(),

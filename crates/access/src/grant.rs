@@ -32,10 +32,10 @@ impl Access {
         .await
     }
 
-    /// Revokes actions of a grant with the same object pattern. A grant with another pattern
-    /// stays.
+    /// Revokes actions of a grant with the same object pattern. Grants with other patterns are
+    /// unchanged.
     ///
-    /// Errors: `invalid_argument` if the grant has none of the actions.
+    /// Errors: `invalid_argument` if the grant contains none of the actions.
     pub async fn revoke(
         &self,
         by: &Principal,
@@ -95,7 +95,7 @@ fn find<'a>(directory: &'a Directory, grantee: &str, object: &ObjectPattern) -> 
     directory.grants.get(grantee)?.iter().find(|grant| grant.permission.object == *object)
 }
 
-/// Returns the entry that removes actions from a grant.
+/// Returns the journal entry that removes actions from a grant.
 fn without(grant: &Grant, actions: &[Action]) -> Result<Append> {
     let mut left = grant.clone();
     left.permission.actions.retain(|action| !actions.contains(action));

@@ -1,6 +1,7 @@
-//! The grants of one user, by the objects that they select.
+//! The grants of one user, indexed by the objects that they select.
 //!
-//! A decision compares only grants that may select its object: because a user may have thousands.
+//! A user may have thousands of grants, so a decision compares only those that may select its
+//! object.
 
 use std::collections::HashMap;
 use std::sync::Arc;

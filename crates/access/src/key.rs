@@ -1,6 +1,6 @@
-//! Access keys, which sign requests by `SigV4`: create, list, revoke, authenticate.
+//! Access keys, which sign requests with `SigV4`: create, list, revoke, authenticate.
 //!
-//! A signature is checked with the secret itself. So the caller encrypts the secret before it is
+//! Checking a signature requires the secret itself. So the caller encrypts the secret before it is
 //! stored; a hash would not suffice.
 
 use std::fmt;
@@ -21,7 +21,7 @@ const PREFIX: &str = "HWAK";
 /// Number of random bytes in an id; each determines one character.
 const ID_BYTES: usize = 16;
 
-/// Characters of ids.
+/// The characters of an id, as in Base32.
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// The id and the secret of a new access key.
@@ -51,11 +51,11 @@ impl fmt::Debug for KeyPair {
 /// An access key to store.
 #[derive(Debug)]
 pub struct NewKey {
-    /// The id.
+    /// The id of the key.
     pub id: String,
     /// The encrypted secret.
     pub sealed: String,
-    /// The user that it authenticates; none: the lake's owner.
+    /// The user that it authenticates; `None` for the lake's owner.
     pub user: Option<String>,
     /// Label, scopes and expiry.
     pub properties: NewToken,
@@ -66,7 +66,7 @@ pub struct NewKey {
 pub struct AccessKeys(Access);
 
 impl AccessKeys {
-    /// Returns the access keys among the records.
+    /// Creates a handle to the access keys.
     pub fn of(access: &Access) -> Self {
         AccessKeys(access.clone())
     }
@@ -90,7 +90,7 @@ impl AccessKeys {
         Ok(key)
     }
 
-    /// Lists access keys by the time of their creation, those of a user if one is given.
+    /// Lists access keys by creation time, only those of a user if one is given.
     pub async fn list(&self, user: Option<&str>) -> Result<Vec<AccessKey>> {
         let directory = self.0.directory();
         let used = self.shared().store.scan(USED_JOURNAL, &KeyRange::all()).await?;
@@ -105,8 +105,8 @@ impl AccessKeys {
         Ok(found)
     }
 
-    /// Revokes an access key, from now on. Revoking it again changes nothing. With `user`, keys of
-    /// other users count as missing.
+    /// Revokes an access key immediately. Revoking it again changes nothing. With `user`, a key of
+    /// another user is reported as missing.
     pub async fn revoke(&self, by: &Principal, id: &str, user: Option<&str>) -> Result<()> {
         let now = self.shared().clock.now();
         self.0
@@ -149,7 +149,7 @@ impl AccessKeys {
         self.shared().audit.failed_login(user, AuthMethod::AccessKey, address);
     }
 
-    /// Returns the time from which an access key or token is invalid; none: it does not expire.
+    /// Returns the time from which an access key or token is invalid; `None` if it does not expire.
     pub fn expiry(&self, id: &str) -> Option<Timestamp> {
         self.0.directory().expiry(id)
     }

@@ -9,19 +9,19 @@ use crate::{Access, Error, Result};
 
 /// The limits of users and roles.
 ///
-/// Of each value, the user's own limit applies. Without one, the highest limit of its roles
-/// applies, so that a role grants more and never less.
+/// Each value is resolved separately: the user's own limit applies. Without one, the highest limit
+/// of its roles applies, so that a role can only raise a limit.
 pub struct UserLimits<'a>(&'a Access);
 
 impl<'a> UserLimits<'a> {
-    /// Returns the limits of the records.
+    /// Creates a handle to the limits.
     pub fn of(access: &'a Access) -> Self {
         UserLimits(access)
     }
 
-    /// Sets the limits of a user or role, in place of those that it has.
+    /// Sets the limits of a user or role, replacing all existing ones.
     ///
-    /// Errors: `invalid_argument` if the name is unknown, or nothing or a wrong value is limited.
+    /// Errors: `invalid_argument` if the name is unknown, no limit is given, or a value is invalid.
     pub async fn set(&self, by: &Principal, name: &str, limits: Limits) -> Result<Limit> {
         check(&limits)?;
         let changed = self.0.0.clock.now();
@@ -45,7 +45,7 @@ impl<'a> UserLimits<'a> {
 
     /// Removes the limits of a user or role.
     ///
-    /// Errors: `invalid_argument` if it has none.
+    /// Errors: `invalid_argument` if the user or role has no limits.
     pub async fn remove(&self, by: &Principal, name: &str) -> Result<()> {
         self.0
             .change(by, |directory| {
@@ -70,13 +70,13 @@ impl<'a> UserLimits<'a> {
 
     /// Returns the limits that were set for a user or role.
     ///
-    /// Errors: `invalid_argument` if it has none.
+    /// Errors: `invalid_argument` if no limits were set.
     pub fn get(&self, name: &str) -> Result<Limit> {
         let found = self.0.directory().limits.get(name).cloned();
         found.ok_or_else(|| Error::NoLimit { name: name.to_owned() })
     }
 
-    /// Lists the limits of a user and of its roles, by name.
+    /// Lists the limits that were set for a user and for its roles, by name.
     pub fn on(&self, user: &str) -> Vec<Limit> {
         let directory = self.0.directory();
         let names = directory.with_roles(user).into_iter();
@@ -110,13 +110,13 @@ fn check(limits: &Limits) -> Result<()> {
     Err(Error::Limit { reason })
 }
 
-/// Returns the user or role as an object of the audit log.
+/// Returns the name of a user or role as an object in the audit log.
 fn object(directory: &Directory, name: &str) -> String {
     let kind = if directory.users.contains_key(name) { "user" } else { "role" };
     format!("{kind}:{name}")
 }
 
-/// Returns limits as the text of an audit event.
+/// Formats limits for an audit event.
 fn describe(limits: &Limits) -> String {
     let Limits { jobs, memory_bytes, bytes_per_day, money_per_day } = limits;
     let values = [

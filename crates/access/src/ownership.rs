@@ -8,8 +8,8 @@ use crate::record::{OwnerRecord, owner_key, put, remove};
 use crate::{Access, Result};
 
 impl Access {
-    /// Records the owner of a new object: the principal's user, or none. It replaces the owner of
-    /// an earlier object with the same name.
+    /// Records the owner of a new object: the principal's user, or no owner if the principal is not
+    /// a user. This replaces the owner of an earlier object with the same name.
     pub async fn set_owner(&self, by: &Principal, object: &Object) -> Result<()> {
         let pattern = ObjectPattern::of(object);
         let key = owner_key(&pattern);

@@ -1,7 +1,7 @@
 //! Passwords as Argon2id hashes.
 //!
-//! A hash deliberately takes tens of milliseconds and 19 MiB. Threads for blocking work compute
-//! only a few at a time, so that logins cannot exhaust the server's memory.
+//! A hash deliberately takes tens of milliseconds and 19 MiB. Blocking threads compute only a few
+//! hashes concurrently, so that logins cannot exhaust the server's memory.
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Argon2, Params};
@@ -16,10 +16,10 @@ const CHARACTERS_MIN: usize = 10;
 /// Maximum length of a password, in bytes.
 const BYTES_MAX: usize = 1_024;
 
-/// Number of hashes that are computed at a time.
+/// Maximum number of hashes that are computed concurrently.
 const CONCURRENCY: usize = 2;
 
-/// Number of computations that run or wait.
+/// Maximum number of hash computations that are running or queued.
 const WAITING_MAX: usize = 64;
 
 /// A hash that matches no password. It is verified when there is no hash, so that an unknown user

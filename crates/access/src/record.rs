@@ -27,22 +27,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The journal of records.
+/// Name of the journal that holds the records.
 pub(crate) const JOURNAL: &str = "access";
 
-/// The journal of last uses, which are written without fsync.
+/// Name of the journal with the times of last use, which are written without fsync.
 pub(crate) const USED_JOURNAL: &str = "access-used";
 
-/// The ref with the version.
+/// The name of the ref that holds the version.
 pub(crate) const VERSION: &str = "access/version";
 
-/// The key of the time for which audit events are kept.
+/// The key of the record with the audit retention.
 pub(crate) const AUDIT_RETENTION: &str = "audit/retention";
 
 /// Maximum length of the name of a user or role, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Reserved names.
+/// Names that no user or role may have.
 const RESERVED: [&str; 6] = ["owner", "anonymous", "public", "system", "all", "none"];
 
 /// A stored user.
@@ -52,9 +52,9 @@ pub(crate) struct UserRecord {
     pub(crate) kind: UserKind,
     pub(crate) created: Timestamp,
     pub(crate) disabled: bool,
-    /// The Argon2id hash.
+    /// The Argon2id hash; `None` if the user has no password.
     pub(crate) password: Option<String>,
-    /// The person at an identity provider.
+    /// The person at an identity provider to whom the user is bound, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) subject: Option<String>,
     pub(crate) roles: BTreeSet<String>,
@@ -130,13 +130,13 @@ pub(crate) fn restriction_key(name: &str) -> String {
     format!("restriction/{name}")
 }
 
-/// Returns the entry that stores a record.
+/// Returns the journal entry that stores a record.
 pub(crate) fn put(key: String, record: &impl Serialize) -> Result<Append> {
     let value = serde_json::to_vec(record).map_err(|_| Error::Corrupt { key: key.clone() })?;
     Ok(Append::put(JOURNAL, key, value.into()))
 }
 
-/// Returns the entry that removes a record.
+/// Returns the journal entry that removes a record.
 pub(crate) fn remove(key: String) -> Append {
     Append::tombstone(JOURNAL, key)
 }

@@ -25,8 +25,8 @@ impl TableRestrictions {
         TableRestrictions(access.clone())
     }
 
-    /// Creates a restriction, or replaces the one of its name if `replace` is set. This method sets
-    /// the time and the author.
+    /// Creates a restriction, or replaces the one with the same name if `replace` is set. This
+    /// method sets the time and the author.
     ///
     /// Errors: the name exists; a user or role does not exist; the column has another mask.
     pub async fn set(
@@ -80,7 +80,7 @@ impl TableRestrictions {
         self.0.directory().restrictions.values().cloned().collect()
     }
 
-    /// Returns the restrictions of a table that apply to a principal; none if there are none.
+    /// Returns the restrictions of a table that apply to a principal, which may be none.
     /// Restrictions are found by the table's id, if one is given, and by its name.
     pub fn on(
         &self,
@@ -94,16 +94,16 @@ impl TableRestrictions {
         self.applying(principal, &directory, on)
     }
 
-    /// Returns a restriction that applies to a table by its name only, which the table would lose
-    /// under another name.
+    /// Returns a restriction that applies to a table only by its name, so that renaming the table
+    /// would lose it.
     pub fn by_name_only(&self, table: &TableName, id: &str) -> Option<Restriction> {
         let directory = self.0.directory();
         let mut on = directory.restrictions.values().filter(|one| one.is_on(table, None));
         on.find(|one| one.table_id != id).cloned()
     }
 
-    /// Returns a digest of all restrictions that apply to a principal; none if there are none. Two
-    /// principals with the same digest read the same rows.
+    /// Returns a digest of all restrictions that apply to a principal; `None` if no restriction
+    /// applies. Two principals with the same digest read the same rows.
     pub fn digest(&self, principal: &Principal) -> Option<String> {
         let directory = self.0.directory();
         let Restrictions { user, members, all } =
@@ -131,8 +131,8 @@ impl TableRestrictions {
         Ok(select(&directory, user, all).all)
     }
 
-    /// Selects the restrictions that apply to a principal. None apply to the owner and to
-    /// administrators.
+    /// Selects the restrictions that apply to a principal. The owner and administrators are exempt
+    /// from all restrictions.
     fn applying<'a>(
         &self,
         principal: &Principal,

@@ -80,8 +80,8 @@ impl Access {
     }
 }
 
-/// Returns the entry that adds a user or role to a role, or removes it; none if that changes
-/// nothing.
+/// Returns the journal entry that adds a user or role to a role, or removes it; `None` if that
+/// changes nothing.
 fn membership(
     directory: &Directory,
     grantee: &str,

@@ -1,5 +1,5 @@
-//! Access tokens and the secrets of access keys as texts: `hwp_` or `hws_`, 48 random hexadecimal
-//! digits, and 8 of their CRC-32.
+//! The text form of access tokens and of the secrets of access keys: `hwp_` or `hws_`, 48 random
+//! hexadecimal digits, and 8 digits of their CRC-32.
 //!
 //! The fixed prefix and the checksum let secret scanners recognise a secret without the lake.
 //!
@@ -18,7 +18,7 @@ pub(crate) const PREFIX: &str = "hwp_";
 /// Prefix of the secrets of access keys.
 const KEY_PREFIX: &str = "hws_";
 
-/// Number of random bytes.
+/// Number of random bytes in a secret.
 const RANDOM_BYTES: usize = 24;
 
 /// Number of hexadecimal digits of the checksum.
@@ -34,7 +34,7 @@ impl Secret {
         Self::with_prefix(PREFIX)
     }
 
-    /// Creates a random secret of an access key.
+    /// Creates a random secret for an access key.
     pub(crate) fn of_key() -> Result<Self> {
         Self::with_prefix(KEY_PREFIX)
     }
@@ -45,7 +45,7 @@ impl Secret {
         Ok(Secret(format!("{prefix}{digits}{checksum}")))
     }
 
-    /// Returns a secret with the right form and checksum.
+    /// Parses a secret. Returns `None` if its form or checksum is wrong.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(PREFIX)?;
         let (random, sum) = digits.split_at_checked(2 * RANDOM_BYTES)?;
@@ -59,7 +59,7 @@ impl Secret {
         ObjectId::of(self.0.as_bytes())
     }
 
-    /// Returns the text.
+    /// Returns the secret as text.
     pub(crate) fn into_text(self) -> String {
         self.0
     }
@@ -77,7 +77,7 @@ fn checksum(digits: &str) -> String {
     format!("{sum:0CHECKSUM_DIGITS$x}")
 }
 
-/// Returns random bytes of the operating system.
+/// Returns random bytes from the operating system.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     let filled = getrandom::fill(&mut bytes);

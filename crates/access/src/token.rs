@@ -46,7 +46,7 @@ impl Access {
         Ok(CreatedToken { token, secret: secret.into_text() })
     }
 
-    /// Lists tokens by the time of their creation, those of a user if one is given.
+    /// Lists tokens by creation time, only those of a user if one is given.
     pub async fn tokens(&self, user: Option<&str>) -> Result<Vec<AccessToken>> {
         let directory = self.directory();
         let used = self.0.store.scan(USED_JOURNAL, &KeyRange::all()).await?;
@@ -91,7 +91,7 @@ pub(crate) fn check_new(new: &NewToken, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Checks the scopes of a new credential.
+/// Checks the scopes of a new credential and returns them.
 pub(crate) fn checked(scopes: Vec<Permission>) -> Result<Vec<Permission>> {
     if scopes.len() > SCOPES_MAX {
         return Err(Error::TooLong { what: "list of scopes", max: SCOPES_MAX });

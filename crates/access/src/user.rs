@@ -17,11 +17,11 @@ use crate::{Access, Error, Result};
 /// A request to create a user.
 #[derive(Clone, Default)]
 pub struct NewUser {
-    /// The name.
+    /// The name, which no other user or role may have.
     pub name: String,
-    /// The kind.
+    /// The kind: a person, or a service account without a password.
     pub kind: UserKind,
-    /// The password; none: the user logs in with tokens only.
+    /// The password; `None` if the user logs in only with tokens.
     pub password: Option<String>,
 }
 
@@ -93,7 +93,7 @@ impl Access {
         self.change_user(by, "set_password", name, |user| user.password.clone_from(&hash)).await
     }
 
-    /// Rejects a user's credentials from now on, or accepts them again.
+    /// Disables a user, so that its credentials are rejected immediately, or enables it again.
     pub async fn disable_user(&self, by: &Principal, name: &str, disabled: bool) -> Result<User> {
         let action = if disabled { "disable_user" } else { "enable_user" };
         self.change_user(by, action, name, |user| user.disabled = disabled).await
@@ -137,7 +137,8 @@ impl Access {
         .await
     }
 
-    /// Returns true if the account that a principal was authenticated as exists and is enabled.
+    /// Returns true if the account of an authenticated principal still exists and is enabled. An
+    /// account with the same name but another creation time is a different one.
     pub(crate) fn is_account(directory: &Directory, name: &str, created: Timestamp) -> bool {
         directory.users.get(name).is_some_and(|user| !user.disabled && user.created == created)
     }
@@ -152,7 +153,7 @@ fn user_change(
     RightsChange { entries, action, object, detail: String::new(), result: user.describe() }
 }
 
-/// Returns the entries that remove the grants of a user or role.
+/// Returns the journal entries that remove the grants of a user or role.
 pub(crate) fn grants_of(directory: &Directory, grantee: &str) -> Vec<Append> {
     let grants = directory.grants.get(grantee).into_iter().flatten();
     grants.map(|grant| remove(grant_key(grant))).collect()

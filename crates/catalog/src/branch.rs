@@ -8,7 +8,7 @@ use crate::catalog::{ATTEMPTS_MAX, branch_ref, tag_ref};
 use crate::codec::{self, BranchRecord};
 use crate::{Catalog, Error, Result};
 
-/// The number of refs read from the store at once.
+/// The number of refs read from the store per page.
 const PAGE: usize = 1_000;
 
 /// The first commit of a new branch, and the precondition that the source branch has not moved.
@@ -21,11 +21,11 @@ struct StartPoint {
 /// Options for a new branch.
 #[derive(Debug, Clone, Default)]
 pub struct NewBranch {
-    /// Rejects direct writes.
+    /// Whether the branch rejects direct writes.
     pub protected: bool,
     /// The failed run that owns the branch.
     pub quarantine: Option<String>,
-    /// Returns the existing branch if the name exists.
+    /// Whether to return the existing branch instead of failing if the name is taken.
     pub if_not_exists: bool,
 }
 

@@ -87,7 +87,7 @@ impl Catalog {
         DeletedRefs { catalog: self }
     }
 
-    /// Returns the operations of a merge.
+    /// Returns the merge operations.
     pub fn merges(&self) -> Merges<'_> {
         Merges { catalog: self }
     }
@@ -106,7 +106,7 @@ impl Catalog {
         self.clock.now()
     }
 
-    /// Returns the state of a commit.
+    /// Returns the tables and namespaces at a commit.
     pub async fn state(&self, commit: CommitId) -> Result<State> {
         let object = self.objects.commit(commit).await?;
         Ok(State::new(commit, object, self.objects.clone()))

@@ -41,7 +41,7 @@ impl EntryKind {
 /// A table or view in a commit: its identity and the location of its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableEntry {
-    /// The kind: table or view.
+    /// Whether the entry is a table or a view.
     #[serde(default, skip_serializing_if = "EntryKind::is_table")]
     pub kind: EntryKind,
     /// Iceberg's table UUID or view UUID.
@@ -56,7 +56,7 @@ pub struct TableEntry {
 }
 
 impl TableEntry {
-    /// Returns true for a view.
+    /// Returns true if the entry is a view.
     pub fn is_view(&self) -> bool {
         self.kind == EntryKind::View
     }
@@ -65,7 +65,7 @@ impl TableEntry {
 /// A difference of one table between two states, or a requested change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableChange {
-    /// The table.
+    /// The table that differs or is to be changed.
     pub table: TableName,
     /// The entry before; `None` for a new table.
     pub from: Option<TableEntry>,
@@ -88,7 +88,7 @@ impl TableChange {
         self.to.as_ref().or(self.from.as_ref()).is_some_and(TableEntry::is_view)
     }
 
-    /// Returns the operation: `created`, `appended`, `replaced`, `changed` or `dropped`.
+    /// Returns the operation as a word: `created`, `appended`, `replaced`, `changed` or `dropped`.
     pub fn word(&self) -> &str {
         match (&self.from, &self.to) {
             (_, None) => operation::DROPPED,
@@ -127,7 +127,7 @@ pub struct CommitRequest {
     pub changes: Vec<TableChange>,
     /// The namespace changes. Creations apply before the table changes, drops after them.
     pub namespaces: Vec<NamespaceChange>,
-    /// The author.
+    /// The author of the commit.
     pub author: String,
     /// The message; the first line is the subject.
     pub message: String,

@@ -24,7 +24,8 @@ pub(crate) struct CommitObject {
     pub time: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
-    /// The length of the longest path to the first commit; always larger than that of the parents.
+    /// The length of the longest path to the lake's first commit; always greater than that of each
+    /// parent.
     pub generation: u64,
     /// The root of the trie of tables; `None` without tables.
     pub tables: Option<ObjectId>,
@@ -88,7 +89,7 @@ pub(crate) struct BranchRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
     pub created: Timestamp,
-    /// The commit at which the branch was created or renamed; `None` for branches of older
+    /// The commit at which the branch was created or renamed; `None` for branches created by older
     /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<CommitId>,

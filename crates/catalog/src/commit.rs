@@ -21,7 +21,7 @@ pub(crate) struct NewCommit {
     pub author: String,
     pub message: String,
     pub properties: BTreeMap<String, String>,
-    /// The root of the tables.
+    /// The root node of the table trie.
     pub tables: Option<ObjectId>,
     pub namespaces: ObjectId,
 }
@@ -38,7 +38,8 @@ impl Catalog {
     /// Retries if the branch moved without changing these tables.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
         let _lock = self.heads.lock(&request.branch).await;
-        // The cached head may be stale, so only a success or an error of the store is final.
+        // The cached head may be stale. Only success and errors of the store are final; any other
+        // error is retried with the current head.
         if let Some(cached) = self.heads.get(&request.branch) {
             match self.try_commit(&request, Some(cached)).await {
                 Ok(Some(commit)) => return Ok(commit),
@@ -223,7 +224,7 @@ impl Catalog {
     }
 }
 
-/// Waits for a random time before the next attempt, with linear back-off up to 20 attempts.
+/// Waits for a random time before the next attempt. The back-off grows linearly up to attempt 20.
 pub(crate) async fn back_off(attempt: usize) {
     let spread = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
     let micros = (attempt as u64 + 1).min(20) * spread * 4;

@@ -26,15 +26,15 @@ pub enum Error {
     /// The requested ancestor of a ref does not exist.
     #[error("`{reference}` has no commit {}", describe_back(.back))]
     NoCommitBefore {
-        /// The ref.
+        /// The ref whose ancestor was requested.
         reference: String,
-        /// The distance or time.
+        /// The requested distance or time.
         back: AncestorDistance,
     },
     /// The hash prefix matches several commits.
     #[error("commit prefix `{digits}` is ambiguous ({} matches)", .commits.len())]
     AmbiguousHash {
-        /// The prefix.
+        /// The requested hash prefix.
         digits: String,
         /// The matching commits, or the first of them.
         commits: Vec<CommitId>,
@@ -44,7 +44,7 @@ pub enum Error {
     RefExists {
         /// `branch` or `tag`.
         what: &'static str,
-        /// The name.
+        /// The existing name.
         name: String,
     },
     /// The name is invalid.
@@ -53,13 +53,13 @@ pub enum Error {
     /// The namespace is reserved for the system tables.
     #[error("namespace `{name}` is reserved")]
     ReservedNamespace {
-        /// The namespace.
+        /// The reserved namespace.
         name: String,
     },
     /// The namespace does not exist.
     #[error("there is no namespace `{name}`")]
     NamespaceNotFound {
-        /// The namespace.
+        /// The requested namespace.
         name: String,
         /// The most similar existing name.
         near: Option<String>,
@@ -67,7 +67,7 @@ pub enum Error {
     /// The namespace already exists.
     #[error("namespace `{name}` already exists")]
     NamespaceExists {
-        /// The namespace.
+        /// The name that is already in use.
         name: String,
     },
     /// A namespace to drop contains other namespaces.
@@ -78,7 +78,7 @@ pub enum Error {
         inner.first().map_or("", String::as_str)
     )]
     NamespaceHasInner {
-        /// The namespace.
+        /// The namespace to drop.
         name: String,
         /// The contained namespaces, by name.
         inner: Vec<String>,
@@ -86,7 +86,7 @@ pub enum Error {
     /// A namespace to drop contains tables.
     #[error("namespace `{name}` contains {tables} table{}", if *tables == 1 { "" } else { "s" })]
     NamespaceNotEmpty {
-        /// The namespace.
+        /// The namespace to drop.
         name: String,
         /// The number of tables.
         tables: u64,
@@ -102,9 +102,9 @@ pub enum Error {
     /// A table has changed since the request read it.
     #[error("table `{table}` on `{branch}` was {change} concurrently")]
     TableChanged {
-        /// The table.
+        /// The table that has changed.
         table: TableName,
-        /// The branch.
+        /// The target branch of the commit.
         branch: String,
         /// The concurrent change, such as `replaced`.
         change: String,
@@ -114,7 +114,7 @@ pub enum Error {
     /// The branch rejects direct writes.
     #[error("branch `{branch}` is protected")]
     Protected {
-        /// The branch.
+        /// The protected branch.
         branch: String,
     },
     /// The source is the branch of a failed run, or was created from one.
@@ -122,7 +122,7 @@ pub enum Error {
     Quarantined {
         /// The requested ref.
         reference: String,
-        /// The run.
+        /// The failed or cancelled run.
         run: String,
     },
     /// The operation is not allowed on `main`.
@@ -137,7 +137,7 @@ pub enum Error {
         /// The event's id.
         event: String,
     },
-    /// All attempts lost to concurrent changes of the branch.
+    /// All attempts failed because of concurrent changes of the branch or tag.
     #[error("`{name}` changed concurrently in all {attempts} attempts")]
     Contended {
         /// The branch or tag.
@@ -150,7 +150,7 @@ pub enum Error {
     Corrupt {
         /// The object or ref.
         what: String,
-        /// The cause.
+        /// The reason why it cannot be decoded.
         reason: String,
     },
     /// The store failed.

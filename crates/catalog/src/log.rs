@@ -10,7 +10,7 @@ use crate::merge_base::CommitOrder;
 use crate::objects::Objects;
 use crate::{Catalog, Result};
 
-/// A walk over the ancestors of some commits.
+/// An iterator over some commits and their ancestors.
 pub(crate) struct AncestorWalk {
     objects: Objects,
     queue: BinaryHeap<CommitOrder>,
@@ -70,7 +70,7 @@ impl Catalog {
         self.history(head, limit, after).await
     }
 
-    /// Like `log`, from a commit.
+    /// Like `log`, but starts from a commit.
     pub async fn history(
         &self,
         head: CommitId,

@@ -28,7 +28,7 @@ use crate::{BaseValue, Catalog, Error, Result, TableChange, TableEntry};
 /// The source of a merge: the ref as written, and its commit.
 #[derive(Debug, Clone, Copy)]
 pub struct MergeSource<'a> {
-    /// The ref.
+    /// The ref as written.
     pub reference: &'a RefSpec,
     /// The commit that it resolved to.
     pub commit: CommitId,
@@ -47,7 +47,7 @@ pub struct MergePlan {
     pub bases: Vec<CommitId>,
     /// The parents of the merge commit.
     pub parents: Vec<CommitId>,
-    /// The tables changed only by the source, by name. Each change leads from the target's entry to
+    /// The tables changed only by the source, by name. Each change goes from the target's entry to
     /// the source's entry.
     pub taken: Vec<TableChange>,
     /// The tables changed differently by both sides, by name.
@@ -59,7 +59,7 @@ pub struct MergePlan {
 /// A table changed differently by both sides of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DivergedTable {
-    /// The table.
+    /// The table's name after the merge.
     pub table: TableName,
     /// The entry at the merge base.
     pub base: BaseValue,
@@ -85,13 +85,14 @@ pub struct CommitSequence {
 /// The fields of a merge commit.
 #[derive(Debug, Clone, Default)]
 pub struct MergeCommit {
-    /// The author.
+    /// The author of the merge commit.
     pub author: String,
-    /// The message.
+    /// The message of the merge commit.
     pub message: String,
-    /// Additional properties. If there are any, a fast-forward creates a commit as well.
+    /// Additional properties of the merge commit. If there are any, even a fast-forward creates a
+    /// commit.
     pub properties: BTreeMap<String, String>,
-    /// Store changes applied atomically with the merge.
+    /// Store changes to apply atomically with the merge.
     pub with: Batch,
 }
 
@@ -106,7 +107,7 @@ impl MergePlan {
         self.bases == [self.head]
     }
 
-    /// Returns the project whose expectations must pass on merges into the target.
+    /// Returns the project whose expectations must pass before a merge into the target, if any.
     pub fn requires(&self) -> Option<&str> {
         self.record.requires.as_deref()
     }
@@ -125,14 +126,14 @@ impl MergePlan {
     }
 }
 
-/// The state of the checks required for a merge.
+/// The state of the checks that a merge requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequiredChecks {
-    /// The checks must have passed.
+    /// The checks must have passed before the merge.
     Required,
     /// The user merges without the checks (`--unchecked`).
     Waived,
-    /// The checks have just passed: a run merges its own branch.
+    /// The checks have just passed, because a run merges its own branch.
     Passed,
 }
 
@@ -158,7 +159,7 @@ impl DivergedTable {
         self.renamed.as_ref().is_some_and(|renamed| renamed.by_source)
     }
 
-    /// Returns the changes that give the target this entry under the merged name.
+    /// Returns the changes that set the target's entry, under the merged name.
     pub fn resolve_to(&self, to: Option<TableEntry>) -> Vec<TableChange> {
         let [ours, _] = self.names();
         let change = |table: &TableName, from: Option<&TableEntry>, to| TableChange {

@@ -17,7 +17,7 @@ use crate::{Catalog, Result, TableEntry};
 /// before its parents' times, and its generation, which is always higher.
 pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 
-/// The sides that can be reached from a commit.
+/// The sides from which a commit can be reached.
 #[derive(Debug, Clone, Copy, Default)]
 struct ReachableSides {
     one: bool,
@@ -26,7 +26,8 @@ struct ReachableSides {
     stale: bool,
 }
 
-/// The unvisited commits, and the number of them that can still lead to a best common ancestor.
+/// The unvisited commits, and how many of them can still have a best common ancestor among their
+/// ancestors.
 #[derive(Default)]
 struct Frontier {
     waiting: BTreeMap<CommitOrder, ReachableSides>,
@@ -59,7 +60,7 @@ impl Frontier {
 pub enum BaseValue<T = Option<TableEntry>> {
     /// A known value.
     Known(T),
-    /// The merge of two values, which requires reading the table.
+    /// The merge of two differing values. Determining it requires reading the table.
     Merged(Box<AmbiguousBase<T>>),
 }
 
@@ -85,7 +86,7 @@ impl<T: Clone + PartialEq> BaseValue<T> {
         }
     }
 
-    /// Returns the value, or the value at one of the ancestors.
+    /// Returns the value, or the value at one of the ancestors if they differ.
     pub fn first(&self) -> &T {
         match self {
             BaseValue::Known(value) => value,
@@ -94,7 +95,7 @@ impl<T: Clone + PartialEq> BaseValue<T> {
     }
 }
 
-/// The result of a three-way merge of whole values.
+/// The result of a three-way merge of values that cannot be merged in part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MergedValue {
     Ours,
@@ -131,8 +132,8 @@ impl Catalog {
         Ok(self.merge_bases(ancestor, head).await? == [ancestor])
     }
 
-    /// Returns the index of a commit among `heads` that is `ancestor` or a descendant of it. One
-    /// walk starts from all heads and stops at commits older than `ancestor`.
+    /// Returns the index in `heads` of a commit that is `ancestor` or a descendant of it. One walk
+    /// starts from all heads and stops at commits older than `ancestor`.
     pub(crate) async fn find_descendant(
         &self,
         ancestor: CommitId,

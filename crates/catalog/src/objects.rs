@@ -120,7 +120,8 @@ impl Objects {
         }
     }
 
-    /// Returns several trie nodes. Reads those not in memory with one call.
+    /// Returns several trie nodes. Nodes that are not in memory are read with one call to the
+    /// store.
     pub async fn nodes(
         &self,
         ids: &[ObjectId],
@@ -159,7 +160,7 @@ pub(crate) fn no_commit(name: &str) -> Error {
     Error::RefNotFound { what: "commit", name: name.to_owned(), near: None }
 }
 
-/// Returns the error for a missing object of a commit.
+/// Returns the error for a missing object that a commit references.
 fn missing_object(id: ObjectId) -> Error {
     codec::corrupt(
         &format!("object `{}`", id.short()),
@@ -169,7 +170,7 @@ fn missing_object(id: ObjectId) -> Error {
 
 /// Estimates the memory of an object in bytes.
 fn weight(object: &Object) -> u32 {
-    // The constants estimate the memory of a map entry without its text.
+    // The constants estimate the memory of a map entry, excluding its text.
     let texts = |texts: &BTreeMap<String, String>| -> usize {
         texts.iter().map(|(key, value)| 64 + key.len() + value.len()).sum()
     };

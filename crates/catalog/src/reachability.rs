@@ -49,13 +49,13 @@ impl ReachableStates {
     }
 }
 
-/// The last commit where paths from several heads met, or the head itself. A commit at which paths
-/// with different origins meet is a merge base.
+/// The last commit at which paths from several heads met, or the head itself. A commit at which
+/// paths with different origins meet is a merge base.
 type Origin = CommitId;
 
 impl Catalog {
-    /// Walks from the heads to the first commit, and collects the `wanted` table states. Shared
-    /// history is visited once.
+    /// Walks from the heads to the lake's first commit, and collects the `wanted` table states.
+    /// Shared history is visited once.
     pub async fn reach(
         &self,
         heads: &[CommitId],
@@ -81,7 +81,8 @@ impl Catalog {
             {
                 for (table, entry) in self.state(id).await?.entries(None).await? {
                     if wanted(&entry) {
-                        // The state was superseded at the time of this commit, unless it is a head.
+                        // The state was superseded at the time of this commit, unless the commit is
+                        // a head.
                         let until = (!head_set.contains(&id)).then_some(commit.time);
                         found.add(table, entry, until, base);
                     }

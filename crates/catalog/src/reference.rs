@@ -14,7 +14,7 @@ const CANDIDATES_MAX: usize = 64;
 /// The result of resolving a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// The commit.
+    /// The commit that the ref resolved to.
     pub commit: CommitId,
     /// The branch, if the ref names one.
     pub branch: Option<String>,

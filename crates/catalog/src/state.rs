@@ -93,7 +93,7 @@ impl State {
     }
 
     /// Finds a table or view by its exact name, or else case-insensitively. Fails with
-    /// `AmbiguousTable` if several names match without case.
+    /// `AmbiguousTable` if several names match case-insensitively.
     pub async fn find(
         &self,
         namespace: &str,

@@ -8,15 +8,15 @@ use crate::{Catalog, Result, TableEntry, trie};
 /// The state of a table after a commit that changed it.
 #[derive(Debug, Clone)]
 pub struct TableState {
-    /// The commit.
+    /// The commit that changed the table.
     pub commit: Commit,
     /// The table's entry; `None` if the commit dropped the table.
     pub entry: Option<TableEntry>,
 }
 
 impl Catalog {
-    /// Lists the commits that changed a table between the bases and a head, newest first, `limit`
-    /// at most. A merge of two changed tables counts as a change, and the walk continues with its
+    /// Lists the commits that changed a table between the bases and a head, newest first, at most
+    /// `limit`. A merge of two changed tables counts as a change, and the walk continues with its
     /// first parent.
     pub async fn table_history(
         &self,
@@ -32,8 +32,8 @@ impl Catalog {
             next = self.unchanged_parent(&commit, &key).await?;
             if next.is_none() {
                 let entry = trie::get(&self.objects, commit.tables, &key).await?;
-                // If a parent is a base, the walk ends, because other parents do not lead to the
-                // base.
+                // If a parent is a base, the walk ends, because the base cannot be reached through
+                // the other parents.
                 let ends = commit.parents.iter().any(|parent| bases.contains(parent));
                 next = commit.parents.first().copied().filter(|_| !ends);
                 states.push(TableState { commit: commit.to_commit(id), entry });
@@ -53,7 +53,7 @@ impl Catalog {
         Ok(states.into_iter().next().map(|state| state.commit))
     }
 
-    /// Returns the first parent with the same entry of the table.
+    /// Returns the first parent in which the table has the same entry.
     async fn unchanged_parent(&self, commit: &CommitObject, key: &str) -> Result<Option<CommitId>> {
         let here = trie::get(&self.objects, commit.tables, key).await?;
         for id in &commit.parents {

@@ -18,7 +18,7 @@ pub struct Renamed {
     pub by_source: bool,
 }
 
-/// The changed tables; each change leads from the target's entry to the source's entry.
+/// The changed tables. Each change goes from the target's entry to the source's entry.
 #[derive(Debug, Default)]
 pub(crate) struct ThreeWayDiff {
     /// The tables that only the target changed.
@@ -37,7 +37,7 @@ struct Rename {
 }
 
 impl ThreeWayDiff {
-    /// Compares the changes of the target and of the source since the merge base.
+    /// Compares the changes made by the target and by the source since the merge base.
     pub fn of(ours: Vec<TableChange>, theirs: Vec<TableChange>) -> ThreeWayDiff {
         let renames = [renames(&ours), renames(&theirs)];
         let mut diff = ThreeWayDiff::default();
@@ -72,7 +72,7 @@ impl ThreeWayDiff {
         self.contested.sort_by(|one, other| one.table.cmp(&other.table));
     }
 
-    /// Matches one rename. `of_both` is set if the other side renamed the table as well.
+    /// Matches one rename. `of_both` is set if the other side also renamed the table.
     fn match_rename(&mut self, rename: &Rename, by_source: bool, of_both: bool) {
         if let Some(alike) = self.contested.iter_mut().find(|one| one.table == rename.to) {
             let mut sides = [&alike.ours, &alike.theirs].into_iter().flatten();

@@ -110,8 +110,9 @@ async fn leaves(
     Ok(found)
 }
 
-/// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another stored
-/// trie that exists at least as long; nodes that are equal to its nodes are not stored again.
+/// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another trie
+/// that stays stored at least as long as the new one; nodes that are equal to its nodes are not
+/// stored again.
 pub(crate) async fn update(
     objects: &Objects,
     pending: &mut PendingObjects,
@@ -127,7 +128,7 @@ pub(crate) async fn update(
     Ok(root.map(|child| child.id))
 }
 
-/// A node to update, and the equal node of the trie to reuse.
+/// A node to update, and the node at the same position of the trie to reuse.
 struct Position {
     node: Option<ObjectId>,
     reuse: Option<ObjectId>,
@@ -188,8 +189,8 @@ fn update_node<'a>(
                 _ => inner(pending, children, tables).map(Some),
             };
         }
-        // The tables fit into one leaf again, and are moved to one because the shape must not
-        // depend on the history.
+        // The remaining tables fit into one leaf, so merge them: the shape must not depend on the
+        // history.
         let ids = children.values().map(|child| child.id).collect();
         let mut found = Entries::new();
         for leaf in leaves(objects, pending, ids).await? {

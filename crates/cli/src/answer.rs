@@ -1,4 +1,4 @@
-//! Values of the API, written as JSON if that is the output format.
+//! Fetches API values, and prints them as JSON if that is the output format.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::output;
 
-/// Gets a value of the API. Returns none after it has written it as JSON, if that is the format.
+/// Gets a value from the API. With the JSON output format, it prints the value and returns `None`.
 pub async fn fetch<T: Serialize + DeserializeOwned>(
     context: &Context,
     api: &Api,
@@ -19,7 +19,7 @@ pub async fn fetch<T: Serialize + DeserializeOwned>(
     Ok(if is_printed(context, &value) { None } else { Some(value) })
 }
 
-/// Writes a value as JSON if that is the output format. Returns false otherwise.
+/// Prints a value as JSON if that is the output format. Returns false otherwise.
 pub fn is_printed(context: &Context, value: &impl Serialize) -> bool {
     let is_json = context.output == OutputFormat::Json;
     if is_json {
@@ -28,7 +28,7 @@ pub fn is_printed(context: &Context, value: &impl Serialize) -> bool {
     is_json
 }
 
-/// Writes a result as JSON if that is the output format, and otherwise its message.
+/// Prints a result as JSON if that is the output format, and its message otherwise.
 pub fn print(context: &Context, value: &impl Serialize, text: impl std::fmt::Display) {
     if !is_printed(context, value) {
         context.style.say(text);

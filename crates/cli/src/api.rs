@@ -14,17 +14,17 @@ use serde::de::DeserializeOwned;
 use crate::endpoint::Endpoint;
 use crate::error::{self, Result};
 
-/// The response header with a query's job id.
+/// The response header that contains the job id of a query.
 pub const JOB_HEADER: &str = "x-headwater-job";
 
-/// The bytes of a file that are sent at a time.
+/// The number of bytes of a file that are sent per chunk.
 const PART_BYTES: usize = 256 << 10;
 
-/// A connection factory for one lake's server.
+/// A client of one lake's server.
 pub struct Api {
     endpoint: Endpoint,
     author: String,
-    /// The in-process server, which runs as long as this client exists.
+    /// The in-process server, if there is one. It runs as long as this client exists.
     inner: Option<headwater_server::ServerHandle>,
 }
 
@@ -46,7 +46,7 @@ impl Api {
         }
     }
 
-    /// Sends a request; an error response becomes its problem.
+    /// Sends a request. An error response is returned as the error that it describes.
     pub async fn send(&self, call: ApiRequest) -> Result<Response<Incoming>> {
         self.checked(self.exchange(call).await?).await
     }
@@ -78,8 +78,10 @@ impl Api {
         }
         let request = request.body(call.body).map_err(error::unexpected)?;
         sender.send_request(request).await.map_err(|failure| {
-            let mut problem =
-                Problem::new(ErrorCode::Unavailable, "the lake's server stopped before it responded");
+            let mut problem = Problem::new(
+                ErrorCode::Unavailable,
+                "the lake's server stopped before it responded",
+            );
             problem.causes.push(failure.to_string());
             problem.with_hint("Run the command again; acknowledged changes are safe.")
         })
@@ -104,7 +106,7 @@ impl Api {
         })
     }
 
-    /// Sends a `GET`; parses the JSON response.
+    /// Sends a `GET` request and parses the JSON response.
     pub async fn get<T: DeserializeOwned>(&self, path: impl Into<String>) -> Result<T> {
         read_json(self.send(ApiRequest::get(path)).await?).await
     }
@@ -119,7 +121,7 @@ impl Api {
         read_json(self.send(ApiRequest::get(path).method(method).json(body)?).await?).await
     }
 
-    /// Sends a `POST` with a JSON body; parses the JSON response.
+    /// Sends a `POST` request with a JSON body and parses the JSON response.
     pub async fn post<T: DeserializeOwned>(
         &self,
         path: impl Into<String>,
@@ -128,7 +130,7 @@ impl Api {
         self.call(Method::POST, path, body).await
     }
 
-    /// Sends a file with a `POST`; parses the JSON response.
+    /// Sends a file in a `POST` request and parses the JSON response.
     pub async fn upload<T: DeserializeOwned>(
         &self,
         path: impl Into<String>,
@@ -137,7 +139,7 @@ impl Api {
         read_json(self.send(ApiRequest::get(path).method(Method::POST).file(file)).await?).await
     }
 
-    /// Sends a `DELETE`; ignores the response body.
+    /// Sends a `DELETE` request and ignores the response body.
     pub async fn delete(&self, path: impl Into<String>) -> Result<()> {
         self.send(ApiRequest::get(path).method(Method::DELETE)).await.map(drop)
     }
@@ -148,7 +150,7 @@ impl Api {
     }
 }
 
-/// A request.
+/// A request to the HTTP API.
 pub struct ApiRequest {
     method: Method,
     path: String,
@@ -158,7 +160,7 @@ pub struct ApiRequest {
 }
 
 impl ApiRequest {
-    /// Creates a `GET` of a path with its query string.
+    /// Creates a `GET` request for a path with its query string.
     pub fn get(path: impl Into<String>) -> Self {
         let json = "application/json";
         let (path, body) = (path.into(), whole(Vec::new()));
@@ -180,7 +182,7 @@ impl ApiRequest {
         Ok(ApiRequest { body: whole(serde_json::to_vec(body).map_err(error::unexpected)?), ..self })
     }
 
-    /// Sets a file as the body, which is sent as it is read.
+    /// Sets a file as the body. It is streamed, not read into memory.
     pub fn file(self, file: tokio::fs::File) -> Self {
         let parts = futures::stream::try_unfold(file, |mut file| async move {
             let mut part = bytes::BytesMut::with_capacity(PART_BYTES);
@@ -192,7 +194,7 @@ impl ApiRequest {
     }
 }
 
-/// Returns a complete body of bytes.
+/// Returns a body that consists of these bytes.
 fn whole(bytes: Vec<u8>) -> UnsyncBoxBody<Bytes, std::io::Error> {
     Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }

@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// The time limit of a server start, including the recovery of a large lake.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Minimum number of free bytes; a disk with fewer counts as full.
+/// Minimum free disk space, in bytes; a disk with less counts as full.
 const DISK_LEAST: u64 = 16 * 1024;
 
 /// The time limit for draining another server.
@@ -54,7 +54,7 @@ pub struct ServerRecord {
     /// The S3 address.
     #[serde(default)]
     pub s3: Option<String>,
-    /// True if a command started it in the background.
+    /// True if a command started the server in the background.
     #[serde(default)]
     pub background: bool,
 }
@@ -66,7 +66,7 @@ impl ServerRecord {
         self.http.as_deref().map(|http| format!("{scheme}://{http}"))
     }
 
-    /// Describes process and address.
+    /// Describes the server by its process id and address.
     pub fn describe(&self) -> String {
         let http = self.url().map(|url| format!(" on {url}"));
         format!("process {}{}", self.pid, http.unwrap_or_default())
@@ -95,8 +95,8 @@ pub fn remote_api(context: &Context, lake: &RemoteLake) -> Result<Api> {
     Ok(Api::new(Endpoint::Url(Box::new(endpoint)), &context.author))
 }
 
-/// Connects to a running server of this version. A background server of another version is drained,
-/// for replacement.
+/// Connects to a running server of this version. A background server of another version is drained
+/// so that it can be replaced.
 async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, ServerRecord)>> {
     let Some((api, record)) = answering(context, lake).await else { return Ok(None) };
     let own = env!("CARGO_PKG_VERSION");
@@ -124,7 +124,7 @@ pub async fn answering(context: &Context, lake: &LakeFolder) -> Option<(Api, Ser
     Some((Api::new(Endpoint::Socket(socket), &context.author), record))
 }
 
-/// Shuts a server down and waits for its end.
+/// Shuts a server down and waits until it has exited.
 pub async fn stop_server(api: &Api, lake: &LakeFolder) -> Result<()> {
     api.send(ApiRequest::get("/v1/shutdown").method(hyper::Method::POST)).await?;
     let deadline = Instant::now() + DRAIN_PATIENCE;

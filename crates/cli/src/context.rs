@@ -20,9 +20,9 @@ pub struct Context {
     lake: Option<PathBuf>,
     /// `--profile`, or `HEADWATER_PROFILE`.
     profile: Option<String>,
-    /// The servers of the user; none without a configuration folder.
+    /// The servers that the user logged in to; `None` without a configuration folder.
     pub profiles: Option<ProfileFile>,
-    /// The warehouse of a new or served lake.
+    /// The warehouse named for a new or served lake, if any.
     pub warehouse: Option<String>,
     /// Settings for cloud object stores.
     pub cloud: CloudSettings,
@@ -40,7 +40,7 @@ pub struct Context {
     pub cache: CacheFolders,
     /// The folder of the user's state, such as the history of the SQL shell.
     pub state: Option<PathBuf>,
-    /// The key of secrets; none if this user has no configuration folder.
+    /// The key that encrypts secrets; `None` if this user has no configuration folder.
     pub secret_key: Option<KeySource>,
     /// The folders of `PATH`.
     pub program_folders: Vec<PathBuf>,
@@ -193,7 +193,7 @@ pub struct CacheFolders {
 
 impl CacheFolders {
     fn from_environment(home: Option<&Path>) -> Self {
-        // A relative path is ignored, as the XDG specification says.
+        // Ignore a relative path, as the XDG specification requires.
         let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let named = named.filter(|folder| folder.is_absolute());
         let home = home.filter(|home| home.is_absolute() && home.is_dir());
@@ -201,7 +201,8 @@ impl CacheFolders {
         CacheFolders { named, home }
     }
 
-    /// Returns the cache folder for a lake's server: in the lake if this user has no private one.
+    /// Returns the cache folder for a lake's server: the user's folder, or one in the lake if the
+    /// user has no private one.
     pub fn choose(&self, lake: &Path) -> PathBuf {
         let named = self.named.as_ref().map(|folder| folder.join("headwater"));
         let of_home = || {
@@ -220,8 +221,8 @@ fn state_folder(home: Option<&Path>) -> Option<PathBuf> {
     Some(folder.join("headwater"))
 }
 
-/// Returns the source of the key of secrets: a command, a file, or the default file in the
-/// configuration folder.
+/// Returns the source of the key that encrypts secrets: a command, a file, or the default file in
+/// the configuration folder.
 fn secret_key(home: Option<&Path>) -> Option<KeySource> {
     let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(command) = named("HEADWATER_SECRET_KEY_COMMAND") {
@@ -241,7 +242,8 @@ fn config_folder(home: Option<&Path>) -> Option<PathBuf> {
     Some(folder.join("headwater"))
 }
 
-/// Returns the install folders of pyenv and uv, by their variables or in the home folder.
+/// Returns the install folders of pyenv and uv, from their environment variables or else in the
+/// home folder.
 fn interpreter_folders(home: Option<&Path>) -> Vec<PathBuf> {
     let named = |variable: &str| {
         std::env::var_os(variable).filter(|folder| !folder.is_empty()).map(PathBuf::from)

@@ -20,7 +20,7 @@ use crate::profiles::Profile;
 /// The time limit of a connection to another machine.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A connection.
+/// A byte stream to a server, over a Unix socket, TCP or TLS.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
@@ -33,7 +33,7 @@ pub enum Endpoint {
     Url(Box<UrlEndpoint>),
 }
 
-/// The address of a server by URL.
+/// The address of a server that is given as a URL.
 pub struct UrlEndpoint {
     url: String,
     host: String,

@@ -5,7 +5,7 @@ use headwater_model::{ErrorCode, Fault, Problem};
 /// The result of a command.
 pub type Result<T> = std::result::Result<T, Problem>;
 
-/// Returns a problem with an argument.
+/// Returns the error for an invalid argument.
 pub fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(ErrorCode::InvalidArgument, message)
 }

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::lake_folder::LakeFolder;
 use crate::profiles::{Profile, ProfileFile};
 
-/// A lake.
+/// The lake that a command uses.
 #[derive(Debug, Clone)]
 pub enum Lake {
     /// On this machine.
@@ -24,7 +24,7 @@ pub struct RemoteLake {
     pub name: String,
     /// The profile.
     pub profile: Profile,
-    /// The file of the profile.
+    /// The file that stores the profile.
     pub file: ProfileFile,
 }
 

@@ -31,7 +31,7 @@ pub struct Profile {
 /// All profiles.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Profiles {
-    /// The profile of commands outside any lake's folder.
+    /// The default profile, used by commands outside any lake's folder.
     #[serde(default)]
     pub default: Option<String>,
     /// The profiles by name.
@@ -39,12 +39,12 @@ pub struct Profiles {
     pub profiles: BTreeMap<String, Profile>,
 }
 
-/// The file of the profiles.
+/// The file that stores the profiles.
 #[derive(Debug, Clone)]
 pub struct ProfileFile(pub PathBuf);
 
 impl ProfileFile {
-    /// Reads the profiles; a missing file has none.
+    /// Reads the profiles. A missing file counts as empty.
     pub fn read(&self) -> Result<Profiles> {
         match std::fs::read(&self.0) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| self.unreadable(&error)),
@@ -71,7 +71,7 @@ impl ProfileFile {
         write().map_err(error::from_io(&format!("write `{}`", self.0.display())))
     }
 
-    /// Returns the named profile, or the default one; none if that profile does not exist.
+    /// Returns the named profile, or the default one; `None` if that profile does not exist.
     pub fn find(&self, name: Option<&str>) -> Result<Option<(String, Profile)>> {
         let mut all = self.read()?;
         let Some(name) = name.map(str::to_owned).or(all.default) else { return Ok(None) };

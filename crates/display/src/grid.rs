@@ -1,7 +1,7 @@
 //! Tables as text: aligned columns without a frame, never wider than the terminal.
 //!
-//! A table that is too wide has its widest texts truncated with `…`; then columns are hidden, and a
-//! notice gives their number. Expanded, each row is a list with one line per column.
+//! If a table is too wide, its widest texts are truncated with `…`. Then columns are hidden, and a
+//! notice gives their number. In expanded form, each row is a list with one line per column.
 
 use crate::cell::{Cell, ELLIPSIS};
 use crate::output;
@@ -173,7 +173,7 @@ struct Extent {
 
 /// The visible columns.
 struct Layout {
-    /// Index and width of each, in order.
+    /// The index and width of each visible column, in order.
     widths: Vec<(usize, usize)>,
     /// The index of the mark for hidden columns; past the end if there is none.
     marker: usize,
@@ -237,7 +237,7 @@ fn kept(extents: &[Extent], width: usize) -> Vec<usize> {
     shown
 }
 
-/// Returns the largest limit for the width of a column with which all columns fit.
+/// Returns the largest column width limit with which all columns fit.
 fn cap(extents: &[&Extent], budget: usize) -> usize {
     let widest = extents.iter().map(|extent| extent.natural).max().unwrap_or_default();
     let fits = |cap: usize| extents.iter().map(|extent| extent.fit(cap)).sum::<usize>() <= budget;

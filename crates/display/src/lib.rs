@@ -1,6 +1,7 @@
-//! How the command prints: values and tables on standard output, colors, and a progress line.
+//! Output of the command line: values and tables on standard output, colors, and a progress line.
 //!
-//! It knows the terminal and no server. Nothing else in the product writes to standard output.
+//! It depends on the terminal, but on no server. Nothing else in the product writes to standard
+//! output.
 
 pub mod cell;
 pub mod graph;

@@ -23,7 +23,7 @@ enum Message {
 #[derive(Clone)]
 pub struct LogWriter(SyncSender<Message>);
 
-/// A log line; dropping it queues it.
+/// A log line, which is queued when it is dropped.
 pub struct Line {
     text: Vec<u8>,
     queue: SyncSender<Message>,
@@ -77,7 +77,7 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        // A full queue drops the line.
+        // If the queue is full, the line is dropped.
         let _ = self.queue.try_send(Message::Line(std::mem::take(&mut self.text)));
     }
 }

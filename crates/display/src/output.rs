@@ -94,12 +94,12 @@ pub fn money(value: f64, currency: &str) -> String {
     {
         digits += 1;
     }
-    // The sum of no costs is `-0.0`.
+    // The sum of an empty list of costs is `-0.0`.
     let text = if value == 0.0 { format!("{:.digits$}", 0.0) } else { shown(digits) };
     format!("{text} {currency}")
 }
 
-/// Formats a usage in one line.
+/// Formats usage in one line.
 pub fn usage(usage: &Usage) -> String {
     format!(
         "{} wall, {} cpu, {} peak, {} read, {} written",

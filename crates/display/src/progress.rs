@@ -33,7 +33,7 @@ pub struct Progress {
     pub text: String,
     /// Completed and total units, for a bar.
     pub amount: Option<(u64, u64)>,
-    /// The start time.
+    /// The time at which the work started.
     pub since: Option<Instant>,
 }
 
@@ -133,7 +133,7 @@ impl Watch {
         self.line.replace(ProgressLine::new(Style::plain()));
     }
 
-    /// Awaits the work and shows the line meanwhile.
+    /// Awaits the work, and shows the line until it completes.
     pub async fn until_done<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         let mut ticks = tokio::time::interval(TICK);

@@ -11,13 +11,13 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 
 const DAY_SECONDS: i128 = 86_400;
 
-/// Distance from 1970 that Arrow's encoders support, less a margin, in days.
+/// Maximum distance from 1970 that Arrow's encoders support, less a margin, in days.
 const DAYS_MAX: i128 = 90_000_000;
 
-/// Days from the first of March of the year 0 to 1970.
+/// Days from March 1 of year 0 to January 1, 1970.
 const DAYS_BEFORE_1970: i128 = 719_468;
 
-/// Days of 400 years, after which the calendar repeats.
+/// Days in 400 years, after which the calendar repeats.
 const CYCLE_DAYS: i128 = 146_097;
 
 /// Returns the number of units in a second.
@@ -82,7 +82,7 @@ fn value(array: &dyn Array, row: usize) -> Option<i128> {
     Some(i128::from(numbers(array.slice(row, 1).as_ref())?.value(0)))
 }
 
-/// Returns an array's dates or times as numbers of their unit.
+/// Returns an array's dates or times as integers in their unit.
 fn numbers(array: &dyn Array) -> Option<Int64Array> {
     let plain = match array.data_type() {
         DataType::Date32 | DataType::Time32(_) => {
@@ -124,8 +124,8 @@ fn clock(value: i128, second: i128) -> String {
     }
 }
 
-/// Returns the day of the proleptic Gregorian calendar, by days from 1970. Years start in March, so
-/// that a leap day is the last of its year.
+/// Formats a day, given in days from 1970, as a date of the proleptic Gregorian calendar. The
+/// computation starts years in March, so that a leap day is the last day of its year.
 fn date(days: i128) -> String {
     let days = days + DAYS_BEFORE_1970;
     let (cycle, day) = (days.div_euclid(CYCLE_DAYS), days.rem_euclid(CYCLE_DAYS));

@@ -11,22 +11,22 @@ use bytes::Bytes;
 use super::format::Format;
 use super::{csv, json, names, parquet};
 
-/// Number of rows of the first piece of text.
+/// Number of rows in the first piece of encoded text.
 const PIECE_ROWS: usize = 64;
 
-/// Maximum number of rows of a piece of text.
+/// Maximum number of rows in a piece of encoded text.
 const PIECE_ROWS_MAX: usize = 8192;
 
-/// Target size of a piece of text, in bytes.
+/// Target size of a piece of encoded text, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Target size of a piece of Arrow, in bytes.
+/// Target size of a piece in Arrow format, in bytes.
 const ARROW_PIECE_BYTES: usize = 4 << 20;
 
 /// Encodes rows batch by batch.
 pub struct Encoder {
     writer: Writer,
-    /// Number of rows of the next piece.
+    /// Number of rows in the next piece.
     rows: usize,
 }
 
@@ -128,7 +128,7 @@ impl Encoder {
     }
 }
 
-/// Returns the number of first rows with about the target size; at least one.
+/// Returns the number of leading rows whose size is about `bytes`; at least one.
 fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
     let looked_at = batch.num_rows().min(PIECE_ROWS_MAX);
     let head = batch.slice(0, looked_at);
@@ -149,11 +149,12 @@ fn bytes_of(array: &ArrayRef) -> usize {
             return data.get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
         }
     };
-    // A view begins with the length of its text.
+    // The first four bytes of a view are the length of its text.
     views.iter().map(|view| size_of::<u128>() + *view as u32 as usize).sum()
 }
 
-/// Copies a batch without the texts of other rows, which would be sent with each piece.
+/// Copies a batch so that its views do not reference the texts of other rows, which would be sent
+/// with each piece.
 fn apart(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,

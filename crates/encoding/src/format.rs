@@ -34,7 +34,7 @@ impl Format {
         }
     }
 
-    /// Returns the first supported format of `Accept`; JSON by default.
+    /// Returns the first supported format in `Accept`; JSON by default.
     pub fn accepted(headers: &HeaderMap) -> Result<Self, Problem> {
         let given: Vec<_> =
             headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();

@@ -143,7 +143,7 @@ fn is_uuid(field: &FieldRef) -> bool {
     field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
 }
 
-/// Encoder of text without escapes.
+/// Encoder of values whose text needs no escapes in JSON.
 struct Text<'a>(ArrayFormatter<'a>);
 
 impl Encoder for Text<'_> {

@@ -18,7 +18,7 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// A writer of a Parquet file.
 pub struct ParquetWriter {
-    /// None after [`ParquetWriter::end`].
+    /// `None` after [`ParquetWriter::end`].
     writer: Option<ArrowWriter<Output>>,
     output: Output,
 }

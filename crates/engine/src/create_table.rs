@@ -70,7 +70,7 @@ impl Target {
     }
 }
 
-/// Changes of a replaced table beyond its columns.
+/// Changes of a replaced table other than those of its columns.
 struct Changes<'a> {
     properties: &'a BTreeMap<String, String>,
     sort: Vec<Alteration>,

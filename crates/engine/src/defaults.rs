@@ -27,7 +27,7 @@ pub(crate) fn defaults_of(schema: &Schema) -> Result<HashMap<String, Expr>> {
     Ok(defaults)
 }
 
-/// Returns a default as an expression, to be cast to the column's type.
+/// Converts a default to an SQL expression, which is then cast to the column's type.
 pub(crate) fn written(default: &Expr) -> Result<ast::Expr> {
     let failed = |error: DataFusionError| Error::Internal { message: error.to_string() };
     let value = match default {

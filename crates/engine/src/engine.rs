@@ -33,8 +33,8 @@ use crate::system::{SystemTable, own_tables};
 /// Capacity of the Parquet footer cache, in bytes.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
 
-/// Maximum estimated size of a hash join's build side that is built as one table shared by all
-/// threads.
+/// Maximum estimated size, in bytes and rows, of a hash join's build side that is built as one
+/// table shared by all threads.
 const HASHED_WHOLE_BYTES_MAX: usize = 32 << 20;
 const HASHED_WHOLE_ROWS_MAX: usize = 1 << 20;
 
@@ -58,7 +58,7 @@ struct Inner {
     runtime: RuntimeEnv,
     scans: ScanEnvironment,
     total: Arc<TotalMemory>,
-    /// Memory of function results of all statements.
+    /// Memory used by function results of all statements.
     functions: Arc<TotalMemory>,
     system: RwLock<BTreeMap<String, Arc<dyn SystemTable>>>,
     threads: Threads,

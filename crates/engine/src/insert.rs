@@ -112,7 +112,7 @@ struct NewRowsInto {
     /// Table name in its stored spelling.
     table: String,
     schema: SchemaRef,
-    /// The listed columns in their stored spelling; none without a list.
+    /// The listed columns in their stored spelling; empty if the statement has no column list.
     listed: Vec<String>,
     /// The non-null defaults of omitted columns.
     defaults: HashMap<String, Expr>,

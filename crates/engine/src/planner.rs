@@ -216,7 +216,7 @@ pub(crate) fn rows_of(plan: LogicalPlan, columns: &[Field], table: &str) -> Resu
     }
 }
 
-/// Combines several plans with the same columns by UNION ALL.
+/// Combines several plans with the same columns with UNION ALL.
 pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     let together = |all: LogicalPlan, plan| LogicalPlanBuilder::from(all).union(plan)?.build();
     let mut plans = plans.into_iter();

@@ -233,7 +233,7 @@ fn span_position(span: Span) -> Position {
     Position { line: span.start.line, column: span.start.column }
 }
 
-/// Returns the error with a position if it has none.
+/// Adds a position to an error that has none.
 fn placed(error: Error, span: Option<Span>) -> Error {
     let at = span.map(span_position).filter(|position| position.line > 0);
     match error {
@@ -339,7 +339,8 @@ fn debug_error(message: &str) -> Option<Error> {
     Some(Error::Sql(SqlError::Unsupported { what, hint, position }))
 }
 
-/// Returns the error for two columns of one name, in DataFusion's format: `t.a`, `Int64(1) AS a`.
+/// Returns the error for two columns with the same name, in DataFusion's format: `t.a`, `Int64(1)
+/// AS a`.
 fn same_names(message: &str) -> Error {
     let second = message.split("\" at position").nth(1);
     let second = second.and_then(|text| Some(text.split_once("and \"")?.1));

@@ -34,8 +34,8 @@ pub(crate) struct ResidentMemoryLimit(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    /// Number of bytes by which memory may grow if it exceeds the limit already before the first
-    /// statement.
+    /// Bytes by which the memory may grow from its size before the first statement, even if that
+    /// exceeds the limit.
     growth: u64,
     state: Mutex<State>,
     wake: Condvar,

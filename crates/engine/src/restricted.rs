@@ -30,11 +30,11 @@ const CHANGES: [Action; 4] = [Action::Update, Action::Delete, Action::Alter, Act
 /// Some data files of a table.
 #[derive(Debug, Clone)]
 pub struct TableFiles {
-    /// The table.
+    /// The name of the table.
     pub table: TableName,
     /// The table's id.
     pub id: String,
-    /// The files.
+    /// The files to read, as a scan plan.
     pub files: ScanPlan,
 }
 
@@ -152,7 +152,7 @@ pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem
         .with_hint(format!("Ask an administrator to run `CREATE OR REPLACE {kind}` first."))
 }
 
-/// A whole table with its name.
+/// A table with its name, and all its files.
 struct NamedTable<'a> {
     label: &'a str,
     all: Arc<LakeTable>,

@@ -52,16 +52,16 @@ impl std::fmt::Debug for Session {
 pub struct Description {
     /// The parameters, in the order of the text.
     pub parameters: Vec<ParameterType>,
-    /// The columns of the result; none if the statement is not a query.
+    /// The columns of the result; `None` if the statement is not a query.
     pub columns: Option<SchemaRef>,
 }
 
 /// A parameter and its type.
 #[derive(Debug, Clone)]
 pub struct ParameterType {
-    /// The parameter.
+    /// The parameter in the statement.
     pub parameter: Parameter,
-    /// Its type, if the statement determines it.
+    /// The parameter's type, if the statement determines it.
     pub data_type: Option<DataType>,
 }
 
@@ -118,8 +118,8 @@ impl Session {
         located(Box::pin(self.run_command(command)).await, &text)
     }
 
-    /// Plans a query like [`Session::select`]. It starts when its first rows are requested, and
-    /// uses no memory before.
+    /// Plans a query like [`Session::select`]. Execution starts when the first rows are requested;
+    /// until then, no memory is used.
     pub async fn select_lazy(&self, statement: impl IntoStatement) -> Result<StatementResult> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());

@@ -20,7 +20,7 @@ use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::table_references::ReferencedTable;
 
 impl Session {
-    /// Lists the tables of a namespace, or of all namespaces except `system`.
+    /// Runs SHOW TABLES: lists the tables of a namespace, or of all namespaces except `system`.
     pub(crate) async fn show_tables(&self, namespace: Option<String>) -> Result<StatementResult> {
         let view = self.view().await?;
         let mut names: Vec<(String, String)> = Vec::new();
@@ -39,7 +39,7 @@ impl Session {
         self.show("table", &names)
     }
 
-    /// Lists the views of a namespace, or of all.
+    /// Runs SHOW VIEWS: lists the views of a namespace, or of all namespaces.
     pub(crate) async fn show_views(&self, namespace: Option<String>) -> Result<StatementResult> {
         let view = self.view().await?;
         let wanted = |of: &str| namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, of));
@@ -64,7 +64,7 @@ impl Session {
         Ok(output::of_batch(batch, self.run().metrics))
     }
 
-    /// Lists the columns of a table.
+    /// Runs DESCRIBE for a table: lists its columns.
     pub(crate) async fn describe_table(&self, name: &ObjectName) -> Result<StatementResult> {
         let view = self.view().await?;
         let table = ParsedTableName::of(name)?;
@@ -76,7 +76,7 @@ impl Session {
         self.columns(&fields)
     }
 
-    /// Lists the columns of a query's result, without running it.
+    /// Runs DESCRIBE for a query: lists the columns of its result, without running it.
     pub(crate) async fn describe_query(&self, source: Source) -> Result<StatementResult> {
         let view = self.view().await?;
         let (plan, names) = self.plan(&self.run(), source, &view).await?;

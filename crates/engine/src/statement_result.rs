@@ -77,12 +77,12 @@ impl Metrics {
         &self.pool
     }
 
-    /// Keeps the pins of the commits that the statement reads.
+    /// Holds the pins of the commits that the statement reads.
     pub(crate) fn reads(&self, views: Vec<CommitView>) {
         self.reads.lock().extend(views);
     }
 
-    /// Adds a plan whose operator metrics are counted.
+    /// Adds a plan whose operators' metrics are included.
     pub(crate) fn watch(&self, plan: Arc<dyn ExecutionPlan>) {
         self.plans.lock().push(plan);
     }

@@ -28,8 +28,8 @@ pub trait TableAccess: Debug + Send + Sync {
     /// table's id, if one is given, and by its name.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
 
-    /// Returns a row filter or column mask, of any user, that applies to a table by its name only:
-    /// the table would lose it under another name.
+    /// Returns a row filter or column mask, of any user, that applies to a table only by its name,
+    /// so that renaming the table would lose it.
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction>;
 
     /// Returns a digest of all row filters and column masks that apply to the session. Results

@@ -109,7 +109,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     Ok(planned.field(0).clone())
 }
 
-/// Parses type names that only Iceberg uses.
+/// Parses type names that exist only in Iceberg.
 fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
     let text = match data_type {
         DataType::Custom(name, arguments) if arguments.is_empty() => {

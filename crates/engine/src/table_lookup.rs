@@ -46,7 +46,7 @@ pub(crate) struct TableLookup<'s> {
     writes: bool,
     /// Namespace of unqualified names.
     namespace: String,
-    /// Views being expanded whose queries contain the names, outermost first.
+    /// Views that are being expanded to reach these names, outermost first.
     chain: Chain,
     /// Commits that nested views read.
     below: Vec<CommitView>,
@@ -187,7 +187,7 @@ impl<'s> TableLookup<'s> {
                 let scans = self.session.engine.scans().clone();
                 let restrictions = self.session.restrictions(&name, &entry.id);
                 if let Some(restrictions) = restrictions.filter(|_| !self.writes) {
-                    // Lineage columns are not shown, because row ids would reveal the number of
+                    // Lineage columns are not included, because row ids would reveal the number of
                     // hidden rows.
                     let all = Arc::new(LakeTable::new(plan, scans));
                     let visible = self.session.restricted(restrictions, &name, &entry.id, all);

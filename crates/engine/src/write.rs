@@ -54,7 +54,8 @@ impl Session {
         Ok(transaction)
     }
 
-    /// Returns the state that the query reads: the pinned one, or the base of the transaction.
+    /// Returns the state that the query reads: the pinned one, or the state from which the
+    /// transaction started.
     pub(crate) fn view_to_read(&self, transaction: &Transaction) -> CommitView {
         self.options.view.clone().unwrap_or_else(|| transaction.view().clone())
     }
@@ -123,8 +124,8 @@ impl Session {
     }
 
     /// Returns the table or view with this name in its stored spelling, with its entry if it
-    /// exists. Checks that the session may perform the actions on it, as a table if it does not
-    /// exist.
+    /// exists. Checks that the session may perform the actions on it. A name that does not exist is
+    /// checked as a table.
     pub(crate) async fn view_target(
         &self,
         name: &ObjectName,

@@ -19,7 +19,7 @@ use crate::{Environment, EnvironmentEvent, Error, Result, shebang_rewrite};
 /// The folder of compiled bytecode, which environments share.
 const BYTECODE: &str = ".bytecode";
 
-/// pyarrow from this version on does not work with numpy before 2.
+/// First major version of pyarrow that does not work with numpy 1.
 const PYARROW_NEEDS_NUMPY_2: u32 = 26;
 
 impl Environments {
@@ -94,11 +94,11 @@ impl Environments {
         Ok(environment)
     }
 
-    /// Replaces the link of an environment.
+    /// Points an environment's link to another build.
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
         let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
-            // The older layout has a folder in place of the link.
+            // In the older layout, a folder has the place of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
         }
         std::os::unix::fs::symlink(name(folder), &new)
@@ -133,7 +133,7 @@ impl Environments {
         Ok(packages)
     }
 
-    /// Resolves the requirements, and pyarrow, which transfers tables.
+    /// Resolves the requirements, and adds pyarrow, which transfers tables.
     async fn resolve(
         &self,
         uv: &Uv,
@@ -152,13 +152,13 @@ impl Environments {
             if pyarrow.is_none() || pyarrow.as_ref() == Some(&limited) || !too_new(&packages) {
                 return Ok(packages);
             }
-            // uv keeps the versions of an existing output file.
+            // uv would keep the versions in an existing output file.
             let _ = fs::remove_file(&output);
             pyarrow = Some(limited);
         }
     }
 
-    /// Compiles the bytecode that an earlier server did not finish.
+    /// Compiles the bytecode that an earlier server left incomplete.
     pub(crate) fn resume_compiling(&self, interpreter: &Interpreter, folder: PathBuf) {
         let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
         let store = self.folder.join(BYTECODE);

@@ -69,7 +69,7 @@ pub(crate) async fn compile(
     }
 }
 
-/// Adapts the packages to an environment that was moved.
+/// Updates the packages' paths after their environment was moved.
 pub(crate) fn moved(
     missing: Vec<UncompiledPackage>,
     from: &Path,

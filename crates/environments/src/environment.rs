@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// Specification of an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvironmentSpec {
-    /// The Python version, such as `3.11`; the first one found from 3.10 on if none.
+    /// The Python version, such as `3.11`; `None` selects the first one found from 3.10 on.
     pub python: Option<String>,
     /// Version by package. A version may be partial (`1.37`), a specifier (`>=2,<3`) or empty.
     pub packages: BTreeMap<String, String>,
@@ -79,7 +79,8 @@ pub struct Environment {
     pub created_ms: u64,
     /// True if the build already existed.
     pub warm: bool,
-    /// Keeps the folder. All copies share it, so its reference count shows whether copies exist.
+    /// A lock that prevents the removal of the folder. All copies share it, so its reference count
+    /// shows whether copies exist.
     pub(crate) lock: Arc<SharedLock>,
 }
 
@@ -102,7 +103,7 @@ impl Environment {
         let interpreter = std::fs::canonicalize(&self.python)
             .map_err(Error::io(format!("find the interpreter of `{}`", self.id)))?;
         let mut mounts = vec![(self.folder(), target.to_owned())];
-        // Only the parts of the prefix that Python needs: it may be in a home folder.
+        // Mount only the parts of the prefix that Python needs, because it may be in a home folder.
         let prefix = prefix_of(&interpreter).unwrap_or(Path::new("/usr"));
         if !prefix.starts_with("/usr") {
             let parts = ["bin", "lib", "lib64"].map(|part| prefix.join(part));

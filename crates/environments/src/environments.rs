@@ -28,11 +28,12 @@ const FORMAT: u32 = 1;
 /// The description of a build, written last; a folder without it is incomplete.
 pub(crate) const DESCRIPTION: &str = "headwater-environment.json";
 
-/// Marks a build whose bytecode is incomplete, so that a later server continues to compile.
+/// The file that marks a build whose bytecode is incomplete, so that a later server continues to
+/// compile it.
 pub(crate) const UNCOMPILED: &str = "headwater-uncompiled";
 
-/// Prefixes of folders in progress and of folders of processes without a sandbox. The names
-/// continue with the identity of their server.
+/// Prefixes of the folders of builds in progress, and of the work folders of processes without a
+/// sandbox. The identity of their server follows the prefix.
 pub(crate) const BUILDING: &str = ".building-";
 const WORK: &str = ".work-";
 
@@ -43,10 +44,10 @@ pub(crate) type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
 pub struct EnvironmentsOptions {
     /// The folder of environments; created if missing. All servers of a user may share it.
     pub environments_dir: PathBuf,
-    /// The folder for `uv` if the host has none.
+    /// The folder to install `uv` into if the host has none.
     pub tools_dir: PathBuf,
-    /// uv's cache, on the file system of `environments_dir`, so that files are linked instead of
-    /// copied.
+    /// uv's cache. It is on the same file system as `environments_dir`, so that files are linked
+    /// instead of copied.
     pub cache_dir: PathBuf,
     /// Folders that are searched for interpreters and `uv`, in order.
     pub python_search: Vec<PathBuf>,
@@ -60,7 +61,8 @@ pub struct Environments {
     pub(crate) cache: PathBuf,
     pub(crate) search: Vec<PathBuf>,
     pub(crate) spawner: Arc<Spawner>,
-    /// Known environments, so that a warm request opens one folder and no file.
+    /// Known environments, so that a request for an existing environment opens one folder and no
+    /// file.
     pub(crate) known: Mutex<HashMap<String, Arc<Environment>>>,
     /// True if there may be folders of outdated builds.
     pub(crate) leftovers: AtomicBool,
@@ -76,9 +78,9 @@ pub(crate) struct Description {
     pub(crate) packages: BTreeMap<String, String>,
 }
 
-/// Reads and locks a build; none if the folder is incomplete, being removed or unsafe.
+/// Reads and locks a build; `None` if the folder is incomplete, being removed or unsafe.
 pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
-    // The folder of environments may have been writable by other users before.
+    // Other users may have been able to write to the folder of environments earlier.
     ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
     let description: Description = serde_json::from_str(&lock.description().ok()?).ok()?;
@@ -205,7 +207,7 @@ impl Environments {
         environment
     }
 
-    /// Returns `uv`, which is located once.
+    /// Returns `uv`. It is located only once.
     pub(crate) async fn uv(&self, on_progress: Progress<'_>) -> Result<Uv> {
         let mut known = self.uv.lock().await;
         if let Some(uv) = known.as_ref() {
@@ -236,7 +238,7 @@ impl Drop for Environments {
     }
 }
 
-/// Returns a new name with the identity of this process.
+/// Returns a unique name that contains the identity of this process.
 pub(crate) fn owned(prefix: &str) -> String {
     format!("{prefix}{}-{}", own_identity(), Uuid::new_v4().simple())
 }
@@ -247,7 +249,7 @@ fn hash(interpreter: &Interpreter, requirements: &[String]) -> String {
     hex::encode(Sha256::digest(content.to_string()))[..20].to_owned()
 }
 
-/// Acquires a lock file, against other tasks and other processes.
+/// Acquires a lock file, which excludes other tasks and other processes.
 pub(crate) async fn lock(path: &Path) -> Result<fs::File> {
     loop {
         match try_lock(path) {

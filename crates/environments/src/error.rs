@@ -27,7 +27,7 @@ pub enum Error {
         /// The installed versions.
         found: Vec<String>,
     },
-    /// The environment does not exist.
+    /// The id or prefix matches no environment, or more than one.
     #[error("`{id}` does not match exactly one environment")]
     NotFound {
         /// The requested id or prefix.
@@ -47,13 +47,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a conversion from a system error that names the failed operation.
+    /// Returns a function that converts a system error and names the failed operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }
     }
 
-    /// Returns the error of an environment that cannot be built.
+    /// Returns the error for an environment that cannot be built.
     pub(crate) fn failed(message: impl Into<String>, hint: impl Into<String>) -> Error {
         Error::Failed { message: message.into(), hint: hint.into() }
     }

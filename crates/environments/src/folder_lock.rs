@@ -9,12 +9,13 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::environments::DESCRIPTION;
 
-/// Shared lock of a user of a build, which keeps every server from removing its folder.
+/// A shared lock, held by each user of a build, which prevents every server from removing its
+/// folder.
 #[derive(Debug)]
 pub(crate) struct SharedLock(File);
 
 impl SharedLock {
-    /// Locks a folder; none if it is being removed, or is no environment.
+    /// Locks a folder; `None` if it is being removed, or is not an environment.
     pub(crate) fn acquire(folder: &Path) -> Option<SharedLock> {
         open(folder, FlockOperation::NonBlockingLockShared).ok().map(SharedLock)
     }
@@ -30,7 +31,7 @@ impl SharedLock {
 pub(crate) struct ExclusiveLock(#[expect(dead_code, reason = "holds the lock")] File);
 
 impl ExclusiveLock {
-    /// Locks a folder; none if it is in use.
+    /// Locks a folder; `None` if it is in use.
     pub(crate) fn acquire(folder: &Path) -> Option<ExclusiveLock> {
         open(folder, FlockOperation::NonBlockingLockExclusive).ok().map(ExclusiveLock)
     }

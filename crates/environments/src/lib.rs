@@ -1,10 +1,10 @@
 //! Python environments: one content-addressed folder per Python version and set of packages.
 //!
 //! [`Environments`] returns the existing folder of an [`EnvironmentSpec`], or lets `uv` resolve and
-//! install the packages into a new one. Each build has its own folder, which never changes. A link,
-//! named by a hash over the Python version and the requirements, leads to the current build. So an
-//! existing environment needs neither network nor `uv`. The resolved versions are kept in the
-//! folder as `requirements.txt`.
+//! install the packages into a new one. Each build has its own folder, which never changes. A
+//! symbolic link, named by a hash over the Python version and the requirements, points to the
+//! current build. So an existing environment needs neither network nor `uv`. The resolved versions
+//! are stored in the folder as `requirements.txt`.
 
 mod build;
 mod bytecode;

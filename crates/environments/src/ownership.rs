@@ -2,8 +2,9 @@
 //!
 //! [`resolve`] walks a path from the root folder, through every symbolic link. Each folder on the
 //! way must belong to root or to this user, and no other user may write to it. A folder with the
-//! sticky bit, such as `/tmp`, may hold a folder of this user, never a program. [`make_folder`]
-//! creates a folder that only this user can enter. Nothing here opens or runs what it checks.
+//! sticky bit, such as `/tmp`, may contain a folder of this user, but no trusted program.
+//! [`make_folder`] creates a folder that only this user can enter. This module never opens or runs
+//! the paths that it checks.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The most symbolic links of one path, as in the kernel.
+/// Maximum number of symbolic links in one path, as in the kernel.
 const LINKS_MAX: usize = 40;
 
 const STICKY: u32 = 0o1000;
@@ -76,8 +77,8 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, UntrustedReason> {
     Ok(resolved)
 }
 
-/// Creates a folder, and those above it, for this user alone; one that exists must be safe to use.
-/// Returns its path without symbolic links.
+/// Creates a folder and its missing parents, accessible only to this user. An existing folder must
+/// be safe to use. Returns its path without symbolic links.
 pub fn make_folder(path: &Path) -> Result<PathBuf> {
     DirBuilder::new()
         .recursive(true)
@@ -160,7 +161,8 @@ impl User {
     fn shares(&self, group: u32) -> bool {
         let read = |file| fs::read_to_string(file).unwrap_or_default();
         let (users, groups) = (read("/etc/passwd"), read("/etc/group"));
-        // A user without an entry is alone in the group of the same number.
+        // A user without a passwd entry is assumed to be the only member of the group with the same
+        // number.
         if !users_of(&users, &groups, group).all(|user| user.is_some_and(|id| self.trusts(id))) {
             return true;
         }
@@ -169,7 +171,7 @@ impl User {
 }
 
 /// Returns the members of a group: the users whose primary group it is, and the users that the
-/// group lists. None for a listed name without a user entry.
+/// group lists. A listed name without a user entry is `None`.
 fn users_of<'a>(
     users: &'a str,
     groups: &'a str,
@@ -229,7 +231,7 @@ mod tests {
         mode(folder.path(), 0o777);
         let error = make_folder(&store).unwrap_err().to_string();
         assert!(error.contains("can be written by other users (mode 777)"), "{error}");
-        // As in /tmp: a folder of our own, but no program.
+        // Like `/tmp`: it may contain a folder of this user, but no program.
         mode(folder.path(), 0o1777);
         assert!(resolve(&store).is_ok());
         let program = folder.path().join("uv");
@@ -259,7 +261,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store");
         fs::create_dir(&store).unwrap();
-        // Only root can give a folder away.
+        // Only root can change the owner of a folder.
         if rustix::process::geteuid().is_root() {
             chown(&store, Some(12_345), None).unwrap();
             assert!(matches!(resolve(&store), Err(UntrustedReason::Owner { owner: 12_345, .. })));

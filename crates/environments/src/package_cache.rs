@@ -1,4 +1,4 @@
-//! uv's package cache: packages without links from environments are removed.
+//! uv's package cache, from which packages that no environment links to are removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,8 +18,8 @@ const ARCHIVES: &str = "archive-v";
 /// Prefix of folders that are being removed.
 const REMOVING: &str = ".going-";
 
-/// Removes unpacked packages without links, and returns the freed bytes. Removes nothing while a uv
-/// uses the cache.
+/// Removes unpacked packages that no environment links to, and returns the freed bytes. Removes
+/// nothing while a uv process uses the cache.
 pub(crate) fn sweep(cache: &Path) -> io::Result<u64> {
     let lock = File::options().create(true).truncate(false).write(true).open(cache.join(LOCK))?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -51,7 +51,7 @@ fn sweep_archives(cache: &Path, archives: &Path) -> io::Result<u64> {
     Ok(freed)
 }
 
-/// Returns the bytes of a folder's files; none if a file has other links.
+/// Returns the total size of a folder's files in bytes; `None` if a file has other links.
 fn unlinked(folder: &Path) -> io::Result<Option<u64>> {
     let mut bytes = 0;
     for entry in fs::read_dir(folder)? {

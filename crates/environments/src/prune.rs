@@ -1,7 +1,7 @@
 //! Listing, removing and rebuilding environments.
 //!
-//! A folder that a function may still use is never removed. A rebuild has another folder, and the
-//! old one is removed once no server holds a lock on it.
+//! A folder that a function may still use is never removed. A rebuild creates another folder, and
+//! the old one is removed once no server holds a lock on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,7 +27,7 @@ pub enum RemovalResult {
     Removed {
         /// The removed environment.
         environment: Box<EnvironmentSummary>,
-        /// Freed bytes: those of files without other links.
+        /// The freed bytes, which exclude files that have other links.
         bytes: u64,
     },
     /// A process uses the environment.
@@ -42,7 +42,7 @@ impl Environments {
         self.leftovers.store(true, Ordering::Relaxed);
     }
 
-    /// Removes unused folders of outdated builds.
+    /// Removes the folders of outdated builds that are not in use.
     pub fn sweep(&self) {
         if !self.leftovers.swap(false, Ordering::Relaxed) {
             return;
@@ -55,7 +55,7 @@ impl Environments {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            // A build holds the lock until it is the current one.
+            // A build holds this lock until it is published as the current one.
             let lock = try_lock(&self.folder.join(format!("{id}.lock")));
             let is_current = self.current_folder(id).is_some_and(|folder| folder == path);
             if !is_current && (lock.is_err() || !self.discard(&path)) {
@@ -80,7 +80,7 @@ impl Environments {
     pub(crate) fn touch(&self, id: &str) {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
-        // Failures make the environment appear unused.
+        // If this fails, the environment only appears unused.
         let file = self.folder.join(id).join(DESCRIPTION);
         let _ = rustix::fs::utimensat(CWD, &file, &times, AtFlags::empty());
     }
@@ -100,7 +100,7 @@ impl Environments {
         all
     }
 
-    /// Returns the environment with an unambiguous id prefix.
+    /// Returns the environment whose id has this prefix, if exactly one has.
     pub fn by_prefix(&self, prefix: &str) -> Result<EnvironmentSummary> {
         let mut found = self.all();
         found.retain(|environment| environment.id.starts_with(prefix) && !prefix.is_empty());
@@ -139,7 +139,7 @@ impl Environments {
         tokio::task::spawn_blocking(move || this.summary(&id)).await.ok().flatten()
     }
 
-    /// Returns true if an environment was not requested for this time.
+    /// Returns true if an environment was last requested at least this long ago.
     pub fn is_unused(&self, id: &str, unused_for: Duration) -> bool {
         let used = fs::metadata(self.folder.join(id).join(DESCRIPTION));
         let used = used.and_then(|metadata| metadata.modified());
@@ -147,7 +147,7 @@ impl Environments {
         used.is_ok_and(|used| age(used) >= unused_for)
     }
 
-    /// Removes an environment that was not requested for this time and is not in use.
+    /// Removes an environment that is not in use and was last requested at least this long ago.
     pub async fn remove(self: &Arc<Self>, id: &str, unused_for: Duration) -> Result<RemovalResult> {
         let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
         let Some(summary) = self.read_summary(id).await else { return Ok(RemovalResult::Kept) };
@@ -165,7 +165,7 @@ impl Environments {
         let Some(exclusive) = ExclusiveLock::acquire(&folder) else {
             return Ok(RemovalResult::InUse);
         };
-        // Requests after this point build a new environment.
+        // From here on, a request builds a new environment.
         let link = self.folder.join(id);
         let aside = self.folder.join(owned(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;
@@ -219,7 +219,8 @@ impl Environments {
     }
 }
 
-/// Returns true if an environment, or a copy of it, is referenced outside the list of known ones.
+/// Returns true if an environment, or a copy of it, is referenced outside the map of known
+/// environments.
 fn is_held(known: &Arc<Environment>) -> bool {
     Arc::strong_count(known) > 1 || Arc::strong_count(&known.lock) > 1
 }
@@ -240,9 +241,9 @@ fn changes(
 #[derive(Debug, Default)]
 struct Size {
     bytes: u64,
-    /// Of files that no other environment uses.
+    /// Bytes of files that no other environment uses.
     own: u64,
-    /// Of files without other links.
+    /// Bytes of files without other links.
     unlinked: u64,
 }
 
@@ -261,7 +262,7 @@ impl Size {
                 continue;
             }
             self.bytes += metadata.len();
-            // One link belongs to uv's cache, which is swept after the last use.
+            // One of the links is in uv's cache, which is swept after the last use.
             if metadata.nlink() <= 2 {
                 self.own += metadata.len();
             }

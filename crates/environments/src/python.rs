@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// The oldest supported minor version of Python 3.
 const MINOR_MIN: u32 = 10;
 
-/// An interpreter.
+/// A Python interpreter of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interpreter {
     /// The file, without symbolic links.
@@ -24,7 +24,7 @@ pub(crate) struct Interpreter {
     pub(crate) minor: u32,
     /// The patch version, if the folder's name contains it.
     patch: Option<u32>,
-    /// The requested patch version.
+    /// The patch version that was requested, if any.
     asked: Option<u32>,
 }
 
@@ -38,7 +38,7 @@ impl Interpreter {
         libraries.into_iter().try_for_each(|library| ownership::resolve(library).map(drop))
     }
 
-    /// Returns the folder's name: `python3.11`.
+    /// Returns the name of its library folder: `python3.11`.
     fn folder(&self) -> String {
         format!("python3.{}", self.minor)
     }
@@ -176,8 +176,8 @@ pub(crate) fn all(search: &[PathBuf]) -> Vec<Interpreter> {
     found
 }
 
-/// Returns the folders that a search folder stands for. A folder of pyenv's shims stands for its
-/// installed versions: the user's selected version first, then the newest.
+/// Returns the folders that a search folder represents. A folder of pyenv's shims represents the
+/// installed versions: first the version that the user selected, then the others, newest first.
 fn folders(folder: &Path) -> Vec<PathBuf> {
     let Some(home) = folder.parent().filter(|_| folder.ends_with("shims")) else {
         return vec![folder.to_owned()];
@@ -211,7 +211,8 @@ fn inside(folder: &Path) -> Vec<Interpreter> {
     names.filter_map(|name| interpreter(&folder.join(name))).collect()
 }
 
-/// Returns the interpreter of a file, by its resolved name and the library next to it.
+/// Determines the interpreter that a file contains, from its resolved name and the library next to
+/// it.
 fn interpreter(file: &Path) -> Option<Interpreter> {
     let path = fs::canonicalize(file).ok()?;
     let minor: u32 = path.file_name()?.to_str()?.strip_prefix("python3.")?.parse().ok()?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::environments::owned;
 use crate::python::Interpreter;
 
-/// Relocatable beginning of a script: a command to a shell, a string literal to Python.
+/// A relocatable script header, which is a command in the shell and a string literal in Python.
 const RELOCATABLE: &str = r#"#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/'python' "$0" "$@"
 ' '''
@@ -18,7 +18,7 @@ const RELOCATABLE: &str = r#"#!/bin/sh
 /// Text around an interpreter's path that is too long for a shebang line or contains a space.
 const INDIRECT: (&[u8], &[u8]) = (b"#!/bin/sh\n'''exec' '", b"' \"$0\" \"$@\"\n' '''\n");
 
-/// Maximum bytes of the beginning.
+/// Maximum size of a script header, in bytes.
 const HEAD_BYTES_MAX: u64 = 8192;
 
 /// Rewrites the scripts of an unpublished environment that were installed for an interpreter.
@@ -46,7 +46,7 @@ fn rewrite(script: &Path, interpreter: &Interpreter) -> io::Result<()> {
     fs::rename(aside, script)
 }
 
-/// Returns the length of the beginning if the script belongs to this interpreter.
+/// Returns the length of the script header if it names this interpreter.
 fn head(begin: &[u8], python: &Path) -> Option<usize> {
     let line = begin.get(..=memchr::memchr(b'\n', begin)?)?;
     let (path, length) = if let Some(led) = begin.strip_prefix(INDIRECT.0) {

@@ -23,7 +23,7 @@ pub(crate) struct Output {
 }
 
 /// Runs a command with the server's environment variables and `variables`. Dropping the future
-/// kills it.
+/// kills the process.
 pub(crate) async fn run(
     spawner: &Spawner,
     command: Vec<String>,

@@ -65,7 +65,7 @@ const DEBIAN_SAME: [&str; 18] = [
     "wkhtmltopdf",
 ];
 
-/// Rejects programs that a function would not find.
+/// Rejects programs that a function would not find on its `PATH`.
 pub(crate) fn check(programs: &[String]) -> Result<()> {
     programs.iter().try_for_each(|program| find(program, &SHOWN.map(PathBuf::from)).map(drop))
 }

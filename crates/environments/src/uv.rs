@@ -1,4 +1,4 @@
-//! `uv`, which resolves and installs packages: on the host, or fetched once.
+//! `uv`, which resolves and installs packages. It is found on the host, or fetched once.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ impl Uv {
         self.offline_first(spawner, &[&arguments, &target.arguments()[..]].concat()).await
     }
 
-    /// Runs `uv` without the network first, which takes milliseconds if the cache suffices.
+    /// Runs `uv` first without the network, which takes milliseconds if the cache suffices.
     async fn offline_first(&self, spawner: &Spawner, arguments: &[&str]) -> Result<()> {
         if self.run(spawner, arguments, true).await?.success {
             return Ok(());

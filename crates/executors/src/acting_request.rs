@@ -1,17 +1,17 @@
-//! A job's recorded request.
+//! The recorded request of a job.
 
 use headwater_model::{Actor, ErrorCode, Problem};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A request with the identity whose rights its job has.
+/// A request, with the identity whose rights its job uses.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ActingRequest<T> {
-    /// The request.
+    /// The request that the job executes.
     #[serde(flatten)]
     pub request: T,
-    /// The identity.
+    /// The identity whose rights the job uses.
     #[serde(default)]
     pub actor: Actor,
 }

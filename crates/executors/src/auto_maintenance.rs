@@ -10,23 +10,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::maintenance::maintenance_job;
 
-/// Delay between a write and the check whether its table needs maintenance.
+/// Delay between a write and the check of whether its table needs maintenance.
 const WRITE_DELAY: Duration = Duration::from_secs(5);
 
-/// Delay between the start and the first daily maintenance.
+/// Delay between the server's start and the first daily maintenance.
 const FIRST_DAILY: Duration = Duration::from_mins(2);
 
 /// Interval of the daily maintenance.
 const DAILY: Duration = Duration::from_hours(24);
 
-/// Interval between checks whether the daily maintenance is due.
+/// Interval between checks of whether the daily maintenance is due.
 const DAILY_CHECK: Duration = Duration::from_hours(1);
 
 /// Prefix of the branches of runs, followed by the job's id.
 const RUN_BRANCHES: &str = "run/";
 
-/// Starts automatic maintenance, which ends when the token is cancelled. `remove_orphans` includes
-/// the removal of orphan files.
+/// Starts automatic maintenance, which ends when the returned token is cancelled. With
+/// `remove_orphans`, it also removes orphan files.
 pub fn start_maintenance(lake: Lake, jobs: Jobs, remove_orphans: bool) -> CancellationToken {
     let ended = CancellationToken::new();
     let schedule = Schedule {
@@ -46,9 +46,9 @@ struct Schedule {
     lake: Lake,
     jobs: Jobs,
     remove_orphans: bool,
-    /// Time of the last expiry of snapshots.
+    /// Time at which snapshots were last expired.
     snapshots_expired: Option<tokio::time::Instant>,
-    /// Time of the last check for tables of deleted refs.
+    /// Time of the last check for tables that only deleted refs reference.
     deleted_refs_pruned: Option<tokio::time::Instant>,
     running: HashMap<(String, TableName), JobId>,
 }
@@ -76,7 +76,8 @@ impl Schedule {
         if let Some(id) = self.running.get(&key)
             && self.jobs.job(*id).await.is_ok_and(|job| !job.status.is_final())
         {
-            // The active job may have started before the last write, so the table is checked again.
+            // The active job may have started before the last write, so check the table again
+            // later.
             self.lake.wrote(&key.0, &key.1);
             return;
         }
@@ -102,8 +103,8 @@ impl Schedule {
         }
     }
 
-    /// Returns true if a run is active whose checks a protected branch may require. A commit now
-    /// would invalidate the checks, which hold for the branch's state when the run started.
+    /// Returns true if a run is active whose checks the branch may require. A commit at this time
+    /// would invalidate the checks, which apply to the branch's state when the run started.
     async fn may_be_awaiting_checks(&self, branch: &str) -> bool {
         let catalog = self.lake.catalog();
         if catalog.branch(branch).await.is_ok_and(|branch| branch.requires.is_none()) {

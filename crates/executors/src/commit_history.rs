@@ -18,7 +18,7 @@ const REPLACE: &str = "replace";
 
 /// The commits of a lake.
 pub struct CommitHistory {
-    /// The lake whose commits these are.
+    /// The lake with the commits.
     pub lake: Lake,
 }
 

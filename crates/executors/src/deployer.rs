@@ -28,7 +28,7 @@ use crate::project_files::read_project;
 pub struct Version {
     /// The hash of its files.
     pub id: ObjectId,
-    /// The project.
+    /// The parsed project.
     pub project: Arc<Project>,
     /// The identity whose rights its triggers have.
     pub actor: Actor,
@@ -40,7 +40,7 @@ pub struct DeployIdentity {
     pub author: String,
     /// The identity whose rights the triggers have.
     pub actor: Actor,
-    /// The decisions about its rights; none: everything is allowed.
+    /// The access decisions for this identity; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
 }
 
@@ -55,7 +55,7 @@ enum State {
     #[default]
     Nothing,
     Active(Version),
-    /// A version that an earlier release accepted and this one cannot parse.
+    /// A version that an earlier release accepted but that this one cannot parse.
     Unreadable(Problem),
 }
 
@@ -79,16 +79,16 @@ impl Deployed {
     }
 }
 
-/// What detects the events of triggers.
+/// The sources of events for triggers.
 pub struct TriggerSources {
-    /// The triggers; none if they are disabled.
+    /// The triggers; `None` if they are disabled.
     pub triggers: Option<Triggers>,
     /// The buckets, which record changes for triggers.
     pub objects: Objects,
 }
 
 impl TriggerSources {
-    /// Returns handles to both.
+    /// Creates handles to both sources.
     pub fn of(triggers: Option<&Triggers>, objects: &Objects) -> Self {
         TriggerSources { triggers: triggers.cloned(), objects: objects.clone() }
     }
@@ -104,9 +104,9 @@ pub struct Deployer {
     secrets: SecretStore,
     /// The functions that are deployed without a project.
     catalog: FunctionCatalog,
-    /// Held while the active version is replaced.
+    /// A lock that is held while the active version is being replaced.
     activation: tokio::sync::Mutex<()>,
-    /// True if the triggers are still those of an earlier version.
+    /// True if the active triggers are still those of an earlier version.
     triggers_outdated: AtomicBool,
 }
 
@@ -177,7 +177,7 @@ impl Deployer {
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
         let actor = self.versions.actor(id).await.map_err(|error| error.to_problem())?;
-        // A function that a trigger calls may be deleted since.
+        // A function that a trigger calls may have been deleted since the version was deployed.
         let project = parse(files, None).await?;
         Ok(Some(Version { id, project: Arc::new(project), actor }))
     }
@@ -187,11 +187,12 @@ impl Deployer {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
         }
-        // If the version cannot be read, its triggers keep their state.
+        // If the version cannot be read, the triggers keep their state.
         let Ok(version) = self.deployed.version() else { return None };
         let declared = version.map(|version| version.project.triggers.clone());
         if let (None, Some(declared)) = (&self.triggers, &declared) {
-            // A later server delivers them.
+            // Triggers are disabled here, but a later server delivers the events that are recorded
+            // now.
             self.objects.watch(headwater_triggers::bucket_watches(declared));
         }
         if let (Some(triggers), Some(declared)) = (&self.triggers, declared)
@@ -332,8 +333,8 @@ pub fn nothing_deployed() -> Problem {
     Problem::new(ErrorCode::DeploymentNotFound, message).with_hint("Run `headwater deploy`.")
 }
 
-/// Checks the functions that are deployed without a project: none has the name of one of the
-/// project, and those that triggers call may be called.
+/// Checks the functions that are deployed without a project: none may have the name of a function
+/// of the project, and the identity must be allowed to call those that triggers name.
 fn check_functions(
     project: &Project,
     functions: &[String],
@@ -357,8 +358,8 @@ fn check_functions(
     Ok(())
 }
 
-/// Parses a whole project on a thread for blocking work. Triggers may call functions of the
-/// project and `functions`; any if that is none.
+/// Parses a whole project on a blocking thread. Triggers may call functions of the project and
+/// those in `functions`, or any function if that is `None`.
 async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Project, Problem> {
     let parsed = move || {
         let parsed = parse_project(&files).map_err(|error| error.to_problem())?;
@@ -371,7 +372,7 @@ async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Pr
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
 }
 
-/// Parses the project of the working folder, as far as its files are readable.
+/// Parses the project in the working folder, as far as its files are readable.
 pub async fn parse_folder(folder: PathBuf) -> Result<Parsed, Problem> {
     let parsed = move || parse_project(&read_project(&folder)?).map_err(|error| error.to_problem());
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?

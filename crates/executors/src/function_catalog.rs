@@ -1,5 +1,5 @@
-//! Functions that are deployed without a project, as calls use them: parsed, with their limit of
-//! concurrent calls.
+//! Functions that are deployed without a project, in the form that calls use: parsed, with a limit
+//! on concurrent calls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,30 +28,30 @@ pub struct FunctionCatalog {
     store: FunctionStore,
     /// Parsed versions, by the hash of their names, settings and code.
     parsed: Cache<ObjectId, ParsedFunction>,
-    /// Number of calls that run, by function; only of functions with a limit.
+    /// Number of running calls by function, only for functions with a limit.
     running: Arc<Mutex<BTreeMap<String, u32>>>,
 }
 
-/// A version that is parsed.
+/// A parsed version of a function.
 #[derive(Clone)]
 pub struct ParsedFunction {
-    /// The project with only this function.
+    /// A project that contains only this function.
     pub project: Arc<Project>,
-    /// The function.
+    /// The function in this project.
     pub callable: Callable,
 }
 
-/// A version to call.
+/// The version of a function to call.
 pub struct CalledFunction {
-    /// The version, parsed.
+    /// The parsed version.
     pub function: ParsedFunction,
-    /// Its number, or `$LATEST`.
+    /// The version number, or `$LATEST`.
     pub version: String,
-    /// Its limit of concurrent calls.
+    /// The function's limit on concurrent calls.
     pub concurrency: Option<u32>,
 }
 
-/// A call that counts towards the limit of its function.
+/// A permit for one call, which counts towards the limit of its function.
 pub struct CallPermit {
     name: String,
     running: Arc<Mutex<BTreeMap<String, u32>>>,
@@ -69,7 +69,7 @@ impl Drop for CallPermit {
     }
 }
 
-/// Returns the name in `NAME:QUALIFIER`, and the version or alias.
+/// Splits `NAME:QUALIFIER` into the name and the version or alias, if there is one.
 pub fn split_name(called: &str) -> (&str, Option<&str>) {
     called.split_once(':').map_or((called, None), |(name, qualifier)| (name, Some(qualifier)))
 }
@@ -80,7 +80,7 @@ impl FunctionCatalog {
         let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
         let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
             let files = parsed.project.files.values();
-            // The files of the project and those of sandboxes.
+            // Each file is held twice: in the project and for sandboxes.
             let bytes: usize = files.map(|file| 2 * file.bytes().len()).sum();
             u32::try_from((bytes >> 10) + 1).unwrap_or(u32::MAX)
         };
@@ -93,14 +93,14 @@ impl FunctionCatalog {
         &self.store
     }
 
-    /// Returns the functions' names.
+    /// Returns the names of the functions.
     pub async fn names(&self) -> Result<Vec<String>, Problem> {
         let functions = self.store.list().await.or_problem()?;
         Ok(functions.into_iter().map(|function| function.name).collect())
     }
 
-    /// Finds the version to call; `called` is a name, or a name with a version or alias. Returns
-    /// none if there is no function of this name.
+    /// Finds the version to call. `called` is a name, or a name with a version or alias. Returns
+    /// `None` if no function has this name.
     ///
     /// Errors: `function_not_found` for an unknown version.
     pub async fn find(&self, called: &str) -> Result<Option<CalledFunction>, Problem> {
@@ -146,7 +146,7 @@ impl FunctionCatalog {
 
     /// Counts a call of a function until the permit is dropped.
     ///
-    /// Errors: `too_busy` at the limit of concurrent calls.
+    /// Errors: `too_busy` if the limit of concurrent calls is reached.
     pub fn permit(&self, name: &str, limit: Option<u32>) -> Result<Option<CallPermit>, Problem> {
         let Some(limit) = limit else { return Ok(None) };
         let name = name.to_owned();
@@ -165,7 +165,7 @@ impl FunctionCatalog {
     }
 }
 
-/// Parses a function on a thread for blocking work.
+/// Parses a function on a blocking thread.
 ///
 /// Errors: `invalid_argument`.
 pub async fn parse_function(

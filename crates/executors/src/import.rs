@@ -16,9 +16,9 @@ use crate::metered_runtime::MeteredRuntime;
 /// Executes imports.
 #[derive(Debug, Clone)]
 pub struct ImportExecutor {
-    /// The lake.
+    /// The lake to import into.
     pub lake: Lake,
-    /// The threads of imports.
+    /// The threads that run imports.
     pub runtime: MeteredRuntime,
     /// The rights of imports.
     pub rights: ImportRights,

@@ -1,4 +1,4 @@
-//! Rights of imports: the locations that they read, and the tables and branches that they write.
+//! Rights of imports: which locations they may read, and which tables and branches they may write.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct ImportRights {
 
 impl ImportRights {
     /// Checks that a principal may read the sources of an import and write to its branch. Returns
-    /// the buckets of the lake that it reads.
+    /// the lake's buckets that the import reads.
     ///
     /// Errors: `forbidden`.
     pub async fn check(
@@ -58,8 +58,8 @@ impl ImportRights {
         Ok(stores)
     }
 
-    /// Checks that a principal may read the objects of a bucket of the lake that a key names: one
-    /// object, those below a prefix, or those that match a pattern.
+    /// Checks that a principal may read the objects that a key in one of the lake's buckets
+    /// selects: one object, those below a prefix, or those that match a pattern.
     async fn check_objects(&self, by: &Principal, path: &ObjectPath) -> Result<(), Problem> {
         let ObjectPath { bucket, key } = path;
         let read = |action, object: &Object| authorize(&self.access, by, action, object);
@@ -67,7 +67,8 @@ impl ImportRights {
             Some(at) => key[..at].rfind('/').map_or("", |end| &key[..=end]).to_owned(),
             None if key.is_empty() || key.ends_with('/') => key.clone(),
             None => {
-                // Also for a prefix: a user without rights does not learn which objects exist.
+                // Checked even if the key turns out to be a prefix, so that a user without rights
+                // cannot find out which objects exist.
                 read(Action::Read, &Object::object_in(bucket, key))?;
                 if self.objects.head(path).await.is_ok() {
                     return Ok(());
@@ -80,7 +81,8 @@ impl ImportRights {
         read(Action::Read, &objects)
     }
 
-    /// Returns the check of each action on a table; none for the owner, whose rights are unlimited.
+    /// Returns the check for each action on a table; `None` for the owner, whose rights are
+    /// unlimited.
     pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
         let access = table_access(&self.access, principal, job)?;
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
@@ -100,14 +102,14 @@ impl ImportRights {
     }
 }
 
-/// Returns the name of the folder of an upload, which identifies its user.
+/// Returns the folder name of an upload, which identifies the user that uploaded it.
 pub fn upload_folder(principal: &Principal) -> String {
     let id = Uuid::now_v7();
     principal.user_name().map_or_else(|| id.to_string(), |user| format!("{id}.{user}"))
 }
 
-/// Returns true if a folder is that of an upload of a user. An earlier account with the same name
-/// is another user.
+/// Returns true if a folder contains an upload of this user. An earlier account with the same name
+/// counts as another user.
 fn is_folder_of(folder: &str, user: &AuthenticatedUser) -> bool {
     let Some((id, owner)) = folder.split_once('.') else { return false };
     let created = Uuid::try_parse(id).ok().and_then(|id| id.get_timestamp());
@@ -115,8 +117,8 @@ fn is_folder_of(folder: &str, user: &AuthenticatedUser) -> bool {
     owner == user.name && seconds.is_some_and(|seconds| seconds >= user.created.timestamp())
 }
 
-/// Returns the location of a source that a grant must contain: the source, or the folder above the
-/// first wildcard. Only a grant on every location contains a source with `..`.
+/// Returns the location of a source that a grant must contain: the source itself, or the folder
+/// above the first wildcard. For a source with `..`, only a grant on every location suffices.
 fn location(source: &str) -> &str {
     if source.contains("..") {
         return EVERY;

@@ -1,7 +1,7 @@
-//! Execution of recorded jobs with the rights of an identity: imports, runs, maintenance, and
-//! deliveries of events; and the active version of the project that deliveries use.
+//! Execution of recorded jobs with the rights of an identity: imports, runs, maintenance and
+//! deliveries of events. Also holds the active version of the project, which deliveries use.
 //!
-//! Nothing here depends on a client that waits: a job continues after a restart of the server.
+//! No job depends on a waiting client: a job continues after a restart of the server.
 
 mod acting_request;
 mod auto_maintenance;

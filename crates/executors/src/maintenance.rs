@@ -22,7 +22,7 @@ struct Recorded {
     request: MaintainRequest,
 }
 
-/// Returns the job that maintains a table, or all tables of a branch.
+/// Creates the job that maintains a table, or all tables of a branch.
 pub fn maintenance_job(
     branch: &str,
     table: Option<&TableName>,
@@ -41,9 +41,9 @@ pub fn maintenance_job(
 /// Executes maintenance.
 #[derive(Debug, Clone)]
 pub struct MaintenanceExecutor {
-    /// The lake.
+    /// The lake to maintain.
     pub lake: Lake,
-    /// The threads of maintenance.
+    /// The threads that run maintenance.
     pub runtime: MeteredRuntime,
 }
 

@@ -1,7 +1,7 @@
 //! Threads for computations, separate from the threads that answer requests.
 //!
-//! Each work item has its own runtime while it runs, so it does not block other work. The CPU time
-//! of the runtime's threads is the usage of the work.
+//! Each work item has its own runtime while it is running, so that it does not block other work.
+//! The usage of the work is the CPU time of that runtime's threads.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-/// Number of idle runtimes that are kept.
+/// Maximum number of idle runtimes that are kept for reuse.
 const IDLE_MAX: usize = 4;
 
 /// Time after which an idle blocking thread ends.
@@ -31,8 +31,8 @@ impl MeteredRuntime {
         MeteredRuntime { background: true, ..MeteredRuntime::default() }
     }
 
-    /// Runs the work. Returns its result and its processor time in microseconds. Dropping the
-    /// future stops the work.
+    /// Runs the work. Returns its result and its CPU time in microseconds. Dropping the future
+    /// stops the work.
     ///
     /// Errors: `internal` if the work panics or no thread can be started.
     pub async fn run<T: Send + 'static>(
@@ -57,7 +57,7 @@ impl MeteredRuntime {
     }
 }
 
-/// Work that stops when its caller stops waiting.
+/// Work that is aborted when its caller stops waiting.
 struct Stopping<T>(JoinHandle<T>);
 
 impl<T> Drop for Stopping<T> {
@@ -66,7 +66,7 @@ impl<T> Drop for Stopping<T> {
     }
 }
 
-/// A runtime and the clock of its threads.
+/// A runtime, and the CPU time of its threads.
 #[derive(Debug)]
 struct Worker {
     runtime: Option<Runtime>,
@@ -106,7 +106,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Async code must not block until the threads end.
+            // Do not wait for the threads to end, because async code must not block.
             runtime.shutdown_background();
         }
     }
@@ -121,7 +121,7 @@ fn lower_priority() {
     }
 }
 
-/// The processor time of a set of threads, as the kernel accounts for it.
+/// The CPU time of a set of threads, as the kernel accounts for it.
 #[derive(Debug, Default)]
 struct CpuClock(Mutex<Threads>);
 
@@ -158,8 +158,8 @@ fn own_path() -> Option<PathBuf> {
     Some(PathBuf::from("/proc").join(own).join("schedstat"))
 }
 
-/// Returns the first number of a `schedstat` file: nanoseconds on a processor; 0 if the file is
-/// missing.
+/// Returns the first number in a `schedstat` file: the time on a CPU in nanoseconds; 0 if the file
+/// is missing.
 fn read_nanoseconds(path: &PathBuf) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)

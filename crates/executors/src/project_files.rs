@@ -16,13 +16,13 @@ use headwater_pipelines::CommandPaths;
 /// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
 
-/// Maximum depth of folders.
+/// Maximum depth of nested folders.
 const DEPTH_MAX: usize = 8;
 
 /// Returns the project's files by path, relative to its root and separated by `/`.
 ///
-/// Errors: `file_not_found` without a project; `invalid_argument` if it is too large, or if SQL or
-/// Python is not UTF-8.
+/// Errors: `file_not_found` if there is no project; `invalid_argument` if it is too large, or if an
+/// SQL or Python file is not UTF-8.
 pub fn read_project(root: &Path) -> Result<ProjectFiles, Problem> {
     if !has_project_file(root) {
         let message = format!("there is no `{PROJECT_FILE}` in `{}`", root.display());
@@ -42,7 +42,7 @@ pub fn read_project(root: &Path) -> Result<ProjectFiles, Problem> {
     Ok(files.contents)
 }
 
-/// The files of a project that were read so far.
+/// The files of a project that have been read so far.
 struct FileReader<'a> {
     root: &'a Path,
     bytes: u64,
@@ -67,7 +67,7 @@ impl FileReader<'_> {
         Ok(())
     }
 
-    /// Adds a file, or all files of a folder without hidden ones. Links are skipped.
+    /// Adds a file, or all files below a folder except hidden ones. Links are skipped.
     fn add_tree(&mut self, path: &Path) -> Result<(), Problem> {
         let resolved = |path: &Path| path.canonicalize().ok();
         if !resolved(path)

@@ -1,7 +1,7 @@
-//! Decisions on what a principal may do, for operations and for recorded jobs.
+//! Decisions about what a principal may do, for operations and for recorded jobs.
 //!
-//! Decisions are recorded in the audit log as soon as a user exists. Before that, every client is
-//! the owner.
+//! Decisions are recorded in the audit log as soon as a user exists. Until then, every client acts
+//! as the owner.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use headwater_model::{
 use headwater_pipelines::Callable;
 use serde_json::json;
 
-/// A name that only a pattern for all names selects. It stands for all objects of a kind, or for an
+/// A name that only a pattern for all names matches. It represents all objects of a kind, or an
 /// object that does not exist.
 pub const EVERY: &str = "*";
 
@@ -23,8 +23,8 @@ pub fn is_change(action: Action) -> bool {
     matches!(action, Action::Update | Action::Delete | Action::Alter | Action::Drop)
 }
 
-/// Returns the decisions of a session that acts for a principal; none for the owner, whose
-/// rights are unlimited.
+/// Returns the access decisions for a session that acts for a principal; `None` for the owner,
+/// whose rights are unlimited.
 pub fn table_access(
     access: &Access,
     principal: &Principal,
@@ -37,12 +37,12 @@ pub fn table_access(
     Some(Arc::new(SessionAccess { access, principal, job }))
 }
 
-/// The decisions of an SQL session.
+/// The access decisions of an SQL session.
 #[derive(Debug)]
 struct SessionAccess {
     access: Access,
     principal: Principal,
-    /// The job of the session.
+    /// The job that the session runs in, if any.
     job: Option<JobId>,
 }
 
@@ -95,7 +95,7 @@ impl SessionAccess {
     }
 }
 
-/// Returns the limits of a principal; none for the owner.
+/// Returns the limits of a principal; the owner has none.
 pub fn limits(access: &Access, principal: &Principal) -> Limits {
     let user = principal.user_name();
     user.map(|user| UserLimits::of(access).effective(user)).unwrap_or_default()
@@ -114,7 +114,7 @@ pub fn authorize(
     outcome(principal, action, object, decision)
 }
 
-/// Returns the error of a denied request.
+/// Returns the error for a request that was denied.
 fn outcome(
     principal: &Principal,
     action: Action,
@@ -163,7 +163,7 @@ pub fn record_secrets(access: &Access, principal: &Principal, callable: &Callabl
     }
 }
 
-/// Returns the error of a request without a valid credential.
+/// Returns the error for a request without a valid credential.
 pub fn unauthenticated(denial: Denial) -> Problem {
     let message = match denial {
         Denial::Invalid => "the credential is no longer valid",

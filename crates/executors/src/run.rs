@@ -14,9 +14,9 @@ use crate::rights::table_access;
 /// Executes runs.
 #[derive(Clone)]
 pub struct RunExecutor {
-    /// Runs projects, with all rights.
+    /// The project runner, which itself has all rights.
     pub runner: Runner,
-    /// The lake.
+    /// The lake that the runs read and change.
     pub lake: Lake,
     /// The rights of users.
     pub access: Access,

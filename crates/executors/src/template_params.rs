@@ -10,10 +10,10 @@ use headwater_model::{Event, Trigger};
 /// Returns the trigger's parameters with the values of an event.
 ///
 /// `{file}` is the first file that arrived, or the URL of the object, and `{files}` are all of them
-/// as a JSON array. `{bucket}` and `{key}` are those of the object. `{tables}` are the tables that
+/// as a JSON array. `{bucket}` and `{key}` identify the object. `{tables}` are the tables that
 /// changed, as a JSON array, and `{commit}` is the last commit that changed them. `{time}` is the
-/// event's time as RFC 3339, and `{date}` its day, both in the schedule's time zone. Anything else
-/// in braces is kept.
+/// event's time as RFC 3339, and `{date}` its day, both in the schedule's time zone. Any other text
+/// in braces is unchanged.
 pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> {
     let values = values(trigger, event);
     let fill = |text: &str| fill(text, &values);
@@ -40,7 +40,7 @@ fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 9] {
     ]
 }
 
-/// Replaces all placeholders in one pass: braces in inserted values are kept.
+/// Replaces all placeholders in one pass, so that braces in inserted values are unchanged.
 fn fill(text: &str, values: &[(&str, String)]) -> String {
     let mut filled = String::new();
     let mut rest = text;

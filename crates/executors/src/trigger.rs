@@ -1,7 +1,7 @@
 //! Delivery of events to the targets of triggers: imports, runs and functions.
 //!
-//! Each commit contains the id of its part of the event. A part that an interrupted attempt has
-//! committed is skipped, so that tables see every event once.
+//! Each commit contains the id of its part of the event. A part that an interrupted attempt already
+//! committed is skipped, so that its changes are applied to tables only once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,19 +34,19 @@ pub struct TriggerExecutor {
     pub runs: RunExecutor,
     /// The runner of functions.
     pub runner: Runner,
-    /// What functions reach of the lake.
+    /// The parts of the lake that functions can access.
     pub parts: LakeParts,
-    /// The folder that paths of triggers are relative to.
+    /// The folder to which paths in triggers are relative.
     pub project: PathBuf,
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
     /// The functions that are deployed without a project.
     pub catalog: FunctionCatalog,
-    /// The version of the project that runs.
+    /// The active version of the project.
     pub deployed: Arc<Deployed>,
 }
 
-/// Why a function is called, and for whom.
+/// The cause of a function call, and the identity that it runs for.
 struct Caused<'a> {
     event: &'a Event,
     trigger: &'a Trigger,
@@ -143,7 +143,7 @@ impl TriggerExecutor {
         Ok(kept)
     }
 
-    /// Returns the error of a missing function, or else that no project is deployed.
+    /// Returns the error for a missing function, or the error that no project is deployed.
     fn missing(&self, name: &str) -> Result<Problem, Problem> {
         self.deployed.require()?;
         let message = format!("the deployed version has no function `{name}`");
@@ -222,10 +222,10 @@ pub async fn commit_appended(lake: &FunctionLake, context: &JobContext) -> Resul
     Ok(())
 }
 
-/// The largest result of a function that is kept with its job, in bytes.
+/// Maximum size of a function result that is stored with its job, in bytes.
 const RESULT_BYTES_MAX: usize = 64 << 10;
 
-/// Returns the result of a function that is kept with its job.
+/// Returns the function result that is stored with its job.
 fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem> {
     let text = match returned {
         FunctionResult::Bool(value) => return Ok(Value::Bool(value)),
@@ -270,11 +270,12 @@ fn absolute(project: &Path, source: &str) -> String {
 
 /// Returns the source of an import that reads exactly one object.
 fn source_of(uri: &str) -> String {
-    // An object that was deleted meanwhile must not be taken for a pattern.
+    // If the object was deleted meanwhile, its name must not be interpreted as a pattern.
     if uri.contains(['*', '?', '[', '{']) { globset::escape(uri) } else { uri.to_owned() }
 }
 
-/// Returns the report of a part; null if an earlier attempt had committed it.
+/// Returns the report of a part of an event; null if an earlier attempt had already committed the
+/// part.
 fn once<T: Serialize>(
     report: Result<T, Problem>,
     part: Option<&str>,

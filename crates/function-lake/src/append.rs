@@ -1,4 +1,4 @@
-//! The commit of the rows that a call appended: to all tables at once, and once per event.
+//! Commits the rows that a call appended: to all tables at once, and only once per event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,17 +10,18 @@ use headwater_model::{Action, ErrorCode, Fault, Object, PROPERTY_JOB, Problem, T
 
 use crate::FunctionLake;
 
-/// The maximum number of attempts on concurrent changes of the tables.
+/// Maximum number of attempts if the tables change concurrently.
 const ATTEMPTS_MAX: usize = 10;
 
 /// The result of a commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// Rows written.
+    /// The number of rows written.
     pub rows: u64,
-    /// Bytes of the data files written.
+    /// The size of the data files written, in bytes.
     pub bytes: u64,
-    /// An earlier delivery of the event has committed its rows; these are discarded.
+    /// True if an earlier delivery of the event already committed its rows. The rows of this
+    /// delivery are discarded.
     pub is_repeated: bool,
 }
 
@@ -31,7 +32,7 @@ struct TableRows<'a> {
 }
 
 impl TableRows<'_> {
-    /// Returns the columns of all parts; a column has the type of the first part that has it.
+    /// Returns the columns of all parts. A column has its type in the first part that contains it.
     fn schema(&self) -> SchemaRef {
         let mut fields: Vec<Arc<Field>> = Vec::new();
         for part in &self.parts {
@@ -46,7 +47,7 @@ impl TableRows<'_> {
 }
 
 impl FunctionLake {
-    /// Commits the appended rows; to be called after the function has succeeded.
+    /// Commits the appended rows. It must be called only after the function has succeeded.
     ///
     /// Errors: `forbidden`; those of a write.
     pub async fn commit(&self) -> Result<Appended, Problem> {
@@ -64,7 +65,8 @@ impl FunctionLake {
         let mut attempt = 1;
         loop {
             match Box::pin(self.commit_once(&tables)).await {
-                // A concurrent commit may have created a table or changed its columns.
+                // A concurrent commit may have created a table or changed its columns, so try
+                // again.
                 Err(Failure::Lake(error)) if error.is_stale() && attempt < ATTEMPTS_MAX => {
                     attempt += 1;
                 }
@@ -75,7 +77,8 @@ impl FunctionLake {
         }
     }
 
-    /// Returns the error of a commit, unless an earlier delivery of the event has committed.
+    /// Returns the error of a failed commit. If an earlier delivery of the event has committed,
+    /// that is not an error.
     fn failed(&self, problem: Problem) -> Result<Appended, Problem> {
         let committed = problem.context.get("event").and_then(serde_json::Value::as_str);
         let is_own = committed.is_some() && committed == self.scope.event.as_deref();

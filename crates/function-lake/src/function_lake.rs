@@ -18,38 +18,38 @@ use headwater_objects::{Condition, Content, Headers, NewObject, ObjectPath, Obje
 use parking_lot::Mutex;
 use serde_json::json;
 
-/// Largest size of the rows that one call appends, in bytes.
+/// Maximum size of the rows that one call appends, in bytes.
 const APPENDED_BYTES_MAX: u64 = 1 << 30;
 
-/// The components that answer requests. Cheap to clone.
+/// The components that answer a function's requests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LakeParts {
-    /// The tables.
+    /// The lake, with its tables.
     pub lake: Lake,
     /// The SQL engine.
     pub engine: Engine,
-    /// The buckets.
+    /// The lake's buckets.
     pub objects: Objects,
 }
 
 /// The identity, job and cause of a call.
 #[derive(Debug)]
 pub struct CallScope {
-    /// Decides what the call may do; none: everything.
+    /// The access decisions for the call; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
-    /// The author of its commits.
+    /// The author of the call's commits.
     pub author: String,
-    /// Its job.
+    /// The call's job.
     pub job: JobId,
-    /// The branch that it reads and appends to.
+    /// The branch that the call reads and appends to.
     pub branch: String,
-    /// Id of its part of an event: at most one commit carries it.
+    /// The id of the part of an event that the call handles. At most one commit has this id.
     pub event: Option<String>,
-    /// The triggers whose events led to it.
+    /// The triggers whose events caused the call.
     pub caused_by: Vec<String>,
 }
 
-/// The access of one call.
+/// The access of one call to the lake.
 #[derive(Debug)]
 pub struct FunctionLake {
     pub(crate) parts: LakeParts,
@@ -117,7 +117,7 @@ impl FunctionLake {
     fn append(&self, table: &str, rows: SharedTable) -> Result<LakeAnswer, Problem> {
         let table: TableName =
             table.parse().map_err(|error: NameError| headwater_model::Fault::to_problem(&error))?;
-        // Before the end of the call, whose work would be lost.
+        // Check the rights now, because a failure at the end of the call would lose its work.
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
         self.check(Action::Insert, &Object::table(&table))?;
         let mut appends = self.appends.lock();

@@ -1,8 +1,8 @@
-//! `headwater.lake` of functions: objects, queries, and rows to append.
+//! The `headwater.lake` object of functions: objects, queries, and rows to append.
 //!
 //! [`FunctionLake`] is the access of one call, with the rights of an identity. Appended rows are
-//! kept until the call succeeds and are then committed to all tables at once. The commit carries
-//! the id of the call's event, so that an event that is delivered again changes no table.
+//! buffered until the call succeeds and are then committed to all tables at once. The commit
+//! contains the id of the call's event, so that a repeated delivery of the event changes no table.
 
 mod append;
 mod function_lake;

@@ -1,8 +1,8 @@
 //! ZIP archives with the files of a function.
 //!
-//! An archive may be hostile: every name, size and checksum is checked, and nothing is written to
-//! a file system. Links, encrypted entries and duplicate names are rejected. The limits hold for
-//! the bytes that are decompressed, not for the sizes that the archive states.
+//! An archive may be hostile: every name, size and checksum is checked, and nothing is written to a
+//! file system. Links, encrypted entries and duplicate names are rejected. The limits apply to the
+//! bytes that are actually decompressed, not to the sizes that the archive declares.
 
 use std::collections::btree_map::Entry;
 use std::io::Read;
@@ -17,12 +17,12 @@ use crate::{Error, Result};
 /// Maximum size of an archive in bytes.
 pub const ARCHIVE_BYTES_MAX: usize = 44 << 20;
 
-/// File types in the mode of an entry, as Unix defines them.
+/// The mask for the file type in the Unix mode of an entry.
 const TYPE_MASK: u32 = 0o170_000;
 const TYPE_FILE: u32 = 0o100_000;
 const TYPE_FOLDER: u32 = 0o040_000;
 
-/// Execute permissions in the mode of an entry.
+/// The execute permission bits in the Unix mode of an entry.
 const EXECUTABLE: u32 = 0o111;
 
 const DAMAGED: &str = "Create the archive again, for example with `zip -r function.zip .`";
@@ -70,7 +70,7 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
     Ok(files)
 }
 
-/// Returns the path of an entry; none for a folder.
+/// Returns the path of an entry; `None` for a folder.
 fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
     let raw = entry.file_path();
     let path = std::str::from_utf8(raw.as_ref())
@@ -96,7 +96,7 @@ fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
     Ok((!is_folder).then(|| path.to_owned()))
 }
 
-/// Reads the entries of an archive, within the limit of all files.
+/// Reads the entries of an archive, up to a limit on the total size of all files.
 struct Reader<'a> {
     archive: &'a ZipSliceArchive<&'a [u8]>,
     /// Bytes that may still be decompressed.
@@ -113,7 +113,7 @@ impl Reader<'_> {
         let entry = self.archive.get_entry(header.wayfinder()).map_err(|error| wrong(&error))?;
         self.ranges.push(entry.compressed_data_range());
         let mut content = Vec::new();
-        // One byte more than the limit shows that it is exceeded.
+        // Reading one byte more than the limit shows that it is exceeded.
         let limit = self.left + 1;
         let read = match header.compression_method() {
             CompressionMethod::STORE => {
@@ -138,7 +138,8 @@ impl Reader<'_> {
         Ok(ProjectFile::new(content, is_executable))
     }
 
-    /// Rejects entries that share bytes: many files from few bytes are an attack.
+    /// Rejects entries that overlap in the archive. An archive that expands few bytes to many files
+    /// is an attack.
     fn check_ranges(&mut self) -> Result<()> {
         self.ranges.sort_unstable();
         let overlaps = |pair: &[(u64, u64)]| pair[0].1 > pair[1].0 && pair[1].1 > pair[1].0;
@@ -231,7 +232,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(read_archive(&bytes[..length]).is_err(), "{length}");
         }
-        // The content, its checksum and its size must agree.
+        // The content must match its checksum and its size.
         let mut altered = bytes.clone();
         altered[40] ^= 0x55;
         assert!(read_archive(&altered).is_err());
@@ -242,7 +243,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut altered = bytes.clone();
             altered[at] = !altered[at];
-            // Any outcome but a panic, or another file.
+            // Any outcome is acceptable except a panic or a different file.
             if let Ok(files) = read_archive(&altered) {
                 assert!(files.values().all(|file| file.bytes() == b"content of the file\n"));
             }

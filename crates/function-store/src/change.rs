@@ -1,4 +1,5 @@
-//! Changes of a stored function. Each is applied to its newest state, and stored or rejected whole.
+//! Changes of a stored function. Each is applied to the function's newest state, and is stored or
+//! rejected as a whole.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::{
     Error, FunctionFiles, QualifierChange, Result, StoredCode, StoredFunction, StoredVersion,
 };
 
-/// Maximum number of versions, aliases and tags of a function.
+/// Maximum number of versions of a function, and also of aliases and of tags.
 const VERSIONS_MAX: usize = 10_000;
 const ALIASES_MAX: usize = 1_000;
 const TAGS_MAX: usize = 50;
@@ -19,9 +20,9 @@ const TAGS_MAX: usize = 50;
 /// Files to store with a change.
 #[derive(Debug, Clone)]
 pub struct NewCode {
-    /// Their description.
+    /// The description of the files.
     pub code: StoredCode,
-    /// The manifest and the files.
+    /// The manifest and the contents of the files.
     pub objects: Vec<Bytes>,
 }
 
@@ -30,10 +31,10 @@ pub struct NewCode {
 pub enum FunctionChange {
     /// Replaces the files, which are stored with the change.
     Code(StoredCode),
-    /// Replaces the settings, and the values that a protocol keeps.
+    /// Replaces the settings, and the values that a protocol stores with the function.
     Settings(Box<FunctionSettings>, BTreeMap<String, Value>),
-    /// Publishes the latest state as a version, unless the last version is the same. The
-    /// description, if any, is that of the version.
+    /// Publishes the latest state as a version, unless it is the same as the last version. The
+    /// description, if given, is that of the version.
     Publish(Option<String>),
     /// Deletes a version.
     DeleteVersion(u64),
@@ -53,7 +54,7 @@ pub enum FunctionChange {
     Qualifier(String, QualifierChange),
 }
 
-/// Changes of a function in one request: all are stored, or none.
+/// Changes of a function in one request. Either all are stored, or none.
 #[derive(Debug, Clone, Default)]
 pub struct FunctionUpdate {
     /// New files.
@@ -70,7 +71,7 @@ impl From<FunctionChange> for FunctionUpdate {
     }
 }
 
-/// The context of a change.
+/// The context in which a change is applied.
 pub(crate) struct Applied<'a> {
     pub author: &'a Author,
     pub now: Timestamp,
@@ -170,7 +171,7 @@ fn delete_version(to: &mut StoredFunction, version: u64) -> Result<()> {
         let (name, alias) = (to.name.clone(), alias.clone());
         return Err(Error::VersionInUse { name, version, alias });
     }
-    // The deletion of a version that does not exist succeeds, as on AWS.
+    // Deleting a version that does not exist succeeds, as on AWS.
     to.versions.remove(&version);
     to.qualifiers.remove(&version.to_string());
     to.published = to.published.filter(|published| *published != version);

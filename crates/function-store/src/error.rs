@@ -11,13 +11,13 @@ pub enum Error {
     /// The function does not exist.
     #[error("function `{name}` does not exist")]
     NotFound {
-        /// The function.
+        /// The requested function.
         name: String,
     },
     /// The function has no such version or alias.
     #[error("function `{name}` has no version or alias `{qualifier}`")]
     NoVersion {
-        /// The function.
+        /// The name of the function.
         name: String,
         /// The version or alias.
         qualifier: String,
@@ -36,7 +36,7 @@ pub enum Error {
         /// The setting.
         what: String,
     },
-    /// The function or alias to create exists.
+    /// The function or alias to create already exists.
     #[error("{what} already exists")]
     Exists {
         /// The function or alias.
@@ -47,19 +47,19 @@ pub enum Error {
         "version {version} of function `{name}` cannot be deleted: alias `{alias}` refers to it"
     )]
     VersionInUse {
-        /// The function.
+        /// The name of the function.
         name: String,
-        /// The version.
+        /// The version to delete.
         version: u64,
-        /// The alias.
+        /// An alias that refers to the version.
         alias: String,
     },
-    /// The function has another revision than the request expects.
+    /// The function's revision differs from the one that the request expects.
     #[error("function `{name}` is at revision `{found}`, not `{expected}`")]
     WrongRevision {
-        /// The function.
+        /// The name of the function.
         name: String,
-        /// Its revision.
+        /// The current revision.
         found: String,
         /// The revision in the request.
         expected: String,
@@ -67,29 +67,29 @@ pub enum Error {
     /// Other requests changed the function at the same time.
     #[error("function `{name}` was changed by another request")]
     Conflict {
-        /// The function.
+        /// The name of the function.
         name: String,
     },
-    /// The archive cannot be read, or has an entry that is not accepted.
+    /// The archive cannot be read, or contains an entry that is not accepted.
     #[error("the archive is rejected: {reason}")]
     Archive {
-        /// The reason.
+        /// The reason for the rejection.
         reason: String,
-        /// The remedy.
+        /// The hint: how to fix the archive.
         hint: &'static str,
     },
     /// A setting or file is invalid.
     #[error("{message}")]
     Invalid {
-        /// The message.
+        /// The error message.
         message: String,
-        /// The remedy.
+        /// The hint: how to fix the setting or file.
         hint: String,
     },
     /// Stored data cannot be read.
     #[error("function `{name}` cannot be read")]
     Corrupt {
-        /// The function.
+        /// The name of the function.
         name: String,
     },
     /// The store failed.

@@ -16,7 +16,8 @@ use crate::{Error, Result};
 /// Folders that are not part of a function.
 const SKIPPED: [&str; 1] = ["__pycache__"];
 
-/// Returns a request with the files of a folder, without hidden ones, or with an archive.
+/// Reads the files of a folder, except hidden ones, or an archive, and returns a deployment
+/// request.
 ///
 /// Errors: `invalid_argument` if the path does not exist, or if a file is a link or too large.
 pub fn read_source(path: &Path) -> Result<DeployFunction> {

@@ -17,7 +17,7 @@ pub(crate) const LATEST: &str = "$LATEST";
 pub struct StoredCode {
     /// The object with the paths and hashes of the files.
     pub manifest: ObjectId,
-    /// Their size in bytes: of the archive, or of all files together.
+    /// Size in bytes of the archive, or of all files together.
     pub bytes: u64,
     /// SHA-256 of the archive, or of the manifest, in Base64.
     pub sha256: String,
@@ -26,19 +26,19 @@ pub struct StoredCode {
 /// A version, or the latest state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredVersion {
-    /// Its number; none for the latest state.
+    /// The version number; `None` for the latest state.
     pub version: Option<u64>,
-    /// Its settings.
+    /// The settings of this version.
     pub settings: FunctionSettings,
-    /// Its files.
+    /// The files of this version.
     pub code: StoredCode,
     /// Time of its last change.
     pub modified: Timestamp,
     /// Author of its last change.
     pub author: String,
-    /// Identity that changed it last.
+    /// The identity that made the last change.
     pub actor: Actor,
-    /// Values that a protocol keeps for its clients.
+    /// Values that a protocol stores for its clients.
     #[serde(default)]
     pub attributes: BTreeMap<String, serde_json::Value>,
 }
@@ -49,7 +49,7 @@ impl StoredVersion {
         revision(self)
     }
 
-    /// Returns its number as text, or `$LATEST`.
+    /// Returns the version number as text, or `$LATEST`.
     pub fn qualifier(&self) -> String {
         self.version.map_or_else(|| LATEST.to_owned(), |version| version.to_string())
     }
@@ -77,25 +77,25 @@ impl StoredVersion {
 /// A function that is deployed without a project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredFunction {
-    /// Its name.
+    /// The function's name.
     pub name: String,
-    /// Its latest state.
+    /// The latest state.
     pub latest: StoredVersion,
-    /// The objects of its versions, by number.
+    /// The stored objects of the published versions, by number.
     #[serde(default)]
     pub versions: BTreeMap<u64, ObjectId>,
-    /// The version that is the same as the latest state, if any.
+    /// The published version that equals the latest state, if any.
     #[serde(default)]
     pub published: Option<u64>,
-    /// The number of the next version. Numbers of deleted versions are not used again.
+    /// The number of the next version. Numbers of deleted versions are not reused.
     pub next_version: u64,
-    /// Its aliases.
+    /// The aliases by name.
     #[serde(default)]
     pub aliases: BTreeMap<String, FunctionAlias>,
-    /// The maximum number of concurrent calls; none: no limit of its own.
+    /// The maximum number of concurrent calls; `None` if the function has no limit of its own.
     #[serde(default)]
     pub concurrency: Option<u32>,
-    /// Its tags.
+    /// The tags by key.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
     /// Settings of versions, aliases and the latest state, by name.
@@ -104,8 +104,8 @@ pub struct StoredFunction {
 }
 
 impl StoredFunction {
-    /// Returns the number that a version or alias names; none for the latest state. An alias with
-    /// weights selects by `roll`, from 0 to 1.
+    /// Returns the number of the version that a version or alias names; `None` for the latest
+    /// state. For an alias with weights, `roll` (from 0 to 1) selects the version.
     ///
     /// Errors: `function_not_found`.
     pub fn resolve(&self, qualifier: &str, roll: f64) -> Result<Option<u64>> {
@@ -145,7 +145,7 @@ impl StoredFunction {
         revision(&self.aliases.get(alias))
     }
 
-    /// Returns the description for the API. `files` are the paths of its latest files.
+    /// Returns the description for the API. `files` are the paths of the files in the latest state.
     pub fn summary(&self, files: Vec<String>) -> DeployedFunction {
         DeployedFunction {
             name: self.name.clone(),

@@ -1,8 +1,8 @@
 //! The functions of a lake that are deployed without a project.
 //!
-//! The ref `functions/NAME` has the state of a function. Versions and files are objects. A change
-//! compares and swaps the ref in one batch with its objects, so that it is durable and whole when
-//! it is acknowledged.
+//! The ref `functions/NAME` contains the state of a function. Versions and files are objects. A
+//! change compares and swaps the ref in one batch with its objects, so that it is durable and
+//! complete when it is acknowledged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,21 +27,21 @@ use crate::{
 /// Prefix of the refs.
 const REFS: &str = "functions/";
 
-/// Number of refs that are read at once.
+/// Number of refs that are read from the store per page.
 const PAGE: usize = 1_000;
 
-/// Attempts of a change while others change the same function.
+/// Maximum number of attempts of a change if other requests change the same function.
 const ATTEMPTS: u32 = 20;
 
-/// Maximum size of environment variables together, in bytes.
+/// Maximum total size of a function's environment variables, in bytes.
 const ENV_BYTES_MAX: usize = 64 << 10;
 
 /// The author of a change.
 #[derive(Debug, Clone)]
 pub struct Author {
-    /// The name.
+    /// The author's name.
     pub name: String,
-    /// The identity.
+    /// The identity of the author.
     pub actor: Actor,
 }
 
@@ -74,7 +74,7 @@ impl FunctionStore {
         self.clock.now()
     }
 
-    /// Returns a function; none if it does not exist.
+    /// Returns a function; `None` if it does not exist.
     pub async fn find(&self, name: &str) -> Result<Option<StoredFunction>> {
         Ok(self.read(name).await?.map(|(function, _)| function))
     }
@@ -108,7 +108,7 @@ impl FunctionStore {
         }
     }
 
-    /// Returns a version of a function; none is the latest state.
+    /// Returns a version of a function; without a number, the latest state.
     pub async fn version(
         &self,
         function: &StoredFunction,
@@ -133,12 +133,12 @@ impl FunctionStore {
         self.store.objects(&ids).await?.into_iter().map(read).collect()
     }
 
-    /// Returns the paths of files.
+    /// Returns the paths of a version's files.
     pub async fn paths(&self, name: &str, code: &StoredCode) -> Result<Vec<String>> {
         Ok(self.manifest(name, code).await?.into_keys().collect())
     }
 
-    /// Returns files by path.
+    /// Returns a version's files by path.
     pub async fn files(&self, name: &str, code: &StoredCode) -> Result<ProjectFiles> {
         let manifest = self.manifest(name, code).await?;
         let ids: Vec<ObjectId> = manifest.values().map(|file| file.content).collect();
@@ -160,10 +160,11 @@ impl FunctionStore {
         serde_json::from_slice(&bytes).map_err(|_| Error::corrupt(name))
     }
 
-    /// Returns files in the form in which they are stored. `archive` is the archive that they come
-    /// from, if any.
+    /// Converts files to the form in which they are stored. `archive` is the archive that contained
+    /// them, if any.
     ///
-    /// Errors: `invalid_argument` for paths, numbers or sizes that are not accepted.
+    /// Errors: `invalid_argument` if the paths, the number or the sizes of the files are not
+    /// accepted.
     pub fn code(files: &ProjectFiles, archive: Option<&[u8]>) -> Result<NewCode> {
         check_files(files)?;
         let mut objects: Vec<Bytes> =
@@ -183,7 +184,8 @@ impl FunctionStore {
         Ok(NewCode { code, objects })
     }
 
-    /// Creates a function. With `publish` it has the version 1. Durable when it returns.
+    /// Creates a function. With `publish`, the function is also published as version 1. The change
+    /// is durable when this method returns.
     ///
     /// Errors: `already_exists`; `invalid_argument` for an invalid name or setting.
     pub async fn create(
@@ -223,10 +225,10 @@ impl FunctionStore {
         }
     }
 
-    /// Changes a function. Durable when it returns.
+    /// Changes a function. The change is durable when this method returns.
     ///
-    /// Errors: `function_not_found`; `precondition_failed` for another revision;
-    /// `commit_conflict`; those of the changes.
+    /// Errors: `function_not_found`; `precondition_failed` for another revision; `commit_conflict`;
+    /// those of the changes.
     pub async fn change(
         &self,
         name: &str,

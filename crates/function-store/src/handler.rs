@@ -1,14 +1,14 @@
-//! Handlers: the files in which a runtime looks for the function that it calls.
+//! Handlers: the files in which a runtime searches for the function to call.
 
 use headwater_model::{FunctionSettings, ProjectFiles};
 
 use crate::paths::shown;
 use crate::{Error, Result};
 
-/// Number of files that a hint names.
+/// Maximum number of files that a hint names.
 const NAMED_MAX: usize = 5;
 
-/// Checks that the file of a function's handler exists among its files.
+/// Checks that a function's files contain the file of its handler.
 ///
 /// Errors: `invalid_argument`; the hint names files that the function has.
 pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Result<()> {
@@ -49,7 +49,7 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
     Err(Error::invalid(format!("{what} does not exist"), existing(files, ending)))
 }
 
-/// Rejects a program `bootstrap` that cannot be started.
+/// Rejects a `bootstrap` program that cannot be started.
 fn check_bootstrap(runtime: &str, files: &ProjectFiles) -> Result<()> {
     let program = files.get("bootstrap").filter(|_| runtime.starts_with("provided"));
     if program.is_none_or(headwater_model::ProjectFile::is_executable) {
@@ -59,7 +59,7 @@ fn check_bootstrap(runtime: &str, files: &ProjectFiles) -> Result<()> {
     Err(Error::invalid("`bootstrap` is not executable", hint))
 }
 
-/// Returns a hint with files that exist, those with the ending if there are any.
+/// Returns a hint that names existing files, preferably those with the ending.
 fn existing(files: &ProjectFiles, ending: &str) -> String {
     let with_ending: Vec<&String> = files.keys().filter(|path| path.ends_with(ending)).collect();
     let named = if with_ending.is_empty() { files.keys().collect() } else { with_ending };

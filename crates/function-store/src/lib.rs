@@ -2,8 +2,8 @@
 //!
 //! [`read_archive`] reads a ZIP archive that may be hostile. [`FunctionStore`] stores functions:
 //! each has a latest state, immutable numbered versions, and aliases of versions. Files are objects
-//! of the store, named by their hash. [`project_files`] returns the project with only one function,
-//! so that it is parsed and called as any other. Nothing here calls a function.
+//! of the store, named by their hash. [`project_files`] returns a project that contains only one
+//! function, so that it is parsed and called like any other. This crate never calls a function.
 
 mod archive;
 mod change;

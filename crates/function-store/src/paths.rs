@@ -13,7 +13,7 @@ pub(crate) const FILES_MAX: usize = 20_000;
 /// Maximum size of all files together, in bytes.
 pub(crate) const FILES_BYTES_MAX: u64 = 256 << 20;
 
-/// Longest path in bytes, and longest part of one.
+/// Maximum length of a path in bytes, and of one component.
 const PATH_BYTES_MAX: usize = 1_024;
 const PART_BYTES_MAX: usize = 255;
 
@@ -71,7 +71,7 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
     }
 }
 
-/// Returns a path that is a file and a folder of other files.
+/// Returns a path that is both a file and a parent folder of another file.
 pub(crate) fn file_and_folder<'a>(paths: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let paths: BTreeSet<&str> = paths.collect();
     let folders = |path: &'a str| path.match_indices('/').map(|(at, _)| &path[..at]);
@@ -82,7 +82,7 @@ pub(crate) fn limits_hint() -> &'static str {
     "Deploy at most 20,000 files, of 256 MiB together"
 }
 
-/// Returns a name from outside for a message: short, without control characters.
+/// Returns an untrusted name in a form that is safe in messages: short, without control characters.
 pub(crate) fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(120).collect()
 }

@@ -1,7 +1,7 @@
-//! The project with only one function: its declaration, and its files in one folder.
+//! A project that contains only one function: its declaration, and its files in one folder.
 //!
-//! It is parsed and called as a project that a user writes. The files are in a folder of their own,
-//! so that no file of the function is taken for a part of the project.
+//! It is parsed and called like a project that a user writes. The files are in a separate folder,
+//! so that no file of the function is interpreted as a part of the project.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{Error, Result, check_handler, requirements};
 /// The folder with the function's files.
 const FOLDER: &str = "code";
 
-/// The host that stands for all.
+/// The host pattern that matches all hosts.
 const EVERY_HOST: &str = "*";
 
 #[derive(Serialize)]
@@ -52,7 +52,7 @@ enum Network<'a> {
     Hosts(&'a [String]),
 }
 
-/// Returns the project of one function.
+/// Returns the project that contains one function.
 ///
 /// Errors: `invalid_argument` for a handler without a file, or an invalid `requirements.txt`.
 pub fn project_files(

@@ -6,7 +6,7 @@ use headwater_model::ProjectFiles;
 
 use crate::{Error, FunctionStore, NewCode, Result, read_archive};
 
-/// The files of a function, to check and to store.
+/// The files of a function, as received and in stored form.
 #[derive(Debug, Clone)]
 pub struct FunctionFiles {
     /// The files by path.
@@ -15,8 +15,8 @@ pub struct FunctionFiles {
     pub code: NewCode,
 }
 
-/// Reads the files of a request. `archive` is a ZIP archive in Base64. Takes time and memory in
-/// proportion to the files.
+/// Reads the files of a request. `archive` is a ZIP archive in Base64. Time and memory are
+/// proportional to the size of the files.
 ///
 /// Errors: `invalid_argument`.
 pub fn read_request(files: ProjectFiles, archive: Option<&str>) -> Result<FunctionFiles> {

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Name of the file.
 pub(crate) const FILE: &str = "requirements.txt";
 
-/// Returns the packages in a file by name, with their versions; `*` is any.
+/// Returns the packages in a file by name, with their versions; `*` means any version.
 ///
 /// Errors: `invalid_argument` for a line that is not a package from PyPI, such as an option or URL.
 pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, String>> {

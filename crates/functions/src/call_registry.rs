@@ -11,7 +11,7 @@ use crate::functions::Functions;
 use crate::queue::QueueStats;
 use crate::{CallOwner, Invocation};
 
-/// Calls in the order of arrival.
+/// The registered calls, in order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct CallRegistry(Mutex<State>);
 
@@ -31,10 +31,10 @@ struct Call {
     runs: bool,
 }
 
-/// Maximum number of owners that the reason for waiting names.
+/// Maximum number of owners listed in the reason why a call waits.
 const NAMED_MAX: usize = 5;
 
-/// A registered call; dropping it removes it.
+/// A registered call, which is removed from the registry when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct RegisteredCall<'a> {
     calls: &'a CallRegistry,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The longest boost of a call, which also bounds its boosted CPU time on one processor.
+/// The longest boost of a call. It also bounds the boosted CPU time of the call on one processor.
 const BOOST_MAX: Duration = Duration::from_secs(1);
 
 /// CPU time of a call that does not count against its owner.
@@ -23,10 +23,10 @@ const USED_MAX: Duration = Duration::from_secs(2);
 /// Divisor of the decay: each second of elapsed time removes a fifth of a second of used CPU time.
 const DECAY: u32 = 5;
 
-/// Number of owners above which owners without used CPU time are removed.
+/// Number of owners above which those without recorded CPU time are removed.
 const OWNERS_MAX: usize = 64;
 
-/// CPU time that owners used recently.
+/// CPU time that owners used recently, for example by long calls.
 #[derive(Debug, Default)]
 pub(crate) struct CpuBoost(Mutex<HashMap<Arc<str>, Used>>);
 
@@ -43,7 +43,7 @@ impl Used {
 }
 
 impl CpuBoost {
-    /// Returns how long a call of an owner is boosted.
+    /// Returns the duration of the boost for a call of an owner.
     pub(crate) fn duration(&self, owner: &str, now: Instant) -> Duration {
         let used = self.0.lock().get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
         if used < USED_MAX { BOOST_MAX } else { Duration::ZERO }
@@ -60,7 +60,7 @@ impl CpuBoost {
             owners.retain(|_, used| !used.remaining(now).is_zero());
         }
         let before = owners.get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
-        // The maximum limits how long an owner has no boost.
+        // The cap limits the time for which an owner gets no boost.
         let time = (before + time).min(2 * USED_MAX);
         owners.insert(owner.clone(), Used { time, updated: now });
     }

@@ -11,15 +11,15 @@ use crate::functions::Functions;
 use crate::{Environment, EnvironmentEvent, Result};
 
 impl Functions {
-    /// Returns the environments, the last used first.
+    /// Returns the environments, most recently used first.
     pub async fn environments(&self) -> Vec<EnvironmentSummary> {
         let functions = self.clone();
         let all = tokio::task::spawn_blocking(move || functions.0.environments.all());
         all.await.unwrap_or_default()
     }
 
-    /// Returns an environment, by a prefix of its id, and the running and queued calls. Errors:
-    /// `environment_not_found`.
+    /// Returns an environment, found by a prefix of its id, and the running and queued calls.
+    /// Errors: `environment_not_found`.
     pub async fn explain(&self, id: &str) -> Result<EnvironmentDetails> {
         let environment = self.named(id).await?;
         let report = self.zygotes().into_iter().find(|one| one.environment == environment.id);
@@ -52,14 +52,14 @@ impl Functions {
         pruned
     }
 
-    /// Removes environments that have not been used for a time and that no call uses now.
+    /// Removes environments that were not used for at least this time and that no call is using.
     pub async fn prune(&self, unused_for: Duration) -> Result<PrunedEnvironments> {
         let mut pruned = PrunedEnvironments::default();
         for environment in self.environments().await {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // Idle instances do not count as use, so they are ended.
+            // Idle instances do not count as a use, so end them.
             let of_this = |held: &Environment| held.id == environment.id;
             self.0.queue.end_idle_of(of_this);
             self.0.zygotes.end_unused(of_this);

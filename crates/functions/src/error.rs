@@ -37,21 +37,21 @@ pub enum Error {
     /// The user's code raised an exception.
     #[error("{}", raised(.exception, .message, .frames))]
     FunctionRaised {
-        /// The exception's class.
+        /// The class of the exception.
         exception: String,
-        /// Its message.
+        /// The message of the exception.
         message: String,
         /// The user's own frames, outermost first.
         frames: Vec<Frame>,
         /// The hint, if there is one.
         hint: Option<String>,
     },
-    /// The function returned a value of the wrong type.
+    /// The function returned a value of an unsupported type.
     #[error("{}", unfit(.function, .returned, .reason.as_deref(), *.wanted))]
     NotATable {
-        /// The function.
+        /// The name of the function.
         function: String,
-        /// The type it returned.
+        /// The type of the returned value.
         returned: String,
         /// The reason why this value cannot be converted.
         reason: Option<String>,
@@ -70,7 +70,7 @@ pub enum Error {
     MemoryLimit {
         /// The function's label.
         label: String,
-        /// Its limit, in bytes.
+        /// The memory limit in bytes.
         limit: u64,
         /// The limit of the second attempt in bytes, if there was one.
         retried_with: Option<u64>,
@@ -86,14 +86,15 @@ pub enum Error {
     TimeLimit {
         /// The function's label.
         label: String,
-        /// Its limit.
+        /// The time limit.
         limit: Duration,
-        /// True if it never started, because its packages were imported for the first time.
+        /// True if the function did not start, because its packages were still being imported for
+        /// the first time.
         importing: bool,
         /// The stack of the user's code, outermost frame first, if the process answered in time.
         frames: Vec<Frame>,
     },
-    /// The function exceeded the size of its `/tmp`.
+    /// The function used more space in `/tmp` than its limit.
     #[error(
         "`{label}` needs more space in `/tmp` than its limit of {}; it had used {}{}",
         size(*.limit),
@@ -103,20 +104,20 @@ pub enum Error {
     TempLimit {
         /// The function's label.
         label: String,
-        /// Its limit, in bytes.
+        /// The limit in bytes.
         limit: u64,
         /// The size of `/tmp` in bytes.
         used: u64,
         /// The stack of the user's code, outermost frame first.
         frames: Vec<Frame>,
     },
-    /// The call was stopped.
+    /// The call was cancelled.
     #[error("`{label}` was cancelled")]
     Cancelled {
         /// The label of the function or operation.
         label: String,
     },
-    /// The server is shutting down.
+    /// The server is shutting down, so the call did not start.
     #[error("`{label}` was not started: the server is stopping")]
     Stopping {
         /// The function's label.
@@ -141,7 +142,7 @@ pub enum Error {
     IsolationUnavailable {
         /// The failed step and the kernel's error.
         reason: String,
-        /// The configuration to change.
+        /// The hint: the configuration to change.
         hint: String,
     },
     /// The queue is full.
@@ -149,11 +150,11 @@ pub enum Error {
     TooBusy {
         /// Number of queued calls.
         queued: usize,
-        /// Number of queued calls of this owner.
+        /// Number of queued calls of the call's owner.
         own: usize,
         /// The owner of the call.
         owner: String,
-        /// Maximum number of queued calls; an owner may use only a part of it.
+        /// Maximum number of queued calls; one owner may use only a part of it.
         limit: usize,
     },
     /// An instance's output has an invalid format.
@@ -161,7 +162,7 @@ pub enum Error {
     BadOutput {
         /// The function's label.
         label: String,
-        /// The reason.
+        /// The reason why the output cannot be read.
         reason: String,
     },
     /// A function returned a value that is not a table and exceeds the size limit.
@@ -189,7 +190,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a conversion from a system error that names the failed operation.
+    /// Returns a function that converts a system error and names the failed operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }
@@ -197,7 +198,8 @@ impl Error {
 }
 
 impl Error {
-    /// Applies `map` to every text that user code determines: messages, reasons and source lines.
+    /// Applies `map` to every text in the error that comes from user code: messages, reasons and
+    /// source lines.
     #[must_use]
     pub fn map_text(mut self, map: impl Fn(&str) -> String) -> Self {
         match &mut self {

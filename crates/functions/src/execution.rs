@@ -1,5 +1,5 @@
-//! The execution of one call: in its idle instance, in a clone of its environment's zygote, or in a
-//! new process; and a second attempt with more memory.
+//! The execution of one call: in an idle instance, in a clone of the environment's zygote, or in a
+//! new process. If the call runs out of memory, it may be attempted again with more.
 
 use std::time::Instant;
 
@@ -17,25 +17,25 @@ use crate::warm_instance::{IdleInstance, WarmInstance};
 use crate::zygote::ZygoteLookup;
 use crate::{Error, FunctionEvent, Invocation, Isolation, Limits, Outcome, Result};
 
-/// A call that has a permit.
+/// The execution of a call that has a permit.
 pub(crate) struct Execution<'a> {
     pub(crate) functions: &'a Functions,
     pub(crate) permit: &'a Permit<IdleInstance>,
     pub(crate) sink: &'a mpsc::Sender<FunctionEvent>,
     pub(crate) cancelled: &'a CancellationToken,
-    /// The time limit.
+    /// The time at which the call must have ended.
     pub(crate) until: Instant,
-    /// Waiting times, and resources outside its process.
+    /// Waiting times of the call, and resources used outside its process.
     pub(crate) outside: Usage,
 }
 
-/// The outcome of a call, and its instance if it can be reused.
+/// The outcome of a call, and its instance if another call can reuse it.
 type FinishedCall = (Outcome, Option<WarmInstance>);
 
 impl Execution<'_> {
-    /// Runs a function, and once more with twice the memory if it ran out of memory and the machine
-    /// has enough. A function with network access runs only once, because a second run would repeat
-    /// its requests.
+    /// Runs a function. If it runs out of memory, it is run once more with twice the memory, if the
+    /// machine has enough. A function with network access runs only once, because a second run
+    /// would repeat its requests.
     pub(crate) async fn run(
         &mut self,
         invocation: &Invocation,
@@ -67,7 +67,7 @@ impl Execution<'_> {
             // The second process has more memory than an idle instance may have, so it is not
             // reused.
             Ok((second, _)) => second,
-            // The usage of the first attempt counts in any case.
+            // The usage of the first attempt is charged in any case.
             Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
         };
         if let Err(Error::MemoryLimit { limit, retried_with, .. }) = &mut second.returned {
@@ -117,14 +117,14 @@ impl Execution<'_> {
         };
         match instance.finish(self.limits_of(invocation)).await {
             Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
-            // The instance ended while it was idle.
+            // The instance ended while it was idle, so a new one is needed.
             Err(Error::NotCloned { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Runs a function in an instance from this origin, or in a new process if the zygote cannot be
-    /// cloned because it has just ended. Only the new process counts as a cold start.
+    /// Runs a function in an instance from this origin. If the zygote cannot be cloned because it
+    /// has just ended, the function runs in a new process, which counts as a cold start.
     async fn run_new(&self, origin: Origin, invocation: &Invocation) -> Result<FinishedCall> {
         let policy = tokio::select! {
             biased;
@@ -174,8 +174,8 @@ impl Execution<'_> {
         CallDeadline { until: self.until, boost, cancelled: self.cancelled.clone() }
     }
 
-    /// Returns the origin of a call's instance, true if the call is cold, and the CPU time of the
-    /// start.
+    /// Returns the origin of a call's instance, whether the start is cold, and the CPU time of the
+    /// start in microseconds.
     async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool, u64)> {
         let inner = &self.functions.0;
         match (inner.isolation, &inner.spawner.report().sandbox_error) {
@@ -192,7 +192,8 @@ impl Execution<'_> {
         })
     }
 
-    /// Resolves the network access of a call; none without a sandbox, which does not restrict it.
+    /// Resolves the network access of a call; `None` without a sandbox, because only a sandbox
+    /// restricts it.
     async fn egress_policy(&self, invocation: &Invocation) -> Option<EgressPolicy> {
         let (inner, network) = (&self.functions.0, &invocation.limits.network);
         if inner.isolation == Isolation::Process {
@@ -211,8 +212,8 @@ impl Execution<'_> {
         policy
     }
 
-    /// Returns a call's zygote. Its start continues even if the call is cancelled, so that the next
-    /// call can use it.
+    /// Returns the zygote for a call. A zygote continues to start even if the call is cancelled, so
+    /// that the next call can use it.
     async fn zygote(&self, invocation: &Invocation) -> ZygoteLookup {
         let inner = &self.functions.0;
         let (zygotes, environment) = (inner.zygotes.clone(), invocation.environment.clone());

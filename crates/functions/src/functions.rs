@@ -1,4 +1,5 @@
-//! The handle of the runtime: environments and invocations, within the machine's resources.
+//! The handle of the function runtime, which builds environments and runs functions within the
+//! machine's resources.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::{
     ZygoteReport, housekeeping,
 };
 
-/// The function runtime's handle, which builds environments and runs functions. Cheap to clone;
+/// A handle of the function runtime, which builds environments and runs functions. Cheap to clone;
 /// dropping the last clone ends the spawner and all processes that it started.
 #[derive(Debug, Clone)]
 pub struct Functions(pub(crate) Arc<Inner>);
@@ -75,7 +76,8 @@ impl Functions {
         Ok(Functions(inner))
     }
 
-    /// Returns weaknesses of the isolation on this host, to log at the start; usually none.
+    /// Returns weaknesses of the isolation on this host, to log at the start. Usually there are
+    /// none.
     pub fn warnings(&self) -> Vec<String> {
         let report = self.0.spawner.report();
         let mut warnings = Vec::new();
@@ -109,14 +111,14 @@ impl Functions {
         warnings
     }
 
-    /// Returns true if functions write their results to huge pages: the host has them, and this
-    /// user may use them.
+    /// Returns true if functions write their results to huge pages, which requires that the host
+    /// has them and that this user may use them.
     pub fn uses_huge_pages(&self) -> bool {
         self.0.pages.is_ok()
     }
 
-    /// Rejects an environment that cannot be built here: a missing Python version, or an invalid
-    /// requirement. Starts and downloads nothing.
+    /// Rejects an environment that cannot be built on this host, because a Python version is
+    /// missing or a requirement is invalid. Starts and downloads nothing.
     pub fn check_environment(&self, spec: &EnvironmentSpec) -> Result<()> {
         Ok(self.0.environments.check(spec)?)
     }
@@ -140,13 +142,13 @@ impl Functions {
         self.0.environments.current_build(&environment.id).as_ref() == Some(&environment.build)
     }
 
-    /// Returns the CPU time of all processes of the spawner, in microseconds; none without control
-    /// groups.
+    /// Returns the CPU time of all processes that the spawner started, in microseconds; `None`
+    /// without control groups.
     pub async fn kernel_cpu_us(&self) -> Option<u64> {
         self.0.spawner.total_cpu_us().await
     }
 
-    /// Returns the zygotes.
+    /// Returns the state of the zygotes.
     pub fn zygotes(&self) -> Vec<ZygoteReport> {
         self.0.zygotes.reports()
     }
@@ -176,7 +178,7 @@ fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<Hug
     }
 }
 
-/// Returns the error of a host that cannot isolate functions.
+/// Returns the error for a host that cannot isolate functions.
 pub(crate) fn unavailable(reason: &str) -> Error {
     let hint = "Allow user namespaces (`sysctl user.max_user_namespaces=15000`; on Ubuntu also \
                 `sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in a container, run it \

@@ -1,4 +1,5 @@
-//! Periodic work of the runtime: promotions, evictions, and the shrinking of idle instances.
+//! Periodic tasks of the runtime: promoting starved calls, evicting zygotes and instances, and
+//! shrinking idle instances.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use crate::functions::Inner;
 use crate::queue::Queue;
 
-/// Interval between promotions of starved calls, and evictions of idle instances for them.
+/// Interval at which starved calls are promoted and idle instances are evicted for them.
 const ASSIGN_EVERY: Duration = Duration::from_secs(1);
 
 /// Minimum interval between evictions of idle zygotes.
@@ -17,7 +18,7 @@ const SWEEP_MAX: Duration = Duration::from_secs(30);
 const SHRINK_EVERY: Duration = Duration::from_secs(1);
 const SHRINK_STEP: Duration = Duration::from_millis(10);
 
-/// Starts the tasks, which end with the runtime.
+/// Starts the periodic tasks, which end with the runtime.
 pub(crate) fn start(inner: &Arc<Inner>) {
     tokio::spawn(sweep(Arc::downgrade(inner)));
     tokio::spawn(shrink(Arc::downgrade(inner)));

@@ -1,6 +1,6 @@
-//! Shrinking of idle instances: a process that has been idle for a while returns memory that it
-//! does not need. It runs briefly to do so, and is paused again. A call may use the process at any
-//! time, because requests are handled in order.
+//! Shrinking of idle instances: a process that has been idle for some time returns memory that it
+//! does not need. The process is resumed briefly for that, and paused again. A call may use the
+//! process at any time, because requests are handled in order.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,12 @@ use tokio::sync::oneshot;
 use crate::warm_instance::WarmInstance;
 use crate::worker::Message;
 
-/// Idle time before an instance shrinks, and before another attempt. The delay is long, because
+/// Idle time before an instance shrinks, and before it tries again. The delay is long, because
 /// returning and reallocating memory takes some milliseconds.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
-/// Time limit and number of attempts: user code may report that it is idle and continue to run.
+/// Time limit of an attempt, and maximum number of attempts, because user code may report
+/// completion and continue to run.
 const RUN_MAX: Duration = Duration::from_millis(100);
 const TRIES_MAX: u32 = 3;
 
@@ -23,7 +24,7 @@ const TRIES_MAX: u32 = 3;
 pub(crate) enum ShrinkState {
     /// The process is idle: the start of the idle time, and the number of attempts that timed out.
     Awake(Instant, u32),
-    /// The process runs to return memory.
+    /// The process is running to return memory.
     Running(Instant, u32),
     /// The process is being paused.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
@@ -46,7 +47,7 @@ impl ShrinkState {
         matches!(self, ShrinkState::Running(..) | ShrinkState::Stopping(..))
     }
 
-    /// Performs the next step if it is due; none if the process cannot continue.
+    /// Performs the next step if it is due; `None` if the process is no longer usable.
     pub(crate) fn next(self, warm: &mut WarmInstance) -> Option<ShrinkState> {
         match self {
             ShrinkState::Awake(since, tries) if since.elapsed() >= REST_AFTER => {

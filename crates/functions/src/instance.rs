@@ -24,10 +24,10 @@ use crate::worker_io::{CallResources, LineSink, Readers, listen, listen_to_pipe,
 use crate::zygote::Zygote;
 use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
 
-/// Time that a function has to end after a request.
+/// Time that a function has to end after it was requested to stop.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Time limit for reading the remaining messages of a call that is stopped.
+/// Time limit for reading the remaining messages of a call after it was stopped.
 const HEARD_MAX: Duration = Duration::from_secs(2);
 
 /// The origin of an instance.
@@ -44,13 +44,13 @@ pub(crate) enum Origin {
 /// The settings of a new instance.
 pub(crate) struct NewInstance<'a> {
     pub(crate) origin: &'a Origin,
-    /// Allowed destinations, if it has network access.
+    /// The allowed destinations, if the function has network access.
     pub(crate) policy: Option<EgressPolicy>,
-    /// The file system with huge pages for its result, if there is one.
+    /// The file system with huge pages for the result, if there is one.
     pub(crate) pages: Option<Arc<HugePageFs>>,
 }
 
-/// The time limit of a call, and the length of its CPU boost.
+/// The time at which a call must have ended, and the length of its CPU boost.
 pub(crate) struct CallDeadline {
     pub(crate) until: Instant,
     pub(crate) boost: Duration,
@@ -71,7 +71,7 @@ struct SentCall {
 /// A process that executes a call.
 pub(crate) struct Instance {
     invocation: Invocation,
-    /// The files of its arguments, by the worker's numbers.
+    /// The files with the call's arguments, by the number that the worker uses.
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,
@@ -80,25 +80,25 @@ pub(crate) struct Instance {
     started: Instant,
     said: oneshot::Receiver<WorkerMessages>,
     printed: [OutputReaders; 2],
-    /// Aborts all readers.
+    /// Aborts all readers of the process's messages and output.
     listening: AbortHandle,
-    /// Cancelled when the call has ended and its process is kept.
+    /// Cancelled when the call has ended and its process is kept for another call.
     pause: CancellationToken,
-    /// The usage of its streamed inputs.
+    /// The usage of the call's streamed inputs.
     fed: Arc<FeedUsage>,
     feeding: Vec<JoinHandle<()>>,
-    /// The usage of earlier calls of the process.
+    /// The CPU time of earlier calls in this process, in microseconds.
     cpu_us_before: u64,
-    /// Allowed destinations, if it has network access.
+    /// The allowed destinations, if the function has network access.
     policy: Option<EgressPolicy>,
-    /// The inodes of its files, whose memory is charged to the server.
+    /// The inodes of the input files, whose memory is charged to the server.
     inputs: Vec<u64>,
     /// Cancelled when the process has ended or the call is dropped.
     over: CancellationToken,
     _ends: DropGuard,
 }
 
-/// Readers of native output, until they end.
+/// The tasks that read the output of native code, until they end.
 struct OutputReaders {
     listening: Option<oneshot::Receiver<Option<Receiver>>>,
     pipe: Option<Receiver>,
@@ -109,7 +109,7 @@ impl OutputReaders {
         OutputReaders { listening: Some(listening), pipe: None }
     }
 
-    /// Waits for the readers. May be dropped and called again.
+    /// Waits until the readers have ended. The future may be dropped, and this method called again.
     async fn end(&mut self) {
         if let Some(listening) = &mut self.listening {
             self.pipe = listening.await.unwrap_or_default();
@@ -118,7 +118,7 @@ impl OutputReaders {
     }
 }
 
-/// The reason for ending an instance.
+/// The reason why the runtime ends an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InstanceStopReason {
     TimeLimit,
@@ -139,7 +139,7 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        // A process that is reused may keep the file open for writing, so it does not get one.
+        // A process that is reused might keep the file open for writing, so it does not get one.
         let pages = pages.filter(|_| !reuse);
         let how = worker::CallSettings { reuse, huge_pages: pages.is_some() };
         let sent = worker::send_task(&mine, invocation, &project, how)?;
@@ -236,9 +236,9 @@ impl Instance {
         })
     }
 
-    /// Waits for the call, and ends the process unless it can be reused. The result includes the
-    /// usage; on an error the usage is unknown. A reusable process is returned, and may not be
-    /// paused yet.
+    /// Waits for the call, and ends the process unless it can be reused. The outcome includes the
+    /// usage; if an error is returned, the usage is unknown. A reusable process is also returned,
+    /// and may not be paused yet.
     pub(crate) async fn finish(
         mut self,
         CallDeadline { until, boost, cancelled }: CallDeadline,
@@ -263,8 +263,7 @@ impl Instance {
                 }
                 said = &mut self.said, if heard.is_none() => {
                     let said = heard.insert(said.unwrap_or_default());
-                    // User code can also send this message, so the process is observed until its
-                    // end.
+                    // User code can also send this message, so observe the process until it ends.
                     if said.kept.is_none() || !self.invocation.reuse {
                         continue;
                     }
@@ -307,8 +306,8 @@ impl Instance {
         Ok((Outcome { returned, usage }, None))
     }
 
-    /// Waits for the messages and output of the call. The call ends even if the receiver of lines
-    /// is blocked.
+    /// Waits for the remaining messages and output of the call. The call ends even if the receiver
+    /// of lines is blocked.
     async fn hear_the_rest(
         &mut self,
         heard: &mut Option<WorkerMessages>,
@@ -340,7 +339,8 @@ impl Instance {
         Err(late)
     }
 
-    /// Reads the rest of a call whose process remains, and its usage. May be dropped.
+    /// Reads the remaining messages of a call whose process is kept, and returns its usage. The
+    /// future may be dropped.
     async fn measure(&mut self) -> Option<ResourceUsage> {
         self.pause.cancel();
         for printed in &mut self.printed {
@@ -349,7 +349,7 @@ impl Instance {
         self.running.measure(&self.inputs).await
     }
 
-    /// Ends a call whose process remains.
+    /// Ends a call whose process is kept for another call.
     async fn keep(
         self,
         heard: WorkerMessages,
@@ -371,7 +371,7 @@ impl Instance {
             let (running, zygote) = (self.running, self.zygote);
             Some(WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: taken.cpu_us })
         } else {
-            // The process is not reused if its usage cannot be measured per call.
+            // A process is not reused if its usage cannot be measured for each call.
             let mut running = self.running;
             running.signal(Signal::Kill);
             ended = ProcessEnd { exit: Exit::Code(0), ..running.ended().await? };
@@ -391,7 +391,7 @@ impl Instance {
         Ok((Outcome { returned, usage }, warm))
     }
 
-    /// Requests the process to end, and kills it after a timeout.
+    /// Requests that the process ends, and kills it after a timeout.
     async fn stop(&mut self) -> Result<ProcessEnd> {
         self.running.signal(Signal::Terminate);
         if let Ok(ended) = tokio::time::timeout(GRACE, self.running.ended()).await {

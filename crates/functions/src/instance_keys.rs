@@ -1,4 +1,4 @@
-//! The identities of instances, which determine the calls that can share instances.
+//! The identities of instances, which determine the calls that can share them.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ struct Identity {
 }
 
 impl InstanceKeys {
-    /// Returns the key of the instances that a call may use; none if the call needs a new instance.
+    /// Returns the key of the instances that a call may use; `None` if the call needs a new
+    /// instance.
     pub(crate) fn of(&self, invocation: &Invocation) -> Option<InstanceKey> {
         if !reusable(invocation) {
             return None;
@@ -41,7 +42,7 @@ impl InstanceKeys {
         Some(key)
     }
 
-    /// Removes the functions without calls and instances.
+    /// Removes the keys of functions that have neither calls nor instances.
     pub(crate) fn forget_unused(&self) {
         self.0.lock().retain(|(_, key)| key.is_used());
     }

@@ -1,4 +1,4 @@
-//! The processes of instances: their sandboxes, environment variables and files.
+//! The process specifications of instances: their sandboxes, environment variables and files.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,12 +14,12 @@ use crate::{Environment, Error, Invocation, Limits, Result, worker};
 /// Maximum number of processes and threads of an instance.
 const PROCESSES_MAX: u64 = 4096;
 
-/// Paths of the project, the worker and the environment in a sandbox.
+/// Paths in a sandbox: the project, the worker and the environment.
 pub(crate) const PROJECT: &str = "/project";
 pub(crate) const WORKER: &str = "/headwater";
 pub(crate) const ENVIRONMENT: &str = "/environment";
 
-/// Returns the process of an instance without a zygote.
+/// Returns the process specification of an instance that is not cloned from a zygote.
 pub(crate) fn plan(invocation: &Invocation, origin: &Origin) -> Result<ProcessSpec> {
     let (limits, environment) = (&invocation.limits, &*invocation.environment);
     let (worker, temp, python, confinement) = if let Origin::Folder(folder) = origin {
@@ -46,7 +46,7 @@ pub(crate) fn plan(invocation: &Invocation, origin: &Origin) -> Result<ProcessSp
     })
 }
 
-/// Returns the sandbox of a clone for calls with these limits.
+/// Returns the process specification of a clone, for calls with these limits.
 pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> ProcessSpec {
     let (temp_bytes, network) = (limits.temp_bytes, !limits.network.is_off());
     ProcessSpec {
@@ -65,7 +65,7 @@ pub(crate) fn variables(
     temp: &str,
     cpu_millis: Option<u32>,
 ) -> Vec<(String, String)> {
-    // Without `/sys` libraries cannot count processors, and some log a warning at each call.
+    // Without `/sys`, libraries cannot count processors, and some log a warning at each call.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let limit = cpu_millis.map_or(processors, |millis| millis.div_ceil(1000).max(1) as usize);
     let threads = processors.min(limit).to_string();
@@ -91,8 +91,8 @@ pub(crate) fn environment_sandbox(
     Ok(SandboxSpec { read_only, temp_bytes, network })
 }
 
-/// Writes the project, the worker and the SDK to a memory file: below the sandbox's root, or below
-/// the work folder. A zygote does not receive the project.
+/// Writes the project, the worker and the SDK to a memory file, with paths below the sandbox's root
+/// or below the work folder. A zygote does not receive the project.
 pub(crate) fn files(
     invocation: &Invocation,
     origin: &Origin,

@@ -1,4 +1,4 @@
-//! A call of a function: its input, its result, and its events.
+//! A call of a function: its input, outcome and events.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{Environment, LakeAccess, Limits, Result, SharedTable, StreamedInput,
 /// A call of a function.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// Its packages.
+    /// The environment with the function's packages.
     pub environment: Arc<Environment>,
     /// The project's files by relative path, mounted read-only at `/project`.
     pub files: Arc<ProjectFiles>,
@@ -20,49 +20,49 @@ pub struct Invocation {
     pub module: String,
     /// The function's name in that module.
     pub function: String,
-    /// Its arguments, by name.
+    /// The arguments.
     pub arguments: Vec<Argument>,
     /// The expected kind of result.
     pub kind: Returns,
-    /// Its limits and permissions.
+    /// The limits and permissions of the call.
     pub limits: Limits,
-    /// Its label: the model's name.
+    /// The label shown to users: the model's name.
     pub label: String,
     /// Memory and disk quota for the rows of a generator function; by default memory without a
     /// limit.
     pub room: Option<TableQuota>,
-    /// True if later calls of this function may reuse its process. Reuse requires the same files,
+    /// True if later calls of this function may reuse the process. Reuse requires the same files,
     /// packages and limits, and no network access. `/tmp` is emptied between calls; modules and
     /// globals keep their state.
     pub reuse: bool,
-    /// Its owner and priority.
+    /// The owner and priority of the call.
     pub share: CallOwner,
-    /// Cancels the call unless it has started.
+    /// When cancelled, cancels the call unless it has already started.
     pub begins_until: CancellationToken,
-    /// Its access to the lake, for `headwater.lake`.
+    /// The call's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
 }
 
-/// The owner of a call, which determines its position in the queue.
+/// The owner and priority of a call, which determine its position in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallOwner {
     /// A run or a caller, as shown to users. Owners share the queue fairly.
     pub owner: Arc<str>,
-    /// Its job.
+    /// The job that the call belongs to, if any.
     pub job: Option<JobId>,
-    /// Its priority, which takes precedence over fairness between owners.
+    /// The priority, which takes precedence over fairness between owners.
     pub priority: Priority,
 }
 
 impl Default for CallOwner {
-    /// Creates an owner without a job.
+    /// Returns an owner without a job.
     fn default() -> Self {
         CallOwner { owner: "nobody".into(), job: None, priority: Priority::Normal }
     }
 }
 
 impl Invocation {
-    /// Returns the size of its arguments in bytes: of tables, and of values as text. Streamed rows
+    /// Returns the size of the arguments in bytes, of tables and of values as text. Streamed rows
     /// are counted when they are sent.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
@@ -73,7 +73,7 @@ impl Invocation {
         self.arguments.iter().map(bytes).sum()
     }
 
-    /// Returns a copy without the arguments, which may be large.
+    /// Returns a copy without the arguments, because they may be large.
     pub(crate) fn bare(&self) -> Invocation {
         Invocation {
             environment: self.environment.clone(),
@@ -93,12 +93,12 @@ impl Invocation {
     }
 }
 
-/// An argument.
+/// An argument of a call.
 #[derive(Debug, Clone)]
 pub struct Argument {
     /// The parameter's name.
     pub name: String,
-    /// Its value.
+    /// The argument's value.
     pub value: ArgumentValue,
 }
 
@@ -133,7 +133,7 @@ pub enum FunctionEvent {
     Line {
         /// The output stream.
         stream: LogStream,
-        /// The user's file that printed it, relative to the project; none for native code.
+        /// The user's file that printed it, relative to the project; `None` for native code.
         file: Option<String>,
         /// The line in that file.
         line: Option<u32>,
@@ -142,7 +142,7 @@ pub enum FunctionEvent {
     },
 }
 
-/// The end of a call. Usage is included for failed calls.
+/// The outcome of a call. Usage is included even if the call failed.
 #[derive(Debug)]
 pub struct Outcome {
     /// The result, or the error.
@@ -152,12 +152,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Returns true if the call was cold: there was no zygote.
+    /// Returns true if the call was a cold start: its environment had no zygote yet.
     pub fn is_cold(&self) -> bool {
         self.usage.cold_starts > 0
     }
 
-    /// Sets whether the call was cold.
+    /// Sets whether the call was a cold start.
     pub(crate) fn begun(mut self, cold: bool) -> Self {
         self.usage.cold_starts = u64::from(cold);
         self
@@ -182,6 +182,6 @@ pub enum FunctionResult {
     Table(SharedTable),
     /// True or false.
     Bool(bool),
-    /// JSON from user code, not validated yet.
+    /// JSON from user code, which has not been validated.
     Json(Bytes),
 }

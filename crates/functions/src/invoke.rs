@@ -1,4 +1,4 @@
-//! Calls: admission to the queue, execution in an instance, and the outcome.
+//! Calls of functions: admission to the queue, execution in an instance, and the outcome.
 
 use std::time::Instant;
 
@@ -14,9 +14,10 @@ use crate::warm_instance::IdleInstance;
 use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
 
 impl Functions {
-    /// Runs a function once and waits for it: in an idle instance if its invocation allows that,
-    /// otherwise in a new one. Printed lines go to `sink` during the run; a full sink blocks the
-    /// function, a closed one discards the lines. Dropping the future kills the process.
+    /// Runs a function once and waits for its outcome. It runs in an idle instance if the
+    /// invocation allows that, otherwise in a new one. Printed lines are sent to `sink` while it
+    /// runs; a full sink blocks the function, a closed one discards the lines. Dropping the future
+    /// kills the process.
     pub async fn invoke(
         &self,
         mut invocation: Invocation,
@@ -45,7 +46,7 @@ impl Functions {
         Outcome { returned, usage }
     }
 
-    /// Limits the memory of a call to that of all functions.
+    /// Limits the memory of a call to the total memory of all functions.
     async fn limit_memory(&self, invocation: &mut Invocation, sink: &mpsc::Sender<FunctionEvent>) {
         let most = self.0.queue.memory_bytes();
         if invocation.limits.memory_bytes <= most {
@@ -118,12 +119,12 @@ impl Functions {
     }
 }
 
-/// Returns the milliseconds since a time.
+/// Returns the elapsed time in milliseconds.
 pub(crate) fn millis(since: Instant) -> u64 {
     since.elapsed().as_millis() as u64
 }
 
-/// Sends a line of the system to the reader of a function's output.
+/// Sends a line from the system to the receiver of a function's output.
 pub(crate) async fn log_system_line(sink: &mpsc::Sender<FunctionEvent>, text: String) {
     let (stream, file, line) = (LogStream::System, None, None);
     // An error means that the reader has disconnected.

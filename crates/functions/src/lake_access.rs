@@ -1,8 +1,8 @@
 //! Requests of running functions to the lake: objects, queries, rows to append.
 //!
-//! The worker sends a request on its socket, with the content in a memory file, and waits for the
-//! answer, which is a memory file: a line of JSON, and the content. This crate only carries them;
-//! an implementation of [`LakeAccess`] decides what a function may do.
+//! The worker sends a request over its socket, with the content in a memory file. It waits for the
+//! answer, also in a memory file: a line of JSON, and the content. This crate only transports
+//! requests and answers; an implementation of [`LakeAccess`] decides what a function may do.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::memory::{MemoryFile, aside};
 use crate::{Error, Result, SharedTable};
 
-/// Largest content of a request or an answer, in bytes.
+/// Maximum content of a request or an answer, in bytes.
 pub const LAKE_CONTENT_BYTES_MAX: u64 = 256 << 20;
 
 /// The access of one call to the lake.
@@ -27,7 +27,8 @@ pub trait LakeAccess: std::fmt::Debug + Send + Sync {
     /// Answers a request. Errors are raised in the function.
     async fn answer(&self, request: LakeRequest) -> Result<LakeAnswer, Problem>;
 
-    /// Discards what the call has prepared: it runs again from its start.
+    /// Discards the effects that the call has prepared so far, because the call runs again from its
+    /// start.
     fn restart(&self);
 }
 
@@ -36,30 +37,30 @@ pub trait LakeAccess: std::fmt::Debug + Send + Sync {
 pub enum LakeRequest {
     /// Read an object.
     ReadObject {
-        /// The bucket.
+        /// The name of the bucket.
         bucket: String,
-        /// The key.
+        /// The key of the object.
         key: String,
     },
     /// Write an object.
     PutObject {
-        /// The bucket.
+        /// The name of the bucket.
         bucket: String,
-        /// The key.
+        /// The key of the object.
         key: String,
-        /// The content.
+        /// The content of the object.
         content: Bytes,
     },
     /// Run a query.
     Query {
-        /// The statement.
+        /// The SQL statement.
         sql: String,
     },
     /// Append rows to a table if the call succeeds.
     Append {
-        /// The table.
+        /// The name of the table.
         table: String,
-        /// The rows.
+        /// The rows to append.
         rows: SharedTable,
     },
 }
@@ -67,13 +68,13 @@ pub enum LakeRequest {
 /// The answer to a request.
 #[derive(Debug, Default)]
 pub struct LakeAnswer {
-    /// A short value.
+    /// The short value of the answer, as JSON.
     pub value: Value,
     /// The content of an object, or the rows of a query as an Arrow IPC stream, in parts.
     pub content: Vec<Bytes>,
 }
 
-/// A request as the worker sends it. It may come from any code of the function.
+/// A request in the form in which the worker sends it. It may come from any code of the function.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
 pub(crate) enum LakeMessage {
@@ -115,7 +116,7 @@ fn without_lake() -> Problem {
         .with_hint("In a model or expectation, name the tables as inputs.")
 }
 
-/// Reads the content of a request.
+/// Combines a message and its content into a request.
 async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequest, Problem> {
     let content = || {
         let missing = || Problem::new(ErrorCode::InvalidArgument, "the request has no content");
@@ -149,7 +150,7 @@ fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
     MemoryFile::seal(file.into())
 }
 
-/// Copies the content of a memory file, which is sealed first; none if it is too large.
+/// Copies the content of a memory file, after sealing it; `None` if it is too large.
 fn read(file: OwnedFd) -> Result<Option<Bytes>> {
     let file = MemoryFile::seal(file)?;
     match file.bytes() {
@@ -159,7 +160,7 @@ fn read(file: OwnedFd) -> Result<Option<Bytes>> {
     }
 }
 
-/// Returns the error of a content that is larger than [`LAKE_CONTENT_BYTES_MAX`].
+/// Returns the error for content that is larger than [`LAKE_CONTENT_BYTES_MAX`].
 pub fn too_large(what: &str) -> Problem {
     let most = LAKE_CONTENT_BYTES_MAX >> 20;
     Problem::new(ErrorCode::InvalidArgument, format!("{what} is larger than {most} MiB"))

@@ -4,10 +4,10 @@
 //! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages and runs a
 //! user's Python function in it: in a separate process, which the spawner creates in Linux
 //! namespaces and with limits. Inputs are mapped from sealed memory files, and the output is
-//! returned in the same way. Printed lines reach the caller during the run.
+//! returned in the same way. The caller receives printed lines while the function runs.
 //!
-//! This crate uses Arrow and processes, never tables of the lake. It reads no environment variables
-//! and no home folder, and the process with [`Functions`] never forks.
+//! This crate uses Arrow and processes, but never the tables of the lake. It does not read
+//! environment variables or the home folder, and the process that uses [`Functions`] never forks.
 
 mod call_registry;
 mod cpu_boost;

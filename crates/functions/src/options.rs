@@ -33,7 +33,7 @@ impl std::str::FromStr for Isolation {
 /// Limits of idle zygotes.
 #[derive(Debug, Clone)]
 pub struct ZygoteOptions {
-    /// True if zygotes are used.
+    /// Whether zygotes are used.
     pub enabled: bool,
     /// Idle time after which a zygote ends.
     pub idle_max: Duration,
@@ -64,8 +64,8 @@ pub struct FunctionsOptions {
     pub environments_dir: PathBuf,
     /// Folder into which `uv` is installed if the machine has none.
     pub tools_dir: PathBuf,
-    /// uv's cache. On the file system of `environments_dir`, so that files are linked instead of
-    /// copied.
+    /// uv's cache. It is on the same file system as `environments_dir`, so that files are linked
+    /// instead of copied.
     pub cache_dir: PathBuf,
     /// Maximum memory of all running functions, in bytes.
     pub memory_bytes_total: u64,

@@ -13,8 +13,8 @@ use crate::streaming_input::FeedUsage;
 use crate::worker::FinalMessage;
 use crate::{Error, FunctionResult, Invocation, Result, Returns, SharedTable};
 
-/// Exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions with the same
-/// names have other meanings.
+/// Exceptions of Python, numpy and pyarrow for exhausted memory, by their full names. Other
+/// exceptions with the same class names have other meanings.
 const OUT_OF_MEMORY: [&str; 4] = [
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",
@@ -22,7 +22,8 @@ const OUT_OF_MEMORY: [&str; 4] = [
     "pyarrow.lib.ArrowMemoryError",
 ];
 
-/// Returns the usage of one call of a process; earlier CPU time of the process is subtracted.
+/// Returns the usage of one call of a process. CPU time of earlier calls in the process is
+/// subtracted.
 pub(crate) fn usage(
     elapsed: Duration,
     ended: &ProcessEnd,
@@ -40,21 +41,21 @@ pub(crate) fn usage(
     }
 }
 
-/// The end of a call.
+/// The state of a call after it has ended.
 pub(crate) struct CallEnd<'a> {
     pub(crate) ended: ProcessEnd,
-    /// The reason for which the runtime ended the call, if it did not end by itself.
+    /// The reason why the runtime ended the call; `None` if it ended by itself.
     pub(crate) stopped: Option<InstanceStopReason>,
     pub(crate) fed: &'a FeedUsage,
     pub(crate) policy: Option<&'a EgressPolicy>,
     pub(crate) message: FinalMessage,
-    /// The file with huge pages for its result.
+    /// The file with huge pages for the call's result.
     pub(crate) result_file: ResultFile,
-    /// The files of its arguments.
+    /// The files with the call's arguments.
     pub(crate) files: Vec<WorkerFile>,
 }
 
-/// Returns the result, from the end of the process and the worker's messages.
+/// Determines the result from the end of the process and the worker's messages.
 pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Result<FunctionResult> {
     let CallEnd { ended, stopped, fed, policy, message: said, result_file: given, files } = end;
     let label = invocation.label.clone();
@@ -66,7 +67,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     if stopped != Some(InstanceStopReason::Cancelled)
         && let Some(error) = fed.take_failure()
     {
-        // A result from incomplete rows is discarded.
+        // A result that was computed from incomplete rows is discarded.
         return Err(error);
     }
     match (said, stopped) {
@@ -134,7 +135,7 @@ fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Fun
 /// Maximum size of a result that is not a table, in bytes.
 const VALUE_BYTES_MAX: u64 = 16 << 20;
 
-/// Returns a function's JSON. It comes from user code and may have any content.
+/// Reads the JSON that a function returned. It comes from user code and may have any content.
 fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<FunctionResult> {
     let bad = |reason: String| bad_output(invocation, reason);
     let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;

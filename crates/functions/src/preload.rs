@@ -16,7 +16,7 @@ const SHOWN: &str = "/headwater-zygote.so";
 pub(crate) struct Preload(PathBuf);
 
 impl Preload {
-    /// Writes the library, unless the same file exists already.
+    /// Writes the library, unless the same file already exists.
     pub(crate) fn install(folder: &Path) -> Result<Preload> {
         let digest = hex::encode(Sha256::digest(LIBRARY));
         let file = folder.join(format!("zygote-{}.so", &digest[..16]));

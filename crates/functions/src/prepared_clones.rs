@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use crate::instance_spec::clone_plan;
 use crate::{Limits, Result};
 
-/// Number of clones prepared during bursts of calls, and time for which they remain after the last
-/// call.
+/// Number of clones prepared during bursts of calls, and time for which they are kept after the
+/// last call.
 const COUNT_BUSY: usize = 4;
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -22,7 +22,7 @@ pub(crate) struct PreparedClones(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The oldest first.
+    /// The prepared clones, oldest first.
     clones: Vec<PreparedClone>,
     /// Time until which several clones are prepared, because calls arrived faster than clones
     /// started.
@@ -70,8 +70,8 @@ impl PreparedClones {
         }
     }
 
-    /// Prepares clones for the next calls, which usually have the same limits; at most one more per
-    /// call, so that they are created between calls.
+    /// Prepares clones for the next calls, which usually have the same limits. Each call prepares
+    /// at most one more, so that clones are created between calls.
     pub(crate) fn prepare(&self, zygote: u64, spawner: &Spawner, limits: &Limits) {
         let mut state = self.0.lock();
         state.clones.retain_mut(|clone| clone.running.is_alive());
@@ -89,7 +89,7 @@ impl PreparedClones {
         drop(oldest);
     }
 
-    /// Removes the additional clones for bursts.
+    /// Removes the additional clones that were prepared for bursts.
     pub(crate) fn remove_surplus(&self) {
         let mut state = self.0.lock();
         let surplus = state.clones.len().saturating_sub(state.wanted());

@@ -1,9 +1,10 @@
 //! Streaming input: a function reads rows batch by batch while they are computed.
 //!
 //! The function requests each batch over a separate socket. A task of the server replies with the
-//! batch's file, and prepares batches ahead. A file is overwritten after the function has dropped
-//! its rows. Rows that it keeps remain in the call's memory quota, or else on disk. Each iteration
-//! computes the rows again. A false message of the process about its batches affects only itself.
+//! batch's file, and prepares batches in advance. A file is overwritten after the function has
+//! released its rows. Rows that the function keeps are charged to the call's memory quota, or else
+//! are on disk. Each iteration computes the rows again. A false message of the process about its
+//! batches affects only that process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,23 +31,24 @@ use crate::memory::{IpcMessage, MemoryFile, QuotaPart, ReusableFile, aside, byte
 use crate::worker_io::receive;
 use crate::{Error, Result, TableQuota};
 
-/// Maximum bytes and rows of a batch, as far as rows can be split.
+/// Maximum bytes and rows of a batch; one large row may exceed the bytes.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const BATCH_ROWS_MAX: usize = 1 << 17;
 
 /// Number of batches prepared in advance.
 const AHEAD: usize = 1;
 
-/// Number of files kept for reuse that were never sent to the function.
+/// Maximum number of reusable files that were never sent to the function.
 const FREE_MAX: usize = 4;
 
-/// Maximum number of files whose rows the function holds; each uses a descriptor of the server.
+/// Maximum number of files whose rows the function holds. Each uses a file descriptor of the
+/// server.
 const GIVEN_MAX: usize = 1024;
 
-/// Maximum number of messages that are read after a call's end.
+/// Maximum number of messages that are read after the end of a call.
 const LATE_MAX: usize = 1_000;
 
-/// Maximum number of files in a reply that are not used again.
+/// Maximum number of discarded files that are listed in one reply.
 const GONE_AT_ONCE: usize = 1_000;
 
 /// Rows of one schema, in batches.
@@ -60,9 +62,9 @@ pub struct StreamedInput {
 }
 
 impl StreamedInput {
-    /// Creates a feed of rows. `begin` computes them from the first row, each time the function
-    /// starts an iteration; the previous iteration is dropped then. None if a column's type can
-    /// only be passed as a whole table.
+    /// Creates a feed of rows. `begin` computes the rows from the first one, each time the function
+    /// starts an iteration; the previous iteration is then dropped. Returns `None` if the type of a
+    /// column can only be passed as a whole table.
     pub fn new(
         schema: SchemaRef,
         begin: impl Fn() -> Rows + Send + Sync + 'static,
@@ -77,10 +79,10 @@ impl fmt::Debug for StreamedInput {
     }
 }
 
-/// The worker's end of a feed, and the server's end until the feed starts.
+/// The worker's end of a feed, and the server's end until serving starts.
 pub(crate) struct InputFeed {
     theirs: Channel,
-    /// The columns, as a stream without rows.
+    /// The schema, as a stream without rows.
     columns: MemoryFile,
     ours: Channel,
     streamed: StreamedInput,
@@ -94,7 +96,7 @@ pub(crate) struct FeedUsage {
 }
 
 impl FeedUsage {
-    /// Returns the bytes of all requested batches.
+    /// Returns the total size in bytes of the requested batches.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -117,7 +119,8 @@ impl InputFeed {
         [self.theirs.as_fd(), self.columns.descriptor()]
     }
 
-    /// Serves the worker until the call has ended. The result includes all messages sent by then.
+    /// Serves the worker until the call has ended, including all messages that the worker sent by
+    /// then.
     pub(crate) fn start(
         self,
         room: Option<TableQuota>,
@@ -149,13 +152,13 @@ struct BatchRequest {
     /// The iteration whose next batch is requested; the previous one ends.
     #[serde(default)]
     next: Option<u64>,
-    /// True if it ends an iteration.
+    /// True if the message ends an iteration.
     #[serde(default)]
     end: bool,
-    /// Files whose rows it has dropped.
+    /// Files whose rows the worker has released.
     #[serde(default)]
     free: Vec<u64>,
-    /// Files whose rows it has dropped, but that a child process may still read.
+    /// Files whose rows the worker has released, but that a child process may still read.
     #[serde(default)]
     lost: Vec<u64>,
     /// True if the worker continued an iteration after it lost a batch.
@@ -163,20 +166,20 @@ struct BatchRequest {
     broken: bool,
 }
 
-/// A reply.
+/// A reply to the worker.
 #[derive(Debug, Default, Serialize)]
 struct BatchReply {
     scan: u64,
-    /// The file of the batch; none after the last one.
+    /// The file of the batch; `None` after the last batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<u64>,
-    /// The size of the file, in the first reply with it.
+    /// The size of the file in bytes, set in the first reply that contains it.
     size: usize,
     /// Size of the batch in bytes.
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
-    /// Files that are not used again.
+    /// Files that will not be used again.
     gone: Vec<u64>,
 }
 
@@ -209,8 +212,8 @@ impl FeedTask {
         }
     }
 
-    /// Reads the messages sent just before the call's end, up to a limit: otherwise a running
-    /// process could send without end.
+    /// Reads the messages that were sent just before the end of the call. Their number is limited,
+    /// because a running process could send messages endlessly.
     fn hear_the_rest(&self) {
         for _ in 0..LATE_MAX {
             let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
@@ -225,7 +228,7 @@ impl FeedTask {
         }
     }
 
-    /// Replies with the next batch; false if the worker has disconnected.
+    /// Replies with the next batch. Returns false if the worker has disconnected.
     async fn answer(&mut self, number: u64) -> bool {
         if self.scan.as_ref().is_none_or(|scan| scan.number != number) {
             self.scan = None;
@@ -261,7 +264,7 @@ impl FeedTask {
     }
 
     /// Sends a reply. If it cannot be sent although the worker may still read, the call fails,
-    /// because the function may use the incomplete rows.
+    /// because the function might otherwise use incomplete rows.
     fn send(&self, answer: &BatchReply, descriptors: &[BorrowedFd<'_>]) -> bool {
         let bytes = serde_json::to_vec(answer).unwrap_or_default();
         let sent = self.channel.get_ref().send(&bytes, descriptors);
@@ -301,13 +304,13 @@ impl Iteration {
         let (streamed, files) = (streamed.clone(), files.clone());
         let making = tokio::spawn(async move {
             let made = make((streamed.begin)(), &files, &sender).await;
-            // An error means that the iteration was ended.
+            // Sending fails if the iteration was ended, which is not an error.
             let _ = sender.send(made.map(|()| None)).await;
         });
         Iteration { number, ready, making: making.abort_handle(), over: false }
     }
 
-    /// Returns the next batch; none after the last one.
+    /// Returns the next batch; `None` after the last one.
     async fn next(&mut self) -> Result<Option<(File, usize)>> {
         if self.over {
             return Ok(None);
@@ -336,7 +339,7 @@ async fn make(
     while let Some(batches) = next {
         let files = files.clone();
         let written = aside(move || files.write(&IpcMessage::new(&batches)?));
-        // If there is no quota for these rows, the next ones are not computed.
+        // If these rows exceed the quota, the next ones are not computed.
         let following = async { Ok(coming.next().await) };
         let (written, following) = tokio::try_join!(written, following)?;
         if sender.send(Ok(Some(written))).await.is_err() {
@@ -347,14 +350,14 @@ async fn make(
     Ok(())
 }
 
-/// Rows that were computed, some of them already split.
+/// Rows that have been computed but not sent, some of them already split.
 struct PendingRows {
     rows: Fuse<Rows>,
     waiting: std::vec::IntoIter<(RecordBatch, usize)>,
 }
 
 impl PendingRows {
-    /// Returns the rows of the next batch; none after the last batch.
+    /// Returns the rows of the next batch; `None` after the last batch.
     async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>> {
         let (mut taken, mut rows, mut bytes) = (Vec::new(), 0, 0);
         loop {
@@ -393,30 +396,30 @@ struct FeedFiles {
 
 #[derive(Debug, Default)]
 struct KnownFiles {
-    /// Files for reuse.
+    /// Files that can be reused, each with its number if the function knows it.
     free: Vec<(Option<u64>, ReusableFile)>,
-    /// Files with rows of the function, by number.
+    /// Files whose rows the function holds, by number.
     given: BTreeMap<u64, ReusableFile>,
-    /// Files that the function has mapped and that are not used again.
+    /// Files that the function has mapped and that will not be used again.
     gone: Vec<u64>,
-    /// Quota of files that the process may still hold without reporting them; released when the
-    /// call ends.
+    /// The quota of files that the process may still hold without reporting them. It is released
+    /// when the call ends.
     lost: Vec<QuotaPart>,
     last: u64,
 }
 
-/// A file with rows that were not sent to the function yet. It is returned on drop.
+/// A file with rows that were not yet sent to the function. It is returned for reuse on drop.
 #[derive(Debug)]
 struct File {
     files: Arc<FeedFiles>,
-    /// Its number, if the function knows it.
+    /// The file's number, if the function knows it.
     number: Option<u64>,
-    /// None once it is sent.
+    /// `None` once the file is sent.
     chunk: Option<ReusableFile>,
 }
 
 impl FeedFiles {
-    /// Writes rows to a file that the function has dropped, or to a new one.
+    /// Writes rows to a file that the function has released, or to a new one.
     fn write(self: &Arc<Self>, gathered: &IpcMessage) -> Result<(File, usize)> {
         let file = |number, chunk| {
             (File { files: self.clone(), number, chunk: Some(chunk) }, gathered.bytes())
@@ -434,7 +437,7 @@ impl FeedFiles {
         Ok(file(None, ReusableFile::of(gathered, self.room.as_ref())?))
     }
 
-    /// Sends a file to the function; false if that failed.
+    /// Sends a file to the function. Returns false if that failed.
     fn give(&self, mut file: File, say: impl FnOnce(u64, &ReusableFile, bool) -> bool) -> bool {
         let Some(chunk) = file.chunk.take() else { return false };
         let mut known = self.known.lock();
@@ -461,18 +464,18 @@ impl FeedFiles {
         }
     }
 
-    /// Removes the files for reuse that the function does not know. The function may still hold the
-    /// other files, which count against its quota.
+    /// Removes the reusable files that the function does not know. The function may still hold the
+    /// others, which count against its quota.
     fn clear(&self) {
         self.known.lock().free.retain(|(number, _)| number.is_some());
     }
 
-    /// Returns true if the function has rows in too many files.
+    /// Returns true if the function holds rows of too many files.
     fn is_full(&self) -> bool {
         self.known.lock().given.len() >= GIVEN_MAX
     }
 
-    /// Returns some of the files that are not used again.
+    /// Returns some of the files that will not be used again.
     fn gone(&self) -> Vec<u64> {
         let mut known = self.known.lock();
         let some = known.gone.len().min(GONE_AT_ONCE);

@@ -23,16 +23,16 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct WarmInstance {
     pub(crate) running: RunningProcess,
-    /// The zygote from which it was cloned. It must exist as long as the instance.
+    /// The zygote that the instance was cloned from. It must exist as long as the instance.
     pub(crate) zygote: Option<Arc<Zygote>>,
     pub(crate) channel: AsyncFd<Channel>,
     pub(crate) stdout: Receiver,
     pub(crate) stderr: Receiver,
-    /// The usage so far.
+    /// The CPU time so far, in microseconds.
     pub(crate) cpu_us: u64,
 }
 
-/// A warm instance that waits for a call.
+/// A warm instance that waits for a call, with its environment.
 #[derive(Debug)]
 pub(crate) struct IdleInstance {
     warm: WarmInstance,
@@ -45,12 +45,12 @@ impl IdleInstance {
         IdleInstance { shrink: ShrinkState::of(&warm), warm, environment }
     }
 
-    /// Pauses its process, unless it is paused.
+    /// Pauses the process, unless it is already paused.
     pub(crate) fn pause(&mut self) {
         self.warm.running.pause_later();
     }
 
-    /// Returns the instance if its process exists.
+    /// Returns the instance if its process still exists.
     pub(crate) fn into_warm(mut self) -> Option<WarmInstance> {
         self.warm.running.is_alive().then_some(self.warm)
     }

@@ -31,7 +31,7 @@ const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Modules for the clean-up between two calls, for requests to the lake, and for the warm-up of a
+/// Modules for the cleanup between two calls, for requests to the lake, and for the warm-up of a
 /// zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
 const LAKE: &str = "worker/headwater_lake.py";
@@ -71,16 +71,16 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
-/// Maximum size of a task in a message, in bytes; the worker has the same limit.
+/// Maximum size of a task that is sent in a message, in bytes; the worker has the same limit.
 const SHORT_BYTES_MAX: usize = 8 << 10;
 
 /// Maximum number of descriptors in one message to the worker.
 const DESCRIPTORS_AT_ONCE: usize = 100;
 
-/// Maximum size of a table that is sent in parts and becomes contiguous in memory, in bytes.
+/// Maximum size of a table that is received in parts and becomes contiguous in memory, in bytes.
 const PART_BYTES_MAX: u64 = 64 << 20;
 
-/// A task of a worker.
+/// A task that is sent to a worker.
 #[derive(Serialize)]
 struct Task<'a> {
     project: &'a Path,
@@ -88,9 +88,10 @@ struct Task<'a> {
     function: &'a str,
     returns: &'static str,
     arguments: Vec<TaskArgument<'a>>,
-    /// The files of tables, and whether the result may refer to them.
+    /// One entry per file of a table: whether the result may refer to it.
     files: Vec<bool>,
-    /// The feeds, which follow the files: a socket and a file with the columns for each.
+    /// The number of feeds, whose descriptors follow the files: for each, a socket and a file with
+    /// the columns.
     feeds: usize,
     huge_pages: bool,
     network: bool,
@@ -103,7 +104,7 @@ struct Task<'a> {
 /// The context of a call, for functions in the form of AWS Lambda.
 #[derive(Serialize)]
 struct TaskCall<'a> {
-    /// The id of its job.
+    /// The id of the call's job.
     id: String,
     function: &'a str,
     memory_bytes: u64,
@@ -133,11 +134,11 @@ enum TaskArgument<'a> {
     Feed { name: &'a str, feed: usize },
 }
 
-/// The content of a message to a worker.
+/// The files and feeds to send to a worker with a task.
 pub(crate) struct SentTask {
     /// The files, by number.
     pub(crate) files: Vec<WorkerFile>,
-    /// The feeds.
+    /// The feeds of the streamed arguments.
     pub(crate) feeds: Vec<InputFeed>,
 }
 
@@ -219,7 +220,7 @@ pub(crate) fn send_task(
 #[derive(Debug, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub(crate) enum Message {
-    /// The sandbox's network is ready; its sockets come with the message.
+    /// The sandbox's network is ready; its sockets are attached to the message.
     Network,
     /// The worker is about to run the user's code.
     Begun,
@@ -236,20 +237,22 @@ pub(crate) enum Message {
         line: Option<u32>,
         text: String,
     },
-    /// A request to the lake; its content may come with the message.
+    /// A request to the lake; its content may be attached to the message.
     Lake { request: LakeMessage },
-    /// A part of the result table, in a memory file that comes with the message.
+    /// A part of the result table, in a memory file that is attached to the message.
     Part,
-    /// A request for a file of the server for the result table.
+    /// A request for a file of the server to write the result table to.
     File,
-    /// The result is a table. A memory file with its layout comes with the message, and the memory
-    /// file with its bytes unless the server provided that file.
+    /// The result is a table. A memory file with its layout is attached to the message, and the
+    /// memory file with its bytes unless the server provided that file.
     Laid,
-    /// The result is a table; its memory file, or that of its last part, comes with the message.
+    /// The result is a table; its memory file, or that of its last part, is attached to the
+    /// message.
     Table,
     /// The result is true or false.
     Bool { value: bool },
-    /// The result is another value as JSON: here, or in a memory file that comes with the message.
+    /// The result is another value as JSON: here, or in a memory file that is attached to the
+    /// message.
     Value {
         #[serde(default)]
         text: Option<String>,
@@ -269,7 +272,7 @@ pub(crate) enum Message {
         #[serde(default)]
         full: Option<u64>,
     },
-    /// The result has another type, or cannot be converted.
+    /// The result has an unsupported type, or cannot be converted.
     Unfit {
         returned: String,
         #[serde(default)]
@@ -279,7 +282,7 @@ pub(crate) enum Message {
     },
 }
 
-/// The messages of a worker.
+/// The messages received from a worker.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerMessages {
     /// True if the user's code was started.
@@ -294,7 +297,7 @@ pub(crate) struct WorkerMessages {
 /// The last message of a worker.
 #[derive(Debug, Default)]
 pub(crate) enum FinalMessage {
-    /// No message that ends a call.
+    /// No message that ends a call was received.
     #[default]
     Nothing,
     /// The result is a table in this memory file.
@@ -318,6 +321,6 @@ pub(crate) enum FinalMessage {
         unreachable: bool,
         full: Option<u64>,
     },
-    /// The result has another type.
+    /// The result has an unsupported type.
     Unfit { returned: String, reason: Option<String>, hint: Option<String> },
 }

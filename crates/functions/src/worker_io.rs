@@ -1,10 +1,11 @@
 //! I/O of an instance: the messages of its worker, and standard output and error of native code.
 //!
-//! Lines are not buffered: each line is sent to the sink at once, and nothing is read while the
+//! Lines are not buffered: each line is sent to the sink immediately, and nothing is read while the
 //! sink is full. So a function that prints endlessly blocks instead of filling memory.
 //!
-//! Reading ends when all processes have closed the other end, or shortly after the process has
-//! ended, because without a sandbox a child process may keep it open.
+//! Reading ends when all processes have closed the other end of the connection, or shortly after
+//! the instance's process has ended. Without a sandbox, a child process may keep the connection
+//! open.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -25,10 +26,10 @@ use crate::memory::{HugePageFs, MultipartTable, ResultFile};
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{Error, FunctionEvent, Result, TableQuota};
 
-/// Maximum length of a line; a longer one is split.
+/// Maximum length of a line in bytes; a longer one is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Maximum output of an instance; the rest is discarded with a note.
+/// Maximum output of an instance in bytes; the rest is discarded with a note.
 const PRINTED_BYTES_MAX: u64 = 64 << 20;
 
 /// Maximum time between two messages after the process has ended.
@@ -68,12 +69,12 @@ impl LineSink {
 pub(crate) struct Readers {
     pub(crate) said: oneshot::Receiver<WorkerMessages>,
     pub(crate) printed: [oneshot::Receiver<Option<Receiver>>; 2],
-    /// Ends the readers at once.
+    /// Aborts the readers immediately.
     pub(crate) end: AbortHandle,
 }
 
 impl Readers {
-    /// Reads a worker and two pipes.
+    /// Starts the readers of a worker's socket and of two pipes.
     pub(crate) fn start(
         worker: impl Future<Output = WorkerMessages> + Send + 'static,
         [stdout, stderr]: [impl Future<Output = Option<Receiver>> + Send + 'static; 2],
@@ -87,7 +88,7 @@ impl Readers {
     }
 }
 
-/// Returns a future, and a receiver for its value.
+/// Splits a future in two: one that completes it, and a receiver for its value.
 fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, oneshot::Receiver<T>) {
     let (sender, told) = oneshot::channel();
     let tell = async {
@@ -97,17 +98,17 @@ fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, onesho
     (tell, told)
 }
 
-/// What the server provides to a call while it runs.
+/// Resources that the server provides to a call while it runs.
 pub(crate) struct CallResources {
-    /// The quota of its result.
+    /// The quota for the call's result.
     pub(crate) quota: Option<TableQuota>,
-    /// Files with huge pages.
+    /// The file system with huge pages, if there is one.
     pub(crate) pages: Option<Arc<HugePageFs>>,
-    /// Its access to the lake.
+    /// The call's access to the lake.
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
 }
 
-/// Reads the messages of a worker.
+/// Reads the messages of a worker until the call ends.
 pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
     lines: LineSink,
@@ -121,7 +122,7 @@ pub(crate) async fn listen(
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
-        // The sandbox sends this before the function can send any message.
+        // The sandbox sends this message before the function can send any.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             match ProxySockets::open(descriptors) {
                 Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
@@ -162,7 +163,7 @@ pub(crate) async fn listen(
             }
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
-                // The remaining messages together have the same limit.
+                // The same limit applies to all remaining messages together.
                 let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
@@ -178,7 +179,8 @@ pub(crate) async fn listen(
             Ok(Message::Unfit { returned, reason, hint }) => {
                 said = FinalMessage::Unfit { returned, reason, hint };
             }
-            // User code wrote to the worker's socket, which affects only its own call.
+            // User code wrote an invalid message to the worker's socket, which affects only its own
+            // call.
             Err(error) => tracing::debug!(%error, "an instance sent an unreadable message"),
         }
     }
@@ -188,7 +190,7 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None }
 }
 
-/// Returns a receiver of messages that are system lines of the function's output.
+/// Returns a channel whose messages become system lines of the function's output.
 fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
     Box::new(move |text| {
         let sink = sink.clone();
@@ -199,7 +201,7 @@ fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
     })
 }
 
-/// Sends a file for the result table to a worker; at most one per call.
+/// Sends a file for the result table to a worker. Each call receives at most one.
 fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut ResultFile) {
     let written = pages.and_then(|pages| {
         let written = made.file(pages);
@@ -211,7 +213,7 @@ fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut Resul
     let _ = channel.get_ref().send(b"file", &written);
 }
 
-/// Returns the next message; none if the process has ended and sends no more messages.
+/// Returns the next message; `None` if the process has ended and no more messages arrive.
 async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToken) -> Option<T> {
     let silent = async {
         over.cancelled().await;
@@ -224,10 +226,10 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
     }
 }
 
-/// Returns the next message; none when the other end is closed.
+/// Returns the next message; `None` when the other end is closed.
 pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
-    // Yield regularly: a continuous stream of messages would block this thread, and so delay time
-    // limits.
+    // Yield regularly, because a continuous stream of messages would otherwise block this thread
+    // and delay time limits.
     tokio::task::coop::consume_budget().await;
     loop {
         let mut ready = channel.readable().await.ok()?;
@@ -244,8 +246,8 @@ pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
     Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))
 }
 
-/// Reads a pipe until all writers have closed it. After `pause`, it is read until it is empty, and
-/// returned.
+/// Reads a pipe until all writers have closed it. After `pause` is cancelled, the pipe is read
+/// until it is empty, and then returned.
 pub(crate) async fn listen_to_pipe(
     mut pipe: Receiver,
     stream: LogStream,

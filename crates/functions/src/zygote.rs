@@ -1,10 +1,11 @@
-//! Zygotes: one process per environment that has imported its packages. It is cloned for each call,
-//! which is faster than starting Python.
+//! Zygotes: one process per environment that has already imported the environment's packages. It is
+//! cloned for each call, which is faster than starting Python.
 //!
 //! A zygote has a separate sandbox and runs only code of the packages, because all functions with
-//! this environment share it. The first call that needs it starts it and waits for it. It ends
-//! after a long idle time, or when zygotes use too much memory. If it cannot be started, functions
-//! start in new processes and receive the reason; the start is repeated later in the background.
+//! this environment share it. The first call that needs a zygote starts it and waits for it. A
+//! zygote ends after a long idle time, or when zygotes use too much memory. If it cannot be
+//! started, functions start in new processes and receive the reason; the start is attempted again
+//! later in the background.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -25,9 +26,9 @@ use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};
 /// Time limit for importing an environment's packages.
 const IMPORT_MAX: Duration = Duration::from_secs(120);
 
-/// Memory and process limits of a zygote, without its clones.
+/// Memory limit of a zygote without its clones, in bytes.
 const MEMORY_BYTES_MAX: u64 = 8 << 30;
-/// A library may start one thread per processor when it is imported.
+/// Process limit of a zygote. A library may start one thread per processor when it is imported.
 const PROCESSES_MAX: u64 = 1024;
 
 /// Pause after the first failed start of a zygote; it doubles with each failure up to a maximum.
@@ -59,18 +60,18 @@ pub(crate) struct Zygotes {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
 }
 
-/// The slot of a zygote.
+/// The slot for the zygote of one environment.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Locked during the start.
+    /// The state, which is locked while the zygote starts.
     state: tokio::sync::Mutex<State>,
-    /// CPU time of starts that is not yet charged to a call, in microseconds.
+    /// CPU time of starts that has not been charged to a call yet, in microseconds.
     owed_us: AtomicU64,
 }
 
 impl Slot {
-    /// Returns the outcome for a call. Charges the call for the CPU time of starts that was not
-    /// charged to another call.
+    /// Returns the lookup result for a call. Adds the CPU time of starts that has not been charged
+    /// to another call.
     fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
@@ -84,14 +85,14 @@ enum State {
     Failed(Failure),
 }
 
-/// The reason of the failure.
+/// A failed start: its reason, and the pause before the next attempt.
 #[derive(Debug)]
 struct Failure {
     since: Instant,
     reason: String,
-    /// Time until the next attempt.
+    /// Time to wait before the next attempt.
     pause: Duration,
-    /// True if an attempt is in progress.
+    /// True if another attempt is in progress.
     tried: bool,
 }
 
@@ -101,7 +102,7 @@ impl Failure {
         Failure { since: Instant::now(), reason, pause, tried: false }
     }
 
-    /// Returns true if the caller must attempt a start.
+    /// Returns true if the caller must attempt to start the zygote.
     fn is_due(&mut self, now: Instant) -> bool {
         let due = !self.tried && now.saturating_duration_since(self.since) >= self.pause;
         self.tried |= due;
@@ -110,7 +111,7 @@ impl Failure {
 }
 
 impl State {
-    /// Returns the outcome for a call; none if a zygote must be started.
+    /// Returns the lookup result for a call; `None` if the zygote must be started first.
     fn found(&mut self) -> Option<ZygoteLookup> {
         match self {
             State::Alive(zygote) if zygote.is_alive() => {
@@ -126,13 +127,13 @@ impl State {
     }
 }
 
-/// A zygote. It is killed when its last holder drops it.
+/// A zygote. Its process is killed when the last holder drops it.
 #[derive(Debug)]
 pub(crate) struct Zygote {
-    /// The spawner's number of the process.
+    /// The number of the process in the spawner.
     id: u64,
     running: Mutex<RunningProcess>,
-    /// Its environment, whose folder must exist as long as the zygote.
+    /// The environment, whose folder must exist as long as the zygote.
     environment: Environment,
     ready: ReadyMessage,
     used: Mutex<Instant>,
@@ -144,24 +145,25 @@ pub(crate) struct Zygote {
 pub struct ZygoteReport {
     /// The environment's id.
     pub environment: String,
-    /// Its private memory in bytes.
+    /// The private memory of the zygote in bytes.
     pub memory_bytes: u64,
-    /// The duration of its imports in milliseconds.
+    /// The duration of the zygote's imports in milliseconds.
     pub imported_ms: u64,
-    /// Packages that it could not import, with the reason. Every call imports them itself.
+    /// Packages that the zygote could not import, with the reasons. Every call imports them itself.
     pub skipped: BTreeMap<String, String>,
-    /// The reason why the zygote does not exist, so that every call imports all packages.
+    /// The reason why there is no zygote, so that every call imports all packages.
     pub failure: Option<String>,
 }
 
-/// The zygote for a call.
+/// The result of looking up the zygote for a call.
 #[derive(Debug, Default)]
 pub(crate) struct ZygoteLookup {
-    /// The zygote to clone; none for a new process.
+    /// The zygote to clone; `None` if the call needs a new process.
     pub(crate) zygote: Option<Arc<Zygote>>,
-    /// True if it was started for this call.
+    /// True if the zygote was started for this call.
     pub(crate) started: bool,
-    /// CPU time of zygote starts charged to this call, including failed ones, in microseconds.
+    /// CPU time of zygote starts that is charged to this call, including failed starts, in
+    /// microseconds.
     pub(crate) cpu_us: u64,
     /// True if another start must be attempted for later calls.
     pub(crate) again: bool,
@@ -170,7 +172,7 @@ pub(crate) struct ZygoteLookup {
 /// The first message of a zygote.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct ReadyMessage {
-    /// Packages that it could not import, with the reason.
+    /// Packages that the zygote could not import, with the reasons.
     skipped: BTreeMap<String, String>,
     memory_bytes: u64,
     took_ms: u64,
@@ -215,7 +217,7 @@ impl Zygotes {
         }
     }
 
-    /// Attempts a start again after a failure. Meanwhile calls run without a zygote.
+    /// Attempts a start again after a failure. Until it succeeds, calls run without a zygote.
     pub(crate) async fn try_again(&self, environment: &Environment) {
         let slot = self.slots.lock().get(&Key::of(environment)).cloned();
         let Some(slot) = slot else { return };
@@ -227,7 +229,7 @@ impl Zygotes {
         self.make_room();
     }
 
-    /// Starts a zygote after a pause.
+    /// Starts a zygote, or records the failure and the time of the next attempt.
     async fn start_or_not(
         &self,
         environment: &Environment,
@@ -275,7 +277,7 @@ impl Zygotes {
         Ok(Zygote { id, running, environment, ready, used, clones: PreparedClones::default() })
     }
 
-    /// Removes a zygote that could not be cloned; it ends with its last clone.
+    /// Removes a zygote that could not be cloned. Its process ends after its last clone.
     pub(crate) fn forget(&self, zygote: &Arc<Zygote>) {
         let held = |slot: &Arc<Slot>| {
             let state = slot.state.try_lock();
@@ -301,7 +303,8 @@ impl Zygotes {
         self.let_go(|zygote| gone(&zygote.environment));
     }
 
-    /// Ends the zygotes that were idle for too long, and removes those whose process has ended.
+    /// Ends the zygotes that have been idle for too long, and removes those whose process has
+    /// ended.
     pub(crate) fn sweep(&self) {
         self.let_go(|zygote| {
             zygote.clones.remove_surplus();
@@ -309,7 +312,8 @@ impl Zygotes {
         });
     }
 
-    /// Ends idle zygotes, the longest idle first, until the others are within the memory limit.
+    /// Ends idle zygotes, those with the longest idle time first, until the others are within the
+    /// memory limit.
     fn make_room(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
         self.let_go(|zygote| {
@@ -378,7 +382,7 @@ impl Zygote {
         self.running.lock().is_alive()
     }
 
-    /// Returns a clone for a call.
+    /// Returns a clone of the zygote for a call.
     pub(crate) fn take_clone(&self, spawner: &Spawner, limits: &Limits) -> Result<RunningProcess> {
         self.clones.take(self.id, spawner, limits)
     }
@@ -394,7 +398,7 @@ impl Zygote {
     }
 }
 
-/// Returns the process of a zygote.
+/// Returns the process specification of a zygote.
 fn plan(environment: &Environment, library: &Preload) -> Result<ProcessSpec> {
     let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
     let script = format!("{WORKER}/{}", worker::ZYGOTE);

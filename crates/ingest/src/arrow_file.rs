@@ -31,7 +31,7 @@ const BATCH_ROWS_MAX: usize = 1 << 27;
 /// Maximum bytes of the metadata of a message.
 const METADATA_BYTES_MAX: u32 = 64 << 20;
 
-/// Rows converted at once.
+/// Number of rows that are converted at a time.
 const ROWS_AT_ONCE: usize = 8 * 1024;
 
 /// Magic number at the start of a file.
@@ -48,7 +48,7 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 /// End-of-stream marker.
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
-/// Returns true if the first bytes are those of an Arrow file.
+/// Returns true if the first bytes of a file show that it is an Arrow file.
 pub(crate) fn is_arrow(first: &[u8]) -> bool {
     first.starts_with(b"ARROW1") || first.starts_with(&CONTINUATION)
 }
@@ -159,7 +159,8 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Reads a message; the caller may have read its first bytes already. `None` at the end.
+    /// Reads a message, whose first bytes the caller may already have read. Returns `None` at the
+    /// end.
     fn read_message(&mut self, mut bytes: Vec<u8>) -> Result<Option<Vec<u8>>, ArrowError> {
         self.fill(&mut bytes, 4)?;
         if bytes.is_empty() {

@@ -8,28 +8,28 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// Longest value quoted in a message, in characters.
+/// Maximum length of a value that a message quotes, in characters.
 const QUOTED_CHARACTERS_MAX: usize = 80;
 
-/// Longest value or row kept, in bytes.
+/// Maximum length of a value or row that is kept, in bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// A row that cannot be read as the table's types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRow {
-    /// The file.
+    /// The name of the file.
     pub file: String,
     /// The physical line, from 1; for Parquet the row number.
     pub line: u64,
-    /// The column; none if the whole row is invalid.
+    /// The column; `None` if the whole row is invalid.
     pub column: Option<String>,
-    /// The value; none if the whole row is invalid.
+    /// The value; `None` if the whole row is invalid.
     pub value: Option<String>,
     /// The reason, as a fragment that can follow a colon.
     pub reason: String,
     /// The row as written in the file, truncated to 64 KiB.
     pub row: String,
-    /// Set if the bytes are not valid in the file's encoding.
+    /// True if the bytes are not valid in the file's encoding.
     pub encoding: bool,
 }
 
@@ -71,7 +71,7 @@ impl RowFault {
     }
 }
 
-/// Returns the reason of a type mismatch: `` `12x` is not a long ``.
+/// Returns the text for a type mismatch: `` `12x` is not a long ``.
 pub(crate) fn not_a(value: &str, type_name: &str) -> String {
     format!("`{}` is not {} {type_name}", quoted(value), article(type_name))
 }
@@ -80,7 +80,7 @@ fn article(noun: &str) -> &'static str {
     if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" }
 }
 
-/// Returns a value for a message: on one line, truncated.
+/// Formats a value for a message: on one line, truncated.
 pub(crate) fn quoted(value: &str) -> String {
     let mut characters = value.chars();
     let mut text: String = characters.by_ref().take(QUOTED_CHARACTERS_MAX).collect();

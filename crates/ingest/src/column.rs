@@ -1,8 +1,8 @@
 //! Builds one column of a record batch from texts or JSON values.
 //!
-//! A value that does not fit is an error and leaves the column unchanged. The caller can append a
-//! null instead and drop the row later. [`Column::repair`] completes a nested column after a row
-//! failed with only some of its fields appended.
+//! A value that the column's type cannot hold is an error and leaves the column unchanged. The
+//! caller can append a null instead and drop the row later. [`Column::repair`] completes a nested
+//! column after a row failed with only some of its fields appended.
 
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ pub(crate) struct ListColumn {
 }
 
 impl Column {
-    /// Creates an empty column; none for a type that cannot be parsed from text or JSON.
+    /// Creates an empty column; `None` for a type that cannot be parsed from text or JSON.
     pub fn new(data_type: &DataType) -> Option<Column> {
         Some(match data_type {
             DataType::Boolean => Column::Boolean(BooleanBuilder::new()),
@@ -222,7 +222,7 @@ impl Column {
         }
     }
 
-    /// Returns the number of values, including one that was appended only in part.
+    /// Returns the number of values, including one that was only partly appended.
     fn extent(&self) -> usize {
         match self {
             Column::Struct(column) => {
@@ -233,7 +233,8 @@ impl Column {
         }
     }
 
-    /// Appends nulls up to `length` values, also after a nested value that was appended in part.
+    /// Appends nulls up to `length` values, even after a nested value that was only partly
+    /// appended.
     pub fn repair(&mut self, length: usize) {
         match self {
             Column::Struct(column) => {
@@ -290,7 +291,7 @@ impl StructColumn {
 }
 
 impl ListColumn {
-    /// Ends the list of the elements appended last.
+    /// Ends a list that consists of the elements appended since the previous one.
     pub fn close(&mut self, valid: bool) {
         // A batch has far fewer than 2^31 elements, because rows and batches are limited in size.
         self.offsets.push(i32::try_from(self.element.len()).unwrap_or(i32::MAX));
@@ -310,14 +311,14 @@ fn parse_long(text: &str) -> Result<i64, ValueMismatch> {
     text.parse().map_err(|_| ValueMismatch)
 }
 
-/// Parses a 32-bit float; a number out of range does not fit.
+/// Parses a 32-bit float. A number out of range is a mismatch.
 fn parse_float(text: &str) -> Result<f32, ValueMismatch> {
     let value: f32 = text.parse().map_err(|_| ValueMismatch)?;
     let too_large = value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit());
     if too_large { Err(ValueMismatch) } else { Ok(value) }
 }
 
-/// Parses a decimal that loses no digit at the type's scale.
+/// Parses a decimal. A number that would lose digits at the type's scale is a mismatch.
 fn parse_decimal(text: &str, precision: u8, scale: i8) -> Result<i128, ValueMismatch> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);

@@ -24,7 +24,7 @@ impl Compression {
     pub fn detect(first: &[u8]) -> Self {
         match first {
             [0x1f, 0x8b, ..] => Compression::Gzip,
-            // A frame, or a skippable frame, which some compressors write first.
+            // A regular frame, or a skippable frame, which some compressors write first.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
             _ => Compression::None,
         }

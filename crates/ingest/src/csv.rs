@@ -21,12 +21,12 @@ use crate::error::{Error, Result};
 /// Options for reading CSV files.
 #[derive(Debug, Clone)]
 pub(crate) struct CsvOptions {
-    /// The delimiter; detected per file if none is given.
+    /// The delimiter; `None` detects it in each file.
     pub delimiter: Option<u8>,
-    /// Set if the first row names the columns.
+    /// True if the first row contains the column names.
     pub header: bool,
     pub encoding: Option<&'static Encoding>,
-    /// Texts that mean null.
+    /// Texts that are read as null.
     pub nulls: Vec<String>,
     /// Formats of dates and numbers.
     pub reading: ValueFormats,
@@ -36,14 +36,14 @@ pub(crate) struct CsvOptions {
 pub(crate) struct CsvFile<'a> {
     records: Records<Box<dyn Read + Send + 'a>>,
     pub names: Vec<String>,
-    /// Set if the record read last is the first data row, which was not returned yet.
+    /// True if the last record read is the first data row, which has not been returned yet.
     replay: bool,
     header: bool,
     trouble: ErrorContext<'a>,
 }
 
 impl<'a> CsvFile<'a> {
-    /// Opens a file and reads its header; none if the file is empty.
+    /// Opens a file and reads its header; `None` if the file is empty.
     pub fn open(
         source: &'a SourceFile,
         tap: &'a mut CountingReader,
@@ -60,8 +60,8 @@ impl<'a> CsvFile<'a> {
         let mut records = Records::new(window, found);
         let names = match records.advance().map_err(|error| trouble.read(error))? {
             NextRecord::End => return Ok(None),
-            // The first row is an error of the file: without its names or its width, other rows
-            // cannot be checked.
+            // A fault in the first row is an error of the file: without its names or its width,
+            // other rows cannot be checked.
             NextRecord::Fault(fault) => {
                 return Err(Error::BadRow(Box::new(fault.in_file(&source.name))));
             }
@@ -71,7 +71,7 @@ impl<'a> CsvFile<'a> {
         Ok(Some(CsvFile { records, names, replay, header: options.header, trouble }))
     }
 
-    /// Returns the next record and its text, or a bad row; none at the end.
+    /// Returns the next record and its text, or a bad row; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Result<(Record<'_>, &str), RowFault>>> {
         let next = if std::mem::take(&mut self.replay) {
             NextRecord::Record
@@ -85,7 +85,7 @@ impl<'a> CsvFile<'a> {
         }
     }
 
-    /// Returns the record read last if it has one field per column and is valid text.
+    /// Returns the last record read if it has one field per column and is valid text.
     fn checked(&self) -> Result<(Record<'_>, &str), RowFault> {
         let record = self.records.record();
         let (found, expected) = (record.len(), self.names.len());
@@ -120,7 +120,7 @@ fn read_names(record: Record<'_>, header: bool, trouble: &ErrorContext<'_>) -> R
     Ok(header::names(names.iter().map(String::as_str)))
 }
 
-/// Creates the fault of a record whose text is invalid from the byte `at` on.
+/// Creates the fault for a record whose text is invalid from byte `at`.
 fn invalid_text(
     record: Record<'_>,
     names: &[String],
@@ -154,7 +154,7 @@ pub(crate) fn read_rows(
     let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = header::places(&file.names, &index);
     if places.contains(&None) {
-        // The first pass found the columns of all files, so the file has changed since then.
+        // The first pass found the columns of all files, so the file must have changed since then.
         return Err(Error::FileChanged { file: source.name.clone() });
     }
     let targets: Vec<Target> = places
@@ -195,7 +195,7 @@ struct Target {
     nullable: bool,
 }
 
-/// Appends one field to its column; returns a fault if it does not fit.
+/// Appends one field to its column. Returns a fault if the value does not fit the type.
 #[inline]
 fn append(
     record: Record<'_>,
@@ -229,7 +229,7 @@ fn append(
     Some(misfit(record, at, target, value, rows))
 }
 
-/// Returns true if a value has only blanks and its type ignores blanks.
+/// Returns true if a value consists only of blanks and the column's type ignores blanks.
 #[inline]
 fn is_blank(value: &str, text: bool) -> bool {
     !text && value.as_bytes().first() == Some(&b' ') && value.trim_ascii().is_empty()

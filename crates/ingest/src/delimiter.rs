@@ -2,25 +2,25 @@
 
 use super::scan::{FieldSpan, Scan, scan};
 
-/// Candidate delimiters; of two that fit equally well, the first is used.
+/// Candidate delimiters. If several fit equally well, the first one is used.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
 
-/// Bytes of a file to sample.
+/// Number of bytes of a file to sample.
 pub(crate) const SAMPLE_BYTES: usize = 64 * 1024;
 
-/// Rows to sample.
+/// Number of rows to sample.
 const SAMPLE_ROWS: usize = 200;
 
 /// Score of a delimiter for a sample; larger is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct DelimiterScore {
-    /// Share of rows with the most frequent width, in thousandths; none if that width is one.
+    /// Share of rows with the most frequent width, in thousandths; 0 if that width is one field.
     regular: usize,
-    /// Fields in a row of that width.
+    /// Number of fields in a row of that width.
     width: usize,
 }
 
-/// Returns the delimiter that splits the sample into rows of one width; the comma if none does.
+/// Returns the delimiter that splits the sample into rows of equal width; the comma if none does.
 /// `whole` is true if the sample is the complete file.
 pub(crate) fn detect(sample: &[u8], whole: bool) -> u8 {
     let mut best = (DelimiterScore::default(), CANDIDATES[0]);
@@ -56,8 +56,8 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> DelimiterScore {
             }
         }
     }
-    // Of equally frequent widths, the header's width is used, because the header has the width of
-    // the rows.
+    // If several widths are equally frequent, the header's width is used, because data rows have
+    // the header's width.
     let count = |width: usize| widths.iter().filter(|&&found| found == width).count();
     let width = widths.iter().copied().filter(|&width| width > 1).max_by_key(|&width| count(width));
     match width {

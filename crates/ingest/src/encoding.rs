@@ -53,8 +53,7 @@ fn detect(first: &[u8], declared: Option<&'static Encoding>) -> (&'static Encodi
     }
     match (declared, first) {
         (Some(encoding), _) => (encoding, 0),
-        // A text contains no NUL character at this position, so this is UTF-16 without a byte order
-        // mark.
+        // A text has no NUL characters here, so this must be UTF-16 without a byte order mark.
         (None, [1..=255, 0, 1..=255, 0]) => (UTF_16LE, 0),
         (None, [0, 1..=255, 0, 1..=255]) => (UTF_16BE, 0),
         (None, _) => (UTF_8, 0),
@@ -81,7 +80,7 @@ impl<R: Read> Transcoder<R> {
             input: vec![0; BUFFER_BYTES],
             input_at: 0,
             input_end: 0,
-            // The capacity allows three bytes of UTF-8 per byte of input, and a byte order mark.
+            // Decoding needs up to three bytes of UTF-8 per byte of input, and a byte order mark.
             output: vec![0; 3 * BUFFER_BYTES + 64],
             output_at: 0,
             output_end: 0,
@@ -89,7 +88,8 @@ impl<R: Read> Transcoder<R> {
         }
     }
 
-    /// Decodes more input into the empty output; at the end of the input it stays empty.
+    /// Decodes more input into the empty output buffer. At the end of the input, the buffer stays
+    /// empty.
     fn refill(&mut self) -> Result<()> {
         self.output_at = 0;
         self.output_end = 0;

@@ -30,23 +30,23 @@ pub enum Error {
     NoFiles {
         /// The source as given.
         path: String,
-        /// The reason; none if the path does not exist.
+        /// An explanation; `None` if the path does not exist.
         note: Option<&'static str>,
     },
-    /// Files without a column, for a table that does not exist yet.
+    /// Files without any column, for a table that does not exist yet.
     #[error("{}", no_columns(.file, *.more, *.empty))]
     NoColumns {
-        /// The first of the files.
+        /// The first of these files.
         file: String,
-        /// Number of other files.
+        /// Number of other such files.
         more: usize,
-        /// Set if all of them have no bytes.
+        /// True if all of these files are empty.
         empty: bool,
     },
     /// A file with a compression suffix that is not compressed.
     #[error("`{file}` is not a {what} file, although its name indicates one")]
     NotPacked {
-        /// The file.
+        /// The name of the file.
         file: String,
         /// The compression that its name indicates: `gzip`, `zstd`.
         what: &'static str,
@@ -54,7 +54,7 @@ pub enum Error {
     /// A file whose format cannot be detected.
     #[error("the format of `{file}` cannot be detected from its name or its first bytes")]
     UnknownFormat {
-        /// The file.
+        /// The name of the file.
         file: String,
     },
     /// An unknown encoding label.
@@ -63,7 +63,7 @@ pub enum Error {
         /// The label as given.
         label: String,
     },
-    /// A declared type, or a partition, for a column that exists in no file and not in the table.
+    /// A declared type or partition refers to a column that is neither in a file nor in the table.
     #[error("column `{column}` is in none of the files")]
     ColumnNotFound {
         /// The column as given.
@@ -74,21 +74,21 @@ pub enum Error {
     /// A column whose type in a file cannot be converted to its type in the table.
     #[error("column `{column}` is `{found}` in `{file}` and `{expected}` in the table")]
     TypeConflict {
-        /// The column.
+        /// The name of the column.
         column: String,
-        /// Its type in the file.
+        /// The column's type in the file.
         found: String,
-        /// Its type in the table.
+        /// The column's type in the table.
         expected: String,
-        /// The file.
+        /// The name of the file.
         file: String,
     },
     /// A declared type that differs from the type in the table.
     #[error("column `{column}` is `{existing}` in the table, and cannot become `{declared}`")]
     TypeFixed {
-        /// The column.
+        /// The name of the column.
         column: String,
-        /// Its type in the table.
+        /// The column's type in the table.
         existing: String,
         /// The declared type.
         declared: String,
@@ -99,34 +99,34 @@ pub enum Error {
     /// A file that the operating system cannot read.
     #[error("`{file}` cannot be read")]
     File {
-        /// The file.
+        /// The name of the file.
         file: String,
         /// The operating system's error.
         source: std::io::Error,
     },
-    /// A file that does not have its claimed format: a corrupt gzip stream, a truncated Parquet
-    /// file.
+    /// A file that does not have the expected format, such as a corrupt gzip stream or a truncated
+    /// Parquet file.
     #[error("`{file}` cannot be read as {what}: {reason}")]
     BrokenFile {
-        /// The file.
+        /// The name of the file.
         file: String,
         /// The format it was read as: `gzip`, `zstd`, `parquet`, `arrow`, `a JSON array`.
         what: &'static str,
-        /// The reason.
+        /// The reason why the file cannot be read.
         reason: String,
     },
     /// A file that changed while it was imported.
     #[error("`{file}` changed while it was imported")]
     FileChanged {
-        /// The file.
+        /// The name of the file.
         file: String,
     },
     /// An invalid option.
     #[error("{message}")]
     InvalidRequest {
-        /// The reason.
+        /// The error message.
         message: String,
-        /// The hint.
+        /// The hint: how to correct the option.
         hint: &'static str,
     },
     /// An import that was cancelled.
@@ -138,7 +138,7 @@ pub enum Error {
     /// An internal error, such as a reader that ended before its writer.
     #[error("{message}")]
     Internal {
-        /// The message.
+        /// The error message.
         message: String,
     },
 }
@@ -236,7 +236,7 @@ impl Error {
         }
     }
 
-    /// Returns true for errors that only report that the other thread of the import ended.
+    /// Returns true for errors that only report that the other thread of the import has ended.
     pub(crate) fn is_internal(&self) -> bool {
         match self {
             Error::Internal { .. } => true,

@@ -21,7 +21,7 @@ use super::text::open_text;
 use super::{arrow_file, parquet};
 use crate::error::{Error, Result};
 
-/// Input of inference.
+/// Options for inferring the columns of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct InferOptions {
     pub csv: CsvOptions,
@@ -29,7 +29,7 @@ pub(crate) struct InferOptions {
     pub table: NameIndex,
     /// The columns with declared types.
     pub declared: NameIndex,
-    /// Set if bad rows are skipped; otherwise the first one is the error.
+    /// True if bad rows are skipped; otherwise the first one is an error.
     pub reject: bool,
 }
 
@@ -47,7 +47,7 @@ impl InferOptions {
 #[derive(Debug, Default)]
 pub(crate) struct FileColumns {
     pub columns: Vec<(String, ColumnStatistics)>,
-    /// The columns of a file that declares its types.
+    /// The fields of a file format that declares types; `None` for other formats.
     pub stored: Option<Vec<Field>>,
 }
 
@@ -70,8 +70,8 @@ pub(crate) fn infer_file(
                 _ => parquet::schema_of(source)?,
             };
             let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
-            // New columns have microseconds. Nanoseconds must be declared, since they are rarely
-            // needed.
+            // New columns have microseconds. Nanoseconds must be declared explicitly, because they
+            // are rarely needed.
             let coarse = without_nanoseconds(&schema);
             let evidence = |field: &Field| ColumnStatistics::stored(field.data_type().clone());
             let coarse = coarse.fields().iter();
@@ -80,7 +80,7 @@ pub(crate) fn infer_file(
         }
     };
     meter.end_file();
-    // After a cancellation, report the cancellation and not an error that it caused.
+    // After a cancellation, report the cancellation instead of an error that it caused.
     meter.check().and(columns)
 }
 

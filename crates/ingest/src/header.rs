@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// Maximum columns that an import may give a table; more usually means data read as names.
+/// Maximum number of columns that an import may give a table; more usually means that data was read
+/// as names.
 pub(crate) const COLUMNS_MAX: usize = 10_000;
 
-/// Returns usable names from a header row: trimmed, missing names numbered (`column_3`), duplicates
-/// numbered (`price`, `price_2`).
+/// Returns usable names from a header row. Names are trimmed, missing names are numbered
+/// (`column_3`), and so are duplicates (`price`, `price_2`).
 pub(crate) fn names<'a>(header: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut taken = HashSet::new();
     let mut names = Vec::new();
@@ -30,7 +31,7 @@ pub(crate) fn numbered(count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("column_{number}")).collect()
 }
 
-/// Index of columns by name: exact, then ignoring case (the first match is used).
+/// Index of columns by name: exact, or else ignoring case. If several match, the first is used.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct NameIndex {
     exact: HashMap<String, usize>,

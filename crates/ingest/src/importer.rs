@@ -25,13 +25,14 @@ use super::table_check::{Rights, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
-/// Batches queued between the reader and a writer: enough for both to be busy.
+/// Number of batches queued between the reader and a writer, enough to keep both busy.
 const BATCHES_WAITING: usize = 3;
 
-/// Objects of a bucket fetched ahead: for small objects, the latency exceeds the time for reading.
+/// Number of objects of a bucket that are fetched ahead, because for small objects the latency
+/// exceeds the time for reading.
 const OBJECTS_AHEAD: usize = 8;
 
-/// Maximum retries after a conflicting commit.
+/// Maximum number of retries after a conflicting commit.
 const ATTEMPTS_MAX: u32 = 10;
 
 /// Imports files into the tables of a lake.
@@ -48,13 +49,14 @@ impl Importer {
         Importer { lake, rights: Rights::default(), buckets: BucketStores::new() }
     }
 
-    /// Returns an importer that performs only the actions on tables that `check` allows.
+    /// Returns an importer that performs only those actions on tables that `check` allows.
     #[must_use]
     pub fn with_check(self, check: Option<TableCheck>) -> Self {
         Importer { rights: Rights(check), ..self }
     }
 
-    /// Returns an importer that reads these buckets, by URL, from these stores instead of a cloud.
+    /// Returns an importer that reads these buckets, given by URL, from these stores instead of a
+    /// cloud.
     #[must_use]
     pub fn with_buckets(self, buckets: BucketStores) -> Self {
         Importer { buckets, ..self }
@@ -83,9 +85,9 @@ impl Importer {
         Ok(plan.to_answer())
     }
 
-    /// Imports files into a table in one commit and creates the table if it does not exist. Skips
-    /// files that were imported before. After an error, a cancellation or a drop, the branch is
-    /// unchanged.
+    /// Imports files into a table in one commit, and creates the table if it does not exist. Files
+    /// that were imported before are skipped. After an error or a cancellation, or if the future is
+    /// dropped, the branch is unchanged.
     pub async fn import(
         &self,
         request: &ImportRequest,
@@ -95,7 +97,8 @@ impl Importer {
         let checked = check(request)?;
         let mut attempt = 1;
         loop {
-            // The plan is stale if another commit created the table or imported one of the files.
+            // The plan is outdated if another commit created the table or imported one of the
+            // files.
             match self.import_once(request, &checked, &progress, &cancelled).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,
@@ -168,8 +171,8 @@ impl Importer {
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(Transferred { staged, files, rejected, waiting_bytes });
             }
-            // If one side ended because the other had ended, its error is only a consequence. The
-            // other side has the cause.
+            // If one side ended because the other had ended, its error is only a consequence, so
+            // return the error of the other side.
             (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
             (_, written, Err(error)) => (error, written.ok()),
             (_, Err(error), Ok(())) => (error.into(), None),
@@ -187,7 +190,7 @@ struct Transferred {
     staged: StagedFiles,
     files: Vec<ImportedFile>,
     rejected: u64,
-    /// Approximate peak of bytes of rows read and not yet written.
+    /// Approximate peak of the bytes of rows that were read but not yet written.
     waiting_bytes: u64,
 }
 
@@ -241,7 +244,7 @@ async fn write_rejected(
     Ok(transaction.append(&name, rows).await?)
 }
 
-/// Returns the batches as a stream and records the bytes of the largest.
+/// Returns the batches as a stream, and records the size of the largest one.
 fn to_stream(
     received: Receiver<Result<RecordBatch, ArrowError>>,
     largest: Arc<AtomicU64>,
@@ -280,7 +283,7 @@ impl Reader {
         let mut files = Vec::with_capacity(self.files.len());
         let mut rows: Option<Rows> = None;
         let result = self.read_all(&mut output, &mut rows, &mut files);
-        // After a cancellation, report the cancellation and not an error that it caused.
+        // After a cancellation, report the cancellation instead of an error that it caused.
         let result = self.meter.check().and(result);
         output.finish(result).map(|rejected| (files, rejected))
     }

@@ -15,7 +15,8 @@ use super::value_class::{ValueClass, ValueClasses, classify};
 use super::value_formats::MatchedFormats;
 use super::widen::widen;
 
-/// Maximum fields of a nested object; one with more is a map and stays text.
+/// Maximum number of fields of a nested object. An object with more is assumed to be a map and
+/// stays text.
 const NESTED_FIELDS_MAX: usize = 1_000;
 
 /// A value that is an example of its class.
@@ -37,26 +38,26 @@ pub(crate) struct ColumnStatistics {
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in the Parquet files that have it.
     stored: Option<DataType>,
-    /// Set if no further value can change the type, except by the number of values that are text.
+    /// True if the type is final, unless further values change the share of texts.
     settled: bool,
-    /// Set if the type is known without the values.
+    /// True if the type is known without inspecting values.
     known: bool,
     touched: bool,
-    /// Number of CSV values that are text, and of those that are not.
+    /// Number of CSV values that are text, and number of those that are not.
     texts: u64,
     others: u64,
-    /// Set if there are texts that are not counted in `texts`, from files that distinguish texts
+    /// True if there are texts that `texts` does not count, because their files distinguish texts
     /// from numbers.
     uncounted: bool,
-    /// Formats that those texts match.
+    /// Date and number formats that the counted texts match.
     looks: MatchedFormats,
 }
 
 /// Minimum number of values in a column for which a few texts do not change its type.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum number of values per text for which texts count as bad values instead of making the
-/// column text.
+/// Minimum number of values per text for which texts are treated as bad values. With fewer values,
+/// the texts make the column a text column.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and its reason.
@@ -69,7 +70,7 @@ pub(crate) struct ResolvedType {
 }
 
 impl ColumnStatistics {
-    /// Creates the evidence of a column whose type is given, so that no value is inspected.
+    /// Creates evidence for a column whose type is given, so that values are not inspected.
     pub fn known() -> Self {
         ColumnStatistics { settled: true, known: true, ..ColumnStatistics::default() }
     }
@@ -89,7 +90,7 @@ impl ColumnStatistics {
         self.settled
     }
 
-    /// Returns true if no value was seen yet.
+    /// Returns true if no value has been recorded yet.
     pub fn is_new(&self) -> bool {
         !self.touched && !self.settled && self.classes.is_empty()
     }
@@ -99,7 +100,7 @@ impl ColumnStatistics {
         self.touched = true;
     }
 
-    /// Records a text of a file that distinguishes texts from numbers.
+    /// Records a text from a file that distinguishes texts from numbers.
     pub fn see_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.uncounted = true;
         self.word(text, line, file);
@@ -130,7 +131,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Records a value of a class.
+    /// Records a value of a given class.
     pub fn see(
         &mut self,
         class: ValueClass,
@@ -144,7 +145,8 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the type as settled, and replaces the example of text, which may be a null marker.
+    /// Marks the type as settled, and replaces the example of a text, because it may be a null
+    /// marker.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
@@ -153,7 +155,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Merges evidence of the same column; returns false if no type can hold both.
+    /// Merges other evidence of the same column. Returns false if no type can hold both.
     pub fn merge(&mut self, other: ColumnStatistics) -> bool {
         for (class, example) in other.examples {
             if self.classes.insert(class) {
@@ -192,8 +194,8 @@ impl ColumnStatistics {
         true
     }
 
-    /// Returns the narrowest type that holds all values; none if text and a stored nested column
-    /// conflict.
+    /// Returns the narrowest type that holds all values; `None` if texts conflict with a stored
+    /// nested column.
     pub fn resolve(&self) -> Option<ResolvedType> {
         let inferred = || "inferred".to_owned();
         let Some(stored) = &self.stored else {
@@ -289,7 +291,7 @@ impl ColumnStatistics {
         DataType::List(Arc::new(Field::new("element", element, true)))
     }
 
-    /// Returns the value that excluded a narrower type, or `inferred` if none did.
+    /// Returns the value that ruled out a narrower type, or `inferred` if there is none.
     fn reason(&self, data_type: &DataType) -> String {
         const DECISIVE: [ValueClass; 9] = [
             ValueClass::Text,
@@ -338,8 +340,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns the evidence of a field, inserted if new; none if there are too many. `guess` is its
-    /// index if this object has the fields of the previous one.
+    /// Returns the evidence for a field, which is inserted if new; `None` if there are too many
+    /// fields. `guess` is its index if this object has the same fields as the previous one.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,
@@ -383,7 +385,7 @@ impl Fields {
         }
     }
 
-    /// Returns a struct of the fields; text if there are none or too many.
+    /// Returns a struct type of the fields, or text if there are none or too many.
     fn struct_type(&self) -> DataType {
         if self.fields.is_empty() || self.overflowed || self.fields.len() > NESTED_FIELDS_MAX {
             return DataType::Utf8;
@@ -477,7 +479,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// A type that was inferred from texts accepts all of these texts.
+        /// A type that is inferred from texts must accept all of these texts.
         #[test]
         fn inferred_types_accept_the_values(
             values in proptest::collection::vec(

@@ -8,7 +8,7 @@ use std::io::{Cursor, Error, ErrorKind, Read, Result};
 
 use super::compression::read_up_to;
 
-/// Maximum blanks before a file's first character.
+/// Maximum number of blanks before the first character of a file.
 const BLANKS_MAX: usize = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -29,7 +29,7 @@ fn broken(reason: &'static str) -> Error {
     Error::new(ErrorKind::InvalidData, NotAnArray(reason))
 }
 
-/// Returns the lines of a JSON text: its own, or the elements of its array.
+/// Returns the lines of a JSON text: its own lines, or one for each element if it is an array.
 pub(crate) fn json_lines<'a>(
     mut reader: Box<dyn Read + Send + 'a>,
 ) -> Result<Box<dyn Read + Send + 'a>> {
@@ -62,7 +62,7 @@ enum State {
     Done,
 }
 
-/// Reader of the elements of an array, each on a line.
+/// Reader that outputs each element of an array on its own line.
 struct ArrayLines<R> {
     reader: R,
     input: Vec<u8>,
@@ -76,7 +76,7 @@ impl<R: Read> ArrayLines<R> {
         ArrayLines { reader, input: Vec::new(), at: 0, state: State::Start, depth: 0 }
     }
 
-    /// Returns the byte to output; none if it is dropped.
+    /// Returns the byte to output; `None` if it is dropped.
     fn step(&mut self, byte: u8) -> Result<Option<u8>> {
         let blank = byte.is_ascii_whitespace();
         match (self.state, byte) {

@@ -16,8 +16,8 @@ pub(crate) struct JsonPosition<'a> {
     pub file: &'a Arc<str>,
 }
 
-/// Records every field of an object; an error if the text is not a JSON object. Fields for which
-/// `known` returns true are not inspected.
+/// Records every field of an object. Returns an error if the text is not a JSON object. Fields for
+/// which `known` returns true are not inspected.
 pub(crate) fn see_object(
     text: &str,
     fields: &mut Fields,
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_str<E>(mut self, value: &str) -> Result<(), E> {
-        // A number written as a JSON string is intended as text.
+        // A number that is written as a JSON string is meant as text.
         match classify(value) {
             Some(
                 class @ (ValueClass::Date | ValueClass::Timestamp | ValueClass::ZonedTimestamp),

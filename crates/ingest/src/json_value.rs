@@ -29,7 +29,7 @@ impl JsonFault {
 
     fn syntax(error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        // Only the column is kept, because the parser's line number is always 1.
+        // Keep only the column, because the parser's line number is always 1.
         let reason = match text.rsplit_once(" at line ") {
             Some((what, place)) => match place.rsplit_once(' ') {
                 Some((_, column)) => format!("{what} at character {column}"),
@@ -69,7 +69,7 @@ fn type_name(column: &Column) -> &'static str {
     }
 }
 
-/// Appends a JSON value to a column. After an error the column may hold a part of it, which
+/// Appends a JSON value to a column. After an error, the column may hold a part of the value, which
 /// [`Column::repair`] completes.
 pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonFault> {
     let raw = raw.trim_ascii();
@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// A reader of an object, which passes each field to `take`; `take` may reject it.
+/// A reader of an object, which passes each field to `take`; `take` may reject the field.
 struct Object<'f, F> {
     take: F,
     fault: &'f mut Option<JsonFault>,

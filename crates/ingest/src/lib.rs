@@ -1,10 +1,10 @@
 //! Imports files into tables: CSV, JSON, Parquet and Arrow, compressed or not, from folders and
 //! object storage. [`Importer`] is the handle.
 //!
-//! An import streams every file twice: once for columns and types, which hold for all files, and
-//! once for rows. The first pass is skipped if the types are known. One thread reads and others
-//! write. One commit at the end makes all rows visible and records the list of imported files. An
-//! import that fails, is cancelled or is killed leaves nothing visible.
+//! An import streams every file twice: once to determine columns and types, which apply to all
+//! files, and once to import the rows. The first pass is skipped if the types are known. One thread
+//! reads and others write. One commit at the end makes all rows visible and records the list of
+//! imported files. An import that fails, is cancelled or is killed leaves nothing visible.
 //!
 //! Memory is bounded by the maximum row length and a few batches, independent of file sizes.
 

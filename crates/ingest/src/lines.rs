@@ -8,11 +8,11 @@ use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
 
 /// The next item in a text.
 pub(crate) enum NextLine {
-    /// A line; [`Lines::line`] returns it.
+    /// A line, which [`Lines::line`] returns.
     Line,
-    /// A line over the maximum length; it was skipped.
+    /// A line that exceeds the maximum length. It was skipped.
     TooLong,
-    /// The end.
+    /// The end of the text.
     End,
 }
 
@@ -20,7 +20,7 @@ pub(crate) enum NextLine {
 pub(crate) struct Lines<R> {
     window: ReadBuffer<R>,
     length: usize,
-    /// The number of the line read last, from 1.
+    /// The number of the last line read, from 1.
     pub number: u64,
 }
 
@@ -51,7 +51,7 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Returns the bytes of the line read last, line end included.
+    /// Returns the bytes of the last line read, including its line end.
     pub fn line(&self) -> &[u8] {
         self.window.consumed(self.length)
     }
@@ -71,7 +71,7 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// Returns the reason that a line over the maximum length is a bad row.
+/// Returns the reason to report for a line that exceeds the maximum length.
 pub(crate) fn too_long() -> String {
     format!("the line is longer than {} MiB", ROW_BYTES_MAX >> 20)
 }

@@ -14,7 +14,7 @@ use super::source::SourceFile;
 use super::text::{ErrorContext, open_text};
 use crate::error::Result;
 
-/// Returns the trimmed text of a line; a fault if it is not valid text.
+/// Returns the trimmed text of a line, or a fault if it is not valid text.
 pub(crate) fn line_text<'a>(
     line: &'a [u8],
     number: u64,
@@ -199,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        /// Types that were inferred from lines accept all of these lines.
+        /// Types that are inferred from lines must accept all of these lines.
         #[test]
         fn inferred_types_accept_the_values(
             rows in proptest::collection::vec(

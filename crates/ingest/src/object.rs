@@ -1,7 +1,7 @@
-//! Cloud objects, read like files by blocking threads.
+//! Cloud objects that blocking threads read like files.
 //!
-//! Every range request requires the `ETag` that was listed, so that all rows come from one state of
-//! the object. The object stores the first error in full, because a reader can only return an I/O
+//! Every range request requires the listed `ETag`, so that all rows come from one state of the
+//! object. Each object keeps its first error in full, because a reader can only return an I/O
 //! error.
 
 use std::collections::HashMap;
@@ -27,23 +27,23 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
 
-/// Bytes per request; the next request of this size is sent in advance.
+/// Number of bytes per request. The next request is sent in advance.
 const READ_BYTES: u64 = 4 << 20;
 
-/// Bytes fetched first from a Parquet file's end; they contain most footers.
+/// Number of bytes that are fetched first from the end of a Parquet file; most footers fit.
 const FOOTER_BYTES: usize = 64 << 10;
 
 /// Object stores by the URLs of their buckets.
 pub type BucketStores = HashMap<String, Arc<dyn ObjectStore>>;
 
-/// Cloud stores that files are imported from.
+/// Object stores from which files are imported.
 pub(crate) struct CloudStores {
     settings: CloudSettings,
     buckets: BucketStores,
 }
 
 impl CloudStores {
-    /// Creates the stores with those that no cloud has.
+    /// Creates the stores. `buckets` are used in addition to those of a cloud.
     pub fn new(settings: CloudSettings, buckets: BucketStores) -> Self {
         CloudStores { settings, buckets }
     }
@@ -59,7 +59,7 @@ impl CloudStores {
 
     /// Returns the object with exactly this name, if it exists.
     pub fn find(&mut self, url: &CloudUrl) -> Result<Option<Object>> {
-        // An object cannot have this name.
+        // No object can have this name.
         let Ok(path) = Path::parse(url.key()) else { return Ok(None) };
         let store = self.bucket(url)?;
         match wait(store.head(&path)) {
@@ -71,7 +71,7 @@ impl CloudStores {
         }
     }
 
-    /// Lists the objects below a prefix, without those that have a hidden path component.
+    /// Lists the objects below a prefix, except those with a hidden path component.
     pub fn below(&mut self, url: &CloudUrl, folder: &str) -> Result<Vec<Object>> {
         let store = self.bucket(url)?;
         let prefix = Path::parse(folder).map_err(|_| Error::NoFiles {
@@ -91,12 +91,12 @@ impl CloudStores {
     }
 }
 
-/// Waits for a future on the current thread, which must be a thread for blocking work.
+/// Waits for a future on the current thread, which must be a blocking thread.
 pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
     Handle::current().block_on(work)
 }
 
-/// An object in the state that was listed; cheap to clone.
+/// An object in its listed state. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Object(Arc<Inner>);
 
@@ -104,7 +104,7 @@ struct Inner {
     store: Arc<dyn ObjectStore>,
     url: String,
     meta: ObjectMeta,
-    /// The first error.
+    /// The first error that occurred while reading the object.
     failed: Mutex<Option<Error>>,
 }
 
@@ -128,7 +128,8 @@ impl Object {
         self.0.meta.location.as_ref()
     }
 
-    /// Returns the listed state as a file stamp; the `ETag` replaces the modification time.
+    /// Returns the listed state as a file stamp, in which the `ETag` replaces the modification
+    /// time.
     pub fn stamp(&self) -> FileStamp {
         let meta = &self.0.meta;
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
@@ -155,7 +156,7 @@ impl Object {
         found.map_err(|error| self.note(error))
     }
 
-    /// Stores the error; the returned one only refers to it.
+    /// Stores an error, and returns one that only refers to it.
     fn note(&self, error: object_store::Error) -> object_store::Error {
         let mut failed = self.0.failed.lock();
         let text = error.to_string();
@@ -164,7 +165,7 @@ impl Object {
             let is_changed = matches!(error, object_store::Error::Precondition { .. });
             *failed = Some(match headwater_tables::Error::storage(&url, error) {
                 _ if is_changed => Error::FileChanged { file: url },
-                // The object existed when it was listed, so it has been removed since.
+                // The object was listed before, so it has been removed since.
                 error if error.is_not_found() => Error::FileChanged { file: url },
                 error => error.into(),
             });
@@ -181,7 +182,7 @@ impl Object {
 /// Sequential reader of an object, with read-ahead.
 pub(crate) struct ObjectReader {
     object: Object,
-    /// Bytes fetched and not yet returned.
+    /// Bytes that were fetched but not yet returned.
     ready: Bytes,
     /// Offset of the next request.
     next: u64,

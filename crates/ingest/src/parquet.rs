@@ -1,7 +1,7 @@
 //! Parquet files: their columns, and their rows converted to the table's types.
 //!
-//! A value that the table's type cannot hold makes its row a bad row. The line of a bad row is its
-//! row number in the file, from 1.
+//! A row with a value that the table's type cannot hold is a bad row. Its line is its row number in
+//! the file, from 1.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::source::{SourceFile, SourceLocation};
 use super::widen::fits;
 use crate::error::{Error, Result};
 
-/// Rows read at once.
+/// Number of rows that are read at a time.
 const BATCH_ROWS: usize = 8 * 1024;
 
 fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
@@ -125,14 +125,15 @@ pub(crate) fn read_rows(
 pub(super) struct Conversion<'a> {
     source: &'a SourceFile,
     schema: &'a SchemaRef,
-    /// Index of the file's column for each column of the table.
+    /// The index of the file's column for each column of the table; `None` if the file lacks it.
     columns: Vec<Option<usize>>,
-    /// Rows read so far.
+    /// Number of rows read so far.
     rows: u64,
 }
 
 impl<'a> Conversion<'a> {
-    /// Creates a conversion for these columns; `FileChanged` if the table lacks one.
+    /// Creates a conversion for these columns. Returns `FileChanged` if the table lacks one of
+    /// them.
     pub fn new(source: &'a SourceFile, names: &[String], schema: &'a SchemaRef) -> Result<Self> {
         let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
         let mut columns = vec![None; schema.fields().len()];
@@ -143,7 +144,7 @@ impl<'a> Conversion<'a> {
         Ok(Conversion { source, schema, columns, rows: 0 })
     }
 
-    /// Sends the rows of a batch and rejects those that the table cannot hold.
+    /// Sends the rows of a batch, and rejects those that the table's types cannot hold.
     pub fn take(&mut self, batch: &RecordBatch, output: &mut Output) -> Result<()> {
         let (rows, faults) = convert(batch, self.schema, &self.columns)?;
         for fault in faults {
@@ -155,7 +156,7 @@ impl<'a> Conversion<'a> {
     }
 }
 
-/// Converts a file's rows, without those that have a value the table cannot hold.
+/// Converts a file's rows, except those with a value that the table's types cannot hold.
 fn convert(
     batch: &RecordBatch,
     schema: &SchemaRef,
@@ -164,7 +165,7 @@ fn convert(
     let mut bad: Vec<Option<RowFault>> = vec![None; batch.num_rows()];
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (field, column) in schema.fields().iter().zip(columns) {
-        // A column missing from the file gets the table's default, or null.
+        // A column that the file lacks gets the table's default, or null.
         let Some(column) = column else { continue };
         let source = batch.column(*column);
         let array = cast(source, field)?;
@@ -195,7 +196,7 @@ fn cast(source: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     )
 }
 
-/// Marks the rows in which a value became null.
+/// Marks the rows in which the conversion turned a value into null.
 fn note_misfits(
     source: &ArrayRef,
     array: &ArrayRef,

@@ -25,15 +25,15 @@ use crate::importer::Importer;
 pub(crate) struct Plan {
     pub view: CommitView,
     pub table: TableName,
-    /// The table's current state; none if the import creates it.
+    /// The table's current state; `None` if the import creates it.
     pub existing: Option<Table>,
-    /// The imported files, as recorded in the table's snapshot.
+    /// The files that were imported before, as recorded in the table's snapshot.
     pub imports: Option<String>,
     pub files: Vec<SourceFile>,
     pub skipped: Vec<String>,
     /// The columns of the table after the import.
     pub schema: SchemaRef,
-    /// Number of columns that exist already.
+    /// Number of columns that the table already has.
     pub columns_existing: usize,
     pub partition: Vec<PartitionField>,
     reasons: Vec<TypeReason>,
@@ -56,7 +56,7 @@ impl Plan {
         }
     }
 
-    /// Returns the columns for display.
+    /// Returns the table's columns for display.
     fn columns(&self) -> impl Iterator<Item = ImportColumn> {
         let columns = self.schema.fields().iter().zip(&self.reasons).enumerate();
         columns.map(|(at, (field, because))| ImportColumn {
@@ -68,7 +68,7 @@ impl Plan {
         })
     }
 
-    /// Returns the new columns that became text but probably have another type.
+    /// Returns the new columns that became text although another type was probably intended.
     pub fn columns_as_text(&self) -> Vec<ImportColumn> {
         self.columns().filter(|column| column.hint.is_some()).collect()
     }
@@ -80,7 +80,8 @@ impl Plan {
 }
 
 impl Importer {
-    /// Lists the files, skips those imported before and reads the others for their columns.
+    /// Lists the files, skips those that were imported before, and reads the others to determine
+    /// their columns.
     pub(crate) async fn create_plan(
         &self,
         request: &ImportRequest,

@@ -131,7 +131,7 @@ impl StageCounter {
     }
 }
 
-/// Source of bytes.
+/// The source from which a file's bytes are read.
 enum Input {
     Disk(File),
     Object(ObjectReader),
@@ -152,7 +152,8 @@ impl Input {
         }
     }
 
-    /// Returns the current stamp; none for an object, whose bytes are known to come from one state.
+    /// Returns the current stamp; `None` for an object, whose bytes are known to come from one
+    /// state.
     fn stamp(&self) -> std::io::Result<Option<FileStamp>> {
         match self {
             Input::Disk(file) => Ok(Some(stamp_of(&file.metadata()?))),
@@ -197,16 +198,16 @@ impl Read for CountingReader {
     }
 }
 
-/// Content of a file that was read completely.
+/// Digest of a file that was read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileDigest {
-    /// First half of the SHA-256 of its bytes on disk.
+    /// First half of the SHA-256 of the file's bytes on disk.
     pub hash: [u8; 16],
 }
 
 impl CountingReader {
-    /// Reads the rest and returns the content. Fails if the file changed since it was listed,
-    /// because its rows may come from different states.
+    /// Reads the rest of the file and returns its digest. Fails if the file changed since it was
+    /// listed, because its rows may then come from different states.
     pub fn finish(mut self, source: &SourceFile) -> Result<FileDigest> {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];

@@ -1,11 +1,11 @@
-//! A sliding buffer over a stream: it holds the bytes of at least one row, contiguously, with
-//! bounded memory.
+//! A sliding buffer over a stream. It holds the bytes of at least one row contiguously, in bounded
+//! memory.
 
 use std::io::{Read, Result};
 
 use super::compression::read_up_to;
 
-/// The longest row, in bytes. A longer row is a bad row; the buffer does not grow further.
+/// Maximum length of a row, in bytes. A longer row is a bad row; the buffer does not grow further.
 pub(crate) const ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const FIRST_BYTES: usize = 256 * 1024;
@@ -24,7 +24,7 @@ impl<R: Read> ReadBuffer<R> {
         ReadBuffer { reader, buffer: vec![0; FIRST_BYTES], start: 0, end: 0, ended: false }
     }
 
-    /// Returns the bytes read and not yet consumed.
+    /// Returns the bytes that were read but not yet consumed.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -34,7 +34,7 @@ impl<R: Read> ReadBuffer<R> {
         &self.buffer[self.start - length..self.start]
     }
 
-    /// Returns true if the stream has nothing after [`ReadBuffer::bytes`].
+    /// Returns true if the stream ends after [`ReadBuffer::bytes`].
     pub fn ended(&self) -> bool {
         self.ended
     }
@@ -48,7 +48,7 @@ impl<R: Read> ReadBuffer<R> {
         self.start += count;
     }
 
-    /// Reads more: afterwards there are more bytes, or the stream has ended, or both.
+    /// Reads more bytes. Afterwards there are more bytes, or the stream has ended, or both.
     pub fn fill(&mut self) -> Result<()> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);

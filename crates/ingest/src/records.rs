@@ -1,8 +1,8 @@
-//! The records of a CSV text, in order, with bounded memory.
+//! The records of a CSV text, in order, in bounded memory.
 //!
-//! Every record has the physical line where it starts. A record that cannot be split is returned as
-//! a fault, and reading continues at the next physical line. So a misplaced quote affects one line
-//! and not the rest of the file.
+//! Every record has the physical line at which it starts. A record that cannot be split is returned
+//! as a fault, and reading continues at the next physical line. So a misplaced quote affects one
+//! line and not the rest of the file.
 
 use std::io::Read;
 
@@ -14,11 +14,11 @@ use super::scan::{FieldSpan, Scan, line_ends, scan};
 
 /// The next item in a CSV text.
 pub(crate) enum NextRecord {
-    /// A record; [`Records::record`] returns it.
+    /// A record, which [`Records::record`] returns.
     Record,
     /// Bytes that are not a record.
     Fault(RowFault),
-    /// The end.
+    /// The end of the text.
     End,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Records<R> {
 pub(crate) struct Record<'a> {
     bytes: &'a [u8],
     spans: &'a [FieldSpan],
-    /// The physical line where it starts, from 1.
+    /// The physical line at which the record starts, from 1.
     pub line: u64,
 }
 
@@ -106,7 +106,7 @@ impl<R: Read> Records<R> {
     fn skip_long_row(&mut self) -> std::io::Result<NextRecord> {
         let reason = format!("the row is longer than {} MiB", ROW_BYTES_MAX >> 20);
         if memchr2(b'\n', b'\r', self.window.bytes()).is_some() {
-            // A quoted field that contains line ends probably lacks its closing quote.
+            // A very long quoted field with line ends probably lacks its closing quote.
             let reason = format!("{reason}; a quoted field may not have been closed");
             return Ok(self.skip_line(&reason));
         }
@@ -121,7 +121,7 @@ impl<R: Read> Records<R> {
             }
             self.window.fill()?;
         }
-        // The line end itself is not consumed, and is read as a blank line.
+        // The line end is not consumed here; it is read as a blank line next.
         Ok(NextRecord::Fault(fault))
     }
 }
@@ -142,19 +142,20 @@ impl<'a> Record<'a> {
         std::str::from_utf8(self.bytes)
     }
 
-    /// Returns one field of the record's text; doubled quotes stay doubled.
+    /// Returns the position of a field in the record's text. Doubled quotes are not unescaped.
     pub fn span(&self, index: usize) -> Option<FieldSpan> {
         self.spans.get(index).copied()
     }
 
-    /// Returns the physical line where a field starts.
+    /// Returns the physical line at which a field starts.
     pub fn line_of(&self, index: usize) -> u64 {
         let start = self.spans.get(index).map_or(0, |span| span.start);
         self.line + line_ends(&self.bytes[..start])
     }
 }
 
-/// Returns a field's text, unquoted; `scratch` holds it if it differs from the record's bytes.
+/// Returns a field's text without quotes. `scratch` holds the text if it differs from the record's
+/// bytes.
 pub(crate) fn field<'a>(text: &'a str, span: FieldSpan, scratch: &'a mut String) -> &'a str {
     let raw = text.get(span.start..span.end).unwrap_or_default();
     if !span.escaped {
@@ -251,8 +252,8 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Texts that the `csv` crate writes, in any style, are read back unchanged, and every
-        /// record has its line.
+        /// Texts that the `csv` crate writes, in any style, are read back unchanged, and the line
+        /// of every record is correct.
         #[test]
         fn written_records_are_read_back(
             rows in proptest::collection::vec(

@@ -1,4 +1,4 @@
-//! Rows of `<table>__rejected`: rows that could not be read.
+//! Rows for the table `<table>__rejected`, which holds rows that could not be read.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::inference::zoned_timestamp;
 use super::rows::writer_ended;
 use crate::error::Result;
 
-/// Maximum rows in a batch.
+/// Maximum number of rows in a batch.
 const BATCH_ROWS: usize = 1024;
 
 /// Approximate maximum bytes of text in a batch.
@@ -23,7 +23,7 @@ pub(crate) fn rejected_name(table: &TableName) -> Result<TableName> {
     Ok(TableName::new(table.namespace.clone(), format!("{}__rejected", table.name))?)
 }
 
-/// Returns the columns of that table.
+/// Returns the columns of a table for rejected rows.
 pub(crate) fn rejected_schema() -> SchemaRef {
     let text = |name: &str| Field::new(name, DataType::Utf8, true);
     Arc::new(Schema::new(vec![
@@ -37,7 +37,7 @@ pub(crate) fn rejected_schema() -> SchemaRef {
     ]))
 }
 
-/// A collector of rejected rows, which sends them in batches.
+/// A collector of rejected rows, which sends them to the writer in batches.
 pub(crate) struct Rejected {
     batches: Option<Sender<RecordBatch>>,
     imported_at: Timestamp,
@@ -86,7 +86,7 @@ impl Rejected {
         if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES { self.send() } else { Ok(()) }
     }
 
-    /// Sends the remaining rows and returns the total number of rows.
+    /// Sends the remaining rows, and returns the total number of rejected rows.
     pub fn finish(&mut self) -> Result<u64> {
         if self.rows > 0 {
             self.send()?;

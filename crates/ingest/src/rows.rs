@@ -1,9 +1,9 @@
-//! Rows between a file and a table: collected into record batches and sent to the writer.
+//! Rows on their way from a file to a table: collected into record batches and sent to the writer.
 //!
-//! [`Rows`] builds batches column by column. A row may fail after some of its fields were appended.
-//! It is then filled with nulls and removed from the finished batch, so that good rows have no
-//! extra cost. [`Output`] sends batches to the writer and waits for it, which bounds memory. Bad
-//! rows end the import or go to the table of rejected rows.
+//! [`Rows`] builds batches column by column. If a row fails after some of its fields were appended,
+//! it is completed with nulls and removed from the finished batch. So good rows cause no extra
+//! cost. [`Output`] sends batches to the writer and waits for it, which bounds memory. A bad row
+//! ends the import, or is added to the table of rejected rows.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::column::Column;
 use super::rejected::Rejected;
 use crate::error::{Error, Result};
 
-/// Maximum rows in a batch.
+/// Maximum number of rows in a batch.
 const BATCH_ROWS: usize = 16 * 1024;
 
 /// Approximate maximum bytes of text in a batch.
@@ -36,8 +36,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Creates a builder for a table; the error names a column to whose type text cannot be
-    /// converted.
+    /// Creates a builder for a table. The error names a column whose type cannot be parsed from
+    /// text.
     pub fn new(schema: &SchemaRef, file: &str) -> Result<Self> {
         let column = |field: &Arc<arrow::datatypes::Field>| {
             Column::new(field.data_type()).ok_or_else(|| Error::TypeConflict {
@@ -55,12 +55,12 @@ impl Rows {
         &self.schema
     }
 
-    /// Returns the number of rows in the batch, without the current one.
+    /// Returns the number of rows in the batch, excluding the current one.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Ends a good row with `bytes` bytes of text. Columns without a value become null.
+    /// Ends a good row that has `bytes` bytes of text. Columns without a value become null.
     pub fn end_row(&mut self, bytes: usize) {
         self.rows += 1;
         self.bytes += bytes;
@@ -108,14 +108,14 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Creates an output to a writer; bad rows go to `rejected`; if it is none, they end the
-    /// import.
+    /// Creates an output to a writer. Bad rows are sent to `rejected`; if that is `None`, they end
+    /// the import.
     pub fn new(rows: Sender<Result<RecordBatch, ArrowError>>, rejected: Option<Rejected>) -> Self {
         Output { rows: Some(rows), rejected }
     }
 
-    /// Creates an output that drops rows; bad rows are skipped with `reject`, and are errors
-    /// otherwise.
+    /// Creates an output that discards rows. With `reject`, bad rows are skipped; otherwise they
+    /// are errors.
     pub fn check(reject: bool) -> Self {
         Output { rows: None, rejected: reject.then(Rejected::nowhere) }
     }
@@ -130,7 +130,7 @@ impl Output {
         }
     }
 
-    /// Handles a bad row.
+    /// Sends a bad row to the rejected rows, or returns it as an error.
     pub fn reject(&mut self, file: &str, fault: RowFault) -> Result<()> {
         let row = fault.in_file(file);
         match &mut self.rejected {
@@ -139,7 +139,7 @@ impl Output {
         }
     }
 
-    /// Ends the output: with success, or by aborting the writer.
+    /// Ends the output. If the result is an error, the writer is aborted.
     pub fn finish(mut self, result: Result<()>) -> Result<u64> {
         let result = match (result, &mut self.rejected) {
             (Ok(()), Some(rejected)) => rejected.finish(),
@@ -156,7 +156,7 @@ impl Output {
     }
 }
 
-/// Returns the error of a reader whose writer ended; the writer's own error has the cause.
+/// Returns the error of a reader whose writer has ended. The cause is in the writer's own error.
 pub(crate) fn writer_ended() -> Error {
     Error::Internal { message: "the writer of the import stopped before its reader".to_owned() }
 }

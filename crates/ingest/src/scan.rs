@@ -15,16 +15,16 @@ pub(crate) struct FieldSpan {
     pub start: usize,
     pub end: usize,
     pub quoted: bool,
-    /// Set if the text contains doubled quotes.
+    /// True if the text contains doubled quotes.
     pub escaped: bool,
 }
 
 /// Result of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scan {
-    /// A record, with the length in bytes including its line end.
+    /// A record; `length` is its size in bytes, including its line end.
     Record { length: usize },
-    /// The bytes end before the record does.
+    /// The bytes end before the end of the record.
     Incomplete,
     /// The input ends inside a quoted field.
     Unclosed,
@@ -36,7 +36,8 @@ pub(crate) enum Scan {
 /// long fields.
 const SHORT_FIELD_BYTES: usize = 24;
 
-/// Finds the record at the start of `bytes`, and its fields. `ended` is true if no input follows.
+/// Finds the record at the start of `bytes`, and its fields. `ended` is true if no input follows
+/// `bytes`.
 pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<FieldSpan>) -> Scan {
     fields.clear();
     let mut at = 0;
@@ -67,7 +68,8 @@ pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Fi
     }
 }
 
-/// Returns the end of an unquoted field that starts at `at`: a delimiter, a line end or the end.
+/// Returns the end of an unquoted field that starts at `at`: the next delimiter or line end, or the
+/// end of the input.
 fn field_end(bytes: &[u8], at: usize, delimiter: u8) -> usize {
     let is_end = |byte: u8| byte == delimiter || byte == b'\n' || byte == b'\r';
     let near = bytes.len().min(at + SHORT_FIELD_BYTES);

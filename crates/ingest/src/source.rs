@@ -1,8 +1,8 @@
-//! Resolves sources to a list of files: single files, folders with their subfolders, and globs, on
-//! disk and in buckets.
+//! Resolves sources to a list of files: individual files, folders with their subfolders, and globs,
+//! on disk and in buckets.
 //!
 //! Files are listed in natural order, without duplicates. In folders, names that start with `.` or
-//! `_` are skipped, as are files with an unknown suffix unless the request names the format.
+//! `_` are skipped, and so are files with an unknown suffix unless the request names the format.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, Metadata};
@@ -24,22 +24,22 @@ use crate::error::{Error, Result};
 /// A file to import.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceFile {
-    /// Location of its bytes.
+    /// The location of the file's bytes.
     pub place: SourceLocation,
     /// The path or URL as text, for messages and plans.
     pub name: String,
-    /// The path without symbolic links; the identity of an imported file.
+    /// The path without symbolic links, which identifies an imported file.
     pub identity: String,
-    /// Its state when it was listed.
+    /// The size and times of the file when it was listed.
     pub stamp: FileStamp,
-    /// Its format.
+    /// The file's format.
     pub format: FileFormat,
 }
 
 /// Location of the bytes of a file.
 #[derive(Debug, Clone)]
 pub(crate) enum SourceLocation {
-    /// The path as named.
+    /// The path as the user named it.
     Disk(PathBuf),
     Object(Object),
 }
@@ -54,12 +54,12 @@ impl SourceLocation {
 }
 
 impl SourceFile {
-    /// Returns true if it is an object in a bucket.
+    /// Returns true if the file is an object in a bucket.
     pub fn is_object(&self) -> bool {
         matches!(self.place, SourceLocation::Object(_))
     }
 
-    /// Returns the error of reading the file, with the details of the object store if there are
+    /// Returns the error from reading the file, with the details of the object store if there are
     /// any.
     pub fn explain(&self, error: Error) -> Error {
         match &self.place {
@@ -223,7 +223,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Returns the format of a file; none if it is to be skipped.
+    /// Returns the format of a file; `None` if the file is to be skipped.
     fn format_of(
         &self,
         place: &SourceLocation,
@@ -264,7 +264,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Returns the path without symbolic links; its folder is resolved once.
+    /// Returns the path of a file without symbolic links. Each folder is resolved only once.
     fn identity(&mut self, path: &Path) -> std::io::Result<String> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(path.canonicalize()?.to_string_lossy().into_owned());
@@ -282,7 +282,7 @@ impl Discovery {
     }
 }
 
-/// Returns the error for a URL that is not of a supported object store.
+/// Returns the error for a URL of an unsupported object store.
 fn not_readable(source: &str, scheme: &str) -> Error {
     let (what, hint) = match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => (
@@ -326,7 +326,7 @@ fn compile(pattern: &str) -> Result<(PathBuf, GlobMatcher)> {
     Ok((base, glob.compile_matcher()))
 }
 
-/// Returns the format of a file's suffix, without a compression suffix.
+/// Returns the format that a file's suffix indicates, ignoring a compression suffix.
 fn format_by_name(name: &str) -> Option<FileFormat> {
     let ending = Path::new(strip_suffix(name)).extension()?.to_str()?.to_ascii_lowercase();
     match ending.as_str() {

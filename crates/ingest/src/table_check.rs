@@ -12,7 +12,7 @@ use crate::request::ValidRequest;
 /// Checks that an action on a table is allowed. Error: `forbidden`.
 pub type TableCheck = Arc<dyn Fn(Action, &TableName) -> Result<(), Problem> + Send + Sync>;
 
-/// The check of an importer; without one, everything is allowed.
+/// The check that an importer uses; without one, everything is allowed.
 #[derive(Clone, Default)]
 pub(crate) struct Rights(pub(crate) Option<TableCheck>);
 

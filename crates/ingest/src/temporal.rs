@@ -7,18 +7,18 @@
 /// A timestamp, with or without a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ParsedTimestamp {
-    /// Microseconds since 1970-01-01, UTC if there is a zone.
+    /// Microseconds since 1970-01-01; in UTC if there is a zone.
     pub microseconds: i64,
-    /// Remaining nanoseconds, below 1000.
+    /// The remaining nanoseconds, less than 1000.
     pub nanoseconds: i64,
-    /// Set if the text has a zone.
+    /// True if the text has a zone.
     pub zoned: bool,
-    /// Set if the text has a time of day.
+    /// True if the text has a time of day.
     pub timed: bool,
 }
 
 impl ParsedTimestamp {
-    /// Returns nanoseconds since 1970-01-01; none outside the years 1677 to 2262.
+    /// Returns nanoseconds since 1970-01-01; `None` outside the years 1677 to 2262.
     pub fn in_nanoseconds(self) -> Option<i64> {
         self.microseconds.checked_mul(1000)?.checked_add(self.nanoseconds)
     }
@@ -34,7 +34,7 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
     }
 }
 
-/// Parses a date, with or without a time, with or without a zone.
+/// Parses a date, optionally with a time and a zone.
 pub(crate) fn parse_moment(text: &str) -> Option<ParsedTimestamp> {
     let (days, rest) = take_date(text.as_bytes())?;
     let day = i64::from(days) * DAY_MICROSECONDS;
@@ -85,7 +85,7 @@ fn take_date(text: &[u8]) -> Option<(i32, &[u8])> {
     Some((days_of(year, month, day)?, rest))
 }
 
-/// Returns days since 1970-01-01 of a Gregorian date; none if the date does not exist.
+/// Returns the days from 1970-01-01 to a Gregorian date; `None` if the date does not exist.
 fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     const LENGTHS: [u32; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -93,7 +93,8 @@ fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     if year == 0 || day == 0 || day > length {
         return None;
     }
-    // Years are counted from March, so that the leap day is the last day; eras of 400 years repeat.
+    // Years are counted from March, so that the leap day is the last day of the year. The calendar
+    // repeats every 400 years.
     let shifted = year as i32 - i32::from(month <= 2);
     let (era, of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
     let of_year = (153 * ((month as i32 + 9) % 12) + 2) / 5 + day as i32 - 1;
@@ -118,7 +119,7 @@ fn take_time(text: &[u8]) -> Option<(i64, i64, &[u8])> {
     Some((minutes + i64::from(second) * 1_000_000 + micros, nanos, rest))
 }
 
-/// Parses `.123` into nanoseconds; zero without a point.
+/// Parses a fraction such as `.123` into nanoseconds; zero if there is no point.
 fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let Some(rest) = text.strip_prefix(b".").or_else(|| text.strip_prefix(b",")) else {
         return Some((0, text));
@@ -136,9 +137,9 @@ fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
 
 /// Suffix of a time of day.
 enum Zone {
-    /// No zone.
+    /// The text has no zone.
     Unwritten,
-    /// Minutes east of Greenwich.
+    /// A zone, in minutes east of UTC.
     East(i64),
 }
 

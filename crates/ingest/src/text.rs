@@ -47,7 +47,7 @@ pub(crate) fn open_text<'a>(
 }
 
 impl ErrorContext<'_> {
-    /// Returns an error of the file itself, or of its compression.
+    /// Converts an error from reading the file, which may come from its decompression.
     pub fn read(&self, error: std::io::Error) -> Error {
         let file = self.source.name.clone();
         if matches!(error.get_ref(), Some(source) if source.is::<NotAnArray>()) {
@@ -60,7 +60,7 @@ impl ErrorContext<'_> {
         Error::BrokenFile { file, what: self.compression.name(), reason: error.to_string() }
     }
 
-    /// Returns the reason of a bad row with bytes that are not valid in the file's encoding.
+    /// Returns the reason to report for a row with bytes that are not valid in the file's encoding.
     pub fn invalid(&self) -> String {
         format!("it has bytes that are not valid {}", self.encoding)
     }

@@ -22,7 +22,7 @@ pub(crate) enum ValueClass {
     Timestamp = 1 << 6,
     /// A timestamp with a zone.
     ZonedTimestamp = 1 << 7,
-    /// Digits with a leading zero, which a number would lose: `007`.
+    /// Digits with a leading zero, such as `007`, which a number would not preserve.
     PaddedDigits = 1 << 8,
     Text = 1 << 9,
     /// A JSON object.
@@ -103,7 +103,7 @@ impl ValueClasses {
     }
 }
 
-/// Returns the class of a text; none if it is empty or blank. Surrounding blanks are ignored.
+/// Returns the class of a text; `None` if it is empty or blank. Surrounding blanks are ignored.
 pub(crate) fn classify(text: &str) -> Option<ValueClass> {
     let text = trim(text);
     let first = *text.as_bytes().first()?;

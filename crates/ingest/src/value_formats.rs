@@ -10,12 +10,13 @@ use crate::error::{Error, Result};
 pub(crate) struct ValueFormats {
     /// Order of a date's parts, if it is not `YYYY-MM-DD`.
     pub dates: Option<DateFormat>,
-    /// Set if `1.234,5` is a number.
+    /// True if `1.234,5` is a number.
     pub decimal_comma: bool,
 }
 
 impl ValueFormats {
-    /// Rewrites a value as `YYYY-MM-DD`, or with a decimal point; none if it needs no change.
+    /// Rewrites a date as `YYYY-MM-DD`, or a number with a decimal point; `None` if the value needs
+    /// no change.
     #[inline]
     pub fn plain(&self, value: &str) -> Option<String> {
         if self.dates.is_none() && !self.decimal_comma {
@@ -64,7 +65,7 @@ impl DateFormat {
         if all { Ok(DateFormat { parts, separator }) } else { Err(invalid()) }
     }
 
-    /// Rewrites a date as ISO 8601, with the time that follows it; none for other texts.
+    /// Rewrites a date as ISO 8601, with the time that follows it; `None` for other texts.
     fn plain(&self, value: &str) -> Option<String> {
         let (numbers, separator, rest) = take_parts(value)?;
         if separator != self.separator {
@@ -87,7 +88,8 @@ impl DateFormat {
     }
 }
 
-/// Splits three numbers with the same separator off the front; returns the rest too.
+/// Splits three numbers with the same separator off the front. Also returns the separator and the
+/// rest.
 fn take_parts(value: &str) -> Option<([&str; 3], u8, &str)> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let (first, rest) = value.split_at(digits(value));
@@ -101,8 +103,8 @@ fn take_parts(value: &str) -> Option<([&str; 3], u8, &str)> {
     (ends && full).then_some(([first, second, third], separator, rest))
 }
 
-/// Rewrites a number with a decimal comma and points as thousands separators as one with a decimal
-/// point.
+/// Rewrites a number with a decimal comma, and points as thousands separators, as a number with a
+/// decimal point.
 fn with_point(value: &str) -> Option<String> {
     let (whole, fraction) = match value.split_once(',') {
         Some((whole, fraction)) => (whole, Some(fraction)),
@@ -138,13 +140,13 @@ pub(crate) struct MatchedFormats {
     /// Number of texts that look like a number with a decimal comma.
     commas: u64,
     separator: Option<u8>,
-    /// Set if the first, or the second, number of a date is over 12.
+    /// True if the first number of a date exceeds 12; the next field is for the second number.
     day_first: bool,
     day_second: bool,
 }
 
 impl MatchedFormats {
-    /// Records a text.
+    /// Counts the formats that a text matches.
     pub fn see(&mut self, value: &str) {
         let value = value.trim_matches([' ', '\t']);
         if !value.as_bytes().first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
@@ -173,7 +175,7 @@ impl MatchedFormats {
         self.day_second |= other.day_second;
     }
 
-    /// Returns the option that reads all of `texts` texts, if any.
+    /// Returns the option with which all `texts` texts can be read, if there is one.
     pub fn option(&self, texts: u64) -> Option<String> {
         if texts > 0 && self.commas == texts {
             return Some("Numbers have a decimal comma: read them with `--decimal-comma`.".into());

@@ -1,8 +1,8 @@
 //! The state of a job in memory, until its end is stored.
 //!
-//! All changes of a job go through [`ActiveJob`]. The writer collects unstored changes and marks
-//! them as stored afterwards. The end of a background job or of a function call becomes visible
-//! when it is stored, the end of a query immediately.
+//! All changes of a job are made through [`ActiveJob`]. The writer collects unstored changes and
+//! marks them as stored afterwards. The end of a background job or of a function call becomes
+//! visible once it is stored, the end of a query immediately.
 
 use headwater_model::{
     Job, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
@@ -20,7 +20,7 @@ use crate::outcome::{elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
 use crate::report;
 
-/// Number of failed writes after which the end becomes visible anyway.
+/// Number of failed writes after which the end of a job becomes visible anyway.
 const REFUSALS: u32 = 4;
 
 /// The reason for stopping a job.
@@ -28,7 +28,7 @@ const REFUSALS: u32 = 4;
 pub enum StopReason {
     /// A client requested it.
     Request,
-    /// The server shuts down.
+    /// The server is shutting down.
     Shutdown,
 }
 
@@ -46,26 +46,26 @@ pub(crate) struct ActiveJob {
     seen: watch::Sender<VisibleEvents>,
 }
 
-/// The visible part of the event stream.
+/// The extent of the visible part of the event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VisibleEvents {
-    /// The last sequence.
+    /// The sequence number of the last visible event.
     pub sequence: u64,
-    /// True if the last event is the end of the job.
+    /// True if the last visible event is the end of the job.
     pub ended: bool,
 }
 
 struct State {
     record: Record,
     log: EventLog,
-    /// The end, until it becomes visible.
+    /// The final state of the job, until it becomes visible.
     end: Option<Job>,
     ended: bool,
-    /// True if the record changed since the last collection.
+    /// True if the record has changed since the writer last collected it.
     changed: bool,
     /// True if the store may still list the job as open.
     listed: bool,
-    /// Entries to write in one batch with the end.
+    /// Entries to write in the same batch as the end.
     with: Vec<Append>,
     stop: Option<StopReason>,
     failures: u32,
@@ -76,7 +76,7 @@ pub(crate) struct PendingWrite {
     stored: Option<u64>,
     record: bool,
     end: bool,
-    /// True for the end of a background job, which must be durable.
+    /// True if the changes include the end of a background job, which must be durable.
     pub durable: bool,
 }
 
@@ -105,7 +105,8 @@ impl ActiveJob {
         ActiveJob::of(record, EventLog::new(log_bytes_max))
     }
 
-    /// Creates a job from its stored record after a restart; `last` is the last stored sequence.
+    /// Creates a job from its stored record after a restart. `last` is the sequence number of the
+    /// last stored event.
     pub(crate) fn reopened(record: Record, last: u64, log_bytes_max: usize) -> Self {
         let log = match last {
             0 => EventLog::new(log_bytes_max),
@@ -143,7 +144,7 @@ impl ActiveJob {
         }
     }
 
-    /// Returns the visible state.
+    /// Returns the visible state of the job.
     pub(crate) fn job(&self, now: Timestamp) -> Job {
         let mut job = self.state.lock().record.job.clone();
         if job.status == JobStatus::Running {
@@ -156,7 +157,7 @@ impl ActiveJob {
         self.state.lock().record.job.status
     }
 
-    /// Returns true if the work has ended, stored or not.
+    /// Returns true if the work has ended, whether or not that is stored.
     pub(crate) fn is_over(&self) -> bool {
         self.state.lock().ended
     }
@@ -174,7 +175,7 @@ impl ActiveJob {
         job.iter().for_each(report::began);
     }
 
-    /// Adds an event. Returns the number of unstored events, or none if the job has ended.
+    /// Adds an event. Returns the number of unstored events, or `None` if the job has ended.
     pub(crate) fn emit(
         &self,
         now: Timestamp,
@@ -191,7 +192,7 @@ impl ActiveJob {
             let cost = card.cost(&report.usage);
             let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };
             state.record.steps.push(step);
-            // Store the usage of a step early, in case the process ends before the run.
+            // Store the usage of a step early, because the process may end before the run does.
             state.changed = true;
         }
         state.log.push(now, event);
@@ -206,7 +207,7 @@ impl ActiveJob {
         }
     }
 
-    /// Requests the job to stop. If it is called again, the first reason is kept.
+    /// Requests the job to stop. If this is called again, the first reason is kept.
     pub(crate) fn stop(&self, why: StopReason) {
         self.state.lock().stop.get_or_insert(why);
         self.cancel.cancel();
@@ -216,8 +217,8 @@ impl ActiveJob {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries to store in the same batch. Returns its usage and cost; none if
-    /// it had ended.
+    /// Ends the job, with entries to store in the same batch. Returns its usage and cost; `None` if
+    /// the job had already ended.
     pub(crate) fn end(
         &self,
         now: Timestamp,
@@ -270,8 +271,8 @@ impl ActiveJob {
         }
         let mut collected =
             PendingWrite { stored: None, record: state.changed, end: state.ended, durable: false };
-        // The client waits for a brief job, so its end need not be durable; but the end of a
-        // trigger's call must be, because its client does not wait.
+        // The client waits for a brief job, so its end need not be durable. The end of a trigger's
+        // call must be durable, because no client waits for it.
         let is_awaited = self.kind.is_brief() && self.event.is_none();
         collected.durable = state.ended && !is_awaited;
         let plain = self.kind.is_brief() && !state.log.is_noteworthy();
@@ -304,7 +305,7 @@ impl ActiveJob {
         Ok(())
     }
 
-    /// Marks the collected changes as stored. Returns true if the job can leave memory.
+    /// Marks the collected changes as stored. Returns true if the job can be removed from memory.
     pub(crate) fn settle(&self, collected: &PendingWrite) -> bool {
         let mut state = self.state.lock();
         if let Some(sequence) = collected.stored {
@@ -319,13 +320,13 @@ impl ActiveJob {
         collected.end && !state.changed
     }
 
-    /// Marks the collected changes as unstored again.
+    /// Marks the collected changes as unstored again, after a failed write.
     pub(crate) fn uncollect(&self, collected: &PendingWrite) {
         self.state.lock().changed |= collected.record;
     }
 
-    /// Counts a failed write. After several failures the end becomes visible as a failure, because
-    /// a success must be durable.
+    /// Counts a failed write. After several failures, the end becomes visible as a failure, because
+    /// a success that is not durable must not be reported.
     pub(crate) fn refuse(&self, now: Timestamp, error: &Problem) {
         let mut state = self.state.lock();
         state.failures += 1;
@@ -343,14 +344,14 @@ impl ActiveJob {
         self.show(&state);
     }
 
-    /// Marks the record as stored.
+    /// Marks the job's record as stored.
     pub(crate) fn set_stored(&self) {
         let mut state = self.state.lock();
         state.changed = false;
         state.listed = true;
     }
 
-    /// Returns the current record, which the caller stores.
+    /// Returns the current record, for the caller to store.
     pub(crate) fn record(&self) -> Record {
         self.state.lock().record.clone()
     }
@@ -359,13 +360,13 @@ impl ActiveJob {
         self.seen.subscribe()
     }
 
-    /// Waits until the end is visible.
+    /// Waits until the end of the job is visible.
     pub(crate) async fn ended(&self) {
         let mut seen = self.watch();
         let _gone = seen.wait_for(|seen| seen.ended).await;
     }
 
-    /// Returns the visible events after a sequence.
+    /// Returns the visible events after a sequence number.
     pub(crate) fn events_after(&self, after: u64) -> (EventsAfter, VisibleEvents) {
         let state = self.state.lock();
         let seen = *self.seen.borrow();

@@ -1,4 +1,4 @@
-//! Admission of the jobs of one kind: limits of queued and of running jobs.
+//! Admission of the jobs of one kind, with limits on queued and on running jobs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{Error, Executor, KindLimits, Result};
 
-/// The limits of one kind, and its executor.
+/// The limits of one kind of job, and its executor.
 pub(crate) struct KindAdmission {
     kind: JobKind,
     concurrency: usize,
@@ -21,7 +21,7 @@ pub(crate) struct KindAdmission {
     callers: Arc<Mutex<Callers>>,
 }
 
-/// Numbers of jobs in progress: in total and by caller.
+/// Number of jobs in progress, in total and by caller.
 #[derive(Debug, Default)]
 struct Callers {
     all: usize,
@@ -70,7 +70,7 @@ impl KindAdmission {
         }
     }
 
-    /// Returns a permit for the queue, whose limit is increased by the number of free slots.
+    /// Returns a permit for the queue. The queue's limit is increased by the number of free slots.
     pub(crate) fn place(&self) -> Result<QueuePermit> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let place = QueuePermit(self.waiting.clone());
@@ -106,7 +106,7 @@ impl KindAdmission {
         self.executor.send_replace(Some(executor));
     }
 
-    /// Waits for a free slot.
+    /// Waits for a free slot to run a job.
     pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
         self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)
     }

@@ -22,39 +22,39 @@ pub enum Error {
     /// Several jobs match this part of an id.
     #[error("`{id}` matches several jobs: {}", list(.matches))]
     AmbiguousJob {
-        /// The requested part.
+        /// The requested part of an id.
         id: String,
         /// Some of the matching jobs.
         matches: Vec<String>,
     },
-    /// The queue of this kind is full.
+    /// The queue of this kind of job is full.
     #[error("queue full: {waiting} jobs of kind `{}` are waiting", kind.as_str())]
     TooBusy {
-        /// The kind.
+        /// The kind of the rejected job.
         kind: JobKind,
         /// Number of queued jobs.
         waiting: usize,
     },
-    /// The user has as many jobs as it may have at once.
+    /// The user has reached its limit of concurrent jobs.
     #[error("user `{user}` has {jobs} jobs that have not ended (limit {limit})")]
     JobQuota {
-        /// The user.
+        /// The user that has reached the limit.
         user: String,
-        /// Number of its jobs.
+        /// Number of the user's jobs that have not ended.
         jobs: u32,
-        /// Its limit.
+        /// The user's limit of concurrent jobs.
         limit: u32,
     },
-    /// The user has used what it may use on one day.
+    /// The user has reached one of its daily limits.
     #[error("user `{user}` has reached a daily limit: {used} (limit {limit})")]
     DayQuota {
-        /// The user.
+        /// The user that has reached the limit.
         user: String,
-        /// Its usage.
+        /// The user's usage on this day.
         used: String,
-        /// Its limit.
+        /// The user's daily limit.
         limit: String,
-        /// The end of the day.
+        /// The time at which the day ends and the limit is reset.
         day_ends: Timestamp,
     },
     /// The server is shutting down and rejects new jobs.
@@ -63,15 +63,15 @@ pub enum Error {
     /// The job was cancelled while it was queued.
     #[error("job `{id}` was stopped before it started")]
     Stopped {
-        /// Its id.
+        /// The job's id.
         id: JobId,
     },
     /// A stored entry is invalid.
     #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
     Corrupt {
-        /// The journal.
+        /// The journal that contains the entry.
         journal: String,
-        /// The key.
+        /// The key of the entry.
         key: String,
         /// The decoder's error.
         reason: String,
@@ -91,7 +91,7 @@ pub enum Error {
         message: String,
         /// The store's hint.
         hint: Option<String>,
-        /// True for a unique key or ref that another writer took first.
+        /// True if another writer created the same unique key or ref first.
         taken: bool,
     },
 }

@@ -1,8 +1,8 @@
-//! The events of one active job: unstored events and a tail of stored ones.
+//! The events of one active job: unstored events, and the most recent stored ones.
 //!
-//! Sequence numbers are consecutive from 1. Progress events are throttled to ten per second and
+//! Sequence numbers are consecutive from 1. Progress events are limited to ten per second and
 //! stage. Log text is limited, and a remark marks omitted lines. This module does not block and
-//! does no I/O: the writer stores the events of [`EventLog::unstored`], followers read
+//! does no I/O: the writer stores the events from [`EventLog::unstored`], and followers read
 //! [`EventLog::after`].
 
 use std::collections::VecDeque;
@@ -12,18 +12,18 @@ use headwater_model::{JobEvent, JobEventKind, LogStream, Timestamp};
 
 /// Number of stored events kept in memory for followers.
 const TAIL: usize = 1_024;
-/// Maximum number of events returned to a follower at once.
+/// Maximum number of events that are returned to a follower at a time.
 const AT_ONCE: usize = 1_024;
 /// Minimum time between two stored progress events of one stage.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Maximum bytes of a line; longer lines are truncated.
+/// Maximum length of a line in bytes; longer lines are truncated.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
 /// The result of [`EventLog::after`].
 pub(crate) enum EventsAfter {
     /// The next events; empty if there are none yet.
     Events(Vec<JobEvent>),
-    /// The next events are not in memory; the store has all events up to this sequence.
+    /// The next events are not in memory. The store contains all events up to this sequence number.
     Stored(u64),
 }
 
@@ -55,12 +55,12 @@ impl EventLog {
         }
     }
 
-    /// Creates a log that continues after `last`, the last stored sequence.
+    /// Creates a log that continues after `last`, the sequence number of the last stored event.
     pub(crate) fn after_stored(last: u64) -> Self {
         EventLog { next: last + 1, stored: last, noteworthy: true, ..EventLog::new(usize::MAX) }
     }
 
-    /// Adds an event, unless it is throttled progress or text over the limit.
+    /// Adds an event, unless it is throttled progress or log text over the limit.
     pub(crate) fn push(&mut self, time: Timestamp, event: JobEventKind) {
         match event {
             JobEventKind::Progress { .. } => self.push_progress(time, event),
@@ -138,14 +138,14 @@ impl EventLog {
         self.next += 1;
     }
 
-    /// Releases throttled progress, so that the last progress of a stalled stage is visible.
+    /// Releases throttled progress, so that the latest progress of a stalled stage is visible.
     pub(crate) fn release_held(&mut self, time: Timestamp) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
         }
     }
 
-    /// Returns the last sequence; 0 before the first event.
+    /// Returns the sequence number of the last event; 0 before the first event.
     pub(crate) fn last(&self) -> u64 {
         self.next - 1
     }
@@ -165,7 +165,7 @@ impl EventLog {
         self.from(self.stored).cloned().collect()
     }
 
-    /// Marks the events up to `sequence` as stored; a tail of them stays in memory.
+    /// Marks the events up to `sequence` as stored. The most recent ones stay in memory.
     pub(crate) fn mark_stored(&mut self, sequence: u64) {
         self.stored = self.stored.max(sequence);
         while self.events.len() > TAIL
@@ -193,7 +193,7 @@ impl EventLog {
         self.events.range(skipped.min(self.events.len())..)
     }
 
-    /// Replaces the last event, which is an end, and reuses its sequence number.
+    /// Replaces the last event, which must be the end of the job, and reuses its sequence number.
     pub(crate) fn replace_last(&mut self, time: Timestamp, event: JobEventKind) {
         if self.events.pop_back().is_some() {
             self.next -= 1;
@@ -202,7 +202,7 @@ impl EventLog {
     }
 }
 
-/// Creates a remark: a log line of Headwater itself.
+/// Creates a remark, which is a log line that Headwater writes itself.
 pub(crate) fn remark(text: String) -> JobEventKind {
     JobEventKind::Log { stream: LogStream::System, model: None, file: None, line: None, text }
 }

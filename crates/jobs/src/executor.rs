@@ -26,33 +26,34 @@ pub trait Executor: Send + Sync {
 /// The parameters of a new job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
-    /// The kind.
+    /// The kind of the job.
     pub kind: JobKind,
     /// A one-line description.
     pub summary: String,
-    /// The author.
+    /// The author of the job.
     pub author: String,
-    /// The user whose limits apply; none: the owner's job, or one that no user started.
+    /// The user whose limits apply; `None` for a job of the owner, or for one that no user started.
     pub user: Option<String>,
     /// The ref that the job reads or changes.
     pub reference: Option<String>,
     /// The id of the event that causes the job.
     pub event: Option<String>,
-    /// The queue. Jobs of one queue run one at a time, in order. A job without a queue waits for no
-    /// other job.
+    /// The queue, if any. Jobs of one queue run one at a time, in order. A job without a queue does
+    /// not wait for other jobs.
     pub queue: Option<String>,
-    /// The executor's input; deleted after the job's end.
+    /// The executor's input. It is deleted some time after the job's end.
     pub payload: Value,
 }
 
 impl NewJob {
-    /// Creates a job of a principal, without ref, event and input. The limits of a user apply.
+    /// Creates a job of a principal, without a ref, an event or an input. If the principal is a
+    /// user, its limits apply.
     pub fn of(kind: JobKind, summary: impl Into<String>, principal: &Principal) -> Self {
         let user = principal.user_name().map(str::to_owned);
         NewJob { user, ..NewJob::new(kind, summary, principal.author()) }
     }
 
-    /// Creates a job of no user, without ref, event and input.
+    /// Creates a job that belongs to no user, without a ref, an event or an input.
     pub fn new(kind: JobKind, summary: impl Into<String>, author: impl Into<String>) -> Self {
         NewJob {
             kind,
@@ -69,8 +70,8 @@ impl NewJob {
 
 /// The context of a running job, which records its events. Clones refer to the same job.
 ///
-/// No method blocks: events are stored in groups in the background. Events after the job's end are
-/// ignored.
+/// No method blocks: events are stored in groups in the background. Events after the end of the job
+/// are ignored.
 #[derive(Clone)]
 pub struct JobContext {
     live: Arc<ActiveJob>,
@@ -92,7 +93,7 @@ impl JobContext {
         &self.live.author
     }
 
-    /// Returns the id of the event that caused the job.
+    /// Returns the id of the event that caused the job, if any.
     pub fn event(&self) -> Option<&str> {
         self.live.event.as_deref()
     }
@@ -104,13 +105,13 @@ impl JobContext {
         }
     }
 
-    /// Adds a remark by Headwater.
+    /// Adds a log line that Headwater writes itself.
     pub fn log_system(&self, text: impl Into<String>) {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to the job's usage. The elapsed time is measured from start to end, except for function
-    /// calls, whose own times are added.
+    /// Adds to the job's usage. The elapsed time is measured from start to end. Function calls are
+    /// the exception: their own times are added.
     pub fn add_usage(&self, usage: &Usage) {
         self.live.change_usage(|sum| sum.add(usage));
     }
@@ -125,14 +126,15 @@ impl JobContext {
         self.live.cancel.clone()
     }
 
-    /// Returns the token that is cancelled when the server shuts down; parts of the job that have
-    /// not started may then be skipped.
+    /// Returns the token that is cancelled when the server shuts down. The job may then skip parts
+    /// that it has not started.
     pub fn draining(&self) -> CancellationToken {
         self.shared.draining.clone()
     }
 
-    /// Waits for the job's work, a separate task. A panic becomes an error. Work that does not end
-    /// within [`crate::JobsOptions::stop_grace`] after cancellation is dropped.
+    /// Waits for the job's work, which runs in a separate task. A panic is returned as an error.
+    /// Work that does not end within [`crate::JobsOptions::stop_grace`] after cancellation is
+    /// dropped.
     pub async fn supervise<T>(&self, work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
         supervise(work, &self.live.cancel, self.shared.options.stop_grace).await
     }

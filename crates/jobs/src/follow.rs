@@ -1,4 +1,4 @@
-//! The event stream of a job, during its execution and afterwards.
+//! The event stream of a job, while it is running and afterwards.
 //!
 //! Followers of an active job are notified and read from memory. The store is read only for events
 //! that are no longer in memory. Each follower receives each event once, in order, and the stream
@@ -23,11 +23,11 @@ use crate::{Error, Jobs, Result};
 /// The events of a job, in order.
 pub type EventStream = BoxStream<'static, Result<JobEvent>>;
 
-/// Number of entries read at once; an entry has up to a thousand events.
+/// Number of entries that are read at a time; an entry has up to a thousand events.
 const PAGE: usize = 16;
 
 impl Jobs {
-    /// Returns the events after a sequence so far; 0 returns all.
+    /// Returns the existing events after a sequence number; 0 returns all.
     pub async fn events(&self, id: JobId, after: u64) -> Result<Vec<JobEvent>> {
         let mut follower = self.follower(id, after).await?;
         let mut events = Vec::new();
@@ -37,7 +37,7 @@ impl Jobs {
         Ok(events)
     }
 
-    /// Returns a stream of the events after a sequence, until the job's end.
+    /// Returns a stream of the events after a sequence number, until the end of the job.
     pub async fn follow(&self, id: JobId, after: u64) -> Result<EventStream> {
         let follower = self.follower(id, after).await?;
         let stream = futures::stream::unfold(Some(follower), |follower| async {
@@ -73,7 +73,7 @@ struct Follower {
     shared: Arc<Shared>,
     id: JobId,
     source: Source,
-    /// The sequence of the last buffered event.
+    /// The sequence number of the last buffered event.
     after: u64,
     ready: VecDeque<JobEvent>,
 }
@@ -115,7 +115,7 @@ impl Follower {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {
-                    // The job has no stored events, or only events up to the sequence.
+                    // The job has no stored events, or none after this sequence number.
                     let none = self.shared.last_stored_event(self.id, *kind).await?.is_none();
                     let rest = plain.iter().filter(|event| none && event.sequence > self.after);
                     rest.cloned().collect()
@@ -133,8 +133,8 @@ impl Follower {
 }
 
 impl Shared {
-    /// Returns stored events after a sequence, up to and including `until`: at least one event if
-    /// any exist.
+    /// Returns stored events after a sequence number, up to and including `until`. Returns at least
+    /// one event if there are any.
     async fn stored_events(
         &self,
         id: JobId,

@@ -13,10 +13,10 @@ use crate::jobs::Inner;
 use crate::queue::QueuePosition;
 use crate::quota::JobPermit;
 
-/// A guard of work in progress.
+/// A guard for work in progress.
 ///
-/// Dropping it without [`JobGuard::finish`] ends the job as cancelled, as when a client
-/// disconnects.
+/// Dropping it without [`JobGuard::finish`], as when a client disconnects, ends the job as
+/// cancelled.
 pub struct JobGuard {
     inner: Arc<Inner>,
     live: Arc<ActiveJob>,
@@ -28,12 +28,12 @@ pub struct JobGuard {
     finished: bool,
 }
 
-/// The permits of a job, until its end.
+/// The permits that a job holds until its end.
 #[derive(Default)]
 pub(crate) struct Admitted {
-    /// A part of what all callers of its kind may run.
+    /// The permit from the limit per caller.
     pub share: Option<CallerPermit>,
-    /// One of the jobs of its user.
+    /// The permit from the limits of the job's user.
     pub permit: Option<JobPermit>,
 }
 
@@ -62,8 +62,8 @@ impl JobGuard {
     }
 
     /// Ends the job and waits until its record is stored. The record of a brief job survives a
-    /// crash of the server, but may be lost in a power failure shortly afterwards. Returns the
-    /// problem if the job failed or its end cannot be stored.
+    /// crash of the server, but a power failure shortly afterwards may lose it. Returns the problem
+    /// if the job failed or its end cannot be stored.
     pub async fn finish_stored(self, result: Result<Value, Problem>) -> Option<Problem> {
         let (inner, live) = (self.inner.clone(), self.live.clone());
         self.finish_with(result, Vec::new()).await;
@@ -72,7 +72,7 @@ impl JobGuard {
         (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unwell))
     }
 
-    /// Ends the job, writes its record and these entries in one batch, and waits until it is
+    /// Ends the job, writes its record and these entries in one batch, and waits until they are
     /// stored.
     pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.end(result, with);

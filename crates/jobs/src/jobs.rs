@@ -38,7 +38,7 @@ impl Jobs {
     /// Opens the jobs of a lake.
     ///
     /// Jobs that were running when the last process ended become `interrupted`. Queued jobs stay
-    /// queued, except for those that their caller executes.
+    /// queued, except those that a caller would have executed.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -64,7 +64,7 @@ impl Jobs {
         &self.inner.interrupted
     }
 
-    /// Registers the executor of a kind. Jobs of a kind without executor stay queued.
+    /// Registers the executor for a kind of job. Jobs of a kind without an executor stay queued.
     pub fn register(&self, kind: JobKind, executor: Arc<dyn Executor>) {
         self.inner.lane(kind).register(executor);
     }
@@ -75,8 +75,8 @@ impl Jobs {
     /// `unavailable` after [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
-        // Run in a separate task, so that a cancelled caller does not leave a job that is stored
-        // but not queued.
+        // Run in a separate task, so that a cancelled caller cannot leave a job that is stored but
+        // not queued.
         let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
         submitted.await.unwrap_or(Err(Error::Stopping))
     }
@@ -99,11 +99,11 @@ impl Jobs {
         Ok(id)
     }
 
-    /// Begins a job that the caller executes, when its kind has a free slot.
+    /// Starts a job that the caller executes, when its kind has a free slot.
     ///
-    /// Its record is written in the background: a query costs its caller no transaction. Errors:
+    /// Its record is written in the background, so a query costs its caller no transaction. Errors:
     /// `too_busy` if the queue is full, `quota_exceeded` if a limit of its user is reached,
-    /// `unavailable` after [`Jobs::drain`] has begun.
+    /// `unavailable` after [`Jobs::drain`] has started.
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
         Ok((self.context(live), guard))
@@ -115,7 +115,7 @@ impl Jobs {
         self.inner.shared.ids.next()
     }
 
-    /// Begins a job like [`Jobs::record`], but writes its record first, in one batch with these
+    /// Starts a job like [`Jobs::record`], but first writes its record, in one batch with these
     /// entries.
     ///
     /// Error: `cancelled` if the job was stopped while it was queued.
@@ -172,7 +172,8 @@ impl Jobs {
 
     fn enqueue(&self, live: Arc<ActiveJob>, place: QueuePermit, permit: Option<JobPermit>) {
         let inner = self.inner.clone();
-        // Called before the first await, so that the queue has the order of the calls.
+        // Enter the queue before the first await, so that jobs are queued in the order of the
+        // calls.
         let turn = inner.enter_queue(&live);
         tokio::spawn(async move {
             let _permit = permit;
@@ -247,29 +248,29 @@ impl Jobs {
         self.inner.shared.unfinished()
     }
 
-    /// Sets the rates for usage from now on.
+    /// Replaces the rate card, which applies to usage from now on.
     pub fn set_rate_card(&self, card: RateCard) {
         *self.inner.shared.rate_card.write() = card;
     }
 
-    /// Returns the rates for usage.
+    /// Returns the current rate card.
     pub fn rate_card(&self) -> RateCard {
         self.inner.shared.rate_card.read().clone()
     }
 
-    /// Stores everything recorded so far.
+    /// Stores everything that has been recorded so far.
     pub async fn flush(&self) -> Result<()> {
         self.inner.shared.flush().await
     }
 
-    /// Rejects new jobs from now on, and starts none of the queued ones.
+    /// Rejects new jobs from now on, and does not start queued ones.
     pub fn close(&self) {
         self.inner.shared.draining.cancel();
     }
 
-    /// Rejects new jobs, starts none of the queued ones, and waits for running jobs. After
-    /// `timeout` these are cancelled and become `interrupted`. Everything is stored when this
-    /// returns. Queued jobs stay queued for the next process.
+    /// Rejects new jobs, does not start queued ones, and waits for running jobs. Jobs that are
+    /// still running after `timeout` are cancelled and become `interrupted`. Everything is stored
+    /// when this method returns. Queued jobs stay queued for the next process.
     pub async fn drain(&self, timeout: Duration) {
         self.close();
         let shared = &self.inner.shared;
@@ -325,7 +326,7 @@ impl Inner {
     }
 }
 
-/// Returns the reason shown while a job waits for another of its queue.
+/// Returns the reason that is shown while a job waits for another job of its queue.
 pub(crate) fn waits_for(first: JobId) -> String {
     format!("waits for job {}", first.short())
 }
@@ -341,7 +342,7 @@ pub(crate) fn record_batch(live: &ActiveJob, relaxed: bool) -> Result<Batch> {
 }
 
 impl Shared {
-    /// Returns the permit of a new job's user.
+    /// Returns the permit from the limits of a new job's user.
     async fn permit(&self, new: &NewJob) -> Result<Option<JobPermit>> {
         self.quotas.admit(&*self.store, new.user.as_deref(), self.clock.now()).await
     }

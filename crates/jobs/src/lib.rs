@@ -1,9 +1,9 @@
 //! Jobs: an id, a status, an event stream and a usage record for all work.
 //!
-//! [`Jobs`] is a durable queue. It executes nothing itself: other crates register an [`Executor`]
+//! [`Jobs`] is a durable queue. It executes no work itself: other crates register an [`Executor`]
 //! for each kind, or execute the work and record it ([`Jobs::record`], [`Jobs::begin`]).
 //!
-//! One process at a time opens the jobs of a lake; the server's lock ensures this.
+//! Only one process at a time may open the jobs of a lake; the server's lock ensures this.
 
 mod active_job;
 mod admission;

@@ -74,8 +74,8 @@ impl Shared {
     /// Returns the records that match a filter, newest first. The caller applies the limit.
     pub(crate) fn records(&self, filter: &JobFilter) -> Records<'_> {
         let mut journals = Vec::new();
-        // The range is extended, because ids may be created shortly before their records; the
-        // filter checks the record's time.
+        // The range is extended, because an id may be created shortly before its record. The filter
+        // checks the record's time.
         let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
         let has = |brief| {

@@ -8,7 +8,7 @@ use crate::record::{JOBS, QUERIES};
 use crate::writer::Shared;
 use crate::{Error, Jobs, Result};
 
-/// Maximum number of candidates listed in an error.
+/// Maximum number of candidates that an error lists.
 const NAMED: usize = 5;
 /// Number of newest jobs compared for "did you mean".
 const COMPARED: usize = 500;
@@ -42,7 +42,7 @@ impl Jobs {
         }
     }
 
-    /// Returns a job's payload; none if the job had none, or if it is no longer kept.
+    /// Returns a job's payload; `None` if the job had none, or if it is no longer kept.
     pub async fn payload(&self, id: JobId) -> Result<Option<Value>> {
         self.inner.shared.payload(id).await
     }

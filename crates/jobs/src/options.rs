@@ -1,4 +1,4 @@
-//! Limits of running and queued jobs, rates and retention.
+//! Options: limits on running and queued jobs, rates and retention.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use headwater_model::{JobKind, RateCard};
 /// The options of [`crate::Jobs`].
 #[derive(Debug, Clone)]
 pub struct JobsOptions {
-    /// Limits by kind; [`KindLimits::of`] for the other kinds.
+    /// Limits by kind. [`KindLimits::of`] applies to the other kinds.
     pub limits: BTreeMap<JobKind, KindLimits>,
-    /// The rates for usage, until [`crate::Jobs::set_rate_card`] replaces them.
+    /// The rate card, until [`crate::Jobs::set_rate_card`] replaces it.
     pub rate_card: RateCard,
     /// Number of query records kept; older ones are aggregated by day. 10,000 by default.
     pub queries_kept: usize,
     /// Maximum bytes of log text of one job; a remark marks omitted lines. 32 MiB by default.
     pub log_bytes_max: usize,
-    /// Time after cancellation until the work is dropped. 10 s by default.
+    /// Time between cancellation and dropping the work. 10 s by default.
     pub stop_grace: Duration,
 }
 
@@ -42,8 +42,8 @@ pub struct KindLimits {
 }
 
 impl KindLimits {
-    /// Returns the default of a kind: many queries may run, because they share the engine's memory;
-    /// imports and runs are few and large.
+    /// Returns the default limits of a kind. Many queries may run, because they share the engine's
+    /// memory; imports and runs are few and large.
     pub const fn of(kind: JobKind) -> Self {
         match kind {
             JobKind::Query => KindLimits { concurrency: 32, queue: 1_000 },
@@ -54,8 +54,8 @@ impl KindLimits {
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Maintenance => KindLimits { concurrency: 1, queue: 1_000 },
-            // Calls do not wait here, because the function runtime has its own fair queue; only the
-            // calls per caller are limited.
+            // Calls do not wait in this queue, because the function runtime has its own fair queue.
+            // Only the number of calls per caller is limited.
             JobKind::Function => KindLimits { concurrency: 20_000, queue: 0 },
         }
     }

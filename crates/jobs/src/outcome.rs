@@ -58,14 +58,14 @@ pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     problem
 }
 
-/// Returns the milliseconds since a job began, rounded up; 0 if it did not start.
+/// Returns the milliseconds since a job started, rounded up; 0 if it has not started.
 pub(crate) fn elapsed_ms(started: Option<Timestamp>, now: Timestamp) -> u64 {
     let Some(started) = started else { return 0 };
     let micros = (now - started).num_microseconds().unwrap_or(0);
     u64::try_from(micros).unwrap_or(0).div_ceil(1_000)
 }
 
-/// Returns the start and end events of a stored job without events.
+/// Returns the start and end events for a stored job that has no stored events.
 pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
     let started = job.started.map(|time| (time, JobEventKind::Started));
     let ended = job.ended.filter(|_| job.status.is_final());
@@ -75,7 +75,7 @@ pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
     events.map(|((time, event), sequence)| JobEvent { sequence, time, event }).collect()
 }
 
-/// Returns the problem of work that panicked or was dropped, and so has no result.
+/// Returns the problem for work that panicked or was dropped, so that it has no result.
 pub(crate) fn lost(error: JoinError) -> Problem {
     match error.try_into_panic() {
         Err(_) => {

@@ -19,7 +19,7 @@ struct Waiter {
     turn: Arc<Notify>,
 }
 
-/// A job's position in a queue; dropping it admits the next job.
+/// A job's position in a queue. Dropping it lets the next job run.
 pub(crate) struct QueuePosition {
     queues: Queues,
     name: String,
@@ -43,12 +43,12 @@ impl Queues {
 }
 
 impl QueuePosition {
-    /// Returns the job that runs before this one; none if this one may run.
+    /// Returns the job that must end before this one runs; `None` if this one may run.
     pub(crate) fn waits_for(&self) -> Option<JobId> {
         self.queues.first(&self.name).filter(|first| *first != self.job)
     }
 
-    /// Waits until all earlier jobs have left.
+    /// Waits until all earlier jobs have left the queue.
     pub(crate) async fn come(&self) {
         while self.waits_for().is_some() {
             self.ready.notified().await;

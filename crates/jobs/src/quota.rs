@@ -1,16 +1,16 @@
-//! Limits of users: jobs at once, and bytes and money per day, in UTC.
+//! Limits of users: concurrent jobs, and bytes and money per day, in UTC.
 //!
 //! Each job of a user holds a [`JobPermit`] from its admission to its end. Its usage then counts on
 //! the day on which the job was recorded. Changed sums are stored a tenth of a second later, so
 //! that a call does not wait for them, and when the jobs are flushed or closed. An orderly stop
-//! forgets nothing; `kill -9` forgets about the last tenth of a second of usage:
+//! loses nothing; `kill -9` loses about the last tenth of a second of usage:
 //!
 //! | journal | key | value |
 //! |---|---|---|
 //! | `user_days` | day `/` user | [`DaySum`] |
 //!
-//! Usage is known at the end of a job. A job that passes a limit of the day ends; the next one is
-//! rejected.
+//! The usage of a job is known only at its end. So a job that exceeds a daily limit still ends
+//! normally, and the next one is rejected.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -27,26 +27,26 @@ use crate::{Error, Jobs, Result};
 
 const USER_DAYS: &str = "user_days";
 
-/// Returns the limits of a user.
+/// A function that returns the limits of a user.
 pub type LimitsOf = Arc<dyn Fn(&str) -> Limits + Send + Sync>;
 
 /// The usage of a user on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DaySum {
-    /// Bytes read.
+    /// Number of bytes read.
     pub bytes: u64,
     /// Cost, in the currency of the rate card.
     pub money: f64,
 }
 
-/// The usage of a user at a time.
+/// The current usage of a user.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UserUsage {
     /// Number of jobs that have not ended.
     pub jobs: u32,
-    /// The usage of the day.
+    /// The usage of the current day.
     pub today: DaySum,
-    /// The end of the day.
+    /// The time at which the current day ends.
     pub day_ends: Timestamp,
 }
 
@@ -56,14 +56,14 @@ pub(crate) struct Quotas {
     limits_of: RwLock<Option<LimitsOf>>,
     jobs: Arc<Mutex<HashMap<String, u32>>>,
     days: Mutex<BTreeMap<DayKey, DaySum>>,
-    /// The sums that changed since they were stored, with the time of the first change.
+    /// The sums that changed since they were last stored, with the time of the first change.
     dirty: Mutex<BTreeMap<DayKey, Instant>>,
 }
 
 /// A day, and a user.
 type DayKey = (NaiveDate, String);
 
-/// Sums of days to store, with the time of their first change.
+/// Daily sums to store, with the time of their first change.
 #[derive(Default)]
 pub(crate) struct DirtyDays(Vec<(DayKey, Instant)>);
 
@@ -92,7 +92,7 @@ impl Drop for JobPermit {
 }
 
 impl Quotas {
-    /// Returns a permit for a job of a user at a time; none for a job without user.
+    /// Returns a permit for a job of a user at a time; `None` for a job without a user.
     ///
     /// Errors: `quota_exceeded`.
     pub(crate) async fn admit(
@@ -114,7 +114,7 @@ impl Quotas {
         Ok(Some(JobPermit { jobs: self.jobs.clone(), user: user.to_owned() }))
     }
 
-    /// Returns a permit for a job that was admitted before a restart, and loads its day.
+    /// Returns a permit for a job that was admitted before a restart, and loads the sum of its day.
     pub(crate) async fn admit_again(
         &self,
         store: &dyn Store,
@@ -127,7 +127,8 @@ impl Quotas {
         Ok(Some(JobPermit { jobs: self.jobs.clone(), user: user.to_owned() }))
     }
 
-    /// Returns the usage of a user on the day of a time, from the store if it is not in memory.
+    /// Returns the usage of a user on the day that contains `now`, from the store if it is not in
+    /// memory.
     async fn today(&self, store: &dyn Store, user: &str, now: Timestamp) -> Result<DaySum> {
         let day = now.date_naive();
         let key = (day, user.to_owned());
@@ -137,14 +138,14 @@ impl Quotas {
         let stored_key = day_key(day, user);
         let entry = store.latest(USER_DAYS, &stored_key).await?;
         let stored = entry.map(|entry| decode(USER_DAYS, &entry.key, &entry.value));
-        // An unreadable sum must not keep the lake from opening.
+        // An unreadable sum must not prevent the lake from opening.
         let stored = stored.and_then(|stored| {
             stored.inspect_err(|error| tracing::warn!(%error, "a day of usage is lost")).ok()
         });
         let (sum, is_new_day) = {
             let mut days = self.days.lock();
             let is_new_day = !days.keys().any(|(known, _)| *known == day);
-            // A job may have ended meanwhile.
+            // A job may have ended in the meantime and added its usage.
             let sum = *days.entry(key).or_insert_with(|| stored.unwrap_or_default());
             if let Some(oldest) = kept_from(day).filter(|_| is_new_day) {
                 days.retain(|(known, _), _| *known >= oldest);
@@ -160,13 +161,13 @@ impl Quotas {
         Ok(sum)
     }
 
-    /// Adds the usage of a job that has ended to the day on which it was recorded.
+    /// Adds the usage of an ended job to the day on which it was recorded.
     pub(crate) fn charge(&self, user: &str, created: Timestamp, usage: &Usage, cost: f64) {
         if usage.bytes_read == 0 && cost == 0.0 {
             return;
         }
         let key = (created.date_naive(), user.to_owned());
-        // A day that is no longer in memory is no longer limited.
+        // A day that is no longer in memory is no longer subject to limits.
         if let Some(sum) = self.days.lock().get_mut(&key) {
             sum.bytes = sum.bytes.saturating_add(usage.bytes_read);
             sum.money += cost;
@@ -176,12 +177,13 @@ impl Quotas {
         self.dirty.lock().entry(key).or_insert_with(Instant::now);
     }
 
-    /// Returns true if a sum is not stored.
+    /// Returns true if a changed sum is not stored yet.
     pub(crate) fn is_dirty(&self) -> bool {
         !self.dirty.lock().is_empty()
     }
 
-    /// Removes and returns the sums that have not been stored for this time.
+    /// Removes and returns the changed sums that have been waiting to be stored for at least this
+    /// time.
     pub(crate) fn take_dirty(&self, for_at_least: Duration) -> DirtyDays {
         let mut dirty = self.dirty.lock();
         let due = |since: &Instant| since.elapsed() >= for_at_least;
@@ -209,7 +211,7 @@ impl Quotas {
 }
 
 impl Jobs {
-    /// Sets the source of the limits of users. Without one, users have no limits.
+    /// Sets the function that returns the limits of users. Without one, users have no limits.
     pub fn set_limits_of(&self, limits_of: LimitsOf) {
         *self.inner.shared.quotas.limits_of.write() = Some(limits_of);
     }
@@ -223,7 +225,7 @@ impl Jobs {
         Ok(UserUsage { jobs, today, day_ends: end_of_day(now) })
     }
 
-    /// Checks that a user may start a job now.
+    /// Checks that a user may currently start a job.
     ///
     /// Errors: `quota_exceeded`.
     pub async fn check_quota(&self, user: &str) -> Result<()> {
@@ -249,7 +251,8 @@ fn check_day(user: &str, limits: &Limits, today: DaySum, now: Timestamp) -> Resu
     Ok(())
 }
 
-/// Returns the first day that is kept: jobs that end after midnight count on the day before.
+/// Returns the first day whose sums are kept in memory: jobs that end after midnight count on the
+/// day before.
 fn kept_from(day: NaiveDate) -> Option<NaiveDate> {
     day.checked_sub_days(Days::new(1))
 }

@@ -27,7 +27,7 @@ const QUERY_EVENTS: &str = "query_events";
 /// The prefix of the refs of open jobs.
 pub(crate) const OPEN: &str = "jobs/open/";
 
-/// Maximum number of events and approximate maximum bytes of one entry.
+/// Maximum number of events, and approximate maximum size in bytes, of one entry.
 const CHUNK_EVENTS: usize = 1_000;
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -65,23 +65,23 @@ pub(crate) fn events_journal(kind: JobKind) -> &'static str {
     if kind.is_brief() { QUERY_EVENTS } else { EVENTS }
 }
 
-/// Returns the key of an entry whose first event has this sequence.
+/// Returns the key of an entry whose first event has this sequence number.
 pub(crate) fn event_key(id: JobId, sequence: u64) -> String {
     format!("{id}/{sequence:012}")
 }
 
-/// Returns the entry of a record.
+/// Returns the journal entry that stores a record.
 pub(crate) fn record_entry(record: &Record) -> Result<Append> {
     Ok(Append::put(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
 }
 
-/// Returns the change that adds or removes the ref of an open job.
+/// Returns the ref change that adds or removes the ref of an open job.
 pub(crate) fn open_ref(id: JobId, kind: JobKind, open: bool) -> RefChange {
     let value = open.then(|| Bytes::from_static(journal(kind).as_bytes()));
     RefChange { name: format!("{OPEN}{id}"), expected: Expected::Anything, value }
 }
 
-/// Returns the entries of these events, in order.
+/// Returns the journal entries that store these events, in order.
 pub(crate) fn event_entries(id: JobId, kind: JobKind, events: &[JobEvent]) -> Result<Vec<Append>> {
     let mut entries = Vec::new();
     let mut text: Vec<u8> = Vec::new();
@@ -114,7 +114,7 @@ fn flush_chunk(
     }
 }
 
-/// Returns the events of an entry.
+/// Decodes the events of an entry.
 pub(crate) fn decode_events(journal: &str, key: &str, value: &[u8]) -> Result<Vec<JobEvent>> {
     let lines = value.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| decode(journal, key, line)).collect()

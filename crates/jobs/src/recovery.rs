@@ -1,8 +1,8 @@
 //! Recovery of the jobs of the last process.
 //!
-//! Only open jobs are read. A running job becomes interrupted; a job queued for an executor stays
-//! queued. Recovery never prevents opening the lake: an unreadable record is skipped with a
-//! warning, and a full disk only delays writes.
+//! Only open jobs are read. A job that was running becomes interrupted; a job that was queued for
+//! an executor stays queued. Recovery never prevents opening the lake: an unreadable record is
+//! skipped with a warning, and a full disk only delays writes.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(crate) struct RecoveredJobs {
 }
 
 impl Shared {
-    /// Recovers the open jobs.
+    /// Recovers the open jobs of the last process.
     pub(crate) async fn reopen(self: &Arc<Self>) -> Result<RecoveredJobs> {
         self.load_queries_from().await?;
         let mut reopened = RecoveredJobs::default();
@@ -78,8 +78,8 @@ impl Shared {
         let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
         let problem = interrupted(kind, record.job.event.is_some());
         let last = self.last_stored_event(id, kind).await?;
-        // The end is the time of the last event, so that the job's duration excludes the server's
-        // downtime.
+        // The end of the job is set to the time of its last event, so that its duration excludes
+        // the server's downtime.
         let alive = last.as_ref().map(|event| event.time).or(record.job.started);
         let alive = alive.unwrap_or(record.job.created);
         let sequence = last.map_or(0, |event| event.sequence);
@@ -106,7 +106,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Deletes the executor inputs of ended jobs, except the newest ones.
+    /// Deletes the payloads of ended jobs, except the newest ones.
     pub(crate) async fn trim_payloads(&self) -> Result<()> {
         let newest = KeyRange { reverse: true, limit: PAYLOADS_KEPT, ..KeyRange::default() };
         let newest = self.store.scan(PAYLOADS, &newest).await?;
@@ -118,7 +118,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns a job's payload; none if the job had none, or if it is no longer kept.
+    /// Returns a job's payload; `None` if the job had none, or if it is no longer kept.
     pub(crate) async fn payload(&self, id: JobId) -> Result<Option<Value>> {
         let entry = self.store.latest(PAYLOADS, &id.to_string()).await?;
         entry.map(|entry| record::decode(PAYLOADS, &entry.key, &entry.value)).transpose()

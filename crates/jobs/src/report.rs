@@ -1,7 +1,7 @@
 //! Log lines of the server about jobs.
 //!
-//! Their log target is this module, so that a background server can filter them out. A brief job
-//! has only one line, at its end.
+//! Their log target is this module, so that a background server can filter them out. A brief job is
+//! logged with only one line, at its end.
 
 use headwater_model::{Job, JobStatus};
 
@@ -37,7 +37,7 @@ fn name(value: &impl serde::Serialize) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Maximum length of a line's text.
+/// Maximum length of the text of a log line, in characters.
 const CHARACTERS_MAX: usize = 200;
 
 /// Returns the first line of a text, without control characters.

@@ -1,7 +1,7 @@
-//! Retention of query and function call records: old ones are aggregated by day, so that their
+//! Retention of query and function call records. Old records are aggregated by day, so that their
 //! number is limited and no usage is lost.
 //!
-//! The totals and the key up to which they include records are written in one batch; then the
+//! The totals, and the key up to which they include records, are written in one batch; then the
 //! records are deleted. Readers ignore records below that key, so after a crash between the two
 //! steps no record is counted twice.
 
@@ -31,8 +31,8 @@ const DAYS: [(JobKind, &str); 7] = [
 ];
 const PAGE: usize = 1_000;
 
-/// Number of records removed in one batch. A pause follows each batch, so that other writes wait
-/// for at most one.
+/// Number of records that are removed in one batch. A pause follows each batch, so that other
+/// writes wait for at most one batch.
 const TRIMMED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -59,10 +59,10 @@ impl Shared {
         Ok(days)
     }
 
-    /// Adds the usage of old query records to the totals, and removes them. `more` is the number of
-    /// queries since the last call.
+    /// Adds the usage of old query records to the totals, and removes the records. `more` is the
+    /// number of queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // The count is taken, so that an interrupted one is repeated.
+        // Take the count out, so that the records are counted again if this call is interrupted.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,
@@ -84,7 +84,7 @@ impl Shared {
     }
 
     /// Adds the usage of the oldest `count` records that are not in memory to the totals, and
-    /// removes them. Returns their number.
+    /// removes them. Returns the number of removed records.
     async fn retire_oldest(&self, count: usize) -> Result<usize> {
         let living = {
             let live = self.live.lock();

@@ -1,6 +1,6 @@
-//! The run loop of a queued job: waits for a slot, executes, records the end.
+//! The run loop of a queued job, which waits for a slot, executes the job and records its end.
 //!
-//! The work is a separate task, so that a panic ends only its job, and work that ignores
+//! The work runs in a separate task, so that a panic ends only its job, and work that ignores
 //! cancellation can be dropped.
 
 use std::sync::Arc;
@@ -64,8 +64,8 @@ impl Inner {
         supervise(work, &live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Records the start before executing. Otherwise a job that was running would start again after
-    /// a restart of the server.
+    /// Records the start of a job before executing it. Otherwise a job that was running would start
+    /// again after a restart of the server.
     async fn start(&self, live: &Arc<ActiveJob>) -> Result<Value> {
         let payload = self.shared.payload(live.id).await?.unwrap_or_default();
         live.begin(self.shared.clock.now());

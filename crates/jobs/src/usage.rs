@@ -22,15 +22,16 @@ pub enum UsageGroup {
     Job,
     /// A model or expectation, over all its runs.
     Model,
-    /// A function, over all calls that are kept.
+    /// A function, over all calls whose records are kept.
     Function,
-    /// The ref that jobs worked on; jobs without a ref have no line. Only jobs that are kept.
+    /// The ref that a job read or changed, for jobs whose records are kept. Jobs without a ref have
+    /// no line.
     Branch,
-    /// The author of jobs that are kept.
+    /// The author, for jobs whose records are kept.
     Author,
 }
 
-/// An aggregated usage.
+/// The aggregated usage of one group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct UsageSum {
     pub jobs: u64,
@@ -51,8 +52,8 @@ impl UsageSum {
 }
 
 impl Jobs {
-    /// Returns the usage of ended jobs that were recorded in `since..until`, by group name; jobs
-    /// newest first.
+    /// Returns the usage of ended jobs that were recorded in `since..until`, by group name. If
+    /// grouped by job, the newest is first.
     ///
     /// Removed queries and calls are counted only in whole days.
     pub async fn usage(
@@ -66,8 +67,8 @@ impl Jobs {
         self.sum_up(sums, &filter, by, |_| true).await
     }
 
-    /// Sums up like [`Jobs::usage`], over the jobs of some authors. Queries and calls that are no
-    /// longer kept are left out: because their authors are not known.
+    /// Aggregates usage like [`Jobs::usage`], over the jobs of some authors. Queries and calls
+    /// whose records were removed are not included, because their authors are no longer known.
     pub async fn usage_of(
         &self,
         since: Option<Timestamp>,
@@ -158,7 +159,7 @@ fn add_record(sums: &mut BTreeMap<String, UsageSum>, record: &Record, by: UsageG
     sums.entry(group).or_default().add(&UsageSum::of(record));
 }
 
-/// Returns the day of a time, in UTC: `2026-03-01`.
+/// Returns the day that contains a time, in UTC: `2026-03-01`.
 pub(crate) fn day_of(time: Timestamp) -> String {
     time.date_naive().to_string()
 }

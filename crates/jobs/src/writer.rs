@@ -1,9 +1,9 @@
 //! Group writes of job events and records.
 //!
 //! One task stores the events and records of all active jobs. Ends are written immediately, in one
-//! group; beginnings, lines and progress are delayed by a tenth of a second. So a short job is
-//! written once, with its end. A batch is `relaxed` (a power failure may lose it, `kill -9` of the
-//! server never) unless it has the end of a background job. If the store fails, the jobs are
+//! group; starts, lines and progress are delayed by a tenth of a second. So a short job is written
+//! once, with its end. A batch is `relaxed` unless it has the end of a background job: a power
+//! failure may lose it, but `kill -9` of the server never does. If the store fails, the jobs are
 //! written one by one, so that one job cannot block the others. Changes that were not stored are
 //! retried until they are. Sums of the usage of users are delayed like progress.
 
@@ -26,13 +26,13 @@ use crate::ids::Ids;
 use crate::quota::{DirtyDays, Quotas};
 use crate::{Error, JobsOptions, Result};
 
-/// Time after which beginnings, lines and progress are written.
+/// Delay before starts, lines and progress are written.
 const GATHER: Duration = Duration::from_millis(100);
 /// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive failed jobs after which the write of the others is not attempted.
+/// Number of consecutive jobs that could not be written, after which the others are not attempted.
 const HOPELESS: usize = 3;
-/// Maximum pause after a failure of the store.
+/// Maximum pause after the store has failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// State shared by all jobs of a lake.
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub live: Mutex<BTreeMap<JobId, Arc<ActiveJob>>>,
     /// The key below which records of queries and calls are aggregated and removed.
     pub queries_from: RwLock<String>,
-    /// Number of ended jobs; observed by tasks that wait for several jobs.
+    /// Number of jobs that have ended. Tasks that wait for several jobs observe it.
     pub ends: watch::Sender<u64>,
     /// Cancelled when the last handle is dropped.
     pub closing: CancellationToken,
@@ -62,13 +62,13 @@ pub(crate) struct Shared {
     pub unstored: AtomicUsize,
     queries_since: AtomicUsize,
     jobs_since: AtomicUsize,
-    /// Number of query and call records counted so far.
+    /// Number of query and call records; `None` until they are counted.
     pub queries_stored: Mutex<Option<usize>>,
-    /// Locked during the aggregation of old query records.
+    /// A lock that is held while old query records are aggregated.
     retiring: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A job with something to write.
+/// A job that has changes to write.
 struct Waiting {
     live: Arc<ActiveJob>,
     since: Instant,
@@ -81,7 +81,7 @@ impl Waiting {
     }
 }
 
-/// The selection of jobs with unstored changes to write.
+/// A selection of the jobs that have unstored changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     All,
@@ -110,7 +110,7 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // Set so that the first query of a process triggers retention, because processes may be
+            // Set so that the first query of a process triggers retention, because a process may be
             // short-lived.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
@@ -120,7 +120,7 @@ impl Shared {
         })
     }
 
-    /// Adds an event to a job's stream.
+    /// Adds an event to a job's event stream.
     pub(crate) fn emit(&self, live: &Arc<ActiveJob>, event: JobEventKind) {
         let waiting = live.emit(self.clock.now(), event, &self.rate_card.read());
         match waiting {
@@ -138,7 +138,8 @@ impl Shared {
         with: Vec<Append>,
     ) {
         let card = self.rate_card.read().clone();
-        // Counted before it ends: from then on the writer may store it, which counts down.
+        // Count the job before it ends, because from then on the writer may store it, which
+        // decrements the count.
         self.unstored.fetch_add(1, Ordering::Relaxed);
         match live.end(now, result, &card, with) {
             Some((usage, cost)) => {
@@ -153,7 +154,7 @@ impl Shared {
         self.mark(live, true);
     }
 
-    /// Schedules a job's write: immediately, or with the next group.
+    /// Schedules the write of a job's changes: immediately, or with the next group.
     pub(crate) fn mark(&self, live: &Arc<ActiveJob>, urgent: bool) {
         self.wait(live, urgent);
         if urgent { self.urgent.notify_one() } else { self.lazy.notify_one() }
@@ -165,7 +166,8 @@ impl Shared {
         waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
     }
 
-    /// Removes and returns the jobs of a group. If others remain, they are written later.
+    /// Removes and returns the jobs of a group. If there are others, their write is scheduled for
+    /// later.
     fn take_waiting(&self, group: Group) -> Vec<Arc<ActiveJob>> {
         let mut waiting = self.waiting.lock();
         let taken = waiting.extract_if(.., |_, one| group == Group::All || one.is_due());
@@ -181,7 +183,7 @@ impl Shared {
         self.live.lock().values().filter(|live| !live.is_over()).count()
     }
 
-    /// Returns the running jobs.
+    /// Returns the jobs that are running.
     pub(crate) fn under_way(&self) -> Vec<Arc<ActiveJob>> {
         let live = self.live.lock();
         live.values().filter(|live| live.status() == JobStatus::Running).cloned().collect()
@@ -230,7 +232,7 @@ impl Shared {
         }
     }
 
-    /// Stores all waiting changes.
+    /// Stores all pending changes.
     pub(crate) async fn flush(&self) -> Result<()> {
         self.write_group(Group::All).await
     }
@@ -299,7 +301,7 @@ impl Shared {
         applied
     }
 
-    /// Keeps unwritten jobs for the next attempt.
+    /// Keeps jobs that could not be written for the next attempt.
     fn refuse(&self, lives: &[Arc<ActiveJob>], error: &Error) {
         let (now, problem) = (self.clock.now(), error.to_problem());
         for live in lives {

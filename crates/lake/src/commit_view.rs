@@ -15,7 +15,7 @@ pub struct CommitView {
     reference: RefSpec,
     branch: Option<String>,
     state: State,
-    /// Prevents the removal of the commit's files.
+    /// A pin that prevents the removal of the commit's files.
     _pin: Pin,
 }
 
@@ -54,7 +54,7 @@ impl CommitView {
         &self.reference
     }
 
-    /// Returns the same snapshot with another ref for messages.
+    /// Returns the same snapshot, with another ref to show in messages.
     #[must_use]
     pub fn written_as(self, reference: RefSpec) -> Self {
         CommitView { reference, ..self }
@@ -87,7 +87,7 @@ impl CommitView {
         Ok(Some((name, self.load(&entry).await?)))
     }
 
-    /// Loads the table of an entry of this commit.
+    /// Loads the table that an entry of this commit refers to.
     pub async fn load(&self, entry: &TableEntry) -> Result<Table> {
         let location = &entry.metadata_location;
         if self.lake.pins().is_scheduled(location) {
@@ -115,7 +115,7 @@ impl CommitView {
         }
     }
 
-    /// Loads the SQL view of an entry of this commit.
+    /// Loads the SQL view that an entry of this commit refers to.
     pub async fn load_view(&self, entry: &TableEntry) -> Result<SqlView> {
         Ok(self.lake.tables().views().load(&entry.metadata_location).await?)
     }
@@ -155,8 +155,8 @@ impl CommitView {
     }
 }
 
-/// Returns the most similar table name: from the same namespace, or else the same name in another
-/// namespace, or else any. Names of other namespaces are returned qualified.
+/// Returns the most similar table name: one from the same namespace, or else the same name in
+/// another namespace, or else any similar name. Names from other namespaces are returned qualified.
 fn near_table<'a>(
     name: &TableName,
     tables: impl Iterator<Item = &'a TableName> + Clone,

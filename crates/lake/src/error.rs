@@ -1,5 +1,5 @@
-//! Errors of the lake: those of transactions, merges and maintenance, and those of the crates
-//! below.
+//! Errors of the lake: those of transactions, merges and maintenance, and those of the underlying
+//! crates.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub enum Error {
     /// An error of the catalog.
     #[error(transparent)]
     Catalog(Box<headwater_catalog::Error>),
-    /// The error of a group commit, shared by its appends.
+    /// The error of a group commit, shared by all appends of the group.
     #[error(transparent)]
     Shared(std::sync::Arc<Error>),
     /// An error while reading or writing table files.
@@ -32,7 +32,7 @@ pub enum Error {
     TableNotFound {
         /// The requested name.
         table: TableName,
-        /// The ref.
+        /// The ref that was searched.
         reference: String,
         /// The most similar table name.
         near: Option<String>,
@@ -46,19 +46,19 @@ pub enum Error {
     /// The table to create already exists.
     #[error("table `{table}` already exists")]
     TableExists {
-        /// The table.
+        /// The existing table.
         table: TableName,
     },
-    /// The name of the table to create is the name of a view.
+    /// The name of the table to create is already used by a view.
     #[error("`{view}` already exists as a view")]
     ViewExists {
-        /// The view.
+        /// The existing view.
         view: TableName,
     },
-    /// The operation requires a table, but the name is a view.
+    /// The operation requires a table, but the name refers to a view.
     #[error("`{view}` is a view, not a table")]
     IsView {
-        /// The view.
+        /// The requested name, which is that of a view.
         view: TableName,
     },
     /// The view does not exist at the ref.
@@ -69,7 +69,7 @@ pub enum Error {
     ViewNotFound {
         /// The requested name.
         view: TableName,
-        /// The ref.
+        /// The ref that was searched.
         reference: String,
         /// The most similar view name.
         near: Option<String>,
@@ -79,15 +79,15 @@ pub enum Error {
     /// A concurrent commit changed the same table.
     #[error("table `{table}` on branch `{branch}` was changed by a concurrent commit")]
     CommitConflict {
-        /// The table.
+        /// The table that both commits change.
         table: TableName,
-        /// The branch.
+        /// The branch of the commits.
         branch: String,
     },
     /// The field id of a new column is already used on another branch.
     #[error("a new column of `{table}` has a field id that another branch already uses")]
     FieldIdTaken {
-        /// The table.
+        /// The table with the new column.
         table: TableName,
     },
     /// The branch already has this table under another name.
@@ -101,9 +101,9 @@ pub enum Error {
     /// A concurrent commit imported a file of this import.
     #[error("`{file}` was imported into `{table}` by a concurrent commit")]
     ImportedMeanwhile {
-        /// The file.
+        /// The file that was imported twice.
         file: String,
-        /// The table.
+        /// The table that it was imported into.
         table: TableName,
     },
     /// The target branch requires checks that the source has not passed.
@@ -117,7 +117,7 @@ pub enum Error {
         branch: String,
         /// The source of the merge.
         reference: String,
-        /// The project.
+        /// The project whose checks are required.
         project: String,
         /// True if the checks passed on a commit that lacks later commits of the target.
         moved: bool,
@@ -135,7 +135,7 @@ pub enum Error {
     InvalidRequest {
         /// The error message.
         message: String,
-        /// The hint.
+        /// The hint: how to correct the option or argument.
         hint: &'static str,
     },
     /// The maintenance was cancelled.
@@ -147,9 +147,9 @@ pub enum Error {
     /// The list of imported files cannot be read.
     #[error("the list of imported files of `{table}` cannot be read: {reason}")]
     ImportState {
-        /// The table.
+        /// The table with the list.
         table: TableName,
-        /// The cause.
+        /// The reason why the list cannot be read.
         reason: String,
     },
     /// The warehouse of a lake with tables cannot be changed.
@@ -286,7 +286,7 @@ impl Error {
         }
     }
 
-    /// Returns true if all attempts lost to concurrent changes of the branch.
+    /// Returns true if all attempts failed because of concurrent changes of the branch.
     pub fn is_contended(&self) -> bool {
         match self {
             Error::Catalog(error) => matches!(**error, headwater_catalog::Error::Contended { .. }),

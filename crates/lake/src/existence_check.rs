@@ -12,8 +12,8 @@ use crate::lake::Lake;
 const CHECK_CONCURRENCY: usize = 16;
 
 impl Lake {
-    /// Creates a branch. A commit that is neither the head of a branch nor tagged may have lost
-    /// files; then this fails.
+    /// Creates a branch. This fails if files of the commit are missing, which is possible if the
+    /// commit is neither tagged nor the head of a branch.
     pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
         let _no_sweep = self.merging().read().await;
         self.check_start(request.from.as_ref()).await?;

@@ -13,11 +13,12 @@ use headwater_tables::Table;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// The maximum number of attempts on concurrent allocations.
+/// Maximum number of attempts if field ids are allocated concurrently.
 const ATTEMPTS_MAX: usize = 100;
 
 impl Lake {
-    /// Allocates field ids for new columns of a table. The allocated ids follow the returned id.
+    /// Allocates field ids for new columns of a table. Returns the id before the first allocated
+    /// one.
     pub(crate) async fn allocate_field_ids(&self, table: &Table, columns: &[Field]) -> Result<i32> {
         let name = format!("columns/{}", table.id());
         let count: i32 = columns.iter().map(ids_in).sum();

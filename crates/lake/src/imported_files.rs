@@ -23,10 +23,10 @@ use crate::error::{Error, Result};
 /// The key of the snapshot summary that holds the object ids of the list.
 pub const IMPORTS_KEY: &str = "headwater.imports";
 
-/// The resolution of file timestamps: two changes within this time can have the same timestamp.
+/// The resolution of file timestamps. Two changes within this time may have the same timestamp.
 const CLOCK_TICK: Duration = Duration::from_millis(50);
 
-/// The size and times of a file or object, read without its content.
+/// The size and times of a file or object, determined without reading its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     /// Size in bytes.
@@ -42,7 +42,7 @@ pub struct FileStamp {
 pub struct ImportedFile {
     path: String,
     bytes: u64,
-    /// The first half of the SHA-256 of its bytes on disk, in hexadecimal digits.
+    /// The first half of the SHA-256 of the file's bytes on disk, in hexadecimal digits.
     hash: String,
     /// The times of the last content and entry change, in nanoseconds. `None` if the file changed
     /// shortly before the import, because a later change could have the same time.
@@ -73,11 +73,11 @@ impl ImportedFile {
 /// The files of one import, to add to the list of its table.
 #[derive(Debug, Clone)]
 pub struct ImportedFiles {
-    /// The files.
+    /// The imported files.
     pub files: Vec<ImportedFile>,
-    /// True if files that were imported before are accepted.
+    /// True if files that were imported before may be imported again.
     pub again: bool,
-    /// The summary value when the import selected its files.
+    /// The value in the snapshot summary when the import selected its files.
     pub known: Option<String>,
 }
 
@@ -173,7 +173,7 @@ impl Imported {
         entries.into_iter().any(|entry| entry.bytes == stamp.bytes && entry.times == times)
     }
 
-    /// Returns true if this content was imported from this path.
+    /// Returns true if a file with this path and content hash was already imported.
     pub fn has(&self, path: &str, hash: &str) -> bool {
         self.0.get(path).is_some_and(|entries| entries.iter().any(|entry| entry.hash == hash))
     }

@@ -105,17 +105,17 @@ impl Lake {
         &self.0.catalog
     }
 
-    /// Returns the table files.
+    /// Returns the table storage, which reads and writes the files of tables.
     pub fn tables(&self) -> &Tables {
         &self.0.tables
     }
 
-    /// Returns the maintenance of tables.
+    /// Returns the maintenance operations on the lake's tables.
     pub fn maintenance(&self) -> Maintenance<'_> {
         Maintenance::new(self)
     }
 
-    /// Returns the recorded REST commits.
+    /// Returns the records of REST commits, which identify repeated requests.
     pub fn rest_requests(&self) -> RestRequests<'_> {
         RestRequests { lake: self }
     }
@@ -148,12 +148,12 @@ impl Lake {
         Ok(Transaction::new(view, branch, author))
     }
 
-    /// Returns the commits in use.
+    /// Returns the pins: the commits in use by reads and writes of this process.
     pub(crate) fn pins(&self) -> &Pins {
         &self.0.pins
     }
 
-    /// Returns the lock for removing files.
+    /// Returns the lock that a sweep holds, so that only one runs at a time.
     pub(crate) fn sweeping(&self) -> &tokio::sync::Mutex<()> {
         &self.0.sweeping
     }
@@ -168,7 +168,7 @@ impl Lake {
         &self.0.groups
     }
 
-    /// Returns the tables with new writes.
+    /// Returns the tables with writes that maintenance has not checked yet.
     pub(crate) fn changed(&self) -> &ChangedTables {
         &self.0.changed
     }

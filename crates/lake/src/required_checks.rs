@@ -11,7 +11,8 @@ use crate::lake::Lake;
 /// The journal of checked commits, by commit and project.
 const JOURNAL: &str = "commits_checked";
 
-/// Returns the journal key of a project with any checked commit. It differs from all commit keys.
+/// Returns the journal key that records that a project has any checked commit. It cannot equal the
+/// key of a commit.
 fn key_of_project(project: &str) -> String {
     format!("/{project}")
 }
@@ -35,7 +36,7 @@ impl Lake {
         Ok(())
     }
 
-    /// Returns true if all expectations of a project ever passed on any commit.
+    /// Returns true if all expectations of a project have passed on any commit so far.
     pub async fn has_checked(&self, project: &str) -> Result<bool> {
         Ok(self.store().latest(JOURNAL, &key_of_project(project)).await?.is_some())
     }

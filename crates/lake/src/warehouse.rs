@@ -26,7 +26,7 @@ pub(crate) const LOCAL: &str = "local";
 const URL_REF: &str = "lake/warehouse";
 const ID_REF: &str = "lake/id";
 
-/// The timeouts for reaching a bucket when a lake is opened.
+/// The object store timeouts that apply while a lake is opened.
 const OPENING: StoreTimeouts =
     StoreTimeouts { request: Duration::from_secs(10), total: Duration::from_secs(15) };
 
@@ -34,7 +34,7 @@ const OPENING: StoreTimeouts =
 #[derive(Debug, Clone, Default)]
 pub struct WarehouseOptions {
     /// A bucket such as `s3://bucket/prefix`, or `local` for the folder next to the database;
-    /// `None` for the lake's current warehouse.
+    /// `None` to keep the lake's current warehouse.
     pub url: Option<String>,
     /// The settings for cloud object stores.
     pub cloud: CloudSettings,

@@ -14,7 +14,7 @@ use headwater_tables::{BatchStream, has_nanoseconds, in_microseconds, without_de
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// The maximum number of attempts on concurrent changes of the table.
+/// The maximum number of attempts if the table changes concurrently.
 const ATTEMPTS_MAX: usize = 10;
 
 /// Rows to write.
@@ -24,7 +24,7 @@ pub struct WriteRows {
     pub branch: String,
     /// The target table.
     pub table: TableName,
-    /// The mode for an existing table.
+    /// The effect of the write on an existing table.
     pub mode: WriteMode,
     /// The columns of the rows.
     pub schema: SchemaRef,
@@ -103,7 +103,7 @@ impl Lake {
     }
 }
 
-/// Returns the columns missing in a table. Existing rows get null values.
+/// Returns the columns of the rows that the table lacks. Existing rows get null values.
 pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
     let new = schema.fields().iter().filter(|field| !known(field.name()));
@@ -111,8 +111,8 @@ pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
 }
 
 /// Returns the columns of the target table. They are nullable, because later rows may have nulls,
-/// and have no defaults of the source table. Timestamps use microseconds unless the table uses
-/// nanoseconds, because functions and packages return nanoseconds for all values.
+/// and do not inherit defaults of the source table. Timestamps use microseconds unless the table
+/// uses nanoseconds, because functions and packages return nanoseconds for all values.
 pub fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
     let uses_nanoseconds = |name: &str| {
         let known = table.and_then(|table| table.field_with_name(name).ok());

@@ -1,4 +1,4 @@
-//! The limits of the account, and its use.
+//! The limits of the account and its current usage (`GetAccountSettings`).
 
 use headwater_service::{ARCHIVE_BYTES_MAX, Service};
 use serde_json::{Value, json};
@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::request::LambdaRequest;
 
-/// Limits that clients read: of the queue of calls, and of all files of a function.
+/// Limits reported to clients: concurrent calls, and the total size of a function's unpacked files
+/// in bytes.
 const CONCURRENT_CALLS: u64 = 10_000;
 const FILES_BYTES_MAX: u64 = 256 << 20;
 

@@ -1,4 +1,4 @@
-//! Aliases: names for versions, with weights.
+//! Aliases: names that refer to a version, optionally with a weighted second version.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ struct RoutingConfig {
 }
 
 impl AliasRequest {
-    /// Returns an alias with what the request names.
+    /// Returns the alias with the fields of the request applied; absent fields keep their value.
     fn apply(self, mut alias: FunctionAlias) -> Result<FunctionAlias> {
         if let Some(version) = &self.function_version {
             alias.version = number(version)?;
@@ -130,7 +130,7 @@ pub(crate) async fn update(
     let body: AliasRequest = request.parse()?;
     let functions = service.invocations().deployed();
     let before = functions.get(&request.principal, &function.name).await?;
-    // The error for an alias that does not exist.
+    // Returns the error for an alias that does not exist.
     shape(&before, &name)?;
     let revision = before.alias_revision(&name);
     if body.revision_id.as_ref().is_some_and(|expected| *expected != revision) {

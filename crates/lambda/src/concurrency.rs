@@ -1,4 +1,4 @@
-//! The limit of concurrent calls of a function.
+//! The limit on concurrent calls of a function (reserved concurrency).
 
 use headwater_service::{FunctionChange, Service};
 use serde::Deserialize;

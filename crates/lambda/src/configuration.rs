@@ -1,5 +1,5 @@
-//! `FunctionConfiguration`: the settings of a version in the shape of AWS, and requests that change
-//! them.
+//! `FunctionConfiguration`: the settings of a version in the format of AWS, and requests that
+//! change them.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,18 @@ use crate::error::{LambdaError, Result};
 use crate::layer;
 use crate::name::arn;
 
-/// Limits and defaults.
+/// Limits and defaults: memory in MiB, timeouts in seconds.
 const MEMORY_DEFAULT: u64 = 128;
 const MEMORY_MAX: u64 = 32_768;
 const TIMEOUT_DEFAULT: u64 = 3;
 const TIMEOUT_MAX: u64 = 86_400;
 
-/// Settings that are kept and returned, and have no effect.
+/// Settings that are stored and returned, but have no effect.
 const KEPT: [&str; 5] =
     ["Role", "Architectures", "EphemeralStorage", "TracingConfig", "LoggingConfig"];
 
-/// Settings that would have an effect on AWS, and are rejected unless they are empty.
+/// Settings that would have an effect on AWS and are not supported here. They are rejected unless
+/// they are empty.
 const REJECTED: [&str; 9] = [
     "DeadLetterConfig",
     "VpcConfig",
@@ -61,7 +62,8 @@ struct Environment {
 }
 
 impl ConfigurationRequest {
-    /// Returns settings with those of the request; what it does not name remains.
+    /// Returns the settings with those of the request applied; settings absent in the request keep
+    /// their value.
     pub fn apply(
         &self,
         mut settings: FunctionSettings,
@@ -120,7 +122,7 @@ fn within(name: &str, value: u64, from: u64, to: u64) -> Result<u64> {
     Err(LambdaError::invalid(format!("{name} {value} is not between {from} and {to}.")))
 }
 
-/// Returns the settings of a new function.
+/// Returns the default settings of a new function.
 pub(crate) fn defaults() -> FunctionSettings {
     FunctionSettings {
         memory_bytes: Some(MEMORY_DEFAULT << 20),
@@ -129,7 +131,8 @@ pub(crate) fn defaults() -> FunctionSettings {
     }
 }
 
-/// Returns the configuration of a version. `qualifier` is part of its ARN.
+/// Returns the configuration of a version in the format of AWS. `qualifier` becomes part of its
+/// ARN.
 pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Option<&str>) -> Value {
     let settings = &version.settings;
     let seconds = settings.timeout_ms.map_or(3_600, |milliseconds| milliseconds.div_ceil(1_000));
@@ -166,7 +169,7 @@ pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Opti
     configuration
 }
 
-/// Returns a time as Lambda writes it.
+/// Formats a time the way Lambda does.
 pub(crate) fn moment(time: Timestamp) -> String {
     time.format("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string()
 }

@@ -1,4 +1,4 @@
-//! Errors in the shape of AWS: a type, a message and a status.
+//! Errors in the format of AWS: a type, a message and an HTTP status.
 
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Problem};
@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-/// The header with the type of an error.
+/// The header that contains the error type.
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// A result of this crate.
@@ -18,7 +18,7 @@ pub(crate) struct LambdaError {
     pub status: u16,
     pub kind: &'static str,
     pub message: String,
-    /// The reason of a throttled request.
+    /// The reason for throttling, if the request was throttled.
     pub reason: Option<&'static str>,
 }
 
@@ -27,17 +27,17 @@ impl LambdaError {
         LambdaError { status, kind, message: message.into(), reason: None }
     }
 
-    /// An invalid parameter.
+    /// Creates the error for an invalid parameter.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(400, "InvalidParameterValueException", message)
     }
 
-    /// A missing resource.
+    /// Creates the error for a missing resource.
     pub fn missing(message: impl Into<String>) -> Self {
         Self::new(404, "ResourceNotFoundException", message)
     }
 
-    /// Encodes the error.
+    /// Returns the HTTP response for the error.
     pub fn response(&self) -> Response<Bytes> {
         let mut body = json!({"Type": "User", "Message": self.message, "message": self.message});
         if self.status >= 500 {

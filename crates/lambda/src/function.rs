@@ -26,7 +26,7 @@ struct CreateRequest {
     tags: BTreeMap<String, String>,
 }
 
-/// The code in a request.
+/// The function code in a request.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct CodeRequest {
@@ -261,7 +261,7 @@ pub(crate) async fn list_versions(
     page(request, "Versions", items)
 }
 
-/// Functions are not signed: there is no configuration of it.
+/// Returns an empty configuration: code signing is not supported.
 pub(crate) async fn code_signing(
     service: &Service,
     request: &LambdaRequest,

@@ -1,4 +1,4 @@
-//! Calls: synchronous with the end of the log, asynchronous, and dry runs.
+//! Calls: synchronous (optionally with the tail of the log), asynchronous, and dry runs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use crate::name::FunctionName;
 use crate::protocol::REQUEST_ID;
 use crate::request::LambdaRequest;
 
-/// The argument of a function that receives the event.
+/// The name of the function argument that receives the event.
 pub(crate) const EVENT: &str = "event";
 
 /// Maximum length of the log in a response, in bytes before Base64.
@@ -116,7 +116,7 @@ fn event(request: &LambdaRequest) -> Result<Value> {
     request.parse()
 }
 
-/// Returns what a function returned, as JSON.
+/// Encodes the value that a function returned as JSON.
 pub(crate) async fn encode(returned: FunctionResult) -> Result<Bytes, Problem> {
     match returned {
         FunctionResult::Json(text) => {
@@ -134,7 +134,7 @@ pub(crate) async fn encode(returned: FunctionResult) -> Result<Bytes, Problem> {
     }
 }
 
-/// Returns true for errors of the function, which are no errors of the request.
+/// Returns true for errors raised by the function itself. The request then still succeeds.
 pub(crate) fn is_of_function(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -146,7 +146,7 @@ pub(crate) fn is_of_function(code: ErrorCode) -> bool {
     )
 }
 
-/// Returns the body for an error of a function.
+/// Returns the response body for an error raised by a function.
 fn error_body(problem: &Problem, job: JobId) -> Bytes {
     if problem.code == ErrorCode::TimeLimit {
         let milliseconds = problem.context.get("limit_ms").and_then(Value::as_u64);
@@ -177,8 +177,8 @@ fn error_body(problem: &Problem, job: JobId) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-/// Returns the message of an exception: without its class, which begins the message of a problem,
-/// and without the place that raised it, which ends the first line.
+/// Returns the message of an exception without its class, at the start of the message, and without
+/// the location that raised it, at the end of the first line.
 fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'a str {
     let message = message.lines().next().unwrap_or_default();
     let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
@@ -187,7 +187,7 @@ fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'
     message.strip_suffix(&format!(" ({file}:{})", frame["line"])).unwrap_or(message)
 }
 
-/// Returns the end of a call's log, in the form of Lambda.
+/// Returns the tail of a call's log in the format of Lambda.
 async fn log(
     service: &Service,
     principal: &Principal,

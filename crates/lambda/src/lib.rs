@@ -1,8 +1,8 @@
-//! Lambda's REST API: functions, versions, aliases and calls for the clients of AWS.
+//! Lambda's REST API: functions, versions, aliases and calls for AWS clients.
 //!
 //! [`LambdaProtocol`] answers a request. It checks the signature, parses the path and body, calls
-//! one operation of the service for each request, and encodes responses and errors in the shapes of
-//! AWS. It knows no connection.
+//! one operation of the service for each request, and encodes responses and errors in the format of
+//! AWS. It does not handle connections.
 
 mod account;
 mod alias;

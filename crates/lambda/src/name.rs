@@ -1,12 +1,12 @@
-//! Names of functions: a name, an ARN, or a part of one, each with an optional qualifier.
+//! Names of functions: a name, a full ARN, or a partial ARN, each with an optional qualifier.
 
 use crate::error::{LambdaError, Result};
 
-/// Region and account in ARNs. They exist for clients that parse them.
+/// Region and account in ARNs. They are placeholders for clients that parse ARNs.
 pub(crate) const REGION: &str = "us-east-1";
 pub(crate) const ACCOUNT: &str = "000000000000";
 
-/// A function that a request names.
+/// A function as named in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FunctionName {
     pub name: String,
@@ -41,7 +41,8 @@ impl FunctionName {
         Ok(FunctionName { name: name.to_owned(), qualifier: qualifier.map(str::to_owned) })
     }
 
-    /// Returns the function with the qualifier of a query, which must not contradict its own.
+    /// Returns the function with the qualifier of the query string. Fails if it contradicts the
+    /// qualifier in the name.
     pub fn qualified(mut self, query: Option<&str>) -> Result<Self> {
         match (&self.qualifier, query) {
             (Some(own), Some(other)) if own != other => Err(LambdaError::invalid(
@@ -66,7 +67,7 @@ impl FunctionName {
         FunctionName { name: self.name.clone(), qualifier: Some(qualifier.to_owned()) }
     }
 
-    /// Returns the name that the service calls: `name` or `name:qualifier`.
+    /// Returns the name used to call the function in the service: `name` or `name:qualifier`.
     pub fn called(&self) -> String {
         match &self.qualifier {
             Some(qualifier) => format!("{}:{qualifier}", self.name),

@@ -1,4 +1,4 @@
-//! Pages of lists: `Marker`, `MaxItems` and `NextMarker`.
+//! Pagination of lists: `Marker`, `MaxItems` and `NextMarker`.
 
 use serde_json::{Value, json};
 
@@ -9,8 +9,8 @@ use crate::request::LambdaRequest;
 const ITEMS_DEFAULT: usize = 50;
 const ITEMS_MAX: usize = 10_000;
 
-/// Returns the page of a list that a request selects, under a key. The marker is the number of the
-/// first item.
+/// Returns the requested page of a list under the field name `key`. The marker is the index of the
+/// page's first item.
 pub(crate) fn page(request: &LambdaRequest, key: &str, items: Vec<Value>) -> Result<Value> {
     let number = |name: &str, default: usize| match request.query(name) {
         None => Ok(default),

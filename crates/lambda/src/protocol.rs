@@ -1,4 +1,4 @@
-//! The entry: from an HTTP request to its response.
+//! The entry point: takes an HTTP request and returns its response.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ use crate::route::Operation;
 use crate::signature::Signature;
 use crate::{account, alias, concurrency, event_invoke, function, invoke, permission, tags, url};
 
-/// The first parts of all paths.
+/// The first path segments of all routes.
 pub const ROOTS: [&str; 10] = [
     "2014-11-13",
     "2015-03-31",
@@ -37,7 +37,7 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// The header with the id of a request.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// Lambda's API of a service. Cheap to clone.
+/// The Lambda API on top of a service. Cheap to clone.
 #[derive(Clone)]
 pub struct LambdaProtocol {
     pub(crate) service: Service,
@@ -51,8 +51,8 @@ impl LambdaProtocol {
         LambdaProtocol { service: service.clone(), scheme }
     }
 
-    /// Returns the response to a request whose access key is unknown, so that its body need not be
-    /// read.
+    /// Returns an error response if the request's access key is unknown, so that its body need not
+    /// be read.
     pub async fn reject_unknown(
         &self,
         parts: &Parts,
@@ -164,7 +164,7 @@ impl LambdaProtocol {
         Ok(json(StatusCode::OK, &answer))
     }
 
-    /// Executes the operations on settings that belong to no version.
+    /// Executes the operations on settings that belong to a function rather than to a version.
     async fn execute_settings(
         &self,
         operation: Operation,

@@ -18,7 +18,7 @@ pub(crate) struct LambdaRequest {
 }
 
 impl LambdaRequest {
-    /// Returns the first value of a query parameter; none if it is empty.
+    /// Returns the first value of a query parameter; `None` if it is absent or empty.
     pub fn query(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
@@ -49,7 +49,7 @@ pub(crate) fn parse_query(query: &str) -> Vec<(String, String)> {
     pairs.map(split).collect()
 }
 
-/// Decodes percent-encoded text. An invalid sequence remains as it is.
+/// Decodes percent-encoded text. Invalid sequences are kept unchanged.
 pub(crate) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

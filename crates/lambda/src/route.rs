@@ -1,4 +1,4 @@
-//! Paths: from a method and path to the operation.
+//! Routes: maps a method and path to an operation.
 
 use http::Method;
 
@@ -7,7 +7,7 @@ use crate::layer::LayerOperation;
 use crate::name::FunctionName;
 use crate::request::decode;
 
-/// An operation, with what its path names.
+/// An operation with the parameters from its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Operation {
     CreateFunction,

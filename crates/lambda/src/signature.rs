@@ -15,32 +15,32 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The service in the scope of a signature.
 const SERVICE: &str = "lambda";
 
-/// The header with the time of a request, and its form.
+/// The header with the time of a request, and the format of the time.
 const DATE: &str = "x-amz-date";
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 /// The header with the hash of the body.
 const CONTENT: &str = "x-amz-content-sha256";
 
-/// Maximum difference of the clocks of client and server.
+/// Maximum clock difference between client and server.
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(15);
 
-/// A signature that a request shows, not yet checked.
+/// The signature that a request carries, not verified yet.
 #[derive(Debug)]
 pub(crate) struct Signature {
-    /// The access key.
+    /// The id of the access key.
     pub key: String,
-    /// Date, region, service and a constant.
+    /// The credential scope: date, region, service and the constant `aws4_request`.
     scope: String,
     /// The names of the signed headers, in order.
     headers: Vec<String>,
     signature: Vec<u8>,
-    /// The time of the request.
+    /// The time of the request, as text in the format of `x-amz-date`.
     date: String,
 }
 
 impl Signature {
-    /// Reads the signature of a request.
+    /// Parses the signature of a request without verifying it.
     pub fn read(parts: &Parts, now: DateTime<Utc>) -> Result<Self> {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let Some(text) = header(AUTHORIZATION.as_str()) else {
@@ -70,7 +70,7 @@ impl Signature {
         };
         signature.check_scope()?;
         signature.check_date(now)?;
-        // A signature that leaves out the host could be used at another server.
+        // A signature that does not cover the host could be replayed against another server.
         let signs = |name: &str| signature.headers.iter().any(|header| header == name);
         if signs("host") && signs(DATE) { Ok(signature) } else { Err(incomplete()) }
     }
@@ -122,7 +122,7 @@ impl Signature {
         })
     }
 
-    /// Returns the canonical form of a request.
+    /// Returns the canonical request, as Signature Version 4 defines it.
     fn canonical(&self, parts: &Parts, hash: &str) -> Result<String> {
         let mut query: Vec<(String, String)> = parse_query(parts.uri.query().unwrap_or_default())
             .into_iter()

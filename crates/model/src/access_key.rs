@@ -9,13 +9,13 @@ use crate::{NewToken, Permission, Timestamp};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct CreateAccessKey {
-    /// The user; by default the one that sends the request.
+    /// The user that gets the key; by default the user that sends the request.
     pub user: Option<String>,
     /// A description, such as the program that uses it.
     pub label: String,
-    /// The permissions that the key is limited to; none: all of the user's.
+    /// The permissions that limit the key. If absent, the key has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time from which the key is invalid; none: it does not expire.
+    /// The time at which the key expires. If absent, it does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
 }
@@ -30,29 +30,29 @@ impl From<CreateAccessKey> for NewToken {
 /// An access key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccessKey {
-    /// The id that requests name: `HWAK` and 16 letters and digits.
+    /// The id sent in requests: `HWAK` followed by 16 letters and digits.
     pub id: String,
-    /// The user that it authenticates; none: the lake's owner.
+    /// The user that the key authenticates. If absent, the lake's owner.
     pub user: Option<String>,
     /// A description.
     pub label: String,
-    /// The permissions that the key is limited to; none: all of the user's.
+    /// The permissions that limit the key. If absent, the key has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
     /// The time it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The time from which it is invalid.
+    /// The time at which it expires. If absent, it does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
-    /// The time of its last use, to the minute.
+    /// The time of its last use, with a precision of one minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used: Option<Timestamp>,
-    /// The time it was revoked.
+    /// The time at which it was revoked, if it was.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked: Option<Timestamp>,
 }
 
-/// A new access key, with its secret, which is shown once.
+/// A new access key with its secret. The secret is returned only here.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreatedAccessKey {
     /// The key.

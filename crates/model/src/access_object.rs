@@ -1,9 +1,9 @@
 //! Objects that a principal acts on, and patterns that select them.
 //!
 //! An object has a kind and a name, and is written `table:sales.orders`; the lake is `lake`. In a
-//! pattern, `*` stands for any text, `.` and `/` included. Names and patterns match with case. The
-//! pattern of a namespace also selects the tables, views and namespaces in it, at any depth, and
-//! that of a location the files and folders below it.
+//! pattern, `*` stands for any text, including `.` and `/`. Names and patterns are case-sensitive.
+//! The pattern of a namespace also selects the tables, views and namespaces in it, at any depth.
+//! The pattern of a location also selects the files and folders below it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ use crate::{Action, PermissionError, RefSpec, TableName};
 /// Maximum length of a pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 1_280;
 
-/// Maximum number of `*` in a pattern, which bounds the cost of a comparison.
+/// Maximum number of `*` in a pattern, which bounds the cost of matching.
 const WILDCARDS_MAX: usize = 8;
 
 /// The wildcard of patterns.
@@ -34,7 +34,7 @@ pub enum ObjectKind {
     Table,
     /// An SQL view, on every branch.
     View,
-    /// A namespace, on every branch, and what it contains.
+    /// A namespace, on every branch, and the tables, views and namespaces in it.
     Namespace,
     /// A branch.
     Branch,
@@ -50,7 +50,7 @@ pub enum ObjectKind {
     Secret,
     /// A location of files outside the lake, and the files and folders below it.
     Location,
-    /// A bucket of objects, or an object of it, `BUCKET/KEY`, and the objects below it.
+    /// A bucket, or an object in a bucket: `BUCKET/KEY` and the objects below it.
     Bucket,
     /// The jobs and the usage of a user.
     Usage,
@@ -140,22 +140,22 @@ impl Object {
         Object { kind, name: name.into() }
     }
 
-    /// Creates a table.
+    /// Creates the object for a table.
     pub fn table(name: &TableName) -> Self {
         Self::new(ObjectKind::Table, name.qualified())
     }
 
-    /// Creates an SQL view.
+    /// Creates the object for an SQL view.
     pub fn view(name: &TableName) -> Self {
         Self::new(ObjectKind::View, name.qualified())
     }
 
-    /// Creates a namespace.
+    /// Creates the object for a namespace.
     pub fn namespace(name: &str) -> Self {
         Self::new(ObjectKind::Namespace, name)
     }
 
-    /// Creates a branch.
+    /// Creates the object for a branch.
     pub fn branch(name: &str) -> Self {
         Self::new(ObjectKind::Branch, name)
     }
@@ -170,57 +170,57 @@ impl Object {
         }
     }
 
-    /// Creates a function.
+    /// Creates the object for a function.
     pub fn function(name: &str) -> Self {
         Self::new(ObjectKind::Function, name)
     }
 
-    /// Creates a project.
+    /// Creates the object for a project.
     pub fn project(name: &str) -> Self {
         Self::new(ObjectKind::Project, name)
     }
 
-    /// Creates a trigger.
+    /// Creates the object for a trigger.
     pub fn trigger(name: &str) -> Self {
         Self::new(ObjectKind::Trigger, name)
     }
 
-    /// Creates an environment.
+    /// Creates the object for a Python environment.
     pub fn environment(name: &str) -> Self {
         Self::new(ObjectKind::Environment, name)
     }
 
-    /// Creates a secret.
+    /// Creates the object for a secret.
     pub fn secret(name: &str) -> Self {
         Self::new(ObjectKind::Secret, name)
     }
 
-    /// Creates a bucket.
+    /// Creates the object for a bucket.
     pub fn bucket(name: &str) -> Self {
         Self::new(ObjectKind::Bucket, name)
     }
 
-    /// Creates an object of a bucket.
+    /// Creates the object for a single object in a bucket.
     pub fn object_in(bucket: &str, key: &str) -> Self {
         Self::new(ObjectKind::Bucket, format!("{bucket}/{key}"))
     }
 
-    /// Creates the object that stands for all objects of a bucket whose keys have a prefix.
+    /// Creates the object for all objects in a bucket whose keys start with a prefix.
     pub fn prefix_in(bucket: &str, prefix: &str) -> Self {
         Self::new(ObjectKind::Bucket, format!("{bucket}/{prefix}{ANY}"))
     }
 
-    /// Creates a location of files: a path or URL.
+    /// Creates the object for a location of files: a path or URL.
     pub fn location(location: &str) -> Self {
         Self::new(ObjectKind::Location, location)
     }
 
-    /// Creates the jobs and the usage of a user.
+    /// Creates the object for the jobs and the usage of a user.
     pub fn usage(user: &str) -> Self {
         Self::new(ObjectKind::Usage, user)
     }
 
-    /// Creates the lake.
+    /// Creates the object for the lake as a whole.
     pub fn lake() -> Self {
         Self::new(ObjectKind::Lake, "")
     }
@@ -230,8 +230,8 @@ impl Object {
         self.kind
     }
 
-    /// Returns the object whose owner decides on access: for an object of a bucket, the bucket;
-    /// else the object itself.
+    /// Returns the object whose owner decides on access: the bucket for an object in a bucket,
+    /// otherwise the object itself.
     #[must_use]
     pub fn owned(&self) -> std::borrow::Cow<'_, Object> {
         match self.name.split_once('/') {
@@ -257,7 +257,7 @@ impl fmt::Display for Object {
 impl FromStr for Object {
     type Err = PermissionError;
 
-    /// Parses an object, whose name contains no `*`.
+    /// Parses an object. Its name must not contain `*`.
     fn from_str(text: &str) -> Result<Self, PermissionError> {
         let ObjectPattern { kind, pattern } = text.parse()?;
         if pattern.contains(ANY) {
@@ -308,7 +308,7 @@ impl ObjectPattern {
         Ok(ObjectPattern { kind, pattern: full })
     }
 
-    /// Returns the pattern of one object.
+    /// Returns the pattern that selects exactly one object.
     pub fn of(object: &Object) -> Self {
         ObjectPattern { kind: object.kind, pattern: object.name.clone() }
     }
@@ -340,7 +340,7 @@ impl ObjectPattern {
         }
     }
 
-    /// Returns true if the pattern selects a location or one above it.
+    /// Returns true if the pattern selects a location or one of its parent folders.
     fn covers_location(&self, location: &str) -> bool {
         let pattern = self.pattern.trim_end_matches('/');
         let above = location.match_indices('/').map(|(at, _)| &location[..at]);

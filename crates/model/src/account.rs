@@ -26,9 +26,9 @@ pub struct User {
     /// The time it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// Whether its credentials are rejected.
+    /// True if the user is disabled, so that its credentials are rejected.
     pub disabled: bool,
-    /// Whether it has a password.
+    /// True if it has a password.
     pub has_password: bool,
     /// The identity of the user at an OpenID provider: the issuer and the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,15 +64,15 @@ pub struct Grant {
     pub by: String,
 }
 
-/// A request for an access token.
+/// A request for an access token, without the user that it is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NewToken {
     /// A description, such as the program that uses it.
     pub label: String,
-    /// The permissions that the token is limited to; none: all of the user's.
+    /// The permissions that limit the token. If absent, the token has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time from which the token is invalid; none: it does not expire.
+    /// The time at which the token expires. If absent, it does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
 }
@@ -82,27 +82,27 @@ pub struct NewToken {
 pub struct AccessToken {
     /// The id.
     pub id: String,
-    /// The user that it authenticates.
+    /// The user that the token authenticates.
     pub user: String,
     /// A description.
     pub label: String,
-    /// The permissions that the token is limited to; none: all of the user's.
+    /// The permissions that limit the token. If absent, the token has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
     /// The time it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The time from which it is invalid.
+    /// The time at which it expires. If absent, it does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
-    /// The time of its last use, to the minute.
+    /// The time of its last use, with a precision of one minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used: Option<Timestamp>,
-    /// The time it was revoked.
+    /// The time at which it was revoked, if it was.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked: Option<Timestamp>,
 }
 
-/// A new access token, with its secret, which is shown once.
+/// A new access token with its secret. The secret is returned only here.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     /// The token.

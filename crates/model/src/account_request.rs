@@ -15,7 +15,7 @@ pub struct CreateUser {
     pub name: String,
     /// The kind.
     pub kind: UserKind,
-    /// The password; none: the user logs in with tokens only.
+    /// The password. If absent, the user can log in with tokens only.
     pub password: Option<String>,
 }
 
@@ -26,13 +26,13 @@ impl std::fmt::Debug for CreateUser {
     }
 }
 
-/// A change of a user. Absent fields stay as they are.
+/// A change of a user. Absent fields are not changed.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct UpdateUser {
     /// The new password.
     pub password: Option<String>,
-    /// Whether the user's credentials are rejected.
+    /// True to reject the user's credentials, false to accept them again.
     pub disabled: Option<bool>,
 }
 
@@ -47,13 +47,13 @@ impl std::fmt::Debug for UpdateUser {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct CreateToken {
-    /// The user; by default the one that sends the request.
+    /// The user that gets the token; by default the user that sends the request.
     pub user: Option<String>,
     /// A description, such as the program that uses it.
     pub label: String,
-    /// The permissions that the token is limited to; none: all of the user's.
+    /// The permissions that limit the token. If absent, the token has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time from which the token is invalid; none: it does not expire.
+    /// The time at which the token expires. If absent, it does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
 }
@@ -84,7 +84,7 @@ pub struct GrantRequest {
     pub object: ObjectPattern,
 }
 
-/// The identity of a request.
+/// The identity that a request acts as.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {
     /// The user's name; `owner` for the lake's owner.
@@ -93,20 +93,20 @@ pub struct Whoami {
     pub method: AuthMethod,
     /// The roles of the user, by name.
     pub roles: Vec<String>,
-    /// The id of the access token.
+    /// The id of the access token, if one authenticated the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The permissions that the token is limited to; none: all of the user's.
+    /// The permissions that limit the token. If absent, the token has all permissions of its user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<Permission>>,
-    /// The permissions of the user and its roles. The owner has all.
+    /// The permissions of the user and its roles. The owner has all permissions.
     pub permissions: Vec<Permission>,
-    /// The limits of the user and its usage of today; none: the user has no limit.
+    /// The limits of the user and its usage today. Absent if the user has no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitUsage>,
 }
 
-/// The decision on an action, with its reason.
+/// An access decision with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccessExplanation {
     /// The user.
@@ -115,9 +115,9 @@ pub struct AccessExplanation {
     pub action: Action,
     /// The object.
     pub object: String,
-    /// Whether the user may perform the action on the object.
+    /// True if the user may perform the action on the object.
     pub allowed: bool,
-    /// The reason, for example the grant that decides.
+    /// The reason, for example the grant that permits the action.
     pub reason: String,
     /// The row filters and column masks of the table that apply to the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

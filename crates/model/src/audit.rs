@@ -1,4 +1,5 @@
-//! The audit log: an event for each login, decision and change of rights. It contains no secret.
+//! The audit log: an event for each login, access decision and change of permissions. It contains
+//! no secrets.
 
 use std::net::IpAddr;
 
@@ -27,16 +28,16 @@ impl AuditOutcome {
     }
 }
 
-/// The time for which events of the audit log are kept.
+/// The retention of the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditRetention {
-    /// The time in seconds; at least a day.
+    /// The retention in seconds; at least one day.
     pub keep_seconds: u64,
 }
 
 impl Default for AuditRetention {
-    /// A year.
+    /// Returns a retention of one year.
     fn default() -> Self {
         AuditRetention { keep_seconds: 365 * 86_400 }
     }
@@ -49,14 +50,14 @@ pub struct AuditEvent {
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// The user, `owner` or `anonymous`. For a failed login, the name that the client sent, if a
-    /// user has it.
+    /// user with this name exists.
     pub principal: String,
     /// The kind of the credential.
     pub method: AuthMethod,
-    /// The id of the access token.
+    /// The id of the access token, if one was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The client's address; none on the Unix socket, and for work that runs later.
+    /// The client's address. Absent on the Unix socket, and for work that runs after its request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
@@ -66,7 +67,7 @@ pub struct AuditEvent {
     pub object: String,
     /// The outcome.
     pub outcome: AuditOutcome,
-    /// The reason, for example the grant that decided.
+    /// The reason, for example the grant that permitted the action.
     pub reason: String,
     /// The job in which the event occurred. The commits of the job contain its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, Timestamp};
 
-/// Prefix of the branches of open transactions, which lists omit.
+/// The name prefix of the branches of open transactions. Lists omit these branches.
 pub const TRANSACTION_BRANCHES: &str = "_transaction/";
 
 /// A branch.
@@ -16,13 +16,13 @@ pub struct Branch {
     /// The commit at its head.
     #[schema(value_type = String)]
     pub commit: CommitId,
-    /// Whether it rejects direct writes, so that only merges change it.
+    /// True if the branch is protected: it rejects direct writes, and only merges change it.
     #[serde(default)]
     pub protected: bool,
-    /// The project whose expectations must have passed before a merge into it.
+    /// The project whose expectations must have passed before a merge into the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
-    /// The failed run that wrote this branch, or the branch from which it was created. Such a
+    /// The failed run that wrote this branch, or wrote the branch that it was created from. Such a
     /// branch cannot be merged without checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
@@ -57,7 +57,7 @@ pub struct Tag {
 pub struct CreateRef {
     /// The new name.
     pub name: String,
-    /// The ref of its first commit; `main` by default.
+    /// The ref that it starts at; `main` by default.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub from: Option<crate::RefSpec>,
@@ -75,8 +75,8 @@ pub struct UpdateRef {
     /// Branches only: whether direct writes are rejected.
     #[serde(default)]
     pub protected: Option<bool>,
-    /// Branches only: the project whose expectations must pass before a merge, which also protects
-    /// the branch. Removing the protection removes the requirement.
+    /// Branches only: the project whose expectations must have passed before a merge. Setting it
+    /// also protects the branch; removing the protection removes the requirement.
     #[serde(default)]
     pub requires: Option<String>,
 }

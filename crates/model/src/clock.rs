@@ -1,4 +1,4 @@
-//! A replaceable clock: the system's, or one that a test sets.
+//! A replaceable clock: the system clock, or a clock that a test sets.
 
 use std::sync::Mutex;
 use std::time::Duration;

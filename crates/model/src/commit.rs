@@ -1,4 +1,4 @@
-//! A commit of the catalog: one state of every table, and its origin.
+//! A commit of the catalog: the state of all tables at one point, and its origin.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ pub const PROPERTY_JOB: &str = "headwater.job";
 /// Property: the trigger event that caused the commit. At most one commit has a given id.
 pub const PROPERTY_EVENT: &str = "headwater.event";
 
-/// Property: the commit whose change this one applies again.
+/// Property: the commit whose change this cherry-pick applied again.
 pub const PROPERTY_PICKED: &str = "headwater.picked";
 
-/// Property: the commit that this one undoes.
+/// Property: the commit that this commit reverted.
 pub const PROPERTY_REVERTED: &str = "headwater.reverted";
 
 /// A commit.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{ObjectId, ProjectFiles, Timestamp};
 
-/// The settings of a function. All of them belong to a version.
+/// The settings of a function. Each version has its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct FunctionSettings {
@@ -23,15 +23,16 @@ pub struct FunctionSettings {
     pub timeout_ms: Option<u64>,
     /// Environment variables.
     pub env: BTreeMap<String, String>,
-    /// Secrets, which are environment variables of the same name.
+    /// The names of secrets. Each is passed as an environment variable of the same name.
     pub secrets: Vec<String>,
-    /// The hosts that the function may connect to, as in `api.example.com:443`; `*` is every host.
+    /// The hosts that the function may connect to, for example `api.example.com:443`; `*` allows
+    /// every host.
     pub network: Vec<String>,
     /// Programs of the system that the function needs, such as `curl`.
     pub system: Vec<String>,
 }
 
-/// Request to deploy a function without a project: as a new version, or a new function.
+/// Request to deploy a function without a project. Creates the function, or a new version of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DeployFunction {
@@ -49,7 +50,7 @@ pub struct DeployFunction {
 /// A version of a function that is deployed without a project. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionVersion {
-    /// Its number, from 1. None: the latest state, which is not published as a version.
+    /// The version number, from 1. Null for the latest state, which is not published as a version.
     pub version: Option<u64>,
     /// Its settings.
     #[serde(flatten)]
@@ -66,15 +67,15 @@ pub struct FunctionVersion {
     pub author: String,
 }
 
-/// A name for one version of a function, or for two with a weight.
+/// A name for a version of a function, optionally with a weighted second version.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionAlias {
-    /// The version; none for the latest state.
+    /// The version; null for the latest state.
     pub version: Option<u64>,
     /// A description.
     #[serde(default)]
     pub description: String,
-    /// Shares of calls that other versions get, from 0 to 1.
+    /// Shares of calls routed to other versions, from 0 to 1, by version.
     #[serde(default)]
     pub weights: BTreeMap<u64, f64>,
 }
@@ -84,7 +85,7 @@ pub struct FunctionAlias {
 pub struct DeployedFunction {
     /// Its name.
     pub name: String,
-    /// Its latest state, which calls without a version use.
+    /// Its latest state, used by calls that name no version.
     #[serde(flatten)]
     pub latest: FunctionVersion,
     /// The paths of its files.
@@ -93,6 +94,6 @@ pub struct DeployedFunction {
     pub versions: Vec<u64>,
     /// Its aliases.
     pub aliases: BTreeMap<String, FunctionAlias>,
-    /// The maximum number of concurrent calls; none: no limit of its own.
+    /// The maximum number of concurrent calls. If null, the function has no limit of its own.
     pub concurrency: Option<u32>,
 }

@@ -10,9 +10,9 @@ use crate::{ChangeKind, ObjectId, ProjectFiles, Timestamp};
 #[serde(default)]
 pub struct DeployRequest {
     /// The project's files by path, relative to its root and separated by `/`: the project file,
-    /// SQL and Python files, and those that functions name.
+    /// SQL and Python files, and the files that functions use.
     pub files: ProjectFiles,
-    /// Validate and compare only.
+    /// Only validate and compare; deploy nothing.
     pub dry_run: bool,
     /// The author; the header `x-headwater-author` by default.
     pub author: Option<String>,
@@ -31,7 +31,7 @@ pub struct Deployment {
     pub deployed: Timestamp,
     /// The author of its last deployment.
     pub author: String,
-    /// Whether this version is active.
+    /// True if this version is active.
     pub active: bool,
     /// The callable functions, by name.
     pub functions: Vec<String>,
@@ -48,9 +48,9 @@ pub struct Deployment {
 pub struct DeployReport {
     /// The version.
     pub deployment: Deployment,
-    /// Whether nothing was deployed, because the request was a dry run.
+    /// True if the request was a dry run, so that nothing was deployed.
     pub dry_run: bool,
-    /// The version that was active before; none for the first.
+    /// The version that was active before; null for the first deployment.
     #[schema(value_type = Option<String>)]
     pub previous: Option<ObjectId>,
     /// The differences from the version that was active before, sorted by kind and name.

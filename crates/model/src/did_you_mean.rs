@@ -1,12 +1,12 @@
-//! Suggestions ("did you mean"): the most similar name to one that does not exist. The same
-//! similarity measure applies to tables, branches, columns, functions and the keys of
+//! Suggestions ("did you mean"): the existing name most similar to a name that was not found. The
+//! same similarity measure applies to tables, branches, columns, functions and the keys of
 //! `headwater.toml`.
 
 /// Minimum similarity of a suggestion.
 const LIKENESS_MIN: f64 = 0.8;
 
-/// Similarity of names that differ by one typing error. It is greater than the similarity of names
-/// with similar letters and lengths.
+/// Similarity assigned to names that differ by one typing error. It exceeds the similarity of names
+/// that merely have similar letters and lengths.
 const ONE_SLIP: f64 = 0.9;
 
 /// Minimum length of a name in which one wrong letter, or two swapped letters, counts as a typing

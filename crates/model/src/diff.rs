@@ -51,9 +51,9 @@ pub struct TableDiff {
     /// Properties that differ, by key.
     #[serde(default)]
     pub properties: Vec<PropertyDiff>,
-    /// Data files only on the second side, or with other deleted rows there.
+    /// The number of data files that are only on the second side, or have other deleted rows there.
     pub files_added: u64,
-    /// Data files only on the first side, or with other deleted rows there.
+    /// The number of data files that are only on the first side, or have other deleted rows there.
     pub files_removed: u64,
     /// Bytes of the added files.
     #[serde(default)]
@@ -61,25 +61,25 @@ pub struct TableDiff {
     /// Bytes of the removed files.
     #[serde(default)]
     pub bytes_removed: u64,
-    /// Number of rows on the first side; none if the table is missing there.
+    /// Number of rows on the first side; null if the table does not exist there.
     pub rows_before: Option<u64>,
-    /// Number of rows on the second side; none if the table is missing there.
+    /// Number of rows on the second side; null if the table does not exist there.
     pub rows_after: Option<u64>,
-    /// Number of rows only on the first side; none if rows were not compared.
+    /// Number of rows only on the first side; null if rows were not compared.
     #[serde(default)]
     pub rows_removed: Option<u64>,
-    /// Number of rows only on the second side; none if rows were not compared.
+    /// Number of rows only on the second side; null if rows were not compared.
     #[serde(default)]
     pub rows_added: Option<u64>,
-    /// Number of keys whose rows differ between the sides; none if rows were not compared or have
-    /// no key. Without a key, a changed row counts as removed and added.
+    /// Number of keys whose rows differ between the sides; null if rows were not compared or have
+    /// no key. Without a key, a changed row counts as one removed and one added row.
     #[serde(default)]
     pub rows_changed: Option<u64>,
     /// Number of rows in the added files: an upper bound of the added rows.
     pub rows_in_files_added: u64,
-    /// Number of rows in the removed files.
+    /// Number of rows in the removed files: an upper bound for the number of removed rows.
     pub rows_in_files_removed: u64,
-    /// The comparison of rows, with some that differ.
+    /// The comparison of rows, with some of the rows that differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowsDiff>,
     /// Statistics of columns that differ.
@@ -96,16 +96,16 @@ pub struct TableComparison {
     /// The commit of the second ref.
     #[schema(value_type = String)]
     pub to: CommitId,
-    /// The snapshot of the table on the first side; none if it has no snapshot.
+    /// The snapshot of the table on the first side; null if it has none.
     pub from_snapshot: Option<i64>,
-    /// The snapshot of the table on the second side; none if it has no snapshot.
+    /// The snapshot of the table on the second side; null if it has none.
     pub to_snapshot: Option<i64>,
     /// The differences.
     #[serde(flatten)]
     pub diff: TableDiff,
 }
 
-/// Whether rows are compared.
+/// The condition for comparing the rows of changed tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CompareRows {
@@ -118,11 +118,11 @@ pub enum CompareRows {
     Never,
 }
 
-/// The method of a comparison of rows.
+/// The method by which rows were compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ComparisonMethod {
-    /// Metadata only: files were only added, or only removed.
+    /// Metadata only, because files were only added or only removed.
     Metadata,
     /// The rows of the files that differ were compared.
     Compared,
@@ -130,7 +130,7 @@ pub enum ComparisonMethod {
     NotCompared,
 }
 
-/// The comparison of rows, with some that differ.
+/// The comparison of rows, with some of the rows that differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RowsDiff {
     /// The method.
@@ -156,12 +156,13 @@ pub struct RowsDiff {
     pub not_compared: Vec<String>,
     /// A page of the rows that differ, ordered by key.
     pub rows: Vec<RowDiff>,
-    /// The `page_token` of the next page; none for the last page, or if there are no pages.
+    /// The `page_token` of the next page. Absent on the last page, or if the result is not
+    /// paginated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_page_token: Option<String>,
 }
 
-/// A column of rows that changed.
+/// A column whose value differs in changed rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangedColumn {
     /// Its name.
@@ -175,11 +176,11 @@ pub struct ChangedColumn {
 pub struct RowDiff {
     /// Added, removed or changed.
     pub kind: ChangeKind,
-    /// The row on the first side, as a JSON object; none if it was added.
+    /// The row on the first side, as a JSON object; absent if the row was added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub before: Option<serde_json::Value>,
-    /// The row on the second side, as a JSON object; none if it was removed.
+    /// The row on the second side, as a JSON object; absent if the row was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub after: Option<serde_json::Value>,
@@ -190,7 +191,7 @@ pub struct RowDiff {
     pub times: u64,
 }
 
-/// Statistics of a column that differ.
+/// Statistics of a column that differ between the sides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatisticsDiff {
     /// The column's name.
@@ -212,10 +213,10 @@ pub struct ColumnStatistics {
     /// The largest value.
     #[schema(value_type = Option<Object>)]
     pub max: Option<serde_json::Value>,
-    /// Approximate number of distinct values; only if the column was read.
+    /// Approximate number of distinct values. Set only if the column's data was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct: Option<u64>,
-    /// Whether the statistics are exact. Otherwise `min` and `max` are bounds of all values, and
+    /// True if the statistics are exact. Otherwise `min` and `max` are bounds of all values, and
     /// `nulls` is a lower bound.
     pub exact: bool,
 }

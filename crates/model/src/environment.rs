@@ -10,13 +10,13 @@ use crate::{JobId, Priority, Timestamp};
 /// A Python version with packages, shared by all functions with the same requirements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentSummary {
-    /// Its id: a hash of the requirements.
+    /// Its id: a hash of the Python version and requirements.
     pub id: String,
     /// The Python version.
     pub python: String,
     /// The requirements.
     pub requirements: Vec<String>,
-    /// Version by package, for all installed packages.
+    /// The installed packages: version by package name.
     pub packages: BTreeMap<String, String>,
     /// Size of its files in bytes.
     pub bytes: u64,
@@ -25,25 +25,26 @@ pub struct EnvironmentSummary {
     /// The time of its last use.
     #[schema(value_type = String, format = DateTime)]
     pub used: Timestamp,
-    /// Whether a call uses it now.
+    /// True if a call is using it.
     pub busy: bool,
 }
 
-/// The process with an environment's imported packages, from which calls are cloned.
+/// A zygote: the process with an environment's imported packages, from which calls are cloned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ZygoteSummary {
     /// Its private memory in bytes.
     pub memory_bytes: u64,
     /// The duration of its imports in milliseconds.
     pub imported_ms: u64,
-    /// Packages that it could not import, with the reason. Every call imports them itself.
+    /// Packages that could not be imported in advance, with the reason. Each call imports them
+    /// itself.
     pub skipped: BTreeMap<String, String>,
     /// The reason why the zygote does not exist, if it could not be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
 
-/// A call of a function.
+/// A running or queued call of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionCall {
     /// Its label: the name of the model or function.
@@ -60,10 +61,10 @@ pub struct FunctionCall {
     pub job: Option<JobId>,
     /// Its priority.
     pub priority: Priority,
-    /// The time at which it started to run or to wait.
+    /// The time at which it started running or waiting.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// The reason why it waits; none if it runs.
+    /// The reason why it is waiting; absent if it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
 }
@@ -73,10 +74,10 @@ pub struct FunctionCall {
 pub struct EnvironmentDetails {
     /// The environment.
     pub environment: EnvironmentSummary,
-    /// Its zygote; none if it has not been used for some time.
+    /// Its zygote; absent if the environment has not been used for some time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zygote: Option<ZygoteSummary>,
-    /// The reason why functions cannot write results to huge pages; none if they can.
+    /// The reason why functions cannot write results to huge pages; absent if they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub huge_pages_unavailable: Option<String>,
     /// Running calls, and queued calls in the order of arrival.
@@ -87,7 +88,7 @@ pub struct EnvironmentDetails {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PruneEnvironments {
-    /// Minimum time since their last use, in seconds; 0 means all.
+    /// Minimum time since the last use of an environment, in seconds; 0 selects all.
     pub unused_seconds: u64,
     /// Return the result without removing anything.
     pub dry_run: bool,
@@ -98,7 +99,7 @@ pub struct PruneEnvironments {
 pub struct PrunedEnvironments {
     /// The removed environments.
     pub removed: Vec<EnvironmentSummary>,
-    /// Unused environments that remain because a call uses them now.
+    /// Environments that were selected but kept, because a call is using them.
     pub busy: Vec<String>,
     /// Bytes that were freed.
     pub bytes: u64,
@@ -113,13 +114,13 @@ pub struct RebuiltEnvironment {
     pub changed: BTreeMap<String, PackageChange>,
 }
 
-/// A package before and after.
+/// The version of a package before and after resolution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PackageChange {
-    /// The version before; none if it is new.
+    /// The version before; absent if the package is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The version after; none if it was removed.
+    /// The version after; absent if the package was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }

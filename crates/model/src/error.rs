@@ -1,6 +1,6 @@
-//! Error codes: their meaning for programs, HTTP, SQL and shells. Every crate has its own error
-//! enum. All of these implement [`Fault`], which converts them to a [`Problem`], the form in which
-//! errors leave the process. This module does not format for a terminal.
+//! Error codes and their equivalents in HTTP, SQL and shells. Every crate has its own error enum,
+//! which implements [`Fault`] to convert it to a [`Problem`]. Errors leave the process as problems.
+//! This module does not format for a terminal.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub enum ErrorCode {
     InvalidSql,
     /// A statement or clause that is not supported.
     UnsupportedStatement,
-    /// A column that the table does not have.
+    /// The table does not have the column.
     ColumnNotFound,
     /// An error in a project file, model or decorator.
     InvalidProject,
@@ -49,7 +49,7 @@ pub enum ErrorCode {
     ObjectNotFound,
     /// The file, folder, lake or project does not exist.
     FileNotFound,
-    /// The API has no such path.
+    /// The API has no endpoint with this path.
     RouteNotFound,
     /// An earlier statement of the transaction failed.
     TransactionFailed,
@@ -57,7 +57,7 @@ pub enum ErrorCode {
     AlreadyExists,
     /// The object does not meet the conditions of the request.
     PreconditionFailed,
-    /// Another commit changed the same object first.
+    /// A concurrent commit changed the same object first.
     CommitConflict,
     /// Both sides of a merge changed the same table.
     MergeConflict,
@@ -69,7 +69,7 @@ pub enum ErrorCode {
     Unauthenticated,
     /// The request is not allowed.
     Forbidden,
-    /// An input row does not match the table's types.
+    /// An input row does not match the column types of the table.
     BadRow,
     /// A user's function raised an error, or its result cannot be converted to a table.
     FunctionFailed,
@@ -81,7 +81,7 @@ pub enum ErrorCode {
     EnvironmentFailed,
     /// A memory limit was reached.
     MemoryLimit,
-    /// The limit of files in `/tmp` was reached.
+    /// The limit on the size of files in `/tmp` was reached.
     TempLimit,
     /// A time limit was reached.
     TimeLimit,
@@ -95,13 +95,13 @@ pub enum ErrorCode {
     DiskFull,
     /// The job was stopped.
     Cancelled,
-    /// The server ended while the job was running.
+    /// The server stopped while the job was running.
     Interrupted,
-    /// The server cannot be reached, is stopping, or has another version.
+    /// The server cannot be reached, is shutting down, or has an incompatible version.
     Unavailable,
-    /// The system does not allow the isolation of functions.
+    /// The system does not support or permit the isolation of functions.
     IsolationUnavailable,
-    /// A file or an object store returned an error.
+    /// Access to a file or an object store failed.
     Storage,
     /// Stored data cannot be read.
     Corrupt,
@@ -112,7 +112,7 @@ pub enum ErrorCode {
 /// A row of the table: code, text, HTTP status, SQLSTATE and exit code.
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
-/// The table, in the order of the enum.
+/// The table of codes, in the order of the enum.
 const TABLE: [Row; 48] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
@@ -174,7 +174,8 @@ impl ErrorCode {
         TABLE.iter().map(|row| row.0)
     }
 
-    /// Returns true if the request may have been executed although it returned this error.
+    /// Returns true if the outcome is unknown: the request may have taken effect although it
+    /// returned this error.
     pub const fn is_doubtful(self) -> bool {
         use ErrorCode::{Corrupt, Internal, Storage, Unavailable};
         matches!(self, Storage | Corrupt | Unavailable | Internal)
@@ -246,7 +247,7 @@ impl<T, E: Fault> OrProblem<T> for Result<T, E> {
     }
 }
 
-/// Returns the text as a sentence: with a capital letter, unless it starts with code, and a final
+/// Formats a text as a sentence: with a capital letter, unless it starts with code, and a final
 /// period.
 pub fn sentence(mut text: String) -> String {
     if let Some(first) = text.get_mut(..1) {

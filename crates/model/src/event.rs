@@ -29,14 +29,14 @@ pub struct Event {
     /// Type and data.
     #[serde(flatten)]
     pub data: EventData,
-    /// Names of the triggers whose events led to this one. None of these triggers fires for this
-    /// event, which prevents loops.
+    /// Names of the triggers whose events caused this one, directly or indirectly. None of these
+    /// triggers fires for this event, which prevents loops.
     #[serde(default)]
     pub caused_by: Vec<String>,
 }
 
 impl Event {
-    /// Returns the files that arrived; none for other events.
+    /// Returns the files that arrived; empty for other events.
     pub fn files(&self) -> &[ArrivedFile] {
         match &self.data {
             EventData::FileArrived { files } => files,
@@ -44,7 +44,7 @@ impl Event {
         }
     }
 
-    /// Returns the object that was created or removed; none for other events.
+    /// Returns the object that was created or removed; `None` for other events.
     pub fn object(&self) -> Option<&ChangedObject> {
         match &self.data {
             EventData::ObjectCreated { object } | EventData::ObjectRemoved { object } => {
@@ -54,7 +54,7 @@ impl Event {
         }
     }
 
-    /// Returns the tables that changed; none for other events.
+    /// Returns the tables that changed; empty for other events.
     pub fn tables(&self) -> &[String] {
         match &self.data {
             EventData::TableChanged { tables, .. } => tables,
@@ -62,7 +62,7 @@ impl Event {
         }
     }
 
-    /// Returns the last commit that changed tables; none for other events.
+    /// Returns the last commit that changed tables; `None` for other events.
     pub fn commit(&self) -> Option<CommitId> {
         match &self.data {
             EventData::TableChanged { commit, .. } => Some(*commit),
@@ -99,10 +99,10 @@ pub enum EventData {
     /// An object was deleted from a bucket of the lake.
     #[serde(rename = "headwater.object.removed")]
     ObjectRemoved {
-        /// The object as it was.
+        /// The object before its deletion.
         object: ChangedObject,
     },
-    /// A scheduled time has come.
+    /// A scheduled time was reached.
     #[serde(rename = "headwater.schedule.fired")]
     ScheduleFired {
         /// The scheduled time.
@@ -131,7 +131,7 @@ pub enum EventData {
 }
 
 impl EventData {
-    /// Returns the names of what changed, as a short text.
+    /// Returns the names of the changed files, objects or tables, as a short text.
     pub fn subjects(&self) -> String {
         match self {
             EventData::FileArrived { files } => match files.as_slice() {
@@ -157,7 +157,7 @@ pub struct ChangedObject {
     pub bucket: String,
     /// The key.
     pub key: String,
-    /// `s3://BUCKET/KEY`.
+    /// The URI `s3://BUCKET/KEY`.
     pub uri: String,
     /// The operation that changed it.
     pub operation: ObjectOperation,
@@ -189,7 +189,7 @@ impl ObjectOperation {
         !matches!(self, ObjectOperation::Delete)
     }
 
-    /// Returns the name of the event in notifications of S3.
+    /// Returns the event name used in S3 notifications.
     pub const fn aws_name(self) -> &'static str {
         match self {
             ObjectOperation::Put => "ObjectCreated:Put",

@@ -17,7 +17,7 @@ pub struct FunctionSummary {
     pub defined_at: String,
     /// Its arguments, in order.
     pub arguments: Vec<FunctionArgument>,
-    /// Whether its process may execute several calls.
+    /// True if one process may execute several calls, one after the other.
     pub reuse: bool,
     /// Its memory limit in bytes.
     pub memory_bytes: u64,
@@ -45,12 +45,12 @@ pub struct FunctionSummary {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// After all other calls.
+    /// Runs after calls of all other priorities.
     Low,
     /// The default.
     #[default]
     Normal,
-    /// Before all other calls.
+    /// Runs before calls of all other priorities.
     High,
 }
 
@@ -78,7 +78,7 @@ impl Priority {
 pub struct FunctionArgument {
     /// Its name.
     pub name: String,
-    /// Whether each call must provide it.
+    /// True if each call must provide a value for it.
     pub required: bool,
 }
 
@@ -94,7 +94,7 @@ pub struct InvokeAsyncRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Order key, at most 200 characters: events of the function with the same order key are
-    /// delivered one after the other.
+    /// delivered one at a time, in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_key: Option<String>,
     /// The author; the header `x-headwater-author` by default.
@@ -105,7 +105,7 @@ pub struct InvokeAsyncRequest {
 /// An accepted asynchronous call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AcceptedEvent {
-    /// Id of the event, which is durable.
+    /// Id of the event, which is durably stored.
     pub event: String,
     /// True if an earlier request with the same key caused the event.
     pub duplicate: bool,
@@ -118,8 +118,8 @@ pub struct InvokeRequest {
     /// Argument values by name.
     #[serde(default)]
     pub arguments: BTreeMap<String, Value>,
-    /// The files of the project that defines the function, by path; by default the deployed
-    /// project.
+    /// The files of the project that defines the function, by path. If absent, the deployed project
+    /// is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<ProjectFiles>,
     /// The author; the header `x-headwater-author` by default.

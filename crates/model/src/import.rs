@@ -28,7 +28,7 @@ pub struct ImportRequest {
     /// Text files only: the encoding's WHATWG label; by default the encoding of the byte order
     /// mark, or UTF-8.
     pub encoding: Option<String>,
-    /// CSV only: text that means null, besides the empty field.
+    /// CSV only: texts that mean null, in addition to the empty field.
     pub nulls: Vec<String>,
     /// CSV only: the format of dates, such as `DD.MM.YYYY`; `YYYY-MM-DD` by default.
     pub date_format: Option<String>,
@@ -40,7 +40,7 @@ pub struct ImportRequest {
     pub partition: Vec<PartitionField>,
     /// The handling of rows that cannot be read.
     pub on_error: OnError,
-    /// Import files again that were imported before.
+    /// Import files even if they were imported before.
     pub again: bool,
     /// Infer types and validate rows, but write nothing.
     pub dry_run: bool,
@@ -68,7 +68,7 @@ pub enum FileFormat {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// End the import with the first bad row's file, line, column and value; write nothing.
+    /// Stop at the first bad row and report its file, line, column and value. Nothing is written.
     #[default]
     Stop,
     /// Write the row and the reason to `<table>__rejected`, and continue.
@@ -81,7 +81,7 @@ pub struct ImportPlan {
     /// The table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// Whether the table would be created.
+    /// True if the import would create the table.
     pub creates_table: bool,
     /// The files that would be read, in order.
     pub files: Vec<ImportFile>,
@@ -110,12 +110,12 @@ pub struct ImportColumn {
     /// Its type, in Iceberg's notation.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// Whether the table has the column already.
+    /// True if the table already has the column.
     pub exists: bool,
     /// The reason for this type: `declared`, `table`, `inferred`, or a value that does not fit a
     /// narrower type.
     pub reason: String,
-    /// Advice if the type is probably not the intended one.
+    /// A suggestion if the inferred type is probably not the intended one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -126,9 +126,9 @@ pub struct ImportReport {
     /// The table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// Whether the table was created.
+    /// True if the table was created.
     pub created_table: bool,
-    /// The commit; none if every file was skipped.
+    /// The commit; null if every file was skipped.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// Files read.

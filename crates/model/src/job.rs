@@ -1,4 +1,4 @@
-//! Jobs: all work has a job with an id, a status and a stream of events.
+//! Jobs: all work runs as a job with an id, a status and a stream of events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -124,7 +124,7 @@ pub enum JobStatus {
     Failed,
     /// Stopped by request.
     Cancelled,
-    /// The server ended while it ran.
+    /// The server stopped while the job was running.
     Interrupted,
 }
 
@@ -165,17 +165,18 @@ pub struct Job {
     pub ended: Option<Timestamp>,
     /// Its usage.
     pub usage: Usage,
-    /// The cost of its usage by the rate card that applied when it ended.
+    /// The cost of its usage, by the rate card at the time it ended.
     #[serde(default)]
     pub cost: f64,
     /// The error, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// The reasons why a queued job has not started. In the response for a single job, also the
-    /// reasons why its function calls wait.
+    /// The reasons why a queued job has not started. If only this job is requested, also the
+    /// reasons why its function calls are waiting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
-    /// The result: an `ImportReport`, `RunReport` or `MaintainReport`, or null.
+    /// The result, such as an `ImportReport`, `RunReport` or `MaintainReport`; null if there is
+    /// none.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     #[schema(value_type = Object)]
     pub result: serde_json::Value,
@@ -212,7 +213,7 @@ pub enum LogStream {
 pub enum StepStatus {
     /// It ran and succeeded.
     Succeeded,
-    /// It was not run, because none of its dependencies changed.
+    /// It was not run, because it is up to date.
     Unchanged,
     /// It ran and failed.
     Failed,

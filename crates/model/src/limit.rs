@@ -5,33 +5,34 @@ use utoipa::ToSchema;
 
 use crate::{ErrorCode, Problem, Timestamp};
 
-/// The limits of a user or role. A missing value is no limit. The body of a request that sets them
-/// replaces all.
+/// The limits of a user or role. A missing value means no limit. A request that sets limits
+/// replaces all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Maximum number of jobs that have not ended: statements, calls, imports, runs and the others,
-    /// queued ones included.
+    /// Maximum number of jobs that have not ended: statements, calls, imports, runs and all others,
+    /// including queued ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u32>,
     /// Maximum memory of one statement or of one function call, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Bytes read per day, in UTC, after which no job starts.
+    /// The maximum number of bytes read per day (UTC). Once it is reached, no further job starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_day: Option<u64>,
-    /// Cost per day, in UTC and in the currency of the rate card, after which no job starts.
+    /// The maximum cost per day (UTC), in the currency of the rate card. Once it is reached, no
+    /// further job starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub money_per_day: Option<f64>,
 }
 
 impl Limits {
-    /// Returns true if nothing is limited.
+    /// Returns true if no limit is set.
     pub fn is_empty(&self) -> bool {
         *self == Limits::default()
     }
 
-    /// Checks the memory that a function declares.
+    /// Checks the memory that a function declares against the limit.
     ///
     /// Errors: `quota_exceeded`.
     pub fn check_memory(&self, function: &str, bytes: u64) -> Result<(), Problem> {
@@ -42,7 +43,7 @@ impl Limits {
         Err(Problem::new(ErrorCode::QuotaExceeded, message).with_hint(hint))
     }
 
-    /// Returns these limits, with those of `other` in place of missing ones.
+    /// Returns these limits; values missing here are taken from `other`.
     #[must_use]
     pub fn or(self, other: Limits) -> Self {
         Limits {
@@ -53,7 +54,8 @@ impl Limits {
         }
     }
 
-    /// Returns the higher of both limits of each value that either limits.
+    /// Returns the combined limits: for each value the higher limit, or the only one if just one of
+    /// both limits it.
     #[must_use]
     pub fn max(self, other: Limits) -> Self {
         let highest = |one: Option<u64>, other: Option<u64>| one.max(other);
@@ -84,20 +86,20 @@ pub struct Limit {
     pub by: String,
 }
 
-/// The limits that apply to a user, its own and those of its roles, with its usage of today.
+/// The limits that apply to a user, from itself and its roles, with its usage today.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LimitUsage {
     /// The limits that apply.
     pub limits: Limits,
     /// Number of jobs that have not ended.
     pub jobs: u32,
-    /// Bytes that the jobs of today have read.
+    /// The number of bytes that its jobs have read today.
     pub bytes_today: u64,
-    /// Cost of the jobs of today.
+    /// Cost of its jobs today.
     pub money_today: f64,
     /// The currency of costs.
     pub currency: String,
-    /// The end of the day, at which the usage of the next one begins.
+    /// The end of the day (UTC), when the daily usage starts again at zero.
     #[schema(value_type = String, format = DateTime)]
     pub day_ends: Timestamp,
 }

@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, TableName, Timestamp};
 
-/// Request to maintain a table, or all tables of a branch. Only the requested tasks run; by
-/// default compaction, folding of deletes and merging of manifests.
+/// Request to maintain a table, or all tables of a branch. Only the requested tasks run. If none is
+/// requested, the defaults are compaction, folding of deletes and merging of manifests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaintainRequest {
@@ -24,13 +24,13 @@ pub struct MaintainRequest {
     /// Keep this number of table states on each branch and remove the files of older ones. With
     /// `expire_before_seconds`, a state expires only if both settings allow it.
     pub keep: Option<u64>,
-    /// Remove unreferenced files: no reachable commit needs them.
+    /// Remove unreferenced files: files that no reachable commit needs.
     pub orphans: bool,
-    /// Remove files that only deleted branches and tags referenced, of all tables. A server does so
-    /// automatically.
+    /// Remove files, of all tables, that are referenced only by deleted branches and tags. A server
+    /// also does so automatically.
     pub deleted_refs: bool,
-    /// Minimum age in seconds of unreferenced files, and of the deletion of branches and tags:
-    /// three days by default, at least an hour.
+    /// Minimum time in seconds since an unreferenced file was written, or since a branch or tag was
+    /// deleted. Three days by default, at least one hour.
     pub orphans_older_than_seconds: Option<u64>,
     /// Remove unreferenced files even if most files are unreferenced, for example after the loss of
     /// the lake's database.
@@ -47,12 +47,12 @@ impl MaintainRequest {
         self.arranges() || self.manifests || self.expires() || self.orphans || self.deleted_refs
     }
 
-    /// Returns true if data files are rewritten.
+    /// Returns true if data files are to be rewritten.
     pub fn arranges(&self) -> bool {
         self.compact || !self.sort.is_empty() || !self.zorder.is_empty()
     }
 
-    /// Returns true if table states expire.
+    /// Returns true if table states are to be expired.
     pub fn expires(&self) -> bool {
         self.expire_before_seconds.is_some() || self.keep.is_some()
     }
@@ -65,10 +65,10 @@ pub struct MaintainReport {
     pub branch: String,
     /// The tables, by name.
     pub tables: Vec<MaintainedTable>,
-    /// The removed files; none if no removal was requested.
+    /// The removed files; absent if no removal was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed_files: Option<RemovedFiles>,
-    /// Whether nothing was changed.
+    /// True for a dry run, which changes nothing.
     pub dry_run: bool,
 }
 
@@ -88,15 +88,15 @@ pub struct MaintainedTable {
     pub bytes_written: u64,
     /// Number of delete files removed.
     pub delete_files_removed: u64,
-    /// Number of manifests before.
+    /// Number of manifests before maintenance.
     pub manifests_before: u64,
-    /// Number of manifests after.
+    /// Number of manifests after maintenance.
     pub manifests_after: u64,
     /// Number of snapshots removed from the table metadata.
     pub snapshots_expired: u64,
-    /// Number of data files after.
+    /// Number of data files after maintenance.
     pub files_after: u64,
-    /// The last commit; none if nothing changed.
+    /// The last commit; null if nothing changed.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// The reason why some work was postponed, such as a conflict with a writer.
@@ -119,7 +119,7 @@ pub struct RemovedFiles {
     pub orphan_bytes: u64,
     /// Number of unreferenced files that are too recent to remove.
     pub too_recent: u64,
-    /// Tables whose files were not removed, because some metadata of the table cannot be read.
+    /// Tables whose files were not removed, because some of their metadata cannot be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped_tables: Vec<SkippedTable>,
 }

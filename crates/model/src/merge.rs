@@ -19,13 +19,13 @@ pub struct MergeRequest {
     /// Return the result without changing anything.
     #[serde(default)]
     pub dry_run: bool,
-    /// Merge the branch of a failed run.
+    /// Merge even if the source is the branch of a failed run.
     #[serde(default)]
     pub unchecked: bool,
-    /// Resolution of tables in conflict; by default a conflict prevents the merge.
+    /// The default resolution for tables in conflict. Without one, a conflict prevents the merge.
     #[serde(default)]
     pub on_conflict: MergeChoice,
-    /// Resolution by table name.
+    /// Resolution for individual tables, by name. Overrides the default.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, MergeChoice>)]
     pub choices: BTreeMap<TableName, MergeChoice>,
@@ -44,8 +44,8 @@ impl MergeRequest {
         }
     }
 
-    /// Returns the resolution for a table in conflict. The table may have several names, one on
-    /// each side.
+    /// Returns the requested resolution for a table in conflict. The table may have a different
+    /// name on each side.
     pub fn choice<'a>(&self, names: impl IntoIterator<Item = &'a TableName>) -> MergeChoice {
         let chosen = names.into_iter().find_map(|name| self.choices.get(name));
         chosen.copied().unwrap_or(self.on_conflict)
@@ -82,11 +82,11 @@ pub struct MergeReport {
     /// The tables that both sides changed, and their resolution.
     #[serde(default)]
     pub merged: Vec<MergedTable>,
-    /// The conflicts, if any; then nothing was changed.
+    /// The conflicts. If there are any, nothing was changed.
     #[serde(default)]
     pub conflicts: Vec<MergeConflict>,
-    /// If the target is up to date: its newest commit that undid changes of the source. Reverting
-    /// that commit restores them.
+    /// If the target is up to date: its newest commit that reverted changes of the source.
+    /// Reverting that commit restores them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<Commit>,
 }
@@ -116,11 +116,11 @@ fn hidden_table() -> TableName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MergeOutcome {
-    /// The target contained all changes of the source.
+    /// The target already contained all changes of the source.
     UpToDate,
-    /// Fast-forward: the target had no changes of its own, and now has the source's head.
+    /// Fast-forward: the target had no changes of its own and was moved to the source's head.
     FastForward,
-    /// A merge commit with two parents.
+    /// A merge commit with two parents was created.
     Merged,
     /// Nothing was changed, because of conflicts.
     Conflict,
@@ -140,7 +140,7 @@ pub struct MergedTable {
     /// Number of rows removed from the target.
     #[serde(default)]
     pub rows_removed: u64,
-    /// Whether these numbers count all rows of the rewritten files, including unchanged rows.
+    /// True if these numbers count all rows of the rewritten files, including unchanged rows.
     #[serde(default)]
     pub whole_files: bool,
     /// Data files taken from the source.
@@ -149,10 +149,10 @@ pub struct MergedTable {
     /// Data files removed from the target.
     #[serde(default)]
     pub files_removed: u64,
-    /// Whether the target's columns, partitions or properties changed.
+    /// True if the target's columns, partitions or properties changed.
     #[serde(default)]
     pub schema_changed: bool,
-    /// The reason why it could not be merged by content, if a side was chosen.
+    /// The reason why it could not be merged by content, if one side was chosen instead.
     #[serde(default)]
     pub causes: Vec<ConflictCause>,
 }
@@ -175,52 +175,53 @@ pub struct MergeConflict {
     /// The table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// The commit of the target with the conflicting change, or its last commit since the merge
-    /// base that changed the table.
+    /// The target's commit that made the conflicting change. If it was not found, the last commit
+    /// since the merge base that changed the table.
     pub target: Option<Commit>,
-    /// Set if the search for that commit reached its time limit: the change is after this commit,
-    /// up to `target`.
+    /// Set if the search for that commit was ended early by its limit: the conflicting change was
+    /// made after this commit, up to and including `target`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_after: Option<Commit>,
     /// The target's change: `appended`, `replaced`, `created`, `dropped`, `changed`.
     pub target_change: String,
-    /// The commit of the source with the conflicting change.
+    /// The source's commit that made the conflicting change, or its last commit that changed the
+    /// table.
     pub source: Option<Commit>,
-    /// Set if the search for that commit reached its time limit: the change is after this commit,
-    /// up to `source`.
+    /// Set if the search for that commit was ended early by its limit: the conflicting change was
+    /// made after this commit, up to and including `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_after: Option<Commit>,
     /// The source's change.
     pub source_change: String,
-    /// The project whose model creates the table; none for other tables.
+    /// The project whose model writes the table; null for other tables.
     #[serde(default)]
     pub project: Option<String>,
-    /// The conflicts.
+    /// The causes of the conflict.
     #[serde(default)]
     pub causes: Vec<ConflictCause>,
 }
 
-/// One conflict of two changes of a table.
+/// One reason why the changes of the two sides cannot be combined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConflictCause {
     /// Its kind.
     pub kind: ConflictKind,
-    /// Its description, which calls the sides the target and the source.
+    /// Its description. The sides are called the target and the source.
     pub message: String,
-    /// The affected data files, or the first of them.
+    /// The affected data files; only the first of them if there are many.
     #[serde(default)]
     pub files: Vec<String>,
     /// Number of affected data files.
     #[serde(default)]
     pub files_total: u64,
-    /// Some of the affected rows.
+    /// A sample of the affected rows.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     pub rows: Vec<serde_json::Value>,
     /// Number of affected rows, if they were counted.
     #[serde(default)]
     pub rows_total: Option<u64>,
-    /// The affected rows with the values of both sides, if both changed rows.
+    /// A sample of the affected rows with the values of both sides, if both sides changed rows.
     #[serde(default)]
     pub changed: Vec<RowConflict>,
 }
@@ -230,9 +231,9 @@ pub struct ConflictCause {
 pub struct RowConflict {
     /// Its columns; changed ones first.
     pub columns: Vec<ColumnConflict>,
-    /// Whether the target removed the row.
+    /// True if the target removed the row.
     pub target_removed: bool,
-    /// Whether the source removed the row.
+    /// True if the source removed the row.
     pub source_removed: bool,
 }
 
@@ -241,7 +242,7 @@ pub struct RowConflict {
 pub struct ColumnConflict {
     /// The column.
     pub column: String,
-    /// Whether a side has another value than the merge base.
+    /// True if the value on either side differs from the merge base.
     pub changed: bool,
     /// Its value at the merge base.
     #[schema(value_type = Object)]
@@ -266,7 +267,7 @@ pub enum ConflictKind {
     Column,
     /// Both sides assigned one field id to different columns.
     FieldId,
-    /// Rows of one side lack a value that the other side requires.
+    /// Rows of one side have no value in a column that the other side requires.
     Nulls,
     /// The merged schema would be invalid.
     Schema,
@@ -280,21 +281,22 @@ pub enum ConflictKind {
     Property,
     /// Both sides changed the query of a view.
     View,
-    /// One side replaced all rows, or the partitions, in which the other side changed rows.
+    /// One side replaced all rows, or whole partitions, in which the other side changed rows.
     Replaced,
     /// Both sides changed the same rows.
     Rows,
-    /// Both sides changed the same files, and these have too many rows to compare.
+    /// Both sides changed the same files, which have too many rows to compare.
     TooManyRows,
     /// Both sides changed the same files, whose rows cannot be compared.
     Incomparable,
-    /// Both sides contain the change of one cherry-picked commit, and its rows are unknown.
+    /// Both sides contain the change of the same cherry-picked commit, and its rows cannot be
+    /// identified.
     DuplicateCherryPick,
     /// Both sides imported the same files.
     DuplicateImport,
     /// Criss-cross merges resolved the table in different ways.
     AmbiguousMergeBase,
-    /// The table is merged only as a whole, since the checks that passed would not hold for a
-    /// combination of both sides.
+    /// The table can only be taken as a whole from one side, because the checks that passed would
+    /// not hold for a combination of both.
     Checked,
 }

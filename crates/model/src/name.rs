@@ -1,8 +1,8 @@
 //! Names of namespaces and tables, and their rules. A namespace has one or more levels, separated
 //! by `.`: `sales`, `sales.eu`. A table is `namespace.table`; an unqualified name is in
-//! [`DEFAULT_NAMESPACE`]. No level and no table name contains [`LEVEL_SEPARATOR`], so a name has
-//! one text form in catalog keys, the HTTP API and SQL. Case is preserved; lookups match exactly
-//! first, then case-insensitively.
+//! [`DEFAULT_NAMESPACE`]. Levels and table names never contain [`LEVEL_SEPARATOR`], so a name has
+//! the same text form in catalog keys, the HTTP API and SQL. Case is preserved; lookups match
+//! exactly first, then case-insensitively.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ fn thing(what: &str) -> String {
 pub struct NameError {
     /// The text.
     pub name: String,
-    /// Its kind: `table`, `namespace`, `branch`, `tag`, `ref`, `partition`.
+    /// The kind of name: `table`, `namespace`, `branch`, `tag`, `ref`, `partition`.
     pub what: &'static str,
     /// The violated rule.
     pub reason: &'static str,
@@ -72,8 +72,8 @@ impl Fault for NameError {
 /// `t#7`, `t*2026-11-01`.
 const RESERVED: &[char] = &['/', '\\', '"', '`', '@', '#', '~', '*'];
 
-/// Checks a table's name, or one level of a namespace: 1 to 255 bytes, without control characters,
-/// `.`, [`RESERVED`] characters, and blanks at either end.
+/// Checks a table name, or one level of a namespace: 1 to 255 bytes, without control characters,
+/// `.`, [`RESERVED`] characters, or leading or trailing blanks.
 pub fn check_name(name: &str, what: &'static str) -> Result<(), NameError> {
     match broken_rule(name) {
         Some(reason) => Err(NameError { name: name.to_owned(), what, reason }),
@@ -107,7 +107,7 @@ fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Checks a namespace: its levels, their number, and their total length.
+/// Checks a namespace: each level, the number of levels, and the total length.
 pub fn check_namespace(namespace: &str) -> Result<(), NameError> {
     let fail = |reason| NameError { name: namespace.to_owned(), what: "namespace", reason };
     if namespace.len() > NAMESPACE_BYTES_MAX {
@@ -128,7 +128,7 @@ pub fn levels(namespace: &str) -> impl Iterator<Item = &str> + Clone {
     namespace.split(LEVEL_SEPARATOR)
 }
 
-/// Returns the namespace with these levels. Errors: a level is an invalid name.
+/// Joins levels to a namespace. Errors: a level is an invalid name.
 pub fn namespace_of(levels: &[impl AsRef<str>]) -> Result<String, NameError> {
     for level in levels {
         check_name(level.as_ref(), "namespace")?;
@@ -139,7 +139,7 @@ pub fn namespace_of(levels: &[impl AsRef<str>]) -> Result<String, NameError> {
     Ok(namespace)
 }
 
-/// Returns the parent of a namespace; none for a single level.
+/// Returns the parent of a namespace; `None` for a namespace with one level.
 pub fn parent(namespace: &str) -> Option<&str> {
     namespace.rsplit_once(LEVEL_SEPARATOR).map(|(parent, _)| parent)
 }
@@ -174,7 +174,7 @@ pub struct TableName {
 }
 
 impl TableName {
-    /// Creates a checked name.
+    /// Creates a name after checking it.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Result<Self, NameError> {
         let table = TableName { namespace: namespace.into(), name: name.into() };
         check_namespace(&table.namespace)?;
@@ -182,13 +182,13 @@ impl TableName {
         Ok(table)
     }
 
-    /// Returns the name with its namespace, including the default one.
+    /// Returns the full name, including the default namespace.
     pub fn qualified(&self) -> String {
         format!("{}.{}", self.namespace, self.name)
     }
 
-    /// Parses a name; `namespace` applies if it has none. The part after the last `.` is the table,
-    /// the part before it the namespace.
+    /// Parses a name. The part after the last `.` is the table, the part before it the namespace;
+    /// without a `.`, `namespace` is used.
     pub fn parse_in(namespace: &str, text: &str) -> Result<Self, NameError> {
         match text.rsplit_once(LEVEL_SEPARATOR) {
             Some((namespace, name)) => Self::new(namespace, name),

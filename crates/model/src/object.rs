@@ -14,7 +14,7 @@ pub struct ObjectId([u8; 32]);
 pub type CommitId = ObjectId;
 
 impl ObjectId {
-    /// Returns the id of bytes.
+    /// Returns the id of an object with these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         ObjectId(Sha256::digest(bytes).into())
     }
@@ -24,7 +24,7 @@ impl ObjectId {
         &self.0
     }
 
-    /// Creates an id from its raw digest; `None` unless it has 32 bytes.
+    /// Creates an id from its raw digest; `None` unless the slice has 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(ObjectId)
     }

@@ -1,4 +1,4 @@
-//! Permissions: actions on the objects that a pattern selects. Grants and the scopes of tokens are
+//! Permissions: actions on the objects that a pattern selects. Grants and token scopes consist of
 //! permissions.
 
 use std::fmt;
@@ -52,7 +52,7 @@ pub enum Action {
     List,
     /// Read the audit log.
     Audit,
-    /// Perform every action, and manage the rights of users.
+    /// Perform every action, and manage the permissions of users.
     Administer,
 }
 
@@ -213,13 +213,13 @@ impl Permission {
         }
     }
 
-    /// Returns true if the permission contains an action on an object. `administer` on the lake
-    /// contains every action on every object.
+    /// Returns true if the permission allows an action on an object. `administer` on the lake
+    /// allows every action on every object.
     pub fn contains(&self, action: Action, object: &Object) -> bool {
         self.is_administration() || (self.actions.contains(&action) && self.object.covers(object))
     }
 
-    /// Returns true if the permission contains `administer` on the lake.
+    /// Returns true if the permission includes `administer` on the lake.
     pub fn is_administration(&self) -> bool {
         self.object.kind() == ObjectKind::Lake && self.actions.contains(&Action::Administer)
     }

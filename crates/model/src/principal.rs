@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{Permission, Timestamp};
 
-/// The author of a request that does not name one.
+/// The author recorded if a request names none.
 const ANONYMOUS: &str = "anonymous";
 
 /// Maximum length of an author, in bytes.
@@ -17,8 +17,8 @@ pub const AUTHOR_BYTES_MAX: usize = 200;
 /// The identity that a request acts as, and the author that the request names.
 ///
 /// The identity comes from the connection: the Unix socket or a credential. The author is a label
-/// of commits and jobs, and grants no right. The owner may choose it; for a user it is the user's
-/// name.
+/// on commits and jobs and grants no permission. The owner may choose it; for a user it is always
+/// the user's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     identity: Identity,
@@ -29,11 +29,11 @@ pub struct Principal {
 /// A verified identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The owner of the lake: a client of the Unix socket, or with the server's token.
+    /// The owner of the lake: a client on the Unix socket, or one with the server's token.
     Owner,
     /// A user or a service account.
     User(Arc<AuthenticatedUser>),
-    /// A client without a credential. It may read the server's health and the API's description.
+    /// A client without a credential. It may read only the server's health and the API description.
     Anonymous,
 }
 
@@ -48,25 +48,24 @@ pub struct AuthenticatedUser {
     pub method: AuthMethod,
     /// The id of the access token or access key, if it was the credential.
     pub token: Option<String>,
-    /// The permissions that the token is limited to; none: all of the user's.
+    /// The permissions that limit the token. `None` means all permissions of the user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time from which the credential is invalid, if it carries its own.
+    /// The time at which the credential expires, if the credential itself states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
 }
 
-/// The identity that started a job or deployed a version, stored with the job or version. The work
-/// runs with the rights of this identity.
+/// The identity that started a job or deployed a version, stored with that job or version. The work
+/// runs with the permissions of this identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
-    /// The owner of the lake. Also the value for records of earlier releases, which contain no
-    /// identity.
+    /// The owner of the lake. Also used for records of earlier releases, which contain no identity.
     #[default]
     Owner,
     /// A user.
     User(Box<AuthenticatedUser>),
-    /// A client without a credential, which may do nothing.
+    /// A client without a credential. The work has no permissions.
     Anonymous,
 }
 
@@ -80,8 +79,8 @@ impl Actor {
         }
     }
 
-    /// Returns the identity without the token, which may expire before the work starts. The
-    /// token's scopes remain.
+    /// Returns the identity without the token, which may expire before the work starts. The token's
+    /// scopes are kept.
     #[must_use]
     pub fn without_token(mut self) -> Self {
         if let Actor::User(user) = &mut self {
@@ -91,7 +90,7 @@ impl Actor {
         self
     }
 
-    /// Returns the principal.
+    /// Returns the principal for running the work.
     pub fn principal(&self) -> Principal {
         match self {
             Actor::Owner => Principal::owner(),
@@ -134,7 +133,7 @@ impl AuthMethod {
 }
 
 impl Principal {
-    /// Creates the lake's owner, without an author.
+    /// Creates the principal of the lake's owner, without an author.
     pub const fn owner() -> Self {
         Principal { identity: Identity::Owner, author: None, address: None }
     }
@@ -173,7 +172,7 @@ impl Principal {
         self.address
     }
 
-    /// Returns the name of the user; none for the owner and without a credential.
+    /// Returns the name of the user; `None` for the owner and for anonymous clients.
     pub fn user_name(&self) -> Option<&str> {
         match &self.identity {
             Identity::User(user) => Some(&user.name),
@@ -181,8 +180,8 @@ impl Principal {
         }
     }
 
-    /// Returns true if this user is the author of work recorded at a time. An earlier account with
-    /// the same name is a different user.
+    /// Returns true if this user is the author of work that was recorded at `time`. A deleted
+    /// account with the same name counts as a different user.
     pub fn is_author_of(&self, author: &str, time: Timestamp) -> bool {
         match &self.identity {
             Identity::User(user) => user.name == author && user.created <= time,
@@ -199,8 +198,8 @@ impl Principal {
         }
     }
 
-    /// Returns the principal with another author, cut to [`AUTHOR_BYTES_MAX`]. An absent or empty
-    /// author changes nothing, and only the owner may choose the author.
+    /// Returns the principal with another author, truncated to [`AUTHOR_BYTES_MAX`]. Has no effect
+    /// if the author is absent or empty, or if the principal is not the owner.
     #[must_use]
     pub fn with_author(mut self, author: Option<String>) -> Self {
         if let Some(mut author) = author.filter(|author| !author.is_empty()) {
@@ -210,7 +209,7 @@ impl Principal {
         self
     }
 
-    /// Returns the user's name, or the author that the owner chose, if any.
+    /// Returns the user's name, or the author that the owner chose; `None` if there is neither.
     pub fn named_author(&self) -> Option<String> {
         self.user_name().map(ToOwned::to_owned).or_else(|| self.author.clone())
     }

@@ -34,7 +34,7 @@ pub struct BinaryFile {
     #[serde(serialize_with = "encode", deserialize_with = "decode")]
     #[schema(value_type = String)]
     pub base64: Vec<u8>,
-    /// Whether it is executable.
+    /// True if it is executable.
     #[serde(default)]
     pub executable: bool,
 }
@@ -50,7 +50,7 @@ impl ProjectFile {
         }
     }
 
-    /// Returns its text; empty if it is not text.
+    /// Returns its text; empty if it is binary.
     pub fn text(&self) -> &str {
         match self {
             ProjectFile::Text(text) => text,
@@ -66,7 +66,7 @@ impl ProjectFile {
         }
     }
 
-    /// Returns true for a binary program, and for a script that names its interpreter.
+    /// Returns true for a binary program, and for a script that starts with `#!`.
     pub fn is_executable(&self) -> bool {
         match self {
             ProjectFile::Text(text) => text.starts_with("#!"),

@@ -9,7 +9,7 @@ const BYTES_MAX: f64 = 1e18;
 /// Maximum duration: a hundred years.
 const SECONDS_MAX: f64 = 100.0 * 365.0 * 86_400.0;
 
-/// Units of time in seconds, the longest first.
+/// Units of time with their length in seconds, longest first.
 const TIME_UNITS: [(&str, f64); 7] = [
     ("w", 604_800.0),
     ("d", 86_400.0),
@@ -21,8 +21,8 @@ const TIME_UNITS: [(&str, f64); 7] = [
 ];
 
 /// Parses a size in bytes: a number and a unit, ignoring case. `KiB` and `k` are 1024 bytes, `kB`
-/// is 1000 bytes, and so on up to `TiB`; without a unit the number is in bytes. The error is the
-/// reason.
+/// is 1000 bytes, and so on up to `TiB`. Without a unit, the number is in bytes. On failure,
+/// returns the reason.
 pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let (number, unit, rest) = part(text.trim())?;
     if !rest.is_empty() {
@@ -48,8 +48,8 @@ pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     }
 }
 
-/// Parses a duration: numbers with units, the longest first, such as `90s` or `1h30m`. Units are
-/// `ms`, `s`, `m` or `min`, `h`, `d` and `w`. The error is the reason.
+/// Parses a duration: numbers with units, longest first, such as `90s` or `1h30m`. Units are `ms`,
+/// `s`, `m` or `min`, `h`, `d` and `w`. On failure, returns the reason.
 pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     let mut rest = text.trim();
     let mut seconds = 0.0;
@@ -73,7 +73,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// Splits the first number and unit from a text, and returns the rest.
+/// Splits off the first number and its unit. Returns both and the rest of the text.
 fn part(text: &str) -> Result<(f64, &str, &str), &'static str> {
     if text.is_empty() {
         return Err("it is empty");

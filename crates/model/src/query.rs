@@ -7,9 +7,9 @@ use utoipa::ToSchema;
 
 use crate::RefSpec;
 
-/// Request to execute SQL statements. The response is a stream of the last one's rows in the format
-/// that `Accept` selects: `application/vnd.apache.arrow.stream`, `application/json` (an array of
-/// objects), `application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet`.
+/// Request to execute SQL statements. The response streams the rows of the last statement in the
+/// format selected by `Accept`: `application/vnd.apache.arrow.stream`, `application/json` (an array
+/// of objects), `application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct QueryRequest {
     /// One or more statements, separated by semicolons.
@@ -28,7 +28,7 @@ pub struct QueryRequest {
     /// Maximum number of rows; all by default.
     #[serde(default)]
     pub limit: Option<u64>,
-    /// Memory limit of a statement before it spills to disk, in bytes.
+    /// Memory limit of a statement, in bytes; beyond it the statement spills to disk.
     #[serde(default)]
     pub memory_bytes_max: Option<u64>,
     /// The author.

@@ -16,7 +16,7 @@ use crate::{CommitId, Timestamp};
 /// The branch that a new lake has.
 pub const MAIN_BRANCH: &str = "main";
 
-/// Minimum number of digits of a commit's hash.
+/// Minimum number of digits of an abbreviated commit hash.
 pub const HASH_DIGITS_MIN: usize = 8;
 
 /// Checks a branch's or tag's name: letters, digits and `. _ - /`, starting with a letter, digit or
@@ -46,14 +46,14 @@ pub fn check_ref_name(name: &str, what: &'static str) -> Result<(), NameError> {
 pub enum RefSpec {
     /// The head of a branch, or a tag.
     Name(String),
-    /// A commit in the history of a branch or tag, by its hash or a prefix of it.
+    /// A commit in the history of a branch or tag, by its full or abbreviated hash.
     At {
         /// The branch or tag.
         name: String,
         /// Lower-case hexadecimal digits.
         hash: String,
     },
-    /// A commit.
+    /// A commit, by its full or abbreviated hash.
     Commit(String),
     /// An ancestor of another ref's commit along first parents: an earlier state of the branch.
     Before {
@@ -74,7 +74,7 @@ pub enum AncestorDistance {
 }
 
 impl AncestorDistance {
-    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; none if it has neither.
+    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; `None` if it contains neither.
     pub fn split(text: &str) -> Result<Option<(&str, AncestorDistance)>, NameError> {
         let Some(at) = text.rfind(['~', '*']) else { return Ok(None) };
         let (before, rest) = (&text[..at], &text[at + 1..]);
@@ -105,7 +105,7 @@ impl fmt::Display for AncestorDistance {
     }
 }
 
-/// Parses a time: a date, a date and time with a zone or in UTC, or milliseconds since 1970.
+/// Parses a time: a date, a date and time with a zone (UTC by default), or milliseconds since 1970.
 pub fn parse_moment(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if text.len() > 8 && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -188,6 +188,6 @@ pub struct ResolvedRef {
     /// The commit.
     #[schema(value_type = String)]
     pub commit: CommitId,
-    /// The branch, if the ref is its head. Only then can it be written.
+    /// The branch, if the ref is the head of a branch. Other refs cannot be written.
     pub branch: Option<String>,
 }

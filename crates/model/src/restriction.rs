@@ -16,16 +16,17 @@ pub struct Restriction {
     /// The table, as it was named when the restriction was created.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// Iceberg's id of that table, which a renamed table keeps.
+    /// The Iceberg id of that table, which is kept when the table is renamed.
     pub table_id: String,
-    /// The masked column; none for a row filter.
+    /// The masked column; absent for a row filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
-    /// The SQL expression: the condition of visible rows, or the value in place of the column's.
+    /// The SQL expression: the condition for visible rows, or the value shown instead of the
+    /// column's value.
     pub using: String,
     /// The columns that the restriction uses, with their Iceberg field ids.
     pub columns: BTreeMap<String, i32>,
-    /// The users and roles that are restricted; empty: all but administrators.
+    /// The users and roles that are restricted. If empty, all except administrators.
     #[serde(default)]
     pub to: Vec<String>,
     /// The time of its last change.
@@ -79,19 +80,20 @@ pub struct CreateRestriction {
     /// The table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// The column to mask; none for a row filter.
+    /// The column to mask; null for a row filter.
     #[serde(default)]
     pub column: Option<String>,
-    /// The SQL expression: the condition of visible rows, or the value in place of the column's.
+    /// The SQL expression: the condition for visible rows, or the value shown instead of the
+    /// column's value.
     pub using: String,
-    /// The users and roles to restrict; empty: all but administrators.
+    /// The users and roles to restrict. If empty, all except administrators.
     #[serde(default)]
     pub to: Vec<String>,
-    /// Whether an existing restriction with this name is replaced.
+    /// True to replace an existing restriction with this name.
     #[serde(default)]
     pub replace: bool,
-    /// The ref at which the table is looked up; by default `main`. The restriction applies at every
-    /// ref.
+    /// The ref at which the table is looked up; `main` by default. The restriction itself applies
+    /// at every ref.
     #[serde(default, rename = "ref")]
     #[schema(value_type = Option<String>)]
     pub reference: Option<RefSpec>,

@@ -15,7 +15,7 @@ use crate::{
 #[serde(default)]
 pub struct RunRequest {
     /// The project's files by path, relative to its root and separated by `/`: the project file,
-    /// SQL and Python files, and those that functions name.
+    /// SQL and Python files, and the files that functions use.
     pub files: ProjectFiles,
     /// The branch to run on; `main` by default.
     #[serde(rename = "ref")]
@@ -23,21 +23,21 @@ pub struct RunRequest {
     pub reference: Option<RefSpec>,
     /// Values for the project's parameters.
     pub parameters: BTreeMap<String, String>,
-    /// Whether a failed expectation ends the run; true by default.
+    /// True if a failed expectation ends the run; true by default.
     pub strict: Option<bool>,
     /// Run every model, including unchanged ones.
     pub no_cache: bool,
-    /// The models and expectations to run, in dbt's selection syntax; empty: all. A space or
+    /// The models and expectations to run, in dbt's selection syntax; all if empty. A space or
     /// another item is a union, a comma an intersection: `+orders`, `tag:daily,state:modified+`.
-    /// Checks of the selected models run too.
+    /// Expectations of the selected models also run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub select: Vec<String>,
-    /// Models and expectations to leave out, in the same syntax.
+    /// Models and expectations to exclude, in the same syntax.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// The failed or stopped run to continue, by job id: models that it ran are not run again.
-    /// `files` and `parameters` default to those of that run, which also determines the branch and
-    /// the selection.
+    /// The failed or stopped run to continue, by job id. Models that it completed are not run
+    /// again. `files` and `parameters` default to those of that run, which also determines the
+    /// branch and the selection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
     /// Validate and plan only.
@@ -48,10 +48,11 @@ pub struct RunRequest {
     /// Return rows of every model's result, and merge nothing: tables stay as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewRequest>,
-    /// Priority of the run's functions; by default that of each model, or else of the project.
+    /// Priority of the run's function calls; by default the priority set for each model, or else
+    /// for the project.
     pub priority: Option<Priority>,
-    /// A ref to merge first: the models run on the merged state, and one commit contains the merge
-    /// and the tables that they wrote. Tables of `replace` models are recomputed and never
+    /// A ref to merge first. The models run on the merged state, and one commit contains the merge
+    /// and the tables that the models wrote. Tables of `replace` models are recomputed and never
     /// conflict.
     pub merge: Option<MergeRequest>,
     /// The author.
@@ -125,14 +126,16 @@ pub struct RunPlan {
     pub project: String,
     /// The selected steps and those that they need, parents before children.
     pub steps: Vec<PlannedStep>,
-    /// Rows of the tables to read. Filters are not considered, so this is an upper bound.
-    #[serde(default)]
-    pub rows_read: u64,
-    /// Bytes of the tables to read. Column selections are not considered, so this is an upper
+    /// The number of rows in the tables to read. Filters are not considered, so this is an upper
     /// bound.
     #[serde(default)]
+    pub rows_read: u64,
+    /// The number of bytes in the tables to read. Column selections are not considered, so this is
+    /// an upper bound.
+    #[serde(default)]
     pub bytes_read: u64,
-    /// Estimated cost by the rate card: of each model's last run, or else of the bytes to read.
+    /// Estimated cost by the rate card: the cost of each model's last run, or, if there is none, of
+    /// the bytes to read.
     #[serde(default)]
     pub cost: f64,
     /// The rate card's currency.
@@ -141,7 +144,7 @@ pub struct RunPlan {
     /// Environments to build before their functions can run.
     #[serde(default)]
     pub installs: Vec<PlannedInstall>,
-    /// Readers of written tables that are not part of the run.
+    /// The models, expectations and views that read written tables without being part of the run.
     #[serde(default)]
     pub affected: Vec<AffectedReader>,
 }
@@ -149,39 +152,39 @@ pub struct RunPlan {
 /// An environment that a run builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedInstall {
-    /// `python 3.11, polars 1.38.1`.
+    /// Its Python version and packages, for example `python 3.11, polars 1.38.1`.
     pub environment: String,
     /// The models and expectations that use it.
     pub steps: Vec<String>,
 }
 
-/// A model, expectation or view that reads a table written by a run, without being part of the run.
+/// A model, expectation or view that reads a table written by a run, but is not part of the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AffectedReader {
     /// The model, expectation or view.
     pub name: String,
     /// `sql`, `python`, `expectation` or `view`.
     pub kind: String,
-    /// The models that it reads, directly or not.
+    /// The written models that it reads, directly or indirectly.
     pub reads: Vec<String>,
-    /// Whether one of them removes a column or changes its type; none if the new columns of a table
-    /// are not known before the run.
+    /// True if one of these models removes a column or changes its type. Null if the new columns of
+    /// a table are not known before the run.
     pub breaking: Option<bool>,
 }
 
-/// Changes of a table's columns by a run.
+/// Changes that a run makes to a table's columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedColumns {
     /// Columns to add.
     pub added: Vec<String>,
-    /// Columns to remove: breaking.
+    /// Columns to remove, which is a breaking change.
     pub removed: Vec<String>,
-    /// Columns whose type changes, as `amount: int -> string`: breaking.
+    /// Columns whose type changes, for example `amount: int -> string`, which is a breaking change.
     pub retyped: Vec<String>,
 }
 
 impl PlannedColumns {
-    /// Returns true if a column is removed or has another type.
+    /// Returns true if a column is removed or its type changes.
     pub fn is_breaking(&self) -> bool {
         !self.removed.is_empty() || !self.retyped.is_empty()
     }
@@ -202,11 +205,13 @@ pub struct PlannedStep {
     pub parents: Vec<String>,
     /// The lake tables among its parents.
     pub tables: Vec<String>,
-    /// `none`, `replace`, `append`, `merge` or `overwrite_partitions`; none for expectations.
+    /// The materialization: `none`, `replace`, `append`, `merge` or `overwrite_partitions`. Null
+    /// for expectations.
     pub materialization: Option<String>,
-    /// `python 3.11, polars 1.38.1`, for Python.
+    /// The Python version and packages of a Python step, for example `python 3.11, polars 1.38.1`.
     pub environment: Option<String>,
-    /// The reason to run, or none: `changed code`, `changed input`, `first run`, `no cache`.
+    /// The reason to run the step: `changed code`, `changed input`, `first run`, `no cache`. Null
+    /// if it does not run.
     pub reason: Option<String>,
     /// The reason in detail: the file, table, parameter or environment that changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -214,13 +219,14 @@ pub struct PlannedStep {
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Rows of the tables that it reads, without filters. None if it does not run.
+    /// The number of rows in the tables that it reads, ignoring filters. Absent if it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_read: Option<u64>,
-    /// Bytes of the tables that it reads, with all columns. None if it does not run.
+    /// The number of bytes in the tables that it reads, including all columns. Absent if it does
+    /// not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_read: Option<u64>,
-    /// Estimated cost. None if it does not run.
+    /// Estimated cost. Absent if it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
     /// Changes of its table's columns, if the table exists and the new columns are known.
@@ -262,8 +268,8 @@ pub struct RunReport {
     pub project: String,
     /// The requested branch; empty for unit tests.
     pub branch: String,
-    /// The branch of the run: deleted after success, kept for reading after failure. Empty for unit
-    /// tests.
+    /// The branch of the run. It is deleted after success and kept for inspection after failure.
+    /// Empty for unit tests.
     pub run_branch: String,
     /// The commit on the branch; none if nothing changed, the run failed or was a preview.
     #[schema(value_type = Option<String>)]
@@ -275,7 +281,7 @@ pub struct RunReport {
     pub merge: Option<MergeReport>,
     /// All steps, in the order in which they ended.
     pub steps: Vec<StepReport>,
-    /// The sum over the steps.
+    /// The total usage of all steps.
     pub usage: Usage,
     /// Its cost by the rate card.
     pub cost: f64,

@@ -10,7 +10,7 @@ use crate::Timestamp;
 pub struct Secret {
     /// Name of the secret and of the environment variable.
     pub name: String,
-    /// Number of times that it was set since it was created.
+    /// Number of times the secret has been set since it was created.
     pub version: u64,
     /// Time at which it was created.
     #[schema(value_type = String, format = DateTime)]

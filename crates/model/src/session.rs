@@ -13,7 +13,7 @@ use crate::Timestamp;
 pub struct CreateSession {
     /// The server's token.
     pub token: Option<String>,
-    /// A code from `POST /v1/session/codes`, which is valid once.
+    /// A single-use code from `POST /v1/session/codes`.
     pub code: Option<String>,
     /// The code of an OpenID provider, after `POST /v1/login`.
     pub login: Option<LoginCode>,
@@ -72,17 +72,17 @@ impl fmt::Debug for LoginCode {
 pub struct Session {
     /// The author of the session's commits and jobs, if the identity determines it.
     pub author: Option<String>,
-    /// The value of the header `x-headwater-session`, which the session needs in addition to its
-    /// cookie. Only the response to the login contains it.
+    /// The value of the header `x-headwater-session`, which requests need in addition to the
+    /// cookie. It is returned only in the login response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The latest time at which the session ends; none without a login.
+    /// The time at which the session ends at the latest. Absent if there was no login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
 }
 
-/// A code for one login.
+/// A single-use login code.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SessionCode {
     /// The code.
@@ -92,7 +92,7 @@ pub struct SessionCode {
     pub expires: Timestamp,
 }
 
-/// The ways in which a person can log in, besides access tokens and passwords.
+/// The login methods for people, in addition to access tokens and passwords.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct LoginMethods {
     /// The OpenID provider of the server, if it has one.

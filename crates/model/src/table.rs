@@ -36,7 +36,7 @@ pub struct Table {
     pub files: u64,
     /// Size of those files in bytes.
     pub bytes: u64,
-    /// The current Iceberg snapshot; none if no rows were ever written.
+    /// The current Iceberg snapshot; null if no rows have been written yet.
     pub snapshot: Option<i64>,
     /// The time of that snapshot.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -46,8 +46,8 @@ pub struct Table {
     /// Iceberg's table properties.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
-    /// Whether a row filter or column mask applies to the reader. Then the numbers of rows, files
-    /// and bytes are 0, and the snapshot and the metadata file are left out.
+    /// True if a row filter or column mask applies to the reader. Then the numbers of rows, files
+    /// and bytes are 0, and the snapshot and the metadata location are omitted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restricted: bool,
     /// The last maintenance of the table on this branch.
@@ -63,11 +63,11 @@ pub struct Column {
     /// Its type, in Iceberg's notation: `long`, `timestamptz`, `decimal(10, 2)`.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// Whether nulls are allowed.
+    /// True if nulls are allowed.
     pub nullable: bool,
     /// Iceberg's field id.
     pub field_id: i32,
-    /// Its default value as SQL: `1`, `'open'`; none for null.
+    /// Its default value as SQL: `1`, `'open'`. Absent if the default is null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
     /// Its comment.
@@ -80,9 +80,9 @@ pub struct Column {
 pub struct SortField {
     /// The column.
     pub column: String,
-    /// Whether the order is descending.
+    /// True if the order is descending.
     pub descending: bool,
-    /// Whether nulls are ordered first.
+    /// True if nulls are ordered first.
     pub nulls_first: bool,
 }
 
@@ -108,13 +108,13 @@ pub struct PartitionField {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Transform {
-    /// The value itself.
+    /// The unchanged value.
     Identity,
     /// The year of a date or timestamp.
     Year,
-    /// Its month.
+    /// The month of a date or timestamp.
     Month,
-    /// Its day.
+    /// The day of a date or timestamp.
     Day,
     /// The hour of a timestamp.
     Hour,
@@ -161,7 +161,7 @@ impl TryFrom<String> for Transform {
 }
 
 impl Transform {
-    /// Returns a transform by its name and width, if it has one.
+    /// Returns the transform with this name, and with this width if the transform takes one.
     fn named(name: &str, width: Option<&str>) -> Option<Self> {
         let name = name.to_lowercase();
         let Some(width) = width else {

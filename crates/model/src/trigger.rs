@@ -35,33 +35,34 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub filter: Option<serde_json::Value>,
-    /// Imports the files into this table, before the run if there is one.
+    /// Imports the files into this table; before the run, if `run` is also set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<TriggerImport>,
     /// Runs the project.
     #[serde(default)]
     pub run: bool,
-    /// Calls this function with the event as its only argument, instead of `import` and `run`.
+    /// Calls this function with the event as its only argument. Excludes `import` and `run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// Parameters of the run; `{file}`, `{files}`, `{bucket}`, `{key}`, `{tables}`, `{commit}`,
-    /// `{time}`, `{date}` and `{event}` are filled in from the event.
+    /// Parameters of the run. The placeholders `{file}`, `{files}`, `{bucket}`, `{key}`,
+    /// `{tables}`, `{commit}`, `{time}`, `{date}` and `{event}` are replaced with values from the
+    /// event.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
-    /// Retries before an event is kept as failed; 5 by default.
+    /// The number of retries before an event is marked as failed; 5 by default.
     #[serde(default = "retries_default")]
     pub retries: u32,
     /// Maximum age of an event, such as `6h`; `24h` by default. An older event is not retried and
-    /// is kept as failed. Each event is attempted at least once.
+    /// is marked as failed. Each event is attempted at least once.
     #[serde(default = "max_age_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub max_age: Duration,
-    /// For functions: the number of events that are delivered at the same time, at most 1,000; 16
-    /// by default.
+    /// For functions: the maximum number of events delivered concurrently, up to 1,000; 16 by
+    /// default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
     /// For functions: the path of a value in events, such as `subject`. Events with the same value
-    /// are delivered one after the other, in order.
+    /// are delivered one at a time, in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_by: Option<String>,
 }
@@ -157,7 +158,8 @@ pub struct FilesTrigger {
     /// Includes subfolders.
     #[serde(default)]
     pub recursive: bool,
-    /// Time without a change before a file is complete, such as `500ms`; `1s` by default.
+    /// Time without a change after which a file is considered complete, such as `500ms`; `1s` by
+    /// default.
     #[serde(default = "debounce_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub debounce: Duration,
@@ -180,16 +182,16 @@ fn batch_default() -> usize {
 pub struct BucketTrigger {
     /// The bucket.
     pub name: String,
-    /// Beginning of the keys; empty by default.
+    /// The prefix of the keys to watch; empty by default.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix: String,
-    /// End of the keys; empty by default.
+    /// The suffix of the keys to watch; empty by default.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub suffix: String,
-    /// The changes that are events; only `created` by default.
+    /// The kinds of change that fire the trigger; only `created` by default.
     #[serde(default = "bucket_events_default")]
     pub events: Vec<BucketEvent>,
-    /// Form of the event that a function receives; that of AWS by default.
+    /// The format of the event that a function receives; the S3 notification format by default.
     #[serde(default)]
     pub format: EventFormat,
 }
@@ -206,7 +208,7 @@ fn bucket_events_default() -> Vec<BucketEvent> {
     vec![BucketEvent::Created]
 }
 
-/// A change of the objects of a bucket.
+/// A kind of change of an object in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BucketEvent {
@@ -226,14 +228,14 @@ impl BucketEvent {
     }
 }
 
-/// The form of the event that a function receives.
+/// The format of the event that a function receives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EventFormat {
-    /// The notification of S3, with one record.
+    /// An S3 event notification with one record.
     #[default]
     Aws,
-    /// The event in the form of CloudEvents.
+    /// The event in CloudEvents format.
     CloudEvents,
 }
 
@@ -246,21 +248,21 @@ pub struct ScheduleTrigger {
     /// An IANA time zone; UTC by default.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// Policy for scheduled times missed while no server ran; `once` by default.
+    /// Policy for scheduled times that were missed while no server was running; `once` by default.
     #[serde(default)]
     pub catchup: CatchupPolicy,
 }
 
-/// Policy for scheduled times missed while no server ran.
+/// Policy for scheduled times that were missed while no server was running.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchupPolicy {
-    /// Ignores them.
+    /// Ignores the missed times.
     Skip,
-    /// Fires once for all of them.
+    /// Fires once for all missed times.
     #[default]
     Once,
-    /// Fires for each.
+    /// Fires for each missed time.
     All,
 }
 
@@ -270,16 +272,16 @@ pub enum CatchupPolicy {
 pub struct TablesTrigger {
     /// Table names and patterns such as `raw.*`. Names without a namespace are in `public`.
     pub names: Vec<String>,
-    /// Time without a further commit before an event is recorded, such as `500ms`; `1s` by default.
-    /// The total delay is at most ten times as long.
+    /// Time without a further commit after which an event is recorded, such as `500ms`; `1s` by
+    /// default. The total delay is at most ten times this value.
     #[serde(default = "debounce_default", with = "duration_text")]
     #[schema(value_type = String)]
     pub debounce: Duration,
     /// The maximum number of commits in one event; 500 by default. With 1, each commit is an event.
     #[serde(default = "batch_default")]
     pub batch: usize,
-    /// The maximum number of events per minute for changes of unknown cause, after a burst of 60;
-    /// 10 by default. Further changes wait.
+    /// The maximum number of events per minute for changes of unknown cause, after an initial burst
+    /// of 60; 10 by default. Further changes are delayed.
     #[serde(default = "max_events_per_minute_default")]
     #[schema(minimum = 1)]
     pub max_events_per_minute: u32,
@@ -368,11 +370,11 @@ pub struct TriggerStatus {
     /// The next scheduled time.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next: Option<Timestamp>,
-    /// Events pending or running.
+    /// The number of events that are pending or running.
     pub pending: u64,
-    /// Events delivered.
+    /// The number of delivered events.
     pub done: u64,
-    /// Events failed.
+    /// The number of failed events.
     pub failed: u64,
     /// The reason why events may be missing or late, such as a missing folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -385,7 +387,7 @@ pub struct TriggerStatus {
 pub enum TriggerEventStatus {
     /// Recorded, and not yet due or delivered.
     Pending,
-    /// A job delivers it.
+    /// A job is delivering it.
     Running,
     /// Delivered.
     Done,
@@ -409,7 +411,7 @@ pub struct TriggerEvent {
     /// Earliest time of the next attempt.
     #[schema(value_type = String, format = DateTime)]
     pub due: Timestamp,
-    /// Attempts so far.
+    /// The number of attempts so far.
     pub attempts: u32,
     /// Job of the last attempt.
     #[serde(default)]
@@ -418,7 +420,7 @@ pub struct TriggerEvent {
     /// Error of the last attempt.
     #[serde(default)]
     pub error: Option<Problem>,
-    /// The principal that called the function; none for events of triggers.
+    /// The principal that called the function; absent for events of triggers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
 }

@@ -8,7 +8,7 @@ use crate::Timestamp;
 /// A file that was sent to the server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Upload {
-    /// Absolute path on the server's machine, a source of an import.
+    /// Absolute path on the server's machine, for use as an import source.
     pub path: String,
     /// Length in bytes.
     pub bytes: u64,

@@ -27,10 +27,10 @@ pub struct Usage {
     pub bytes_out: u64,
     /// Time in a queue, in milliseconds.
     pub queue_ms: u64,
-    /// Milliseconds of waiting for the environments of functions.
+    /// Time spent waiting for the environments of functions, in milliseconds.
     pub environment_ms: u64,
-    /// Milliseconds of waiting for zygotes, the processes with imported packages that calls are
-    /// cloned from.
+    /// Time spent waiting for zygotes (the processes with imported packages from which calls are
+    /// cloned), in milliseconds.
     pub start_ms: u64,
     /// Number of function calls.
     pub calls: u64,
@@ -117,9 +117,9 @@ pub struct UsageLine {
     pub group: String,
     /// Number of its jobs.
     pub jobs: u64,
-    /// Their usage.
+    /// The usage of these jobs.
     pub usage: Usage,
-    /// Its cost by the rate card.
+    /// The cost of this usage by the rate card.
     pub cost: f64,
     /// The rate card's currency.
     pub currency: String,

@@ -1,4 +1,4 @@
-//! SQL views.
+//! SQL views in the HTTP API.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ pub struct SqlView {
     pub namespace: String,
     /// Iceberg's view id.
     pub id: String,
-    /// The columns of its query's result when it was created, in order.
+    /// The columns of the query's result at the time the view was created, in order.
     pub columns: Vec<Column>,
     /// Its query, in one or several dialects.
     pub queries: Vec<ViewQuery>,
     /// The default namespace of its query.
     pub default_namespace: String,
-    /// The id of its version; a changed query is a new version.
+    /// The version number of its definition; each change of the query creates a new version.
     pub version: i32,
     /// The time of this version.
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, TableName};
 
-/// How written rows change an existing table.
+/// The effect of written rows on an existing table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteMode {
@@ -24,9 +24,9 @@ pub struct WriteReport {
     pub table: TableName,
     /// The branch.
     pub branch: String,
-    /// Whether the table was created.
+    /// True if the table was created.
     pub created_table: bool,
-    /// The commit; none if there was nothing to write.
+    /// The commit; null if there was nothing to write.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// Rows written.

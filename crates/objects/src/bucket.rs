@@ -1,4 +1,4 @@
-//! Buckets: create, delete, list.
+//! Bucket operations: create, delete, list.
 
 use headwater_model::Timestamp;
 use headwater_store::{Expected, RefChange};
@@ -76,7 +76,7 @@ fn check_name(name: &str) -> Result<()> {
     if is_bucket_name(name) { Ok(()) } else { Err(Error::BucketName { name: name.to_owned() }) }
 }
 
-/// Returns true if a bucket can have a name, by the rules of S3.
+/// Returns true if a name is valid for a bucket, by the rules of S3.
 pub fn is_bucket_name(name: &str) -> bool {
     let is_edge = |byte: Option<&u8>| {
         byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())

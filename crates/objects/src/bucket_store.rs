@@ -1,7 +1,8 @@
-//! A bucket as an object store, for imports and exports that read and write any object store.
+//! A bucket as an `ObjectStore`, for imports and exports, which work with any object store.
 //!
-//! It checks no rights. An upload in parts is one write of the object, so that it is one change,
-//! and has no smallest size of a part. An upload that is dropped before its end writes nothing.
+//! It does not check permissions. A multipart upload is one write of the object, so it is recorded
+//! as one change, and its parts have no minimum size. An upload that is dropped before it is
+//! completed writes nothing.
 
 use std::sync::Arc;
 
@@ -26,13 +27,13 @@ use crate::{
 
 const NAME: &str = "headwater";
 
-/// Objects that are listed at once.
+/// The number of objects per listing page.
 const PAGE: usize = 1_000;
 
-/// Parts of an upload that wait to be written.
+/// The maximum number of upload parts waiting to be written.
 const PARTS_WAITING_MAX: usize = 4;
 
-/// A bucket.
+/// A bucket, used as an object store.
 #[derive(Debug, Clone)]
 pub struct BucketStore {
     objects: Objects,
@@ -40,13 +41,13 @@ pub struct BucketStore {
 }
 
 impl BucketStore {
-    /// Creates the store of a bucket, which need not exist.
+    /// Creates the object store for a bucket. The bucket need not exist.
     pub fn new(objects: Objects, bucket: &str) -> Self {
         BucketStore { objects, bucket: bucket.into() }
     }
 
-    /// Returns the bucket and the key of a URL such as `s3://landing/in/a.csv`, if the bucket is
-    /// one of these.
+    /// Returns the bucket and key of a URL such as `s3://landing/in/a.csv`, if the lake has this
+    /// bucket.
     pub async fn own_path(objects: &Objects, url: &str) -> crate::Result<Option<ObjectPath>> {
         let rest = url.strip_prefix("s3://").or_else(|| url.strip_prefix("s3a://"));
         let Some(rest) = rest else { return Ok(None) };
@@ -77,7 +78,7 @@ impl BucketStore {
         let prefix = prefix.filter(|prefix| !prefix.as_ref().is_empty());
         ListRequest {
             bucket: self.bucket.to_string(),
-            // Prefixes are whole path components.
+            // The `object_store` API matches prefixes by whole path components.
             prefix: prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default(),
             delimiter: delimiter.map(str::to_owned),
             after: None,
@@ -211,13 +212,14 @@ impl ObjectStore for BucketStore {
     }
 }
 
-/// A part of an upload, or its end.
+/// A part of an upload, or the end of the upload.
 enum UploadPiece {
     Bytes(Bytes),
     End,
 }
 
-/// Returns the content of an upload, which fails if the upload is dropped before its end.
+/// Returns the content of an upload as a stream. The stream fails if the upload is dropped before
+/// its end.
 fn until_end(receiver: futures::channel::mpsc::Receiver<UploadPiece>) -> Content {
     let next = |receiver: Option<futures::channel::mpsc::Receiver<UploadPiece>>| async move {
         let mut receiver = receiver?;
@@ -233,7 +235,7 @@ fn until_end(receiver: futures::channel::mpsc::Receiver<UploadPiece>) -> Content
     stream::unfold(Some(receiver), next).boxed()
 }
 
-/// An upload in parts, which are written in the order of their arrival.
+/// A multipart upload, whose parts are written in the order of arrival.
 struct Upload {
     sender: Arc<Mutex<futures::channel::mpsc::Sender<UploadPiece>>>,
     write: Option<JoinHandle<crate::Result<ObjectInfo>>>,
@@ -250,7 +252,7 @@ impl Upload {
     /// Sends pieces. The lock is taken in the order of the calls.
     fn send(&self, pieces: Vec<UploadPiece>) -> UploadPart {
         let mut lock = Box::pin(self.sender.clone().lock_owned());
-        // The first poll queues for the lock.
+        // Polling once queues the future for the lock.
         let taken = lock.as_mut().now_or_never();
         async move {
             let mut sender = match taken {
@@ -258,7 +260,7 @@ impl Upload {
                 None => lock.await,
             };
             for piece in pieces {
-                // A write that failed ends the receiver; `complete` returns its error.
+                // A failed write drops the receiver; `complete` returns the error of the write.
                 if sender.send(piece).await.is_err() {
                     break;
                 }
@@ -302,7 +304,8 @@ fn get_result(
     GetResult { payload, meta, range, attributes: object_store::Attributes::default() }
 }
 
-/// Returns the metadata of a listed object; none for keys that are no paths, such as `a//b`.
+/// Returns the metadata of a listed object; `None` for a key that is not a valid path, such as
+/// `a//b`.
 fn object_meta(listed: &Listed) -> Option<ObjectMeta> {
     match listed {
         Listed::Object { key, info } => Some(meta_of(Path::parse(key).ok()?, info)),

@@ -1,8 +1,9 @@
 //! Changes of objects, recorded for triggers.
 //!
-//! A change that someone watches is an entry of the journal `object_changes`, appended in the batch
-//! that changes the object: neither exists without the other, and no further sync is needed. Its
-//! position orders all changes. A reader forgets changes after it has stored their effects.
+//! A change that matches a watch is recorded as an entry of the journal `object_changes`. The entry
+//! is appended in the same batch as the change of the object, so neither exists without the other,
+//! and no further sync is needed. Its position orders all changes. A reader deletes entries after
+//! it has stored their effects.
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Timestamp};
@@ -19,7 +20,7 @@ const CHANGES: &str = "object_changes";
 /// The key of entries that only reserve a position.
 const POSITION: &str = "position";
 
-/// Changes that are forgotten at once.
+/// The number of changes deleted per batch.
 const CHUNK: usize = 500;
 
 /// A selection of changes to record.
@@ -27,9 +28,9 @@ const CHUNK: usize = 500;
 pub struct Watch {
     /// The bucket.
     pub bucket: String,
-    /// Beginning of the keys.
+    /// The prefix of the keys.
     pub prefix: String,
-    /// End of the keys.
+    /// The suffix of the keys.
     pub suffix: String,
     /// Selects operations that create objects.
     pub created: bool,
@@ -38,10 +39,11 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Returns true if it selects an operation on an object.
+    /// Returns true if the watch selects this operation on this object.
     pub fn admits(&self, bucket: &str, key: &str, operation: ObjectOperation) -> bool {
         let is_wanted = if operation.creates() { self.created } else { self.removed };
-        // A key that is shorter than both would match with overlapping parts.
+        // In a key that is shorter than prefix and suffix together, the two could overlap, so the
+        // prefix is stripped first.
         let rest = || key.strip_prefix(&*self.prefix);
         is_wanted && self.bucket == bucket && rest().is_some_and(|it| it.ends_with(&*self.suffix))
     }
@@ -62,7 +64,7 @@ pub struct ObjectChange {
     pub etag: String,
     /// The time of the change.
     pub time: Timestamp,
-    /// Names of the triggers that led to it, as far as known.
+    /// Names of the triggers whose events caused the change, as far as known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caused_by: Vec<String>,
 }
@@ -70,9 +72,9 @@ pub struct ObjectChange {
 /// A recorded change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedChange {
-    /// The position, which grows with each change of the lake.
+    /// The position in the journal, which increases with each change in the lake.
     pub position: u64,
-    /// The change; none if the record cannot be read.
+    /// The change; `None` if the record cannot be read.
     pub change: Option<ObjectChange>,
 }
 
@@ -90,7 +92,7 @@ impl Operation<'_> {
 }
 
 impl Objects {
-    /// Records the changes that one of these selects, from now on, and no others.
+    /// Replaces the watches: from now on, only changes that match one of them are recorded.
     pub fn watch(&self, watches: Vec<Watch>) {
         *self.0.watches.write() = watches;
     }
@@ -143,7 +145,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Returns the entry that records a change; none if it is not watched.
+    /// Returns the journal entry for a change; `None` if no watch matches it.
     pub(crate) fn change_entry(
         &self,
         path: &ObjectPath,

@@ -1,4 +1,4 @@
-//! Conditions of a write on the object that it replaces.
+//! Preconditions of a write, checked against the object that it replaces.
 
 use crate::record::ObjectInfo;
 use crate::{Error, Result};

@@ -15,14 +15,14 @@ use uuid::Uuid;
 use crate::record::{Blob, Garbage, ObjectInfo, contents_ref, decode, garbage_ref, put};
 use crate::{Error, Objects, Result};
 
-/// The content of an object, as parts of bytes.
+/// The content of an object, as a stream of byte chunks.
 pub type Content = BoxStream<'static, Result<Bytes, Problem>>;
 
-/// A written content, which no object references yet. If this value is dropped, its file is
-/// garbage.
+/// Content that has been written, but that no object references yet. If this value is dropped, its
+/// file is garbage.
 pub(crate) struct UnownedContent {
     objects: Objects,
-    /// The file; empty contents have none.
+    /// The file; `None` for empty content.
     pub(crate) blob: Option<Blob>,
     pub(crate) size: u64,
     /// MD5 as hexadecimal digits.
@@ -84,7 +84,7 @@ impl Objects {
     async fn start(&self, name: &str) -> Result<Upload> {
         let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
         let change = put(garbage_ref(name), &garbage, Expected::Anything)?;
-        // This record may be lost in a power failure; the file is then not synced either.
+        // A power failure may lose this record, but then the file was not synced either.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;
         Ok(Upload::new(self.0.storage.clone(), self.location(name)))
@@ -98,7 +98,8 @@ impl Objects {
         decode(&name, &stored.ok_or_else(|| Error::Corrupt { name: name.clone() })?)
     }
 
-    /// Returns a range of the content of files. The first file is opened before this returns.
+    /// Returns a byte range of the content in these files. The first file is opened before this
+    /// returns.
     pub(crate) async fn read(&self, blobs: Vec<Blob>, range: Range<u64>) -> Result<Content> {
         let mut parts = Vec::new();
         let mut begin = 0;

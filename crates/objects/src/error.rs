@@ -8,7 +8,7 @@ use headwater_model::{ErrorCode, Fault, Problem};
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Field of a problem's context: the error's code in the S3 protocol.
+/// Field of a problem's context that contains the error code of the S3 protocol.
 const S3_CODE: &str = "s3_code";
 
 /// An error of buckets and objects.
@@ -38,7 +38,7 @@ pub enum Error {
         /// The name.
         name: String,
     },
-    /// The key breaks the rules.
+    /// The key violates the rules for object keys.
     #[error("the object key {reason}")]
     Key {
         /// The violated rule, as a verb phrase.
@@ -64,10 +64,10 @@ pub enum Error {
         /// The key.
         key: String,
     },
-    /// The parts of a completed upload are wrong.
+    /// The list of parts that completes an upload is invalid.
     #[error("part {number} {reason}")]
     Part {
-        /// The number.
+        /// The part number.
         number: u32,
         /// The violated rule, as a verb phrase.
         reason: &'static str,
@@ -86,7 +86,7 @@ pub enum Error {
         /// The object's size.
         size: u64,
     },
-    /// Other requests change the object too often.
+    /// The write failed repeatedly, because other requests changed the object at the same time.
     #[error("object `{key}` is being changed by other requests")]
     Conflict {
         /// The key.
@@ -98,7 +98,7 @@ pub enum Error {
         /// Its name.
         name: String,
     },
-    /// The client's content failed.
+    /// Reading the content from the client failed.
     #[error(transparent)]
     Content(Box<Problem>),
     /// A file cannot be read or written.
@@ -116,7 +116,7 @@ impl From<headwater_table_format::Error> for Error {
 }
 
 impl Error {
-    /// Returns the code in the S3 protocol; none if it follows from the error's own code.
+    /// Returns the code in the S3 protocol; `None` if it is derived from the error's own code.
     const fn s3_code(&self) -> Option<&'static str> {
         Some(match self {
             Error::NoBucket { .. } => "NoSuchBucket",

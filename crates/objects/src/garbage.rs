@@ -7,19 +7,19 @@ use crate::objects::relative;
 use crate::record::{GARBAGE, Garbage, decode, remove};
 use crate::{Objects, Result};
 
-/// Time for which an unreferenced file is kept, for requests that still read it.
+/// Time for which an unreferenced file is kept, because requests may still be reading it.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// Number of records of one read.
+/// Number of records read at once.
 const CHUNK: usize = 500;
 
 impl Objects {
-    /// Deletes the files that no object has referenced for some time. Returns their number.
+    /// Deletes the files that have been unreferenced for some time. Returns their number.
     pub async fn collect_garbage(&self) -> Result<u64> {
         self.collect_garbage_after(KEPT).await
     }
 
-    /// Like [`Objects::collect_garbage`], with the time for which files are kept.
+    /// Like [`Objects::collect_garbage`], with an explicit retention for unreferenced files.
     pub async fn collect_garbage_after(&self, kept: Duration) -> Result<u64> {
         let mut deleted = 0;
         let mut after: Option<String> = None;
@@ -48,7 +48,7 @@ impl Objects {
     async fn delete_blobs(&self, blobs: &[String]) -> Result<()> {
         let locations: Vec<String> = blobs.iter().map(|blob| self.location(blob)).collect();
         self.0.storage.delete(&locations).await?;
-        // An interrupted write to a local folder leaves a file with a number after the name.
+        // An interrupted write to a local folder leaves a file whose name is followed by a number.
         if let Some(folder) = &self.0.folder {
             for blob in blobs {
                 let _ = tokio::fs::remove_file(folder.join(format!("{}#1", relative(blob)))).await;

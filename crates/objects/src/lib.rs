@@ -1,10 +1,10 @@
-//! Buckets and objects, as S3 has them: metadata in the store, contents in object storage.
+//! Buckets and objects in the sense of S3: metadata in the store, contents in object storage.
 //!
 //! [`Objects`] is the handle. An object is one ref, `objects/BUCKET/KEY`, so that a change is one
-//! compare-and-swap, and a listing is one ordered range. Its content is in files with random names
-//! in a folder of their own, which no request can name: a key is never part of a path. A file is
-//! written and made durable before the ref that names it, so that no object is ever incomplete. A
-//! file that no ref names is listed as garbage before it is written, and deleted later.
+//! compare-and-swap, and a listing reads one ordered range. Its content is in files with random
+//! names in a separate folder. Requests cannot name these files: a key is never part of a path. A
+//! file is durable before the ref that names it is written, so an object is never incomplete.
+//! Before a file is written, it is listed as garbage; files that no ref names are deleted later.
 
 mod bucket;
 mod bucket_store;

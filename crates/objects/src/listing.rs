@@ -1,18 +1,18 @@
-//! Listings of objects, in the order of their keys, in pages.
+//! Paginated listings of objects, in key order.
 //!
-//! A listing reads one range of refs. With a delimiter it skips the keys of a group that it has
-//! returned already, so that its cost does not depend on their number.
+//! A listing reads one range of refs. With a delimiter, it skips the keys of a group that it has
+//! already returned, so that its cost does not depend on the size of the group.
 
 use crate::record::{ObjectInfo, decode, object_ref};
 use crate::{Objects, Result};
 
-/// Number of refs of one read in a listing with groups.
+/// Number of refs read at once in a listing with groups.
 const CHUNK: usize = 200;
 
-/// Maximum number of results of a page.
+/// Maximum number of results per page.
 const PAGE_MAX: usize = 1_000;
 
-/// Bytes of the longest key, as characters of four bytes.
+/// The length of the longest key, as a number of four-byte characters.
 const LAST_CHARACTERS: usize = 256;
 
 /// The objects to list.
@@ -20,7 +20,7 @@ const LAST_CHARACTERS: usize = 256;
 pub struct ListRequest {
     /// The bucket.
     pub bucket: String,
-    /// The beginning of the keys.
+    /// The prefix of the keys.
     pub prefix: String,
     /// If set, keys that contain it after the prefix are grouped.
     pub delimiter: Option<String>,
@@ -40,7 +40,7 @@ pub enum Listed {
         /// The object.
         info: Box<ObjectInfo>,
     },
-    /// A group: the keys that begin with this text, which ends with the delimiter.
+    /// A group: the keys with this common prefix, which ends with the delimiter.
     Group(String),
 }
 
@@ -49,7 +49,7 @@ pub enum Listed {
 pub struct Listing {
     /// The keys and groups, in order.
     pub entries: Vec<Listed>,
-    /// The last key or group, if more follow.
+    /// The last returned key or group, if there are more.
     pub next: Option<String>,
 }
 
@@ -113,7 +113,8 @@ impl Objects {
 }
 
 impl ListRequest {
-    /// Returns the group of a key: up to the first delimiter after the prefix.
+    /// Returns the group of a key: the key up to and including the first delimiter after the
+    /// prefix.
     fn group<'k>(&self, key: &'k str) -> Option<&'k str> {
         let delimiter = self.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty())?;
         let at = key.get(self.prefix.len()..)?.find(delimiter)?;

@@ -15,19 +15,19 @@ use crate::record::{
 };
 use crate::{Condition, Error, ObjectPath, Objects, Result};
 
-/// Smallest size of a part other than the last, in bytes.
+/// The minimum size of every part except the last, in bytes.
 const PART_BYTES_MIN: u64 = 5 << 20;
 
-/// Largest number of a part.
+/// The highest part number.
 const PARTS_MAX: u32 = 10_000;
 
 /// Maximum number of uploads that are listed.
 const UPLOADS_MAX: usize = 10_000;
 
-/// Maximum number of attempts to store a part that other requests replace concurrently.
+/// Maximum number of attempts to store a part while other requests are replacing it.
 const ATTEMPTS: usize = 10;
 
-/// A multipart upload to start.
+/// A request to start a multipart upload.
 #[derive(Debug, Clone)]
 pub struct NewUpload {
     /// The bucket and the key.
@@ -45,7 +45,7 @@ pub struct UploadTarget {
     pub id: String,
 }
 
-/// A part that completes an upload.
+/// A part named in the request that completes an upload.
 #[derive(Debug, Clone)]
 pub struct CompletedPart {
     /// The number, from 1.
@@ -54,7 +54,7 @@ pub struct CompletedPart {
     pub etag: String,
 }
 
-/// A part, as it is listed.
+/// A part in a listing.
 #[derive(Debug, Clone)]
 pub struct ListedPart {
     /// The number.
@@ -67,7 +67,7 @@ pub struct ListedPart {
     pub modified: Timestamp,
 }
 
-/// An upload, as it is listed.
+/// An upload in a listing.
 #[derive(Debug, Clone)]
 pub struct ListedUpload {
     /// The id.
@@ -96,7 +96,7 @@ impl Objects {
 
     /// Writes or replaces a part; it is durable when this returns. Returns its entity tag.
     ///
-    /// Errors: [`Error::NoUpload`], [`Error::Part`]; the content's.
+    /// Errors: [`Error::NoUpload`], [`Error::Part`], and errors of the content.
     pub async fn put_part(
         &self,
         target: &UploadTarget,
@@ -108,7 +108,7 @@ impl Objects {
             return Err(Error::Part { number, reason, s3_code: "InvalidArgument" });
         }
         self.upload(target).await?;
-        // An empty part also has a file.
+        // Even an empty part has a file.
         let written = self.write(content).await?;
         let blob = written.blob.clone().unwrap_or(Blob { name: String::new(), size: 0 });
         let part = PartRecord { blob, etag: written.etag.clone(), modified: self.now() };
@@ -129,7 +129,7 @@ impl Objects {
         Err(Error::Conflict { key: target.path.key.clone() })
     }
 
-    /// Lists the parts of an upload after a number, at most `limit`.
+    /// Lists at most `limit` parts of an upload, starting after a part number.
     ///
     /// Error: [`Error::NoUpload`].
     pub async fn parts(
@@ -144,7 +144,7 @@ impl Objects {
         Ok(parts.iter().map(|(number, part)| listed(*number, part)).collect())
     }
 
-    /// Lists the uploads of a bucket by key, only those whose keys have the prefix.
+    /// Lists the uploads of a bucket whose keys have the prefix, in key order.
     ///
     /// Error: [`Error::NoBucket`].
     pub async fn uploads(&self, bucket: &str, prefix: &str) -> Result<Vec<ListedUpload>> {
@@ -220,7 +220,7 @@ impl Objects {
         self.apply(refs).await.map(drop)
     }
 
-    /// Returns the stored form of an upload, and its record.
+    /// Returns the stored bytes of an upload's record, and the parsed record.
     async fn upload(&self, target: &UploadTarget) -> Result<(bytes::Bytes, UploadRecord)> {
         let unknown = || Error::NoUpload { id: target.id.clone() };
         let name = upload_ref(&target.id);
@@ -251,7 +251,7 @@ fn listed(number: u32, part: &PartRecord) -> ListedPart {
     ListedPart { number, size: part.blob.size, etag: part.etag.clone(), modified: part.modified }
 }
 
-/// Returns the parts that complete an upload, in order.
+/// Returns the uploaded parts that the completing request names, in order.
 fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
     let fail = |number, reason, s3_code| Err(Error::Part { number, reason, s3_code });
     if parts.is_empty() {
@@ -275,7 +275,8 @@ fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec
     Ok(chosen)
 }
 
-/// Returns the entity tag of an object of several parts: the MD5 of their MD5s, and their number.
+/// Returns the entity tag of an object with several parts: the MD5 of their MD5s, and the number of
+/// parts.
 fn etag_of(parts: &[PartRecord]) -> String {
     let mut md5 = Md5::new();
     for part in parts {

@@ -1,4 +1,4 @@
-//! Objects: write, read, copy, delete.
+//! Object operations: write, read, copy, delete.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ const KEY_BYTES_MAX: usize = 1_024;
 /// Maximum length of the user metadata, in bytes.
 const METADATA_BYTES_MAX: usize = 2_048;
 
-/// Maximum number of attempts to change an object that other requests change concurrently.
+/// Maximum number of attempts to change an object while other requests are changing it.
 const ATTEMPTS: usize = 30;
 
 /// The bucket and the key of an object.
@@ -44,30 +44,30 @@ pub struct NewObject {
     pub content: Content,
 }
 
-/// A copy to make.
+/// A request to copy an object.
 #[derive(Debug, Clone)]
 pub struct Copy {
     /// The object to copy.
     pub from: ObjectPath,
     /// The bucket and the key of the copy.
     pub to: ObjectPath,
-    /// The headers of the copy; none: those of the object.
+    /// The headers of the copy; `None` to keep those of the source object.
     pub headers: Option<Headers>,
     /// The condition on the object to copy.
     pub condition: Condition,
 }
 
-/// An object with the beginning of its content.
+/// An object whose content is open for reading.
 pub struct OpenObject {
     /// The object.
     pub info: ObjectInfo,
-    /// The range of bytes of the content.
+    /// The byte range of the content.
     pub range: Range<u64>,
     /// The content.
     pub content: Content,
 }
 
-/// An object whose content is written, to store under its key.
+/// A write to commit: the content is already written, the object is not stored under its key yet.
 pub(crate) struct Commit<'a> {
     pub(crate) path: &'a ObjectPath,
     pub(crate) info: &'a ObjectInfo,
@@ -85,12 +85,12 @@ impl Objects {
     /// Writes or replaces an object; it is durable when this returns.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::Key`], [`Error::MetadataTooLarge`],
-    /// [`Error::Precondition`]; the content's.
+    /// [`Error::Precondition`], and errors of the content.
     pub async fn put(&self, new: NewObject) -> Result<ObjectInfo> {
         self.write_object(new, Operation::new(ObjectOperation::Put)).await
     }
 
-    /// Like [`Objects::put`], for a write that the events of these triggers led to.
+    /// Like [`Objects::put`], for a write caused by events of the given triggers.
     pub async fn put_caused(&self, new: NewObject, caused_by: &[String]) -> Result<ObjectInfo> {
         self.write_object(new, Operation { kind: ObjectOperation::Put, caused_by }).await
     }
@@ -129,10 +129,10 @@ impl Objects {
         Err(Error::NoObject { key: path.key.clone() })
     }
 
-    /// Opens the content of an object. `range` returns the range of bytes to read, given the
-    /// object.
+    /// Opens the content of an object. `range` computes the byte range to read from the object's
+    /// metadata.
     ///
-    /// Errors: [`Error::NoBucket`], [`Error::NoObject`], [`Error::Range`]; those of `range`.
+    /// Errors: [`Error::NoBucket`], [`Error::NoObject`], [`Error::Range`], and errors of `range`.
     pub async fn open_object(
         &self,
         path: &ObjectPath,
@@ -140,7 +140,8 @@ impl Objects {
     ) -> Result<OpenObject> {
         let info = self.head(path).await?;
         match self.open_info(&info, &range).await {
-            // The object was replaced, and its file deleted, after its record was read.
+            // The object was replaced and its file deleted after its record was read, so read it
+            // again.
             Err(Error::Storage(_) | Error::Corrupt { .. }) if self.head(path).await? != info => {
                 let info = self.head(path).await?;
                 self.open_info(&info, &range).await
@@ -173,7 +174,7 @@ impl Objects {
         self.write_object(copy, Operation::new(ObjectOperation::Copy)).await
     }
 
-    /// Deletes an object. One that does not exist is not an error.
+    /// Deletes an object. Deleting an object that does not exist succeeds.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::Precondition`].
     pub async fn delete(&self, path: &ObjectPath, condition: &Condition) -> Result<()> {
@@ -219,7 +220,7 @@ impl Objects {
         Err(Error::Conflict { key: path.key.clone() })
     }
 
-    /// Returns the changes that discard the content of an object.
+    /// Returns the changes that mark the content of an object as garbage.
     async fn removal(&self, info: &ObjectInfo) -> Result<Vec<RefChange>> {
         let blobs = self.blobs(info).await?.into_iter().map(|blob| blob.name).collect();
         let mut changes: Vec<RefChange> = self.discard(blobs)?.into_iter().collect();

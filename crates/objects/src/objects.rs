@@ -28,11 +28,11 @@ pub(crate) struct Shared {
     root: String,
     /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
-    /// Files that are being written.
+    /// The names of files that are being written.
     pub(crate) active: Mutex<HashSet<String>>,
     /// The deletion of a bucket holds the write lock; the creation of an object holds a read lock.
     pub(crate) buckets: tokio::sync::RwLock<()>,
-    /// The changes to record.
+    /// The watches that select the changes to record.
     pub(crate) watches: RwLock<Vec<Watch>>,
     /// Counts the recorded changes.
     pub(crate) changed: watch::Sender<u64>,
@@ -45,7 +45,8 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Opens the buckets of a lake with its contents in a local folder, which is created.
+    /// Opens the buckets of a lake whose contents are in a local folder, which is created if
+    /// missing.
     pub fn local(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -60,7 +61,7 @@ impl Objects {
         Ok(Self::new(store, clock, Arc::new(storage), root, Some(folder)))
     }
 
-    /// Opens the buckets of a lake with its contents in the warehouse, a cloud's bucket.
+    /// Opens the buckets of a lake whose contents are in the warehouse, a cloud bucket.
     pub fn in_warehouse(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -108,7 +109,7 @@ impl Objects {
         stored.ok_or_else(|| Error::NoBucket { name: name.to_owned() })
     }
 
-    /// Applies changes. Returns false if a ref has another value than expected.
+    /// Applies changes. Returns false if a ref does not have the expected value.
     pub(crate) async fn apply(&self, refs: Vec<RefChange>) -> Result<bool> {
         self.apply_recorded(refs, None).await
     }
@@ -133,7 +134,8 @@ impl Objects {
         applied
     }
 
-    /// Returns the change that lists files as garbage, under the name of the first.
+    /// Returns the change that lists files as garbage, in one record under the name of the first
+    /// file.
     pub(crate) fn discard(&self, blobs: Vec<String>) -> Result<Option<RefChange>> {
         let Some(id) = blobs.first().cloned() else { return Ok(None) };
         let garbage = Garbage { since: self.now(), blobs };
@@ -141,10 +143,11 @@ impl Objects {
     }
 }
 
-/// Maximum time for retries of one file.
+/// Maximum time for accessing one file, including retries.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Returns the path of a file in the folder of contents: spread over 256 folders.
+/// Returns the path of a file relative to the folder of contents. Files are spread over 256
+/// subfolders.
 pub(crate) fn relative(blob: &str) -> String {
     // The last characters of a name are random.
     format!("{}/{blob}", &blob[blob.len().saturating_sub(2)..])

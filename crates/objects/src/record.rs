@@ -6,7 +6,7 @@
 //! | `objects/BUCKET/KEY` | [`ObjectInfo`] |
 //! | `object-contents/ID` | the files of an object with several, in order |
 //! | `object-uploads/ID` | [`UploadRecord`] |
-//! | `object-parts/ID/NUMBER` | [`PartRecord`], by five digits |
+//! | `object-parts/ID/NUMBER` | [`PartRecord`]; the number has five digits |
 //! | `object-garbage/ID` | [`Garbage`] |
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub(crate) struct BucketRecord {
     pub(crate) created: Timestamp,
 }
 
-/// A file with content of an object.
+/// A file that contains content of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Blob {
     /// The random name.
@@ -67,15 +67,15 @@ pub struct Headers {
 pub struct ObjectInfo {
     /// Size in bytes.
     pub size: u64,
-    /// The entity tag, without quotes: the MD5 of the content, or of the MD5s of its parts and
-    /// their number.
+    /// The entity tag, without quotes: the MD5 of the content. For a multipart upload, the MD5 of
+    /// the parts' MD5s and the number of parts.
     pub etag: String,
     /// The time of the last change.
     pub modified: Timestamp,
     /// The headers.
     #[serde(flatten)]
     pub headers: Headers,
-    /// The file with the content; none if it is empty, or in several files.
+    /// The file with the content; `None` if the content is empty or in several files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) blob: Option<Blob>,
     /// The multipart upload that created it. Its files are in `object-contents/ID`.
@@ -100,10 +100,10 @@ pub(crate) struct PartRecord {
     pub(crate) modified: Timestamp,
 }
 
-/// Files that no object references, or none yet.
+/// Files that no object references, or that no object references yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Garbage {
-    /// The time since which no object references them.
+    /// The time since which they have been unreferenced.
     pub(crate) since: Timestamp,
     pub(crate) blobs: Vec<String>,
 }

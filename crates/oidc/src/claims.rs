@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use crate::config::OidcConfig;
 use crate::{Error, Result};
 
-/// Maximum difference of the clocks of provider and server, in seconds.
+/// Maximum clock difference between provider and server, in seconds.
 const SKEW_S: f64 = 60.0;
 
-/// Maximum number of groups that are read.
+/// Maximum number of groups read from a token.
 const GROUPS_MAX: usize = 1_000;
 
 /// The claims of a token.
@@ -30,7 +30,7 @@ pub(crate) struct Claims {
     pub(crate) nonce: Option<String>,
     #[serde(default)]
     email_verified: Option<Value>,
-    /// Present in logout tokens only.
+    /// Present only in logout tokens, which are rejected.
     #[serde(default)]
     events: Option<Value>,
     #[serde(flatten)]
@@ -83,7 +83,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Returns the time from which the token is invalid.
+    /// Returns the time at which the token expires.
     pub(crate) fn expires(&self) -> Result<Timestamp> {
         let seconds = self.exp + SKEW_S;
         let time = Timestamp::from_timestamp(seconds as i64, 0);
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// Checks the claims of a valid token with some changes. Returns the reason of its rejection.
+    /// Checks valid claims with some of them changed. Returns the reason for the rejection, if any.
     fn check(changes: Value) -> Option<&'static str> {
         let text = "issuer = \"https://login.example\"\nclient_id = \"lake\"\n";
         let config = OidcConfig::parse(text).expect("a configuration");

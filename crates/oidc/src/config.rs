@@ -12,15 +12,16 @@ use crate::{Error, Result};
 /// Maximum lifetime of access tokens that are created after a login.
 const LIFETIME_MAX: Duration = Duration::from_hours(90 * 24);
 
-/// An OpenID provider, and what its tokens mean for this server.
+/// The configuration of an OpenID provider: how its tokens map to users, groups and roles of this
+/// server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OidcConfig {
-    /// The provider's URL, as in the claim `iss` of its tokens.
+    /// The provider's URL, equal to the claim `iss` of its tokens.
     pub issuer: String,
     /// The id of this server at the provider.
     pub client_id: String,
-    /// The accepted value of the claim `aud`; by default the client's id.
+    /// The accepted value of the claim `aud`; by default the client id.
     #[serde(default)]
     pub audience: Option<String>,
     /// The claim with the user's name.
@@ -29,10 +30,11 @@ pub struct OidcConfig {
     /// The claim with the groups of the person.
     #[serde(default = "groups_claim")]
     pub groups_claim: String,
-    /// The role of each group. A login grants these roles, and revokes those of other groups.
+    /// The role for each group. A login grants the roles of the person's groups, and revokes those
+    /// of other groups.
     #[serde(default)]
     pub roles: BTreeMap<String, String>,
-    /// True if a login creates a user that does not exist.
+    /// True if a login creates the user if it does not exist yet.
     #[serde(default)]
     pub create_users: bool,
     /// The scopes that a login requests.
@@ -101,7 +103,7 @@ impl OidcConfig {
         Ok(parsed)
     }
 
-    /// Returns what a client needs for a login.
+    /// Returns the settings that a client needs to log in.
     pub fn login(&self) -> OidcLogin {
         OidcLogin {
             issuer: self.issuer.clone(),

@@ -1,4 +1,4 @@
-//! The device flow (RFC 8628): a person confirms the login of a command in any browser.
+//! The device flow (RFC 8628): a person confirms the login of a command-line client in any browser.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::{Error, Result};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// Default and minimum interval between two questions whether the login is confirmed.
+/// Default and minimum interval between two requests that check whether the login is confirmed.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Maximum time for which a login waits.
+/// Maximum time to wait for the confirmation.
 const LIFETIME_MAX: Duration = Duration::from_mins(30);
 
-/// A login that waits for its confirmation.
+/// A login that is waiting for its confirmation.
 #[derive(Debug)]
 pub struct DeviceLogin {
     http: Http,
@@ -61,7 +61,7 @@ impl std::fmt::Debug for DeviceCode {
     }
 }
 
-/// The answer of a provider: a value, or an error of OAuth 2.0.
+/// The response of a provider: a value, or an OAuth 2.0 error.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Answer<T> {
@@ -100,12 +100,12 @@ impl DeviceLogin {
         })
     }
 
-    /// Returns the address at which the person confirms the login.
+    /// Returns the URL at which the person confirms the login.
     pub fn address(&self) -> &str {
         self.code.verification_uri_complete.as_deref().unwrap_or(&self.code.verification_uri)
     }
 
-    /// Returns the code that the person compares or enters.
+    /// Returns the code that the person compares or enters at this URL.
     pub fn user_code(&self) -> &str {
         &self.code.user_code
     }
@@ -126,7 +126,8 @@ impl DeviceLogin {
             let (error, description) = match answer {
                 Ok((_, Answer::Value(tokens))) => return Ok(tokens),
                 Ok((_, Answer::Failure { error, error_description })) => (error, error_description),
-                // The person may take minutes, and a network may fail for seconds.
+                // The confirmation may take minutes, so a short network failure must not end the
+                // login.
                 Err(Error::Unreachable { .. }) => continue,
                 Err(error) => return Err(error),
             };

@@ -17,15 +17,15 @@ pub enum Error {
     /// The provider did not answer.
     #[error("the OpenID provider at `{url}` cannot be reached")]
     Unreachable {
-        /// The address.
+        /// The requested URL.
         url: String,
         /// The cause.
         reason: String,
     },
-    /// The provider sent something else than its protocol requires.
+    /// The provider sent a response that violates the protocol.
     #[error("the OpenID provider sent an unusable response from `{url}`: {reason}")]
     Answer {
-        /// The address.
+        /// The requested URL.
         url: String,
         /// The cause.
         reason: String,
@@ -42,7 +42,7 @@ pub enum Error {
         /// The provider's reason.
         reason: String,
     },
-    /// The provider has no device flow.
+    /// The provider does not support the device flow.
     #[error("the OpenID provider `{issuer}` offers no login by device code")]
     NoDeviceFlow {
         /// The provider.

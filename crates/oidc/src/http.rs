@@ -1,4 +1,5 @@
-//! Requests to a provider: HTTPS, or HTTP on this machine; short, small, and without redirects.
+//! Requests to a provider: over HTTPS, or HTTP on this machine; with a timeout, a length limit and
+//! no redirects.
 
 use std::time::Duration;
 
@@ -7,17 +8,17 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-/// Time for a whole request.
+/// The timeout for a whole request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum length of an answer, in bytes.
+/// Maximum length of a response, in bytes.
 const BYTES_MAX: usize = 1 << 20;
 
-/// A client of a provider.
+/// An HTTP client for requests to a provider.
 #[derive(Debug, Clone)]
 pub(crate) struct Http(Client);
 
-/// Checks the address of a provider. The error is the reason.
+/// Checks and parses the URL of a provider. On failure, returns the reason.
 pub(crate) fn check_url(text: &str) -> Result<Url, &'static str> {
     let url: Url = text.parse().map_err(|_| "it is not a URL")?;
     let is_loopback = match url.host_str() {
@@ -49,7 +50,7 @@ impl Http {
         built.map(Http).map_err(|error| Error::Config { reason: error.to_string() })
     }
 
-    /// Returns a JSON document.
+    /// Requests a JSON document.
     pub(crate) async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T> {
         let checked = check_url(url).map_err(|reason| unusable(url, reason))?;
         let sent = self.0.get(checked).header("accept", "application/json").send().await;
@@ -98,7 +99,7 @@ fn parse<T: DeserializeOwned>(url: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| unusable(url, error.to_string()))
 }
 
-/// Returns the error for an answer that breaks the protocol.
+/// Returns the error for a response that violates the protocol.
 pub(crate) fn unusable(url: &str, reason: impl Into<String>) -> Error {
     Error::Answer { url: url.to_owned(), reason: reason.into() }
 }

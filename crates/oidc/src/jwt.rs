@@ -1,7 +1,7 @@
-//! JSON Web Tokens (RFC 7519) with a signature by a public key.
+//! JSON Web Tokens (RFC 7519) signed with public-key algorithms.
 //!
-//! The accepted algorithms are an enum without symmetric ones and without `none`, so a token whose
-//! header names another one does not parse.
+//! The enum of accepted algorithms contains neither symmetric ones nor `none`, so a token whose
+//! header names one of these fails to parse.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Maximum length of a token, in bytes.
 const BYTES_MAX: usize = 32 << 10;
 
-/// An algorithm of signatures.
+/// A signature algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) enum Algorithm {
     RS256,
@@ -30,7 +30,7 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// Returns the parameters for RSA keys; none for other keys.
+    /// Returns the parameters for RSA keys; `None` for other algorithms.
     pub(crate) const fn rsa(self) -> Option<&'static signature::RsaParameters> {
         Some(match self {
             Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
@@ -52,16 +52,16 @@ pub(crate) struct Header {
     pub(crate) kid: Option<String>,
     #[serde(default)]
     typ: Option<String>,
-    /// Extensions that a reader must know.
+    /// Critical extensions (`crit`): a reader that does not know one of them must reject the token.
     #[serde(default)]
     crit: Option<serde_json::Value>,
 }
 
-/// A token in its parts, whose signature is not verified.
+/// A token split into its parts. Its signature has not been verified yet.
 #[derive(Debug)]
 pub(crate) struct Jwt<'a> {
     pub(crate) header: Header,
-    /// The signed text.
+    /// The text that the signature covers.
     pub(crate) signed: &'a str,
     pub(crate) signature: Vec<u8>,
     claims: Vec<u8>,
@@ -73,7 +73,7 @@ pub fn is_jwt(text: &str) -> bool {
 }
 
 impl<'a> Jwt<'a> {
-    /// Parses a token with an accepted algorithm.
+    /// Parses a token. Fails if its algorithm is not accepted.
     pub(crate) fn parse(text: &'a str) -> Result<Self> {
         let fail = |reason| Error::Token { reason };
         if text.len() > BYTES_MAX {
@@ -94,7 +94,7 @@ impl<'a> Jwt<'a> {
         Ok(Jwt { header, signed, signature: decode(signature)?, claims: decode(claims)? })
     }
 
-    /// Parses the claims, which nothing confirms before the signature is verified.
+    /// Parses the claims. They cannot be trusted before the signature is verified.
     pub(crate) fn claims<T: DeserializeOwned>(&self) -> Result<T> {
         let parsed = serde_json::from_slice(&self.claims);
         parsed.map_err(|_| Error::Token { reason: "its claims are malformed" })

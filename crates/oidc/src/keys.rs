@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::jwt::{Algorithm, Jwt};
 
-/// A set of keys, as a provider sends it. Keys of unknown kinds are skipped.
+/// A key set as received from a provider. Keys of unknown types are skipped.
 #[derive(Debug, Deserialize)]
 pub(crate) struct KeySet {
     keys: Vec<Value>,
@@ -47,7 +47,7 @@ enum EllipticCurve {
     Ed25519,
 }
 
-/// The keys that may verify signatures.
+/// The keys of a provider that can verify signatures.
 #[derive(Debug, Default)]
 pub(crate) struct Keys(Vec<Jwk>);
 
@@ -59,12 +59,12 @@ impl From<KeySet> for Keys {
 }
 
 impl Keys {
-    /// Returns true if one of the keys may have signed a token.
+    /// Returns true if one of the keys matches the key id of a token.
     pub(crate) fn has_key_of(&self, token: &Jwt<'_>) -> bool {
         self.of(token).next().is_some()
     }
 
-    /// Returns true if one of the keys has signed a token.
+    /// Returns true if a token's signature was made with one of the keys.
     pub(crate) fn verify(&self, token: &Jwt<'_>) -> bool {
         self.of(token).any(|key| key.verify(token).is_some())
     }
@@ -79,7 +79,8 @@ impl Keys {
 }
 
 impl Jwk {
-    /// Verifies a signature. None if it is invalid, or the key is not one of the algorithm.
+    /// Verifies a signature. Returns `None` if it is invalid, or if the key is not for the
+    /// algorithm.
     fn verify(&self, token: &Jwt<'_>) -> Option<()> {
         let (message, signed) = (token.signed.as_bytes(), &token.signature);
         let algorithm = token.header.alg;
@@ -111,7 +112,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(text).ok()
 }
 
-/// Returns an uncompressed point of a curve.
+/// Returns a point of an elliptic curve in uncompressed form.
 fn point(x: &str, y: &str, length: usize) -> Option<Vec<u8>> {
     let (x, y) = (decode(x)?, decode(y)?);
     let is_whole = x.len() == length && y.len() == length;

@@ -14,25 +14,26 @@ use crate::jwt::Jwt;
 use crate::keys::{KeySet, Keys};
 use crate::{Error, Result};
 
-/// Time after which the keys are read again, so that a withdrawn one is no longer accepted.
+/// Time after which the keys are fetched again, so that a revoked key is no longer accepted.
 const KEYS_LIFETIME: Duration = Duration::from_hours(1);
 
 /// Time for which old keys are used while the provider cannot be reached.
 const KEYS_LIFETIME_MAX: Duration = Duration::from_hours(24);
 
-/// Minimum time between two requests for keys: tokens with unknown keys must not cause many.
+/// Minimum time between two requests for keys, so that tokens with unknown keys do not cause many
+/// requests.
 const KEYS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a token states about a person.
+/// The identity of a person, as stated in a verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The issuer and the person's id there, which never changes.
+    /// The issuer and the person's permanent id there.
     pub subject: String,
     /// The user's name.
     pub user: String,
     /// The groups.
     pub groups: Vec<String>,
-    /// The time from which the token is invalid.
+    /// The time at which the token expires.
     pub expires: Timestamp,
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    /// Reads the document of an issuer, which must be the issuer that it names.
+    /// Fetches the discovery document of an issuer, and checks that it names this issuer.
     pub(crate) async fn read(http: &Http, issuer: &str) -> Result<Self> {
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let found: Discovery = http.get(&url).await?;
@@ -74,21 +75,21 @@ struct Shared {
     keys: RwLock<Cached>,
     /// The discovery document of the last login, and the time at which it was read.
     discovery: RwLock<Option<(Instant, Discovery)>>,
-    /// Held while the keys are read.
+    /// Held while the keys are being fetched.
     reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Cached {
     keys: Arc<Keys>,
-    /// The time at which the keys were read.
+    /// The time at which the keys were fetched; `None` before the first time.
     read: Option<Instant>,
-    /// The time of the last attempt to read them.
+    /// The time of the last attempt to fetch them.
     tried: Option<Instant>,
 }
 
 impl Provider {
-    /// Creates a provider. Nothing is requested before the first token.
+    /// Creates a provider. It sends no request before the first token is verified.
     pub fn new(config: OidcConfig) -> Result<Self> {
         Ok(Provider(Arc::new(Shared {
             config,
@@ -104,10 +105,10 @@ impl Provider {
         &self.0.config
     }
 
-    /// Verifies a token. Returns what it states.
+    /// Verifies a token and returns the identity that it states.
     ///
     /// Errors: [`Error::Token`]; [`Error::Unreachable`] and [`Error::Answer`] if the keys cannot be
-    /// read.
+    /// fetched.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Identity> {
         let jwt = Jwt::parse(token)?;
         let claims: Claims = jwt.claims()?;
@@ -138,7 +139,7 @@ impl Provider {
         audience: &str,
         now: Timestamp,
     ) -> Result<()> {
-        // Checked first, so that a token of another issuer causes no request.
+        // The issuer is checked first, so that a token of another issuer causes no request.
         claims.check(&self.0.config, audience, now)?;
         if !self.keys_of(jwt).await?.verify(jwt) {
             return Err(Error::Token { reason: "its signature is invalid" });
@@ -156,7 +157,7 @@ impl Provider {
         })
     }
 
-    /// Returns the keys, read again if they are old or lack the key of a token.
+    /// Returns the keys. Fetches them again if they are old or lack the key of the token.
     async fn keys_of(&self, token: &Jwt<'_>) -> Result<Arc<Keys>> {
         let known = self.0.keys.read().clone();
         if !is_due(&known, token) {
@@ -206,7 +207,7 @@ impl Provider {
     }
 }
 
-/// Returns true if keys must be read before a token is verified.
+/// Returns true if the keys must be fetched before this token is verified.
 fn is_due(cached: &Cached, token: &Jwt<'_>) -> bool {
     let is_current = cached.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME);
     let may_try = cached.tried.is_none_or(|tried| tried.elapsed() >= KEYS_INTERVAL);

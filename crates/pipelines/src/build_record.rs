@@ -14,7 +14,7 @@ use crate::fingerprint::{self, short_hash};
 use crate::model_record::ModelRecord;
 use crate::plan::Plan;
 
-/// Snapshot property with the record as JSON.
+/// Snapshot property that contains the record as JSON.
 pub(crate) const BUILD: &str = "headwater.fingerprint.build";
 
 /// Parts that a model's fingerprint covers.
@@ -41,9 +41,9 @@ pub(crate) struct BuildRecord {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct InputRecord {
-    /// Hash of the state.
+    /// A hash that identifies the state.
     pub state: String,
-    /// Snapshot of a lake table.
+    /// The snapshot, for a lake table.
     pub snapshot: Option<i64>,
 }
 
@@ -70,7 +70,8 @@ impl BuildRecord {
         record
     }
 
-    /// Adds the file of a function, without its other steps, and the modules that it imports.
+    /// Adds the file of a function, excluding the other steps in it, and the modules that it
+    /// imports.
     fn add_files(&mut self, plan: &Plan, function: &Function) {
         let mut own = function.code.len();
         for path in &function.modules {
@@ -83,7 +84,7 @@ impl BuildRecord {
         self.files.insert(function.file.to_string(), short_hash(own));
     }
 
-    /// Returns what changed since an earlier record, one phrase each.
+    /// Returns the differences from an earlier record, one phrase each.
     pub fn changes_since(&self, before: &BuildRecord) -> Vec<String> {
         let mut changes = changed(&before.files, &self.files, |path| format!("file `{path}`"));
         let model = |name: &str| format!("intermediate model `{name}`");
@@ -146,7 +147,7 @@ impl Plan {
         serde_json::from_str(&text?).ok()
     }
 
-    /// Returns the details of the reason to run a step: what changed since its last build.
+    /// Returns the details of the reason to run a step: the changes since its last build.
     pub(crate) async fn why(&self, index: usize) -> Vec<String> {
         let plan = &self.steps[index];
         if matches!(plan.reason, None | Some("first run" | "no cache")) {
@@ -159,7 +160,7 @@ impl Plan {
             Some(before) => plan.record.changes_since(&before),
             None => Vec::new(),
         };
-        // The record also contains the states of parents that run.
+        // Materialized parents that run will change their tables, so they are listed as well.
         for parent in self.running_parents(index) {
             if !why.iter().any(|change| change.starts_with(&parent)) {
                 why.push(parent);

@@ -17,7 +17,8 @@ use crate::{Callable, Error, Project, Result, Runner, fingerprint};
 /// Interval after which the use of an environment is recorded again.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
-/// Cache of function environments, so that a call does not look up a valid one again.
+/// A cache of function environments, so that repeated calls do not look up a valid environment
+/// again.
 #[derive(Debug, Default)]
 pub struct EnvironmentCache(Mutex<Vec<(EnvironmentSpec, Weak<Environment>, Instant)>>);
 
@@ -48,8 +49,8 @@ impl EnvironmentCache {
 }
 
 impl Runner {
-    /// Calls a function of a project within a job. On return, even with an error, the job has the
-    /// printed lines, the usage and the time in the queue.
+    /// Calls a function of a project within a job. When this returns, even with an error, the
+    /// printed lines, the usage and the queue time are recorded in the job.
     pub async fn call(
         &self,
         (project, given): (&Project, &EnvironmentCache),

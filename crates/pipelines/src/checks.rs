@@ -1,5 +1,6 @@
-//! Records of successful steps that leave no table, by fingerprint, so that a check does not run
-//! twice. A fingerprint covers everything that a step depends on, so one store serves all branches.
+//! Records of successful steps that write no table, by fingerprint, so that a check does not run
+//! twice. A fingerprint covers everything that a step depends on, so the records apply to all
+//! branches.
 
 use bytes::Bytes;
 use headwater_store::{Append, Batch, Store};
@@ -8,7 +9,7 @@ use crate::{Error, Result};
 
 const JOURNAL: &str = "steps_passed";
 
-/// Returns true if a step succeeded with this fingerprint, or code fingerprint.
+/// Returns true if a step with this full or code fingerprint has succeeded.
 pub(crate) async fn passed(store: &dyn Store, fingerprint: &str) -> Result<bool> {
     let entry = store.latest(JOURNAL, fingerprint).await.map_err(|error| Error::other(&error))?;
     Ok(entry.is_some())

@@ -174,7 +174,7 @@ impl Plan {
         }
     }
 
-    /// Checks the row filter of a Python input as a condition over its columns.
+    /// Checks that the row filter of a Python input is a valid condition over the input's columns.
     async fn check_filter(
         &self,
         runner: &Runner,
@@ -191,7 +191,7 @@ impl Plan {
         checked.map(|_| ()).map_err(|error| without_position(error, &input.at))
     }
 
-    /// Checks the overwrite filter of a model as a condition over its table, if there is one.
+    /// Checks that the overwrite filter of a model, if any, is a valid condition over its table.
     async fn check_overwrite_filter(&self, runner: &Runner, index: usize) -> Result<()> {
         let step = &self.project.steps[index];
         let (Some(filter), Some(_)) = (&step.overwrite_filter, &self.steps[index].table) else {
@@ -202,7 +202,8 @@ impl Plan {
         checked.map(|_| ()).map_err(|error| without_position(error, &step.at))
     }
 
-    /// Plans a query and returns its columns, if those of all its inputs are known.
+    /// Plans a query and returns its columns. Returns unknown columns if those of any input are
+    /// unknown.
     async fn plan_query(
         &self,
         runner: &Runner,
@@ -235,7 +236,7 @@ impl Plan {
                 let names = query.schema.fields().iter().map(|field| field.name().clone());
                 Ok((Columns::Names(names.collect()), Some(query)))
             }
-            // If types are unknown, only a missing column is certainly an error.
+            // While types are unknown, only a missing column is certainly an error.
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
                 Ok((Columns::Unknown, None))
             }
@@ -326,8 +327,8 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 
-/// Returns a condition's error with the location of the condition instead of the position in the
-/// generated query.
+/// Returns the error of a condition with the location of the condition, because positions in the
+/// generated query mean nothing to the user.
 pub(crate) fn without_position(error: Error, at: &Location) -> Error {
     match error {
         Error::Project(ProjectError::Sql { step, mut problem, .. }) => {

@@ -8,7 +8,7 @@ use headwater_tables::COMMENT;
 
 use crate::{ColumnType, DeclaredColumn, Error, Step};
 
-/// Returns true if a column of the Arrow type has the declared type.
+/// Returns true if an Arrow type conforms to the declared type.
 fn matches(declared: ColumnType, data_type: &DataType) -> bool {
     let is_utc = |zone: &str| matches!(zone, "UTC" | "+00:00" | "Z");
     match (declared, data_type) {
@@ -63,7 +63,8 @@ pub(crate) fn with_docs(declared: &[DeclaredColumn], schema: SchemaRef) -> Schem
     Arc::new(Schema::new(schema.fields().iter().map(documented).collect::<Vec<_>>()))
 }
 
-/// Returns the first column with a null in these rows although its declaration allows none.
+/// Returns the first column that contains a null in these rows, although its declaration allows
+/// none.
 pub(crate) fn null_column<'d>(
     declared: &'d [DeclaredColumn],
     rows: &RecordBatch,
@@ -75,7 +76,7 @@ pub(crate) fn null_column<'d>(
     declared.iter().find(has_nulls).map(|column| column.name.as_str())
 }
 
-/// Creates the error of a declared column that has nulls.
+/// Creates the error for a declared column that must not contain nulls but does.
 pub(crate) fn has_nulls(step: &Step, column: &str) -> Error {
     let difference = format!("`{column}` has nulls");
     Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference }

@@ -1,4 +1,4 @@
-//! Versions of a project in the store, and which of them is active.
+//! Versions of a project in the store, and the active one.
 //!
 //! | kind | name | value |
 //! |---|---|---|
@@ -7,8 +7,9 @@
 //! | journal `deployments` | version | the [`Record`] of its last deployment |
 //! | ref `deployments/active` | | the active version |
 //!
-//! A version is the hash of its manifest, so that equal files have the same version. Objects,
-//! record and ref of a deployment are one batch, which is stored completely or not at all.
+//! A version is the hash of its manifest, so equal files have the same version. The objects, the
+//! record and the ref of a deployment are written in one batch, which is stored completely or not
+//! at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +46,7 @@ struct Record {
     project: String,
     deployed: Timestamp,
     author: String,
-    /// The identity whose rights the triggers of the version have.
+    /// The identity whose permissions apply to the triggers of the version.
     #[serde(default)]
     actor: Actor,
     functions: Vec<String>,
@@ -77,7 +78,7 @@ impl DeploymentStore {
         DeploymentStore { store, clock }
     }
 
-    /// Returns the active version; none before the first deployment.
+    /// Returns the active version; `None` before the first deployment.
     pub async fn active(&self) -> Result<Option<ObjectId>> {
         Ok(self.active_text().await?.and_then(|text| read_id(&text)))
     }
@@ -86,7 +87,7 @@ impl DeploymentStore {
         self.store.reference(ACTIVE).await.map_err(|error| Error::other(&error))
     }
 
-    /// Returns the identity that deployed a version last. Error: `corrupt`.
+    /// Returns the identity that last deployed a version. Error: `corrupt`.
     pub async fn actor(&self, version: ObjectId) -> Result<Actor> {
         let entry = self.store.latest(JOURNAL, &version.to_string()).await;
         let entry = entry.map_err(|error| Error::other(&error))?;
@@ -202,7 +203,7 @@ impl DeploymentStore {
     }
 }
 
-/// Returns the manifest of a project, and its files.
+/// Returns the manifest of a project, and the contents of its files.
 fn objects(project: &Project) -> (Bytes, Vec<Bytes>) {
     let content = |file: &ProjectFile| Bytes::copy_from_slice(file.bytes());
     let files: Vec<Bytes> = project.files.values().map(content).collect();
@@ -276,7 +277,8 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
     project.triggers.iter().map(text).collect()
 }
 
-/// Returns a text for each function that changes with its limits or the text of its file.
+/// Returns a text for each function that changes whenever the function's limits or the text of its
+/// file change.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let described = project.callables.iter().map(|(name, callable)| {
         let text = project.files.get(&*callable.at.file).map_or("", ProjectFile::text);

@@ -1,8 +1,8 @@
 //! Errors of runs, with code, hint and context.
 //!
-//! Every error that can be found before a run starts is returned before it starts, with file and
-//! line. A failed step carries the problem of its cause. A run with failures of only one code
-//! returns that code.
+//! Errors that can be found before a run starts are returned before it starts, with file and line.
+//! The error of a failed step contains the problem that caused it. If all failures of a run have
+//! the same code, the run returns that code.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ pub enum Error {
         nearest: Option<String>,
     },
 
-    /// A step reads a table of its own project's model through a view.
+    /// A step reads the table of a model of its own project through a view.
     #[error("`{step}` reads model `{table}` through view `{view}`, which is not supported ({at})")]
     ViewOfModel {
         /// Step name.
@@ -87,7 +87,7 @@ pub enum Error {
         at: Location,
     },
 
-    /// Output rows of a model with null or duplicate keys.
+    /// Output rows of a model have null or duplicate keys.
     #[error("model `{step}` returned {what} ({at})")]
     Keys {
         /// Model name.
@@ -107,7 +107,7 @@ pub enum Error {
     Environment {
         /// Step name.
         step: String,
-        /// Location of the requirement.
+        /// Location that requires the environment.
         at: Location,
         /// Problem reported for the environment.
         #[source]
@@ -129,7 +129,7 @@ pub enum Error {
         hint: String,
     },
 
-    /// No deployment of the project, or none with this id.
+    /// The project has no deployment, or none with this id.
     #[error("{}", deployment_text(text, *several))]
     NoDeployment {
         /// Id or id prefix from the request.
@@ -193,7 +193,7 @@ pub enum Error {
         problem: Box<Problem>,
     },
 
-    /// The run failed without a merge; its target is unchanged.
+    /// The run failed and was not merged; its target is unchanged.
     #[error("{}; `{target}` is unchanged", run_text(failures))]
     Run {
         /// Target branch.
@@ -222,8 +222,8 @@ pub enum Error {
         branch: String,
     },
 
-    /// The target changed during the run, and its required expectations did not check the combined
-    /// state.
+    /// The target changed during the run, and its required expectations have not been checked on
+    /// the combined state.
     #[error(
         "`{target}` received other commits during the run, and the expectations that it requires \
          did not check the combined state"

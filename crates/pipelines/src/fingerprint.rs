@@ -21,7 +21,8 @@ pub(crate) fn code(
     let partition: Vec<String> = step.partition_by.iter().map(ToString::to_string).collect();
     let _ = writeln!(text, "{} {}", step.materialization.as_str(), partition.join(","));
     let _ = writeln!(text, "{:?}", step.columns);
-    // Hashed only if present, so that steps without keys keep the fingerprints of earlier versions.
+    // Keys are hashed only if present, so that steps without keys keep the fingerprints of earlier
+    // versions.
     if !step.keys.is_empty() {
         let _ = writeln!(text, "keys {}", step.keys.join(","));
     }
@@ -93,7 +94,7 @@ pub(crate) fn short_hash(text: &str) -> String {
     hash
 }
 
-/// Returns the hash of a step with its inputs, each with its name and state.
+/// Returns the hash of a step including its inputs. Each input is given by name and state.
 pub(crate) fn whole(code: &str, inputs: &[(String, String)]) -> String {
     let mut text = format!("{code}\n");
     for (name, state) in inputs {

@@ -35,12 +35,12 @@ impl Volume {
 }
 
 impl Plan {
-    /// Returns the plan in the form of the API, with forecasts.
+    /// Returns the plan in the format of the API, including forecasts.
     pub(crate) async fn forecast(&self, runner: &Runner) -> Result<RunPlan> {
         let mut plan = self.listed();
         let costs = self.last_costs(runner).await?;
         let rates = &self.project.rates;
-        // The number of rows would reveal how many rows a row filter hides.
+        // The number of rows in the table would reveal how many rows a row filter hides.
         let hidden = runner.access.as_ref().and_then(|access| access.restriction_digest());
         for (index, listed) in self.listed_steps().zip(&mut plan.steps) {
             if self.steps[index].reason.is_none() {
@@ -261,7 +261,7 @@ async fn below(view: &CommitView, name: &TableName) -> Result<Entries> {
     Ok(below.map_err(|error| Error::other(&error))?.entries)
 }
 
-/// Compares column names. With `keeps`, the table keeps the columns that are missing in `after`.
+/// Compares column names. If `keeps` is set, the table keeps columns that are missing in `after`.
 fn differences(before: &Schema, after: &[&str], keeps: bool) -> PlannedColumns {
     let has = |name: &str| before.fields().iter().any(|field| field.name() == name);
     let added = after.iter().filter(|name| !has(name)).map(|name| (*name).to_owned());

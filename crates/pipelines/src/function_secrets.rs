@@ -1,4 +1,5 @@
-//! The secrets of one call: environment variables of its process, removed from its output.
+//! The secrets of one call: passed as environment variables of its process, and removed from its
+//! output.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Function, Result};
 
-/// The values of the secrets that a function names, for one call.
+/// The values of a function's secrets, for one call.
 #[derive(Clone, Default)]
 pub(crate) struct FunctionSecrets {
     values: BTreeMap<String, Zeroizing<String>>,
@@ -29,13 +30,13 @@ impl FunctionSecrets {
         Ok(FunctionSecrets { values, redactor })
     }
 
-    /// Returns a value, if the function names its secret.
+    /// Returns the value of a secret; `None` if the function does not use it.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(|value| value.as_str())
     }
 
-    /// Returns the limits with the values as environment variables. Instances with different values
-    /// are not reused for the call.
+    /// Returns the limits with the secrets added as environment variables. An instance is reused
+    /// only for calls with the same values.
     pub(crate) fn add_to(&self, mut limits: Limits) -> Limits {
         for (name, value) in &self.values {
             limits.variables.set(name.clone(), value.to_string());

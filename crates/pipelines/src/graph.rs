@@ -9,11 +9,11 @@ use crate::{Error, Location, Project, Result, Step};
 /// Dependencies between steps, with a topological order.
 #[derive(Debug, Clone)]
 pub(crate) struct Graph {
-    /// Indexes of the steps that each step reads.
+    /// Indexes of the steps that each step reads (its parents).
     pub parents: Vec<BTreeSet<usize>>,
-    /// Indexes of the steps that read each step.
+    /// Indexes of the steps that read each step (its children).
     pub children: Vec<BTreeSet<usize>>,
-    /// Topological order; steps without an order between them are in the order of the project.
+    /// A topological order. Where dependencies leave the order open, steps are in project order.
     pub order: Vec<usize>,
     models: BTreeMap<TableName, usize>,
 }
@@ -77,7 +77,7 @@ impl Graph {
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Each remaining step has a parent among them, so following the parents ends in a cycle.
+        // Every remaining step has a remaining parent, so following parents must lead into a cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {
             if let Some(start) = path.iter().position(|seen| *seen == step) {

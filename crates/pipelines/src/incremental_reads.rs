@@ -1,8 +1,8 @@
-//! Incremental inputs: the rows that were appended since the model last ran.
+//! Incremental inputs: the rows that were appended since the last run of the model.
 //!
 //! When an incremental model writes its table, the new snapshot records the input snapshots that
-//! the model has read. So each branch has its own read positions, and a run that fails or is not
-//! merged does not advance them.
+//! the model has read. Each branch therefore has its own read positions, and a run that fails or is
+//! not merged does not advance them.
 
 use std::collections::BTreeMap;
 

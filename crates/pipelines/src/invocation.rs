@@ -1,7 +1,7 @@
 //! Invocations of Python functions within a job, for steps of a run and for calls by name.
 //!
-//! This module creates every [`Invocation`] of a project's function. Installation progress and
-//! printed lines become log events of the job.
+//! All [`Invocation`]s of a project's functions are created in this module. Installation progress
+//! and printed lines become log events of the job.
 
 use std::sync::Arc;
 
@@ -29,17 +29,17 @@ pub(crate) struct FunctionCall<'a> {
     pub arguments: Vec<Argument>,
     pub returns: Returns,
     pub limits: Limits,
-    /// Values for its environment variables, which are removed from its output.
+    /// The secrets passed as environment variables. Their values are removed from the output.
     pub secrets: FunctionSecrets,
     /// The name in errors.
     pub label: &'a str,
-    /// The model that log events name; none for a call by name.
+    /// The model named in log events; `None` for a call by name.
     pub model: Option<&'a str>,
     /// The owner, job and priority, which determine the order of calls in the queue.
     pub share: CallOwner,
     /// True if another call of the function may reuse its process.
     pub reuse: bool,
-    /// When this token is cancelled, the call is rejected unless it has started.
+    /// If this token is cancelled before the call has started, the call is rejected.
     pub start_until: CancellationToken,
     /// Its access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,

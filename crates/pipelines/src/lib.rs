@@ -2,7 +2,7 @@
 //!
 //! A [`Project`] is parsed by the crate `project`. The tables that its steps read form a graph. The
 //! [`Runner`] plans which steps are out of date and runs them on a run branch. It merges that
-//! branch into the target only after every expectation passed. A failed run leaves its target
+//! branch into the target only after all expectations have passed. A failed run leaves its target
 //! unchanged and keeps the run branch for inspection.
 //!
 //! This crate opens no files: project files are passed as text. Tables are in `lake`, SQL in

@@ -1,4 +1,4 @@
-//! Parses projects, with the engine's values of constant expressions in SQL.
+//! Parses projects. The engine evaluates constant expressions in SQL.
 
 use headwater_model::ProjectFiles;
 use headwater_project::Parsed;

@@ -1,5 +1,5 @@
 //! Plans a run: the inputs of each step, whether they exist, and whether the step is out of date.
-//! Planning computes nothing; errors have the file and line.
+//! Planning executes no step. Errors include the file and line.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,9 +33,9 @@ pub(crate) struct Plan {
     pub values: BTreeMap<String, Value>,
     /// The steps that the run may run.
     pub selection: Selection,
-    /// If true, every step runs, and incremental models are rebuilt from all their input.
+    /// True if every step runs, and incremental models are rebuilt from all rows of their inputs.
     pub full: bool,
-    /// Priority of all function calls; overrides that of the functions.
+    /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,
     /// Rows of every model to return instead of a merge.
     pub preview: Option<PreviewRequest>,
@@ -60,7 +60,7 @@ pub(crate) struct StepPlan {
     pub tables: Vec<TableName>,
     /// Schema of each input that is a lake table; `None` for a model.
     pub inputs: Vec<Option<SchemaRef>>,
-    /// Table that an earlier run wrote.
+    /// The existing table, written by an earlier run.
     pub table: Option<Table>,
     /// Output columns, as far as they are known before the run.
     pub columns: Columns,
@@ -69,20 +69,20 @@ pub(crate) struct StepPlan {
 /// Options of a plan.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PlanOptions<'a> {
-    /// Runs every step.
+    /// True to run every step.
     pub no_cache: bool,
-    /// Priority of all function calls; overrides that of the functions.
+    /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,
     /// Rows of every model to return instead of a merge.
     pub preview: Option<PreviewRequest>,
-    /// Selectors of the steps to run; empty: all.
+    /// Selectors of the steps to run; all steps if empty.
     pub select: &'a [String],
-    /// Selectors of the steps to leave out.
+    /// Selectors of the steps to exclude.
     pub exclude: &'a [String],
 }
 
 impl Plan {
-    /// Plans a project at a catalog state.
+    /// Plans a run of a project at a catalog state.
     pub async fn new(
         runner: &Runner,
         project: Project,
@@ -116,7 +116,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Checks the rights of the run, and that the secrets of its functions exist.
+    /// Checks the permissions of the run, and that the secrets of its functions exist.
     async fn check_allowed(&self, runner: &Runner) -> Result<()> {
         runner.check_rights(self).await?;
         let functions = self.planned_steps().filter_map(Step::function);
@@ -159,7 +159,7 @@ impl Plan {
             states.push((name, state));
             found.inputs.push(schema);
         }
-        // A user with a row filter or column mask computes different rows from the same inputs.
+        // For a user with a row filter or column mask, the same inputs yield different rows.
         let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
         found.fingerprint = fingerprint::whole(&found.code, &states);
@@ -168,7 +168,8 @@ impl Plan {
         Ok(found)
     }
 
-    /// Adds a parent to a step's record. An intermediate parent is added with all its dependencies.
+    /// Adds a parent to a step's record. For an intermediate parent, also adds everything that it
+    /// depends on.
     fn record_parent(&self, parent: usize, state: &str, record: &mut BuildRecord) {
         let (step, plan) = (&self.project.steps[parent], &self.steps[parent]);
         if step.is_materialized() {
@@ -205,8 +206,9 @@ impl Plan {
         self.check_owner(&Step { name: table.to_string(), ..step.clone() }, found.as_ref()).await
     }
 
-    /// Returns the owner of a table: the project of its last model run, or else of its creation;
-    /// `None` if no model wrote it. Tables of old versions have a fingerprint but no project name.
+    /// Returns the owner of a table: the project whose model last wrote it, or else the project
+    /// that created it; `None` if no model wrote it. Tables written by old versions have a
+    /// fingerprint but no project name.
     async fn owner(&self, table: &Table) -> Option<Owner> {
         let tables = self.view.lake().tables();
         if let Some(project) = self.view.lake().project_of(table).await {
@@ -216,8 +218,9 @@ impl Plan {
         written.map(|_| Owner(None))
     }
 
-    /// Returns a string that identifies a model's output: its fingerprint, and, for a table that
-    /// keeps rows of earlier runs, also its snapshot, which other writers may change.
+    /// Returns a string that identifies a model's output: its fingerprint. If the table keeps rows
+    /// of earlier runs, the string also contains its snapshot, because other writers may change
+    /// such a table.
     pub(crate) fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
         let accumulates = self.project.steps[index].materialization.accumulates();
@@ -299,7 +302,8 @@ impl Plan {
         let states = below.entries.values().map(|entry| entry.metadata_location.clone());
         let mut states: Vec<String> = states.collect();
         if below.elsewhere {
-            // Changes of other refs or system tables cannot be detected, so the step always runs.
+            // Changes of other refs or system tables cannot be detected, so a random state makes
+            // the step run always.
             states.push(uuid::Uuid::new_v4().to_string());
         }
         let state = states.join(" ");
@@ -323,7 +327,7 @@ impl Plan {
         })
     }
 
-    /// Returns the tables that expectations check, with their names at a catalog state. The checks
+    /// Returns the tables that expectations check, by their names at a catalog state. The results
     /// hold only for the rows in that state.
     pub async fn checked_tables(&self, view: &CommitView) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
@@ -351,7 +355,7 @@ impl Plan {
         self.steps.iter().any(|step| step.reason.is_some())
     }
 
-    /// Returns the plan in the form of the API.
+    /// Returns the plan in the format of the API.
     pub fn listed(&self) -> RunPlan {
         let steps = self.listed_steps().map(|index| self.listed_step(index)).collect();
         RunPlan { project: self.project.name.clone(), steps, ..RunPlan::default() }
@@ -389,7 +393,7 @@ impl Plan {
     }
 }
 
-/// Owning project of a table; `None` inside if the project's name was not recorded.
+/// The project that owns a table; `None` if the project's name was not recorded.
 struct Owner(Option<String>);
 
 impl Owner {

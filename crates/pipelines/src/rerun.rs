@@ -26,7 +26,7 @@ struct Merge {
     request: MergeRequest,
     /// The project that computes the derived tables.
     project: Project,
-    /// Merge plan at the start of the run; the run branch starts at its head.
+    /// Merge plan from the start of the run. The run branch starts at the head that it names.
     plan: MergePlan,
     /// Tables that are taken from one side as a whole, and recomputed if they are out of date.
     whole: BTreeSet<TableName>,
@@ -82,7 +82,7 @@ impl Runner {
         Ok(report)
     }
 
-    /// Plans the models of a run that merges, on a temporary branch.
+    /// Plans the models of a run that merges first, using a temporary branch.
     pub(crate) async fn plan_merged(&self, target: &str, request: &RunRequest) -> Result<RunPlan> {
         let merge = self.plan_merge(target, request).await?;
         let id = uuid::Uuid::now_v7().to_string();
@@ -120,8 +120,8 @@ impl Runner {
     }
 
     /// Returns the side to take for a table in conflict. If a model of the project computes the
-    /// table, this is the side that has the table. If its model was removed from the project, it is
-    /// the side that dropped it.
+    /// table, this is the side that has the table. If the model was removed from the project, it is
+    /// the side that dropped the table.
     async fn choice(
         &self,
         project: &Project,
@@ -154,8 +154,8 @@ impl Runner {
         Ok((owner.as_deref() == Some(project.name.as_str())).then_some(absent))
     }
 
-    /// Merges on a branch. If tables without a model conflict, fails with `Other`, which lists the
-    /// conflicts.
+    /// Performs the merge on a branch. If tables that no model computes conflict, fails with
+    /// `Other`, which lists the conflicts.
     async fn merge_on(
         &self,
         branch: &str,
@@ -185,7 +185,8 @@ impl Runner {
         Ok(report)
     }
 
-    /// Creates a branch in quarantine, so that a killed run leaves the same state as a failed one.
+    /// Creates a branch that is in quarantine from the start, so that a killed run leaves the same
+    /// state as a failed one.
     pub(crate) async fn branch_in_quarantine(
         &self,
         branch: &str,

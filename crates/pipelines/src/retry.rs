@@ -22,13 +22,14 @@ pub(crate) struct FailedRunBranch {
     /// Commit of the target that the failed run started from.
     base: CommitId,
     head: CommitId,
-    /// Commits of the failed run, and of those that it retried.
+    /// Commits of the failed run, and of the earlier runs that it had retried.
     commits: Vec<CommitId>,
 }
 
 impl Runner {
-    /// Returns the branch that the failed run kept; `None` if it wrote nothing. Without a branch,
-    /// the retry is an ordinary run. Fails with `BranchMoved` if another client committed to it.
+    /// Returns the branch that the failed run kept; `None` if it wrote nothing, in which case the
+    /// retry is an ordinary run. Fails with `BranchMoved` if another client committed to the
+    /// branch.
     pub(crate) async fn kept_branch(
         &self,
         request: &RunRequest,
@@ -63,7 +64,8 @@ impl Runner {
         Ok(Some(FailedRunBranch { target, name, base, head, commits }))
     }
 
-    /// Returns true if a commit was created by the failed run or by a run that it retried.
+    /// Returns true if a commit was created by the failed run or by an earlier run that it had
+    /// retried.
     async fn is_by_run(&self, commit: &Commit) -> bool {
         let job = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
         match job {
@@ -90,8 +92,7 @@ impl Runner {
         Ok(plan)
     }
 
-    /// Fails if a model would run again although the failed run already added its rows to its
-    /// table.
+    /// Fails if a model would run again although the failed run has already appended its rows.
     async fn check_repeatable(&self, plan: &Plan, kept: &FailedRunBranch) -> Result<()> {
         let base = RefSpec::Commit(kept.base.to_string());
         let base = self.lake().view(&base).await.map_err(|error| Error::other(&error))?;
@@ -118,7 +119,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Continues a failed run on a new branch, which replaces the one that it left.
+    /// Continues a failed run on a new branch, which replaces the branch that the failed run left.
     pub(crate) async fn retry(
         &self,
         kept: FailedRunBranch,

@@ -1,8 +1,8 @@
-//! Rights of runs: the tables that models read and write, the branches, and the secrets of
+//! Permissions of runs: the tables that models read and write, the branches, and the secrets of
 //! functions.
 //!
-//! A run checks its rights before its first step, so that a missing right is reported early.
-//! Sessions and writes check them again, since the columns of a model are known only then.
+//! A run checks its permissions before its first step, so that a missing permission is reported
+//! early. Sessions and writes check again, because the columns of a model are known only then.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::graph::Graph;
 use crate::plan::Plan;
 use crate::{Error, Project, Result, Runner};
 
-/// The rights of a run's statements: the rights of its principal, and all rights on the run's
+/// The permissions of a run's statements: those of its principal, and all permissions on the run
 /// branch.
 #[derive(Debug)]
 struct RunAccess {
@@ -61,7 +61,8 @@ impl TableAccess for RunAccess {
 }
 
 impl Runner {
-    /// Returns a runner whose runs may do only what `access` allows; none: everything.
+    /// Returns a runner whose runs are limited to the permissions in `access`; `None` allows
+    /// everything.
     #[must_use]
     pub fn with_access(&self, access: Option<Arc<dyn TableAccess>>) -> Runner {
         let mut runner = self.clone();
@@ -69,13 +70,13 @@ impl Runner {
         runner
     }
 
-    /// Returns the rights of sessions on a run branch.
+    /// Returns the permissions for sessions on a run branch.
     pub(crate) fn access_on(&self, branch: &str) -> Option<Arc<dyn TableAccess>> {
         let access = self.access.clone()?;
         Some(Arc::new(RunAccess { access, branch: Object::branch(branch) }))
     }
 
-    /// Checks that the runner may act on an object.
+    /// Checks that the runner may perform an action on an object.
     pub(crate) fn authorize(&self, action: Action, object: &Object) -> Result<()> {
         let Some(access) = &self.access else { return Ok(()) };
         access.check(action, object).map_err(Error::from)
@@ -138,7 +139,8 @@ impl Runner {
                 continue;
             }
             if input.table.namespace == SYSTEM_NAMESPACE {
-                // Skipped here, because the session checks the action that the table needs.
+                // System tables are skipped here, because the session checks the permission that
+                // they require.
                 continue;
             }
             match &input.reference {
@@ -227,7 +229,8 @@ impl Runner {
         Ok(report)
     }
 
-    /// Returns the tables of a merge's target and base that have hidden rows for the runner.
+    /// Returns the tables of a merge's target and base in which some rows are hidden from the
+    /// runner.
     async fn restricted(
         &self,
         access: &dyn TableAccess,

@@ -26,10 +26,10 @@ use crate::{Error, Project, Result, checks, rerun};
 pub struct Runner {
     pub(crate) engine: Engine,
     pub(crate) functions: Functions,
-    /// Storage for intermediate rows between steps.
+    /// Quota for intermediate rows between steps.
     pub(crate) room: TableQuota,
     pub(crate) secrets: SecretStore,
-    /// The rights of runs; none: everything.
+    /// The permissions of runs; `None` allows everything.
     pub(crate) access: Option<Arc<dyn TableAccess>>,
     jobs: Jobs,
 }
@@ -57,7 +57,7 @@ impl Runner {
         Runner { engine, functions, room, secrets, access: None, jobs }
     }
 
-    /// Returns the storage for tables passed to and from functions.
+    /// Returns the quota for tables passed to and from functions.
     pub fn table_quota(&self) -> &TableQuota {
         &self.room
     }
@@ -258,8 +258,8 @@ impl Runner {
         Ok((head, closing.ok_or_else(|| work.branch_moved())?))
     }
 
-    /// Merges the checked commit into the target. The same batch deletes the run branch and fails
-    /// if that branch has moved.
+    /// Merges the checked commit into the target. The run branch is deleted in the same batch,
+    /// which fails if that branch has moved.
     async fn merge(
         &self,
         plan: &Plan,
@@ -311,8 +311,8 @@ impl Runner {
         }
     }
 
-    /// Stores a batch without a commit. If an earlier attempt stored the event, only the other
-    /// entries are stored.
+    /// Stores a batch without a commit. If an earlier attempt has already stored the event, only
+    /// the other entries are stored.
     async fn remember(&self, mut with: Batch) -> Result<(), headwater_store::Error> {
         match self.lake().store().apply(with.clone()).await {
             Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => {
@@ -359,8 +359,8 @@ impl Runner {
             let marked = catalog.quarantine_branch(&branch, Some(&run)).await;
             marked.map_err(|error| Error::other(&error))?;
         }
-        // The run started at the merge base with its target. If the target is deleted, the branch
-        // is kept.
+        // The run started at the merge base of its branch and the target. If the target was
+        // deleted, the branch is kept.
         let target = self.jobs.job(job).await.ok().and_then(|job| job.reference);
         let Some(target) = target else { return Ok(()) };
         let Ok(target) = catalog.branch(&target).await else { return Ok(()) };
@@ -395,7 +395,7 @@ pub(crate) struct RunContext {
     pub start: CommitId,
     pub request: RunRequest,
     pub context: JobContext,
-    /// Commits of the retried run, which the run's branch contains.
+    /// Commits of the retried run, which are part of this run's branch.
     pub made: Vec<CommitId>,
 }
 

@@ -31,8 +31,8 @@ impl Plan {
         Ok(selectors.resolve(&candidates)?)
     }
 
-    /// Compares a step's code with that of its last build. An intermediate model is compared
-    /// through the tables of the models that read it.
+    /// Compares a step's code with its last build. An intermediate model has no table, so it is
+    /// compared through the tables of the models that read it.
     async fn state(&self, index: usize) -> Result<StepState> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         let state = |same: bool| if same { StepState::Same } else { StepState::Modified };
@@ -79,7 +79,7 @@ impl Plan {
     }
 
     /// Returns the output state of a parent. For a model that is not selected, this is the state of
-    /// its table, which must exist.
+    /// its existing table; fails if it has none.
     pub(crate) async fn parent_state(
         &self,
         step: &Step,
@@ -104,7 +104,7 @@ impl Plan {
         })
     }
 
-    /// Returns the error of a step that reads a model without a table that is not selected.
+    /// Returns the error for a step that reads a model which is neither selected nor has a table.
     fn not_selected(&self, step: &Step, input: &Input, parent: usize) -> Error {
         let parent = &self.project.steps[parent].name;
         let (reference, at) = (self.view.spec(), &input.at);
@@ -134,8 +134,8 @@ impl Plan {
         any && checks.all(|index| self.is_planned_check(index))
     }
 
-    /// Returns true if reports and lists contain a step, because it is selected or another step
-    /// needs it.
+    /// Returns true if a step appears in reports and lists: it is selected, or another step needs
+    /// it.
     pub fn is_listed(&self, index: usize) -> bool {
         self.selection.chosen[index] || self.steps[index].reason.is_some()
     }

@@ -1,20 +1,20 @@
-//! Decides which steps run: models whose table is out of date, checks that have not passed on the
-//! current state, and the intermediate models that these need.
+//! Decides which steps run: models whose tables are out of date, checks that have not passed on the
+//! current state, and the intermediate models that either of these needs.
 
 use headwater_project::{Materialization, Step};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
 use crate::{Result, checks};
 
-/// Reason of a step whose output is not stored and is needed by a child.
+/// Reason of a step that runs only because a child needs its output.
 const NEEDED: &str = "its child runs";
 
 /// Reason of a step whose output is not stored and is shown.
 const PREVIEWED: &str = "preview";
 
 impl Plan {
-    /// Returns the reason to run a step, ignoring its children. The decisions about its parents
-    /// must be made before.
+    /// Returns the reason to run a step, ignoring its children. Its parents must have been decided
+    /// before.
     pub(crate) async fn own_reason(
         &self,
         index: usize,
@@ -44,15 +44,15 @@ impl Plan {
         Ok((!passed).then_some(reason))
     }
 
-    /// Returns true if only the success of a step is recorded: expectations, and models that are
-    /// neither stored nor read in this run.
+    /// Returns true if the run stores only that the step succeeded: expectations, and models that
+    /// are neither stored nor read in this run.
     pub(crate) fn remembers(&self, index: usize) -> bool {
         let step = &self.project.steps[index];
         let mut children = self.graph.children[index].iter();
         !step.is_materialized() && !children.any(|child| self.selection.planned[*child])
     }
 
-    /// Adds the models without a table whose children run.
+    /// Marks models without a table as running if one of their children runs.
     pub(crate) fn keep_parents(&mut self) {
         for index in self.graph.order.clone().into_iter().rev() {
             let mut children = self.graph.children[index].iter();
@@ -77,7 +77,7 @@ impl Plan {
         let current = table.summary().get(FINGERPRINT).cloned();
         let tables = self.view.lake().tables();
         let known = match step.materialization {
-            // Appended rows stay valid after later commits by other writers.
+            // Commits of other writers do not invalidate the rows that were appended.
             Materialization::Append => {
                 let same = |written: &str| written == plan.fingerprint;
                 tables.history().find(table, FINGERPRINT, same).await.is_some()

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::layout::{CATALOG_TABLES, CatalogTable};
 use crate::{information_schema, pg_catalog};
 
-/// The first number of an object that is not PostgreSQL's own.
+/// The first OID for user objects; PostgreSQL reserves the lower ones.
 const FIRST_OID: u32 = 16_384;
 
 /// A table or view.
@@ -20,7 +20,7 @@ const FIRST_OID: u32 = 16_384;
 pub struct Relation {
     /// Its name.
     pub name: TableName,
-    /// The query of a view, as text; none for a table.
+    /// The query of a view, as text; `None` for a table.
     pub query: Option<String>,
     /// Its number of rows, if known.
     pub rows: Option<u64>,
@@ -31,7 +31,7 @@ pub struct Relation {
 /// The objects at a ref that a user may see.
 #[derive(Debug, Clone)]
 pub struct Contents {
-    /// The ref, which is the database of the connection.
+    /// The ref, which PostgreSQL clients see as the database of the connection.
     pub database: String,
     /// All databases: the branches.
     pub databases: Vec<String>,
@@ -72,8 +72,8 @@ impl Contents {
         Ok(Some((schema, batches)))
     }
 
-    /// Assigns a number to each namespace, table and view. It depends on the name only, unless two
-    /// names collide.
+    /// Assigns an OID to each namespace, table and view. It depends only on the name, unless the
+    /// OIDs of two names collide.
     pub(crate) fn oids(&self) -> Oids {
         let mut oids = Oids::default();
         for namespace in &self.namespaces {
@@ -86,7 +86,7 @@ impl Contents {
     }
 }
 
-/// Numbers of objects by name.
+/// The OIDs of objects, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Oids {
     by_name: HashMap<String, u32>,
@@ -102,23 +102,23 @@ impl Oids {
         self.by_name.insert(name, oid);
     }
 
-    /// Returns the number of a namespace.
+    /// Returns the OID of a namespace.
     pub(crate) fn namespace(&self, name: &str) -> u32 {
         self.by_name.get(name).copied().unwrap_or_default()
     }
 
-    /// Returns the number of a table or view.
+    /// Returns the OID of a table or view.
     pub(crate) fn relation(&self, name: &TableName) -> u32 {
         self.by_name.get(&name.to_string()).copied().unwrap_or_default()
     }
 }
 
-/// Returns the number of an object by its name.
+/// Returns the OID for an object's name, without handling collisions.
 pub(crate) fn oid_of(name: &str) -> u32 {
     FIRST_OID + hash(name) % (i32::MAX as u32 - FIRST_OID)
 }
 
-/// FNV-1a, which is the same in every process.
+/// Computes the FNV-1a hash, which is the same in every process.
 fn hash(text: &str) -> u32 {
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(16_777_619);
     text.bytes().fold(2_166_136_261, step)

@@ -1,7 +1,7 @@
-//! Queries of catalog tables that are always empty, such as indexes and triggers.
+//! Queries of catalog tables that are always empty, such as those of indexes and triggers.
 //!
-//! A SELECT that joins such a table has no rows, whatever its expressions are. It is replaced by
-//! one that has the same columns and needs none of PostgreSQL's functions.
+//! A SELECT that joins such a table returns no rows, whatever its expressions are. It is replaced
+//! with a SELECT that has the same columns and does not use PostgreSQL's functions.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use sqlparser::ast::{
 use crate::layout::CatalogTable;
 use crate::translate::{is_catalog, null, parse, parts, select_of};
 
-/// Aggregates, which return a row for no rows.
+/// Aggregate functions, which return one row even if there are no input rows.
 const AGGREGATES: [&str; 12] = [
     "count",
     "max",
@@ -29,7 +29,7 @@ const AGGREGATES: [&str; 12] = [
     "any_value",
 ];
 
-/// Replaces the parts of a query that have no rows. Returns true if there are any.
+/// Replaces the parts of a query that return no rows. Returns true if anything was replaced.
 pub(crate) fn fold_query(query: &mut Query) -> bool {
     let changed = fold(&mut query.body);
     if changed && is_empty(query) {
@@ -52,7 +52,7 @@ fn fold(body: &mut SetExpr) -> bool {
     }
 }
 
-/// Returns true for a query that was found to have no rows.
+/// Returns true for a query that was recognised as returning no rows.
 pub(crate) fn is_empty(query: &Query) -> bool {
     is_empty_body(&query.body)
 }
@@ -74,7 +74,8 @@ fn is_cleared(select: &Select) -> bool {
     select.from.is_empty() && select.selection.as_ref().is_some_and(is_false)
 }
 
-/// Returns true for a condition that needs rights of a catalog, which are always null.
+/// Returns true for a condition that can never hold: it requires an access control list (`…acl`),
+/// and these are always null here.
 fn is_never(condition: &Expr) -> bool {
     match condition {
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
@@ -86,7 +87,7 @@ fn is_never(condition: &Expr) -> bool {
     }
 }
 
-/// Returns true for null.
+/// Returns true for the literal null, also in parentheses or a cast.
 pub(crate) fn is_null(expr: &Expr) -> bool {
     match expr {
         Expr::Value(value) => value.value == Value::Null,
@@ -182,13 +183,14 @@ fn is_empty_table(namespace: &str, name: &str) -> bool {
     CatalogTable::find(namespace, name).is_some_and(|table| table.is_always_empty)
 }
 
-/// Returns true for the items of options of tables, which are always null.
+/// Returns true for `unnest` of table options. The options are always null here, so it returns no
+/// rows.
 fn is_of_options(factor: &TableFactor) -> bool {
     let text = factor.to_string().to_ascii_lowercase();
     text.contains("unnest(") && text.contains("options")
 }
 
-/// Replaces a SELECT by one with its columns and without rows.
+/// Replaces a SELECT with one that has the same columns and no rows.
 fn clear(select: &mut Select) {
     for item in &mut select.projection {
         match item {
@@ -236,8 +238,8 @@ pub(crate) fn column_name(expr: &Expr) -> String {
     }
 }
 
-/// Returns the expression to use in place of a subquery with one value: null if it has no rows.
-/// One that looks a value up in a catalog has one row at most, so `max` does not change it.
+/// Returns a replacement for a scalar subquery: null if it returns no rows. A lookup in a catalog
+/// returns at most one row, so wrapping its value in `max` does not change it.
 pub(crate) fn scalar(query: &mut Query) -> Option<Expr> {
     if is_empty(query) {
         return Some(null());
@@ -258,7 +260,7 @@ pub(crate) fn scalar(query: &mut Query) -> Option<Expr> {
     Some(Expr::Subquery(Box::new(query.clone())))
 }
 
-/// Returns the expression to use in place of `ARRAY(SELECT …)`.
+/// Returns a replacement for `ARRAY(SELECT …)`.
 pub(crate) fn list(query: &mut Query) -> Option<Expr> {
     if is_empty(query) {
         return parse("CAST(NULL AS VARCHAR[])");

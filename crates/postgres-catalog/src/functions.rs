@@ -1,4 +1,4 @@
-//! PostgreSQL's functions on its catalogs, as expressions of Headwater's dialect.
+//! PostgreSQL's catalog functions, translated to expressions in Headwater's dialect.
 
 use sqlparser::ast::{Expr, Value};
 
@@ -6,7 +6,7 @@ use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
 use crate::translate::{Identity, parse, quote};
 use crate::types::PgType;
 
-/// Functions that return whether the user has a right.
+/// Functions that check whether the user has a privilege.
 const PRIVILEGES: [&str; 9] = [
     "has_table_privilege",
     "has_schema_privilege",
@@ -19,7 +19,7 @@ const PRIVILEGES: [&str; 9] = [
     "has_tablespace_privilege",
 ];
 
-/// Functions on texts that no object of a lake has.
+/// Functions that return a text which objects of a lake do not have. They return null.
 const WITHOUT_TEXT: [&str; 18] = [
     "obj_description",
     "col_description",
@@ -41,7 +41,7 @@ const WITHOUT_TEXT: [&str; 18] = [
     "inet_client_addr",
 ];
 
-/// Returns the expression that replaces a call; none if it is not a PostgreSQL built-in.
+/// Returns the expression that replaces a call; `None` if the function needs no replacement.
 pub(crate) fn replacement(name: &str, arguments: &[String], at: &Identity) -> Option<Expr> {
     parse(&text(name, arguments, at)?)
 }
@@ -105,7 +105,8 @@ fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
     Some(text)
 }
 
-/// Returns whether the user has a right. The catalogs contain only what the user may read.
+/// Returns the result of a privilege check. The catalogs contain only objects that the user may
+/// read.
 fn privilege(arguments: &[String], at: &Identity) -> String {
     let privilege = arguments.last().map_or("", |last| last.as_str()).to_ascii_lowercase();
     let reads = ["select", "usage", "connect"];
@@ -113,14 +114,14 @@ fn privilege(arguments: &[String], at: &Identity) -> String {
     (is_owner || reads.iter().any(|read| privilege.contains(read))).to_string()
 }
 
-/// Returns the value of a setting; null for one that does not exist.
+/// Returns the value of a setting as an expression; null for an unknown setting.
 fn setting(name: &str, at: &Identity) -> String {
     let name = name.trim_matches('\'');
     let found = at.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     found.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |(_, value)| quote(value))
 }
 
-/// Returns the name of a type by its number and modifier.
+/// Returns an expression for the name of a type, given its OID and modifier.
 fn format_type(oid: &str, modifier: &str) -> String {
     let numeric = PgType::of(crate::types::Scalar::Numeric).oid();
     let mut text = format!(
@@ -134,7 +135,7 @@ fn format_type(oid: &str, modifier: &str) -> String {
     text + " ELSE '-' END"
 }
 
-/// Returns the catalog of the objects of a kind, and the column with their names.
+/// Returns the catalog that lists objects of a kind, and its column with their names.
 fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
     Some(match kind {
         "regclass" => ("pg_class", "relname"),
@@ -145,8 +146,8 @@ fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Returns a cast to the type of an object, such as `'sales'::regclass`: the number of a name, or
-/// the name of a number.
+/// Returns the translation of a cast to an object type, such as `'sales'::regclass`: from a name to
+/// its OID, or from an OID to its name.
 pub(crate) fn object(kind: &str, expr: &Expr, at: &Identity) -> Option<Expr> {
     let Some((table, name)) = catalog(kind) else {
         return parse(&format!("CAST({expr} AS VARCHAR)"));
@@ -162,7 +163,8 @@ pub(crate) fn object(kind: &str, expr: &Expr, at: &Identity) -> Option<Expr> {
     }
 }
 
-/// Returns the number of an object by its name; null if it does not exist.
+/// Returns an expression for the OID of an object, given its name; null if the object does not
+/// exist.
 fn number(kind: &str, expr: &Expr, at: &Identity) -> Option<String> {
     let (table, name) = catalog(kind)?;
     let mut path = at.namespace.clone();

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-/// A table of a catalog.
+/// A catalog table.
 #[derive(Debug)]
 pub(crate) struct CatalogTable {
     pub(crate) namespace: &'static str,
     pub(crate) name: &'static str,
-    /// Columns as `name:type`, separated by spaces; the type is a letter of [`data_type`].
+    /// Columns as `name:type`, separated by spaces. The type is a letter that [`data_type`]
+    /// defines.
     columns: &'static str,
     /// True if it describes objects that a lake does not have.
     pub(crate) is_always_empty: bool,
@@ -50,7 +51,7 @@ fn data_type(letter: &str) -> DataType {
         "b" => DataType::Boolean,
         "s" => DataType::Int16,
         "n" => DataType::Int32,
-        // Numbers of objects.
+        // OIDs.
         "o" => DataType::Int64,
         "f" => DataType::Float32,
         "z" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),

@@ -1,9 +1,9 @@
-//! PostgreSQL's catalogs: rows of `pg_catalog` and `information_schema` that describe a lake, and
-//! queries of clients for them in Headwater's dialect.
+//! PostgreSQL's catalogs: the rows of `pg_catalog` and `information_schema` that describe a lake,
+//! and the translation of clients' catalog queries to Headwater's dialect.
 //!
-//! [`Contents`] are the objects that a user may see; [`Contents::table`] has the rows of a catalog
-//! table. [`translate`] rewrites the text of a query, which the engine then plans like any other.
-//! This crate does not read the lake and does not check rights.
+//! [`Contents`] contains the objects that a user may see; [`Contents::table`] returns the rows of a
+//! catalog table. [`translate`] rewrites the text of a query, which the engine then plans like any
+//! other. This crate does not read the lake and does not check permissions.
 
 mod contents;
 mod database_names;

@@ -9,22 +9,22 @@ use crate::types::PgType;
 /// The namespace.
 pub(crate) const NAMESPACE: &str = "pg_catalog";
 
-/// Number of the namespace `pg_catalog`.
+/// The OID of the namespace `pg_catalog`.
 const NAMESPACE_OID: u32 = 11;
 
-/// Number of the namespace `information_schema`.
+/// The OID of the namespace `information_schema`.
 const INFORMATION_SCHEMA_OID: u32 = 13_000;
 
-/// The owner of all objects.
+/// The name of the role that is reported as owner of all objects.
 pub(crate) const OWNER: &str = "owner";
 
-/// Number of the owner of all objects.
+/// The OID of the owner of all objects.
 pub(crate) const OWNER_OID: u32 = 10;
 
-/// Number of the user of the connection.
+/// The OID of the user of the connection.
 pub(crate) const USER_OID: u32 = 16_383;
 
-/// Number of the access method of tables.
+/// The OID of the access method of tables.
 const HEAP_OID: u32 = 2;
 
 /// Types whose functions have an underscore in their names: `date_recv`, but `int8recv`.

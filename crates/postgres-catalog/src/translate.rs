@@ -1,9 +1,8 @@
-//! Queries of PostgreSQL clients in Headwater's dialect.
+//! Translation of PostgreSQL clients' queries to Headwater's dialect.
 //!
-//! Clients describe tables by queries that use PostgreSQL's own functions, operators, casts to
-//! `regclass` and names of catalog tables without their namespace. The text is parsed as
-//! PostgreSQL's dialect, rewritten, and written as text again. A query that needs none of this
-//! remains as it is.
+//! To describe tables, clients use PostgreSQL's own functions and operators, casts to `regclass`,
+//! and unqualified names of catalog tables. The text is parsed in PostgreSQL's dialect, rewritten,
+//! and formatted as text again. A query that uses none of these is left unchanged.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -19,7 +18,7 @@ use sqlparser::parser::Parser;
 use crate::layout::CatalogTable;
 use crate::{empty_tables, functions, information_schema, pg_catalog};
 
-/// Every query that is rewritten contains at least one of these texts.
+/// A query is rewritten only if it contains at least one of these texts.
 const MARKS: [&str; 11] = [
     "pg_",
     "information_schema",
@@ -37,7 +36,7 @@ const MARKS: [&str; 11] = [
 /// The connection whose queries are rewritten.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
-    /// Its ref.
+    /// The ref of the connection, reported as its database.
     pub database: String,
     /// Its number.
     pub process: i32,
@@ -56,11 +55,11 @@ pub struct Identity {
 pub struct Translation {
     /// Its text.
     pub sql: String,
-    /// The names of the parameters of the original query, some of which the rewritten one may lack.
+    /// The parameter names of the original query. The rewritten query may not contain all of them.
     pub parameters: Vec<String>,
 }
 
-/// Rewrites a query of PostgreSQL's catalogs; none for any other query.
+/// Rewrites a query of PostgreSQL's catalogs; `None` for any other query.
 pub fn translate(sql: &str, identity: &Identity) -> Option<Translation> {
     let text = sql.to_ascii_lowercase();
     if !MARKS.iter().any(|mark| text.contains(mark)) {
@@ -125,7 +124,7 @@ impl VisitorMut for Rewriter<'_> {
                         let names = [table.namespace, table.name];
                         *relation = ObjectName::from(names.map(Ident::new).to_vec());
                     }
-                    // A function such as `pg_catalog.generate_series`.
+                    // A table function such as `pg_catalog.generate_series`: remove the namespace.
                     None => drop(relation.0.remove(0)),
                 }
             }
@@ -303,7 +302,7 @@ fn is_backslash(value: &ValueWithSpan) -> bool {
     value.value == Value::SingleQuotedString("\\".to_owned())
 }
 
-/// Returns the operator of `OPERATOR(pg_catalog.~)`.
+/// Returns the plain operator for `OPERATOR(pg_catalog.~)`.
 fn plain_operator(operator: &BinaryOperator) -> Option<BinaryOperator> {
     let BinaryOperator::PGCustomBinaryOperator(names) = operator else { return None };
     Some(match names.last()?.as_str() {
@@ -319,7 +318,7 @@ fn plain_operator(operator: &BinaryOperator) -> Option<BinaryOperator> {
     })
 }
 
-/// Returns `left IN (…)` for `left = ANY (ARRAY[…])` and `left = ANY ('{…}')`.
+/// Converts `left = ANY (ARRAY[…])` and `left = ANY ('{…}')` to `left IN (…)`.
 fn in_list(left: &Expr, right: &Expr, negated: bool) -> Option<Expr> {
     let list = match right {
         Expr::Nested(inner) => return in_list(left, inner, negated),
@@ -359,12 +358,12 @@ pub(crate) fn parse(text: &str) -> Option<Expr> {
     Parser::new(&PostgreSqlDialect {}).try_with_sql(text).ok()?.parse_expr().ok()
 }
 
-/// Returns a literal.
+/// Formats a text as an SQL string literal.
 pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Returns null.
+/// Returns the literal null.
 pub(crate) fn null() -> Expr {
     Expr::value(Value::Null)
 }
@@ -373,7 +372,7 @@ fn boolean(value: bool) -> Expr {
     Expr::value(Value::Boolean(value))
 }
 
-/// Returns the single SELECT of a query; none for a set operation.
+/// Returns the only SELECT of a query; `None` for a set operation.
 pub(crate) fn select_of(query: &Query) -> Option<&Select> {
     match &*query.body {
         SetExpr::Select(select) => Some(select),

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, Field};
 
-/// A type of single values.
+/// A scalar type, that is, not an array type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scalar {
     /// `boolean`
@@ -23,7 +23,7 @@ pub enum Scalar {
     Numeric,
     /// `text`
     Text,
-    /// `json`, for structs, maps and lists of them
+    /// `json`, for structs, maps, and lists of structs or maps
     Json,
     /// `date`
     Date,
@@ -80,7 +80,7 @@ const fn names(scalar: Scalar) -> (&'static str, &'static str, char) {
     }
 }
 
-/// The table, in the order of the enum.
+/// The table of properties, in the order of the enum.
 const TABLE: [Numbers; 16] = [
     numbers(Scalar::Bool, 16, 1000, 1),
     numbers(Scalar::Bytea, 17, 1001, -1),
@@ -100,7 +100,7 @@ const TABLE: [Numbers; 16] = [
     numbers(Scalar::Uuid, 2950, 2951, 16),
 ];
 
-/// Other types of parameters, by their numbers, and the type that their values are read as.
+/// Other parameter types by OID, each with the type as which its values are read.
 const ALIASES: [(u32, Scalar); 7] = [
     (18, Scalar::Text),
     (19, Scalar::Text),
@@ -111,12 +111,12 @@ const ALIASES: [(u32, Scalar); 7] = [
     (705, Scalar::Text),
 ];
 
-/// A type of single values or of arrays.
+/// A scalar or array type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PgType {
     /// The type of the value or of the elements.
     pub scalar: Scalar,
-    /// Whether it is an array.
+    /// True for an array type.
     pub is_array: bool,
 }
 
@@ -124,7 +124,7 @@ impl PgType {
     /// `text`
     pub const TEXT: PgType = PgType::of(Scalar::Text);
 
-    /// Returns the type of single values.
+    /// Returns the scalar type, not an array.
     pub const fn of(scalar: Scalar) -> Self {
         PgType { scalar, is_array: false }
     }
@@ -133,12 +133,12 @@ impl PgType {
         &TABLE[self.scalar as usize]
     }
 
-    /// Returns PostgreSQL's number of the type.
+    /// Returns PostgreSQL's OID of the type.
     pub const fn oid(self) -> u32 {
         if self.is_array { self.numbers().array_oid } else { self.numbers().oid }
     }
 
-    /// Returns all types of single values, and the arrays of each.
+    /// Returns all scalar types, and the array type of each.
     pub fn all() -> impl Iterator<Item = PgType> {
         let both = |known: &Numbers| {
             [false, true].map(|is_array| PgType { scalar: known.scalar, is_array })
@@ -174,7 +174,7 @@ impl PgType {
         }
     }
 
-    /// Returns the type of arrays of it; none for an array.
+    /// Returns the OID of the array type with this element type; `None` for an array.
     pub const fn array_oid(self) -> Option<u32> {
         if self.is_array { None } else { Some(self.numbers().array_oid) }
     }
@@ -184,7 +184,7 @@ impl PgType {
         if self.is_array { -1 } else { self.numbers().size }
     }
 
-    /// Returns the type of a parameter by its oid; none if it is unknown.
+    /// Returns the type of a parameter by its OID; `None` if it is unknown.
     pub fn from_oid(oid: u32) -> Option<Self> {
         let alias = ALIASES.iter().find(|(known, _)| *known == oid).map(|(_, scalar)| *scalar);
         alias.map(PgType::of).or_else(|| {
@@ -212,7 +212,7 @@ impl PgType {
         }
     }
 
-    /// Returns the type of a parameter that the planner inferred.
+    /// Returns the type of a parameter, from the type that the planner inferred.
     pub fn of_data_type(data_type: &DataType) -> Self {
         PgType::of_field(&Field::new("", data_type.clone(), true))
     }

@@ -1,4 +1,5 @@
-//! Cancel requests: another connection ends the current statement of this one, by its key.
+//! Cancel requests: a client cancels the current statement of one connection from another
+//! connection, by a key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub struct Cancels(Arc<Mutex<Registry>>);
 #[derive(Default)]
 struct Registry {
     last: i32,
-    /// The current statement of each connection; none between statements.
+    /// The current statement of each connection; `None` between statements.
     current: HashMap<CancelKey, Option<CancellationToken>>,
 }
 
@@ -40,7 +41,7 @@ impl Cancels {
     }
 }
 
-/// A connection whose statements can be cancelled.
+/// The registration of a connection whose statements can be cancelled.
 pub struct CancelHandle {
     /// The key.
     pub key: CancelKey,
@@ -48,14 +49,14 @@ pub struct CancelHandle {
 }
 
 impl CancelHandle {
-    /// Begins a statement, which the returned token cancels.
+    /// Starts a statement. The returned token is cancelled by a cancel request.
     pub fn begin(&self) -> CancellationToken {
         let token = CancellationToken::new();
         self.cancels.0.lock().current.insert(self.key, Some(token.clone()));
         token
     }
 
-    /// Ends the statement: a later request does not cancel the next one.
+    /// Ends the statement, so that a late cancel request does not cancel the next one.
     pub fn end(&self) {
         self.cancels.0.lock().current.insert(self.key, None);
     }

@@ -1,4 +1,4 @@
-//! Columns of record batches as values of PostgreSQL, in text and in binary format.
+//! Encodes columns of record batches as PostgreSQL values, in text and binary format.
 
 use std::fmt::Write;
 
@@ -22,7 +22,7 @@ use headwater_postgres_catalog::{PgType, Scalar};
 use crate::numeric;
 use crate::text;
 
-/// Days from 1970-01-01 to 2000-01-01, where dates of PostgreSQL start.
+/// The number of days from 1970-01-01 to 2000-01-01, the epoch of PostgreSQL's dates.
 pub const EPOCH_DAYS: i32 = 10_957;
 
 /// Microseconds from 1970-01-01 to 2000-01-01.
@@ -53,9 +53,9 @@ enum Values {
 }
 
 impl Column {
-    /// Converts a column to its type.
+    /// Converts a column to its PostgreSQL type.
     ///
-    /// Errors: a value that the type cannot represent, such as a time beyond its range.
+    /// Errors: a value that the type cannot represent, such as a time outside of its range.
     pub fn new(field: &FieldRef, array: &ArrayRef) -> Result<Self, ArrowError> {
         let pg_type = PgType::of_field(field);
         let values = if pg_type.is_array {

@@ -1,11 +1,11 @@
-//! Statements that the session executes itself, such as `SET`, `BEGIN` and `FETCH`. The service
-//! parses all others.
+//! Statements that the session executes itself, such as `SET`, `BEGIN` and `FETCH`. All others are
+//! passed to the service.
 
 use headwater_model::{ErrorCode, Problem};
 
 use crate::temporary::CreateTemporary;
 
-/// A statement of the session.
+/// A statement that the session executes itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionCommand {
     /// `SET name = value`
@@ -14,7 +14,7 @@ pub enum SessionCommand {
     Show(String),
     /// `SHOW ALL`
     ShowAll,
-    /// `RESET name`, or all settings.
+    /// `RESET name`; `None` for `RESET ALL`.
     Reset(Option<String>),
     /// `BEGIN`
     Begin,
@@ -30,22 +30,22 @@ pub enum SessionCommand {
     RollbackTo(String),
     /// `DISCARD ALL`
     DiscardAll,
-    /// `DEALLOCATE name`, or all statements.
+    /// `DEALLOCATE name`; `None` for all statements.
     Deallocate(Option<String>),
     /// `DECLARE name CURSOR FOR query`
     Declare(String, String),
-    /// `FETCH count FROM name`; none for all rows.
+    /// `FETCH count FROM name`; `None` for all rows.
     Fetch(String, Option<u64>),
-    /// `CLOSE name`, or all cursors.
+    /// `CLOSE name`; `None` for all cursors.
     Close(Option<String>),
     /// `CREATE TEMPORARY TABLE` or `VIEW`
     CreateTemporary(CreateTemporary),
-    /// A statement without an effect: its command tag.
+    /// A statement without effect, with its command tag.
     Nothing(&'static str),
 }
 
 impl SessionCommand {
-    /// Parses a statement; none if the session does not execute it.
+    /// Parses a statement; `None` if the service executes it instead.
     pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
         let mut words = StatementWords { rest: sql };
         let first = words.next()?.to_ascii_uppercase();
@@ -184,7 +184,7 @@ fn fetch(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     }
 }
 
-/// The words of a statement, without comments: names, texts in quotes, and single signs.
+/// The tokens of a statement, without comments: names, quoted texts, and single characters.
 #[derive(Clone)]
 pub struct StatementWords<'a> {
     rest: &'a str,
@@ -203,7 +203,7 @@ impl<'a> StatementWords<'a> {
         Some(inner.map_or_else(|| word.to_owned(), |inner| inner.replace("\"\"", "\"")))
     }
 
-    /// Returns the rest as a value: words or texts, separated by commas.
+    /// Returns the rest as a value: names or texts, separated by commas.
     fn value(&mut self) -> String {
         let mut value = String::new();
         for word in self {
@@ -250,7 +250,7 @@ impl<'a> Iterator for StatementWords<'a> {
         let length = match first {
             '\'' | '"' => {
                 let end = self.rest[1..].find(first).map_or(self.rest.len(), |end| end + 2);
-                // Two quotes in the text stand for one.
+                // Two quotes inside the text stand for one quote.
                 let mut end = end;
                 while self.rest[end..].starts_with(first) {
                     let next = self.rest[end + 1..].find(first);

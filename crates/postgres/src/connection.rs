@@ -1,4 +1,4 @@
-//! A connection: reads its messages in order, and replies to each.
+//! Serves one connection: reads its messages in order, and replies to each.
 
 use std::io;
 
@@ -11,8 +11,8 @@ use crate::session::{Failure, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
-    /// Serves the client until it ends the connection or `closing` is cancelled. `begin` is called
-    /// for each message, and its result is dropped after the reply.
+    /// Serves the client until it closes the connection or `closing` is cancelled. `begin` is
+    /// called for each message, and its result is dropped after the reply.
     pub async fn serve<B>(
         &mut self,
         closing: &CancellationToken,
@@ -96,7 +96,7 @@ impl Session {
             Message::Flush => Ok(self.wire.send().await?),
             Message::Sync => {
                 if self.status == Status::Idle {
-                    // Portals end with their transaction.
+                    // Portals do not outlive their transaction.
                     self.portals.clear();
                 }
                 Ok(())

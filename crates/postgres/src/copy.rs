@@ -25,13 +25,14 @@ use crate::reply::{Reply, Status};
 use crate::session::{Action, Failure, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
-/// Bytes of values that one INSERT inserts.
+/// The number of value bytes that are inserted by one INSERT.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// A COPY.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copy {
-    /// The query whose rows are sent, or the start of the INSERT of rows that are received.
+    /// For `TO`, the query whose rows are sent. For `FROM`, the beginning of the INSERT for the
+    /// received rows.
     sql: String,
     /// The query with the columns that are received; none for `TO STDOUT`.
     target: Option<String>,
@@ -63,8 +64,8 @@ impl Decoder {
 }
 
 impl Copy {
-    /// Parses a statement; none if it is not COPY between the client and a table. The service
-    /// executes COPY to a file of the server.
+    /// Parses a statement; `None` unless it is a COPY between the client and a table. COPY to a
+    /// file on the server is executed by the service.
     pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
         let first = sql.split_whitespace().next()?;
         if !first.eq_ignore_ascii_case("copy") {
@@ -142,7 +143,8 @@ impl Copy {
     }
 }
 
-/// Returns true if a query is an INSERT, UPDATE, DELETE or MERGE, which the parser accepts there.
+/// Returns true if the body of a query is an INSERT, UPDATE, DELETE or MERGE, which the parser also
+/// accepts there.
 fn is_change(body: &SetExpr) -> bool {
     match body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => true,

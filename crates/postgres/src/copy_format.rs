@@ -5,10 +5,10 @@ use headwater_model::{ErrorCode, Problem};
 /// Maximum length of a row, in bytes.
 pub const ROW_BYTES_MAX: usize = 16 << 20;
 
-/// A row: its values, none for null.
+/// The values of a row; `None` for null.
 pub type Row = Vec<Option<String>>;
 
-/// How the rows of a COPY are written.
+/// The format of the rows of a COPY.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyFormat {
     /// True for the binary format, which has no other properties.
@@ -17,16 +17,16 @@ pub struct CopyFormat {
     pub is_csv: bool,
     /// The byte between values.
     pub delimiter: u8,
-    /// The text of null.
+    /// The text that represents null.
     pub null: String,
-    /// The quote of CSV.
+    /// The quote character of CSV.
     pub quote: u8,
     /// True if the first line has the names of the columns.
     pub has_header: bool,
 }
 
 impl CopyFormat {
-    /// The format of text.
+    /// Returns the defaults of the text format.
     pub fn text() -> Self {
         let null = "\\N".to_owned();
         CopyFormat {
@@ -39,7 +39,7 @@ impl CopyFormat {
         }
     }
 
-    /// The format of CSV.
+    /// Returns the defaults of the CSV format.
     pub fn csv() -> Self {
         let format = CopyFormat::text();
         CopyFormat { is_csv: true, delimiter: b',', null: String::new(), ..format }
@@ -118,7 +118,7 @@ impl RowDecoder {
         self.rows()
     }
 
-    /// Returns the row of a last line without an end.
+    /// Returns the row of a last line that has no line end.
     pub fn finish(&mut self) -> Result<Vec<Row>, Problem> {
         if !self.input.is_empty() {
             self.input.push(b'\n');
@@ -153,7 +153,7 @@ impl RowDecoder {
         Ok(rows)
     }
 
-    /// Returns the position of the end of line after the first row; none if it has not arrived.
+    /// Returns the position of the line end after the first row; `None` if it has not arrived yet.
     fn end_of_row(&self, bytes: &[u8]) -> Option<usize> {
         let mut is_quoted = false;
         let mut is_escaped = false;
@@ -174,7 +174,7 @@ impl RowDecoder {
         values.ok_or_else(|| self.wrong("a value is not UTF-8"))
     }
 
-    /// Splits a line of text; none if a value is not UTF-8.
+    /// Splits a line in text format; `None` if a value is not UTF-8.
     fn text(&self, line: &[u8]) -> Option<Row> {
         let mut values = Vec::new();
         let mut start = 0;
@@ -211,7 +211,7 @@ impl RowDecoder {
         String::from_utf8(text).ok().map(Some)
     }
 
-    /// Splits a line of CSV; none if a value is not UTF-8.
+    /// Splits a line in CSV format; `None` if a value is not UTF-8.
     fn csv(&self, line: &[u8]) -> Option<Row> {
         let mut values = Vec::new();
         let (mut value, mut has_quote, mut is_quoted) = (Vec::new(), false, false);

@@ -1,4 +1,4 @@
-//! The rows of a running statement, sent as fast as the client reads.
+//! The result rows of a running statement, sent at the pace of the client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +20,18 @@ use crate::reply::{ColumnType, Reply};
 use crate::session::{Outcome, until_stopped};
 use crate::wire::Wire;
 
-/// Number of rows that are converted together.
+/// Number of rows that are encoded at once.
 const PIECE_ROWS: usize = 1_024;
 
-/// A statement that runs.
+/// A running statement.
 pub struct Cursor {
     rows: StatementRows,
-    /// Name of the statement: `SELECT`.
+    /// Name of the statement, such as `SELECT`.
     name: &'static str,
     columns: Vec<ColumnType>,
-    /// Rows that are computed but not sent yet.
+    /// Rows that have been computed but not sent yet.
     batch: Option<RecordBatch>,
-    /// Number of rows that were sent, or changed by a write.
+    /// Number of rows sent so far, or changed by a write.
     count: u64,
     token: CancellationToken,
     timeout: Option<Duration>,
@@ -50,12 +50,12 @@ impl Cursor {
         Cursor { rows, name, columns, batch: None, count: 0, token, timeout }
     }
 
-    /// Returns the columns; none if the statement returns no rows.
+    /// Returns the columns; `None` if the statement returns no rows.
     pub fn columns(&self) -> Option<&[ColumnType]> {
         returns_rows(self.name).then_some(self.columns.as_slice())
     }
 
-    /// Replaces the token that cancels the statement, for its next rows.
+    /// Sets the token that cancels the statement while further rows are sent.
     pub fn resume(&mut self, token: CancellationToken) {
         self.token = token;
     }
@@ -65,7 +65,7 @@ impl Cursor {
         self.count
     }
 
-    /// Returns the tag of the statement: `SELECT 3`.
+    /// Returns the command tag of the statement, such as `SELECT 3`.
     pub fn tag(&self) -> String {
         match self.name {
             "INSERT" => format!("INSERT 0 {}", self.count),
@@ -161,7 +161,7 @@ impl Cursor {
     }
 }
 
-/// Returns a value as text; none for null.
+/// Returns a value as text; `None` for null.
 fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> {
     column.write(row, false, buffer);
     let mut written = buffer.split();
@@ -190,7 +190,7 @@ fn convert(batch: &RecordBatch) -> Result<Vec<Column>, ArrowError> {
     fields.map(|(field, array)| Column::new(field, array)).collect()
 }
 
-/// Returns the number of rows that a write changed, which is its first column.
+/// Returns the number of rows that a write changed, from the first column of its result.
 fn changed_rows(batch: &RecordBatch) -> u64 {
     let rows = batch.columns().first().and_then(|rows| rows.as_primitive_opt::<Int64Type>());
     rows.map_or(0, |rows| rows.values().iter().map(|count| count.unsigned_abs()).sum())

@@ -83,7 +83,7 @@ impl Session {
         parameters.sort_by_key(|(name, _)| number(name));
         let columns = match described.columns {
             Some(schema) => Some(column_types(&schema, &[])),
-            // The columns of EXPLAIN, SHOW and DESCRIBE are known only when they run.
+            // The columns of EXPLAIN, SHOW and DESCRIBE are known only after execution.
             None if returns_rows(name) && parameters.is_empty() => {
                 let cursor = self.start(prepared.clone(), &[]).await?;
                 cursor.columns().map(<[_]>::to_vec)
@@ -100,7 +100,7 @@ impl Session {
             return Vec::new();
         };
         let statements = self.service.statements().within(self.transaction.as_ref());
-        // The statement itself reports its errors.
+        // Errors are ignored here, because executing the statement reports them.
         let described = statements.describe(&self.principal, &self.request(), &query).boxed().await;
         described.map(|it| it.parameters).unwrap_or_default()
     }
@@ -197,7 +197,7 @@ impl Session {
         Ok(sent)
     }
 
-    /// Removes a statement or portal; a missing one is not an error.
+    /// Removes a statement or portal. It is not an error if it does not exist.
     pub fn close(&mut self, target: &Target) {
         match target {
             Target::Statement(name) => drop(self.statements.remove(name)),
@@ -225,7 +225,8 @@ fn with_arrays(action: Action, types: &[u32]) -> Result<Action, Problem> {
     Ok(Action::Sql(prepared.with_casts(&casts).or_problem()?))
 }
 
-/// Adds parameters that the client binds but the action does not use.
+/// Adds parameters that occur in the original text but that the action does not use, because the
+/// client still binds them.
 fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     for name in written {
         if statement.parameters.iter().all(|(known, _)| *known != name) {
@@ -235,12 +236,12 @@ fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     statement.parameters.sort_by_key(|(name, _)| number(name));
 }
 
-/// Returns the number of a parameter, parsed from its name.
+/// Returns the number of a parameter, parsed from its name; used for ordering.
 fn number(name: &str) -> u32 {
     name.parse().unwrap_or(u32::MAX)
 }
 
-/// Replaces inferred types of parameters by those that the client declares.
+/// Replaces the inferred parameter types with the types that the client declares.
 fn declare_types(statement: &mut Statement, types: &[u32]) {
     for (parameter, declared) in statement.parameters.iter_mut().zip(types) {
         if let Some(declared) = PgType::from_oid(*declared) {

@@ -1,11 +1,12 @@
-//! Types of the parameters of UPDATE and DELETE, which the engine infers for queries only.
+//! Types of the parameters of UPDATE and DELETE. The engine infers parameter types only for
+//! queries.
 
 use sqlparser::ast::{Expr, FromTable, Statement, Value};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-/// Returns a query with the expressions of an UPDATE or DELETE, whose parameters have the same
-/// types. A value that is only a parameter is omitted, because its type is that of its column.
+/// Returns a query over the expressions of an UPDATE or DELETE, so that its parameters have the
+/// same types. A value that is only a parameter is omitted, because its type is that of its column.
 pub fn typing_query(sql: &str) -> Option<String> {
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
     let (values, table, selection) = match statements.as_slice() {

@@ -1,11 +1,11 @@
 //! The PostgreSQL wire protocol, version 3, after the authentication of a client.
 //!
 //! A [`Session`] reads a message, executes it, and writes the reply before it reads the next one.
-//! Rows are encoded as the client reads them, so neither a slow client nor a large result uses
-//! memory. The server implements listeners, TLS and authentication.
+//! Rows are encoded only as fast as the client reads them, so slow clients and large results do not
+//! use much memory. The server implements listeners, TLS and authentication.
 //!
-//! Messages are decoded here and not by a library, because the lengths in them cannot be trusted:
-//! each read is checked, and no buffer is larger than the received bytes.
+//! Messages are decoded here rather than by a library, because the lengths in them cannot be
+//! trusted: each read is checked, and no buffer is larger than the received bytes.
 
 mod array;
 mod cancel;

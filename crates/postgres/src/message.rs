@@ -18,15 +18,15 @@ pub enum Message {
     Execute(String, u32),
     /// Removes a statement or portal.
     Close(Target),
-    /// Ends a group of messages. After an error, messages up to the next one are skipped.
+    /// Ends a group of messages. After an error, messages up to the next Sync are skipped.
     Sync,
-    /// Requests the replies so far.
+    /// Requests all pending replies.
     Flush,
     /// Ends the connection.
     Terminate,
-    /// Data of a COPY; ignored, since none is in progress.
+    /// COPY data, which is ignored because no COPY is in progress.
     Copy,
-    /// An answer to a request for a password.
+    /// The response to a password request.
     Password(Bytes),
 }
 
@@ -37,7 +37,7 @@ pub struct Parse {
     pub name: String,
     /// The SQL.
     pub sql: String,
-    /// Types of the first parameters; 0 for a type that the server infers.
+    /// Types of the first parameters, as OIDs; 0 for a type that the server infers.
     pub types: Vec<u32>,
 }
 
@@ -48,11 +48,11 @@ pub struct Bind {
     pub portal: String,
     /// Name of the statement.
     pub statement: String,
-    /// Formats of the values: none, one for all, or one each.
+    /// Formats of the values: empty (all text), one for all values, or one for each.
     pub formats: Vec<Format>,
-    /// The values; none for null.
+    /// The values; `None` for null.
     pub values: Vec<Option<Bytes>>,
-    /// Formats of the columns: none, one for all, or one each.
+    /// Formats of the result columns: empty (all text), one for all columns, or one for each.
     pub results: Vec<Format>,
 }
 
@@ -67,7 +67,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the format at an index of a list: none means text, one applies to all.
+    /// Returns the format at an index: text if the list is empty, and a single format applies to
+    /// all.
     pub fn at(formats: &[Format], index: usize) -> Format {
         match formats {
             [] => Format::Text,
@@ -89,7 +90,7 @@ pub enum Target {
 impl Message {
     /// Decodes a message.
     ///
-    /// Errors: `invalid_argument` for an unknown type, missing or additional bytes.
+    /// Errors: `invalid_argument` for an unknown message type, and for missing or excess bytes.
     pub fn decode(kind: u8, content: Bytes) -> Result<Self, Problem> {
         let mut fields = Fields(content);
         let message = fields.message(kind).ok_or_else(|| malformed(kind))?;
@@ -106,7 +107,7 @@ fn malformed(kind: u8) -> Problem {
         .with_hint("Use a client for version 3 of the PostgreSQL protocol.")
 }
 
-/// Fields of a message; a read at the end returns none.
+/// Reader of the fields of a message. Reads past the end return `None`.
 pub struct Fields(pub Bytes);
 
 impl Fields {

@@ -2,13 +2,14 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Sign of numbers that are not negative.
+/// Sign of zero and positive numbers.
 const POSITIVE: u16 = 0x0000;
 
 /// Sign of negative numbers.
 const NEGATIVE: u16 = 0x4000;
 
-/// Maximum number of digits of base 10,000 that are read, more than any decimal has.
+/// Maximum number of base-10,000 digits that are read. It exceeds the precision of every decimal
+/// type.
 const GROUPS_MAX: usize = 64;
 
 /// Writes a decimal number, given as text without an exponent.
@@ -39,7 +40,7 @@ pub fn put_binary(text: &str, out: &mut BytesMut) {
     groups[skipped..skipped + kept].iter().for_each(|group| out.put_u16(*group));
 }
 
-/// Reads a decimal number as text; none for NaN, infinities and malformed bytes.
+/// Reads a decimal number as text; `None` for NaN, infinities and malformed bytes.
 pub fn read_binary(mut bytes: Bytes) -> Option<String> {
     let count = usize::from(bytes.try_get_u16().ok()?);
     let weight = bytes.try_get_i16().ok()?;

@@ -1,7 +1,8 @@
-//! Values of parameters, from the format of the client to values of a statement.
+//! Values of parameters: decoded from the client's format to values that can be bound to a
+//! statement.
 //!
-//! Numbers, booleans and texts are bound as they are. Every other value is bound as its text
-//! with a cast to its type, so that `$1` has the same type as the value.
+//! Numbers, booleans and texts are bound directly. Every other value is bound as text with a cast
+//! to its type, so that `$1` has the same type as the value.
 
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Problem};
@@ -19,7 +20,7 @@ use crate::text;
 pub struct BoundValue {
     /// The value.
     pub value: Value,
-    /// The SQL type; none if the value has its type already.
+    /// The SQL type for the cast; `None` if the value already has its type.
     pub cast: Option<String>,
 }
 
@@ -33,7 +34,7 @@ impl BoundValue {
     }
 }
 
-/// Decodes the value of a parameter.
+/// Decodes a parameter value from the client's format.
 pub fn decode(
     name: &str,
     pg_type: PgType,
@@ -171,14 +172,14 @@ fn decimal(text: &str) -> Option<BoundValue> {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if whole.len() + fraction.len() == 0 || !is_number(whole) || !is_number(fraction) {
-        // Numbers with an exponent have no fixed digits.
+        // A number with an exponent has no fixed number of digits, so it is bound as a float.
         return text.parse::<f64>().ok().filter(|value| value.is_finite()).map(float);
     }
     let precision = (whole.trim_start_matches('0').len() + fraction.len()).clamp(1, 76);
     Some(BoundValue::cast(text.to_owned(), &format!("DECIMAL({precision}, {})", fraction.len())))
 }
 
-/// Binds bytes that are UTF-8; SQL text cannot contain others.
+/// Binds bytes that are valid UTF-8; other bytes cannot be represented in SQL text.
 fn bytea(bytes: &[u8]) -> Option<BoundValue> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     Some(BoundValue::cast(text, "BYTEA"))

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::session::{Failure, Session};
 
-/// Key of a problem's context with the position: the number of a character, from 1.
+/// Key in a problem's context for the position: a character number, counted from 1.
 const POSITION: &str = "position";
 
 impl Session {

@@ -1,4 +1,4 @@
-//! Replies of the server.
+//! The messages that the server sends.
 
 use bytes::{BufMut, BytesMut};
 use headwater_model::Problem;
@@ -18,12 +18,12 @@ pub enum Status {
     Failed,
 }
 
-/// How severe an error is.
+/// The severity of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// The statement failed.
     Error,
-    /// The connection ends.
+    /// The connection is closed.
     Fatal,
 }
 
@@ -34,13 +34,13 @@ pub struct ColumnType {
     pub name: String,
     /// The type.
     pub pg_type: PgType,
-    /// Whether the format is binary.
+    /// True if the format is binary.
     pub is_binary: bool,
 }
 
 /// Writes messages of the server into a buffer.
 pub trait Reply {
-    /// Writes a message: its type, and what `content` writes.
+    /// Writes a message with its type; `content` writes the rest.
     fn message(&mut self, kind: u8, content: impl FnOnce(&mut BytesMut));
 
     /// Writes a message without content.
@@ -58,7 +58,8 @@ pub trait Reply {
         self.message(b'R', |out| out.put_i32(0));
     }
 
-    /// Answers a newer minor version of the protocol, or unknown options: neither is supported.
+    /// Reports that a newer minor version of the protocol, or options of the client, are not
+    /// supported.
     fn negotiate(&mut self, options: &[&str]) {
         self.message(b'v', |out| {
             out.put_i32(3 << 16);
@@ -85,7 +86,7 @@ pub trait Reply {
         });
     }
 
-    /// Reports that the next message is expected.
+    /// Reports that the server is ready for the next message.
     fn ready(&mut self, status: Status) {
         let letter = match status {
             Status::Idle => b'I',
@@ -106,7 +107,7 @@ pub trait Reply {
             out.put_u16(columns.len() as u16);
             for column in columns {
                 put_text(out, &column.name);
-                // Neither the table's id nor the column's number, because a column can be an
+                // The table's OID and the column's number are omitted, because a column can be an
                 // expression.
                 out.put_u32(0);
                 out.put_u16(0);
@@ -183,7 +184,7 @@ fn put_report(out: &mut BytesMut, severity: &str, sqlstate: &str, problem: &Prob
     out.put_u8(0);
 }
 
-/// Writes a text and a zero byte. The text must not contain a zero byte, which would end it.
+/// Writes a text followed by a zero byte. The text must not contain zero bytes.
 fn put_text(out: &mut BytesMut, text: &str) {
     out.extend(text.bytes().filter(|byte| *byte != 0));
     out.put_u8(0);

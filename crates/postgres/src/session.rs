@@ -52,7 +52,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The result of a message.
+/// The result of processing a message.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// The action of a statement.
@@ -64,7 +64,7 @@ pub enum Action {
     Session(SessionCommand),
     /// A statement that the service executes.
     Sql(PreparedStatement),
-    /// COPY.
+    /// A COPY statement.
     Copy(Box<Copy>),
 }
 
@@ -102,15 +102,15 @@ pub struct Statement {
     pub action: Action,
     /// Names and types of its parameters.
     pub parameters: Vec<(String, PgType)>,
-    /// Its columns, in text format; none if it returns no rows.
+    /// Its columns, in text format; `None` if it returns no rows.
     pub columns: Option<Vec<crate::reply::ColumnType>>,
 }
 
-/// A statement with values.
+/// A statement with bound values.
 pub struct Portal {
     /// The statement, whose parameters are bound.
     pub action: Action,
-    /// Its columns, in the formats that the client requested; none if it returns no rows.
+    /// Its columns, in the formats requested by the client; `None` if it returns no rows.
     pub columns: Option<Vec<crate::reply::ColumnType>>,
     /// Formats of the columns.
     pub formats: Vec<Format>,
@@ -122,7 +122,7 @@ pub struct Portal {
 pub enum Progress {
     /// Not executed yet.
     Bound,
-    /// Executed partly: the remaining rows were not requested yet.
+    /// Partly executed: the client has not requested the remaining rows yet.
     Suspended(Box<Cursor>),
     /// Executed completely, with this command tag.
     Complete(String),
@@ -142,7 +142,7 @@ pub struct Client {
 pub struct Session {
     /// The connection.
     pub wire: Wire,
-    /// The operations.
+    /// The service that executes the operations.
     pub service: Service,
     /// The identity of the client.
     pub principal: Principal,
@@ -156,11 +156,11 @@ pub struct Session {
     pub transaction: Option<OpenTransaction>,
     /// The temporary tables and views of the transaction, in the order of their creation.
     pub temporary: Vec<Temporary>,
-    /// The rows that a COPY inserts with its next statement.
+    /// The rows received by a COPY, which its next statement inserts.
     pub copied: Option<CopiedRows>,
     /// Prepared statements by name.
     pub statements: HashMap<String, Arc<Statement>>,
-    /// Portals by name; cursors of SQL are portals.
+    /// Portals by name. SQL cursors are also portals.
     pub portals: HashMap<String, Portal>,
     /// Receives cancel requests.
     pub cancel: CancelHandle,
@@ -186,7 +186,8 @@ impl Session {
         }
     }
 
-    /// Returns the identity that queries of PostgreSQL's catalogs refer to.
+    /// Returns the properties of the connection that are used to translate PostgreSQL's catalog
+    /// queries.
     pub fn identity(&self) -> Identity {
         let setting = |(name, value, _): (&str, &str, bool)| (name.to_owned(), value.to_owned());
         Identity {
@@ -210,7 +211,7 @@ impl Session {
         }
     }
 
-    /// Rejects a statement while the transaction has failed, unless it ends the transaction.
+    /// Rejects every statement in a failed transaction, except those that end the transaction.
     pub fn check_status(&self, action: &Action) -> Result<(), Problem> {
         let ends = matches!(
             action,
@@ -225,7 +226,7 @@ impl Session {
         Err(Problem::new(ErrorCode::TransactionFailed, message).with_hint("Send `ROLLBACK`."))
     }
 
-    /// Adds a portal; the unnamed one replaces its predecessor.
+    /// Adds a portal. An unnamed portal replaces the previous unnamed one.
     pub fn add_portal(&mut self, name: String, portal: Portal) -> Result<(), Problem> {
         check_count(self.portals.len())?;
         if !name.is_empty() && self.portals.contains_key(&name) {
@@ -235,7 +236,7 @@ impl Session {
         Ok(())
     }
 
-    /// Adds a prepared statement; the unnamed one replaces its predecessor.
+    /// Adds a prepared statement. An unnamed statement replaces the previous unnamed one.
     pub fn add_statement(&mut self, name: String, statement: Statement) -> Result<(), Problem> {
         check_count(self.statements.len())?;
         if !name.is_empty() && self.statements.contains_key(&name) {

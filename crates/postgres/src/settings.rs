@@ -1,4 +1,4 @@
-//! Settings of a session: those that clients set when they connect, and their values.
+//! Settings of a session, which clients set when they connect or with `SET`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ enum Accepts {
     Any,
     /// Only these spellings of the default.
     Only(&'static [&'static str]),
-    /// No value, because clients cannot change the setting.
+    /// No value: clients cannot change the setting.
     Nothing,
 }
 
@@ -93,7 +93,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Sets a value. Returns the setting if changes are reported: its name and its value.
+    /// Sets a value. If changes of the setting are reported to the client, returns its name and
+    /// value.
     ///
     /// Errors: `invalid_argument` for an unknown setting, and for a value that it does not accept.
     pub fn set(
@@ -123,14 +124,14 @@ impl Settings {
         Ok(is_reported.then_some((known, &self.0[index])))
     }
 
-    /// Sets the value of a setting that clients cannot change.
+    /// Sets a value on behalf of the server, for a setting that clients cannot change.
     pub fn fix(&mut self, name: &str, value: &str) {
         if let Ok(index) = index_of(name) {
             value.clone_into(&mut self.0[index]);
         }
     }
 
-    /// Returns a value.
+    /// Returns the value of a setting.
     pub fn get(&self, name: &str) -> Result<&str, Problem> {
         Ok(&self.0[index_of(name)?])
     }
@@ -158,7 +159,7 @@ impl Settings {
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
     }
 
-    /// Returns the namespace of unqualified names: the first one of `search_path`.
+    /// Returns the namespace for unqualified names: the first entry of `search_path`.
     pub fn namespace(&self) -> Option<String> {
         let path = self.get("search_path").ok()?;
         let names = path.split(',').map(|name| name.trim().trim_matches(['"', '\'']));

@@ -11,8 +11,8 @@ use crate::reply::{ColumnType, Reply};
 use crate::session::{Action, Outcome, Portal, Progress, Session};
 
 impl Session {
-    /// Executes the statements of a text in order, until one fails. The statements before it remain
-    /// committed, unless they were in a transaction.
+    /// Executes the statements of a text in order, until one fails. Earlier statements remain
+    /// committed, unless they were part of a transaction.
     pub async fn query(&mut self, sql: &str) -> Outcome {
         let statements = split_script(sql).or_problem();
         let statements = statements.map_err(|error| self.located(error.into(), sql, sql))?;
@@ -61,7 +61,7 @@ impl Session {
         self.execute_command(command).await
     }
 
-    /// Executes a statement of the session: its rows and its tag.
+    /// Executes a statement of the session, and sends its rows and its tag.
     pub async fn execute_command(&mut self, command: SessionCommand) -> Outcome {
         let tag = match command {
             SessionCommand::Set(name, value) => self.set(&name, &value)?,
@@ -191,7 +191,7 @@ impl Session {
     }
 }
 
-/// Returns the columns of a statement of the session; none if it returns no rows.
+/// Returns the columns of a statement of the session; `None` if it returns no rows.
 pub fn columns_of(command: &SessionCommand) -> Option<Vec<ColumnType>> {
     let column = |name: &str| ColumnType {
         name: name.to_owned(),

@@ -8,10 +8,10 @@ use bytes::{BufMut, BytesMut};
 const SECOND_MICROS: i64 = 1_000_000;
 const DAY_MICROS: i64 = 86_400 * SECOND_MICROS;
 
-/// Days from the first of March of the year 0 to 1970.
+/// The number of days from March 1 of the year 0 to 1970-01-01.
 const DAYS_BEFORE_1970: i64 = 719_468;
 
-/// Writes a number with a fraction.
+/// Writes a floating-point number.
 pub fn put_float<T: Display + Into<f64> + Copy>(value: T, out: &mut BytesMut) -> Result {
     let double: f64 = value.into();
     match double {
@@ -37,7 +37,8 @@ pub fn put_time(micros: i64, out: &mut BytesMut) -> Result {
     put_fraction(fraction, out)
 }
 
-/// Writes a date and time, given in microseconds since 1970; in UTC if it has a zone.
+/// Writes a date and time, given in microseconds since 1970; with the zone UTC if `has_zone` is
+/// set.
 pub fn put_timestamp(micros: i64, has_zone: bool, out: &mut BytesMut) -> Result {
     let (year, month, day) = civil(micros.div_euclid(DAY_MICROS));
     put_year(year, month, day, out)?;
@@ -71,7 +72,7 @@ pub fn put_interval(value: IntervalMonthDayNano, out: &mut BytesMut) -> Result {
     Ok(())
 }
 
-/// Writes an item of an array, in quotes if it could be misread without them.
+/// Writes an array item, quoted if it would be ambiguous without quotes.
 pub fn put_item(item: &[u8], out: &mut BytesMut) {
     let is_plain = |byte: &u8| !b"{},\"\\".contains(byte) && !byte.is_ascii_whitespace();
     if !item.is_empty() && !item.eq_ignore_ascii_case(b"null") && item.iter().all(is_plain) {
@@ -100,13 +101,15 @@ fn put_year(year: i64, month: i64, day: i64, out: &mut BytesMut) -> Result {
     write!(out, "{year:04}-{month:02}-{day:02}")
 }
 
-/// The calendar has no year 0: the year before 1 AD is 1 BC.
+/// Writes ` BC` after dates before year 1. The calendar has no year 0: the year before 1 AD is 1
+/// BC.
 fn put_era(year: i64, out: &mut BytesMut) -> Result {
     if year > 0 { Ok(()) } else { out.write_str(" BC") }
 }
 
-/// Returns year, month and day of a day since 1970, in the proleptic Gregorian calendar. Unlike
-/// `chrono`, it supports all days of 64 bits. Years start in March, so that a leap day is last.
+/// Returns the year, month and day of a day since 1970, in the proleptic Gregorian calendar. Unlike
+/// `chrono`, it supports all 64-bit day numbers. The computation uses years that start in March, so
+/// that a leap day comes last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_BEFORE_1970;
     let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -9,7 +9,7 @@ use crate::reply::Status;
 use crate::session::{Outcome, Session};
 
 impl Session {
-    /// Begins a transaction at the current commit of the ref. Does nothing in a transaction.
+    /// Begins a transaction at the current commit of the ref. Does nothing if one is already open.
     pub async fn begin(&mut self) -> Result<&'static str, Problem> {
         if self.status == Status::Idle {
             let transactions = self.service.statements().transactions();
@@ -20,7 +20,8 @@ impl Session {
         Ok("BEGIN")
     }
 
-    /// Prepares the transaction for the statement with this name: a write requires a branch.
+    /// Prepares the transaction for a statement of this kind: a write requires that the ref is a
+    /// branch.
     pub async fn prepare_write(&mut self, name: &str) -> Result<(), Problem> {
         let Some(transaction) = &mut self.transaction else { return Ok(()) };
         if returns_rows(name) {
@@ -30,7 +31,7 @@ impl Session {
         transactions.prepare_write(&self.principal, transaction).await
     }
 
-    /// Commits the transaction, or undoes it if it has failed.
+    /// Commits the transaction, or rolls it back if it has failed.
     pub async fn commit(&mut self) -> Outcome<&'static str> {
         if self.status == Status::Failed {
             return Ok(self.roll_back().await);
@@ -55,14 +56,14 @@ impl Session {
         Ok("SAVEPOINT")
     }
 
-    /// Removes a savepoint.
+    /// Releases a savepoint.
     pub fn release(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.release_savepoint(self.open_transaction()?, name)?;
         Ok("RELEASE")
     }
 
-    /// Returns to a savepoint, also after an error.
+    /// Rolls back to a savepoint, also after an error.
     pub async fn roll_back_to(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.roll_back_to(self.open_transaction()?, name).await?;
@@ -78,7 +79,7 @@ impl Session {
         })
     }
 
-    /// Undoes the transaction, if there is one.
+    /// Rolls back the transaction, if one is open.
     pub async fn roll_back(&mut self) -> &'static str {
         self.status = Status::Idle;
         self.portals.clear();

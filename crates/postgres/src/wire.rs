@@ -1,4 +1,4 @@
-//! The bytes of a connection: messages in, replies out.
+//! Input and output of a connection: splits received bytes into messages, and sends replies.
 
 use std::io;
 
@@ -11,10 +11,10 @@ pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// Maximum length of any other message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// Length of buffered output, in bytes, above which it is sent.
+/// The size of buffered output at which it is sent, in bytes.
 const OUTPUT_BYTES: usize = 64 << 10;
 
-/// Length of buffered input, in bytes, up to which the connection is read during a statement.
+/// The maximum size of input that is buffered while a statement is running, in bytes.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// The stream of a connection.
@@ -36,7 +36,7 @@ impl Wire {
         Wire { stream, input: BytesMut::new(), output: BytesMut::new() }
     }
 
-    /// Returns the stream, before a handshake. Input that arrived before the handshake is an error,
+    /// Returns the underlying stream for a TLS handshake. Fails if input has already arrived,
     /// because it was not encrypted.
     pub fn into_stream(self) -> io::Result<Box<dyn Stream>> {
         if self.input.is_empty() {
@@ -46,8 +46,8 @@ impl Wire {
         Err(io::Error::new(io::ErrorKind::InvalidData, message))
     }
 
-    /// Reads a message without a type, as the first ones of a connection are. None at the end of
-    /// the stream.
+    /// Reads a message without a type, which is the format of a connection's first messages.
+    /// Returns `None` at the end of the stream.
     pub async fn startup_message(&mut self) -> io::Result<Option<Bytes>> {
         if !self.fill(4).await? {
             return Ok(None);
@@ -61,10 +61,10 @@ impl Wire {
         Ok(Some(message.freeze()))
     }
 
-    /// Reads a message: its type and its content. None at the end of the stream, also in the middle
-    /// of a message.
+    /// Reads a message: its type and its content. Returns `None` at the end of the stream, even in
+    /// the middle of a message.
     ///
-    /// Errors: `InvalidData` for a length that no message has.
+    /// Errors: `InvalidData` for an invalid length.
     pub async fn message(&mut self, bytes_max: usize) -> io::Result<Option<(u8, Bytes)>> {
         if !self.fill(5).await? {
             return Ok(None);
@@ -89,8 +89,8 @@ impl Wire {
         Ok(true)
     }
 
-    /// Waits until the client closes the connection. Does not return while unread messages fill the
-    /// buffer.
+    /// Waits until the client closes the connection. If unread messages fill the buffer, it cannot
+    /// detect this and never returns.
     pub async fn closed(&mut self) {
         while self.input.len() < READ_AHEAD_BYTES {
             match self.stream.read_buf(&mut self.input).await {

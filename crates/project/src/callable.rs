@@ -23,7 +23,7 @@ pub struct Callable {
     pub memory_bytes: Option<u64>,
     /// Time limit; `None` uses the project's default.
     pub timeout: Option<Duration>,
-    /// If true, a process may serve further calls of the function.
+    /// True if one process may serve several calls of the function.
     pub reuse: bool,
     /// Code, packages and network access.
     pub function: Function,
@@ -64,8 +64,8 @@ impl Callable {
         }
     }
 
-    /// Checks the argument names of a call: none unknown, duplicate or missing. `table` is the
-    /// argument that receives the table.
+    /// Checks the argument names of a call: unknown, duplicate and missing names are errors.
+    /// `table` is the argument that receives the table.
     pub fn check(&self, given: &BTreeMap<String, Value>, table: Option<&str>) -> Result<()> {
         let names = || self.arguments.iter().map(|argument| argument.name.as_str());
         let strange = given
@@ -94,7 +94,8 @@ impl Callable {
         Ok(())
     }
 
-    /// Returns the argument for the event of a trigger: the only one.
+    /// Returns the argument that receives the event of a trigger. Fails unless the function has
+    /// exactly one argument.
     pub fn event_argument(&self) -> Result<&str> {
         match self.arguments.as_slice() {
             [only] => Ok(&only.name),
@@ -110,8 +111,8 @@ impl Callable {
         }
     }
 
-    /// Returns the argument for a table if the call does not name one: the only required argument,
-    /// or the only one.
+    /// Returns the argument that receives a table if the call names none: the only required
+    /// argument, or else the only argument.
     pub fn table_argument(&self) -> Result<&str> {
         let mut required = self.arguments.iter().filter(|argument| argument.required);
         match (required.next(), required.next(), &self.arguments[..]) {

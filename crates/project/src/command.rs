@@ -1,4 +1,4 @@
-//! Functions in other languages than Python: programs that the project file declares.
+//! Functions in languages other than Python: programs declared in the project file.
 //!
 //! ```toml
 //! [functions.upper]
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The Python worker of a sandbox starts the program as a child process, with the limits of a
-//! function in Python. For this, a small module is added to the files of the sandbox.
+//! Python function. To do so, a small module is added to the files of the sandbox.
 
 use std::collections::BTreeMap;
 
@@ -30,10 +30,10 @@ use crate::{Error, Function, Location, Result, Retries};
 /// The folder of the modules that start programs.
 const FOLDER: &str = ".headwater/functions";
 
-/// The only argument of a function that is a program.
+/// The only argument of a function that is implemented by a program.
 const EVENT: &str = "event";
 
-/// A program as a function, in the project file.
+/// The declaration of such a function in the project file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CommandTable {
@@ -44,7 +44,7 @@ pub(super) struct CommandTable {
     pub(super) runtime: Option<Spanned<String>>,
     /// The function that a runtime calls, such as `app.handler`.
     pub(super) handler: Option<String>,
-    /// The function's folder.
+    /// The folder that contains the function's files.
     pub(super) folder: Option<String>,
     /// Packages from PyPI.
     pub(super) packages: Option<BTreeMap<String, String>>,
@@ -77,7 +77,7 @@ enum NetworkSetting {
     Hosts(Vec<String>),
 }
 
-/// A function that is a program.
+/// A function implemented by a program.
 pub(super) struct CommandFunction {
     pub callable: Callable,
     /// The module that starts it.
@@ -90,13 +90,13 @@ pub(super) struct CommandFunction {
 pub(super) struct Start {
     pub module: String,
     pub python: Option<String>,
-    /// Packages; none for the project's defaults.
+    /// Packages; `None` for the project's defaults.
     pub packages: Option<BTreeMap<String, String>>,
-    /// The function's folder below the project's.
+    /// The function's folder, relative to the project's folder.
     pub folder: Option<String>,
 }
 
-/// Reads the declaration of a function. `files` are those of the project.
+/// Parses the declaration of a function. `files` are the files of the project.
 pub(super) fn read(
     source: &SourceText<'_>,
     name: &str,
@@ -121,15 +121,15 @@ pub(super) fn read(
         arguments: vec![FunctionArgument { name: EVENT.to_owned(), required: false }],
         memory_bytes,
         timeout,
-        // Reuse is safe: the worker keeps no state of a call, and Lambda runtimes are designed for
-        // many calls.
+        // Reuse is safe: the worker keeps no state between calls, and Lambda runtimes are designed
+        // for many calls.
         reuse: function.network.is_off(),
         function,
     };
     Ok(CommandFunction { callable, module, folder })
 }
 
-/// Returns the start of a program that is started for each call.
+/// Returns how to start a program that runs once per call.
 fn command(table: &CommandTable, files: &BTreeMap<String, String>, at: &Location) -> Result<Start> {
     let keys = [
         ("handler", table.handler.is_some()),
@@ -160,8 +160,8 @@ fn function(name: &str, table: CommandTable, start: Start, at: &Location) -> Res
             return Err(Error::invalid(at.clone(), message, "Remove it from `env`."));
         }
     }
-    // System programs are declared, so that a missing one is reported before the call. Programs of
-    // packages are in the environment.
+    // System programs are added to the requirements, so that a missing program is reported before
+    // the call. Programs that packages install are in the environment.
     let is_system = |program: &String| !program.contains('/') && start.packages_are_empty();
     let program = table.command.into_iter().take(1).filter(is_system);
     let system = program.chain(table.system).collect();
@@ -199,8 +199,8 @@ fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
     Ok(Network::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))
 }
 
-/// Rejects a command without a program, and a program that is not among the project's files. A
-/// relative path begins in the function's folder, which is empty or ends with `/`.
+/// Rejects an empty command, and a program that is not among the project's files. A relative path
+/// starts at the function's folder; `folder` is empty or ends with `/`.
 pub(super) fn check_program(
     command: &[String],
     folder: &str,
@@ -241,7 +241,7 @@ fn check_files(named: &[String], files: &BTreeMap<String, String>, at: &Location
     }
 }
 
-/// Returns a path as the project's files are named.
+/// Returns a path in the form that the project's files use.
 pub(super) fn inside(path: &str) -> &str {
     path.trim_start_matches("./").trim_end_matches('/')
 }
@@ -249,15 +249,15 @@ pub(super) fn inside(path: &str) -> &str {
 /// Paths in the functions of a project file, relative to the project's folder.
 #[derive(Debug, Default)]
 pub struct CommandPaths {
-    /// The words of commands, of which some are files.
+    /// The words of commands, some of which are file names.
     pub words: Vec<String>,
     /// Files and folders.
     pub files: Vec<String>,
 }
 
 impl CommandPaths {
-    /// Reads a project file. Returns no paths if the file has errors; parsing the project reports
-    /// them.
+    /// Reads the paths from a project file. Returns none if the file has errors, because parsing
+    /// the project reports them.
     pub fn read(project_file: &str) -> Self {
         #[derive(Deserialize)]
         struct Commands {
@@ -292,7 +292,8 @@ impl CommandPaths {
     }
 }
 
-/// Returns a path as the project's files are named; none if it is not below the project's folder.
+/// Returns a path in the form that the project's files use; `None` if it is not below the project's
+/// folder.
 pub(super) fn below_project(path: &str) -> Option<String> {
     let path = inside(path);
     let is_below = !path.split('/').any(|part| matches!(part, "" | "." | ".."));

@@ -13,8 +13,8 @@ pub struct DeclaredColumn {
     pub doc: Option<String>,
 }
 
-/// Type of a declared column. Arrow types with the same values are equal, such as both sizes of
-/// offsets.
+/// Type of a declared column. Arrow types that hold the same values are not distinguished, for
+/// example those that differ only in offset size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the variants have the names of their Arrow types")]
 pub enum ColumnType {

@@ -1,4 +1,5 @@
-//! Errors of projects, with code, hint and context. Each has the file and line, if it has a place.
+//! Errors of projects, with code, hint and context. Errors that concern a place in a file include
+//! the file and line.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,7 @@ pub enum Error {
         second: Location,
     },
 
-    /// A SQL model that does not parse or plan.
+    /// A SQL model cannot be parsed or planned.
     #[error("model `{step}` cannot be planned ({at})")]
     Sql {
         /// Model name.
@@ -91,7 +92,7 @@ impl Error {
         Problem { hint, ..Problem::new(ErrorCode::InvalidArgument, message) }.into()
     }
 
-    /// Returns the project file of the error, if it has one.
+    /// Returns the file in which the error is, if it has a location.
     pub(crate) fn file(&self) -> Option<&str> {
         match self {
             Error::Invalid { at, .. } | Error::Sql { at, .. } => Some(&at.file),
@@ -158,7 +159,7 @@ impl Fault for Error {
         context
     }
 
-    /// Converts to a problem. The causes of several errors are those errors.
+    /// Converts to a problem. If there are several errors, they become the causes.
     fn to_problem(&self) -> Problem {
         let causes = match self {
             Error::Several { errors } => errors.iter().map(listed).collect(),

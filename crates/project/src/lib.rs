@@ -1,8 +1,8 @@
-//! Projects as their files define them: settings, parameters, triggers, models, expectations and
-//! functions, in SQL, in Python and in the form of Bauplan.
+//! Projects as defined by their files: settings, parameters, triggers, models, expectations and
+//! functions, in SQL, in Python and in Bauplan's format.
 //!
-//! A [`Project`] is parsed, never executed: nothing here runs SQL or Python. This crate opens no
-//! files: project files are passed as text. Runs of projects are in `pipelines`.
+//! A [`Project`] is parsed, never executed: this crate runs neither SQL nor Python. It also opens
+//! no files: project files are passed as text. Runs of projects are in `pipelines`.
 
 mod bauplan;
 mod callable;

@@ -23,7 +23,7 @@ pub(super) struct Manifest {
     pub parameters: BTreeMap<String, Parameter>,
     pub rates: RateCard,
     pub triggers: Vec<LocatedTrigger>,
-    /// Functions that are programs.
+    /// Functions implemented by programs.
     pub commands: Vec<CommandFunction>,
     /// Files that may define models.
     pub model_files: ModelFiles,
@@ -92,9 +92,9 @@ enum ParameterType {
     Bool,
 }
 
-/// Returns the name of a project's only project file.
+/// Returns the name of the project file.
 ///
-/// Error: `invalid_project` if there is none or more than one.
+/// Error: `invalid_project` if there is none, or more than one.
 pub(super) fn file_name(files: &BTreeMap<String, String>) -> Result<&'static str> {
     let mut found = PROJECT_FILES.into_iter().filter(|name| files.contains_key(*name));
     let first = found.next().ok_or(Error::NoManifest)?;
@@ -262,7 +262,7 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     } else if message.starts_with("missing field") {
         (format!("the key `{first}` is missing"), format!("Add `{first} = \"…\"`."))
     } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
-        // Use the text in the file, because the parser reads `3.10` as `3.1`.
+        // The text in the file is shown, because the parser reads `3.10` as `3.1`.
         let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
         let message = format!("the value `{written}` is not text");
         (message, format!("Write `\"{written}\"`."))

@@ -2,7 +2,8 @@
 
 use crate::{Error, Materialization, Result, Step};
 
-/// Checks that only models that overwrite partitions have a filter, and that they have partitions.
+/// Checks that a filter is used only by models that overwrite partitions, and that such models have
+/// partitions.
 pub(super) fn check(step: &Step) -> Result<()> {
     let overwrites = step.materialization == Materialization::OverwritePartitions;
     if step.overwrite_filter.is_some() && !overwrites {

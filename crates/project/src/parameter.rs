@@ -1,8 +1,8 @@
 //! Parameters: declared in the project file, used as `$name` in SQL and
 //! `headwater.Parameter("name")` in Python, and set with `--param name=value`.
 //!
-//! The value of a secret parameter is the lake's secret of the same name. Only Python functions
-//! receive it; it is never part of a plan, a job or a fingerprint.
+//! The value of a secret parameter is the lake's secret of the same name. It is passed only to
+//! Python functions, and is never part of a plan, a job or a fingerprint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +61,7 @@ impl ParameterKind {
         })
     }
 
-    /// Returns `a text`, `a whole number`, `a number`, or the two Boolean values.
+    /// Returns the type as a phrase with its article for messages, such as `a whole number`.
     pub(super) const fn article(self) -> &'static str {
         match self {
             ParameterKind::Str => "a text",
@@ -102,7 +102,8 @@ pub(super) fn check_uses(project: &Project) -> Result<()> {
     Err(Error::invalid(used.at.clone(), message, hint))
 }
 
-/// Adds the secrets of parameters to the functions that receive them. Fails if SQL uses one.
+/// Adds the secrets of parameters to the functions that receive them. Fails if SQL uses a secret
+/// parameter.
 pub(super) fn use_secrets(project: &mut Project) -> Result<()> {
     let declared = &project.parameters;
     for step in &mut project.steps {

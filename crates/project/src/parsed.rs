@@ -1,8 +1,8 @@
-//! A partially parsed project, with the errors of files that do not parse.
+//! A partially parsed project, and the errors of files that cannot be parsed.
 //!
-//! A file with an error affects only its own definitions. Each use of a project decides which
-//! errors matter. A deployment accepts none. A run accepts errors in files without models and
-//! expectations. A function call accepts errors in other files.
+//! An error in a file affects only the definitions in that file. Each use of a project decides
+//! which errors matter: a deployment accepts none, a run accepts errors in files without models and
+//! expectations, and a function call accepts errors in other files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,12 +22,13 @@ pub struct Parsed {
     project: Project,
     /// Errors, those of the project file first.
     errors: Vec<Error>,
-    /// Errors of triggers by the functions that cannot be called; only deployments use triggers.
+    /// Errors of triggers whose function cannot be called, with the name of the function. Only
+    /// deployments use triggers.
     trigger_errors: Vec<(String, Error)>,
 }
 
 impl Parsed {
-    /// Parses a project's files, given by path relative to its root. `constants` computes constant
+    /// Parses a project's files, given by path relative to its root. `constants` evaluates constant
     /// expressions in SQL.
     ///
     /// Fails with `invalid_project` if there is no project file, or more than one.
@@ -85,8 +86,8 @@ impl Parsed {
         Ok(Parsed { project, errors, trigger_errors })
     }
 
-    /// Returns the project if no file has an error, or else all errors. Triggers may call functions
-    /// that `exists` outside of the project.
+    /// Returns the project if no file has an error, or else all errors. Triggers may also call
+    /// functions that are not in the project if `exists` returns true for them.
     pub fn into_whole(self, exists: impl Fn(&str) -> bool) -> Result<Project> {
         let mut errors = self.errors;
         let is_error = |name: &String| self.project.callables.contains_key(name) || !exists(name);
@@ -106,15 +107,15 @@ impl Parsed {
         needed.map_or(Ok(project), Err)
     }
 
-    /// Returns the project with the function of this name; `None` if no file defines it. Fails if
-    /// the file that defines it does not parse.
+    /// Returns the project with the function of this name; `None` if no file defines the function.
+    /// Fails if the file that defines it cannot be parsed.
     pub fn into_callable(self, name: &str) -> Result<(Project, Option<Callable>)> {
         let Parsed { project, errors, .. } = self;
         let found = project.callables.get(name).cloned();
         let concerns = |error: &Error| match (error, error.file()) {
             (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,
             (_, Some(file)) if file == project.file => true,
-            // A file that does not parse may define the function, if its text contains the name.
+            // A file that cannot be parsed may define the function if its text contains the name.
             (_, Some(file)) => {
                 found.is_none()
                     && project.files.get(file).is_some_and(|file| file.text().contains(name))
@@ -146,7 +147,7 @@ fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let text = project.files.get(file).map_or("", ProjectFile::text);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
     let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
-    // The words are not sufficient, because a decorator may be misspelled.
+    // Searching for the exact words is not sufficient, because a decorator may be misspelled.
     !is_python || names_step || (text.contains("headwater") && !text.contains("function"))
 }
 

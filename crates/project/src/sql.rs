@@ -115,7 +115,7 @@ pub(super) fn unquoted(value: &str) -> &str {
     inner('"').or_else(|| inner('\'')).unwrap_or(value)
 }
 
-/// Returns the error for a query with dbt syntax, if it is one.
+/// Returns the error for a query that contains dbt's Jinja syntax, if it does.
 fn jinja(source: &SourceText<'_>) -> Option<Error> {
     let start = source.text.find("{{").or_else(|| source.text.find("{%"))?;
     let rest = &source.text[start..];
@@ -132,7 +132,8 @@ fn jinja(source: &SourceText<'_>) -> Option<Error> {
     Some(Error::invalid(source.at(start), message, hint))
 }
 
-/// Returns the location of an error in a file's SQL, or else the first line of the file.
+/// Returns the location of an error in a SQL file; if the error has none, the first line of the
+/// file.
 pub fn located(source: &SourceText<'_>, error: &dyn Fault) -> Location {
     let line = error.to_problem().context.get("line").and_then(serde_json::Value::as_u64);
     source.line(line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1).max(1))
@@ -226,7 +227,7 @@ fn setting<'a>(comment: &'a str, at: &Location) -> Result<Option<Setting<'a>>> {
     }
 }
 
-/// Rejects a comment that would be a setting if it had a colon.
+/// Rejects a comment that looks like a setting but lacks the colon.
 fn refuse_without_colon(written: &str, at: &Location) -> Result<()> {
     let key = written.split_once('=').map(|(key, _)| key.trim().replace('-', "_"));
     if !key.is_some_and(|key| SETTINGS.contains(&&*key)) {
@@ -285,7 +286,7 @@ fn apply(
     Ok(())
 }
 
-/// Checks tags: each must be usable in a selection.
+/// Checks tags: each must be usable in a selector.
 pub(super) fn tags(tags: Vec<String>, at: &Location) -> Result<Vec<String>> {
     let usable = |c: char| c.is_alphanumeric() || "_-./".contains(c);
     match tags.iter().find(|tag| tag.is_empty() || !tag.chars().all(usable)) {

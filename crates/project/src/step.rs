@@ -29,23 +29,23 @@ pub struct Step {
     pub keys: Vec<String>,
     /// Partition fields of the table, in order.
     pub partition_by: Vec<PartitionField>,
-    /// Location of the partition fields, or else of the definition.
+    /// Location of the partition fields, or of the definition if there are none.
     pub partition_at: Location,
     /// True if the model may take over a table that no model of its project wrote.
     pub allow_takeover: bool,
-    /// Declared output columns, checked after the model ran.
+    /// Declared output columns, which are checked after the model has run.
     pub columns: Option<Vec<String>>,
-    /// True if columns that differ from the declared ones cause only a warning in a run that is not
-    /// strict.
+    /// True if a run that is not strict only warns about output columns that differ from the
+    /// declaration.
     pub lenient_columns: bool,
     /// Types and nullability of declared output columns, as far as they are declared.
     pub contract: Vec<DeclaredColumn>,
-    /// Condition for the rows that `overwrite_partitions` replaces, as SQL with `$parameters`;
-    /// `None` replaces the partitions of the new rows.
+    /// Condition that selects the rows to be replaced by `overwrite_partitions`, as SQL with
+    /// `$parameters`. If `None`, the partitions of the new rows are replaced.
     pub overwrite_filter: Option<String>,
-    /// True if the step runs even if nothing that it depends on changed.
+    /// True if the step always runs, even if none of its dependencies changed.
     pub always_runs: bool,
-    /// Tags, by which runs select steps.
+    /// Tags, which selectors can refer to.
     pub tags: Vec<String>,
     /// Consequence of a failed expectation.
     pub severity: Severity,
@@ -87,7 +87,8 @@ impl Step {
         }
     }
 
-    /// Returns true if the step may access the network, so its inputs do not determine its output.
+    /// Returns true if the step may access the network. Its output then does not depend on its
+    /// inputs alone.
     pub fn reads_network(&self) -> bool {
         matches!(&self.body, Body::Python(function) if !function.network.is_off())
     }
@@ -100,7 +101,7 @@ pub enum StepKind {
     Sql,
     /// Model defined by a Python function.
     Python,
-    /// Python function from tables to a boolean.
+    /// A Python function that takes tables and returns a boolean.
     Expectation,
 }
 
@@ -121,7 +122,7 @@ pub enum Severity {
     /// Fails the run, unless it is not strict.
     #[default]
     Fail,
-    /// Only a warning.
+    /// Causes only a warning.
     Warn,
     /// Writes the failing rows to another table; only for row expectations.
     Quarantine,
@@ -151,7 +152,8 @@ pub enum Materialization {
     Append,
     /// The rows are upserted by key.
     Merge,
-    /// The rows replace those of their partitions, or those of the overwrite filter.
+    /// The rows replace the existing rows of the same partitions, or the rows selected by the
+    /// overwrite filter.
     OverwritePartitions,
 }
 
@@ -195,9 +197,9 @@ impl Materialization {
 pub struct Input {
     /// Python argument that receives the table; `None` in SQL.
     pub argument: Option<String>,
-    /// Table name; without a namespace in the source, it is in the project's namespace.
+    /// Table name. If the source gives no namespace, it is in the project's namespace.
     pub table: TableName,
-    /// Explicit ref, if any. An input with a ref is never a model of this run.
+    /// Explicit ref, if any. An input with a ref is always a lake table, never a model of this run.
     pub reference: Option<RefSpec>,
     /// Selected columns in order, Python only; `None` selects all.
     pub columns: Option<Vec<String>>,
@@ -214,7 +216,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Returns the SELECT statement for the columns and rows.
+    /// Returns the SELECT statement that reads the selected columns and rows.
     pub fn query(&self) -> String {
         let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let columns = match &self.columns {
@@ -255,7 +257,7 @@ impl Retries {
     /// Maximum wait before a retry.
     const WAIT_MAX: Duration = Duration::from_secs(300);
 
-    /// Returns the wait before a repetition, the first of which is 1.
+    /// Returns the wait before a retry. Retries are numbered from 1.
     pub fn wait(&self, repetition: u32) -> Duration {
         let factor = 2u32.saturating_pow(repetition.saturating_sub(1));
         self.backoff.saturating_mul(factor).min(Self::WAIT_MAX.max(self.backoff))
@@ -311,16 +313,16 @@ pub struct Function {
     pub cpu_millis: Option<u32>,
     /// Environment variables.
     pub variables: Variables,
-    /// Names of secrets, whose values the function reads as environment variables.
+    /// Names of secrets. The function receives their values as environment variables.
     pub secrets: Vec<String>,
     /// Priority of queued calls; `None` uses the project's default.
     pub priority: Option<Priority>,
     /// Retries after failures that may be transient.
     pub retries: Retries,
-    /// Source that the code fingerprint covers: the file without other steps that it does not
-    /// mention, and the helper modules that it imports.
+    /// Source code that the code fingerprint covers: the function's file without other steps that
+    /// it does not mention, and the project modules that it imports.
     pub code: Arc<str>,
-    /// The helper modules in `code`, by path, sorted.
+    /// The paths of the project modules included in `code`, sorted.
     pub modules: Vec<Arc<str>>,
 }
 

@@ -2,7 +2,8 @@
 
 use headwater_model::nearest;
 
-/// Returns a hint: the most similar candidate, or else all of them, described as `what`.
+/// Returns a hint with the most similar candidate. If none is similar, it lists all candidates,
+/// described as `what`.
 pub fn hint<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,

@@ -13,7 +13,7 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
     parse_size(text).ok()
 }
 
-/// Parses a duration above zero from `500ms`, `30s`, `1h30m` or a number of seconds.
+/// Parses a positive duration from `500ms`, `30s`, `1h30m` or a number of seconds.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let text = text.trim();
     let is_number = text.chars().all(|c| c.is_ascii_digit() || c == '.');

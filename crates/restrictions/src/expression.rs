@@ -1,8 +1,8 @@
 //! Expressions of row filters and column masks.
 //!
-//! An expression has columns of its table, scalar functions, `current_user` and
-//! `is_member('role')`. It has no subquery: the table that it would read could be changed on each
-//! branch.
+//! An expression may use columns of its table, scalar functions, `current_user` and
+//! `is_member('role')`. Subqueries are not allowed, because the table that they read could be
+//! changed on any branch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -18,10 +18,10 @@ use headwater_sql::parse::{parser, syntax, tokens, too_complex};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::check_complexity;
 
-/// Names of the function for the user.
+/// Names of the function that returns the user.
 const CURRENT_USER: [&str; 3] = ["current_user", "session_user", "user"];
 
-/// Name of the function for the user's roles.
+/// Name of the function that checks membership in a role.
 const IS_MEMBER: &str = "is_member";
 
 /// A parsed expression.
@@ -32,7 +32,7 @@ pub struct RestrictionExpression {
 }
 
 impl RestrictionExpression {
-    /// Parses an expression, and rejects what it cannot contain.
+    /// Parses an expression. Fails if it contains an unsupported element.
     pub fn parse(text: &str) -> Result<Self> {
         let tokens = tokens(text)?;
         check_complexity(&tokens).map_err(too_complex)?;
@@ -53,8 +53,8 @@ impl RestrictionExpression {
         self.columns.iter().map(String::as_str)
     }
 
-    /// Returns the expression as SQL for one user. `columns` has the current name of each column,
-    /// by the name as written; `members` has the user and its roles.
+    /// Returns the expression as SQL for one user. `columns` maps each column name as written to
+    /// its current name. `members` contains the user and its roles.
     pub fn bind(
         &self,
         columns: &BTreeMap<String, String>,
@@ -89,7 +89,7 @@ fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.replace('\'', "''")))
 }
 
-/// Collects the columns of an expression until one is not supported.
+/// Collector of an expression's columns, which stops at the first unsupported element.
 #[derive(Default)]
 struct Checked {
     columns: BTreeSet<String>,
@@ -143,7 +143,7 @@ fn is_named(function: &Function, name: &str) -> bool {
     function.name.to_string().eq_ignore_ascii_case(name)
 }
 
-/// Returns true for `current_user`, which may be written with or without brackets.
+/// Returns true for `current_user`, with or without parentheses.
 fn is_current_user(expr: &Expr) -> bool {
     match expr {
         Expr::Identifier(ident) => {
@@ -162,7 +162,7 @@ fn is_current_user(expr: &Expr) -> bool {
     }
 }
 
-/// Returns the role of a call of `is_member`.
+/// Returns the role that a call of `is_member` names; `None` for other calls.
 fn role_of(function: &Function) -> Option<&str> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] = list.args.as_slice()

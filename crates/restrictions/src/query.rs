@@ -1,4 +1,4 @@
-//! The query of a restricted table: the visible rows of a table with its masked values.
+//! The query that defines a restricted table: the visible rows, with masked values.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use headwater_model::{Restriction, Restrictions};
 
 use crate::RestrictionExpression;
 
-/// The name of the table in the query.
+/// The name by which the query refers to the underlying table.
 pub const SOURCE: &str = "restricted table";
 
 /// A query of the visible rows.
@@ -14,14 +14,14 @@ pub const SOURCE: &str = "restricted table";
 pub struct Query {
     /// The SQL. It has all columns of the table, in order.
     pub sql: String,
-    /// Whether each column is masked.
+    /// For each column, true if it is masked.
     pub masked: Vec<bool>,
 }
 
-/// Returns the query of a restricted table. `columns` are the columns of the table, each with its
-/// name and its field id, and `id` is the table's id.
+/// Returns the query that defines a restricted table. `columns` are the columns of the table, each
+/// with its name and field id; `id` is the table's id.
 ///
-/// Errors: the description of a restriction that cannot be applied to these columns.
+/// Errors: a description of a restriction that cannot be applied to these columns.
 pub fn query(
     restrictions: &Restrictions,
     id: &str,
@@ -38,8 +38,8 @@ pub fn query(
             continue;
         };
         let Some(at) = found.position(column) else {
-            // A column that was dropped needs no mask. In another table of the same name, the
-            // masked values may be in a column of another name.
+            // A dropped column needs no mask. But in another table with the same name, the values
+            // to mask may be in a column with a different name.
             if found.is_same {
                 continue;
             }
@@ -61,7 +61,7 @@ pub fn query(
     Ok(Query { sql, masked })
 }
 
-/// Returns the columns that a new restriction uses, with their field ids, for its record.
+/// Returns the columns that a new restriction uses, with their field ids, to be stored with it.
 ///
 /// Errors: the name of a column that the table does not have.
 pub fn columns_used(
@@ -86,9 +86,9 @@ struct AppliedRestriction<'a> {
 }
 
 impl AppliedRestriction<'_> {
-    /// Returns the position of a column that the restriction uses: by its field id in the same
-    /// table. If no column has that id, by its name: a column that was dropped and added again
-    /// has another id.
+    /// Returns the position of a column that the restriction uses. In the same table, the column is
+    /// found by its field id. If no column has this id, for example because it was dropped and
+    /// added again, it is found by name.
     fn position(&self, name: &str) -> Option<usize> {
         let id = self.restriction.columns.get(name).filter(|_| self.is_same);
         let by_id = id.and_then(|id| self.columns.iter().position(|(_, it)| *it == Some(*id)));
@@ -111,8 +111,8 @@ impl AppliedRestriction<'_> {
     }
 }
 
-/// Returns the position of the column of a name, an exact match, otherwise the only match that
-/// ignores case.
+/// Returns the position of the column with this name: an exact match, or else the only match
+/// ignoring case.
 fn at(columns: &[(String, Option<i32>)], name: &str) -> Option<usize> {
     let exact = columns.iter().position(|(column, _)| column == name);
     exact.or_else(|| {

@@ -1,4 +1,4 @@
-//! The barrier in an execution plan, below which a restricted table is read.
+//! The barrier in an execution plan: the scan of a restricted table.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-/// Metric of scans: the bytes that they read.
+/// Metric with the number of bytes that a scan has read.
 const BYTES_SCANNED: &str = "bytes_scanned";
 
-/// Replaces an error below the barrier of the table with this name by an error without hidden
-/// values.
+/// Replaces an error from below the barrier with an error that reveals no hidden values. The text
+/// is the name of the table.
 pub(crate) type ConcealError = fn(&str, DataFusionError) -> DataFusionError;
 
 /// The scan of a restricted table.
 ///
-/// It is a leaf: the optimiser sees no plan, filter, order or statistics below it, and EXPLAIN
-/// shows none.
+/// It is a leaf of the plan: the optimiser cannot see or change the plan, filters, order or
+/// statistics below it, and EXPLAIN does not show them.
 #[derive(Debug)]
 pub(crate) struct RestrictedScanExec {
     scan: Arc<dyn ExecutionPlan>,
@@ -40,7 +40,7 @@ pub(crate) struct RestrictedScanExec {
 }
 
 impl RestrictedScanExec {
-    /// Creates a scan with the first columns of a plan, under the names of a schema.
+    /// Creates a scan of the first columns of a plan, renamed to the columns of a schema.
     pub(crate) fn new(
         scan: Arc<dyn ExecutionPlan>,
         schema: SchemaRef,
@@ -111,7 +111,7 @@ impl ExecutionPlan for RestrictedScanExec {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 
-    /// Returns the visible rows, and the bytes that were read for them.
+    /// Returns the number of visible rows, and the bytes read to produce them.
     fn metrics(&self) -> Option<MetricsSet> {
         let mut metrics = self.metrics.clone_inner();
         let count = Count::new();
@@ -128,7 +128,7 @@ fn bytes_scanned(plan: &dyn ExecutionPlan) -> usize {
     own + plan.children().iter().map(|child| bytes_scanned(child.as_ref())).sum::<usize>()
 }
 
-/// Returns the first columns of a batch under the names of a schema.
+/// Returns the first columns of a batch, renamed to the columns of a schema.
 fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().take(schema.fields().len()).cloned().collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -14,9 +14,9 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::scan::{ConcealError, RestrictedScanExec};
 
-/// A table of which only visible rows and masked values can be read.
+/// A table that exposes only visible rows and masked values.
 ///
-/// It accepts no filter and has no statistics, so that statements are evaluated above it.
+/// It accepts no filters and has no statistics, so statements are evaluated above the barrier.
 #[derive(Debug)]
 pub struct RestrictedTable {
     schema: SchemaRef,
@@ -29,10 +29,10 @@ pub struct RestrictedTable {
 
 impl RestrictedTable {
     /// Creates a table from the plan of [`crate::query`] over a table with this schema. `conceal`
-    /// replaces each error of the plan, which may contain hidden values.
+    /// replaces each error of the plan, because errors may contain hidden values.
     ///
-    /// Errors: the plan does more than filter and compute, or a mask has another type than its
-    /// column.
+    /// Errors: the plan contains operations other than filters and projections, or the type of a
+    /// mask differs from the type of its column.
     pub fn new(
         schema: &SchemaRef,
         masked: &[bool],
@@ -57,7 +57,8 @@ impl RestrictedTable {
         Ok(RestrictedTable { schema, plan, label: label.into(), conceal })
     }
 
-    /// Returns the plan of some columns; for no columns, a plan with the same number of rows.
+    /// Returns the plan reduced to some columns. Without columns, it still returns the same number
+    /// of rows.
     fn projected(&self, columns: Option<&Vec<usize>>) -> Result<LogicalPlan> {
         let Some(columns) = columns else { return Ok(self.plan.clone()) };
         let all = self.plan.schema().columns();
@@ -70,7 +71,8 @@ impl RestrictedTable {
     }
 }
 
-/// Rejects a plan that reads other tables, or whose rows are not those of the table.
+/// Rejects a plan that reads other tables, or that could return rows which are not rows of the
+/// table.
 fn check_nodes(plan: &LogicalPlan) -> Result<()> {
     let mut scans = 0;
     plan.apply_with_subqueries(|node| {
@@ -98,7 +100,7 @@ fn typed(column: Column, field: &Field, plan: &LogicalPlan) -> Result<Expr> {
     Ok(value.cast_to(to, plan.schema())?.alias(field.name()))
 }
 
-/// Returns true if values of a type can take the place of those of another.
+/// Returns true if values of one type can replace values of the other.
 fn is_compatible(from: &DataType, to: &DataType) -> bool {
     let is_text =
         |it: &DataType| matches!(it, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
@@ -125,8 +127,9 @@ impl TableProvider for RestrictedTable {
         TableType::Base
     }
 
-    /// Plans the visible rows. The filters of the statement stay above, also those that the
-    /// optimiser offers only to prune: the bytes that they save would depend on hidden rows.
+    /// Plans the visible rows. Filters of the statement are applied above this plan, including
+    /// those that the optimiser offers only for pruning: the number of bytes saved would depend on
+    /// hidden rows.
     async fn scan(
         &self,
         session: &dyn Session,

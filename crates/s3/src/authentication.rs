@@ -1,4 +1,5 @@
-//! Signatures: the secrets of access keys, and the principal of a signed request.
+//! Authentication by signature: looks up the secrets of access keys, and determines the principal
+//! of a signed request.
 
 use std::time::SystemTime;
 
@@ -15,7 +16,7 @@ use crate::protocol::Peer;
 /// Maximum lifetime of a presigned URL, as in S3: 7 days.
 const PRESIGNED_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
-/// The secrets of access keys.
+/// The lookup of the secrets of access keys.
 pub(crate) struct KeyAuth(pub(crate) S3Operations);
 
 #[async_trait]
@@ -32,7 +33,8 @@ impl S3Auth for KeyAuth {
     }
 }
 
-/// The check of each request: adds the principal of the signature to the request's extensions.
+/// The access check of each request, which adds the principal of the signature to the request's
+/// extensions.
 pub(crate) struct SignerAccess(pub(crate) S3Operations);
 
 #[async_trait]
@@ -54,13 +56,14 @@ impl S3Access for SignerAccess {
     }
 }
 
-/// Rejects a presigned URL that is valid for longer than S3 allows. Its signature is valid.
+/// Rejects a presigned URL that is valid for longer than S3 allows. Its signature has already been
+/// verified.
 fn check_lifetime(query: &str) -> S3Result<()> {
     let value = |name: &str| {
         let found = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         found.and_then(|text| text.parse::<u64>().ok())
     };
-    // Version 4 has a duration, and version 2 a time.
+    // Signature version 4 states a duration, version 2 an expiry time.
     let now =
         || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let seconds = value("X-Amz-Expires").or_else(|| Some(value("Expires")?.saturating_sub(now())));
@@ -71,7 +74,7 @@ fn check_lifetime(query: &str) -> S3Result<()> {
     Ok(())
 }
 
-/// Returns the principal of a request; without a valid signature, one that may do nothing.
+/// Returns the principal of a request. Without a valid signature, returns the anonymous principal.
 pub(crate) fn principal<T>(request: &S3Request<T>) -> Principal {
     request.extensions.get::<Principal>().cloned().unwrap_or_else(Principal::anonymous)
 }

@@ -1,4 +1,4 @@
-//! Buckets.
+//! Bucket operations.
 
 use headwater_service::S3Operations;
 use s3s::dto::{

@@ -12,10 +12,10 @@ use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
 /// Prefix of the headers with checksums.
 const PREFIX: &str = "x-amz-checksum-";
 
-/// Header with the names of headers that follow the content.
+/// Header that lists the headers sent after the content (trailers).
 const TRAILER: &str = "x-amz-trailer";
 
-/// The checksums to compute for a content, and the expected ones, which the client sent.
+/// The checksums being computed over the content, and the values that the client expects.
 pub(crate) struct Checksums {
     hasher: ChecksumHasher,
     md5: Option<Md5>,
@@ -24,7 +24,7 @@ pub(crate) struct Checksums {
 }
 
 impl Checksums {
-    /// Reads the headers of a request.
+    /// Reads the expected checksums from the headers of a request.
     pub(crate) fn new(headers: &HeaderMap, trailers: Option<TrailingHeaders>) -> Self {
         let trailer = headers.get(TRAILER).and_then(|value| value.to_str().ok()).unwrap_or("");
         let is_sent = |name: &str| {
@@ -50,7 +50,7 @@ impl Checksums {
         }
     }
 
-    /// Compares the checksums of the whole content.
+    /// Compares the checksums after all content has been added.
     pub(crate) fn check(self) -> Result<(), Problem> {
         let Checksums { hasher, md5, headers, trailers } = self;
         let trailers = trailers.and_then(|trailers| trailers.read(Clone::clone));

@@ -10,10 +10,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::checksum::Checksums;
 
-/// Maximum number of parts that wait for the client.
+/// Maximum number of chunks buffered for the client.
 const PARTS_WAITING: usize = 2;
 
-/// Returns the content of a request, whose end is an error if a checksum differs.
+/// Returns the content of a request as a stream. It ends with an error if a checksum does not
+/// match.
 pub(crate) fn received(body: Option<StreamingBlob>, checksums: Checksums) -> Content {
     let state = (body, Some(checksums));
     let parts = stream::try_unfold(state, async |(mut body, mut checksums)| {

@@ -4,7 +4,7 @@ use headwater_model::{ErrorCode, Problem};
 use http::StatusCode;
 use s3s::{S3Error, S3ErrorCode};
 
-/// Field of a problem's context: the error's code in the S3 protocol.
+/// Field of a problem's context that contains the error code of the S3 protocol.
 const S3_CODE: &str = "s3_code";
 
 /// Converts an error of the service.

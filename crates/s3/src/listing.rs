@@ -12,10 +12,10 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use crate::authentication::principal;
 use crate::error::s3_error_of;
 
-/// Results of a page by default and at most.
+/// The default and maximum number of results per page.
 const PAGE_MAX: i32 = 1_000;
 
-/// Lists objects by version 1.
+/// Lists objects (`ListObjects`, version 1).
 pub(crate) async fn list(
     service: &S3Operations,
     request: S3Request<ListObjectsInput>,
@@ -48,7 +48,7 @@ pub(crate) async fn list(
     }))
 }
 
-/// Lists objects by version 2.
+/// Lists objects (`ListObjectsV2`).
 pub(crate) async fn list_v2(
     service: &S3Operations,
     request: S3Request<ListObjectsV2Input>,
@@ -88,7 +88,7 @@ fn limit(sent: Option<i32>) -> S3Result<usize> {
     usize::try_from(limit).map_err(|_| s3_error!(InvalidArgument, "`max-keys` is negative"))
 }
 
-/// Returns the key that a continuation token stands for.
+/// Decodes a continuation token to the key after which the page starts.
 fn token_key(token: &str) -> S3Result<String> {
     let key = hex::decode(token).ok().and_then(|key| String::from_utf8(key).ok());
     key.ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is not valid"))
@@ -105,7 +105,7 @@ impl Encoding {
         Encoding { is_url: sent.is_some_and(|sent| sent.as_str() == EncodingType::URL) }
     }
 
-    /// Returns a key as the client has requested it.
+    /// Returns a key in the encoding that the client requested.
     pub(crate) fn encode(self, key: &str) -> String {
         if !self.is_url {
             return key.to_owned();
@@ -140,7 +140,7 @@ fn entries(listing: &Listing, text: Encoding) -> (Vec<Object>, Vec<CommonPrefix>
     (objects, groups)
 }
 
-/// Converts a time.
+/// Converts a time to the type of `s3s`.
 pub(crate) fn timestamp(time: Timestamp) -> s3s::dto::Timestamp {
     s3s::dto::Timestamp::from(std::time::SystemTime::from(time))
 }

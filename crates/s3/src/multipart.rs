@@ -1,4 +1,4 @@
-//! Multipart uploads.
+//! Multipart upload operations.
 
 use headwater_service::S3Operations;
 use headwater_service::objects::{
@@ -21,7 +21,7 @@ use crate::listing::{Encoding, timestamp};
 use crate::object::{condition, source};
 use crate::settings::Settings;
 
-/// Parts of a page by default and at most.
+/// The default and maximum number of parts per page.
 const PARTS_MAX: i32 = 1_000;
 
 pub(crate) async fn create(

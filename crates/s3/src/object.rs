@@ -1,4 +1,4 @@
-//! Objects.
+//! Object operations.
 
 use std::ops::Range;
 use std::time::SystemTime;
@@ -22,10 +22,10 @@ use crate::error::{s3_error_of, unsupported};
 use crate::listing::timestamp;
 use crate::settings::Settings;
 
-/// Maximum number of keys of one request to delete.
+/// Maximum number of keys in one delete request.
 const DELETES_MAX: usize = 1_000;
 
-/// Keys that are deleted at the same time.
+/// The number of keys deleted concurrently.
 const DELETES_CONCURRENT: usize = 16;
 
 pub(crate) async fn put(
@@ -62,7 +62,7 @@ pub(crate) async fn put(
     Ok(S3Response::new(PutObjectOutput { e_tag, ..PutObjectOutput::default() }))
 }
 
-/// Returns the condition of a write.
+/// Returns the condition of a write, from the headers `If-Match` and `If-None-Match`.
 pub(crate) fn condition(
     matches: Option<&ETagCondition>,
     none_match: Option<&ETagCondition>,
@@ -226,7 +226,7 @@ fn user_metadata(metadata: std::collections::BTreeMap<String, String>) -> Option
     (!metadata.is_empty()).then(|| metadata.into_iter().collect())
 }
 
-/// Returns the object that a copy reads.
+/// Returns the source object of a copy.
 pub(crate) fn source(source: &CopySource) -> S3Result<ObjectPath> {
     let CopySource::Bucket { bucket, key, version_id } = source else {
         return Err(unsupported("a copy from an access point"));
@@ -287,7 +287,7 @@ pub(crate) async fn delete(
     Ok(S3Response::new(DeleteObjectOutput::default()))
 }
 
-/// Deletes several objects. Each has its own result.
+/// Deletes several objects. The response contains a result for each.
 pub(crate) async fn delete_several(
     service: &S3Operations,
     request: S3Request<DeleteObjectsInput>,

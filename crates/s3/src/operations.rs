@@ -1,4 +1,4 @@
-//! The operations of the protocol that are supported. All others have the response 501.
+//! The supported operations of the protocol. All others return status 501.
 
 use async_trait::async_trait;
 use headwater_service::S3Operations;
@@ -7,7 +7,7 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 
 use crate::{bucket, listing, multipart, object};
 
-/// The operations on the buckets of a lake.
+/// The implementation of the operations on the buckets of a lake.
 pub(crate) struct Operations(pub(crate) S3Operations);
 
 #[async_trait]

@@ -1,11 +1,11 @@
-//! Settings of a new object that have no effect here: they are rejected instead of ignored.
+//! Settings of new objects that are not supported. They are rejected rather than ignored.
 
 use s3s::dto::{ObjectCannedACL, ServerSideEncryption, StorageClass};
 use s3s::{S3Result, s3_error};
 
 use crate::error::unsupported;
 
-/// Access control lists that grant nothing to others.
+/// Canned access control lists that grant nothing to other users, so they can be accepted.
 const PRIVATE: [&str; 2] = ["private", "bucket-owner-full-control"];
 
 /// Settings of a request that creates an object.
@@ -17,7 +17,7 @@ pub(crate) struct Settings<'a> {
 }
 
 impl Settings<'_> {
-    /// Rejects a setting that would have no effect.
+    /// Rejects settings that are not supported.
     pub(crate) fn check(&self) -> S3Result<()> {
         if self.acl.is_some_and(|acl| !PRIVATE.contains(&acl.as_str())) {
             let message = "access control lists are not supported; grant `read` on the bucket";

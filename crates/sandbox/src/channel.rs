@@ -12,7 +12,7 @@ use rustix::net::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// The maximum bytes of a message.
+/// The maximum size of a message, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
 
 /// The maximum number of descriptors in a message; the kernel's limit is 253.
@@ -69,7 +69,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Receives a message; none if the other end is closed.
+    /// Receives a message; `None` if the other end is closed.
     pub fn receive(&self) -> std::io::Result<Option<Received>> {
         BUFFER.with_borrow_mut(|buffer| self.receive_into(buffer))
     }
@@ -96,7 +96,7 @@ impl Channel {
         }
         let cut = received.flags.contains(ReturnFlags::CTRUNC);
         if cut {
-            // The descriptors are incomplete, so the remaining ones could be mistaken for others.
+            // Some descriptors are missing, so the remaining ones could be mistaken for others.
             descriptors.clear();
         }
         Ok(Some(Received { bytes: buffer[..received.bytes].to_vec(), descriptors, cut }))
@@ -105,12 +105,12 @@ impl Channel {
     /// Makes the socket non-blocking and registers it with the current tokio runtime.
     pub fn into_async(self) -> std::io::Result<AsyncFd<Channel>> {
         rustix::io::ioctl_fionbio(&self.0, true)?;
-        // SAFETY: a channel owns its descriptor, never replaces it, and closes it when it is
-        // dropped, which `AsyncFd` does after it has removed it from the runtime.
+        // SAFETY: a channel owns its descriptor, never replaces it, and closes it only when it is
+        // dropped. `AsyncFd` drops it after removing it from the runtime.
         unsafe { AsyncFd::register(self) }.map_err(Into::into)
     }
 
-    /// Closes both directions, for every holder of this end.
+    /// Shuts down both directions, for all duplicates of this end.
     pub(crate) fn shutdown(&self) {
         let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
     }

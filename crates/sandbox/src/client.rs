@@ -30,7 +30,7 @@ pub struct SpawnCommand {
 #[derive(Debug)]
 pub struct Spawner {
     command: SpawnCommand,
-    /// Folder of the records of control groups.
+    /// Folder with the records of control groups.
     records: PathBuf,
     connection: Mutex<Option<Arc<Connection>>>,
     next: AtomicU64,
@@ -39,11 +39,11 @@ pub struct Spawner {
 
 type Measured = oneshot::Sender<Option<ResourceUsage>>;
 
-/// Connection to one spawner process, with the requests that wait for a reply.
+/// Connection to one spawner process, with the requests that are waiting for a reply.
 #[derive(Debug)]
 struct Connection {
     channel: Channel,
-    /// None once the spawner has ended.
+    /// Senders for the ends of processes, by id. `None` once the spawner has ended.
     ends: Mutex<Option<HashMap<u64, oneshot::Sender<ProcessEnd>>>>,
     measurements: Mutex<HashMap<u64, VecDeque<Measured>>>,
     totals: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
@@ -61,25 +61,25 @@ pub struct RunningProcess {
     meter: Option<GroupMeter>,
     /// The spawner's reply to [`RunningProcess::pause_later`].
     pausing: Option<oneshot::Receiver<Option<ResourceUsage>>>,
-    /// True if a pause was requested after the last resumption.
+    /// True if a pause was requested since the process was last resumed.
     is_paused: bool,
-    /// True if its CPU boost was ended after the last resumption.
+    /// True if the CPU boost was ended since the process was last resumed.
     is_boost_ended: bool,
 }
 
-/// The usage of a process, read from its control groups, which is faster than a request. Only the
-/// spawner freezes groups, because writing to a control file may block.
+/// Meter that reads the usage of a process from its control groups, which is faster than a request.
+/// Only the spawner freezes groups, because writing to a control file may block.
 #[derive(Debug)]
 struct GroupMeter {
     group: Group,
-    /// CPU time that the zygote used for the fork.
+    /// CPU time that the zygote used to fork this process, in microseconds.
     fork_cpu_us: u64,
 }
 
 impl GroupMeter {
-    /// Creates the meter of a paused process; none if the groups are not readable.
+    /// Creates the meter of a paused process; `None` if the groups are not readable.
     fn new(group: Group, usage: &ResourceUsage) -> Option<Self> {
-        // Resets the peak memory for the next call.
+        // Also resets the peak memory, so that the next call starts at zero.
         group.usage()?;
         Some(GroupMeter { group, fork_cpu_us: usage.fork_cpu_us })
     }
@@ -106,7 +106,7 @@ impl Spawner {
     }
 
     /// Starts a process. Descriptors: standard output, standard error, then the control socket and
-    /// the files if the process has them; none for a clone.
+    /// the files if the process has them. A clone gets no descriptors yet.
     pub fn run(&self, spec: ProcessSpec, descriptors: &[BorrowedFd<'_>]) -> Result<RunningProcess> {
         let connection = self.connection()?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +128,7 @@ impl Spawner {
         })
     }
 
-    /// Returns the CPU time of all processes of this spawner, in microseconds; none if unknown.
+    /// Returns the CPU time of all processes of this spawner, in microseconds; `None` if unknown.
     pub async fn total_cpu_us(&self) -> Option<u64> {
         let connection = self.connection().ok()?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl Spawner {
         total.await.ok()?
     }
 
-    /// Returns the connection, to a new spawner if the last one ended.
+    /// Returns the connection to the spawner. Starts a new spawner if the last one has ended.
     fn connection(&self) -> Result<Arc<Connection>> {
         let mut held = self.connection.lock();
         if let Some(connection) = held.as_ref().filter(|connection| connection.is_open()) {
@@ -160,30 +160,30 @@ impl Drop for Spawner {
 }
 
 impl RunningProcess {
-    /// Returns the spawner's number of the process.
+    /// Returns the id of the process in the spawner's protocol.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Begins a clone with its standard output, standard error, control socket and files.
+    /// Starts the call of a waiting clone, with its standard output, standard error, control socket
+    /// and files.
     pub fn begin(&self, descriptors: [BorrowedFd<'_>; 4]) -> Result<()> {
         self.connection.send(&Request::Begin { id: self.id }, &descriptors)
     }
 
-    /// Returns true unless the end of the process is known.
+    /// Returns false once the exit of the process has been received.
     pub fn is_alive(&mut self) -> bool {
         let pending = Err(oneshot::error::TryRecvError::Empty);
         self.ended |= self.end.try_recv().map(drop) != pending;
         !self.ended
     }
 
-    /// Returns the usage of the process so far. Returns none if the process cannot be frozen, or if
-    /// its usage is unknown. Also returns none if it still has one of these files (by inode) open
-    /// or mapped.
+    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen or
+    /// its usage is unknown, or if it still has one of these files (given by inode) open or mapped.
     ///
-    /// Freezes the process, unless it was measured before and has no files. In that case it
-    /// continues to run until its next call or [`RunningProcess::pause_later`], and the next call
-    /// is charged for its usage meanwhile.
+    /// Freezes the process, unless it was measured before and `inputs` is empty. In that case it
+    /// continues to run until its next call or [`RunningProcess::pause_later`], and the CPU time
+    /// until then is charged to the next call.
     pub async fn measure(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
         if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
             return meter.read();
@@ -194,16 +194,16 @@ impl RunningProcess {
         Some(usage)
     }
 
-    /// Freezes the process shortly afterwards, unless it is frozen. [`RunningProcess::resume`]
-    /// returns an error if this fails.
+    /// Requests to freeze the process without waiting, unless it is already frozen. If this fails,
+    /// [`RunningProcess::resume`] returns an error.
     pub fn pause_later(&mut self) {
         if !self.is_paused {
             self.pausing = self.request_pause(&[]);
         }
     }
 
-    /// Requests a pause; the receiver gets the same result as from [`RunningProcess::measure`].
-    /// Returns none if the spawner has ended.
+    /// Requests a pause. The receiver gets the same result as [`RunningProcess::measure`] returns.
+    /// Returns `None` if the spawner has ended.
     pub fn request_pause(
         &mut self,
         inputs: &[u64],
@@ -212,8 +212,8 @@ impl RunningProcess {
         self.request_usage(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
     }
 
-    /// Returns and resets the CPU time of a zygote that is not charged to a clone, in microseconds;
-    /// 0 if unknown.
+    /// Returns and resets the CPU time of a zygote that has not been charged to a clone, in
+    /// microseconds; 0 if unknown.
     pub async fn take_unmetered_cpu_us(&self) -> u64 {
         let Some(usage) = self.request_usage(&Request::Meter { id: self.id }) else { return 0 };
         usage.await.ok().flatten().map_or(0, |usage| usage.cpu_us)
@@ -221,7 +221,7 @@ impl RunningProcess {
 
     fn request_usage(&self, request: &Request) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
         let (sender, usage) = oneshot::channel();
-        // Requests are queued, because the spawner replies in their order.
+        // The spawner replies in the order of the requests, so the senders are kept in a queue.
         self.connection.measurements.lock().entry(self.id).or_default().push_back(sender);
         self.connection.send(request, &[]).ok()?;
         Some(usage)
@@ -238,8 +238,8 @@ impl RunningProcess {
                     self.meter.iter_mut().for_each(|meter| meter.fork_cpu_us = usage.fork_cpu_us);
                     self.pausing = None;
                 }
-                // The pause is still pending. The spawner handles requests in order, so it pauses
-                // before it resumes.
+                // The pause is still pending. The spawner handles requests in order, so it will
+                // pause the process before it resumes it.
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(ended()),
             }
@@ -251,17 +251,17 @@ impl RunningProcess {
     /// Ends the CPU boost of the process.
     pub fn end_boost(&mut self) {
         self.is_boost_ended = true;
-        // A failure means that the spawner has ended, and the process with it.
+        // Sending fails only if the spawner has ended, and then the process has ended too.
         let _ = self.connection.send(&Request::EndBoost { id: self.id }, &[]);
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        // A failure means that the spawner has ended, and the process with it.
+        // Sending fails only if the spawner has ended, and then the process has ended too.
         let _ = self.connection.send(&Request::Signal { id: self.id, signal }, &[]);
     }
 
-    /// Waits for the end. The future may be dropped and the method called again.
+    /// Waits for the process to end. The future may be dropped and the method called again.
     pub async fn ended(&mut self) -> Result<ProcessEnd> {
         let end = (&mut self.end).await.map_err(|_| ended());
         self.ended = true;
@@ -300,7 +300,7 @@ impl Connection {
     }
 
     /// Dispatches replies until the spawner ends, then drops all pending requests. Returns the
-    /// record of the spawner's control groups.
+    /// record of the spawner's control groups, so that they can be removed.
     fn receive_replies(
         &self,
         ready: oneshot::Sender<HostReport>,

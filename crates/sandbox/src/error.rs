@@ -17,7 +17,7 @@ pub enum Error {
     /// A system call failed.
     #[error("cannot {what}")]
     Io {
-        /// The failed operation.
+        /// The operation that failed, as a verb phrase.
         what: String,
         /// The system's error.
         source: std::io::Error,
@@ -25,7 +25,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a conversion from a system error that names the failed operation.
+    /// Returns a function that converts a system error and adds the operation that failed.
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }

@@ -8,7 +8,7 @@ use crate::Network;
 /// The limits and permissions of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory limit in bytes, including `/tmp` and the output, without the inputs.
+    /// Memory limit in bytes. It covers `/tmp` and the output, but not the inputs.
     pub memory_bytes: u64,
     /// Time limit.
     pub timeout: Duration,
@@ -16,7 +16,7 @@ pub struct Limits {
     pub network: Network,
     /// Size of its private `/tmp`, in bytes.
     pub temp_bytes: u64,
-    /// CPU limit in thousandths of a processor; none for no limit.
+    /// CPU limit in thousandths of a processor; `None` for no limit.
     pub cpu_millis: Option<u32>,
     /// Environment variables.
     pub variables: Variables,
@@ -56,8 +56,8 @@ impl std::fmt::Debug for Variables {
 }
 
 impl Limits {
-    /// Returns true if a sandbox for other limits suits these. The time limit and the variables do
-    /// not depend on the sandbox.
+    /// Returns true if a sandbox created for these limits can be used with the others. The time
+    /// limit and the variables do not affect the sandbox.
     pub fn as_made_for(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.is_off();
@@ -68,7 +68,8 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// Returns 4 GiB of memory, an hour, no network, 1 GiB of `/tmp`, and no CPU limit.
+    /// Returns 4 GiB of memory, a time limit of one hour, no network, 1 GiB of `/tmp`, and no CPU
+    /// limit.
     fn default() -> Self {
         Limits {
             memory_bytes: 4 << 30,

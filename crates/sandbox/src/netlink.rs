@@ -1,6 +1,6 @@
 //! Netlink messages, which query and configure the network.
 
-/// Flag of a request.
+/// Flag that marks a message as a request.
 pub(crate) const REQUEST: u16 = 1;
 
 /// Message type of an error or an acknowledgement.

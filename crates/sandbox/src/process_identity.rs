@@ -1,10 +1,10 @@
-//! Identity of a process: its id and start time, which are unique until the machine restarts. File
-//! and group names begin with the identity, so that files and groups of ended processes can be
+//! Identity of a process: its id and start time, which together are unique until the machine is
+//! restarted. File and group names start with it, so that leftovers of ended processes can be
 //! recognised.
 
 use std::fs;
 
-/// Returns `<pid>-<start time>` of a running process.
+/// Returns `<pid>-<start time>` of a running process; `None` if it is not running.
 fn of_process(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
@@ -16,8 +16,8 @@ pub fn own_identity() -> String {
     of_process(std::process::id()).unwrap_or_default()
 }
 
-/// Returns true if a name begins with the identity of a process that has ended; false for names
-/// without an identity.
+/// Returns true if a name starts with the identity of a process that has ended; false if it
+/// contains no identity.
 pub fn is_stale(name: &str) -> bool {
     let mut parts = name.splitn(3, '-');
     let (Some(pid), Some(start)) = (parts.next(), parts.next()) else { return false };

@@ -11,19 +11,19 @@ use crate::spawner::cgroup::Cgroups;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Start a process. Descriptors: standard output, standard error, then the control socket and
-    /// the files if the process has them; none for a clone.
+    /// the files if the process has them. A clone gets no descriptors yet.
     Start { id: u64, spec: ProcessSpec },
     /// Begin the call of a clone that waits in its sandbox. Descriptors: standard output, standard
     /// error, the control socket, the files.
     Begin { id: u64 },
-    /// Freeze a process with its descendants and measure them. Fails if one of these processes
-    /// still has one of the files in `inputs` open or mapped; files are given by inode.
+    /// Freeze a process with its descendants, and measure them. Fails if one of them still has one
+    /// of the files in `inputs` (given by inode) open or mapped.
     Pause { id: u64, inputs: Vec<u64> },
     /// Thaw a paused process.
     Resume { id: u64 },
-    /// End the CPU boost of a process: from now on its memory limit determines its weight.
+    /// End the CPU boost of a process. From then on, its CPU weight depends on its memory limit.
     EndBoost { id: u64 },
-    /// Measure the CPU time of a zygote that is not charged to a clone, and reset it.
+    /// Measure and reset the CPU time of a zygote that has not been charged to a clone.
     Meter { id: u64 },
     /// Measure the CPU time of all processes.
     Total { id: u64 },
@@ -36,9 +36,9 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     /// The spawner is ready; always the first message.
     Ready(HostReport),
-    /// Usage of a process so far; none if unknown.
+    /// Usage of a process so far; `None` if unknown.
     Measured { id: u64, usage: Option<ResourceUsage> },
-    /// CPU time of all processes, in microseconds; none if unknown.
+    /// CPU time of all processes, in microseconds; `None` if unknown.
     Total { id: u64, cpu_us: Option<u64> },
     /// A process ended or failed to start.
     Ended { id: u64, end: ProcessEnd },
@@ -70,7 +70,8 @@ pub struct ProcessSpec {
 }
 
 impl ProcessSpec {
-    /// Returns true if a call waits for this process.
+    /// Returns true for the process of a call; false for zygotes and tools, which no call waits
+    /// for.
     pub(crate) fn serves_a_call(&self) -> bool {
         !self.zygote && !matches!(self.confinement, Confinement::Tool)
     }
@@ -92,10 +93,11 @@ pub enum Confinement {
     Clone(CloneSpec),
 }
 
-/// A sandbox for a clone: that of its zygote, with its own `/tmp`, project and namespaces.
+/// A sandbox for a clone: the sandbox of its zygote, with a separate `/tmp`, project and
+/// namespaces.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CloneSpec {
-    /// The zygote's process id, as [`RunningProcess::id`](crate::RunningProcess::id) returns it.
+    /// The zygote's id, as returned by [`RunningProcess::id`](crate::RunningProcess::id).
     pub zygote: u64,
     /// Size of `/tmp` in bytes.
     pub temp_bytes: u64,
@@ -126,23 +128,25 @@ pub enum Signal {
 /// Capabilities of the host.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HostReport {
-    /// The reason why sandboxes cannot be created, if any.
+    /// The reason why sandboxes cannot be created; `None` if they can.
     pub sandbox_error: Option<String>,
-    /// True if sandboxes run as users that own nothing, false if they run as the spawner's user.
+    /// True if each sandbox runs as a separate user that owns nothing; false if sandboxes run as
+    /// the spawner's user.
     pub separate_users: bool,
     /// True if the kernel limits the memory of a process with its descendants.
     pub memory_limits: bool,
     /// True if the kernel limits the number of processes.
     pub process_limits: bool,
-    /// True if the kernel weighs and limits CPU time.
+    /// True if the kernel weights and limits CPU time.
     pub cpu_limits: bool,
     /// Identity of the spawner process.
     pub(crate) identity: String,
-    /// The control groups, which the server reads, and removes if the spawner is killed.
+    /// The spawner's control groups. The server reads them, and removes them if the spawner is
+    /// killed.
     pub(crate) groups: Cgroups,
 }
 
-/// End of a process.
+/// End of a process, with its exit status and resource usage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessEnd {
     /// The exit status.
@@ -160,14 +164,15 @@ pub struct ProcessEnd {
 pub struct ResourceUsage {
     /// CPU time since the start, in microseconds.
     pub cpu_us: u64,
-    /// The part of the CPU time that the zygote used for the fork.
+    /// The part of the CPU time that the zygote used to fork the process.
     pub(crate) fork_cpu_us: u64,
-    /// Peak memory in bytes, since the last measurement if the kernel can reset it.
+    /// Peak memory in bytes; since the last measurement if the kernel can reset the peak, otherwise
+    /// since the start.
     pub memory_bytes_peak: u64,
 }
 
 impl ResourceUsage {
-    /// Adds the CPU time that the zygote used for the fork.
+    /// Adds the CPU time that the zygote used to fork the process.
     pub(crate) fn with_fork(self, fork_cpu_us: u64) -> Self {
         ResourceUsage { cpu_us: self.cpu_us + fork_cpu_us, fork_cpu_us, ..self }
     }

@@ -1,5 +1,6 @@
-//! Encryption of one value: AES-256-GCM with a random nonce. The name and version are authenticated
-//! with it, so that a record cannot be moved to another secret or replaced by an older version.
+//! Encryption of a value: AES-256-GCM with a random nonce. The secret's name and version are
+//! authenticated too, so a record cannot be moved to another secret or replaced with an older
+//! version.
 
 use aes_gcm::aead::{Aead, OsRng, Payload};
 use aes_gcm::{AeadCore, Aes256Gcm, Key as CipherKey, KeyInit, Nonce};
@@ -16,7 +17,7 @@ const NONCE_BYTES: usize = 12;
 /// An encrypted value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct EncryptedValue {
-    /// The id of the key.
+    /// The id of the key that encrypted it.
     pub(crate) key: String,
     /// Nonce and ciphertext as base64.
     data: String,
@@ -36,7 +37,7 @@ impl SecretVersion<'_> {
 }
 
 impl EncryptedValue {
-    /// Encrypts a value; none if it is too large for the cipher, which does not occur for secrets.
+    /// Encrypts a value; `None` if it is too large for the cipher, which cannot happen for secrets.
     pub(crate) fn seal(key: &Key, id: SecretVersion, value: &str) -> Option<Self> {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
         let aad = id.associated_data();
@@ -46,7 +47,7 @@ impl EncryptedValue {
         Some(EncryptedValue { key: key.id.clone(), data })
     }
 
-    /// Decrypts the value; none if it was changed, or belongs to another secret, version or key.
+    /// Decrypts the value; `None` if it was modified, or belongs to another secret, version or key.
     pub(crate) fn open(&self, key: &Key, id: SecretVersion) -> Option<Zeroizing<String>> {
         let data = STANDARD.decode(&self.data).ok()?;
         let (nonce, sealed) = data.split_at_checked(NONCE_BYTES)?;

@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name is not usable as an environment variable.
+    /// The name cannot be used as an environment variable.
     #[error("`{name}` is not a valid secret name")]
     InvalidName {
         /// The name, cut to the maximum length.
@@ -38,18 +38,18 @@ pub enum Error {
         /// The secret.
         name: String,
     },
-    /// The key file does not exist, although secrets do.
+    /// The key file does not exist, although there are secrets encrypted with its key.
     #[error("key file `{}` does not exist", path.display())]
     NoKey {
         /// The file.
         path: PathBuf,
     },
-    /// Other users of the machine can read or replace the key file.
+    /// Other users of the machine can access the key file.
     #[error("key file `{}` is accessible to other users (mode {mode:03o})", path.display())]
     ExposedKey {
         /// The file.
         path: PathBuf,
-        /// Its permissions.
+        /// The permission bits of the file.
         mode: u32,
     },
     /// The key file or the output of the key command is not a key.

@@ -1,4 +1,5 @@
-//! The key that encrypts secrets, from outside the lake: a file of mode 0600, or a command.
+//! The key that encrypts secrets. It is stored outside the lake: in a file with mode 0600, or
+//! supplied by a command.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Result};
 
-/// Permissions of a key file that give other users access.
+/// The permission bits that give other users access to a key file.
 const SHARED: u32 = 0o077;
 
 /// Size of a key in bytes.
@@ -25,14 +26,14 @@ const ID_DIGITS: usize = 12;
 /// The source of the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// A file with the key as base64, readable by its owner only. It is created with the first
+    /// A file with the key as base64, accessible only to its owner. It is created with the first
     /// secret.
     File(PathBuf),
     /// A shell command that prints the key as base64.
     Command(String),
 }
 
-/// A key, and the id that records name it by.
+/// A key with the id by which records refer to it.
 pub(crate) struct Key {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     pub(crate) id: String,
@@ -51,7 +52,7 @@ impl Key {
 }
 
 impl KeySource {
-    /// Returns the key; none if its file does not exist.
+    /// Returns the key; `None` if its file does not exist.
     pub(crate) async fn find(&self) -> Result<Option<Key>> {
         match self {
             KeySource::File(path) => read(path),
@@ -103,7 +104,7 @@ fn create(path: &Path) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
     let key = Zeroizing::new(STANDARD.encode(Aes256Gcm::generate_key(OsRng)));
-    // The complete file appears under its name at once.
+    // Write to a temporary file first, so that the key file is complete when it appears.
     let temporary = folder.join(format!(".secret-key.{}", std::process::id()));
     let written = write_new(&temporary, &key).and_then(|()| std::fs::hard_link(&temporary, path));
     let _ = std::fs::remove_file(&temporary);

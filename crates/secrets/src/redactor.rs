@@ -1,7 +1,8 @@
 //! Removal of secrets from text that leaves a function: printed lines, errors and JSON results.
 //!
-//! It finds a value as it is, base64 (also within longer base64), percent-encoded, hexadecimal and
-//! escaped for JSON. It cannot find a value that a function splits, reverses or encrypts.
+//! A value is found in plain form, as base64 (even inside longer base64), percent-encoded,
+//! hexadecimal, and escaped for JSON. It is not found if a function splits, reverses or encrypts
+//! it.
 
 use std::borrow::Cow;
 
@@ -9,10 +10,11 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// The replacement of a value.
+/// The text that replaces a value.
 const REPLACEMENT: &str = "***";
 
-/// Length in bytes below which a value or a line of one is not replaced: it would occur by chance.
+/// The minimum length of a value, or of a line of it, in bytes. Shorter ones are not replaced,
+/// because they occur by chance.
 const BYTES_MIN: usize = 4;
 
 /// A replacer of known values in text. Without values it changes nothing.
@@ -20,7 +22,8 @@ const BYTES_MIN: usize = 4;
 pub struct Redactor(Option<AhoCorasick>);
 
 impl Redactor {
-    /// Creates a redactor of these values, and of the lines of those with several.
+    /// Creates a redactor for these values. For a value with several lines, each line is also
+    /// replaced.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let mut patterns: Vec<String> = Vec::new();
         for value in values {
@@ -32,7 +35,7 @@ impl Redactor {
             return Redactor::default();
         }
         let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns);
-        // Construction fails only if there are more patterns than memory addresses.
+        // Construction fails only for more patterns than can be addressed.
         Redactor(builder.ok())
     }
 
@@ -75,11 +78,13 @@ fn forms(value: &str) -> Vec<String> {
     forms
 }
 
-/// Returns the base64 digits that depend on the value alone, if it begins `offset` bytes after a
-/// group of three bytes. This finds it in the base64 of a longer text.
+/// Returns the base64 digits that depend only on the value, if it starts `offset` bytes after a
+/// multiple of three. They occur in the base64 of every longer text that contains the value at such
+/// a position.
 fn base64_at(value: &str, offset: usize) -> [String; 2] {
     let bytes = [&vec![0; offset], value.as_bytes()].concat();
-    // The first digits contain bits of what precedes the value, the last one of what follows.
+    // The first digits also encode bits of the preceding text, and the last digit bits of the
+    // following text.
     let skipped = (offset * 8).div_ceil(6);
     let complete = bytes.len() * 8 / 6;
     [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)]
@@ -139,7 +144,7 @@ mod tests {
     fn each_line_of_a_long_value_is_replaced() {
         let redactor = Redactor::new(["-----BEGIN KEY-----\nMIIEvQIBADAN\nabc\n"]);
         assert_eq!(redactor.redact("line: MIIEvQIBADAN"), "line: ***");
-        // A short line would occur by chance.
+        // A short line is not redacted, because it occurs by chance.
         assert_eq!(redactor.redact("abc"), "abc");
         assert!(Redactor::new(["abc"]).is_empty());
     }

@@ -19,7 +19,8 @@ pub const VALUE_BYTES_MAX: usize = 64 << 10;
 /// Prefix of the refs.
 const PREFIX: &str = "secrets/";
 
-/// The ref with the id of the key that encrypted values stored elsewhere, if there are any.
+/// The ref that contains the id of the key with which values stored elsewhere were encrypted.
+/// Absent if there are none.
 const SEALED: &str = "secret-key/sealed";
 
 /// Maximum number of secrets that are listed.
@@ -55,9 +56,10 @@ impl SecretStore {
         SecretStore { store, clock, key }
     }
 
-    /// Sets a secret, as its next version; durable when it returns. The previous value is removed.
+    /// Sets a secret and increments its version; durable when this returns. The previous value is
+    /// removed.
     ///
-    /// Errors: `invalid_name`, `invalid_argument`, `commit_conflict`, and those of the key.
+    /// Errors: `invalid_name`, `invalid_argument`, `commit_conflict`, and errors of the key.
     pub async fn set(&self, name: &str, value: &str, author: &str) -> Result<Secret> {
         check_name(name)?;
         check_value(name, value)?;
@@ -112,7 +114,7 @@ impl SecretStore {
 
     /// Returns the values of secrets by name, for the process of a function.
     ///
-    /// Errors: `secret_not_found`, and those of the key.
+    /// Errors: `secret_not_found`, and errors of the key.
     pub async fn values(&self, names: &[String]) -> Result<BTreeMap<String, Zeroizing<String>>> {
         let mut values = BTreeMap::new();
         if names.is_empty() {
@@ -142,15 +144,15 @@ impl SecretStore {
 
     /// Decrypts a value that was encrypted under the same label.
     ///
-    /// Errors: those of the key; `corrupt` if the text was changed or belongs to another label.
+    /// Errors: errors of the key; `corrupt` if the text was modified or belongs to another label.
     pub async fn unseal(&self, label: &str, sealed: &str) -> Result<Zeroizing<String>> {
         let sealed: EncryptedValue = serde_json::from_str(sealed).map_err(|_| corrupt(label))?;
         let key = self.key.get().await?;
         sealed.open_with(&key, SecretVersion { name: label, version: 0 })
     }
 
-    /// Returns the key for a new value. A lost key is not replaced by a new one while values exist
-    /// that need it.
+    /// Returns the key for encrypting a new value. If the key is lost while values exist that need
+    /// it, no new key is created.
     async fn key_to_encrypt(&self) -> Result<Key> {
         let is_used = self.store.reference(SEALED).await?.is_some();
         if is_used || !self.store.references(PREFIX, None, 1).await?.is_empty() {
@@ -300,7 +302,7 @@ mod tests {
         assert_eq!(opened.as_str(), "topsecret");
         let moved = secrets.unseal("access key B", &sealed).await;
         assert_eq!(code(moved.map(drop)), Some(ErrorCode::Corrupt));
-        // A new key could not decrypt the value.
+        // A new key could not decrypt the existing value, so none is created.
         let without = open(&store, &folder.path().join("lost"));
         assert_eq!(code(without.set("A", "value", "").await), Some(ErrorCode::FileNotFound));
     }

@@ -29,7 +29,7 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// Counts a request until the guard is dropped.
+    /// Counts a request as in progress until the guard is dropped.
     pub fn begin(&self) -> ActiveRequest {
         self.0.lock().in_progress += 1;
         ActiveRequest(self.clone())
@@ -42,7 +42,7 @@ impl Activity {
     }
 }
 
-/// The guard of a request in progress.
+/// A guard that counts a request as in progress until it is dropped.
 #[derive(Debug)]
 pub struct ActiveRequest(Activity);
 
@@ -54,7 +54,7 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// Counts a request from its head to the last byte of its response.
+/// Counts a request from the receipt of its head until the last byte of its response.
 pub async fn count(State(activity): State<Activity>, request: Request, next: Next) -> Response {
     let busy = activity.begin();
     let response = next.run(request).await;

@@ -1,8 +1,9 @@
 //! Authentication of requests over TCP.
 //!
-//! Every program of the machine can connect to a loopback port, and other machines to a public one.
-//! So every path that is not public needs a token, or the session of a browser that logged in with
-//! a token. The Unix socket needs neither, because file permissions protect it.
+//! Every program on the machine can connect to a loopback port, and other machines can connect to a
+//! public one. Every path that is not public therefore requires a token, or the session of a
+//! browser that logged in with a token. The Unix socket requires neither, because file permissions
+//! protect it.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,18 +28,18 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Prefix of access tokens.
 const ACCESS_TOKEN_PREFIX: &str = "hwp_";
 
-/// Returns true if a text has the form of a user's token: an access token or one of an OpenID
+/// Returns true if a text looks like a user's token: an access token, or a token of an OpenID
 /// provider. The owner's token has a different form.
 pub fn is_user_token(text: &str) -> bool {
     text.starts_with(ACCESS_TOKEN_PREFIX) || is_jwt(text)
 }
 
-/// Marks a request over TCP, with the token that it needs, if any.
+/// Marks a request as received over TCP, and contains the token that it must present, if any.
 #[derive(Debug, Clone)]
 pub struct TcpPeer {
-    /// The client's address, or its proxy's.
+    /// The address of the client, or of the proxy in front of it.
     pub address: SocketAddr,
-    /// The server's token; None if requests need no token.
+    /// The server's token; `None` if requests need no token.
     pub token: Option<Token>,
 }
 
@@ -80,7 +81,7 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
     }
 }
 
-/// Returns the address of the client: behind a proxy the one that the proxy reports.
+/// Returns the address of the client. Behind a proxy, it is the address that the proxy reports.
 pub fn client_address(app: &App, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
     let forwarded = headers.get_all(FORWARDED_FOR).iter().next_back();
     let forwarded = forwarded.filter(|_| app.config.network.behind_proxy);
@@ -88,8 +89,8 @@ pub fn client_address(app: &App, peer: SocketAddr, headers: &HeaderMap) -> IpAdd
     nearest.and_then(|address| address.trim().parse().ok()).unwrap_or(peer.ip())
 }
 
-/// Returns the error of a request without a valid token. An invalid token counts as a failed login.
-/// Requests on the Unix socket have no address, and their failures are not limited.
+/// Returns the error for a request without a valid token. An invalid token counts as a failed
+/// login. Requests on the Unix socket have no address, so their failures are not limited.
 fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     if let Some(address) = address.filter(|_| has_header) {
         let attempt = LoginAttempt { address, user: None };
@@ -110,9 +111,9 @@ fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
     app.sessions.principal(shown_session(headers)?)
 }
 
-/// Returns the principal of a request. On the Unix socket it is the owner, unless the request has
-/// the token of a user. On a TCP listener without authentication it is the owner until a user
-/// exists.
+/// Returns the principal of a request. On the Unix socket it is the owner, unless the request
+/// contains the token of a user. On a TCP listener without authentication it is the owner as long
+/// as no user exists.
 async fn identify(
     app: &App,
     peer: Option<&TcpPeer>,
@@ -133,7 +134,8 @@ async fn identify(
     }
 }
 
-/// Returns the token of the header `authorization: Bearer TOKEN`, which must be sent once.
+/// Returns the token from the header `authorization: Bearer TOKEN`; `None` if the header is sent
+/// more than once.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = only(headers, AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -1,13 +1,13 @@
-//! Release of code pages after the start.
+//! Releases code pages after the server has started.
 //!
 //! Most code that runs during the start (registering functions, parsing settings, opening the lake)
-//! is not used again: about 30 MB of resident memory. Unmapped pages return from the page cache
-//! without a disk read.
+//! is not used again. Its pages occupy about 30 MB of resident memory. If they are needed again,
+//! unmapped pages are restored from the page cache without a disk read.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::ops::Range;
 
-/// Unmaps the pages of this program's code that are resident.
+/// Releases the resident pages of this program's code.
 pub(crate) fn release_code_pages() {
     let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
@@ -20,7 +20,8 @@ pub(crate) fn release_code_pages() {
     }
 }
 
-/// Returns the address range of a line of `/proc/self/maps` that maps this program's code.
+/// Returns the address range from a line of `/proc/self/maps`; `None` unless it maps this program's
+/// code.
 fn code_range(line: &str, program: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (range, permissions) = (fields.next()?, fields.next()?);

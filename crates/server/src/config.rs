@@ -14,32 +14,32 @@ use crate::{NetworkConfig, SpawnCommand};
 pub struct ServerConfig {
     /// Configuration of the components below the protocols.
     pub service: ServiceConfig,
-    /// Address of the HTTP listener; port 0 selects a free port. None: no TCP listener.
+    /// Address of the HTTP listener; port 0 selects a free port. `None` for no TCP listener.
     pub http: Option<SocketAddr>,
     /// TLS of the listeners; hosts and origins of the HTTP listener.
     pub network: NetworkConfig,
-    /// Address of the PostgreSQL listener; port 0 selects a free port. None: no listener.
+    /// Address of the PostgreSQL listener; port 0 selects a free port. `None` for no listener.
     pub postgres: Option<SocketAddr>,
     /// Maximum number of PostgreSQL connections.
     pub postgres_connections_max: usize,
-    /// Address of the S3 listener; port 0 selects a free port. None: no listener.
+    /// Address of the S3 listener; port 0 selects a free port. `None` for no listener.
     pub s3: Option<SocketAddr>,
-    /// True if requests over TCP need the token in the lake's folder.
+    /// True if requests over TCP need a token. The server's token is in the lake's folder.
     pub auth: bool,
-    /// Time after which a TCP client that does not read its response is disconnected.
+    /// Time after which a TCP client that has stopped reading its response is disconnected.
     pub write_timeout: Duration,
     /// Time within which a client must send the head of a request.
     pub header_timeout: Duration,
-    /// Path of the Unix socket. None: no listener.
+    /// Path of the Unix socket; `None` for no socket.
     pub socket: Option<PathBuf>,
-    /// Idle time without requests and jobs after which the server shuts down. None: never. A
-    /// deployed version with triggers keeps the server running.
+    /// The time without requests and jobs after which the server shuts down; `None` for never. An
+    /// active version with triggers keeps the server running.
     pub idle: Option<Duration>,
     /// Time to wait for another server to release the lake.
     pub lock_wait: Duration,
-    /// Time that running jobs have to end after a request for shutdown.
+    /// Time for running jobs to finish after a shutdown request.
     pub drain: Duration,
-    /// Time that running jobs have to end after [`crate::ServerHandle::shutdown`], for example on a
+    /// Time for running jobs to finish after [`crate::ServerHandle::shutdown`], for example on a
     /// signal.
     pub grace: Duration,
 }

@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// An error of a server's start or shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another server holds the lake.
+    /// Another server has locked the lake.
     #[error(
         "the lake `{}` is in use by another server{}",
         lake.display(),

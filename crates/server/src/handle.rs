@@ -15,8 +15,8 @@ use crate::lock::ServerInfo;
 use crate::state::App;
 use crate::tls::Tls;
 
-/// A running server. Dropping the handle stops it at once, without waiting for jobs; see
-/// [`ServerHandle::shutdown`].
+/// A running server. Dropping the handle stops it immediately, without waiting for jobs; use
+/// [`ServerHandle::shutdown`] to wait for them.
 pub struct ServerHandle {
     parts: ServerParts,
     task: JoinHandle<()>,
@@ -55,7 +55,7 @@ impl ServerHandle {
         self.parts.info.socket.as_deref()
     }
 
-    /// Returns true if HTTP needs TLS.
+    /// Returns true if the HTTP listener uses TLS.
     pub fn has_tls(&self) -> bool {
         self.parts.tls.is_some()
     }
@@ -70,17 +70,17 @@ impl ServerHandle {
         self.parts.tls.as_ref()?.self_signed()
     }
 
-    /// Returns the path of the file with the token for HTTP.
+    /// Returns the path of the file with the server's token, if requests over TCP need one.
     pub fn token_file(&self) -> Option<&Path> {
         self.parts.info.token_file.as_deref()
     }
 
-    /// Returns the users, roles, grants and tokens of the lake.
+    /// Returns the access control of the lake: users, roles, grants and tokens.
     pub fn access(&self) -> Result<Access, Problem> {
         self.parts.state.service.access_control().registry(&Principal::owner())
     }
 
-    /// Answers a request without a listener, as from the Unix socket.
+    /// Answers a request without a listener, as if it had been received on the Unix socket.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         match self.parts.router.clone().oneshot(request).await {
             Ok(response) => response,
@@ -88,8 +88,8 @@ impl ServerHandle {
         }
     }
 
-    /// Waits until the server has shut down: by [`ServerHandle::shutdown`], by request, or when
-    /// idle.
+    /// Waits until the server has shut down: because of [`ServerHandle::shutdown`], a shutdown
+    /// request, or idleness.
     pub async fn wait(&self) {
         self.parts.state.shutdown.completed().await;
     }

@@ -1,8 +1,8 @@
 //! The listeners: HTTP/1.1, and HTTP/2 with prior knowledge, on a TCP port and on a Unix socket;
 //! the PostgreSQL protocol and the S3 protocol on TCP ports.
 //!
-//! TCP needs a token, and also TLS on an address that other machines can reach. Only the owner can
-//! open the socket.
+//! Clients on TCP must authenticate, and TLS is required on an address that other machines can
+//! reach. Only the owner of the lake can open the socket.
 
 use std::convert::Infallible;
 use std::fs::Permissions;
@@ -43,11 +43,11 @@ use crate::{Error, Result, ServerConfig, write_timeout};
 /// Keep-alive interval of HTTP/2 connections.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Time that connections have to end after the listeners are closed.
+/// Time for open connections to finish after the listeners are closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A bound HTTP address with its certificate, so that errors of either are reported before a server
-/// starts. Connections wait until a server accepts them.
+/// A bound HTTP address with its certificate. It is bound before the server starts, so that errors
+/// of either are reported first. Connections wait until a server accepts them.
 pub struct HttpListener {
     tcp: TcpListener,
     tls: Option<Tls>,
@@ -128,7 +128,7 @@ impl BoundListeners {
         self.tcp.as_ref()?.local_addr().ok()
     }
 
-    /// Returns the TLS of the HTTP listener.
+    /// Returns the TLS settings of the HTTP listener; `None` without TLS.
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_ref()
     }
@@ -143,12 +143,13 @@ impl BoundListeners {
         self.s3.as_ref()?.local_addr().ok()
     }
 
-    /// Returns the path of the file with the token for TCP.
+    /// Returns the path of the file with the server's token; `None` if requests over TCP need no
+    /// token.
     pub fn token_file(&self) -> Option<PathBuf> {
         self.token.as_ref().map(|token| token.path.clone())
     }
 
-    /// Returns the token of requests over TCP.
+    /// Returns the token that requests over TCP must present; `None` if they need none.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref().map(|file| &file.token)
     }
@@ -209,8 +210,8 @@ fn create_token(lake_dir: &Path) -> Result<TokenFile> {
     TokenFile::create(lake_dir).map_err(failed)
 }
 
-/// Binds the socket at a temporary path, restricts it to the owner, and renames it. A file at the
-/// path was left by a killed server, since this one holds the lake's lock.
+/// Binds the socket at a temporary path, restricts access to the owner, and renames it. This server
+/// holds the lake's lock, so a file that already exists at the path was left by a killed server.
 fn bind_socket(path: &Path) -> Result<UnixListener> {
     let failed = |source| Error::Listen { address: path.display().to_string(), source };
     let mut new = path.as_os_str().to_owned();
@@ -267,7 +268,7 @@ async fn serve<L, F>(
     loop {
         tokio::select! {
             () = closing.cancelled() => break,
-            // `accept` waits and retries if no file descriptor is free.
+            // `accept` itself waits and retries while no file descriptor is free.
             (stream, address) = listener.accept() => {
                 connections.spawn(start(stream, address, graceful.watcher()));
             }
@@ -279,7 +280,7 @@ async fn serve<L, F>(
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await;
 }
 
-/// Returns the router with the layers that only requests over TCP pass.
+/// Returns the router with additional layers that apply only to requests over TCP.
 fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Duration>) -> Router {
     let mut router = router.clone();
     if let Some(rules) = rules {
@@ -307,7 +308,7 @@ async fn serve_tcp(
     protocol: TcpProtocol,
 ) {
     let TcpProtocol { router, tls, token, timeouts } = protocol;
-    // Small frames of a response must not wait for TCP acknowledgements.
+    // Without this, small frames of a response would wait for TCP acknowledgements.
     let _ = stream.set_nodelay(true);
     let peer = TcpPeer { address, token };
     let router = router.map_request(move |mut request: Request<Incoming>| {

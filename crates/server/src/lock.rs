@@ -1,9 +1,10 @@
-//! The lock of a lake, which allows one server, and the file that describes the server.
+//! The lock of a lake, which ensures that only one server uses it, and the file that describes this
+//! server.
 //!
-//! The lock is an exclusive `flock` on `server.lock`, which the kernel releases when its process
+//! The lock is an exclusive `flock` on `server.lock`, which the kernel releases when the process
 //! ends. `server.json` contains the server's addresses. It is replaced atomically by renaming, and
-//! is valid only while the lock is held. On shutdown the file is renamed instead of removed, so
-//! that the next server can write its own on a full disk.
+//! is valid only while the lock is held. On shutdown the file is renamed rather than removed, so
+//! that the next server can reuse its disk space even if the disk is full.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -19,7 +20,7 @@ use crate::{Error, Result};
 /// Interval between attempts to take the lock.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The size of the file is a multiple of this number of bytes.
+/// The file is padded to a multiple of this size, in bytes.
 const INFO_BYTES: usize = 4096;
 
 /// The description of a running server in `server.json`.
@@ -33,10 +34,11 @@ pub struct ServerInfo {
     pub socket: Option<PathBuf>,
     /// The address of its HTTP listener.
     pub http: Option<SocketAddr>,
-    /// True if HTTP needs TLS.
+    /// True if the HTTP listener uses TLS.
     #[serde(default)]
     pub tls: bool,
-    /// The self-signed certificate that clients must trust; none if it is not self-signed.
+    /// The self-signed certificate that clients must trust; `None` if the certificate is not
+    /// self-signed.
     #[serde(default)]
     pub certificate_file: Option<PathBuf>,
     /// The address of its PostgreSQL listener.
@@ -45,7 +47,7 @@ pub struct ServerInfo {
     /// The address of its S3 listener.
     #[serde(default)]
     pub s3: Option<SocketAddr>,
-    /// The file with the token for TCP; none if it needs no token.
+    /// The file with the server's token; `None` if requests over TCP need no token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
     /// True if a command started it in the background. Then it ends when idle, and may be replaced.
@@ -80,7 +82,7 @@ pub(crate) struct LakeLock {
 }
 
 impl LakeLock {
-    /// Takes the lock, waiting at most `wait` for another server to release it.
+    /// Acquires the lock. Waits at most `wait` for another server to release it.
     pub(crate) async fn take(lake_dir: &Path, wait: Duration) -> Result<Self> {
         let path = lock_path(lake_dir);
         let folder = |source| Error::Folder { path: path.clone(), source };
@@ -116,7 +118,7 @@ impl LakeLock {
             .map_err(|source| Error::Folder { path, source })
     }
 
-    /// Invalidates the description of this or an earlier server, if one exists.
+    /// Invalidates the description of this server or of an earlier one, if there is one.
     fn retract(&self) {
         let path = info_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {

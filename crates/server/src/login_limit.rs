@@ -1,9 +1,9 @@
 //! Limits on failed logins, per address and per user.
 //!
-//! After [`FAILURES_FREE`] failures, further attempts are refused for a time that doubles with each
-//! failure. Tokens, which cannot be guessed, are still accepted during that time, so that a client
-//! cannot lock out others with the same address. Passwords are not. The table has a bounded size:
-//! it forgets the sources that failed least recently.
+//! After [`FAILURES_FREE`] failures, further attempts are rejected for a time that doubles with
+//! each failure. Valid tokens are still accepted during that time, because they cannot be guessed.
+//! Otherwise, a client could lock out others with the same address. Passwords are not accepted. The
+//! table has a bounded size: it evicts the sources whose last failure is oldest.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -12,19 +12,19 @@ use headwater_model::{ErrorCode, Problem};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-/// Field of a problem's context: seconds until the next attempt.
+/// Field of a problem's context with the number of seconds until the next attempt.
 pub const RETRY_AFTER: &str = "retry_after_s";
 
-/// Failures before the first lock-out.
+/// The number of failures before the first lock-out.
 const FAILURES_FREE: u32 = 10;
 
-/// Duration of the first lock-out; the next ones double it.
+/// Duration of the first lock-out. Each further one lasts twice as long.
 const LOCK_MIN: Duration = Duration::from_secs(1);
 
 /// Maximum duration of a lock-out.
 const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// Time after its last failure at which a source is forgotten.
+/// Time since its last failure after which a source is forgotten.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
 
 /// Maximum number of remembered sources.
@@ -110,7 +110,7 @@ impl LoginLimit {
         }
     }
 
-    /// Returns the time until the attempt may be repeated; None if it may be made now.
+    /// Returns the time until the attempt is allowed; `None` if it is allowed now.
     fn wait(&self, attempt: LoginAttempt<'_>, now: Instant) -> Option<Duration> {
         let locks = attempt.sources().filter_map(|source| self.failures.get(&source));
         let until = locks.map(|failures| failures.locked_until).max()?;
@@ -132,7 +132,8 @@ fn lock(failures: u32) -> Duration {
     LOCK_MIN.saturating_mul(1 << excess.min(20)).min(LOCK_MAX)
 }
 
-/// Returns the part of an address that one client cannot choose: 64 bits of an IPv6 address.
+/// Returns the part of an address that a client cannot choose freely: the first 64 bits of an IPv6
+/// address, or a whole IPv4 address.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -1,7 +1,7 @@
 //! Settings of a listener that other machines can reach.
 //!
-//! A listener on an address that is not loopback needs TLS, its own or a proxy's, and
-//! authentication.
+//! A listener on an address other than loopback needs authentication and TLS. A proxy in front of
+//! it may provide the TLS.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::{Error, Result};
 
-/// Settings of the HTTP listener for clients on other machines and for web pages.
+/// Settings of the HTTP listener that concern clients on other machines and web pages.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkConfig {
-    /// Certificate of the HTTP listener. None: plain HTTP.
+    /// Certificate of the HTTP listener; `None` for unencrypted HTTP.
     pub tls: Option<TlsConfig>,
     /// True if a proxy terminates TLS and sends the client's address in `X-Forwarded-For`.
     pub behind_proxy: bool,
-    /// Names and addresses of this server, in addition to loopback names.
+    /// Names and addresses by which clients may address this server, in addition to loopback names.
     pub hosts: Vec<String>,
     /// Origins of web pages that may use this server, in addition to its own.
     pub origins: Vec<Origin>,
@@ -72,6 +72,8 @@ impl Origin {
 impl std::str::FromStr for Origin {
     type Err = Problem;
 
+    /// Parses an origin.
+    ///
     /// Errors: `invalid_argument` unless the text is `https://HOST[:PORT]`, or `http://` with a
     /// loopback host.
     fn from_str(text: &str) -> Result<Self, Problem> {

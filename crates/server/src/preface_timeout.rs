@@ -1,7 +1,7 @@
-//! Timeout of a new connection.
+//! Timeout for the first bytes of a new connection.
 //!
-//! The first bytes of a client determine its version of HTTP, and the timeouts of that version
-//! apply only afterwards. Until then this timeout applies.
+//! The first bytes determine the HTTP version, and the timeouts of that version apply only
+//! afterwards.
 
 use std::future::Future;
 use std::io;
@@ -12,20 +12,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// The first bytes of an HTTP/2 connection.
+/// The connection preface, with which every HTTP/2 connection begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection that fails unless the client's version of HTTP is known in time.
+/// A connection that fails if the client's HTTP version is not known in time.
 pub struct PrefaceTimeout<Io> {
     stream: Io,
-    /// None once the version is known.
+    /// Time at which the connection fails; `None` once the HTTP version is known.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Number of bytes of the preface that were read.
+    /// Number of preface bytes received so far.
     matched: usize,
 }
 
 impl<Io> PrefaceTimeout<Io> {
-    /// Starts the timeout of a connection.
+    /// Wraps a connection and starts its timeout.
     pub fn new(stream: Io, timeout: Duration) -> Self {
         let deadline = Some(Box::pin(tokio::time::sleep(timeout)));
         PrefaceTimeout { stream, deadline, matched: 0 }

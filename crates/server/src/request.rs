@@ -6,10 +6,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use headwater_model::{AUTHOR_BYTES_MAX, ErrorCode, Principal, Problem};
 
-/// Header with the author of a request; a field of the request overrides it.
+/// Header with the author of a request. An author in the request itself overrides it.
 const AUTHOR_HEADER: &str = "x-headwater-author";
 
-/// Returns the principal of a request, as authenticated, with the author in the header.
+/// Returns the authenticated principal of a request, with the author from the header.
 ///
 /// Errors: `unauthenticated`; `invalid_argument` if the header is not UTF-8 text of at most 200
 /// bytes.
@@ -31,8 +31,8 @@ pub fn principal(parts: &Parts) -> Result<Principal, Problem> {
     }
 }
 
-/// Checks that a body is JSON. Forms are rejected, because any web page can send them to any
-/// server.
+/// Checks that the body is JSON. HTML form content is rejected, because any web page can submit a
+/// form to any server.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = sent.split(';').next().unwrap_or("").trim().to_ascii_lowercase();

@@ -15,14 +15,15 @@ use crate::{Error, Result, ServerConfig, ServerHandle, router};
 pub struct Server;
 
 impl Server {
-    /// Opens the lake and the configured listeners. Returns when requests are answered.
+    /// Opens the lake and the configured listeners. Returns once the server answers requests.
     ///
-    /// Errors: [`Error::LakeHeld`] if another server holds the lake for the configured wait.
+    /// Errors: [`Error::LakeHeld`] if another server still holds the lake after the configured
+    /// wait.
     pub async fn start(config: ServerConfig) -> Result<ServerHandle> {
         Self::start_with_listener(config, None).await
     }
 
-    /// Starts a server with a bound HTTP listener in place of the configured address.
+    /// Starts a server that uses an already bound HTTP listener instead of the configured address.
     pub async fn start_with_listener(
         mut config: ServerConfig,
         listener: Option<HttpListener>,
@@ -81,7 +82,7 @@ async fn serve(state: Arc<AppState>, listeners: OpenListeners, lock: LakeLock) {
     drop(completion);
 }
 
-/// Waits for running jobs. A second request for shutdown may shorten the timeout.
+/// Waits for running jobs to end. A second shutdown request may shorten the timeout.
 async fn drain(state: &AppState) {
     let mut timeout = state.shutdown.requested(None).await;
     loop {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 /// The state of a shutdown.
 #[derive(Debug)]
 pub struct Shutdown {
-    /// Time that running jobs have to end; none until a shutdown is requested.
+    /// Time that running jobs have to end; `None` until a shutdown is requested.
     timeout: watch::Sender<Option<Duration>>,
     completed: watch::Sender<bool>,
 }
@@ -36,8 +36,8 @@ impl Shutdown {
         self.timeout.borrow().is_some()
     }
 
-    /// Waits for a request, or, if `than` is given, for a request with a shorter timeout. Returns
-    /// the timeout.
+    /// Waits for a shutdown request, or, if `than` is given, for a request with a shorter timeout.
+    /// Returns the timeout.
     pub async fn requested(&self, than: Option<Duration>) -> Duration {
         let mut timeout = self.timeout.subscribe();
         let requested = timeout.wait_for(|timeout| match (timeout, than) {
@@ -46,7 +46,7 @@ impl Shutdown {
         });
         match requested.await {
             Ok(timeout) => timeout.unwrap_or_default(),
-            // The sender is a field of `self`, so it exists.
+            // Cannot happen: the sender is a field of `self`.
             Err(_) => Duration::ZERO,
         }
     }
@@ -58,7 +58,7 @@ impl Shutdown {
 
     /// Waits until the shutdown is complete.
     pub async fn completed(&self) {
-        // The sender is a field of `self`, so there is no error.
+        // Cannot fail: the sender is a field of `self`.
         let _ = self.completed.subscribe().wait_for(|completed| *completed).await;
     }
 }

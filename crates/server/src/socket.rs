@@ -19,7 +19,8 @@ pub async fn connect_socket(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(short).await
 }
 
-/// Returns a short path to the same socket, and the folder that must stay open while it is used.
+/// Returns a short path to the same socket, and the folder that must stay open while the path is
+/// used.
 pub(crate) fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
         return Ok((path.to_owned(), None));

@@ -47,7 +47,7 @@ impl AppState {
         })
     }
 
-    /// Begins the shutdown: the server rejects new jobs, and running ones have `timeout` to end.
+    /// Begins the shutdown: new jobs are rejected, and running jobs have `timeout` to end.
     pub fn shut_down(&self, timeout: Duration) {
         self.service.close();
         self.shutdown.request(timeout);

@@ -1,9 +1,9 @@
 //! The token for requests over TCP.
 //!
-//! Every program of the machine can connect to a loopback port, including those of other users and
-//! functions with network access. The token is a file in the lake's folder that only the owner can
-//! read and that no sandbox contains. Every server creates its own token and removes it on
-//! shutdown.
+//! Every program on the machine can connect to a loopback port, including programs of other users
+//! and functions with network access. The token is therefore a file in the lake's folder that only
+//! the owner can read and that no sandbox contains. Every server creates its own token and removes
+//! it on shutdown.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file in the lake's folder.
+/// Name of the token file in the lake's folder.
 const TOKEN_FILE: &str = "server.token";
 
 /// Number of random bytes in a token.
@@ -39,14 +39,14 @@ impl Token {
         generate_secret().map(|text| Token(text.into()))
     }
 
-    /// Returns the text.
+    /// Returns the token as text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl std::fmt::Debug for Token {
-    /// Omits the secret, which must not be logged.
+    /// Omits the secret, so that it is never logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token")
     }
@@ -55,15 +55,15 @@ impl std::fmt::Debug for Token {
 /// A token and its file, which is removed on drop.
 #[derive(Debug)]
 pub struct TokenFile {
-    /// The token.
+    /// The token that authenticates requests.
     pub token: Token,
-    /// The path of the file.
+    /// Path of the file that contains the token.
     pub path: PathBuf,
 }
 
 impl TokenFile {
-    /// Creates a token in the lake's folder. An existing file was left by a killed server, since
-    /// this one holds the lake's lock.
+    /// Creates a token in the lake's folder. The server holds the lake's lock, so an existing file
+    /// was left by a killed server and is replaced.
     pub fn create(lake_dir: &Path) -> io::Result<Self> {
         let path = lake_dir.join(TOKEN_FILE);
         let new = lake_dir.join(format!("{TOKEN_FILE}.new"));

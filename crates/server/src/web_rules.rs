@@ -39,7 +39,7 @@ const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 pub struct WebRules {
     hosts: Vec<String>,
     origins: Vec<String>,
-    /// The address of the listener, unless the listener uses all addresses of the machine.
+    /// The address of the listener; `None` if it listens on all addresses of the machine.
     address: Option<IpAddr>,
     is_tls: bool,
     is_https: bool,
@@ -58,7 +58,8 @@ impl WebRules {
         }
     }
 
-    /// Returns the origin of a request if it is a configured one, whose pages may read responses.
+    /// Returns the origin of a request if it is a configured one. Pages of configured origins may
+    /// read responses.
     fn configured_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let text = origin.to_str().ok()?.to_ascii_lowercase();
@@ -97,13 +98,14 @@ impl WebRules {
             || name.parse().is_ok_and(is_own)
     }
 
-    /// `host` is the accepted host with its port, `name` the host without it.
+    /// Returns true if the origin is accepted. `host` is the accepted host with its port, `name`
+    /// the host without it.
     fn accepts_origin(&self, origin: &str, host: &str, name: &str) -> bool {
         let origin = origin.to_ascii_lowercase();
         if self.origins.contains(&origin) {
             return true;
         }
-        // Behind a proxy, a browser on this machine may still load the page without the proxy.
+        // Even with a proxy, a browser on this machine may load the page directly from this server.
         let is_plain = !self.is_tls && (!self.is_https || is_loopback_host(name));
         let own =
             |scheme| origin.strip_prefix(scheme).is_some_and(|it| it.eq_ignore_ascii_case(host));
@@ -111,8 +113,8 @@ impl WebRules {
     }
 }
 
-/// Returns a header that is sent exactly once. Of repeated headers, a proxy and this server might
-/// read different ones.
+/// Returns a header that is sent exactly once. If a header is repeated, a proxy and this server
+/// might use different values.
 pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())

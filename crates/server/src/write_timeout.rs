@@ -17,10 +17,10 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-/// Aborts a response if the client reads nothing for the timeout.
+/// Aborts a response if the client does not read any of it within the timeout.
 pub async fn apply(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    // A complete response holds no resources except its bytes.
+    // A response of known length is already complete and holds no resources except its bytes.
     if response.body().size_hint().exact().is_some() {
         return response;
     }
@@ -50,7 +50,7 @@ fn with_timeout(mut body: Body, timeout: Duration) -> Body {
             }
         }
     });
-    // An aborted response must not look complete.
+    // An aborted response must end with an error, so that it does not look complete.
     Body::new(StreamBody::new(stream::poll_fn(move |context| match receiver.poll_recv(context) {
         Poll::Ready(None) if timed_out.swap(false, Ordering::AcqRel) => {
             let error =

@@ -29,7 +29,7 @@ impl Components {
         authorize(&self.access, principal, action, object)
     }
 
-    /// Checks that a principal may do everything. Used by operations without their own action.
+    /// Checks that a principal has all rights. Used by operations without their own action.
     pub(crate) fn administer(&self, principal: &Principal) -> Result<(), Problem> {
         self.authorize(principal, Action::Administer, &Object::lake())
     }
@@ -53,7 +53,7 @@ impl Components {
         self.access.decide(principal, action, object).is_allowed()
     }
 
-    /// Returns true if a principal may do everything, including see every name.
+    /// Returns true if a principal has all rights, including the right to see every name.
     pub(crate) fn is_unlimited(&self, principal: &Principal) -> bool {
         self.allows(principal, Action::Administer, &Object::lake())
     }
@@ -70,8 +70,8 @@ impl Components {
         problem
     }
 
-    /// Returns the decisions of a session that acts for a principal; none for the owner, whose
-    /// rights are unlimited.
+    /// Returns the access checks for the tables of a principal's session; `None` for the owner,
+    /// whose rights are unlimited.
     pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
         table_access(&self.access, principal, None)
     }
@@ -79,8 +79,8 @@ impl Components {
 
 impl Service {
     /// Authenticates a client by the server's token, an access token, a token of the OpenID
-    /// provider, or a user's name with its password or one of its tokens. The server's token is
-    /// the owner's, with any name. The audit log records the address.
+    /// provider, or a user name with the user's password or one of its tokens. The server's token
+    /// authenticates the owner, with any user name. The audit log records the address.
     ///
     /// Errors: `unauthenticated`, the same for every invalid credential; `too_busy`.
     pub async fn authenticate(
@@ -105,8 +105,8 @@ impl Service {
         components.access.authenticate(credential, address).await.or_problem()
     }
 
-    /// Returns true if a user exists. Before that, a server without authentication treats every
-    /// client as the owner.
+    /// Returns true if a user exists. Until the first user is created, a server without
+    /// authentication treats every client as the owner.
     pub fn has_users(&self) -> bool {
         self.components().access.has_users()
     }

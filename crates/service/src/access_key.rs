@@ -1,7 +1,7 @@
-//! Access keys: create, list, revoke. Users manage their own, administrators all.
+//! Access keys: create, list, revoke. Users manage their own keys, administrators all keys.
 //!
-//! A protocol that checks signatures first gets the secret of a key, and then the principal of the
-//! request that the key has signed.
+//! A protocol that verifies signatures first gets the secret of a key, and then the principal of
+//! the request that was signed with it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ use crate::token::{check_delegation, subject};
 /// Maximum number of decrypted secrets in memory.
 const SECRETS_MAX: usize = 1_000;
 
-/// Cache of decrypted secrets of access keys, by their encrypted form. The lake's key may come from
-/// a command, which is too slow to run for each request.
+/// Cache of decrypted secrets of access keys, by their encrypted form. Decryption needs the lake's
+/// key, which may come from a command that is too slow to run for each request.
 #[derive(Default)]
 pub(crate) struct KeySecrets(Mutex<HashMap<String, Arc<str>>>);
 
@@ -30,7 +30,7 @@ pub(crate) struct KeySecrets(Mutex<HashMap<String, Arc<str>>>);
 pub struct AccessKeys(pub(crate) Arc<Components>);
 
 impl AccessKeys {
-    /// Lists access keys by the time of their creation: those of a user, or all.
+    /// Lists the access keys of a user, or all keys, by creation time.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -40,10 +40,12 @@ impl AccessKeys {
         Keys::of(&self.0.access).list(user).await.or_problem()
     }
 
-    /// Creates an access key of a user, by default of the principal. Its secret is returned once.
+    /// Creates an access key for a user, by default for the principal. The secret is returned only
+    /// once.
     ///
-    /// Errors: `forbidden` for a key with more rights or a longer life than the credential that the
-    /// principal authenticated with; `invalid_argument` for scopes of the owner's key.
+    /// Errors: `forbidden` if the key would have more rights or a longer lifetime than the
+    /// credential that the principal authenticated with; `invalid_argument` for scopes of the
+    /// owner's key.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -97,9 +99,9 @@ impl AccessKeys {
 pub struct Signatures(pub(crate) Arc<Components>);
 
 impl Signatures {
-    /// Returns the secret of a valid access key, to check a signature with.
+    /// Returns the secret of a valid access key, to verify a signature with.
     ///
-    /// Errors: `unauthenticated` if there is no such key; those of the lake's key.
+    /// Errors: `unauthenticated` if there is no such key; errors of reading the lake's key.
     pub async fn secret(&self, id: &str) -> Result<Arc<str>, Problem> {
         let Some(sealed) = self.keys().sealed_secret(id) else {
             return Err(headwater_access::Error::InvalidCredential).or_problem();
@@ -118,7 +120,7 @@ impl Signatures {
         Ok(secret)
     }
 
-    /// Returns the principal of a request that an access key has signed. The caller has checked the
+    /// Returns the principal of a request signed with an access key. The caller has verified the
     /// signature.
     ///
     /// Errors: `unauthenticated` if the key or its user is no longer valid.

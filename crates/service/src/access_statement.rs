@@ -74,8 +74,8 @@ pub(crate) fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
-/// Returns the grants of a user or role. Without a name, an administrator sees all grants, and
-/// another user its own.
+/// Returns the grants of a user or role. Without a name, an administrator sees all grants, and any
+/// other user its own.
 fn shown_grants(
     access: &AccessControl,
     principal: &Principal,
@@ -123,7 +123,7 @@ async fn apply(
                     access.roles().grant(principal, role, grantee).await?;
                 } else {
                     let revoked = access.roles().revoke(principal, role, grantee).await;
-                    // A missing grant must not keep the others from being revoked.
+                    // If one grant is missing, the others are still revoked.
                     all = all.and(revoked);
                 }
             }

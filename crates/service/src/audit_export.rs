@@ -14,7 +14,7 @@ use crate::system_tables::to_batches;
 pub struct AuditExport {
     access: Access,
     filter: AuditFilter,
-    /// The position of the next page; none after the last one.
+    /// Position of the next page; `None` after the last one.
     next: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl AccessControl {
 }
 
 impl AccessControl {
-    /// Returns the time for which events of the audit log are kept.
+    /// Returns how long events of the audit log are kept.
     ///
     /// Errors: `forbidden` without `audit` on the lake.
     pub fn audit_retention(&self, principal: &Principal) -> Result<AuditRetention, Problem> {
@@ -41,8 +41,8 @@ impl AccessControl {
         Ok(AuditRetentions::of(&self.0.access).get())
     }
 
-    /// Sets the time for which events of the audit log are kept. A server with its own setting
-    /// ignores it.
+    /// Sets how long events of the audit log are kept. Ignored by a server that has its own
+    /// setting.
     pub async fn set_audit_retention(
         &self,
         principal: &Principal,
@@ -59,7 +59,7 @@ impl AuditExport {
         schema()
     }
 
-    /// Returns the next events; none after the last ones.
+    /// Returns the next events; `None` after the last ones.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
         while let Some(next) = self.next.take() {
             let page = self.access.audit().page(&self.filter, &next).await.or_problem()?;

@@ -1,4 +1,5 @@
-//! The system table `system.audit`: the audit log, newest first. It is the same at every ref.
+//! The system table `system.audit`: the audit log, newest event first. Its content does not depend
+//! on the ref.
 
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ use crate::service::Components;
 pub struct Branches(pub(crate) Arc<Components>);
 
 impl Branches {
-    /// Lists branches by name, those with a prefix if one is given.
+    /// Lists branches by name, optionally only those with a prefix.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -32,7 +32,7 @@ impl Branches {
         Ok(branches)
     }
 
-    /// Creates a branch: one durable write, independent of the number of tables.
+    /// Creates a branch. This takes one durable write, regardless of the number of tables.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -41,7 +41,7 @@ impl Branches {
         let object = Object::branch(&request.name);
         self.0.authorize(principal, Action::Create, &object)?;
         check_not_reserved(&request.name)?;
-        // If the branch exists, it is not created, and its owner does not change.
+        // If the branch already exists, its owner does not change.
         let may_exist = request.if_not_exists;
         let request = CreateRef { if_not_exists: false, ..request };
         let created = self.0.lake.create_branch(request).await.or_problem();
@@ -96,7 +96,7 @@ impl Branches {
         Ok(branch)
     }
 
-    /// Rejects an unknown project: a typing error in the name would block all merges into the
+    /// Rejects an unknown project, because a misspelled name would block all merges into the
     /// branch.
     async fn check_project(&self, project: &str) -> Result<(), Problem> {
         self.0.settings.refresh().await;
@@ -114,7 +114,7 @@ impl Branches {
         Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
     }
 
-    /// Deletes a branch; its commits stay reachable by their ids.
+    /// Deletes a branch. Its commits can still be read by their ids.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         let object = Object::branch(name);
         self.0.authorize(principal, Action::Drop, &object)?;
@@ -123,8 +123,8 @@ impl Branches {
         self.0.access.remove_owner(principal, &object).await.or_problem()
     }
 
-    /// Merges a ref into a branch, as a job. A conflict changes nothing, and the context of the
-    /// error `merge_conflict` contains the report. A dry run changes nothing.
+    /// Merges a ref into a branch, as a job. On a conflict nothing is changed, and the context of
+    /// the error `merge_conflict` contains the report. A dry run changes nothing.
     pub async fn merge(
         &self,
         principal: &Principal,
@@ -147,8 +147,8 @@ impl Branches {
         Ok(report)
     }
 
-    /// Applies a commit's change since its first parent to a branch, as a job. Conflicts are errors
-    /// as in a merge.
+    /// Applies the change that a commit made to its first parent to a branch, as a job. Conflicts
+    /// are errors, as in a merge.
     pub async fn cherry_pick(
         &self,
         principal: &Principal,
@@ -170,8 +170,8 @@ impl Branches {
         Ok(report)
     }
 
-    /// Undoes a commit of a branch, or everything that a run wrote there, as a job. Conflicts are
-    /// errors as in a merge.
+    /// Undoes a commit of a branch, or everything that a run wrote to it, as a job. Conflicts are
+    /// errors, as in a merge.
     pub async fn revert(
         &self,
         principal: &Principal,
@@ -214,7 +214,7 @@ impl Branches {
 }
 
 impl Components {
-    /// Removes from a report the tables of which the principal may not read all rows, since a
+    /// Removes from a report the tables in which the principal may not read all rows, because a
     /// conflict shows rows.
     pub(crate) async fn visible_report(
         &self,
@@ -228,7 +228,7 @@ impl Components {
     }
 }
 
-/// Rejects names of the branches of transactions, which are hidden and deleted.
+/// Rejects names reserved for the branches of transactions, which are hidden and temporary.
 fn check_not_reserved(name: &str) -> Result<(), Problem> {
     if !name.starts_with(TRANSACTION_BRANCHES) {
         return Ok(());

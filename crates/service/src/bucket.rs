@@ -36,15 +36,15 @@ impl Buckets {
         self.0.buckets.objects.check_bucket(name).await.or_problem()
     }
 
-    /// Checks that a bucket exists, before each of its objects is authorised.
+    /// Checks that a bucket exists. Used before each of its objects is authorized.
     pub async fn exists(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let exists = self.0.buckets.objects.check_bucket(name).await.or_problem();
-        // The error does not reveal to users without rights which buckets exist.
+        // The error does not tell users without rights which buckets exist.
         if self.0.access.may_see(principal, &Object::bucket(name)) { exists } else { Ok(()) }
     }
 
-    /// Lists the buckets by name that the principal has a right on, or within.
+    /// Lists by name the buckets on which, or on whose objects, the principal has a right.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Bucket>, Problem> {
         self.0.authenticated(principal)?;
         let mut buckets = self.0.buckets.objects.buckets().await.or_problem()?;

@@ -16,11 +16,11 @@ const GIB: u64 = 1 << 30;
 pub struct ServiceConfig {
     /// The lake's folder, `.headwater`; created if missing.
     pub lake_dir: PathBuf,
-    /// Location of the lake's tables, and access to clouds.
+    /// Location of the lake's tables, and credentials for cloud storage.
     pub warehouse: WarehouseOptions,
     /// The project's folder, whose `headwater.toml` contains the rate card and the triggers.
     pub project_dir: Option<PathBuf>,
-    /// Version that the server reports. A command of another version replaces the server.
+    /// Version that the server reports. A command of another version restarts the server.
     pub version: String,
     /// True if triggers fire.
     pub triggers: bool,
@@ -34,9 +34,9 @@ pub struct ServiceConfig {
     pub cache_dir: PathBuf,
     /// Folders that are searched for Python interpreters and `uv` before the default locations.
     pub python_search: Vec<PathBuf>,
-    /// Memory limit of queries, functions and the rows of runs together, in bytes.
+    /// Shared memory limit of queries, functions and the rows of runs, in bytes.
     pub memory_bytes: u64,
-    /// Maximum number of processors for queries.
+    /// Maximum number of threads for queries.
     pub threads: usize,
     /// Maximum number of functions that run at the same time.
     pub functions_concurrency: usize,
@@ -45,16 +45,18 @@ pub struct ServiceConfig {
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
-    /// Time for which an audit event is kept; none: the lake's setting.
+    /// How long audit events are kept; `None` uses the lake's setting.
     pub audit_kept: Option<Duration>,
-    /// The OpenID provider at which people log in; none: they have tokens and passwords.
+    /// The OpenID provider at which people log in; `None` if only tokens and passwords are
+    /// accepted.
     pub oidc: Option<OidcConfig>,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
 }
 
 impl ServiceConfig {
-    /// Creates the configuration of a lake: one function per processor, 4 GiB of memory.
+    /// Creates the default configuration of a lake: one concurrent function per processor, 4 GiB of
+    /// memory.
     pub fn new(lake_dir: &Path, spawner: SpawnCommand) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         ServiceConfig {

@@ -84,7 +84,7 @@ impl CopyTarget {
                 rest = left;
             }
         }
-        // The end of the stream makes the usage final.
+        // Dropping the stream makes the usage final.
         drop(stream);
         let end = encoder.end().map_err(|e| encoding(&e))?;
         bytes += end.len();
@@ -146,8 +146,8 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
     Ok(ExportFile::local(path))
 }
 
-/// Returns true for files of the lake's folder or of another lake's, and for files next to them
-/// that have their name, such as the key of the secrets.
+/// Returns true for files in the folder of this or another lake, and for files next to such a
+/// folder that carry its name, such as the key of the secrets.
 fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
     let lake: PathBuf = lake_dir.canonicalize().unwrap_or_else(|_| lake_dir.to_owned());
     let is_lake = |part: Component<'_>| {

@@ -60,7 +60,7 @@ impl DeployedFunctions {
         qualifier: Option<&str>,
     ) -> Result<(StoredFunction, StoredVersion), Problem> {
         let function = self.get(principal, name).await?;
-        // An alias is described by its own version, not by a weighted one.
+        // The description of an alias is that of its main version, never of a weighted one.
         let number = function.resolve(qualifier.unwrap_or("$LATEST"), 1.0).or_problem()?;
         let version = self.0.catalog.store().version(&function, number).await.or_problem()?;
         Ok((function, version))
@@ -99,8 +99,8 @@ impl DeployedFunctions {
         Ok(versions.iter().map(StoredVersion::summary).collect())
     }
 
-    /// Deploys a function as a new version; the latest state and the version are durable when this
-    /// returns. The same files and settings as those of the last version create no version.
+    /// Deploys a function as a new version. The latest state and the version are durable when this
+    /// returns. If files and settings equal those of the last version, no version is created.
     ///
     /// Errors: `invalid_argument`, `secret_not_found`; `already_exists` if the deployed project has
     /// a function of this name.
@@ -128,7 +128,8 @@ impl DeployedFunctions {
         self.describe(function).await
     }
 
-    /// Creates a function by changes of an empty one, of which one has the settings.
+    /// Creates a function by applying changes to an empty one; one of the changes contains the
+    /// settings.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -177,13 +178,13 @@ impl DeployedFunctions {
         store.change(name, &update, &author(principal)).await.or_problem()
     }
 
-    /// Deletes a function with its versions. Calls that run are not stopped.
+    /// Deletes a function with its versions. Running calls are not stopped.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
         self.0.catalog.store().delete(name).await.or_problem()
     }
 
-    /// Checks a state of a function before it is stored.
+    /// Validates the state of a function before it is stored.
     async fn check(
         &self,
         principal: &Principal,
@@ -199,7 +200,7 @@ impl DeployedFunctions {
     }
 }
 
-/// Reads the files of a request on a thread for blocking work.
+/// Reads the files of a request on a thread of the blocking pool.
 ///
 /// Errors: `invalid_argument`.
 pub async fn read_files(

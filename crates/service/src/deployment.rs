@@ -16,8 +16,8 @@ use crate::service::Components;
 pub struct Deployments(pub(crate) Arc<Components>);
 
 impl Deployments {
-    /// Lists the deployed versions of projects that the principal may deploy, the last deployed
-    /// first.
+    /// Lists the deployed versions of projects that the principal may deploy, most recently
+    /// deployed first.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Deployment>, Problem> {
         self.0.authenticated(principal)?;
         let mut versions = self.0.deployer.versions().list().await.or_problem()?;
@@ -34,8 +34,8 @@ impl Deployments {
         found
     }
 
-    /// Checks that a principal may replace the active version by one of a project: it needs the
-    /// right to deploy both projects.
+    /// Checks that a principal may replace the active version with one of another project: it needs
+    /// the right to deploy both projects.
     fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, project)?;
         match self.0.deployer.deployed().version() {
@@ -44,7 +44,7 @@ impl Deployments {
                 let active = Object::project(&active.project.name);
                 self.0.authorize(principal, Action::Deploy, &active)
             }
-            // The project's name is unknown, because the version cannot be read.
+            // The version cannot be read, so its project's name is unknown.
             Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
         }
     }
@@ -75,8 +75,8 @@ impl Deployments {
         .await
     }
 
-    /// Activates a version that was deployed before. Its triggers have the rights of the user that
-    /// deployed it, so another user may activate it only as an administrator.
+    /// Activates a version that was deployed before. Its triggers run with the rights of the user
+    /// that deployed it, so only that user or an administrator may activate it.
     pub async fn activate(
         &self,
         principal: &Principal,
@@ -109,7 +109,7 @@ fn deployed_by_another(version: &Deployment) -> Problem {
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
 
-/// Completes a change even if its caller disconnects, so that memory and store agree.
+/// Completes a change even if its caller disconnects, so that memory and store stay consistent.
 async fn complete(
     change: impl Future<Output = Result<DeployReport, Problem>> + Send + 'static,
 ) -> Result<DeployReport, Problem> {

@@ -17,7 +17,7 @@ use crate::service::Components;
 pub struct Environments(pub(crate) Arc<Components>);
 
 impl Environments {
-    /// Lists environments that the principal may read, the last used first.
+    /// Lists environments that the principal may read, most recently used first.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<EnvironmentSummary>, Problem> {
         self.0.authenticated(principal)?;
         let mut environments = self.0.functions.environments().await;
@@ -36,8 +36,8 @@ impl Environments {
         self.0.functions.explain(id).await.or_problem()
     }
 
-    /// Removes environments that have not been used for the requested time. A dry run only lists
-    /// them.
+    /// Removes environments that have been unused for at least the requested time. A dry run only
+    /// lists them.
     pub async fn prune(
         &self,
         principal: &Principal,
@@ -51,7 +51,8 @@ impl Environments {
         self.0.functions.prune(unused_for).await.or_problem()
     }
 
-    /// Resolves an environment's packages again. Running calls continue with the old ones.
+    /// Resolves and installs an environment's packages again. Running calls continue to use the old
+    /// packages.
     pub async fn rebuild(
         &self,
         principal: &Principal,

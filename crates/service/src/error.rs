@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use headwater_model::{ErrorCode, Fault, Problem};
 
-/// A result of this crate.
+/// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error while the service starts.
@@ -13,9 +13,9 @@ pub enum Error {
     /// A file or folder of the lake cannot be used.
     #[error("cannot use `{}`", path.display())]
     Folder {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// The reason.
+        /// Why it cannot be used.
         source: std::io::Error,
     },
     /// A component failed to start.

@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::copy_to::not_written;
 
-/// A file to write.
+/// The target of an export.
 pub(crate) enum ExportFile {
     /// A file on disk.
     Local(PathBuf),
@@ -28,7 +28,7 @@ pub(crate) enum ExportFile {
 pub(crate) enum Output {
     /// A temporary file in the folder of the target.
     Local { file: Option<NamedTempFile>, path: PathBuf },
-    /// An upload.
+    /// An upload in progress.
     Object { upload: BufWriter, url: String },
 }
 
@@ -38,7 +38,7 @@ impl ExportFile {
         ExportFile::Local(path)
     }
 
-    /// Returns an object in a bucket.
+    /// Returns an object in a bucket, without writing it.
     pub fn object(url: &CloudUrl, settings: &CloudSettings) -> Result<Self, Problem> {
         let store = url.open_bucket(settings).or_problem()?;
         Self::in_store(store, url.key(), url.as_str())
@@ -54,7 +54,7 @@ impl ExportFile {
         Ok(ExportFile::Object { store, path, url: url.to_owned() })
     }
 
-    /// Starts writing.
+    /// Starts writing the file.
     pub async fn create(&self) -> Result<Output, Problem> {
         match self {
             ExportFile::Local(path) => {
@@ -111,9 +111,9 @@ impl Output {
     }
 }
 
-/// Creates a temporary file in the folder of a file, with its permissions if it exists, and
-/// otherwise those of a new file. Its name contains that of the file, so that people recognise it
-/// after a crash.
+/// Creates a temporary file in the folder of the target, with the permissions of the target if it
+/// exists, otherwise those of a new file. Its name contains the target's name, so that it can be
+/// recognized after a crash.
 fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
 
@@ -126,7 +126,7 @@ fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     builder.prefix(&prefix).permissions(existing.as_ref().unwrap_or(&new).clone());
     let file = builder.tempfile_in(folder)?;
     if let Ok(permissions) = existing {
-        // The process's umask does not apply to an existing file.
+        // The umask applies only to new files, not to the permissions of an existing one.
         file.as_file().set_permissions(permissions)?;
     }
     Ok(file)

@@ -14,7 +14,7 @@ use crate::service::Components;
 pub struct Grants(pub(crate) Arc<Components>);
 
 impl Grants {
-    /// Lists grants by grantee and object: those of a user or role, or all.
+    /// Lists the grants of a user or role, or all grants, by grantee and object.
     pub fn list(
         &self,
         principal: &Principal,
@@ -24,7 +24,7 @@ impl Grants {
         Ok(self.0.access.grants(grantee))
     }
 
-    /// Grants actions to a user or role, in addition to those that it has on the same objects.
+    /// Grants actions to a user or role, in addition to those it already has on the same objects.
     pub async fn grant(
         &self,
         principal: &Principal,
@@ -72,7 +72,8 @@ impl Grants {
         })
     }
 
-    /// Checks that a principal may see the rights of a user or role; none: of all.
+    /// Checks that a principal may see the rights of a user or role, or, if `name` is `None`, of
+    /// all.
     fn check_subject(&self, principal: &Principal, name: Option<&str>) -> Result<(), Problem> {
         if name.is_some() && principal.user_name() == name {
             return Ok(());

@@ -19,8 +19,8 @@ use crate::service::Components;
 pub struct Imports(pub(crate) Arc<Components>);
 
 impl Imports {
-    /// Returns the files and columns that an import would add; writes nothing. Every row is read
-    /// and checked. The threads that read stop when the future is dropped.
+    /// Returns the files and columns that an import would add, without writing anything. Every row
+    /// is read and checked. The reading threads stop when the future is dropped.
     pub async fn plan(
         &self,
         principal: &Principal,
@@ -55,8 +55,8 @@ impl Imports {
     }
 
     /// Checks that a principal may read the sources, write to the branch and add rows to the table.
-    /// The job repeats these checks, and checks whether it may add columns. Returns the lake's
-    /// buckets to read.
+    /// The job repeats these checks, and also checks whether it may add columns. Returns the lake's
+    /// buckets that the import reads.
     async fn check(
         &self,
         principal: &Principal,

@@ -31,19 +31,19 @@ pub struct Invocations(pub(crate) Arc<Components>);
 /// A function that was found, with its version.
 pub struct ResolvedFunction {
     function: ParsedFunction,
-    /// The version; none for a function of a project.
+    /// The version; `None` for a function of a project.
     version: Option<String>,
-    /// The limit of concurrent calls.
+    /// Maximum number of concurrent calls; `None` without a limit.
     concurrency: Option<u32>,
 }
 
 /// The input of a call.
 pub struct CallInput {
-    /// The arguments by name.
+    /// The arguments, with their names.
     pub arguments: Vec<Argument>,
     /// The kind of result that the caller accepts.
     pub returns: Returns,
-    /// The quota that the arguments use, held until the call has ended.
+    /// The quota used by the arguments, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
 }
 
@@ -53,13 +53,13 @@ impl ResolvedFunction {
         ResolvedFunction { function, version: None, concurrency: None }
     }
 
-    /// Returns the version that is called: a number or `$LATEST`; none for a function of a
+    /// Returns the version that is called: a number or `$LATEST`; `None` for a function of a
     /// project.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// Checks the names of a call's arguments; `table` is the one that receives a table.
+    /// Checks the names of a call's arguments; `table` is the argument that receives a table.
     ///
     /// Errors: `invalid_argument`.
     pub fn check_arguments(
@@ -197,7 +197,7 @@ impl Invocations {
             caused_by: Vec::new(),
         };
         let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
-        // A caller that disconnects stops the function; its usage until then is recorded.
+        // If the caller disconnects, the function is stopped, and its usage until then is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
         let call = tokio::spawn(async move {

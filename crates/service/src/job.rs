@@ -39,7 +39,7 @@ impl Jobs {
         if self.0.is_unlimited(principal) {
             return self.0.jobs.get(id).await.or_problem();
         }
-        // The error for an ambiguous short id would name hidden jobs.
+        // The error for an ambiguous short id would contain the ids of hidden jobs.
         let found = self.0.jobs.get(id).await.ok().filter(|job| self.is_visible(principal, job));
         found.ok_or_else(|| Problem::new(ErrorCode::JobNotFound, format!("there is no job `{id}`")))
     }
@@ -51,13 +51,13 @@ impl Jobs {
             || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
     }
 
-    /// Returns a job with the reasons why its function calls wait.
+    /// Returns a job, including the reasons why its function calls are waiting.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let mut job = self.find(principal, id).await?;
         if job.status.is_final() {
             return Ok(job);
         }
-        // A long queue is searched on a thread for blocking work.
+        // A long queue is searched on a thread of the blocking pool.
         let (functions, id) = (self.0.functions.clone(), job.id);
         let calls = tokio::task::spawn_blocking(move || functions.calls_of(id)).await;
         let reason =
@@ -103,8 +103,8 @@ impl Jobs {
     pub async fn rerun(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
         let request = self.run_request(&job).await?;
-        // The new run does not belong to the event, whose changes are committed at most once, and
-        // it is not a retry.
+        // The new run is not a retry, and it does not belong to the event of the original run,
+        // whose changes are committed at most once.
         let request = RunRequest { event: None, retry: None, ..request };
         Runs(self.0.clone()).start(principal, request).await
     }
@@ -125,8 +125,8 @@ impl Jobs {
         })
     }
 
-    /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group: of all
-    /// jobs if the principal may read the usage of every user, otherwise of those that it may see.
+    /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group. It covers
+    /// all jobs if the principal may read the usage of every user, otherwise those that it may see.
     pub async fn usage(
         &self,
         principal: &Principal,

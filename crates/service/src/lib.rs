@@ -115,7 +115,7 @@ pub use headwater_oidc::{OidcConfig, is_jwt};
 pub use headwater_secrets::KeySource;
 pub use headwater_triggers::TriggerEventFilter;
 
-/// Types of buckets and objects.
+/// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
         Bucket, CompletedPart, Condition, Content, Copy, Headers, ListRequest, Listed, ListedPart,

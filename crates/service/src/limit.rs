@@ -32,8 +32,8 @@ impl LimitList {
         self.limits().get(name).or_problem()
     }
 
-    /// Sets the limits of a user or role, in place of those that it has. They apply to the next
-    /// job.
+    /// Sets the limits of a user or role, replacing its existing limits. They apply from the next
+    /// job on.
     pub async fn set(
         &self,
         principal: &Principal,
@@ -56,7 +56,7 @@ impl LimitList {
 }
 
 impl Components {
-    /// Returns the limits of a user and its usage of today; none for a principal without limits.
+    /// Returns the limits of a user and its usage today; `None` for a principal without limits.
     pub(crate) async fn limit_usage(
         &self,
         principal: &Principal,

@@ -17,7 +17,7 @@ use crate::access_control::AccessControl;
 /// Time after which a token is verified again, and the user's roles are updated from its groups.
 const VERIFIED_FOR: Duration = Duration::from_mins(5);
 
-/// Maximum number of tokens that are remembered.
+/// Maximum number of verified tokens in the cache.
 const VERIFIED_MAX: u64 = 10_000;
 
 /// The OpenID provider of a server, and the tokens that it verified recently.
@@ -26,7 +26,7 @@ pub(crate) struct OidcLogins {
     verified: Cache<ObjectId, ExternalLogin>,
 }
 
-/// A token that a client sent, and the user's name, if it sent one.
+/// A token, and the user name that the client sent with it, if any.
 #[derive(Clone, Copy)]
 pub(crate) struct PresentedToken<'a> {
     pub(crate) token: &'a str,
@@ -35,7 +35,7 @@ pub(crate) struct PresentedToken<'a> {
 }
 
 impl OidcLogins {
-    /// Creates the logins at the configured provider, if there is one.
+    /// Creates the logins for the configured provider; `None` if none is configured.
     pub(crate) fn of(config: &ServiceConfig) -> crate::Result<Option<Self>> {
         let Some(config) = config.oidc.clone() else { return Ok(None) };
         let provider = Provider::new(config).map_err(|error| crate::Error::component(&error))?;
@@ -120,7 +120,7 @@ impl OidcLogins {
 }
 
 impl AccessControl {
-    /// Returns the ways in which a person can log in, besides tokens and passwords.
+    /// Returns the login methods for people other than tokens and passwords.
     pub fn login_methods(&self) -> LoginMethods {
         let oidc = self.0.oidc.as_ref();
         LoginMethods { oidc: oidc.map(|oidc| oidc.config().login()) }

@@ -46,7 +46,7 @@ impl Namespaces {
         Ok(Namespace { name: created, properties: BTreeMap::new() })
     }
 
-    /// Deletes a namespace from a branch, as a job. Errors: `not_empty` if it has tables.
+    /// Deletes a namespace from a branch, as a job. Errors: `not_empty` if it contains tables.
     pub async fn delete(
         &self,
         principal: &Principal,

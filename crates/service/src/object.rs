@@ -37,7 +37,8 @@ impl Objects {
         self.0.buckets.objects.head(path).await.or_problem()
     }
 
-    /// Opens the content of an object. `range` returns the range of bytes to read, or an error.
+    /// Opens the content of an object. `range` is a function that returns the range of bytes to
+    /// read, or an error.
     pub async fn open(
         &self,
         by: &Principal,
@@ -49,7 +50,7 @@ impl Objects {
         self.0.buckets.objects.open_object(path, range).await.or_problem()
     }
 
-    /// Opens a range of an object's content; none if the range is outside the content.
+    /// Opens a range of an object's content; `None` if the range is outside the content.
     pub async fn open_range(
         &self,
         by: &Principal,
@@ -68,7 +69,7 @@ impl Objects {
         self.0.buckets.objects.copy(copy).await.or_problem()
     }
 
-    /// Deletes an object. One that does not exist is not an error.
+    /// Deletes an object. Deleting an object that does not exist is not an error.
     pub async fn delete(
         &self,
         by: &Principal,
@@ -121,7 +122,7 @@ impl Objects {
         self.0.buckets.objects.abort(target).await.or_problem()
     }
 
-    /// Lists the parts of an upload after a number, at most `limit`.
+    /// Lists at most `limit` parts of an upload whose numbers follow the given one.
     pub async fn parts(
         &self,
         by: &Principal,
@@ -133,7 +134,7 @@ impl Objects {
         self.0.buckets.objects.parts(target, after, limit).await.or_problem()
     }
 
-    /// Lists the uploads of a bucket, those of keys with a prefix.
+    /// Lists the uploads of a bucket, optionally only those whose keys have a prefix.
     pub async fn uploads(
         &self,
         by: &Principal,

@@ -1,4 +1,4 @@
-//! Operations whose caller waits for the result, recorded as jobs.
+//! Operations that are recorded as jobs and whose caller waits for the result.
 
 use futures::future::BoxFuture;
 use headwater_jobs::{JobContext, NewJob};
@@ -12,15 +12,16 @@ use crate::service::Components;
 
 /// A job that has ended before its request was answered.
 pub struct EndedJob<T> {
-    /// The job.
+    /// Id of the job.
     pub job: JobId,
-    /// Its result.
+    /// The result of its operation.
     pub result: Result<T, Problem>,
 }
 
 impl Components {
     /// Runs an operation as a job. The job's usage contains the processor time of `work`, its
-    /// duration and its outcome; its record is written in a group after the result is returned.
+    /// duration and its outcome. Its record is written together with others, after the result is
+    /// returned.
     ///
     /// Dropping the future stops the work and records the job as cancelled.
     pub(crate) async fn run_as_job<T: Send + 'static>(
@@ -55,7 +56,7 @@ impl Components {
         })
     }
 
-    /// Applies a change to a branch and commits it, as a job. `change` is the commit's message.
+    /// Applies a change to a branch and commits it, as a job. `change` is the commit message.
     pub(crate) async fn commit_as_job(
         &self,
         principal: &Principal,

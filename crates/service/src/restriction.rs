@@ -1,5 +1,5 @@
-//! Row filters and column masks: list, create, drop; administrators only. Also checks of operations
-//! outside SQL that a restricted principal may not perform.
+//! Row filters and column masks: list, create, drop; only for administrators. Also the checks that
+//! keep restricted principals from operations outside SQL that would show hidden rows or values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,9 +27,9 @@ impl RestrictionList {
         Ok(self.0.restrictions().list())
     }
 
-    /// Creates or replaces a row filter or column mask. It applies at every ref from now on.
+    /// Creates or replaces a row filter or column mask. It immediately applies at every ref.
     ///
-    /// Errors: its expression cannot be applied to the table at the ref.
+    /// Errors: the expression cannot be applied to the table at the ref.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -98,7 +98,7 @@ impl Components {
     }
 
     /// Like [`Components::check_unrestricted`], for a table at a ref. A missing table is checked by
-    /// its name. The name matches in any case.
+    /// its name, which is matched case-insensitively.
     pub(crate) async fn check_unrestricted_at(
         &self,
         principal: &Principal,
@@ -119,7 +119,8 @@ impl Components {
         };
         let forbidden = self.check_unrestricted(principal, action, name, id);
         forbidden.map_err(|mut problem| {
-            // The error contains the name as written, which does not reveal the stored spelling.
+            // The error contains the name as the request spelled it, so it does not reveal the
+            // stored spelling.
             problem.message = problem.message.replace(&format!("`{name}`"), &format!("`{table}`"));
             problem
         })
@@ -145,8 +146,8 @@ impl Components {
         restricted_tables(access.as_ref(), &views).await.or_problem()
     }
 
-    /// Returns true if a principal may read all rows of a table that is not among the restricted
-    /// ones.
+    /// Returns true if a principal may read all rows of a table. `restricted_at` returns the tables
+    /// for which this is not the case.
     pub(crate) fn reads_all(
         &self,
         principal: &Principal,
@@ -221,8 +222,8 @@ pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
     }
 }
 
-/// Returns the error for an operation that shows a whole table, of which the principal may read
-/// only a part.
+/// Returns the error for an operation that shows a whole table when the principal may read only a
+/// part of it.
 pub(crate) fn part_only(table: &TableName) -> Problem {
     let message =
         format!("`{table}` cannot be compared: a row filter or column mask applies to the reader");

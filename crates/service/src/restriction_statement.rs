@@ -77,7 +77,8 @@ fn row(one: &Restriction) -> Value {
     })
 }
 
-/// Returns the table of a written name, in the namespace of the request by default.
+/// Returns the table that a name in the statement refers to; the default namespace is that of the
+/// request.
 fn table_name(parts: &[String], request: &QueryRequest) -> Result<TableName, Problem> {
     let (name, levels) = match parts.split_last() {
         Some((name, levels)) => (name.clone(), levels.join(".")),

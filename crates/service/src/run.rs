@@ -19,7 +19,7 @@ use crate::service::Components;
 pub struct Runs(pub(crate) Arc<Components>);
 
 impl Runs {
-    /// Returns the models that a run would compute; writes nothing.
+    /// Returns the models that a run would compute, without writing anything.
     pub async fn plan(
         &self,
         principal: &Principal,
@@ -52,7 +52,7 @@ impl Runs {
         let new = NewJob::of(JobKind::Run, summary(&project, &request), principal);
         let new = NewJob {
             event: request.event.clone(),
-            // Tests change nothing, so they do not wait for runs.
+            // Tests change nothing, so they need not wait for runs.
             queue: (!request.test).then(|| run_queue(&project, &branch)),
             reference: Some(branch),
             payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
@@ -62,7 +62,7 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// Completes a request that continues a failed run with the values of that run's request.
+    /// For a request that continues a failed run, fills in the values of the failed run's request.
     async fn with_retried(
         &self,
         principal: &Principal,
@@ -127,15 +127,15 @@ fn check_request(request: &RunRequest) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Returns the object of a project by its files. Without a readable name, only a grant on every
-/// project selects it.
+/// Returns the access control object of the project that the files belong to. If the name cannot be
+/// read, only a grant on every project covers it.
 pub fn project_object(files: &ProjectFiles) -> Object {
     let settings = Project::read_settings(files);
     let name = settings.map_or_else(|_| EVERY.to_owned(), |settings| settings.name);
     Object::project(&name)
 }
 
-/// Returns the name of a run's project. The job parses the project's other files.
+/// Returns the name of a run's project. The other files of the project are parsed by the job.
 fn project_name(request: &RunRequest) -> String {
     let settings = Project::read_settings(&request.files);
     settings.map_or_else(|_| "a project with errors".to_owned(), |settings| settings.name)

@@ -42,17 +42,17 @@ impl S3Operations {
 
 /// The buckets of a running lake, and the access keys of their clients.
 pub(crate) struct BucketState {
-    /// The buckets.
+    /// The stored buckets and their objects.
     pub objects: Stored,
     /// Decrypted secrets of access keys.
     pub key_secrets: KeySecrets,
-    /// Time of the last deletion of files that no object references; none before the first
-    /// deletion.
+    /// Time of the last deletion of unreferenced files; `None` before the first one.
     collected: Mutex<Option<Instant>>,
 }
 
 impl BucketState {
-    /// Opens the buckets: in a folder next to the warehouse, or in the warehouse of a cloud.
+    /// Opens the buckets: in a folder next to the warehouse, or within the warehouse if it is in a
+    /// cloud.
     pub fn open(config: &ServiceConfig, lake: &Lake) -> Result<Self> {
         let (store, clock, tables) = (lake.store().clone(), lake.clock().clone(), lake.tables());
         let objects = if tables.root_url().starts_with("file://") {

@@ -165,7 +165,7 @@ impl Service {
         self.0.buckets.collect_garbage().await;
     }
 
-    /// Accepts a token as the owner's credential from now on.
+    /// From now on, accepts a token as the owner's credential.
     pub fn accept_owner_token(&self, token: &str) {
         *self.0.owner_token.write() = Some(ObjectId::of(token.as_bytes()));
     }
@@ -178,7 +178,7 @@ impl Service {
         &self.0
     }
 
-    /// Returns the number of jobs that run.
+    /// Returns the number of running jobs.
     pub fn jobs_running(&self) -> usize {
         self.0.jobs.running()
     }
@@ -201,7 +201,7 @@ impl Service {
         }
     }
 
-    /// Rejects new jobs from now on.
+    /// Rejects new jobs from now on; running jobs continue.
     pub fn close(&self) {
         self.0.jobs.close();
     }
@@ -215,7 +215,7 @@ impl Service {
 
 /// The components of a running lake.
 pub(crate) struct Components {
-    /// Its configuration.
+    /// The configuration with which the service was started.
     pub config: ServiceConfig,
     /// The lake: tables and their branches.
     pub lake: Lake,
@@ -223,11 +223,11 @@ pub(crate) struct Components {
     pub access: Access,
     /// Logins at an OpenID provider, if one is configured.
     pub oidc: Option<OidcLogins>,
-    /// The rights of imports.
+    /// The access checks of imports.
     pub import_rights: ImportRights,
     /// SHA-256 of the server's token, which authenticates the owner.
     pub owner_token: RwLock<Option<ObjectId>>,
-    /// The SQL engine.
+    /// The SQL engine, which plans and executes statements.
     pub engine: Engine,
     /// The job queue.
     pub jobs: headwater_jobs::Jobs,
@@ -235,15 +235,15 @@ pub(crate) struct Components {
     pub runner: Runner,
     /// The function runtime.
     pub functions: Functions,
-    /// The functions that are deployed without a project.
+    /// The catalog of functions that are deployed without a project.
     pub catalog: FunctionCatalog,
-    /// The triggers; none if the configuration disables them.
+    /// The triggers; `None` if the configuration disables them.
     pub triggers: Option<headwater_triggers::Triggers>,
     /// Settings of `headwater.toml` that the server applies: rate card and project name.
     pub settings: Settings,
-    /// Stops automatic maintenance; none if the configuration disables it.
+    /// Cancelled to stop automatic maintenance; `None` if the configuration disables it.
     pub auto_maintenance: Option<CancellationToken>,
-    /// The active version of the project.
+    /// Deploys projects, and holds the active version.
     pub deployer: Deployer,
     /// The secrets of functions.
     pub secrets: SecretStore,
@@ -251,11 +251,11 @@ pub(crate) struct Components {
     pub buckets: BucketState,
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
-    /// Threads of operations that are recorded as jobs.
+    /// Thread pool for operations that are recorded as jobs; it measures their processor time.
     pub operations: MeteredRuntime,
     /// Scans planned for Iceberg REST clients.
     pub scans: ScanCache,
-    /// Changes of Iceberg REST clients in progress.
+    /// Changes of Iceberg REST clients that are in progress.
     pub changes: ActiveChanges,
 }
 
@@ -332,12 +332,12 @@ impl Components {
         })
     }
 
-    /// Returns what functions reach of the lake.
+    /// Returns the parts of the lake that functions can access.
     pub fn lake_parts(&self) -> LakeParts {
         lake_parts(&self.lake, &self.engine, &self.buckets)
     }
 
-    /// Returns true if a text is the server's token. Hashes are compared, so that the duration of
+    /// Returns true if the text is the server's token. Hashes are compared, so that the duration of
     /// the comparison does not reveal the token.
     pub fn is_owner_token(&self, shown: &str) -> bool {
         *self.owner_token.read() == Some(ObjectId::of(shown.as_bytes()))
@@ -428,8 +428,8 @@ fn clear_spill(folder: &Path) -> Result<()> {
     }
 }
 
-/// Marks the branches of runs that the last server interrupted: they are readable, and cannot be
-/// merged without checks.
+/// Marks the branches of runs that were interrupted when the last server ended. They can be read,
+/// but not merged without checks.
 async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
     for id in jobs.interrupted() {
         if let Err(error) = runner.quarantine(*id).await {
@@ -438,7 +438,7 @@ async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
     }
 }
 
-/// Returns the folder that paths of triggers are relative to; none if triggers are disabled.
+/// Returns the folder that paths of triggers are relative to; `None` if triggers are disabled.
 fn project_dir(config: &ServiceConfig) -> Option<PathBuf> {
     let around = || config.lake_dir.parent().map(Path::to_owned);
     config.project_dir.clone().or_else(around).filter(|_| config.triggers)

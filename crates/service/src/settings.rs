@@ -2,7 +2,7 @@
 //! folder.
 //!
 //! The project file is read when the server starts, before operations that depend on it, and every
-//! two seconds. An unreadable file changes nothing.
+//! two seconds. If it cannot be read, the current settings stay in effect.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub struct Settings {
     name: Mutex<Option<String>>,
 }
 
-/// Texts of project files by name; empty without a project.
+/// Contents of the project files by name; empty without a project.
 type Files = ProjectFiles;
 
 impl Settings {

@@ -1,7 +1,7 @@
-//! `information_schema` and `pg_catalog` of a statement: the objects that its user may see at its
+//! `information_schema` and `pg_catalog` for a statement: the objects that its user may see at its
 //! ref.
 //!
-//! The tables are computed for statements that mention them, and registered in the session.
+//! Only the tables that a statement mentions are computed and registered in its session.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{Batches, Session};
@@ -13,7 +13,7 @@ use headwater_tables::{SqlView, Table};
 
 use crate::service::Components;
 
-/// The number of metadata files that are read at once.
+/// Maximum number of metadata files that are read concurrently.
 const OPEN_AT_ONCE: usize = 16;
 
 /// The ref that a statement reads, and the name that clients know for it: in a transaction, the
@@ -87,7 +87,8 @@ impl Components {
         })
     }
 
-    /// Returns the branches that a user may see, and the ref of the connection.
+    /// Returns the branches that a user may see, and the ref of the connection. Both are shown as
+    /// databases.
     async fn databases(
         &self,
         principal: &Principal,

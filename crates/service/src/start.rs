@@ -50,8 +50,8 @@ pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
     Engine::new(lake.clone(), options).map_err(|error| Error::component(&error))
 }
 
-/// Creates the storage quota for rows of runs that are not in a table: an eighth of the memory, and
-/// as much of the disk as queries may spill.
+/// Creates the memory and disk quota for rows of runs that are not yet in a table: an eighth of the
+/// memory, and as much disk space as queries may use for spilling.
 pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
     TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)

@@ -1,8 +1,8 @@
-//! SQL statements: one job each, from the text to a schema and a stream of record batches. A
-//! request may have several.
+//! SQL statements: each is one job, from its text to a schema and a stream of record batches. A
+//! request may contain several statements.
 //!
-//! The caller pulls rows, so they are computed only as fast as they are read. A caller that drops
-//! the rows stops the statement, which is recorded as cancelled with its usage until then.
+//! The caller pulls the rows, so they are computed only as fast as they are read. Dropping the rows
+//! stops the statement, which is recorded as cancelled with its usage until then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,12 +39,12 @@ pub struct Statements {
     rows: Option<Batches>,
 }
 
-/// The table name under which a statement reads rows that its client sends.
+/// The table name under which a statement reads rows that the client sends.
 pub const COPIED_ROWS: &str = "rows of the client";
 
 /// A statement that was started.
 pub struct StartedStatement {
-    /// Its job.
+    /// Id of its job.
     pub job: JobId,
     /// Its rows, or the error that ended it before the first one.
     pub rows: Result<StatementRows, Problem>,
@@ -60,20 +60,20 @@ impl Statements {
         Transactions(self.components.clone())
     }
 
-    /// Returns the operations within a transaction, whose ref the requests name.
+    /// Returns the operations on statements within a transaction, whose ref the requests must name.
     #[must_use]
     pub fn within(&self, transaction: Option<&OpenTransaction>) -> Self {
         Statements { transaction: transaction.cloned(), ..self.clone() }
     }
 
-    /// Returns the operations with rows that the client sends. Statements read them as
-    /// [`COPIED_ROWS`].
+    /// Returns the operations on statements with rows that the client sends. Statements read them
+    /// as [`COPIED_ROWS`].
     #[must_use]
     pub fn with_rows(&self, rows: Option<Batches>) -> Self {
         Statements { rows, ..self.clone() }
     }
 
-    /// Returns the rights of a statement; none if it may do everything.
+    /// Returns the access checks of a statement; `None` if the principal has all rights.
     fn access(&self, principal: &Principal, job: Option<JobId>) -> Option<Arc<dyn TableAccess>> {
         let access = table_access(&self.components.access, principal, job)?;
         Some(match &self.transaction {
@@ -117,7 +117,7 @@ impl Statements {
         let mut started = None;
         for (index, statement) in script.into_iter().enumerate() {
             if let Some(StartedStatement { rows, job }) = started.take() {
-                // The rows of earlier statements are read and dropped.
+                // The rows of all statements except the last are read and discarded.
                 if let Err(problem) = finish(rows).await {
                     let problem = in_script(problem, index, count);
                     return Ok(StartedStatement { job, rows: Err(problem) });
@@ -241,8 +241,8 @@ impl Statements {
         }
     }
 
-    /// Executes a statement on roles and grants, and returns a query for its rows. Returns any
-    /// other statement.
+    /// Executes a statement on roles and grants, and returns a query that reads its result. Any
+    /// other statement is returned unchanged.
     async fn run_access_statement(
         &self,
         principal: &Principal,
@@ -270,7 +270,7 @@ impl Statements {
         let main = RefSpec::main();
         let view = self.components.lake.view(request.reference.as_ref().unwrap_or(&main)).await;
         let view = view.or_problem()?;
-        // SQL matches names without case.
+        // SQL names are matched case-insensitively.
         let same = |known: &Namespace| known.name.eq_ignore_ascii_case(namespace);
         if view.namespaces().await.or_problem()?.iter().any(same) {
             return Ok(());
@@ -279,10 +279,10 @@ impl Statements {
     }
 }
 
-/// The job of a statement.
+/// The job of a statement that is being executed.
 struct Running {
     context: JobContext,
-    /// None after the end has been recorded.
+    /// `None` once the end of the job has been recorded.
     guard: Option<JobGuard>,
     metrics: Option<Arc<Metrics>>,
 }
@@ -305,7 +305,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.guard.is_some() {
-            // The guard is dropped next, which records the job as cancelled.
+            // The guard is dropped next, and thereby records the job as cancelled.
             self.report_usage();
         }
     }
@@ -316,7 +316,7 @@ pub struct StatementRows {
     running: Running,
     schema: SchemaRef,
     stream: BatchStream,
-    /// Number of rows that may still be returned; none: no limit.
+    /// Number of rows that may still be returned; `None` without a limit.
     left: Option<u64>,
     result: Value,
 }
@@ -332,7 +332,7 @@ impl StatementRows {
         &self.schema
     }
 
-    /// Returns the next record batch; none after the last one, when the statement's end is
+    /// Returns the next record batch; `None` after the last one, when the statement's end is
     /// recorded.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
         if self.running.guard.is_none() {
@@ -364,7 +364,8 @@ impl StatementRows {
         }
     }
 
-    /// Records that the statement failed, as when its rows cannot be encoded. Returns the problem.
+    /// Records that the statement failed, for example because its rows cannot be encoded. Returns
+    /// the problem.
     pub fn fail(&mut self, problem: Problem) -> Problem {
         self.running.end(Err(problem.clone()));
         problem
@@ -376,14 +377,14 @@ fn stopped() -> Problem {
     Problem::new(ErrorCode::Cancelled, "the statement was stopped")
 }
 
-/// Reads all rows of a statement whose rows are not returned.
+/// Reads and discards all rows of a statement.
 async fn finish(rows: Result<StatementRows, Problem>) -> Result<(), Problem> {
     let mut rows = rows?;
     while rows.next().await?.is_some() {}
     Ok(())
 }
 
-/// Adds the number of the failed statement to the error of a script with several.
+/// In a script with several statements, adds the number of the failed one to the error.
 fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
     if count > 1 {
         problem.message = format!("statement {number} of {count}: {}", problem.message);

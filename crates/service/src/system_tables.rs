@@ -1,5 +1,5 @@
-//! The system tables `system.jobs`, `system.usage` and `system.maintenance`. They are the same at
-//! every ref.
+//! The system tables `system.jobs`, `system.usage` and `system.maintenance`. Their content does not
+//! depend on the ref.
 
 use std::sync::Arc;
 

@@ -20,10 +20,10 @@ use crate::service::Components;
 #[derive(Clone)]
 pub struct Tables(pub(crate) Arc<Components>);
 
-/// The table that rows are written to.
+/// The target of a write.
 #[derive(Debug, Clone)]
 pub struct WriteTarget {
-    /// The branch.
+    /// The branch to write to.
     pub branch: String,
     /// The table, which is created if missing.
     pub table: TableName,
@@ -32,7 +32,7 @@ pub struct WriteTarget {
 }
 
 impl Tables {
-    /// Lists tables by name, those of a namespace if one is given.
+    /// Lists tables by name, optionally only those of a namespace.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -47,7 +47,8 @@ impl Tables {
         Ok(tables.into_iter().map(|table| self.0.visible_table(principal, table)).collect())
     }
 
-    /// Describes a table. Its name matches as written, otherwise without case.
+    /// Returns the description of a table. An exact match of the name is preferred to a
+    /// case-insensitive one.
     pub async fn get(
         &self,
         principal: &Principal,
@@ -70,7 +71,8 @@ impl Tables {
         Ok(self.0.visible_table(principal, described))
     }
 
-    /// Drops a table from a branch, as a job. Other commits and branches that contain it keep it.
+    /// Drops a table from a branch, as a job. It remains in all other commits and branches that
+    /// contain it.
     pub async fn drop(
         &self,
         principal: &Principal,
@@ -90,7 +92,8 @@ impl Tables {
             .await
     }
 
-    /// Reads a table from an uncompressed Arrow IPC stream into memory of the row quota.
+    /// Reads rows from an uncompressed Arrow IPC stream into memory that is charged to the row
+    /// quota.
     pub async fn read_arrow(
         &self,
         principal: &Principal,

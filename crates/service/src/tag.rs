@@ -13,7 +13,7 @@ use crate::service::Components;
 pub struct Tags(pub(crate) Arc<Components>);
 
 impl Tags {
-    /// Lists tags by name, those with a prefix if one is given.
+    /// Lists tags by name, optionally only those with a prefix.
     pub async fn list(
         &self,
         principal: &Principal,

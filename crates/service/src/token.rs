@@ -1,4 +1,4 @@
-//! Access tokens: create, list, revoke. Users manage their own, administrators all.
+//! Access tokens: create, list, revoke. Users manage their own tokens, administrators all tokens.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::service::Components;
 pub struct Tokens(pub(crate) Arc<Components>);
 
 impl Tokens {
-    /// Lists tokens by the time of their creation: those of a user, or all.
+    /// Lists the tokens of a user, or all tokens, by creation time.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -25,10 +25,10 @@ impl Tokens {
         self.0.access.tokens(user).await.or_problem()
     }
 
-    /// Creates a token of a user, by default of the principal. Its secret is returned once.
+    /// Creates a token for a user, by default for the principal. The secret is returned only once.
     ///
-    /// Errors: `forbidden` for a token with more rights or a longer life than the one that the
-    /// principal authenticated with.
+    /// Errors: `forbidden` if the token would have more rights or a longer lifetime than the one
+    /// that the principal authenticated with.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -62,7 +62,7 @@ impl Tokens {
     }
 }
 
-/// Returns the user whose credentials are listed; None: of all users.
+/// Returns the user whose credentials are listed; `None` for those of all users.
 pub(crate) fn subject<'a>(
     components: &Components,
     principal: &'a Principal,
@@ -80,8 +80,8 @@ pub(crate) fn subject<'a>(
     }
 }
 
-/// Checks the expiry of a credential that is created after a login at the OpenID provider, which
-/// must confirm regularly that the person still has an account.
+/// Checks the expiry of a credential created after a login at the OpenID provider. It is limited,
+/// because the provider must regularly confirm that the person still has an account.
 fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result<(), Problem> {
     let lifetime = components.oidc.as_ref().map(|oidc| oidc.config().lifetime());
     let lifetime = lifetime.transpose().or_problem()?.unwrap_or_default();

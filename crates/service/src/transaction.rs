@@ -1,11 +1,12 @@
-//! Transactions of several statements. They read one commit, and their writes become one merge.
+//! Transactions of several statements. Their reads see one commit, and their writes become one
+//! merge.
 //!
-//! The first write creates a hidden branch, which every later statement of the transaction reads
-//! and writes. A commit merges it, so that other clients see all changes or none. A transaction
-//! that only reads creates no branch. On the hidden branch, a user has its rights on the target.
+//! The first write creates a hidden branch, which all later statements of the transaction read and
+//! write. The commit merges it, so that other clients see all changes or none. A transaction that
+//! only reads creates no branch. On the hidden branch, a user has the same rights as on the target.
 //!
-//! The branch of a transaction that did not end, for example because the server was killed, is
-//! deleted when the server starts.
+//! If a transaction did not end, for example because the server was killed, its branch is deleted
+//! when the server starts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,18 +30,19 @@ const SAVEPOINTS_MAX: usize = 1_000;
 #[derive(Clone)]
 pub struct Transactions(pub(crate) Arc<Components>);
 
-/// A transaction that has not ended.
+/// A transaction that has begun and not ended.
 #[derive(Debug, Clone)]
 pub struct OpenTransaction {
-    /// The ref at which it began.
+    /// The ref when the transaction began.
     base: RefSpec,
     /// The ref that its statements read and write.
     reference: RefSpec,
-    /// The branch to merge into; none for a tag or commit, which cannot be written.
+    /// The branch to merge into; `None` if the transaction began at a tag or commit, which cannot
+    /// be written.
     target: Option<String>,
-    /// Its branch, from the first write on.
+    /// The hidden branch; `None` until the first write.
     branch: Option<String>,
-    /// The savepoints, each with the ref at that time.
+    /// The savepoints, each with the ref at the time it was created.
     savepoints: Vec<Savepoint>,
 }
 
@@ -62,7 +64,7 @@ impl OpenTransaction {
         self.target.clone().unwrap_or_else(|| self.base.to_string())
     }
 
-    /// Returns the index of the last savepoint of a name.
+    /// Returns the index of the last savepoint with a name.
     fn savepoint(&self, name: &str) -> Result<usize, Problem> {
         self.savepoints.iter().rposition(|one| one.name == name).ok_or_else(|| {
             let message = format!("there is no savepoint `{name}`");
@@ -70,8 +72,8 @@ impl OpenTransaction {
         })
     }
 
-    /// Returns the rights of its statements, which have the rights on the target on the
-    /// transaction's branch.
+    /// Returns the access checks of its statements: on the transaction's branch, they have the
+    /// rights that they have on the target.
     pub(crate) fn access(&self, access: Arc<dyn TableAccess>) -> Arc<dyn TableAccess> {
         match (&self.branch, &self.target) {
             (Some(branch), Some(target)) => Arc::new(TransactionAccess {
@@ -84,7 +86,7 @@ impl OpenTransaction {
     }
 }
 
-/// The rights of the statements of a transaction.
+/// The access checks of the statements of a transaction.
 #[derive(Debug)]
 struct TransactionAccess {
     access: Arc<dyn TableAccess>,
@@ -151,7 +153,7 @@ impl Transactions {
     }
 
     /// Creates the branch of a transaction before its first write. Does nothing if the branch
-    /// exists. Also does nothing for a tag or commit, where the write itself fails.
+    /// exists, or if the transaction began at a tag or commit; there the write itself fails.
     ///
     /// Errors: `forbidden` or `protected_branch` if the principal cannot write to the target.
     pub async fn prepare_write(
@@ -173,10 +175,10 @@ impl Transactions {
         Ok(())
     }
 
-    /// Commits a transaction as a job, which merges its branch. The transaction ends also if this
-    /// fails; then nothing is changed.
+    /// Commits a transaction as a job, which merges its branch. If this fails, the transaction ends
+    /// as well, and nothing is changed.
     ///
-    /// Errors: `merge_conflict` if a commit since the begin changed the same rows.
+    /// Errors: `merge_conflict` if a commit since the transaction began changed the same rows.
     pub async fn commit(
         &self,
         principal: &Principal,
@@ -191,15 +193,15 @@ impl Transactions {
         merged
     }
 
-    /// Undoes a transaction.
+    /// Ends a transaction and discards its changes.
     pub async fn roll_back(&self, transaction: OpenTransaction) {
         if let Some(branch) = &transaction.branch {
             delete(&self.0.lake, branch).await;
         }
     }
 
-    /// Adds a savepoint. An earlier one with the same name is kept, and is hidden until this one is
-    /// released.
+    /// Adds a savepoint. An earlier savepoint with the same name is kept, but cannot be used until
+    /// the new one is released.
     pub async fn add_savepoint(
         &self,
         transaction: &mut OpenTransaction,
@@ -278,7 +280,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Checks that a principal may write to the target, like a statement outside a transaction.
+    /// Checks that a principal may write to the target, as for a statement outside a transaction.
     async fn check_target(&self, principal: &Principal, target: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(target))?;
         if self.0.lake.catalog().branch(target).await.or_problem()?.protected {
@@ -289,7 +291,7 @@ impl Transactions {
     }
 }
 
-/// Deletes the branches of transactions that a killed server left.
+/// Deletes the branches of transactions that were left by a killed server.
 pub(crate) async fn delete_interrupted(lake: &Lake) {
     match lake.catalog().branches(Some(TRANSACTION_BRANCHES)).await {
         Ok(branches) => {
@@ -301,8 +303,8 @@ pub(crate) async fn delete_interrupted(lake: &Lake) {
     }
 }
 
-/// Deletes the branch of a transaction that ended. If this fails, the branch remains, hidden, until
-/// the server starts again.
+/// Deletes the branch of a transaction that has ended. If this fails, the hidden branch remains
+/// until the next start of the server.
 async fn delete(lake: &Lake, branch: &str) {
     if let Err(error) = lake.catalog().delete_branch(branch).await {
         tracing::warn!("the branch of a transaction cannot be deleted: {error}");

@@ -80,7 +80,7 @@ impl Triggers {
         })
     }
 
-    /// Returns the triggers, for a request about an event.
+    /// Returns the triggers component for a request about an event. Fails if triggers are disabled.
     fn of_event(&self, event: &str) -> Result<&headwater_triggers::Triggers, Problem> {
         let triggers = self.0.triggers.as_ref();
         triggers.ok_or_else(|| triggers_disabled(&format!("event `{event}`")))
@@ -107,8 +107,8 @@ impl Triggers {
         self.of_event(event)?.remove(event).await.or_problem()
     }
 
-    /// Delivers an event again: a failed event is retried from the start, and a waiting event is
-    /// due immediately.
+    /// Delivers an event again. A failed event starts over with its first attempt, and a waiting
+    /// event becomes due immediately.
     pub async fn replay(
         &self,
         principal: &Principal,

@@ -1,7 +1,7 @@
-//! Uploads: files that a client without access to the server's disk sends, for an import.
+//! Uploads: files for an import, sent by a client that has no access to the server's disk.
 //!
-//! Each is kept in a separate folder in the lake's folder for one day. The next upload deletes
-//! expired ones.
+//! Each file is kept for one day in its own folder within the lake's folder. Expired uploads are
+//! deleted by the next upload.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -20,13 +20,13 @@ use tokio::io::AsyncWriteExt;
 
 use crate::service::Components;
 
-/// Folder of the uploads in the lake's folder.
+/// Name of the uploads folder in the lake's folder.
 pub const FOLDER: &str = "uploads";
 
 /// Maximum length of a file, in bytes.
 const BYTES_MAX: u64 = 4 << 30;
 
-/// Maximum number of uploads at a time.
+/// Maximum number of stored uploads.
 const UPLOADS_MAX: usize = 100;
 
 /// Maximum length of a file's name, in bytes.
@@ -80,7 +80,7 @@ impl Uploads {
 }
 
 impl Uploads {
-    /// Checks that a principal may add rows to some table, since uploads take space.
+    /// Checks that a principal may add rows to at least one table, because uploads take disk space.
     fn check_upload(&self, principal: &Principal) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let Identity::User(user) = principal.identity() else { return Ok(()) };
@@ -101,7 +101,8 @@ impl Uploads {
     }
 }
 
-/// Checks the name of a file; characters that have a meaning in a source of an import become `_`.
+/// Checks the name of a file and returns it. Characters that have a meaning in the source of an
+/// import are replaced by `_`.
 fn file_name(name: &str) -> Result<String, Problem> {
     let is_valid = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX

@@ -41,8 +41,8 @@ impl Users {
         self.0.access.create_user(principal, NewUser { name, kind, password }).await.or_problem()
     }
 
-    /// Sets a user's password, disables or enables it. A user may set its own password only after a
-    /// login with the old password.
+    /// Sets a user's password, or disables or enables the user. Users may set their own password
+    /// only after a login with the old one.
     pub async fn update(
         &self,
         principal: &Principal,
@@ -66,7 +66,7 @@ impl Users {
         Ok(user)
     }
 
-    /// Drops a user with its tokens, grants and ownership.
+    /// Drops a user with its tokens and grants; objects that it owned no longer have an owner.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.administer(principal)?;
         self.0.access.drop_user(principal, name).await.or_problem()

@@ -15,7 +15,7 @@ use crate::service::Components;
 pub struct Views(pub(crate) Arc<Components>);
 
 impl Views {
-    /// Lists views by name, those of a namespace if one is given.
+    /// Lists views by name, optionally only those of a namespace.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -29,7 +29,8 @@ impl Views {
         Ok(views)
     }
 
-    /// Describes a view. Its name matches as written, otherwise without case.
+    /// Returns the description of a view. An exact match of the name is preferred to a
+    /// case-insensitive one.
     pub async fn get(
         &self,
         principal: &Principal,
@@ -41,7 +42,8 @@ impl Views {
         found.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Drops a view from a branch, as a job. Commits and branches that have it keep it.
+    /// Drops a view from a branch, as a job. It remains in all other commits and branches that
+    /// contain it.
     pub async fn drop(
         &self,
         principal: &Principal,

@@ -1,5 +1,5 @@
-//! Tables, views and namespaces that a principal may see or change, by the stored spelling of their
-//! names.
+//! Checks which tables, views and namespaces a principal may see or change. Rights are checked for
+//! names as they are stored.
 
 use headwater_executors::is_change;
 use headwater_lake::CommitView;
@@ -56,8 +56,8 @@ impl Components {
         self.authorize(principal, action, &object)
     }
 
-    /// Checks that a namespace exists for the principal. A namespace that it may not see does not
-    /// exist for it.
+    /// Checks that a namespace exists and that the principal may see it. Both failures return the
+    /// same error.
     pub(crate) async fn check_namespace(
         &self,
         principal: &Principal,
@@ -75,7 +75,7 @@ impl Components {
         Err(Problem::new(ErrorCode::NamespaceNotFound, message))
     }
 
-    /// Checks the namespace of a list, if one is given, like [`Components::check_namespace`].
+    /// If a list is restricted to a namespace, checks it like [`Components::check_namespace`].
     pub(crate) async fn check_listed(
         &self,
         principal: &Principal,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use headwater_model::{ErrorCode, Problem};
 
-/// The help text.
+/// The text that `\?` prints.
 pub const HELP: &str = "\
 Statements end with a semicolon and can have several lines. Tab completes names.
 
@@ -45,13 +45,13 @@ pub enum Backslash {
     Namespaces,
     /// Lists the branches.
     Branches,
-    /// Uses another ref.
+    /// Switches to another ref.
     Connect(String),
     /// Runs the statements of a file.
     Include(PathBuf),
     /// Sets the format of rows, by its name.
     Format(String),
-    /// Toggles rows as lists.
+    /// Toggles the expanded format, in which each row is shown as a list.
     Expanded,
     /// Sets the maximum number of rows of a table.
     Limit(u64),

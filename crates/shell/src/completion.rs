@@ -6,7 +6,7 @@ use headwater_model::Table;
 
 use crate::backslash;
 
-/// The names of a ref, which a query of the server replaces.
+/// The names at a ref; replaced when the server has been queried.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     /// Tables and views, with the columns of tables.
@@ -18,7 +18,7 @@ pub struct Names {
 /// A table or view.
 #[derive(Debug, Clone)]
 pub struct Relation {
-    /// Its name, with a namespace other than the default one.
+    /// Name of the relation, qualified unless its namespace is the default one.
     pub name: String,
     /// The names of its columns; empty for a view.
     pub columns: Vec<String>,
@@ -41,7 +41,7 @@ impl SharedNames {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
-    /// Returns the start of the word before the position, and its completions.
+    /// Returns the start of the word before the cursor position, and its completions.
     pub fn complete(&self, text: &str, position: usize) -> (usize, Vec<String>) {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
         complete(&names, &text[..position])
@@ -90,7 +90,7 @@ fn backslash_argument(line: &str) -> Option<(&str, &str)> {
     command.starts_with('\\').then(|| (command, argument.trim_start()))
 }
 
-/// Returns the candidates that begin with the word, whatever their case, sorted.
+/// Returns the sorted candidates that begin with the word, ignoring case.
 fn matching(candidates: impl Iterator<Item = String>, word: &str) -> Vec<String> {
     let word = word.to_lowercase();
     let begins = |name: &String| {
@@ -108,7 +108,7 @@ fn last_word(text: &str) -> &str {
     start.map_or("", |(at, _)| &text[at..])
 }
 
-/// Returns the columns of the table that a qualifier names: the table itself, or its alias in the
+/// Returns the columns of the table that a qualifier refers to, by its name or its alias in the
 /// text.
 fn columns_of(names: &Names, text: &str, qualifier: &str) -> Vec<String> {
     let find = |name: &str| {
@@ -129,7 +129,7 @@ fn columns_of(names: &Names, text: &str, qualifier: &str) -> Vec<String> {
     })
 }
 
-/// Returns a name as SQL: in double quotes if it needs them.
+/// Quotes a name for SQL if it needs quotes.
 fn quoted(name: &str) -> String {
     let plain = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')

@@ -20,7 +20,7 @@ const HISTORY_MAX: usize = 10_000;
 /// A line editor on the terminal.
 pub struct Editor {
     editor: rustyline::Editor<StatementHelper, FileHistory>,
-    /// The file of the history; none without a folder for it.
+    /// File of the history; `None` if there is no folder for it.
     history: Option<PathBuf>,
 }
 
@@ -36,7 +36,7 @@ impl Editor {
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(StatementHelper { names }));
         if let Some(file) = &history {
-            // The file does not exist at the first start.
+            // The file does not exist when the shell is first started, so an error is ignored.
             let _ = editor.load_history(file);
         }
         Ok(Editor { editor, history })
@@ -55,8 +55,8 @@ impl Editor {
         }
     }
 
-    /// Adds new entries to the file, so that none is lost if the terminal is closed. The shell also
-    /// works without a writable file.
+    /// Appends new entries to the history file at once, so that none are lost if the terminal is
+    /// closed. Errors are ignored: the shell also works without a history.
     fn save_history(&mut self) {
         let Some(file) = &self.history else { return };
         if let Err(error) = self.editor.append_history(file) {
@@ -88,7 +88,7 @@ impl Validator for StatementHelper {
     }
 }
 
-/// Returns whether the text is `exit` or `quit`, which users of other shells type.
+/// Returns true if the text is `exit` or `quit`, which users of other shells type.
 pub fn is_quit(text: &str) -> bool {
     matches!(text.trim().trim_end_matches(';'), "exit" | "quit")
 }

@@ -9,12 +9,12 @@ use crate::completion::SharedNames;
 use crate::editor::{Editor, is_quit};
 use crate::statements::statements;
 
-/// One entry.
+/// One entry of the user.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A backslash command, or statements.
     Text(String),
-    /// Ctrl-C at the prompt: the text is dropped.
+    /// Ctrl-C at the prompt; the text entered so far is discarded.
     Interrupted,
     /// Ctrl-D, or the end of the file.
     End,
@@ -39,7 +39,7 @@ impl Input {
         Ok(Input::Terminal(Box::new(editor)))
     }
 
-    /// Returns whether the input is a terminal.
+    /// Returns true if the input is a terminal.
     pub fn is_terminal(&self) -> bool {
         matches!(self, Input::Terminal(_))
     }
@@ -69,7 +69,8 @@ pub fn next_entry(input: &mut impl BufRead) -> Result<Entry, Problem> {
         if length == 0 {
             return Ok(if text.is_empty() { Entry::End } else { Entry::Text(text) });
         }
-        // Other lines cannot end a statement. A long statement is not split again at each of them.
+        // Only a line with a semicolon can end a statement. This check avoids splitting a long
+        // statement again at every line.
         let can_end = start == 0 || text[start..].contains(';');
         let is_backslash = text.trim_start().starts_with('\\');
         if is_backslash || can_end && statements(&text).rest.is_empty() {

@@ -9,7 +9,7 @@
 pub struct Statements<'t> {
     /// The statements that end with a semicolon, without the semicolon.
     pub complete: Vec<&'t str>,
-    /// The text after the last semicolon; empty if it has only blanks and comments.
+    /// The text after the last semicolon; empty if it contains only whitespace and comments.
     pub rest: &'t str,
 }
 
@@ -64,7 +64,7 @@ fn comment_length(text: &str) -> usize {
     text.len()
 }
 
-/// Returns the length of the quoted text at the start; none if the text does not begin with a
+/// Returns the length of the quoted text at the start; `None` if the text does not begin with a
 /// quote. Text without a closing quote extends to the end.
 fn quoted_length(text: &str) -> Option<usize> {
     let quote = match text.as_bytes().first()? {

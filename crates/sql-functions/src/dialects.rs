@@ -1,7 +1,7 @@
 //! Functions of other dialects, rewritten to functions of this dialect.
 //!
-//! Each is a template: `$1` is the first argument, `$0` the name of the function as a literal. A
-//! template applies only to a call with its number of arguments.
+//! Each rewrite is a template: `$1` stands for the first argument, `$0` for the name of the
+//! function as a literal. A template applies only to calls with the stated number of arguments.
 
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use headwater_sql::expression::call;
 use headwater_sql::parse::{parser, tokens};
 
-/// Names of other systems for functions with the same arguments.
+/// Names that other systems use for a function of this dialect with the same arguments.
 const NAMES: &[(&[&str], &str)] = &[
     (&["array", "array_construct", "list_value"], "make_array"),
     (&["transform"], "list_transform"),
@@ -49,10 +49,10 @@ const NAMES: &[(&[&str], &str)] = &[
     (&["json_format"], "parse_json"),
 ];
 
-/// Aggregates whose list becomes JSON.
+/// Aggregates that return a list as JSON.
 const JSON_LISTS: [&str; 3] = ["json_agg", "jsonb_agg", "json_group_array"];
 
-/// Names, number of arguments, and template.
+/// Function names, number of arguments, and template.
 const TEMPLATES: &[(&[&str], usize, &str)] = &[
     // DuckDB, Spark, MySQL, Snowflake: parts of a time.
     (
@@ -79,14 +79,14 @@ const TEMPLATES: &[(&[&str], usize, &str)] = &[
     (&["add_months"], 2, "CAST($1 + $2 * INTERVAL '1 month' AS DATE)"),
     (&["getdate", "sysdate", "systimestamp"], 0, "now()"),
     (&["localtimestamp"], 0, "CAST(now() AS TIMESTAMP)"),
-    // Times as text, and back. In BigQuery the format is the first argument.
+    // Formatting times as text, and parsing them. In BigQuery the format is the first argument.
     (&["strftime"], 2, "to_char($1, $2)"),
     (&["format_date", "format_datetime", "format_timestamp"], 2, "to_char($2, $1)"),
     (&["strptime"], 2, "to_timestamp($1, $2)"),
     (&["parse_date"], 2, "to_date($2, $1)"),
     (&["parse_datetime", "parse_timestamp"], 2, "to_timestamp($2, $1)"),
     (&["date"], 1, "CAST($1 AS DATE)"),
-    // Arithmetic with times: Spark adds days, MySQL and BigQuery intervals.
+    // Arithmetic with times: Spark adds a number of days, MySQL and BigQuery add intervals.
     (&["date_add", "adddate", "timestamp_add", "datetime_add"], 2, "$1 + $2"),
     (&["date_sub", "subdate", "timestamp_sub", "datetime_sub"], 2, "$1 - $2"),
     (
@@ -177,7 +177,7 @@ fn difference_in(unit: &str) -> Option<String> {
     Some(format!("CAST({} - {} AS BIGINT)", of("$2"), of("$1")))
 }
 
-/// Like [`difference_in`], for a unit with a fixed number per year.
+/// Like [`difference_in`], for a unit of which every year has the same number.
 fn difference_in_parts(unit: &str, per_year: u32) -> String {
     let of =
         |time| format!("(date_part('year', {time}) * {per_year} + date_part('{unit}', {time}))");
@@ -215,7 +215,7 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     Some(if is_json { call("to_json", vec![expr]) } else { expr })
 }
 
-/// Returns the call with the name that the function has in this dialect.
+/// Returns the call with the name of the equivalent function of this dialect.
 fn renamed(function: &Function, written: &str) -> Option<Expr> {
     let (_, name) = NAMES.iter().find(|(names, _)| names.contains(&written))?;
     let mut function = function.clone();
@@ -225,8 +225,8 @@ fn renamed(function: &Function, written: &str) -> Option<Expr> {
     Some(Expr::Function(function))
 }
 
-/// Returns the template of a function that adds units to a time or truncates it, and removes the
-/// unit from the arguments.
+/// Returns the template of a function that adds units to a time or truncates it to a unit. Removes
+/// the unit from the arguments.
 fn in_unit(name: &str, arguments: &mut Vec<Expr>) -> Option<String> {
     const UNITS: [&str; 8] =
         ["year", "quarter", "month", "week", "day", "hour", "minute", "second"];
@@ -260,7 +260,7 @@ fn in_unit(name: &str, arguments: &mut Vec<Expr>) -> Option<String> {
     }
 }
 
-/// Returns the text of an argument that is the name of a unit.
+/// Returns the argument as text if it is the name of a unit.
 fn unit_of(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Identifier(unit) => Some(&unit.value),
@@ -269,7 +269,7 @@ fn unit_of(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// Returns the arguments of a call that are plain expressions.
+/// Returns the arguments of a call if all of them are plain expressions.
 fn arguments(function: &Function) -> Option<Vec<Expr>> {
     let list = match &function.args {
         FunctionArguments::None => return Some(Vec::new()),
@@ -283,8 +283,9 @@ fn arguments(function: &Function) -> Option<Vec<Expr>> {
     list.args.iter().map(plain).collect()
 }
 
-/// Removes the unit from the arguments. It is the first in DuckDB and Snowflake, and the last in
-/// `BigQuery`, where the end precedes the start.
+/// Returns the template of a difference, and removes the unit from the arguments. The unit is the
+/// first argument in DuckDB and Snowflake, and the last in `BigQuery`, where the end precedes the
+/// start.
 fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
     let template = |unit: &Expr| difference_in(&unit_of(unit)?.to_lowercase());
     if let Some(template) = template(&arguments[0]) {
@@ -297,7 +298,8 @@ fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
     Some(template)
 }
 
-/// Fills arguments into a template. All parts get the position of the function.
+/// Replaces the placeholders of a template by arguments. All parts of the result get the position
+/// of the function.
 struct TemplateFiller<'a> {
     name: &'a str,
     span: Span,
@@ -331,7 +333,7 @@ impl VisitorMut for TemplateFiller<'_> {
     }
 }
 
-/// Adds the clauses of the original call to the template's function. Returns none if there are
+/// Adds the clauses of the original call to the template's function. Returns `None` if there are
 /// clauses and the template is not a function.
 fn with_clauses(mut expr: Expr, written: &Function) -> Option<Expr> {
     let Function { filter, null_treatment, over, within_group, args, .. } = written.clone();

@@ -8,7 +8,7 @@ use headwater_sql::{Error as SqlError, Position};
 /// The cause of a failed function or operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The arguments are invalid for every row.
+    /// The arguments are invalid, independent of the row.
     #[error(transparent)]
     Sql(#[from] SqlError),
     /// A function's result exceeds the limit of one value, or of all results of a statement.
@@ -18,19 +18,19 @@ pub enum Error {
         format_bytes(*limit)
     )]
     FunctionMemory {
-        /// The function or operator.
+        /// Name of the function or operator.
         function: String,
-        /// The requested size in bytes.
+        /// The requested size, in bytes.
         size: u64,
         /// The scope of the limit: `in one value`, `in one batch`, or `in all batches`.
         scope: &'static str,
-        /// The limit in bytes.
+        /// The exceeded limit, in bytes.
         limit: u64,
     },
-    /// A batch exceeds the capacity of its columns' formats.
+    /// A batch exceeds the capacity of a column format, such as 32-bit offsets.
     #[error("{message}")]
     BatchTooLarge {
-        /// The Arrow error.
+        /// Message of the Arrow error.
         message: String,
     },
 }

@@ -36,7 +36,7 @@ fn short_types(text: &str) -> String {
     short
 }
 
-/// Returns the position after the parenthesis that closes an open one.
+/// Returns the position after the parenthesis that closes the one that is open at the start.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 1;
     text.char_indices().find_map(|(at, letter)| {
@@ -96,7 +96,8 @@ pub fn sql_words(text: &str) -> String {
             continue;
         };
         match rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            // `Decimal128(10, 2)` is a type; `Timestamp(ns)` has a unit that SQL omits.
+            // `Decimal128(10, 2)` is formatted with its arguments; the unit in `Timestamp(ns)` is
+            // omitted in SQL.
             Some((arguments, after)) if word.starts_with("Decimal") => {
                 words.push_str(&format!("{name}({arguments})"));
                 rest = after;
@@ -118,7 +119,7 @@ pub fn sql_words(text: &str) -> String {
     words
 }
 
-/// Arrow's types and the SQL names.
+/// Arrow's type names and the SQL names of these types.
 const TYPES: [(&str, &str); 27] = [
     ("Boolean", "BOOLEAN"),
     ("Int8", "TINYINT"),

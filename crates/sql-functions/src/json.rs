@@ -1,8 +1,8 @@
-//! JSON in text columns: `json_extract(text, path)` and `json_extract_string(text, path)`, which is
-//! also `text ->> path`.
+//! JSON in text columns: `json_extract(text, path)` and `json_extract_string(text, path)`, which
+//! can also be written as `text ->> path`.
 //!
-//! A path is a key, an index from 0, or several of them: `$.user.tags[0]`. The result is
-//! null if the text is not JSON or has no such part. Wildcards and filters are errors.
+//! A path is a key, an index from 0, or a sequence of them: `$.user.tags[0]`. The result is null if
+//! the text is not JSON or has no such part. Wildcards and filters are errors.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonExtract {
     name: &'static str,
-    /// True for strings without quotes, instead of JSON.
+    /// True to return strings without quotes, instead of as JSON.
     is_text: bool,
     signature: Signature,
 }
@@ -129,7 +129,7 @@ pub(crate) enum Step {
     Index(usize),
 }
 
-/// Returns the steps of a path; none for null and negative indexes.
+/// Returns the steps of a path; `None` for null and negative indexes.
 pub(crate) fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
     match path {
         ScalarValue::Int64(index) => {

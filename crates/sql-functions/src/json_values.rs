@@ -43,7 +43,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     kinds.map(function).into()
 }
 
-/// The operation of a function: a property of JSON text, or building it.
+/// The operation of a function: reading a property of JSON text, or building JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Type,
@@ -134,13 +134,13 @@ impl ScalarUDFImpl for JsonFunction {
     }
 }
 
-/// Evaluates a property of the JSON text of each row.
+/// Returns a property of the JSON text of each row.
 fn asked(kind: Kind, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     let text = arguments[0].as_string::<i32>();
     let other = arguments.get(1);
     let row_text = |row: usize| text.is_valid(row).then(|| text.value(row));
     let json = |row: usize| serde_json::from_str::<Value>(row_text(row)?).ok();
-    // The part at the path, if there is a path.
+    // The value at the path, or the whole value if there is no path argument.
     let part = |row: usize| -> Result<Option<Value>> {
         let Some(json) = json(row) else { return Ok(None) };
         let Some(paths) = other else { return Ok(Some(json)) };
@@ -203,7 +203,7 @@ fn asked(kind: Kind, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     }
 }
 
-/// Returns the name of a JSON type: DuckDB's, or that of `PostgreSQL`.
+/// Returns the name of a JSON type, as in DuckDB or as in `PostgreSQL`.
 fn type_of(json: &Value, is_postgres: bool) -> &'static str {
     match json {
         Value::Null if is_postgres => "null",
@@ -223,7 +223,7 @@ fn type_of(json: &Value, is_postgres: bool) -> &'static str {
     }
 }
 
-/// Returns true if a JSON value contains another one completely.
+/// Returns true if a JSON value contains all of another one.
 fn contains(all: &Value, one: &Value) -> bool {
     match (all, one) {
         (Value::Object(all), Value::Object(one)) => {
@@ -280,6 +280,6 @@ fn texts_of(values: &ArrayRef) -> Result<Vec<String>> {
     writer.finish()?;
     drop(writer);
     let lines = String::from_utf8_lossy(&lines);
-    // Each line is `{"v":value}`.
+    // Each line has the form `{"v":value}`.
     Ok(lines.lines().map(|line| line[5..line.len() - 1].to_owned()).collect())
 }

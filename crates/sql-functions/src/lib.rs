@@ -1,5 +1,5 @@
-//! SQL functions, operators and casts: own functions, rules that correct DataFusion's results, and
-//! limits on the size of results.
+//! SQL functions, operators and casts: additional functions, rules that correct DataFusion's
+//! results, and limits on the size of results.
 //!
 //! [`register`] and [`limit_results`] prepare a session's state. This crate does not access tables.
 

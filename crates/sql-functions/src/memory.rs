@@ -22,12 +22,12 @@ impl TotalMemory {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
-    /// Reserves bytes without a check.
+    /// Reserves bytes even if they exceed the limit.
     pub fn grow(&self, additional: usize) {
         self.used.fetch_add(additional, Ordering::Relaxed);
     }
 
-    /// Releases bytes.
+    /// Releases reserved bytes.
     pub fn shrink(&self, by: usize) {
         self.used.fetch_sub(by, Ordering::Relaxed);
     }

@@ -6,14 +6,14 @@ use datafusion::common::DataFusionError;
 
 use crate::error::Error;
 
-/// Panics of Arrow for a column that exceeds the range of its offsets.
+/// Messages of Arrow's panics for a column that exceeds the range of its offsets.
 const TOO_LARGE: [&str; 4] =
     ["offset overflow", "capacity overflow", "failed to create layout", "failed to round"];
 
-/// The message of a panic that the statement did not cause.
+/// Error message for a panic that is a bug.
 pub(crate) const PANICKED: &str = "a part of the statement panicked";
 
-/// Converts a panic to an error. A batch that is too large is an error of the statement, not a bug.
+/// Converts a panic to an error. A batch that is too large is an error in the statement, not a bug.
 pub fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");

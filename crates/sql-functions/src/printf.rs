@@ -85,7 +85,7 @@ fn value_of(column: &StringArray, row: usize) -> Option<&str> {
     column.is_valid(row).then(|| column.value(row))
 }
 
-/// Fills values into `{}`, `{0}` and `{{`. The result is null if a value is.
+/// Replaces `{}`, `{0}` and `{{` in a format. The result is null if a value is null.
 fn by_braces(format: &str, values: &[Option<&str>]) -> Result<Option<String>, String> {
     let (mut text, mut next, mut letters) = (String::new(), 0, format.chars().peekable());
     while let Some(letter) = letters.next() {
@@ -122,7 +122,7 @@ struct Conversion {
     precision: Option<usize>,
 }
 
-/// Fills values into `%s`, `%d` and the like. The result is null if a value is.
+/// Replaces `%s`, `%d` and similar conversions in a format. The result is null if a value is null.
 fn by_percent(format: &str, values: &[Option<&str>]) -> Result<Option<String>, String> {
     let (mut text, mut next, mut letters) = (String::new(), 0, format.chars().peekable());
     while let Some(letter) = letters.next() {

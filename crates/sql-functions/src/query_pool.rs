@@ -1,4 +1,4 @@
-//! Memory pools: one per statement, below a total for the engine.
+//! Memory pools: one per statement, within a total for the engine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use datafusion::execution::memory_pool::{
 use crate::bounds::FunctionMemory;
 use crate::memory::TotalMemory;
 
-/// Error message that marks the engine's limit, as opposed to a statement's.
+/// Error message for the engine's limit, which distinguishes it from a statement's limit.
 pub const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
 
-/// Memory pool of one statement. It divides the limit fairly among operators that can spill, and
+/// Memory pool of one statement. It divides the limit evenly among operators that can spill, and
 /// records the peak.
 #[derive(Debug)]
 pub struct QueryPool {
@@ -28,7 +28,7 @@ pub struct QueryPool {
 }
 
 impl QueryPool {
-    /// Creates a pool with a limit in bytes, below a total.
+    /// Creates a pool with a limit in bytes, within a total.
     pub fn new(limit: u64, total: Arc<TotalMemory>, functions: Arc<FunctionMemory>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         QueryPool {
@@ -46,7 +46,7 @@ impl QueryPool {
         self.peak.load(Ordering::Relaxed) as u64
     }
 
-    /// Returns the bytes in use now, by operators and by results of functions.
+    /// Returns the bytes currently in use, by operators and by results of functions.
     pub fn held(&self) -> usize {
         self.used.load(Ordering::Relaxed).saturating_add(self.functions.used())
     }

@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
-/// [`optimizer_rules`](crate::optimizer_rules), and [`limit_results`] comes last.
+/// [`optimizer_rules`](crate::optimizer_rules). Call [`limit_results`] afterwards, as the last
+/// step.
 pub fn register(state: &mut SessionState) -> Result<()> {
     for rule in rules::analyzer() {
         state.add_analyzer_rule(rule);
@@ -49,7 +50,7 @@ pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
     bounds::register(state)
 }
 
-/// Registers the scalar functions that constant expressions can use too.
+/// Registers the scalar functions that may also be used in constant expressions.
 fn scalar(state: &mut SessionState) -> Result<()> {
     state.register_expr_planner(Arc::new(WholeDivision))?;
     let functions = formats::functions().into_iter().chain(json::functions());

@@ -81,8 +81,8 @@ impl ScalarUDFImpl for SimilarTo {
     }
 }
 
-/// Compiles one pattern for each run of rows with the same one. Patterns are not cached, because
-/// each may use much memory.
+/// Matches each row. A pattern is compiled once for consecutive rows that have the same one.
+/// Patterns are not cached, because each may use much memory.
 fn by_row(
     text: &StringArray,
     patterns: &StringArray,

@@ -1,5 +1,5 @@
-//! `list[1:2]` and `text[1:2]`: the function that the parser creates for a slice, and the planner
-//! of the integer division `a // b`.
+//! The function that the parser creates for `list[1:2]` and `text[1:2]`, and the planner of the
+//! integer division `a // b`.
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ impl ScalarUDFImpl for Slice {
     }
 }
 
-/// Evaluates a slice of a list by DataFusion's function.
+/// Evaluates a slice of a list with DataFusion's function.
 fn list(arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
     let function = array_slice_udf();
     let fields = ReturnFieldArgs {
@@ -102,7 +102,7 @@ fn list(arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
     function.invoke_with_args(ScalarFunctionArgs { return_field, ..arguments })
 }
 
-/// Returns the letters `first..=last` of a text.
+/// Returns the characters `first..=last` of a text.
 fn part(text: &str, first: i64, last: i64) -> String {
     let count = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
     let place =
@@ -113,7 +113,7 @@ fn part(text: &str, first: i64, last: i64) -> String {
     text.chars().skip(skip).take(take).collect()
 }
 
-/// The planner of `a // b` and `a DIV b`.
+/// The expression planner for `a // b` and `a DIV b`.
 #[derive(Debug)]
 pub(crate) struct WholeDivision;
 

@@ -1,4 +1,4 @@
-//! The statistics of SUMMARIZE: one row with aggregates of all columns, and its conversion to a
+//! The statistics of SUMMARIZE: aggregates of all columns in one row, and their conversion to a
 //! table.
 
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 /// Aggregates of each column, in the order of the result.
 const AGGREGATES: [&str; 5] = ["min", "max", "approx_distinct", "avg", "count"];
 
-/// Aggregates all columns of a plan to one row: the row count, then [`AGGREGATES`] by column.
+/// Aggregates all columns of a plan to one row: the row count, followed by the [`AGGREGATES`] of
+/// each column.
 pub fn aggregate(
     state: &SessionState,
     plan: LogicalPlan,
@@ -26,7 +27,7 @@ pub fn aggregate(
     for (index, (qualifier, field)) in plan.schema().iter().enumerate() {
         for name in AGGREGATES {
             let mut column = Expr::Column(Column::from((qualifier, field)));
-            // DataFusion's `approx_distinct` accepts no floating-point numbers.
+            // DataFusion's `approx_distinct` does not accept floating-point numbers.
             if name == "approx_distinct" && field.data_type().is_floating() {
                 column = column.cast_to(&DataType::Utf8, plan.schema())?;
             }
@@ -49,7 +50,7 @@ fn applies(aggregate: &str, data_type: &DataType) -> bool {
     }
 }
 
-/// Converts the row of aggregates to one row for each column; `types` are the columns' types.
+/// Converts the row of aggregates to one row per column; `types` are the types of the columns.
 pub fn rows(
     columns: &Schema,
     types: Vec<String>,
@@ -86,7 +87,7 @@ pub fn rows(
     ])
 }
 
-/// Returns the value of an array with one row as text.
+/// Returns the value of a one-row array as text.
 fn text(value: &ArrayRef) -> Result<Option<String>, arrow::error::ArrowError> {
     let texts = cast(value, &DataType::Utf8)?;
     let texts = texts.as_any().downcast_ref::<StringArray>();

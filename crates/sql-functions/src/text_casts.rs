@@ -1,7 +1,7 @@
 //! Values as text: casts of lists, structs and maps to text, `typeof(value)`, and `len(value)` of
 //! text and lists.
 //!
-//! The text is that of `DuckDB`: `[1, NULL, 3]`, `{'a': 1, 'b': x}`, `{key=value}`.
+//! The text has the format of `DuckDB`: `[1, NULL, 3]`, `{'a': 1, 'b': x}`, `{key=value}`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -26,7 +26,7 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
         .map(|(name, kind)| Arc::new(ScalarUDF::from(OfValue::new(name, kind))))
 }
 
-/// The function behind a cast to text.
+/// The function that performs a cast to text.
 static TO_TEXT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| Arc::new(ScalarUDF::from(OfValue::new("\0to_text", Kind::Text))));
 
@@ -56,7 +56,7 @@ impl FunctionRewrite for NestedToText {
                 let text = TO_TEXT.call(vec![*expr]);
                 Ok(Transformed::yes(text.cast_to(field.data_type(), schema)?))
             }
-            // DataFusion's function would count the characters of the list's text.
+            // For a list, DataFusion's function would count the characters of its text form.
             Expr::ScalarFunction(call)
                 if call.func.name() == "character_length"
                     && matches!(&call.args[..], [list] if is_nested(&list.get_type(schema)?)) =>
@@ -242,7 +242,7 @@ fn shown(texts: &StringArray, place: usize) -> &str {
     if texts.is_valid(place) { texts.value(place) } else { "NULL" }
 }
 
-/// Returns the index of an offset, which Arrow guarantees not to be negative.
+/// Converts an offset to an index. Arrow guarantees that offsets are not negative.
 fn place_of(offset: i32) -> usize {
     usize::try_from(offset).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The check of INSERT … ON CONFLICT that no two new rows have the same key.
+//! The function with which INSERT … ON CONFLICT checks that no two new rows have the same key.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(UniqueKey { signature }))
 }
 
-/// `unique(count)`: true, or an error if a key has several rows.
+/// `unique(count)`: returns true, or an error if the count shows that several rows have the same
+/// key.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct UniqueKey {
     signature: Signature,

@@ -1,7 +1,8 @@
 //! Limits on the length of operator chains.
 //!
-//! `a + b + c` is a tree as deep as the chain is long, and planning recurses over it. The parser's
-//! own limit counts nested brackets only. So the tokens are counted before parsing.
+//! The tree of `a + b + c` is as deep as the chain is long, and planning recurses over it. The
+//! parser's own limit counts only nested brackets, so operators are counted in the tokens before
+//! parsing.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
@@ -17,7 +18,8 @@ const OPERATORS_MAX: usize = 300;
 /// Maximum number of joins and set operations at one level.
 const JOINED_MAX: usize = 300;
 
-/// Maximum number of operators between two commas, even if a name was mistaken for a keyword.
+/// Maximum number of operators between two commas. It also applies if a name was mistaken for a
+/// keyword.
 const TOTAL_MAX: usize = 10_000;
 
 /// The parse state, which determines the meaning of the next word or star.
@@ -47,13 +49,13 @@ struct BracketCounts {
 }
 
 impl BracketCounts {
-    /// Returns the level of a CASE. The word may be a column name in a longer chain, so the counts
-    /// of that chain are kept.
+    /// Returns the counts for the inside of a CASE. The word CASE may also be a column name within
+    /// a chain, so the counts of that chain are kept.
     fn of_case(&self) -> Self {
         Self { place: ParseState::Start, is_from: false, is_case: true, ..*self }
     }
 
-    /// Merges the counts of a CASE that ends here.
+    /// Merges the counts of a CASE that has ended.
     fn close(&mut self, case: &Self) {
         self.conditions = self.conditions.max(case.conditions);
         self.operators = self.operators.max(case.operators);
@@ -116,7 +118,7 @@ impl BracketCounts {
         }
     }
 
-    /// Reads a word that should be a name. If it is a join or set operation, it is counted.
+    /// Reads a word where a name is expected. A word for a join or set operation is counted.
     fn take_name(&mut self, keyword: Keyword) {
         self.is_from |= keyword == Keyword::FROM;
         let puts_together = matches!(
@@ -155,13 +157,13 @@ impl BracketCounts {
             | Keyword::WHEN
             | Keyword::THEN
             | Keyword::ELSE => self.begin_clause(false),
-            // The condition of a join is among the tables.
+            // In FROM, ON begins the condition of a join.
             Keyword::ON => self.begin_clause(self.is_from),
             _ => {}
         }
     }
 
-    /// Returns the exceeded limit and its description.
+    /// Returns the first exceeded limit and its description.
     fn excess(&self) -> Option<(&'static str, usize)> {
         [
             ("ANDs and ORs in one condition", self.conditions, CONDITIONS_MAX),
@@ -197,11 +199,11 @@ fn joins_nothing(token: &Token) -> bool {
 /// A statement whose tree would be too deep to plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooComplex {
-    /// The description of the counted parts.
+    /// Description of the parts that were counted.
     pub what: &'static str,
-    /// Its limit.
+    /// The limit that is exceeded.
     pub most: usize,
-    /// The position of the token that exceeds it.
+    /// The position of the token at which the limit is exceeded.
     pub at: Location,
 }
 
@@ -232,7 +234,7 @@ pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), TooComplex> {
     Ok(())
 }
 
-/// Ends a CASE, which has separate counts, like a bracket level.
+/// Ends a CASE, which is counted separately, like a bracket level.
 fn end_case(levels: &mut Vec<BracketCounts>) {
     let case = levels.pop_if(|level| level.is_case);
     if let (Some(case), Some(outer)) = (case, levels.last_mut()) {

@@ -1,8 +1,8 @@
 //! Rewrites the tokens of SQL statements before they are parsed: syntax of other systems that
 //! sqlparser cannot parse and has no hook for.
 //!
-//! [`rewrite`] rewrites, and [`check_complexity`] rejects statements that are too deep to plan. The
-//! constants are names that the rewrites write and the parser finds.
+//! [`rewrite`] rewrites tokens, and [`check_complexity`] rejects statements that are too deep to
+//! plan. The constants are marker names that the rewrites insert and later steps recognize.
 
 mod complexity_limit;
 mod pivot_syntax;

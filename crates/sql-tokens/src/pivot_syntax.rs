@@ -8,7 +8,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::query_forms::Words;
 
-/// The function whose arguments are the columns of a pivot's GROUP BY.
+/// Marker function whose arguments are the columns of a pivot's GROUP BY.
 pub const GROUPED: &str = "\0grouped";
 
 /// Rewrites the PIVOT or UNPIVOT at a token.
@@ -47,7 +47,7 @@ fn ends(words: &Words, at: usize) -> bool {
         .any(|word| words.is(at, word))
 }
 
-/// Returns the end of a PIVOT and its replacement; none if it is incomplete.
+/// Returns the end of a PIVOT and its replacement; `None` if the PIVOT is incomplete.
 fn pivot(words: &Words, place: usize) -> Option<(usize, Vec<Token>)> {
     let on = words.find(place + 1, |words, at| words.is(at, "ON") || ends(words, at));
     let next = |words: &Words, at: usize| {
@@ -92,7 +92,7 @@ fn grouped_clause(words: &mut Words, start: usize) {
     }
 }
 
-/// Returns the end of an UNPIVOT and its replacement; none if it is incomplete.
+/// Returns the end of an UNPIVOT and its replacement; `None` if the UNPIVOT is incomplete.
 fn unpivot(words: &Words, place: usize) -> Option<(usize, Vec<Token>)> {
     let has_nulls = words.is(place + 1, "INCLUDE") && words.is(place + 2, "NULLS");
     let table = if has_nulls { place + 3 } else { place + 1 };

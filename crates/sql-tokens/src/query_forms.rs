@@ -15,15 +15,16 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::pivot_syntax;
 use crate::token_rewrites::{self, is_keyword};
 
-/// The only column in the list of an INSERT … BY NAME.
+/// Marks an INSERT … BY NAME: the only column in its list.
 pub const BY_NAME: &str = "\0by name";
 
-/// The first character of a pattern of `* LIKE`, in place of `* ILIKE`.
+/// Marks a case-sensitive `* LIKE` that was rewritten as `* ILIKE`: the first character of its
+/// pattern.
 pub const EXACT: char = '\0';
 
-/// The match condition of an ASOF JOIN that has its conditions after ON, by the kind of join.
+/// Marks an inner ASOF JOIN whose conditions are in ON: its match condition.
 pub const ASOF_INNER: &str = "\0inner";
-/// See [`ASOF_INNER`].
+/// Marks a left ASOF JOIN, like [`ASOF_INNER`].
 pub const ASOF_LEFT: &str = "\0left";
 
 /// Rewrites the tokens of one statement, and removes whitespace.
@@ -57,8 +58,8 @@ impl Words {
         matches!(self.0.get(place), Some(TokenWithSpan { token: Token::Number(..), .. }))
     }
 
-    /// Replaces a range of tokens. New tokens get the position of the last replaced one, or of the
-    /// one before.
+    /// Replaces a range of tokens. The new tokens get the position of the last replaced token, or
+    /// of the preceding one if none is replaced.
     pub(crate) fn replace(&mut self, from: usize, to: usize, tokens: Vec<Token>) {
         let at = to.max(from + 1).min(self.0.len()) - 1;
         let span = self.0[at].span;
@@ -88,8 +89,8 @@ impl Words {
         }
     }
 
-    /// Returns the first place from `from` on where `ends` holds outside of parentheses, or where
-    /// the surrounding parenthesis or the statement ends.
+    /// Returns the first position from `from` on at which `ends` is true outside of parentheses, or
+    /// at which the surrounding parenthesis or the statement ends.
     pub(crate) fn find(&self, from: usize, ends: impl Fn(&Self, usize) -> bool) -> usize {
         let mut depth = 0_usize;
         for place in from..self.0.len() {
@@ -205,7 +206,7 @@ impl Words {
             });
             if is_end {
                 let Token::Number(digits, _) = self.0[number].token.clone() else { return };
-                // A string, unlike a number, means that the row count is rounded down.
+                // A string instead of a number marks that the row count is to be rounded down.
                 let quantity = Token::SingleQuotedString(digits);
                 let mut tokens: Vec<Token> =
                     ["FETCH", "FIRST", "PERCENT", "ROWS", "ONLY"].map(Token::make_keyword).into();
@@ -215,7 +216,7 @@ impl Words {
         }
     }
 
-    /// Adds the kind of join as match condition to an ASOF JOIN without one.
+    /// Marks an ASOF JOIN that has no match condition: adds one that contains the kind of join.
     fn asof(&mut self, place: usize) {
         let is_left = self.is(place + 1, "LEFT");
         let mut join = place + 1 + usize::from(is_left || self.is(place + 1, "INNER"));

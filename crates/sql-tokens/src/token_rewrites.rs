@@ -1,5 +1,5 @@
 //! Rewrites of syntax that sqlparser cannot parse and has no hook for. Nothing else changes the
-//! tokens of a statement. A rewrite can be removed when sqlparser parses the first form itself:
+//! tokens of a statement. A rewrite can be removed when sqlparser parses the original form itself:
 //!
 //! - `UPDATE SET *` and `INSERT *` in MERGE become `SET * = DEFAULT` and `INSERT ROW`. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, later than 0.62.
@@ -16,7 +16,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 /// The unquoted column name that represents all columns in `UPDATE SET *`.
 pub const EVERY_COLUMN: &str = "*";
 
-/// Words after AT.
+/// Words that may follow AT, for the kinds of versions.
 const VERSIONS: [&str; 7] = ["BRANCH", "TAG", "COMMIT", "REF", "SNAPSHOT", "VERSION", "TIMESTAMP"];
 
 /// Rewrites the tokens of one statement.
@@ -37,7 +37,7 @@ pub(crate) fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     rewriter.words
 }
 
-/// Returns true for this keyword if it is not a quoted name.
+/// Returns true if the token is this keyword, not a quoted name.
 pub fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
 }
@@ -45,8 +45,8 @@ pub fn is_keyword(token: &Token, keyword: Keyword) -> bool {
 struct Rewriter {
     /// The rewritten tokens, without whitespace.
     words: Vec<TokenWithSpan>,
-    /// Open angle brackets in the types of a CREATE or ALTER, true for those of a map. None in a
-    /// query, where `map < a` compares a column.
+    /// Open angle brackets in the types of a CREATE or ALTER; true for those of a map. `None` in a
+    /// query, where `map < a` is a comparison with a column.
     maps: Option<Vec<bool>>,
 }
 
@@ -129,7 +129,8 @@ impl Rewriter {
         } else if is(0, "AT") && self.follows_table() {
             let what = VERSIONS.into_iter().find(|what| is(1, what))?;
             let value = *words.get(2)?;
-            // An alias may be called `at`, and `AT TIMESTAMP` may be a column and its alias.
+            // Excludes an alias called `at`, and a column with an alias, which `AT TIMESTAMP` may
+            // be.
             let is_value = matches!(
                 tokens[value].token,
                 Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_)
@@ -148,12 +149,12 @@ impl Rewriter {
         for token in before.into_iter().chain(written) {
             self.push(token, &tokens[0]);
         }
-        // The tokens need an end position: the text of a view may end here.
+        // The tokens need an end position, because the text of a view may end here.
         self.push(Token::RParen, &tokens[end - 1]);
         Some(&tokens[end..])
     }
 
-    /// Returns true if the preceding token is a name, so the following tokens may be a version.
+    /// Returns true if the preceding token is a name, so that a version may follow.
     fn follows_table(&self) -> bool {
         let last = self.words.last().map(|word| &word.token);
         matches!(last, Some(Token::Word(word)) if word.quote_style.is_some()
@@ -166,7 +167,7 @@ fn is_word(token: &Token, text: &str) -> bool {
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
 }
 
-/// Returns the end of a value that needs no quotes: `feature/x`, `dev~1`, `-7`.
+/// Returns the end of a value that may be written without quotes: `feature/x`, `dev~1`, `-7`.
 fn end_of_value(tokens: &[TokenWithSpan], value: usize) -> usize {
     let is_part = |token: &Token| {
         matches!(
@@ -184,7 +185,8 @@ fn end_of_value(tokens: &[TokenWithSpan], value: usize) -> usize {
     value + parts.max(1)
 }
 
-/// Returns the value of a version: numbers and strings unchanged, anything else as a string.
+/// Returns the tokens of a version as a value: numbers and strings unchanged, anything else as a
+/// string.
 fn version_value(what: &str, tokens: &[TokenWithSpan]) -> Vec<Token> {
     let is_number = matches!(what, "VERSION" | "SNAPSHOT" | "TIMESTAMP")
         && match tokens {

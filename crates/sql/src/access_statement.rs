@@ -3,7 +3,7 @@
 //!
 //! Privileges are the actions of the lake, and some kinds of objects (branches, functions, secrets)
 //! have no nodes in sqlparser's syntax tree. So this module has its own parser. The service
-//! executes these statements, since the engine does not manage rights.
+//! executes these statements, because the engine does not manage rights.
 
 use headwater_model::{Action, ObjectKind, ObjectPattern, Permission, PermissionError};
 use sqlparser::parser::Parser;
@@ -19,30 +19,30 @@ use crate::unsupported_clauses::unset;
 pub enum AccessStatement {
     /// CREATE ROLE.
     CreateRole {
-        /// The name.
+        /// Name of the role.
         name: String,
-        /// IF NOT EXISTS.
+        /// True with IF NOT EXISTS.
         if_not_exists: bool,
     },
     /// DROP ROLE.
     DropRoles {
-        /// The names.
+        /// Names of the roles.
         names: Vec<String>,
-        /// IF EXISTS.
+        /// True with IF EXISTS.
         if_exists: bool,
     },
-    /// GRANT and REVOKE of roles.
+    /// GRANT or REVOKE of roles.
     Roles {
-        /// True for GRANT.
+        /// True for GRANT, false for REVOKE.
         grants: bool,
-        /// The roles.
+        /// The roles to grant or revoke.
         roles: Vec<String>,
         /// The users and roles that receive or lose the roles.
         grantees: Vec<String>,
     },
-    /// GRANT and REVOKE of actions on objects.
+    /// GRANT or REVOKE of actions on objects.
     Permissions {
-        /// True for GRANT.
+        /// True for GRANT, false for REVOKE.
         grants: bool,
         /// The permissions, one for each object.
         permissions: Vec<Permission>,
@@ -51,7 +51,7 @@ pub enum AccessStatement {
     },
     /// SHOW ROLES.
     ShowRoles,
-    /// SHOW GRANTS, optionally of one user or role.
+    /// SHOW GRANTS, optionally only of one user or role.
     ShowGrants(Option<String>),
     /// A statement on row filters or column masks.
     Restrictions(RestrictionStatement),
@@ -73,7 +73,7 @@ impl AccessStatement {
     }
 }
 
-/// Returns true if the next statement is one on roles and grants.
+/// Returns true if the parser is at a statement on roles and grants.
 pub(crate) fn is_next(parser: &Parser) -> bool {
     let [first, second] = parser.peek_tokens_ref().map(|token| &token.token);
     let of = |words: &[&str]| words.iter().any(|word| is_word(second, word));
@@ -162,7 +162,7 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
         let _ = takes(parser, "PRIVILEGES");
         Vec::new()
     } else {
-        // `ROLE` may precede the names of roles.
+        // The word `ROLE` may precede the names of roles.
         let _ = takes(parser, "ROLE");
         names(parser, "an action or a role")?
     };
@@ -199,7 +199,7 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
     })
 }
 
-/// Parses `ON`, the kind of object, `TABLE` by default, and names or patterns of objects.
+/// Parses `ON`, the kind of object, which is `TABLE` by default, and names or patterns of objects.
 fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
     if !takes(parser, "ON") {
         return Err(expected(parser, "ON").into());
@@ -223,7 +223,7 @@ fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
     found.iter().map(|text| pattern(text)).collect()
 }
 
-/// Takes the kind of object, if the next word is a kind and a name follows it.
+/// Consumes the kind of object, if the next word is a kind and a name follows it.
 fn kind(parser: &mut Parser) -> Option<ObjectKind> {
     let [first, second] = parser.peek_tokens_ref().map(|token| token.token.clone());
     let starts_name = matches!(second, Token::Word(_) | Token::SingleQuotedString(_));
@@ -299,12 +299,12 @@ pub(crate) fn is_word(token: &Token, text: &str) -> bool {
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
 }
 
-/// Takes the next word if it equals `text`.
+/// Consumes the next word if it equals `text`.
 pub(crate) fn takes(parser: &mut Parser, text: &str) -> bool {
     takes_all(parser, &[text])
 }
 
-/// Takes the next words if they equal `words`.
+/// Consumes the next words if they equal `words`.
 pub(crate) fn takes_all(parser: &mut Parser, words: &[&str]) -> bool {
     let is_next = |(at, text): (usize, &&str)| is_word(&parser.peek_nth_token_ref(at).token, text);
     let found = words.iter().enumerate().all(is_next);

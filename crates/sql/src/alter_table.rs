@@ -26,43 +26,43 @@ use headwater_sql_tokens::is_keyword;
 pub struct TableChange {
     /// Table name.
     pub name: ObjectName,
-    /// IF EXISTS.
+    /// True with IF EXISTS.
     pub if_exists: bool,
-    /// Changes in order.
+    /// The changes, in the order in which they are applied.
     pub alterations: Vec<ParsedAlteration>,
 }
 
-/// A change of a table.
+/// One change of an ALTER TABLE.
 #[derive(Debug, Clone)]
 pub enum ParsedAlteration {
     /// ADD COLUMN.
     Add {
-        /// The path of the struct to which the column is added; empty for the table.
+        /// Path of the struct that gets the new column; empty for the table itself.
         within: Vec<Ident>,
-        /// The new column.
+        /// Definition of the new column.
         column: ColumnDef,
-        /// Its position among the others.
+        /// Position of the new column; `None` to add it last.
         place: Option<ParsedPosition>,
-        /// IF NOT EXISTS.
+        /// True with IF NOT EXISTS.
         if_not_exists: bool,
     },
     /// DROP COLUMN.
     Drop {
-        /// The column.
+        /// The column to drop.
         column: ObjectName,
-        /// IF EXISTS.
+        /// True with IF EXISTS.
         if_exists: bool,
     },
     /// RENAME COLUMN.
     Rename {
-        /// The column.
+        /// The column to rename.
         column: ObjectName,
-        /// Its new name.
+        /// New name of the column.
         name: Ident,
     },
     /// ALTER COLUMN … TYPE.
     Retype {
-        /// The column.
+        /// The column to change.
         column: ObjectName,
         /// Its new type.
         data_type: DataType,
@@ -73,77 +73,77 @@ pub enum ParsedAlteration {
     RequireValues(ObjectName),
     /// ALTER COLUMN … COMMENT.
     Comment {
-        /// The column.
+        /// The column to comment on.
         column: ObjectName,
-        /// The comment; none removes it.
+        /// The comment; `None` removes it.
         comment: Option<String>,
     },
     /// ALTER COLUMN … SET DEFAULT and DROP DEFAULT.
     Default {
-        /// The column.
+        /// The column whose default changes.
         column: ObjectName,
-        /// The default; none removes it.
+        /// The default; `None` removes it.
         value: Option<Expr>,
     },
     /// ALTER COLUMN … FIRST and AFTER.
     Move {
-        /// The column.
+        /// The column to move.
         column: ObjectName,
         /// Its new position.
         place: ParsedPosition,
     },
     /// ADD PARTITION FIELD.
     AddPart {
-        /// The new field.
+        /// The partition field to add.
         field: PartitionField,
-        /// Its name, if one is given.
+        /// Name of the field; `None` if the name is to be derived.
         name: Option<String>,
     },
     /// DROP PARTITION FIELD.
     DropPart(ParsedPartitionField),
     /// REPLACE PARTITION FIELD.
     ReplacePart {
-        /// The removed field.
+        /// The field to remove.
         old: ParsedPartitionField,
-        /// The new field.
+        /// The partition field to add instead.
         field: PartitionField,
-        /// Its name, if one is given.
+        /// Name of the new field; `None` if the name is to be derived.
         name: Option<String>,
     },
-    /// WRITE ORDERED BY; empty for WRITE UNORDERED.
+    /// WRITE ORDERED BY. An empty list stands for WRITE UNORDERED.
     SortBy(Vec<ParsedSortKey>),
-    /// SET TBLPROPERTIES and UNSET TBLPROPERTIES; a property without a value is removed.
+    /// SET TBLPROPERTIES and UNSET TBLPROPERTIES. A property without a value is removed.
     Properties(Vec<(String, Option<String>)>),
     /// RENAME TO.
     RenameTable(ObjectName),
 }
 
-/// An existing partition field.
+/// A reference to an existing partition field.
 #[derive(Debug, Clone)]
 pub enum ParsedPartitionField {
-    /// By its name.
+    /// Reference by name.
     Name(String),
-    /// By its transform and column.
+    /// Reference by transform and column.
     Field(PartitionField),
 }
 
 /// A sort column of a table.
 #[derive(Debug, Clone)]
 pub struct ParsedSortKey {
-    /// The column.
+    /// Name of the column.
     pub column: String,
-    /// DESC.
+    /// True for descending order.
     pub descending: bool,
-    /// NULLS FIRST.
+    /// True if nulls come first.
     pub nulls_first: bool,
 }
 
 /// The new position of a column.
 #[derive(Debug, Clone)]
 pub enum ParsedPosition {
-    /// FIRST.
+    /// Before all other columns.
     First,
-    /// AFTER a column.
+    /// After this column.
     After(Ident),
 }
 
@@ -164,7 +164,7 @@ pub fn comment_of(column: &ColumnDef) -> Option<&str> {
 }
 
 impl VisitMut for TableChange {
-    /// Visits the values of the statement, which may be parameters.
+    /// Visits the values in the statement that may be parameters.
     fn visit<V: VisitorMut>(&mut self, visitor: &mut V) -> ControlFlow<V::Break> {
         for alteration in &mut self.alterations {
             match alteration {
@@ -177,13 +177,13 @@ impl VisitMut for TableChange {
     }
 }
 
-/// Returns true if the next statement is an ALTER TABLE.
+/// Returns true if the parser is at an ALTER TABLE.
 pub(crate) fn is_next(parser: &Parser) -> bool {
     let [first, second] = parser.peek_tokens_ref();
     is_keyword(&first.token, Keyword::ALTER) && is_keyword(&second.token, Keyword::TABLE)
 }
 
-/// Parses a whole ALTER TABLE, or rejects its unsupported parts by name.
+/// Parses a whole ALTER TABLE. Rejects unsupported parts by name.
 pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
     parser.expect_keywords(&[Keyword::ALTER, Keyword::TABLE])?;
     let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
@@ -208,7 +208,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
     Ok(TableChange { name, if_exists, alterations })
 }
 
-/// Returns the error for the next token.
+/// Returns the error that the next token is not what was expected.
 pub fn expected(parser: &Parser, what: &str) -> ParserError {
     match parser.expected_ref::<()>(what, parser.peek_token_ref()) {
         Err(error) => error,
@@ -216,9 +216,9 @@ pub fn expected(parser: &Parser, what: &str) -> ParserError {
     }
 }
 
-/// Parses one change. MODIFY COLUMN with a position becomes two changes.
+/// Parses one change. MODIFY COLUMN with a position yields two changes.
 fn operation(parser: &mut Parser, found: &mut Vec<ParsedAlteration>) -> Result<()> {
-    /// Keywords after ADD or DROP that do not start a column.
+    /// Keywords after ADD or DROP that are not the start of a column.
     const NO_COLUMN: [Keyword; 9] = [
         Keyword::CONSTRAINT,
         Keyword::PRIMARY,
@@ -295,7 +295,7 @@ fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<ParsedAlteratio
     })
 }
 
-/// Parses an existing partition field.
+/// Parses a reference to an existing partition field.
 fn part(text: String) -> Result<ParsedPartitionField> {
     if text.contains('(') {
         partition::parse(&text).map(ParsedPartitionField::Field)
@@ -403,7 +403,8 @@ fn of_table(parser: &mut Parser) -> Result<ParsedAlteration> {
     }
 }
 
-/// Parses a word, which may not be a keyword of sqlparser.
+/// Consumes a word that need not be a keyword of sqlparser. Returns false if the next word is
+/// another one.
 fn word(parser: &mut Parser, wanted: &str) -> bool {
     let found = matches!(&parser.peek_token_ref().token, Token::Word(word)
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));

@@ -1,6 +1,6 @@
 //! COPY … TO a file: the rows of a query or a table, written to a file outside the lake.
 //!
-//! The engine does not execute this statement; its caller runs the query and writes the rows.
+//! The engine does not execute this statement. Its caller runs the query and writes the rows.
 
 use headwater_model::FileFormat;
 use sqlparser::ast::{CopyOption, CopySource, CopyTarget, Ident, SetExpr, Statement};
@@ -14,7 +14,7 @@ use crate::prepared::Parsed;
 pub struct CopyFile {
     /// The path or URL as written.
     pub location: String,
-    /// The format.
+    /// Format of the file.
     pub format: FileFormat,
 }
 
@@ -23,7 +23,7 @@ pub(crate) fn is_copy_to(statement: &Statement) -> bool {
     matches!(statement, Statement::Copy { to: true, target: CopyTarget::File { .. }, .. })
 }
 
-/// Returns the query and the file of a COPY … TO; none for any other statement.
+/// Returns the query and the file of a COPY … TO; `None` for any other statement.
 pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyFile)>> {
     let Statement::Copy { source, to: true, target, options, legacy_options, .. } = statement
     else {
@@ -52,7 +52,8 @@ pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyFile)
     Ok(Some((query, CopyFile { location: filename.clone(), format })))
 }
 
-/// Returns true if a query is an INSERT, UPDATE, DELETE or MERGE, which the parser accepts there.
+/// Returns true if the body of a query is an INSERT, UPDATE, DELETE or MERGE. The parser accepts
+/// these where a query is expected.
 pub fn is_change(body: &SetExpr) -> bool {
     match body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => true,
@@ -61,7 +62,7 @@ pub fn is_change(body: &SetExpr) -> bool {
     }
 }
 
-/// Returns the format that the options name, or that of the file's suffix.
+/// Returns the format given by the options, or else by the file's suffix.
 fn format_of(location: &str, options: &[CopyOption]) -> Result<FileFormat> {
     let mut named = None;
     for option in options {

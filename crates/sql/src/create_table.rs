@@ -18,11 +18,11 @@ use crate::unsupported_clauses::{empty, none, unset};
 pub struct NewTable {
     /// Table name.
     pub name: ObjectName,
-    /// OR REPLACE.
+    /// True with OR REPLACE.
     pub or_replace: bool,
-    /// IF NOT EXISTS.
+    /// True with IF NOT EXISTS.
     pub if_not_exists: bool,
-    /// Listed columns.
+    /// Listed columns; empty if a query defines them.
     pub columns: Vec<ColumnDef>,
     /// Partition fields.
     pub partition: Vec<PartitionField>,
@@ -30,7 +30,7 @@ pub struct NewTable {
     pub sort: Vec<ParsedSortKey>,
     /// Table properties, including the comment.
     pub properties: BTreeMap<String, String>,
-    /// The query of CREATE TABLE AS.
+    /// The query of CREATE TABLE AS; `None` without a query.
     pub source: Option<Source>,
 }
 
@@ -172,7 +172,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
     Ok(NewTable { name, or_replace, if_not_exists, columns, partition, sort, properties, source })
 }
 
-/// Table property of the comment.
+/// Name of the table property that holds the table's comment.
 pub const COMMENT: &str = "comment";
 
 /// Rejects unsupported column options.
@@ -230,8 +230,8 @@ impl TableOptions {
         Ok(found)
     }
 
-    /// Adds one option. If `any`, every key is a property; otherwise only keys in the form of a
-    /// property.
+    /// Adds one option. If `any` is true, every key is accepted as a property; otherwise only keys
+    /// that look like a property.
     fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
         let written = option.to_string();
         let refused = || Error::unsupported(format!("the table option `{written}`"));

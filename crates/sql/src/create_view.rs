@@ -14,9 +14,9 @@ use headwater_sql_tokens::is_keyword;
 pub struct NewView {
     /// The view's name.
     pub name: ObjectName,
-    /// OR REPLACE.
+    /// True with OR REPLACE.
     pub or_replace: bool,
-    /// IF NOT EXISTS.
+    /// True with IF NOT EXISTS.
     pub if_not_exists: bool,
     /// The listed column names; empty without a list.
     pub columns: Vec<Ident>,
@@ -69,7 +69,7 @@ pub fn new_view(create: CreateView, sql: Option<String>) -> Result<NewView> {
     Ok(NewView { name, or_replace, if_not_exists, columns, sql: sql.ok_or_else(lost)? })
 }
 
-/// Returns the text of the query of a CREATE VIEW that parses: everything after its AS.
+/// Returns the text of the query of a valid CREATE VIEW: everything after its AS.
 pub fn text_of_query(sql: &str, tokens: &[TokenWithSpan]) -> Option<String> {
     let is_end = |token: &Token| matches!(token, Token::SemiColon | Token::EOF);
     let mut words = tokens.iter().skip_while(|word| !is_keyword(&word.token, Keyword::VIEW));
@@ -100,7 +100,7 @@ pub fn offset(sql: &str, place: Location) -> Option<usize> {
     Some(line_start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at))
 }
 
-/// Returns a query that renames the columns of another.
+/// Returns a query that renames the columns of the query `sql`.
 pub fn renamed(sql: &str, names: &[Ident]) -> String {
     let quoted = names.iter().map(|name| format!("\"{}\"", name.value.replace('"', "\"\"")));
     let columns = quoted.collect::<Vec<_>>().join(", ");

@@ -34,8 +34,8 @@ pub fn settle(data_type: &mut DataType) {
     }
 }
 
-/// Normalizes a literal like [`settle`]: `TIMESTAMP '…'` with more than 6 fractional digits has
-/// nanoseconds.
+/// Normalizes a literal like [`settle`] does: `TIMESTAMP '…'` with more than 6 fractional digits
+/// has nanoseconds.
 fn settle_literal(literal: &mut TypedString) {
     let is_finer = || {
         let text = literal.value.clone().into_string();
@@ -54,7 +54,7 @@ fn is_finer_than_microseconds(text: &str) -> bool {
     digits.trim_end_matches('0').len() > 6
 }
 
-/// Replaces `TIMESTAMP_NS` by the planner's spelling, at any level.
+/// Replaces `TIMESTAMP_NS` by the planner's spelling, also within nested types.
 fn respell(data_type: &mut DataType) {
     each_part(data_type, &mut respell);
     let DataType::Custom(name, arguments) = data_type else { return };
@@ -75,16 +75,16 @@ pub fn says_nanoseconds(data_type: &DataType) -> bool {
     found
 }
 
-/// A type that tables cannot store: Iceberg has no such range or length, and other engines would
-/// not enforce it.
+/// A type that tables cannot store. Iceberg has no type with such a range or length, and other
+/// engines would not enforce it.
 pub struct UnsupportedType {
-    /// Type as written.
+    /// The type as written.
     pub written: String,
-    /// Type to use instead.
+    /// The type to use instead.
     pub instead: &'static str,
 }
 
-/// Finds a type that tables cannot store, including within a nested type.
+/// Returns the first type that tables cannot store, also within a nested type.
 pub fn find_unkept(data_type: &mut DataType) -> Option<UnsupportedType> {
     let instead = match data_type {
         DataType::TinyInt(_)

@@ -2,7 +2,7 @@
 
 use crate::error::Position;
 
-/// Text that occurs only in Rust's debug format, and rarely in a quoted part of a statement.
+/// Text that occurs in Rust's debug format, but hardly ever in a quoted part of a statement.
 const DEBUG: [&str; 8] =
     ["ValueWithSpan {", "Span(", "Location(", "Ident {", "Word(Word", "Some(", "Field {", "Box("];
 

@@ -1,7 +1,7 @@
 //! The supported SQL dialect: sqlparser's generic dialect with extensions known from DuckDB.
 //!
-//! It deliberately parses more than is supported: a parsed clause can be rejected by name, while
-//! other text only causes a syntax error.
+//! It deliberately parses more than is supported, because a clause that is parsed can be rejected
+//! by name, while other text causes only a syntax error.
 
 use std::any::TypeId;
 
@@ -22,7 +22,7 @@ use crate::{integer, operators, partition};
 pub struct HeadwaterDialect;
 
 impl Dialect for HeadwaterDialect {
-    /// sqlparser treats this dialect as the generic one where it checks for a dialect.
+    /// Makes sqlparser treat this dialect as the generic one wherever it checks for a dialect.
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }
@@ -35,13 +35,13 @@ impl Dialect for HeadwaterDialect {
         ch.is_alphabetic() || ch == '_'
     }
 
-    /// `@` is a part of a name, so that `flights@dev` needs no quotes.
+    /// Allows `@` in names, so that `flights@dev` needs no quotes.
     fn is_identifier_part(&self, ch: char) -> bool {
         ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
     }
 
-    /// Parses SUMMARIZE, and `CREATE NAMESPACE` and `DROP NAMESPACE`, Spark's names for CREATE and
-    /// DROP SCHEMA.
+    /// Parses SUMMARIZE. Also parses `CREATE NAMESPACE` and `DROP NAMESPACE`, which are Spark's
+    /// names for CREATE and DROP SCHEMA.
     fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
         let is = |place: usize, text: &str| {
             matches!(&parser.peek_nth_token_ref(place).token, Token::Word(word)
@@ -104,7 +104,7 @@ impl Dialect for HeadwaterDialect {
         Some(parser.parse_subexpr(precedence).map(|right| differ(left, Box::new(right))))
     }
 
-    /// `->`, `->>` and `^@` bind closer than comparisons, as in PostgreSQL.
+    /// Makes `->`, `->>` and `^@` bind more tightly than comparisons, as in PostgreSQL.
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
         let token = &parser.peek_token_ref().token;
         let is_arrow = matches!(token, Token::Arrow | Token::LongArrow | Token::CaretAt);
@@ -307,8 +307,8 @@ impl Dialect for HeadwaterDialect {
     }
 }
 
-/// Parses the table or query after SUMMARIZE to a DESCRIBE with the flag `estimate`, because the
-/// syntax tree has no node for SUMMARIZE.
+/// Parses what follows SUMMARIZE, a table or query, to a DESCRIBE with the flag `estimate`, because
+/// the syntax tree has no node for SUMMARIZE.
 fn summarize(parser: &mut Parser) -> Result<Statement, ParserError> {
     const QUERY: [Keyword; 4] = [Keyword::SELECT, Keyword::WITH, Keyword::FROM, Keyword::VALUES];
     let is_query = match &parser.peek_token_ref().token {

@@ -11,18 +11,18 @@ use sqlparser::parser::ParserError;
 
 use crate::parse::syntax;
 
-/// Result of this crate.
+/// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Reason of [`Error::Parameter`] for a parameter without a value.
+/// The reason in [`Error::Parameter`] if a parameter has no value.
 pub(crate) const NO_VALUE: &str = "has no value";
 
 /// A position in a statement's text. Both numbers count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The line.
+    /// Number of the line.
     pub line: u64,
-    /// The column, in characters.
+    /// Number of the column, in characters.
     pub column: u64,
 }
 
@@ -51,14 +51,14 @@ pub enum Error {
     /// A name that breaks the naming rules.
     #[error(transparent)]
     Name(#[from] headwater_model::NameError),
-    /// Text that is not SQL.
+    /// Text that cannot be parsed as SQL.
     #[error("{message}{}", PositionSuffix(position))]
     Syntax {
-        /// The expected and the found token.
+        /// What the parser expected, and the token that it found.
         message: String,
-        /// The hint.
+        /// A suggestion for correcting the statement, if there is one.
         hint: Option<String>,
-        /// The position.
+        /// Position in the text, if known.
         position: Option<Position>,
     },
     /// An unsupported statement or clause.
@@ -66,31 +66,31 @@ pub enum Error {
     Unsupported {
         /// The statement or clause, as written.
         what: String,
-        /// The alternative.
+        /// The supported alternative, if there is one.
         hint: Option<String>,
-        /// The position.
+        /// Position in the text, if known.
         position: Option<Position>,
     },
-    /// No column of that name.
+    /// A column that does not exist in the searched tables.
     #[error("column `{column}` is not in {}{}", sources(relations), PositionSuffix(position))]
     ColumnNotFound {
         /// The column as written.
         column: String,
         /// The tables that were searched.
         relations: Vec<String>,
-        /// A column with a similar name.
+        /// A column with a similar name, if there is one.
         near: Option<String>,
-        /// The position.
+        /// Position in the text, if known.
         position: Option<Position>,
     },
-    /// A name in double quotes that is not a column, and may be meant as text.
+    /// A name in double quotes that is not a column; it may have been meant as a string.
     #[error("column `{name}` is not in {}{}", sources(relations), PositionSuffix(position))]
     TextInDoubleQuotes {
         /// The name as written.
         name: String,
         /// The tables that were searched.
         relations: Vec<String>,
-        /// The position.
+        /// Position in the text, if known.
         position: Option<Position>,
     },
     /// A name that matches several objects.
@@ -98,35 +98,35 @@ pub enum Error {
     Ambiguous {
         /// The name as written.
         name: String,
-        /// The objects.
+        /// The objects that the name matches.
         candidates: Vec<String>,
-        /// The position.
+        /// Position in the text, if known.
         position: Option<Position>,
     },
-    /// SQL that can be parsed, but not planned.
+    /// SQL that can be parsed but not planned.
     #[error("{message}{}", PositionSuffix(position))]
     Invalid {
-        /// The description.
+        /// Description of the error.
         message: String,
-        /// The hint.
+        /// A suggestion for correcting the statement, if there is one.
         hint: Option<String>,
-        /// The position.
+        /// Position in the text, if known.
         position: Option<Position>,
     },
     /// A parameter without a value, or with a value that cannot be written as a literal.
     #[error("parameter `${name}` {reason}{}", PositionSuffix(position))]
     Parameter {
-        /// The parameter, without the dollar sign.
+        /// Name of the parameter, without the dollar sign.
         name: String,
-        /// The description.
+        /// Why the parameter cannot be bound.
         reason: &'static str,
-        /// The position.
+        /// Position in the text, if known.
         position: Option<Position>,
     },
-    /// A bug in this crate.
+    /// An internal error of this crate, which is a bug.
     #[error("the statement failed inside the engine: {message}")]
     Internal {
-        /// The description.
+        /// Description of the error.
         message: String,
     },
 }
@@ -153,7 +153,7 @@ impl Error {
         Error::Unsupported { what: what.into(), hint: None, position: None }
     }
 
-    /// Creates an error for SQL that cannot be planned, with the reason.
+    /// Creates an error for SQL that cannot be planned; `message` is the reason.
     pub fn invalid(message: impl Into<String>) -> Self {
         Error::Invalid { message: message.into(), hint: None, position: None }
     }
@@ -172,7 +172,7 @@ impl Error {
         }
     }
 
-    /// Returns the error with a position if it has none.
+    /// Returns the error with this position, unless it already has one.
     #[must_use]
     pub fn placed(mut self, at: Option<Position>) -> Self {
         if let Error::ColumnNotFound { position, .. }

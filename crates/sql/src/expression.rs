@@ -36,19 +36,19 @@ pub const UNIQUE_KEY: &str = "\0unique";
 /// Name of the function for `text[1:2]` and `list[1:2]`.
 pub const SLICE: &str = "slice_of";
 
-/// Part of an expression.
+/// A part of an expression that a visitor is called with.
 pub enum Node<'a> {
-    /// An expression.
+    /// A nested expression.
     Expr(&'a mut Expr),
-    /// A subquery.
+    /// A subquery within the expression.
     Query(&'a mut Query),
-    /// Window of a function.
+    /// The window of a window function.
     Over(&'a mut WindowType),
-    /// The table of `count(t.*)`.
+    /// The table in `count(t.*)`.
     Wildcard(&'a mut ObjectName),
 }
 
-/// Callback for each part.
+/// Function that is called for each part.
 pub type NodeVisitor<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
 
 /// Visits the direct parts of an expression; rejects unsupported expressions.
@@ -215,7 +215,7 @@ fn function_for_operator(expr: &mut Expr) {
     *expr = call(function, vec![(**left).clone(), (**right).clone()]);
 }
 
-/// Rejects a collation other than the order of bytes.
+/// Rejects a collation that does not order texts by their bytes.
 fn byte_order(collation: &ObjectName) -> Result<()> {
     let written = collation.to_string();
     let name = written.trim_matches('"').to_lowercase();
@@ -282,7 +282,7 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
 
 fn field_access(access: &mut AccessExpr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     match access {
-        // The name is that of a field, not a column; the planner resolves it.
+        // The name is that of a field, not of a column; the planner resolves it.
         AccessExpr::Dot(Expr::Identifier(_)) => Ok(()),
         AccessExpr::Dot(inner) => visit(Node::Expr(inner)),
         AccessExpr::Subscript(Subscript::Index { index }) => visit(Node::Expr(index)),
@@ -355,7 +355,7 @@ pub fn argument_parts(argument: &mut FunctionArg, visit: &mut NodeVisitor<'_>) -
     }
 }
 
-/// Visits the parts of a window definition, except the window that it extends.
+/// Visits the parts of a window definition, but not the named window that it extends.
 pub fn window(spec: &mut WindowSpec, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
     all(partition_by, visit)?;
@@ -395,7 +395,7 @@ fn refuse_if(found: bool, what: &str) -> Result<()> {
     if found { Err(Error::unsupported(what)) } else { Ok(()) }
 }
 
-/// Rejects a cast to CHAR(n), and to VARCHAR(n) within another type.
+/// Rejects a cast to CHAR(n), or to a type that contains VARCHAR(n).
 fn refuse_char(data_type: &mut DataType) -> Result<()> {
     if let DataType::Varchar(_) | DataType::String(_) = data_type {
         return Ok(());
@@ -416,7 +416,7 @@ pub fn is_columns(name: &ObjectName) -> bool {
         if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("columns"))
 }
 
-/// Creates a call of a function by its exact name.
+/// Creates a call of the function with exactly this name.
 pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
     let argument = |value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
     Expr::Function(Function {
@@ -435,7 +435,7 @@ pub fn call(function: &str, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-/// Returns the name of an unsupported expression for messages.
+/// Returns the name of an unsupported expression, for messages.
 fn name_of(expr: &Expr) -> String {
     let name = match expr {
         Expr::IsNormalized { .. } => "IS NORMALIZED",

@@ -10,8 +10,8 @@ use crate::expression::{SIMILAR_TO, SLICE, call};
 use crate::nodes::{binary, name, number, text};
 use crate::operators::in_list;
 
-/// Rewrites an expression: `SIMILAR TO` as a call of its function, a cast to `VARCHAR(n)` as one
-/// that truncates the text, `RLIKE` as `~`, `LIKE ANY` as several `LIKE`, and others.
+/// Rewrites an expression, for example `SIMILAR TO` as a function call, a cast to `VARCHAR(n)` as
+/// one that truncates the text, `RLIKE` as `~`, and `LIKE ANY` as several `LIKE`.
 pub fn respell(expr: &mut Expr) {
     match expr {
         Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
@@ -54,7 +54,7 @@ fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(expr))) }
 }
 
-/// Truncates the text of a cast to `VARCHAR(n)`, and checks the text of a cast to JSON.
+/// Rewrites a cast: to `VARCHAR(n)`, truncates the text; to JSON, checks the text.
 fn cast(expr: &mut Expr) {
     let Expr::Cast { data_type, expr: inner, .. } = expr else { return };
     if let DataType::JSON | DataType::JSONB = data_type {
@@ -137,8 +137,8 @@ fn negative_power(expr: &mut Expr) {
     }
 }
 
-/// Rewrites `value.field` as `value['field']` where the value is not a name, slices as calls of
-/// their function, and `[OFFSET(0)]` as `[1]`.
+/// Rewrites `value.field` as `value['field']` if the value is not a name, slices as function calls,
+/// and `[OFFSET(0)]` as `[1]`.
 fn fields_and_slices(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
     if let Expr::Identifier(_) | Expr::CompoundIdentifier(_) = **root {
@@ -177,7 +177,7 @@ fn fields_and_slices(expr: &mut Expr) {
     };
 }
 
-/// Rewrites `OFFSET(n)` and `ORDINAL(n)` in brackets as the position from 1.
+/// Rewrites `OFFSET(n)` and `ORDINAL(n)` in brackets as a position that counts from 1.
 fn position(index: &mut Expr) {
     let Expr::Function(function) = index else { return };
     let base = match function.name.to_string().to_lowercase().as_str() {

@@ -1,7 +1,7 @@
-//! Rewrites clauses of other systems to clauses that the planner knows: TOP, FETCH PERCENT and WITH
-//! TIES, MINUS, WITH ROLLUP, TABLESAMPLE, LATERAL VIEW, CROSS APPLY, UNNEST WITH ORDINALITY.
+//! Rewrites clauses of other systems to clauses that the planner supports: TOP, FETCH PERCENT and
+//! WITH TIES, MINUS, WITH ROLLUP, TABLESAMPLE, LATERAL VIEW, CROSS APPLY, UNNEST WITH ORDINALITY.
 //!
-//! The rewrites do not need to know the columns.
+//! The rewrites do not depend on the columns of the tables.
 //! [`unsupported_clauses`](crate::unsupported_clauses) rejects the clauses that remain.
 
 use sqlparser::ast::{
@@ -19,7 +19,7 @@ use crate::expression::call;
 use crate::nodes::{alias, binary, derived, item, name, number, only, star};
 use crate::table_name::idents;
 
-/// Names of added columns.
+/// Name of the column added for ranks.
 const RANK: &str = "\0rank";
 const COUNT: &str = "\0count";
 
@@ -42,7 +42,7 @@ pub(crate) fn query(query: &mut Query) -> Result<()> {
     }
 }
 
-/// Rewrites FETCH FIRST … PERCENT and WITH TIES as a condition on the rank of a row.
+/// Rewrites FETCH FIRST … PERCENT and WITH TIES as a condition on the rank of each row.
 fn ranked(query: &mut Query) -> Result<()> {
     let Some(Fetch { with_ties, percent, quantity }) = query.fetch.take() else { return Ok(()) };
     if query.limit_clause.is_some() {
@@ -99,7 +99,7 @@ fn ranked(query: &mut Query) -> Result<()> {
     Ok(())
 }
 
-/// Returns a window function.
+/// Returns a call of a window function.
 fn over(function: &str, arguments: Vec<Expr>, order_by: Vec<OrderByExpr>) -> Expr {
     let spec =
         WindowSpec { window_name: None, partition_by: Vec::new(), order_by, window_frame: None };
@@ -207,14 +207,15 @@ fn lateral_view(view: LateralView) -> Result<Join> {
     Ok(Join { relation, global: false, join_operator })
 }
 
-/// Returns the list of the positions of a list's elements.
+/// Returns a list with the positions of the elements of a list.
 fn positions(list: &Expr, first: i64) -> Expr {
     let count = call("cardinality", vec![list.clone()]);
     let end = binary(count, BinaryOperator::Plus, number(first));
     call("range", vec![number(first), end])
 }
 
-/// Rewrites CROSS APPLY and OUTER APPLY as joins with LATERAL, and completes a join with UNNEST.
+/// Rewrites CROSS APPLY and OUTER APPLY as joins with LATERAL, and adds the missing condition to a
+/// join with UNNEST.
 pub(crate) fn join(join: &mut Join) {
     let always = || JoinConstraint::On(Expr::value(Value::Boolean(true)));
     let is_unnest = matches!(join.relation, TableFactor::UNNEST { .. });
@@ -287,8 +288,8 @@ fn is_unnest(name: &ObjectName) -> bool {
         if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("unnest"))
 }
 
-/// Adds the positions of WITH ORDINALITY and WITH OFFSET to an UNNEST, and names its only column
-/// like its alias.
+/// Adds the positions for WITH ORDINALITY and WITH OFFSET to an UNNEST, and names its only column
+/// after its alias.
 fn unnest(factor: &mut TableFactor) {
     let TableFactor::UNNEST {
         alias: named,

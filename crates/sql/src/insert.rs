@@ -15,14 +15,14 @@ use headwater_sql_tokens::BY_NAME;
 pub struct NewRows {
     /// Target table.
     pub table: ObjectName,
-    /// Listed columns.
+    /// Listed columns; empty without a list.
     pub columns: Vec<Ident>,
-    /// If true, the rows replace existing ones: all rows in the partitions of the new rows, or all
+    /// True if the rows replace existing ones: all rows in the partitions of the new rows, or all
     /// rows of an unpartitioned table.
     pub overwrite: bool,
-    /// Query of the rows.
+    /// Query that returns the rows to insert.
     pub source: Source,
-    /// Statement without its rows, for the planner.
+    /// The statement without its query, for the planner.
     pub statement: Insert,
 }
 
@@ -95,7 +95,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
     Ok(NewRows { table, columns, overwrite, source: Source::new(source)?, statement })
 }
 
-/// Returns true for the list of columns that marks BY NAME.
+/// Returns true for the column name that marks INSERT … BY NAME.
 fn is_by_name(column: &ObjectName) -> bool {
     matches!(column.0.as_slice(), [ObjectNamePart::Identifier(name)] if name.value == BY_NAME)
 }

@@ -1,13 +1,13 @@
 //! Integers in hexadecimal, octal and binary notation, and letters directly after a number.
 //!
 //! sqlparser parses `0x10` as the bytes `X'10'`, and `0b11` as `0 AS b11`. This parser reads them
-//! as numbers, like PostgreSQL, and rejects a word that begins directly after a number.
+//! as numbers, like PostgreSQL, and rejects a word that directly follows a number.
 
 use sqlparser::ast::{Expr, Value};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// The end of the message for a word that begins with a digit.
+/// End of the error message for a word that begins with a digit.
 pub(crate) const NO_NUMBER: &str = "is neither a number nor a name";
 
 /// Parses a number that sqlparser would misread.
@@ -47,7 +47,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
     Some(Ok(Expr::Value(Value::Number(value.to_string(), false).with_span(span))))
 }
 
-/// Returns the value of an integer with a prefix for its base.
+/// Returns the value of an integer that has a prefix for its base.
 fn integer(written: &str) -> Option<i64> {
     let digits = written.replace('_', "").to_ascii_lowercase();
     let base = [("0x", 16), ("0o", 8), ("0b", 2)];

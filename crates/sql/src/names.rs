@@ -1,17 +1,17 @@
-//! Matching of names: exact first, then case-insensitive.
+//! Matching of names: exact matches are preferred to case-insensitive ones.
 
-/// The candidates that match a name.
+/// The result of matching a name against candidates.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Match<'a> {
-    /// One spelling, possibly the written one.
+    /// One match, exact or the only one that differs in case.
     One(&'a str),
-    /// No candidate.
+    /// No match.
     None,
-    /// Several spellings that differ only in case.
+    /// Several matches that differ only in case.
     Many(Vec<&'a str>),
 }
 
-/// Returns true if two names are equal when case is ignored.
+/// Returns true if two names are equal ignoring case.
 pub fn same_but_case(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
         || (!(one.is_ascii() && other.is_ascii()) && one.to_lowercase() == other.to_lowercase())

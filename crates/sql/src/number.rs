@@ -35,8 +35,7 @@ pub fn exact_columns(query: &mut Query, is_decimal: impl Fn(usize) -> bool) {
     }
 }
 
-/// Returns the digits, the point and the sign of a number; none if it has an exponent or is not a
-/// number.
+/// Returns a number literal with its sign as text; `None` if it has an exponent or is not a number.
 fn digits_of(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Plus, expr: inner } => {

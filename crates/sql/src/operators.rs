@@ -18,11 +18,12 @@ enum Operator {
     Power,
     Div,
     HasKey,
-    /// `IN [1, 2]`; the value is true for NOT IN.
+    /// `IN [1, 2]`, or NOT IN if true.
     InList(bool),
 }
 
-/// Returns the operator at the parser's position.
+/// Returns the operator at the parser's position; `None` for operators that sqlparser parses
+/// itself.
 fn next(parser: &Parser) -> Option<Operator> {
     let token = |place: usize| parser.peek_nth_token_ref(place);
     let is = |place: usize, keyword: Keyword| match &token(place).token {

@@ -1,7 +1,7 @@
 //! Parameters of a statement: `$name`, `$1`, and `?`, where the n-th `?` is `$n`.
 //!
-//! Values are bound in the syntax tree as literals of their types, never as text that is parsed.
-//! Each literal keeps the position of its parameter, so that errors refer to the original text.
+//! Values are bound in the syntax tree as literals of their types, never as SQL text. Each literal
+//! keeps the position of its parameter, so that errors refer to the original text.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ use crate::error::{Error, NO_VALUE, Position, Result};
 use crate::parse::{syntax, tokens};
 use crate::table_name::span_start;
 
-/// Values of parameters by their names, without the dollar sign. The n-th `?` is called `n`.
+/// Values of parameters by name, without the dollar sign. The n-th `?` has the name `n`.
 pub type Parameters = BTreeMap<String, Json>;
 
 /// A parameter that a statement uses.
@@ -27,14 +27,14 @@ pub type Parameters = BTreeMap<String, Json>;
 pub struct Parameter {
     /// The name, without the dollar sign.
     pub name: String,
-    /// Its first position in the text.
+    /// Position of its first use in the text.
     pub position: Option<Position>,
-    /// True if the text has `?` instead of a name.
+    /// True if it is written as `?`.
     pub is_unnamed: bool,
 }
 
-/// Returns the `$name` parameters of a text, each once, in order. The text need not be a complete
-/// statement.
+/// Returns the `$name` parameters of a text without duplicates, in order. The text need not be a
+/// complete statement.
 pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
     let mut found: Vec<(String, Position)> = Vec::new();
     for token in tokens(sql)? {
@@ -49,7 +49,8 @@ pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
     Ok(found)
 }
 
-/// Numbers the `?` of a statement and returns its parameters, each once, in the order of the text.
+/// Numbers the `?` of a statement. Returns the parameters without duplicates, in the order of the
+/// text.
 pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     let mut collector = Collector::default();
     let _ = statement.visit(&mut collector);
@@ -95,8 +96,8 @@ pub fn bind(statement: &mut impl VisitMut, values: &Parameters) -> Result<()> {
     }
 }
 
-/// Casts parameters to SQL types. A parameter where the syntax requires a literal, such as `DATE
-/// $day`, is not cast.
+/// Casts parameters to SQL types. A parameter in a position where the syntax requires a literal,
+/// such as `DATE $day`, is not cast.
 pub fn cast(statement: &mut impl VisitMut, types: &BTreeMap<String, String>) -> Result<()> {
     let parse = |(name, text): (&String, &String)| {
         let parser = Parser::new(&HeadwaterDialect).try_with_sql(text);
@@ -114,11 +115,11 @@ pub fn no_value(parameter: &Parameter) -> Error {
     Error::Parameter { name, reason: NO_VALUE, position }
 }
 
-/// Collector of the placeholders of a statement.
+/// Collects the placeholders of a statement.
 #[derive(Default)]
 struct Collector {
     named: Vec<(String, Span)>,
-    /// Positions of `?`.
+    /// Positions of the `?` placeholders.
     numbered: Vec<Span>,
 }
 
@@ -137,7 +138,7 @@ impl VisitorMut for Collector {
     }
 }
 
-/// Renames each `?` to `$n`. The field contains the positions of all `?` in the order of the text.
+/// Renames each `?` to `$n`. The field holds the positions of all `?` in the order of the text.
 struct Numbering(Vec<Span>);
 
 impl VisitorMut for Numbering {
@@ -155,13 +156,14 @@ impl VisitorMut for Numbering {
     }
 }
 
-/// Adds casts to placeholders of these names.
+/// Adds casts to the placeholders with these names.
 struct PlaceholderCasts(BTreeMap<String, DataType>);
 
 impl VisitorMut for PlaceholderCasts {
     type Break = ();
 
-    // Runs after the visit of the parts, so that the placeholder in the new cast is not cast again.
+    // Runs after the parts have been visited, so that the placeholder inside the new cast is not
+    // cast again.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = expr
             && let Some(data_type) = self.0.get(name)
@@ -205,7 +207,7 @@ impl VisitorMut for Binder<'_> {
         ControlFlow::Continue(())
     }
 
-    /// Binds parameters where the syntax requires a literal, such as `DATE $day`.
+    /// Binds parameters in positions where the syntax requires a literal, such as `DATE $day`.
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<Box<Error>> {
         let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
         match self.literal(name, value.span) {

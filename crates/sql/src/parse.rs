@@ -20,8 +20,8 @@ pub fn parse(sql: &str) -> Result<Command> {
     Prepared::parse(sql)?.command()
 }
 
-/// Splits a script into the tokens of its statements, which semicolons separate. Positions refer to
-/// the whole script.
+/// Splits a script at semicolons into the tokens of its statements. Positions refer to the whole
+/// script.
 pub(super) fn split(sql: &str) -> Result<Vec<Vec<TokenWithSpan>>> {
     let tokens = tokens(sql)?;
     let statements = tokens.split(|token| token.token == Token::SemiColon);
@@ -101,10 +101,11 @@ pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     })
 }
 
-/// The name for `INSERT OR REPLACE` and similar statements in errors.
+/// Name of `INSERT OR REPLACE` and similar statements in error messages.
 const INSERT_OR: &str = "INSERT OR …";
 
-/// Returns the error for a known clause that sqlparser cannot parse in this dialect.
+/// Returns an error that names a clause known from other systems which sqlparser cannot parse in
+/// this dialect.
 fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let word = |token: &TokenWithSpan| match &token.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
@@ -131,7 +132,7 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     None
 }
 
-/// Converts a parser error: "expected an expression, found `FROM`".
+/// Converts a parser error to a message such as "expected an expression, found `FROM`".
 pub fn syntax(error: ParserError) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {
@@ -164,8 +165,8 @@ pub fn syntax(error: ParserError) -> Error {
     }
 }
 
-/// Returns the message for an unexpected word where the parser's message contains debug text of its
-/// tree.
+/// Returns the message for an unexpected word, used if the parser's message contains debug text of
+/// the syntax tree.
 fn stray(text: &str) -> String {
     let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
     match word {
@@ -174,7 +175,7 @@ fn stray(text: &str) -> String {
     }
 }
 
-/// Splits ` at Line: 1, Column: 8` off the end of a message.
+/// Separates the suffix ` at Line: 1, Column: 8` from a message.
 fn split_position(text: &str) -> (String, Option<Position>) {
     let Some((before, after)) = text.rsplit_once(" at Line: ") else {
         return (text.to_owned(), None);

@@ -8,12 +8,12 @@ use sqlparser::tokenizer::Token;
 use crate::alter_table::expected;
 use crate::error::{Error, Result};
 
-/// Parses a partition field as text.
+/// Parses the text of a partition field.
 pub fn parse(text: &str) -> Result<PartitionField> {
     Ok(text.parse()?)
 }
 
-/// Parses `column`, `outer.field` or `transform(…)` to its text.
+/// Parses `column`, `outer.field` or `transform(…)` and returns it as text.
 pub(crate) fn field(parser: &mut Parser) -> Result<String, ParserError> {
     let mut text = parser.parse_identifier()?.value;
     while parser.consume_token(&Token::Period) {
@@ -41,8 +41,8 @@ pub(crate) fn field(parser: &mut Parser) -> Result<String, ParserError> {
     Ok(text)
 }
 
-/// Parses what follows the first word of a field in `PARTITIONED BY (…)`, which sqlparser reads as
-/// a list of columns whose types are optional. The field is stored as an option of the column.
+/// Parses what follows the first word of a field in `PARTITIONED BY (…)`. sqlparser reads the
+/// fields as columns with optional types, so the field is stored as an option of the column.
 pub(crate) fn option(parser: &mut Parser) -> Result<Option<ColumnOption>, ParserError> {
     if !matches!(parser.peek_token_ref().token, Token::LParen | Token::Period) {
         return Ok(None);

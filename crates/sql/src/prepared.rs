@@ -32,20 +32,20 @@ pub struct Prepared {
 /// A statement as parsed.
 #[derive(Debug, Clone)]
 pub enum Parsed {
-    /// A statement on roles and grants.
+    /// A statement on roles, grants or restrictions.
     Access(AccessStatement),
     /// ALTER TABLE.
     Alter(TableChange),
     /// Any other statement.
     Other {
         statement: Box<Statement>,
-        /// The text of a view's query.
+        /// The text of the query, if the statement creates a view.
         view: Option<String>,
     },
 }
 
 impl Prepared {
-    /// Parses a text with exactly one statement.
+    /// Parses a text that contains exactly one statement.
     pub fn parse(sql: &str) -> Result<Self> {
         Self::parse_text(sql).map_err(|error| syntax_hint::explain(error, sql))
     }
@@ -91,8 +91,8 @@ impl Prepared {
         Ok(Prepared { text, range, parsed, parameters, is_bound: false })
     }
 
-    /// Returns the text that was parsed, with all statements of a script. Positions in errors refer
-    /// to it.
+    /// Returns the whole text that was parsed, including the other statements of a script.
+    /// Positions in errors refer to it.
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
@@ -115,8 +115,8 @@ impl Prepared {
         }
     }
 
-    /// Returns the query and the file of COPY … TO, which the engine does not execute; none for any
-    /// other statement.
+    /// Returns the query and the file of COPY … TO, which the engine does not execute; `None` for
+    /// any other statement.
     pub fn copy_to(&self) -> Result<Option<(Prepared, CopyFile)>> {
         let Parsed::Other { statement, .. } = &self.parsed else { return Ok(None) };
         let Some((parsed, file)) = copy_to(statement)? else { return Ok(None) };
@@ -132,7 +132,7 @@ impl Prepared {
         }
     }
 
-    /// Casts parameters to SQL types, so that their values can be bound as text.
+    /// Casts parameters to SQL types, so that their values can be bound as strings.
     pub fn with_casts(mut self, types: &BTreeMap<String, String>) -> Result<Self> {
         if let Parsed::Other { statement, .. } = &mut self.parsed
             && !types.is_empty()
@@ -142,7 +142,7 @@ impl Prepared {
         Ok(self)
     }
 
-    /// Binds all parameters. Values without a parameter are ignored.
+    /// Binds all parameters. Values for parameters that the statement does not have are ignored.
     pub fn bind(mut self, values: &Parameters) -> Result<Self> {
         if !self.parameters.is_empty() {
             let missing = self.parameters.iter().find(|one| !values.contains_key(&one.name));
@@ -171,8 +171,8 @@ impl Prepared {
             }),
             Parsed::Alter(change) => Ok(Command::Alter(change)),
             Parsed::Other { statement, view } => {
-                // A view stores its query as text. If it has parameters, this is the text of the
-                // bound query.
+                // A view stores its query as text. If the query has parameters, the text of the
+                // bound query is stored.
                 let view = match &*statement {
                     Statement::CreateView(create) if is_bound => Some(create.query.to_string()),
                     _ => view,
@@ -209,7 +209,8 @@ fn range_of(tokens: &[TokenWithSpan], sql: &str) -> Range<usize> {
     start.unwrap_or(0)..end.unwrap_or(sql.len())
 }
 
-/// Input of a session: text without parameters, or a prepared statement with bound parameters.
+/// Input of a session: SQL text without parameters, or a prepared statement whose parameters are
+/// bound.
 pub trait IntoStatement {
     /// Returns the statement. A parameter without a value is an error.
     fn into_statement(self) -> Result<Prepared>;

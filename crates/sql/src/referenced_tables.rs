@@ -7,7 +7,7 @@ use crate::parse::parse;
 use crate::table_name::ParsedTableName;
 use crate::time_travel::Evaluate;
 
-/// A table reference in a query.
+/// A table that a query refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableRef {
     /// Namespace, if one was written.
@@ -23,9 +23,9 @@ pub struct TableRef {
 }
 
 /// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
-/// table expressions are excluded, and so are tables at an earlier time or snapshot, because no run
-/// can change them. Statements other than queries and unsupported clauses are errors. `constants`
-/// computes the versions of tables.
+/// table expressions are excluded. So are tables at an earlier time or snapshot, because no run can
+/// change them. Unsupported clauses and statements other than queries are errors. `constants`
+/// evaluates the expressions in table versions.
 pub fn parents(sql: &str, constants: &Evaluate<'_>) -> Result<Vec<TableRef>> {
     let source = parse(sql)?.into_query()?;
     let mut tables: Vec<TableRef> = Vec::new();

@@ -17,27 +17,27 @@ pub enum RestrictionStatement {
         name: String,
         /// The table, with its namespace if one was written.
         table: Vec<String>,
-        /// The column of a mask.
+        /// The column that a mask applies to; `None` for a row filter.
         column: Option<String>,
-        /// The expression as text.
+        /// The filter condition or the mask expression, as text.
         using: String,
-        /// The users and roles; empty: all but administrators.
+        /// The users and roles that it applies to; empty for all except administrators.
         to: Vec<String>,
-        /// OR REPLACE.
+        /// True with OR REPLACE.
         or_replace: bool,
     },
     /// DROP ROW FILTER and DROP COLUMN MASK.
     Drop {
-        /// True for masks.
+        /// True for column masks, false for row filters.
         is_mask: bool,
-        /// The names.
+        /// Names of the row filters or column masks.
         names: Vec<String>,
-        /// IF EXISTS.
+        /// True with IF EXISTS.
         if_exists: bool,
     },
     /// SHOW ROW FILTERS and SHOW COLUMN MASKS.
     Show {
-        /// True for masks.
+        /// True for column masks, false for row filters.
         is_mask: bool,
     },
 }
@@ -56,7 +56,7 @@ impl RestrictionStatement {
     }
 }
 
-/// Returns true if the next statement is one on row filters or column masks.
+/// Returns true if the parser is at a statement on row filters or column masks.
 pub(crate) fn is_next(parser: &Parser) -> bool {
     let word = |at: usize, text: &str| is_word(&parser.peek_nth_token_ref(at).token, text);
     let pair = |at: usize, plural: &str| {
@@ -69,7 +69,8 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
         || (word(0, "SHOW") && pair(1, "S"))
 }
 
-/// Parses a statement on row filters or column masks, apart from its end. `sql` is its text.
+/// Parses a statement on row filters or column masks, without checking that the text ends there.
+/// `sql` is its text.
 pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<RestrictionStatement> {
     if takes(parser, "SHOW") {
         let is_mask = takes(parser, "COLUMN");
@@ -94,7 +95,7 @@ pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<RestrictionStateme
     create(parser, sql, Kind { is_mask, or_replace })
 }
 
-/// The kind of a CREATE.
+/// The kind of restriction that a CREATE statement creates.
 struct Kind {
     is_mask: bool,
     or_replace: bool,
@@ -123,7 +124,7 @@ fn create(parser: &mut Parser, sql: &str, kind: Kind) -> Result<RestrictionState
     Ok(RestrictionStatement::Create { name: new, table, column, using, to, or_replace })
 }
 
-/// Takes an expression in brackets. Returns its text.
+/// Consumes an expression in parentheses and returns its text.
 fn expression(parser: &mut Parser, sql: &str) -> Result<String> {
     let start = parser.peek_token_ref().span.end;
     expect_token(parser, &Token::LParen)?;

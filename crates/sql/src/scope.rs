@@ -1,5 +1,5 @@
-//! Name scopes of a query: relations of FROM, aliases of SELECT and lambda parameters. Lookup goes
-//! from the innermost scope outwards.
+//! Name scopes of a query: relations of FROM, aliases of SELECT and lambda parameters. Names are
+//! looked up from the innermost scope outwards.
 
 use std::ops::Range;
 
@@ -15,9 +15,9 @@ use crate::resolve::SelectAlias;
 pub struct Columns {
     /// Known names, in order if the order is known.
     pub names: Vec<String>,
-    /// True if there are more columns whose names only the planner knows, such as `count(*)`.
+    /// True if there are additional columns whose names only the planner knows, such as `count(*)`.
     pub open: bool,
-    /// Columns that `*` does not include.
+    /// Additional columns that `*` does not include.
     pub hidden: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ impl Columns {
         self.names.iter().chain(&self.hidden)
     }
 
-    /// Appends other columns.
+    /// Appends the columns of another relation.
     pub fn extend(&mut self, other: &Columns) {
         self.names.extend(other.names.iter().cloned());
         self.open |= other.open;
@@ -59,7 +59,7 @@ impl Columns {
 /// Relation in FROM.
 #[derive(Debug, Clone)]
 pub struct Relation {
-    /// Name of the relation in the plan.
+    /// Name by which the plan refers to the relation.
     pub label: String,
     /// Alternative qualified names, in order of preference: `ns.flights`, `flights`.
     pub paths: Vec<Vec<String>>,
@@ -67,7 +67,7 @@ pub struct Relation {
     pub columns: Columns,
 }
 
-/// Label for messages of a subquery without an alias, which has no name in the plan.
+/// Label used in messages for a subquery without an alias, which has no name in the plan.
 pub const UNNAMED: &str = "the subquery";
 
 impl Relation {
@@ -83,42 +83,42 @@ impl Relation {
     }
 }
 
-/// Column that several relations are joined by, with USING or NATURAL.
+/// Column that joins several relations by USING or NATURAL.
 #[derive(Debug, Clone)]
 pub struct JoinedColumn {
     /// Column name.
     pub name: String,
-    /// Indexes of the relations that have the column.
+    /// Indexes of the relations that contain the column.
     pub holders: Vec<usize>,
-    /// Expression for the unqualified name.
+    /// Expression that the unqualified name stands for.
     pub expr: Expr,
 }
 
 /// One scope of names.
 #[derive(Debug, Default)]
 pub struct Scope {
-    /// Relations of FROM so far.
+    /// Relations of FROM that were added so far.
     pub relations: Vec<Relation>,
-    /// Join columns, those of the last join last.
+    /// Join columns; those of the last join come last.
     pub merged: Vec<JoinedColumn>,
     /// True if the scope has a RIGHT or FULL join, so that join columns need an explicit
     /// expression.
     pub careful: bool,
     /// Columns of SELECT whose alias equals their own name.
     pub kept: Vec<String>,
-    /// Aliases of SELECT, where they are visible.
+    /// Aliases of SELECT that are visible in the current clause.
     pub aliases: Vec<String>,
     /// Parameters of the enclosing lambdas.
     pub parameters: Vec<String>,
-    /// Aliases of SELECT that can be replaced by their expressions here.
+    /// Aliases of SELECT that can be replaced by their expressions in the current clause.
     pub select_aliases: Vec<SelectAlias>,
     /// Resolved named windows of SELECT.
     pub windows: Vec<(String, WindowSpec)>,
 }
 
 impl Scope {
-    /// Returns the expression of an unqualified column among some relations; `None` if it is
-    /// ambiguous or has no expression.
+    /// Returns the expression of an unqualified column, searched among some relations; `None` if it
+    /// is ambiguous or has no expression.
     pub fn value(&self, name: &str, among: Range<usize>) -> Option<JoinedColumn> {
         let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
         let holders: Vec<usize> = among.filter(has).collect();
@@ -136,8 +136,8 @@ impl Scope {
         self.merged.iter().rev().find(fits).filter(|_| !holders.is_empty()).cloned()
     }
 
-    /// Resolves an unqualified name in this scope. An exact match comes first; case-insensitively,
-    /// parameters come before aliases, and aliases before columns.
+    /// Resolves an unqualified name in this scope. Exact matches have precedence. Among
+    /// case-insensitive matches, parameters precede aliases, and aliases precede columns.
     pub fn bare(&self, written: &str) -> Match<'_> {
         let columns = || self.relations.iter().flat_map(|r| r.columns.all());
         let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
@@ -201,7 +201,7 @@ pub enum QualifiedName {
         label: String,
         /// Column name in its stored spelling.
         column: String,
-        /// Number of parts that name the relation.
+        /// Number of parts of the name that denote the relation.
         parts: usize,
     },
     /// A field of the struct column with this name.
@@ -224,8 +224,8 @@ impl Scopes {
         self.0.iter().rev()
     }
 
-    /// Resolves an unqualified column name to its spelling; `None` if only the planner can resolve
-    /// it.
+    /// Resolves an unqualified column name to its defined spelling; `None` if only the planner can
+    /// resolve it.
     pub fn column(&self, written: &str, at: Option<Position>) -> Result<Option<String>> {
         for scope in self.outward() {
             match scope.bare(written) {
@@ -242,7 +242,7 @@ impl Scopes {
         Err(self.missing(written, at))
     }
 
-    /// Resolves a qualified name: as a column of a relation first, then as a struct field.
+    /// Resolves a qualified name: first as a column of a relation, then as a struct field.
     pub fn path(&self, parts: &[&str], at: Option<Position>) -> Result<QualifiedName> {
         for scope in self.outward() {
             for length in (1..parts.len()).rev() {
@@ -265,7 +265,7 @@ impl Scopes {
         if open { Ok(QualifiedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
     }
 
-    /// Returns the expression of a join column, if it must be explicit.
+    /// Returns the expression of a join column, if its name must be replaced by an expression.
     pub fn merged(&self, spelling: &str) -> Option<Expr> {
         for scope in self.outward() {
             let named = scope.parameters.iter().chain(&scope.aliases);
@@ -356,8 +356,8 @@ fn column_of(
     }
 }
 
-/// Returns the spelling of a column among those of some relations, or the error that it does not
-/// exist.
+/// Returns the defined spelling of a column among those of some relations, or the error that it
+/// does not exist.
 pub fn column<'a>(
     written: &str,
     names: impl Iterator<Item = &'a str> + Clone,

@@ -28,9 +28,9 @@ pub enum Command {
     Explain {
         /// Query to explain.
         source: Source,
-        /// EXPLAIN ANALYZE.
+        /// True with ANALYZE.
         analyze: bool,
-        /// EXPLAIN VERBOSE.
+        /// True with VERBOSE.
         verbose: bool,
     },
     /// SHOW TABLES, optionally in a namespace.
@@ -63,7 +63,7 @@ pub enum Command {
     DropViews {
         /// View names.
         names: Vec<ObjectName>,
-        /// IF EXISTS.
+        /// True with IF EXISTS.
         if_exists: bool,
     },
     /// SHOW VIEWS, optionally in a namespace.
@@ -72,21 +72,21 @@ pub enum Command {
     DropTables {
         /// Table names.
         names: Vec<ObjectName>,
-        /// IF EXISTS.
+        /// True with IF EXISTS.
         if_exists: bool,
     },
     /// CREATE SCHEMA.
     CreateNamespace {
-        /// Namespace.
+        /// Name of the namespace.
         name: ObjectName,
-        /// IF NOT EXISTS.
+        /// True with IF NOT EXISTS.
         if_not_exists: bool,
     },
     /// DROP SCHEMA.
     DropNamespaces {
-        /// Namespaces.
+        /// Names of the namespaces.
         names: Vec<ObjectName>,
-        /// IF EXISTS.
+        /// True with IF EXISTS.
         if_exists: bool,
     },
 }
@@ -100,7 +100,7 @@ pub struct Comment {
     pub column: Option<Ident>,
     /// Text; `None` removes the comment.
     pub text: Option<String>,
-    /// IF EXISTS.
+    /// True with IF EXISTS.
     pub if_exists: bool,
 }
 
@@ -134,7 +134,7 @@ impl Source {
         &mut self.query
     }
 
-    /// Returns the query, with the versions of its tables in their names, and the tables.
+    /// Returns the query, in which the names of the tables contain their versions, and its tables.
     pub fn into_parts(
         self,
         constants: &Evaluate<'_>,
@@ -248,7 +248,7 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
     }
 }
 
-/// Returns true if a query is a WITH clause followed by a DML statement.
+/// Returns true if a query consists of a WITH clause and a DML statement.
 fn writes(query: &Query) -> bool {
     matches!(
         *query.body,
@@ -315,7 +315,7 @@ fn explained(statement: Statement) -> Result<Command> {
     }
 }
 
-/// Removes an option without a value from those of EXPLAIN, and returns true if it was present.
+/// Removes an option without a value from the options of EXPLAIN. Returns true if it was present.
 fn takes(options: &mut Option<Vec<UtilityOption>>, name: &str) -> bool {
     let Some(options) = options else { return false };
     let count = options.len();
@@ -323,12 +323,12 @@ fn takes(options: &mut Option<Vec<UtilityOption>>, name: &str) -> bool {
     options.len() < count
 }
 
-/// Returns true for the EXPLAIN that the dialect produces from SUMMARIZE.
+/// Returns true if an EXPLAIN stands for SUMMARIZE, for which the dialect has no other node.
 fn is_summary(alias: DescribeAlias, estimate: bool) -> bool {
     estimate && alias == DescribeAlias::Describe
 }
 
-/// Converts SHOW COLUMNS, which is DESCRIBE.
+/// Converts SHOW COLUMNS to DESCRIBE.
 fn shown_columns(options: ShowStatementOptions) -> Result<Command> {
     let ShowStatementOptions { show_in, starts_with, limit, limit_from, filter_position } = options;
     none(starts_with.as_ref(), "STARTS WITH in SHOW")?;
@@ -408,7 +408,7 @@ fn dropped(statement: Statement) -> Result<Command> {
     }
 }
 
-/// Returns the first words of the SQL text of an object.
+/// Returns the first `count` words of the SQL text of an object.
 pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
     let text = thing.to_string();
     let words: Vec<&str> = text.split_whitespace().take(count).collect();

@@ -15,7 +15,7 @@ const KEYWORDS: [&str; 28] = [
     "COLUMN", "WITH", "WHEN", "THEN", "BETWEEN", "DISTINCT", "QUALIFY", "EXPLAIN",
 ];
 
-/// Adds a hint to a syntax error if the text suggests one.
+/// Adds a hint to a syntax error if the statement's text suggests one.
 pub(super) fn explain(error: Error, sql: &str) -> Error {
     let (message, position) = match error {
         Error::Syntax { message, hint: None, position } => (message, position),
@@ -39,8 +39,8 @@ struct Misspelling {
     at: Option<Position>,
 }
 
-/// Examines the word at the error and the one before it, which the parser may have read as an
-/// alias.
+/// Looks for a misspelled keyword at the position of the error and just before it, where the parser
+/// may have read it as an alias.
 fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Misspelling> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();
@@ -60,7 +60,7 @@ fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Misspell
     })
 }
 
-/// Returns the error for unrendered template text.
+/// Returns the error for text of a template that was not rendered.
 fn jinja(sql: &str) -> Option<Error> {
     let begin = [sql.find("{{"), sql.find("{%")].into_iter().flatten().min()?;
     let rest = &sql[begin..];

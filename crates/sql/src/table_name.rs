@@ -19,7 +19,7 @@ pub struct ParsedTableName {
     pub name: String,
     /// Ref, if one was written.
     pub reference: Option<RefSpec>,
-    /// Distance back from the statement's state, if one was written.
+    /// Number of ancestors to go back from the statement's state, if one was written.
     pub back: Option<AncestorDistance>,
     /// Snapshot id of the table, if one was written.
     pub snapshot: Option<i64>,
@@ -28,9 +28,9 @@ pub struct ParsedTableName {
 /// Kind of a ref.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefKind {
-    /// AT BRANCH.
+    /// Required by AT BRANCH.
     Branch,
-    /// AT TAG.
+    /// Required by AT TAG.
     Tag,
 }
 
@@ -80,7 +80,7 @@ impl ParsedTableName {
         self.labelled(&self.name)
     }
 
-    /// Returns the label with the stored spelling of the name.
+    /// Returns the label with the name in its stored spelling.
     pub fn labelled(&self, name: &str) -> String {
         let reference = self.reference.as_ref().map(|reference| format!("@{reference}"));
         let back = self.back.as_ref().map(ToString::to_string);
@@ -89,7 +89,7 @@ impl ParsedTableName {
         parts.into_iter().flatten().collect()
     }
 
-    /// Creates an unqualified name at the statement's state.
+    /// Creates an unqualified name that refers to the statement's state.
     pub fn here(name: &str) -> Self {
         ParsedTableName {
             namespace: None,
@@ -100,7 +100,7 @@ impl ParsedTableName {
         }
     }
 
-    /// Returns true if the name has no ref, offset or snapshot.
+    /// Returns true if the name has no ref, ancestor distance or snapshot.
     pub fn is_here(&self) -> bool {
         self.reference.is_none() && self.back.is_none() && self.snapshot.is_none()
     }

@@ -1,6 +1,6 @@
 //! The first pass over a query: checks every clause and collects the referenced tables.
 //!
-//! Common table expressions are excluded, within the scope in which each is visible.
+//! References to common table expressions are excluded within the scope in which these are visible.
 
 use sqlparser::ast::{
     Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, JoinOperator, LimitClause,
@@ -19,9 +19,9 @@ use crate::{foreign_clauses, unsupported_clauses};
 pub struct ReferencedTable {
     /// The name as written.
     pub table: ParsedTableName,
-    /// The position.
+    /// Position in the text, if known.
     pub position: Option<Position>,
-    /// Required kind of the ref.
+    /// Kind that the ref must have; `None` for any.
     pub expected: Option<RefKind>,
 }
 
@@ -32,7 +32,8 @@ pub fn inspect(query: &mut Query) -> Result<Vec<ReferencedTable>> {
     Ok(inspector.mentions)
 }
 
-/// The pass over a query, with the visible common table expressions and the references so far.
+/// State of the pass over a query: the visible common table expressions, and the references found
+/// so far.
 #[derive(Default)]
 struct Inspector {
     ctes: Vec<String>,
@@ -161,7 +162,7 @@ impl Inspector {
         unsupported_clauses::table_factor(factor)?;
         match factor {
             TableFactor::Table { args: Some(args), .. } => self.arguments(&mut args.args),
-            // `Source::into_parts` adds tables with a version.
+            // `Source::into_parts` handles tables with a version.
             TableFactor::Table { name, version, .. } => match version {
                 Some(_) => Ok(()),
                 None => self.table(name),

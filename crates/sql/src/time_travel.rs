@@ -1,7 +1,7 @@
 //! Time travel in the syntax of other systems: `FOR VERSION AS OF`, `FOR TIMESTAMP AS OF`, `FOR
-//! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these and then
-//! reads the current table. This module makes each version a part of the table's name, so that only
-//! names need support.
+//! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these, but
+//! then reads the current table. This module moves each version into the table's name, so that
+//! later steps need to handle only names.
 
 use std::ops::ControlFlow;
 
@@ -15,17 +15,17 @@ use crate::error::{Error, NO_VALUE, Position, Result};
 use crate::table_name::{ParsedTableName, RefKind, position, span_start};
 use crate::table_references::ReferencedTable;
 
-/// Version of a table.
+/// Version of a table that a clause selects.
 enum TimeTravelTarget {
     /// State of a ref.
     Ref(RefSpec, Option<RefKind>),
-    /// State at a time, on the statement's ref.
+    /// State of the statement's ref at a time.
     Time(Timestamp),
     /// Iceberg snapshot.
     Snapshot(i64),
 }
 
-/// The value of a constant expression, with the types that versions distinguish.
+/// The value of a constant expression. Only the types that matter for versions are distinguished.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Constant {
     /// NULL of any type.
@@ -34,19 +34,19 @@ pub enum Constant {
     Text(String),
     /// An integer.
     Integer(i64),
-    /// A date or timestamp; UTC if it has no zone.
+    /// A date or timestamp, in UTC if it has no zone.
     Moment(Timestamp),
     /// Any other value.
     Other,
 }
 
-/// Computes a constant expression; none if it is not constant.
+/// Function that evaluates a constant expression; `None` if the expression is not constant.
 pub type Evaluate<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
-/// A function that computes constant expressions, as [`Evaluate`].
+/// A plain function of the form [`Evaluate`].
 pub type Constants = fn(Expr) -> Option<Constant>;
 
-/// Moves the version behind each table of a query into the table's name, and returns these tables.
+/// Moves the version after each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(
     query: &mut Query,
     constants: &Evaluate<'_>,
@@ -128,7 +128,7 @@ impl Versions<'_> {
         Ok(expected)
     }
 
-    /// Parses `VERSION AS OF`: a snapshot id or the name of a ref.
+    /// Parses the value of `VERSION AS OF`: a snapshot id or the name of a ref.
     fn version_of(&self, expr: Expr, at: Option<Position>) -> Result<TimeTravelTarget> {
         if let Expr::Identifier(ident) = &expr {
             return Ok(TimeTravelTarget::Ref(ident.value.parse()?, None));
@@ -140,7 +140,7 @@ impl Versions<'_> {
         }
     }
 
-    /// Parses `AT (BRANCH => 'dev')` and similar; `BEFORE` is not supported.
+    /// Parses `AT (BRANCH => 'dev')` and similar clauses; rejects `BEFORE`.
     fn place_of(&self, function: Function, at: Option<Position>) -> Result<TimeTravelTarget> {
         let refused = || Error::unsupported("AT (…) or BEFORE (…) after a table");
         if !function.name.to_string().eq_ignore_ascii_case("AT") {
@@ -189,7 +189,7 @@ impl Versions<'_> {
         }
     }
 
-    /// Evaluates a constant to a timestamp; UTC if it has no zone.
+    /// Evaluates a constant to a timestamp, in UTC if it has no zone.
     fn moment(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
         let wrong = || {
             let message =

@@ -1,8 +1,9 @@
 //! The supported clauses of a query. Each struct of the syntax tree is destructured completely, so
 //! that this module does not compile if a new version of sqlparser adds a clause.
 //!
-//! DataFusion parses and then ignores some of these (row locks, samples, time travel), and rejects
-//! others with unclear messages. This module rejects all of them by name before planning.
+//! DataFusion parses some unsupported clauses but ignores them (row locks, samples, time travel),
+//! and rejects others with unclear messages. This module rejects all of them by name before
+//! planning.
 
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
@@ -109,7 +110,7 @@ pub fn cte(cte: &Cte, recursive: bool) -> Result<()> {
         return Err(Error::unsupported("AS MATERIALIZED"));
     }
     if recursive && matches!(*query.body, SetExpr::SetOperation { op: SetOperator::Union, .. }) {
-        // DataFusion plans both sides of the union and ignores the clauses around it.
+        // DataFusion plans both sides of the union and ignores the surrounding clauses.
         none(query.with.as_ref(), "WITH inside a recursive query")?;
         none(query.order_by.as_ref(), "ORDER BY in a recursive query")?;
         none(query.limit_clause.as_ref(), "LIMIT in a recursive query")?;
@@ -284,7 +285,7 @@ pub fn plain_table(factor: &TableFactor) -> Result<()> {
         alias,
         args,
         with_hints,
-        // The version is already part of the name.
+        // The version has already been moved into the name.
         version: _,
         with_ordinality,
         partitions,
@@ -390,7 +391,7 @@ pub fn set_expr(body: &SetExpr) -> Result<()> {
     }
 }
 
-/// Rejects a clause keyword in place of a column: sqlparser reads `SELECT a + FROM t` as the sum of
+/// Rejects a keyword that was parsed as a column: sqlparser reads `SELECT a + FROM t` as the sum of
 /// `a` and a column `FROM`, with the alias `t`.
 pub fn no_clause_word(ident: &Ident) -> Result<()> {
     const WORDS: [&str; 8] =

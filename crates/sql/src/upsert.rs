@@ -1,7 +1,7 @@
 //! `INSERT … ON CONFLICT (keys) DO UPDATE SET …` and `DO NOTHING`, as MERGE.
 //!
-//! Tables have no unique keys, so the statement names the key columns. Two new rows with the same
-//! key are an error, because the result would depend on their order.
+//! Tables have no unique keys, so the statement must name the key columns. Two new rows with the
+//! same key are an error, because the result would depend on their order.
 
 use std::ops::ControlFlow;
 
@@ -21,7 +21,7 @@ use crate::nodes::{alias, all, binary, derived, name, number, only, star};
 use crate::table_name::idents;
 use crate::unsupported_clauses::{none, unset};
 
-/// The name of the new rows.
+/// The name by which expressions refer to the new rows.
 const NEW_ROWS: &str = "excluded";
 
 fn invalid(message: &str, hint: &str) -> Error {
@@ -127,7 +127,7 @@ fn named(name: ObjectName, alias: Option<TableAlias>) -> TableFactor {
     }
 }
 
-/// Returns the new rows, with a check that each key occurs once.
+/// Returns the new rows, with a check that each key occurs only once.
 fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> TableFactor {
     let key = |key: &Ident| Expr::Identifier(key.clone());
     let spec = WindowSpec {
@@ -143,7 +143,7 @@ fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> T
         other => other,
     };
     let has_key = all(keys.iter().map(|one| Expr::IsNotNull(Box::new(key(one)))));
-    // A key with a null equals no other key.
+    // A key that contains a null does not equal any other key.
     let count = Expr::Case {
         case_token: AttachedToken::empty(),
         end_token: AttachedToken::empty(),
@@ -170,7 +170,7 @@ fn clause(kind: MergeClauseKind, predicate: Option<Expr>, action: MergeAction) -
     MergeClause { when_token: AttachedToken::empty(), clause_kind: kind, predicate, action }
 }
 
-/// Returns the clause of DO UPDATE. A name without a table is a column of the target.
+/// Returns the clause for DO UPDATE. An unqualified name is a column of the target.
 fn updated(update: DoUpdate, label: &Ident) -> Result<MergeClause> {
     let DoUpdate { mut assignments, mut selection } = update;
     let values = assignments.iter_mut().map(|assignment| &mut assignment.value);
@@ -188,7 +188,7 @@ fn updated(update: DoUpdate, label: &Ident) -> Result<MergeClause> {
     Ok(clause(MergeClauseKind::Matched, selection, action))
 }
 
-/// Returns the clause that inserts the rows without a conflict.
+/// Returns the clause that inserts the rows that have no conflict.
 fn inserted(columns: &[Ident]) -> MergeClause {
     let values = columns.iter().map(|column| of(&name(NEW_ROWS), column)).collect();
     let values = Values {
@@ -206,7 +206,7 @@ fn inserted(columns: &[Ident]) -> MergeClause {
     clause(MergeClauseKind::NotMatched, None, action)
 }
 
-/// Qualifies plain names with a table.
+/// Qualifies unqualified names with a table.
 struct Qualifier<'a> {
     label: &'a Ident,
 }

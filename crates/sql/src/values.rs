@@ -1,4 +1,4 @@
-//! VALUES with subqueries, which the planner supports only in a select list.
+//! VALUES with subqueries, rewritten because the planner supports subqueries only in select lists.
 
 use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Values};
 
@@ -10,7 +10,7 @@ use crate::expression::{Node, children};
 /// of the plan grows with their number.
 const SUBQUERIES_MAX: usize = 300;
 
-/// Splits VALUES into several queries if it has subqueries, and the query has no clause that
+/// Splits VALUES into several queries if a row has a subquery and the query has no clause that
 /// applies to all rows.
 pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     if query.order_by.is_some() || query.limit_clause.is_some() {
@@ -22,8 +22,8 @@ pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     Ok(parts.into_iter().map(part).collect())
 }
 
-/// Returns the rows in order, as queries: consecutive rows without a subquery are one VALUES, and
-/// each row with a subquery is a SELECT. None if no row has a subquery.
+/// Returns the rows as queries, in order: consecutive rows without a subquery form one VALUES, and
+/// each row with a subquery becomes a SELECT. Returns `None` if no row has a subquery.
 fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
     let held = values.rows.iter_mut().map(|row| row.content.iter_mut().any(holds_subquery));
     let held: Vec<bool> = held.collect();

@@ -12,20 +12,21 @@ use crate::{Error, Result};
 /// An atomic change of the store.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// Objects to insert; existing objects are not written again.
+    /// Objects to insert. Objects that already exist are not written again.
     pub objects: Vec<Bytes>,
     /// Refs to compare and swap; at most one change per name.
     pub refs: Vec<RefChange>,
     /// Journal entries to append, in order.
     pub entries: Vec<Append>,
-    /// Keys to insert that must not exist yet. They are never removed.
+    /// Keys to insert; the batch fails if one exists already. They are never removed.
     pub unique: Vec<UniqueKey>,
-    /// Commits without fsync: survives a killed process, but a power failure can lose it.
+    /// Commits without fsync. The batch survives a killed process, but may be lost in a power
+    /// failure.
     pub relaxed: bool,
 }
 
 impl Batch {
-    /// Appends the content of another batch. The result is relaxed only if both are.
+    /// Appends the content of another batch. The result is relaxed only if both batches are.
     pub fn merge(&mut self, other: Batch) {
         self.relaxed = (self.relaxed || self.is_empty()) && (other.relaxed || other.is_empty());
         self.objects.extend(other.objects);
@@ -42,7 +43,7 @@ impl Batch {
             && self.unique.is_empty()
     }
 
-    /// Rejects a batch that names a ref or a unique key twice.
+    /// Rejects a batch that contains a ref or a unique key twice.
     pub(crate) fn check(&self) -> Result<()> {
         let mut names = HashSet::new();
         if let Some(change) = self.refs.iter().find(|change| !names.insert(&change.name)) {
@@ -59,7 +60,8 @@ impl Batch {
     }
 }
 
-/// A compare-and-swap of one ref. A change to the expected value only checks the ref.
+/// A compare-and-swap of one ref. If the new value equals the expected one, the ref is only
+/// checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefChange {
     /// The ref's name.
@@ -82,7 +84,7 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// Returns true if a ref with the value `found` meets the precondition.
+    /// Returns true if a ref with the current value `found` meets the precondition.
     pub fn holds(&self, found: Option<&[u8]>) -> bool {
         match self {
             Expected::Anything => true,
@@ -95,9 +97,9 @@ impl Expected {
 /// An entry to append to a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
-    /// The journal's name.
+    /// Name of the journal.
     pub journal: String,
-    /// The key. This entry becomes its newest.
+    /// The key. The appended entry becomes the newest one of this key.
     pub key: String,
     /// The value; `None` is a tombstone, which hides the key from `latest` and `scan`.
     pub value: Option<Bytes>,
@@ -120,7 +122,7 @@ impl Append {
 pub struct UniqueKey {
     /// The namespace of the key, for example `event`.
     pub scope: String,
-    /// The key.
+    /// The key, unique within its scope.
     pub key: String,
 }
 

@@ -7,10 +7,11 @@ use headwater_model::{ErrorCode, Fault};
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the store. Cheap to clone, because batches written in one transaction fail together.
+/// An error of the store. Cheap to clone, because all batches written in one transaction fail with
+/// the same error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The value of a ref differs from the one expected by the batch.
+    /// The value of a ref is not the one that the batch expects.
     #[error("ref `{name}` was changed concurrently")]
     Conflict {
         /// The ref's name.
@@ -21,13 +22,13 @@ pub enum Error {
     NotUnique {
         /// The namespace of the key.
         scope: String,
-        /// The key.
+        /// The key that already exists.
         key: String,
     },
-    /// A batch names a ref twice.
+    /// A batch contains a ref or a unique key twice.
     #[error("invalid batch: {reason}")]
     InvalidBatch {
-        /// The cause.
+        /// Why the batch is invalid.
         reason: String,
     },
     /// Another process held the write lock of the database for too long.
@@ -39,15 +40,15 @@ pub enum Error {
     /// The database content is damaged.
     #[error("the lake's database is corrupt: {reason}")]
     Corrupt {
-        /// The cause.
+        /// Description of the damage.
         reason: String,
     },
-    /// A later version of Headwater wrote the file.
+    /// The file was written by a later version of Headwater.
     #[error("`{path}` has format version {found}; this version supports up to {known}")]
     TooNew {
         /// The file's path.
         path: String,
-        /// The file's format version.
+        /// The format version of the file.
         found: i64,
         /// The newest supported format version.
         known: i64,
@@ -55,7 +56,7 @@ pub enum Error {
     /// Any other error of the database or the disk.
     #[error("cannot {what}")]
     Storage {
-        /// The operation that failed, as an infinitive.
+        /// The failed operation, as an infinitive with its object.
         what: String,
         /// The error of the database.
         #[source]

@@ -5,9 +5,9 @@
 //! log, read from a position or by the newest entry of a key. [`Store::apply`] changes any number
 //! of them atomically, and the change is durable when it returns.
 //!
-//! [`SqliteStore`] stores them in one file, which several processes can use concurrently.
-//! [`MemoryStore`] is for tests. Both pass one conformance suite, which PostgreSQL could pass as
-//! well.
+//! [`SqliteStore`] keeps the state in one file, which several processes can use concurrently.
+//! [`MemoryStore`] is for tests. Both pass the same conformance suite, which a PostgreSQL backend
+//! could use as well.
 
 mod batch;
 mod error;

@@ -30,7 +30,7 @@ struct Journal {
 }
 
 impl MemoryStore {
-    /// Creates an empty store.
+    /// Creates an empty in-memory store.
     pub fn new() -> Self {
         MemoryStore::default()
     }

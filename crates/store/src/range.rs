@@ -9,9 +9,9 @@ use bytes::Bytes;
 pub struct Entry {
     /// The position in the journal; later entries have higher positions.
     pub position: u64,
-    /// The key.
+    /// Key of the entry.
     pub key: String,
-    /// The value.
+    /// Value of the entry.
     pub value: Bytes,
 }
 
@@ -24,7 +24,7 @@ pub struct KeyRange {
     pub from: Option<String>,
     /// The upper bound, exclusive.
     pub until: Option<String>,
-    /// Descending order.
+    /// True for descending order.
     pub reverse: bool,
     /// The maximum number of entries.
     pub limit: usize,
@@ -92,7 +92,8 @@ impl KeyRange {
     }
 }
 
-/// Returns the least string greater than every string with this prefix, or `None` if there is none.
+/// Returns the smallest string that is greater than every string with this prefix, or `None` if
+/// there is none.
 pub(crate) fn successor(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {

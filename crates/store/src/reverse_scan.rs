@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::{Entry, KeyRange, Result, Store};
 
-/// Entries of the first page; further pages are larger.
+/// Number of entries in the first page; later pages are larger.
 const FIRST_PAGE: usize = 64;
 const PAGE: usize = 1_024;
 
@@ -20,18 +20,18 @@ pub struct ReverseScan {
 }
 
 impl ReverseScan {
-    /// Creates a scan of the keys from `from` up to, but without, `until`.
+    /// Creates a scan of the keys from `from` (inclusive) to `until` (exclusive).
     pub fn new(journal: &'static str, from: Option<String>, until: Option<String>) -> Self {
         let page = VecDeque::new();
         ReverseScan { journal, from, until, page, size: FIRST_PAGE, done: false }
     }
 
-    /// Returns the journal.
+    /// Returns the name of the journal.
     pub fn journal(&self) -> &'static str {
         self.journal
     }
 
-    /// Returns the next entry without taking it.
+    /// Returns the next entry without removing it.
     pub async fn peek(&mut self, store: &dyn Store) -> Result<Option<&Entry>> {
         if self.page.is_empty() && !self.done {
             let range = KeyRange {
@@ -49,12 +49,12 @@ impl ReverseScan {
         Ok(self.page.front())
     }
 
-    /// Takes the next entry of those that [`ReverseScan::peek`] read.
+    /// Removes and returns the next entry that [`ReverseScan::peek`] has already read.
     pub fn pop(&mut self) -> Option<Entry> {
         self.page.pop_front()
     }
 
-    /// Takes the next entry if it has this key.
+    /// Removes and returns the next entry if it has this key.
     pub fn pop_key(&mut self, key: &str) -> Option<Entry> {
         self.page.pop_front_if(|entry| entry.key == key)
     }

@@ -18,14 +18,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Returns the content of several objects, in the order of `ids`.
     async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>>;
 
-    /// Returns the object ids with this hexadecimal prefix, in order, at most `limit`.
+    /// Returns at most `limit` ids of objects that begin with these hexadecimal digits, in order.
     async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>>;
 
     /// Returns the value of a ref, or `None` if it does not exist.
     async fn reference(&self, name: &str) -> Result<Option<Bytes>>;
 
-    /// Lists refs with this prefix in the order of their names, starting after `after`, at most
-    /// `limit`.
+    /// Lists at most `limit` refs with this prefix whose names follow `after`, in the order of
+    /// their names.
     async fn references(
         &self,
         prefix: &str,
@@ -39,7 +39,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Returns the newest entry of each key in a range, ordered by key, without tombstones.
     async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>>;
 
-    /// Returns the entries after a position, in order, at most `limit`, without tombstones.
+    /// Returns at most `limit` entries after a position, in order, without tombstones.
     async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>>;
 
     /// Like [`read`](Store::read), for the keys with a prefix. Fastest if the prefix is a whole

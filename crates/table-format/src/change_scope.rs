@@ -1,23 +1,23 @@
-//! The rows that a change was intended for, recorded in the snapshot's summary.
+//! The rows to which a change was meant to apply, recorded in the snapshot's summary.
 //!
-//! The files that a snapshot added and removed do not show the intention of the change. If a change
-//! replaced all rows, or all rows of some partitions, then no other row should exist there, also
-//! after a merge. The summary records this under [`REACH`].
+//! This cannot be derived from the files that a snapshot added and removed. If a change replaced
+//! all rows, or all rows of some partitions, then no other rows may exist there, even after a
+//! merge. The summary records this under [`REACH`].
 
 use std::collections::BTreeSet;
 
 use iceberg::spec::{Operation, Snapshot};
 
-/// Summary key of a change's reach: `all`, or a JSON list of partitions.
+/// Summary key of a change's scope: `all`, or a JSON list of partitions.
 pub const REACH: &str = "headwater.reach";
 
 /// Maximum number of partitions listed in a summary.
 const PARTITIONS_MAX: usize = 500;
 
-/// Value if there are too many partitions to list.
+/// Value used if there are too many partitions to list.
 const MANY: &str = "partitions";
 
-/// The rows that a change was intended for.
+/// The rows to which a change was meant to apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ChangeScope {
     /// Only the changed rows.
@@ -32,7 +32,7 @@ pub enum ChangeScope {
 }
 
 impl ChangeScope {
-    /// Returns the reach of a snapshot's change; `before` is its parent.
+    /// Returns the scope of a snapshot's change; `before` is its parent.
     pub fn of(snapshot: &Snapshot, before: Option<&Snapshot>) -> ChangeScope {
         let summary = snapshot.summary();
         let value = |key: &str| summary.additional_properties.get(key).map(String::as_str);
@@ -63,7 +63,7 @@ impl ChangeScope {
         }
     }
 
-    /// Returns the combined reach of two changes.
+    /// Returns the combined scope of two changes.
     #[must_use]
     pub fn and(self, other: ChangeScope) -> ChangeScope {
         match (self, other) {
@@ -79,7 +79,7 @@ impl ChangeScope {
         }
     }
 
-    /// Returns the summary value; none for [`ChangeScope::Rows`].
+    /// Returns the scope as a summary value; `None` for [`ChangeScope::Rows`].
     pub fn to_value(&self) -> Option<String> {
         match self {
             ChangeScope::Rows => None,

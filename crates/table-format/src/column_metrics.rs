@@ -65,12 +65,12 @@ struct Column {
 /// A bound over several row groups.
 #[derive(Debug, Default, Clone, PartialEq)]
 enum Range {
-    /// No values so far.
+    /// The row groups so far have no values.
     #[default]
     Empty,
     /// The bound of all values so far.
     Known(Datum),
-    /// A row group has values but no bound.
+    /// Some row group has values but no bound.
     Unknown,
 }
 
@@ -110,7 +110,8 @@ pub fn describe_columns(
         .upper_bounds(upper);
 }
 
-/// Returns the metrics of each leaf with a field id, and whether it is nested in a list or map.
+/// Returns the metrics of each leaf column with a field id, and true if it is nested in a list or
+/// map.
 fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, Column)> {
     let mut found = Vec::new();
     for (position, leaf) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
@@ -147,7 +148,7 @@ impl Column {
         if nulls == Some(values) {
             return;
         }
-        // A row group of floats without bounds contains only NaN, which bounds exclude.
+        // A floating-point row group without bounds contains only NaN, because bounds exclude NaN.
         let floats = matches!(primitive, PrimitiveType::Float | PrimitiveType::Double);
         let lower = statistics.and_then(|s| datum(s, s.min_bytes_opt()?, primitive));
         let upper = statistics.and_then(|s| datum(s, s.max_bytes_opt()?, primitive));
@@ -202,7 +203,7 @@ fn shorten_lower(bound: Datum) -> Datum {
     }
 }
 
-/// Returns the truncated upper bound; none if no remaining character can be incremented.
+/// Returns the truncated upper bound; `None` if it has no character that can be incremented.
 fn shorten_upper(bound: Datum) -> Option<Datum> {
     match bound.literal() {
         PrimitiveLiteral::String(text) => match text.char_indices().nth(BOUND_LENGTH_MAX) {
@@ -218,8 +219,8 @@ fn shorten_upper(bound: Datum) -> Option<Datum> {
     }
 }
 
-/// Returns the smallest string, not longer than `text`, that is greater than all strings with this
-/// prefix.
+/// Returns the smallest string that is at most as long as `text` and greater than all strings with
+/// this prefix.
 fn increment_text(text: &str) -> Option<String> {
     let mut kept: Vec<char> = text.chars().collect();
     while let Some(last) = kept.pop() {

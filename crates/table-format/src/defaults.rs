@@ -1,5 +1,5 @@
-//! Column defaults: the initial default is the value in files written before the column was added,
-//! the write default the value in new rows that omit the column.
+//! Column defaults. The initial default is the value for files written before the column was added;
+//! the write default is the value for new rows that omit the column.
 //!
 //! Both are stored in a field's metadata, in Iceberg's JSON single-value serialization.
 
@@ -22,12 +22,12 @@ pub const INITIAL: &str = "headwater.initial-default";
 /// The field metadata key of the write default.
 pub const WRITE: &str = "headwater.write-default";
 
-/// Returns the values of a column missing in a file: its initial default, or null.
+/// Returns the values of a column that is missing in a file: its initial default, or null.
 pub fn missing_in_file(field: &Field, rows: usize) -> ArrayRef {
     default_array(field, INITIAL, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
 
-/// Returns the values of a column missing in new rows: its write default, or null.
+/// Returns the values of a column that is missing in new rows: its write default, or null.
 pub fn missing_in_rows(field: &Field, rows: usize) -> ArrayRef {
     default_array(field, WRITE, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
@@ -37,7 +37,7 @@ pub fn without_defaults(field: &Field) -> Field {
     unsaying(field, &[INITIAL, WRITE])
 }
 
-/// Returns a column, and its nested columns, without some metadata keys.
+/// Returns a column without some metadata keys, which are also removed from nested columns.
 pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.retain(|key, _| !keys.contains(&key.as_str()));
@@ -50,12 +50,12 @@ pub fn has_write_default(field: &Field) -> bool {
     field.metadata().contains_key(WRITE)
 }
 
-/// Returns the write default as an SQL literal; none if it is null.
+/// Returns the write default as an SQL literal; `None` if it is null.
 pub fn default_text(field: &Field) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(field.metadata().get(WRITE)?).ok()?;
     let is_number = field.data_type().is_numeric();
     Some(match value.as_str() {
-        // A decimal is stored as text.
+        // In JSON, a decimal is stored as a string.
         Some(text) if is_number => text.to_owned(),
         Some(text) => format!("'{}'", text.replace('\'', "''")),
         None => value.to_string(),
@@ -72,7 +72,7 @@ fn default_array(field: &Field, key: &str, rows: usize) -> Option<ArrayRef> {
     arrow::compute::cast(&array, field.data_type()).ok()
 }
 
-/// Returns the type without view types.
+/// Returns the type with view types replaced by the corresponding plain types.
 fn plain_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::Utf8,
@@ -88,12 +88,12 @@ fn literal_of(field: &Field, key: &str) -> Option<PrimitiveLiteral> {
     Literal::try_from_json(value, &data_type).ok()??.as_primitive_literal()
 }
 
-/// Returns the initial default as an array of one value; none if it is null.
+/// Returns the initial default as an array of one value; `None` if it is null.
 pub fn initial_default(field: &Field) -> Option<ArrayRef> {
     default_array(field, INITIAL, 1)
 }
 
-/// Returns the write default as an array of one value; none if it is null.
+/// Returns the write default as an array of one value; `None` if it is null.
 pub fn write_default(field: &Field) -> Option<ArrayRef> {
     default_array(field, WRITE, 1)
 }
@@ -117,12 +117,12 @@ pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
     Ok(column.with_metadata(metadata))
 }
 
-/// Converts a value to the default of a column; none for null. Rejects values that metadata cannot
-/// represent, such as NaN.
+/// Converts a value to the default of a column; `None` for null. Rejects values that metadata
+/// cannot represent, such as NaN.
 pub fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
     let Some(literal) = literal(column, value, data_type)? else { return Ok(None) };
     if matches!(*data_type, Type::Primitive(TimestampNs | TimestamptzNs)) {
-        // The `iceberg` crate writes such defaults but cannot read them.
+        // The `iceberg` crate writes such defaults but cannot read them back.
         let reason = format!("defaults of the type `{data_type}` are not supported");
         return Err(Error::InvalidColumn { column: join("", column), reason });
     }
@@ -135,7 +135,7 @@ pub fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Optio
     Err(Error::InvalidColumn { column: join("", column), reason })
 }
 
-/// Converts a value to the column's type; none for null.
+/// Converts a value to the column's type; `None` for null.
 fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
     if is_null_value(value) {
         return Ok(None);
@@ -150,7 +150,7 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
     if cast.is_null(0) {
         return Ok(None);
     }
-    // A fraction is rounded to the nearest float. Any other cast must be lossless.
+    // Fractions may be rounded to the nearest float. Any other cast must be lossless.
     if !value.data_type().is_string() && !cast.data_type().is_floating() {
         let back = cast_with_options(&cast, value.data_type(), &options);
         if back.is_ok_and(|back| back.as_ref() != value.as_ref()) {
@@ -175,7 +175,7 @@ fn is_null_value(value: &ArrayRef) -> bool {
     value.logical_null_count() == value.len()
 }
 
-/// Returns a value as JSON text; none if it cannot be serialized.
+/// Returns a value as JSON text; `None` if it cannot be serialized.
 pub fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
     if !is_writable(literal, data_type) {
         return None;
@@ -183,8 +183,9 @@ pub fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
     literal.clone().try_into_json(data_type).ok().map(|value| value.to_string())
 }
 
-/// Returns true if the value can be serialized: the `iceberg` crate panics on timestamps outside
-/// chrono's range, and on timestamps with a zone before 1970 with a fraction of a second.
+/// Returns true if the value can be serialized. The `iceberg` crate panics on timestamps outside
+/// chrono's range, and on timestamps with a zone that are before 1970 and have a fraction of a
+/// second.
 pub fn is_writable(literal: &Literal, data_type: &Type) -> bool {
     use PrimitiveType::{Date, Time, Timestamp, Timestamptz};
     let Type::Primitive(primitive) = data_type else { return true };

@@ -12,7 +12,7 @@ use headwater_model::{ErrorCode, Fault, Problem};
 
 use crate::storage::FailureCause;
 
-/// Result of this crate.
+/// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Failure to create, write, read or plan a table.
@@ -21,23 +21,23 @@ pub enum Error {
     /// A type that an Iceberg table cannot store.
     #[error("column `{column}` has the type `{data_type}`, which a table cannot hold")]
     UnsupportedType {
-        /// The column, with dots for nested fields.
+        /// The column; fields of structs are separated by dots.
         column: String,
         /// The Arrow type.
         data_type: String,
     },
-    /// A read of a column whose type only other engines can read.
+    /// A column cannot be read, because its type is supported only by other engines.
     #[error("column `{column}` has the type `{data_type}`, which Headwater does not read")]
     Unread {
-        /// The column.
+        /// Name of the column.
         column: String,
         /// The Iceberg type.
         data_type: String,
     },
-    /// A write to a table with a column whose type only other engines can write.
+    /// A table cannot be written, because the type of a column is supported only by other engines.
     #[error("Headwater cannot write the table: column `{column}` has the type `{data_type}`")]
     Unwritten {
-        /// The column.
+        /// Name of the column.
         column: String,
         /// The Iceberg type.
         data_type: String,
@@ -45,40 +45,40 @@ pub enum Error {
     /// Text that is not a column type.
     #[error("`{text}` is not a column type")]
     InvalidType {
-        /// The text as given.
+        /// The text that could not be parsed.
         text: String,
     },
     /// A column that a table cannot have.
     #[error("column `{column}` cannot be used: {reason}")]
     InvalidColumn {
-        /// The column.
+        /// Name of the column.
         column: String,
-        /// The rule it breaks.
+        /// The rule that the column breaks.
         reason: String,
     },
     /// A column feature that requires format version 3.
     #[error("column `{column}` cannot be used: {what} format version 3")]
     NeedsVersion3 {
-        /// The column.
+        /// Name of the column.
         column: String,
-        /// The feature, with the verb.
+        /// The required feature, with a verb such as `needs`.
         what: &'static str,
     },
     /// A schema without columns.
     #[error("a table needs at least one column")]
     NoColumns,
-    /// A column to add that already exists.
+    /// A column that is to be added already exists.
     #[error("column `{column}` already exists")]
     ColumnExists {
-        /// The column.
+        /// Name of the column.
         column: String,
     },
-    /// A column that the table does not have.
+    /// A column does not exist in the table.
     #[error("the table has no column `{column}`")]
     ColumnNotFound {
         /// The column as requested.
         column: String,
-        /// A column with a similar name.
+        /// A column with a similar name, if there is one.
         near: Option<String>,
     },
     /// An invalid partition field.
@@ -86,7 +86,7 @@ pub enum Error {
     InvalidPartition {
         /// The partition field as given.
         field: String,
-        /// The rule it breaks.
+        /// The rule that the partition field breaks.
         reason: String,
     },
     /// A partition field that the table does not have.
@@ -94,7 +94,7 @@ pub enum Error {
     PartitionNotFound {
         /// The partition field as requested.
         field: String,
-        /// A partition field with a similar name.
+        /// A partition field with a similar name, if there is one.
         near: Option<String>,
     },
     /// Table properties that cannot be set.
@@ -105,10 +105,10 @@ pub enum Error {
         /// The rule that one of them breaks.
         reason: String,
     },
-    /// Input rows without a required column.
+    /// The rows to write lack a required column.
     #[error("the rows lack the required column `{column}`")]
     MissingColumn {
-        /// The column.
+        /// Name of the column.
         column: String,
     },
     /// A null in a required column.
@@ -116,7 +116,7 @@ pub enum Error {
     NullValue {
         /// The column, with dots for nested fields.
         column: String,
-        /// The number of rows in the batch with a null.
+        /// Number of rows in the batch that have a null in the column.
         rows: usize,
     },
     /// An input column that cannot be cast to the table's type.
@@ -124,9 +124,9 @@ pub enum Error {
     WrongType {
         /// The column, with dots for nested fields.
         column: String,
-        /// The input type.
+        /// The type of the input column.
         found: String,
-        /// The table's type.
+        /// The type of the table's column.
         expected: String,
     },
     /// A value that the table's type cannot represent.
@@ -134,19 +134,19 @@ pub enum Error {
     BadValue {
         /// The column, with dots for nested fields.
         column: String,
-        /// The table's type.
+        /// The type of the table's column.
         expected: String,
         /// Arrow's error, which contains the value.
         #[source]
         source: ArrowError,
     },
-    /// An error in the stream of input rows.
+    /// The stream of rows to write returned an error.
     #[error("the rows to write could not be produced")]
     Input(#[source] ArrowError),
-    /// A schema, partitioning, identity or data change since the rows were written.
+    /// The table's schema, partitioning, identity or data changed while the rows were written.
     #[error("the table's {what} changed while its new rows were written")]
     TableChanged {
-        /// `schema`, `partitioning`, `identity` or `data`.
+        /// What changed: `schema`, `partitioning`, `identity` or `data`.
         what: &'static str,
     },
     /// A snapshot that the table does not have.
@@ -158,43 +158,43 @@ pub enum Error {
     /// A location outside the warehouse.
     #[error("`{location}` is outside the warehouse `{root}`")]
     OutsideWarehouse {
-        /// The location.
+        /// The location that was given.
         location: String,
-        /// The warehouse's root.
+        /// The root URL of the warehouse.
         root: String,
     },
     /// An Iceberg feature that is not supported.
     #[error("`{location}` uses {feature}, which is not supported")]
     Unsupported {
-        /// The file.
+        /// Location of the file.
         location: String,
-        /// The feature.
+        /// Name of the unsupported feature.
         feature: String,
     },
-    /// A format version that is read-only.
+    /// A format version whose tables are read-only.
     #[error("tables of format version {version} are read-only")]
     OldFormat {
-        /// The version.
+        /// The format version.
         version: &'static str,
     },
     /// A file whose content is invalid.
     #[error("`{location}` cannot be read: {reason}")]
     Corrupt {
-        /// The file.
+        /// Location of the file.
         location: String,
-        /// The reason.
+        /// Why the content is invalid.
         reason: String,
     },
     /// A missing file of a table.
     #[error("`{location}` is missing")]
     Missing {
-        /// The file.
+        /// Location of the file.
         location: String,
     },
     /// No space left on the device.
     #[error("no space is left to write `{location}`")]
     DiskFull {
-        /// The file.
+        /// Location of the file.
         location: String,
     },
     /// A warehouse URL that is invalid.
@@ -202,7 +202,7 @@ pub enum Error {
     InvalidWarehouse {
         /// The location as given.
         url: String,
-        /// The reason.
+        /// Why the URL is invalid.
         reason: String,
     },
     /// Invalid settings of a cloud object store in the environment.
@@ -217,15 +217,15 @@ pub enum Error {
     /// A warehouse that belongs to another lake.
     #[error("`{url}` is the warehouse of another lake")]
     WarehouseTaken {
-        /// The warehouse.
+        /// URL of the warehouse.
         url: String,
     },
     /// A cloud object store that rejects requests or does not respond.
     #[error("{}", trouble.describe(location))]
     Cloud {
-        /// The file.
+        /// Location of the file.
         location: String,
-        /// The kind of failure.
+        /// Why the object store failed.
         trouble: FailureCause,
         /// The object store's error.
         #[source]
@@ -234,7 +234,7 @@ pub enum Error {
     /// Any other object store error.
     #[error("the object store failed on `{location}`")]
     Storage {
-        /// The file.
+        /// Location of the file.
         location: String,
         /// The object store's error.
         #[source]
@@ -243,13 +243,13 @@ pub enum Error {
     /// A change requested by another engine that is invalid for the table.
     #[error("the change cannot be made: {reason}")]
     Refused {
-        /// The rule it breaks.
+        /// The rule that the change breaks.
         reason: String,
     },
     /// A scan requested by another engine that is invalid.
     #[error("the scan cannot be planned: {reason}")]
     InvalidScan {
-        /// The reason.
+        /// Why the scan is invalid.
         reason: String,
     },
     /// A view replacement that would drop SQL dialects.
@@ -258,15 +258,15 @@ pub enum Error {
     /// An Iceberg commit requirement that does not hold.
     #[error("commit requirement failed: {reason}")]
     Unmet {
-        /// The failed requirement.
+        /// Description of the failed requirement.
         reason: String,
     },
     /// An internal error.
     #[error("a table could not be {doing}: {reason}")]
     Internal {
-        /// The operation, as a past participle.
+        /// The failed operation, as a past participle.
         doing: &'static str,
-        /// The reason.
+        /// Description of the error.
         reason: String,
     },
 }
@@ -290,7 +290,7 @@ impl Error {
         Error::Storage { location, source: Box::new(source) }
     }
 
-    /// Returns true if input rows do not match the table's columns.
+    /// Returns true if the rows to write do not match the table's columns.
     pub fn is_misfit(&self) -> bool {
         matches!(
             self,
@@ -303,7 +303,7 @@ impl Error {
         )
     }
 
-    /// Returns true for a transient error, after which a retry may succeed.
+    /// Returns true if the error is transient, so that a retry may succeed.
     pub fn is_passing(&self) -> bool {
         matches!(self, Error::Cloud { trouble, .. } if trouble.is_transient())
     }
@@ -339,7 +339,7 @@ impl Error {
         }
     }
 
-    /// Unwraps the error at the end of a stream that reads a file.
+    /// Returns the original error of a stream that reads a file, which Arrow has wrapped.
     pub fn from_arrow(location: &str, error: ArrowError) -> Self {
         match error {
             ArrowError::ExternalError(source) => match source.downcast::<Error>() {
@@ -395,8 +395,8 @@ fn causes(error: &Error) -> Vec<String> {
     causes
 }
 
-/// Returns the error code of an input stream's error: the code of the wrapped problem, if there is
-/// one.
+/// Returns the code of an input stream's error. If the error wraps a problem, this is the problem's
+/// code.
 fn input_code(error: &ArrowError) -> ErrorCode {
     if let ArrowError::ExternalError(inner) = error {
         if let Some(problem) = inner.downcast_ref::<Problem>() {

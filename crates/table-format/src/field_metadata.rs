@@ -3,7 +3,7 @@
 /// The field metadata key of the Iceberg field id.
 pub const FIELD_ID: &str = "PARQUET:field_id";
 
-/// The field metadata key of the column's names in the name mapping, a JSON list. Files without
+/// The field metadata key of the column's names in the name mapping, as a JSON list. Files without
 /// field ids identify the column by these names.
 pub const NAMES: &str = "headwater.names";
 

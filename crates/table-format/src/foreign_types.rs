@@ -1,13 +1,13 @@
 //! Foreign types: `variant`, `geometry`, `geography` and `unknown`, which the `iceberg` crate
 //! cannot parse.
 //!
-//! Other engines create, write and read columns of these types. Headwater keeps them in the schema
-//! and neither reads nor writes their values. In memory, a foreign type is replaced by a
+//! Other engines create, write and read columns of these types. Headwater keeps them in the schema,
+//! but neither reads nor writes their values. In memory, a foreign type is replaced by a
 //! placeholder: `fixed[N]` with a length that no real column has. Each type has its own length.
 //! [`hide`] replaces the types before JSON is parsed as a schema; [`reveal`] restores them after a
 //! schema is serialized. No file and no response contains a placeholder.
 //!
-//! Upstream: <https://github.com/apache/iceberg-rust/issues/2581>; this module can go when
+//! Upstream: <https://github.com/apache/iceberg-rust/issues/2581>; this module can be removed when
 //! the crate parses all four types.
 
 use std::collections::HashMap;
@@ -26,7 +26,8 @@ const FIRST_LENGTH: u64 = 1 << 62;
 /// Maximum length of a type's text, such as `geometry(srid:4326)`, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// Maximum number of foreign types in a process. Each spatial reference system counts as one type.
+/// Maximum number of foreign types in a process. Types with different spatial reference systems are
+/// counted separately.
 const TYPES_MAX: usize = 10_000;
 
 /// Foreign types of this process. The index is the placeholder's length minus [`FIRST_LENGTH`].
@@ -43,13 +44,13 @@ fn is_foreign(text: &str) -> bool {
         && text.len() <= TEXT_BYTES_MAX
 }
 
-/// Returns the placeholder's length of a foreign type; none if the table of types is full.
+/// Returns the length of the placeholder of a foreign type; `None` if the table of types is full.
 fn placeholder_length(text: &str) -> Option<u64> {
     let position = |types: &[String]| types.iter().position(|known| known == text);
     let known = position(&TYPES.read());
     let index = known.or_else(|| {
         let mut types = TYPES.write();
-        // Another thread may have added the type before this one got the lock.
+        // Another thread may have added the type before this one acquired the lock.
         position(&types).or_else(|| {
             (types.len() < TYPES_MAX).then(|| {
                 types.push(text.to_owned());
@@ -66,7 +67,7 @@ fn type_of_length(length: u64) -> Option<String> {
     TYPES.read().get(index).cloned()
 }
 
-/// Returns the foreign type of a placeholder; none for any other type.
+/// Returns the foreign type of a placeholder; `None` for any other type.
 pub fn foreign(data_type: &PrimitiveType) -> Option<String> {
     match data_type {
         PrimitiveType::Fixed(length) => type_of_length(*length),
@@ -79,8 +80,8 @@ pub fn primitive_of(field: &Field) -> Option<PrimitiveType> {
     placeholder_length(field.metadata().get(FOREIGN_TYPE)?).map(PrimitiveType::Fixed)
 }
 
-/// Returns true if JSON text may name a foreign type or contains a placeholder. May give false
-/// positives.
+/// Returns true if JSON text may contain a foreign type or a placeholder. False positives are
+/// possible.
 pub fn may_name_some(content: &[u8]) -> bool {
     const NAMES: [&[u8]; 4] = [b"\"variant\"", b"\"geometry", b"\"geography", b"\"unknown\""];
     NAMES.iter().any(|name| content.windows(name.len()).any(|some| some == *name))
@@ -92,9 +93,9 @@ pub fn may_name_some(content: &[u8]) -> bool {
 /// Prefix of every placeholder. A schema from outside that contains one is rejected.
 const PLACEHOLDER_PREFIX: &str = "fixed[4611686018427";
 
-/// Replaces foreign types by placeholders in the JSON of a schema or of any value that contains
-/// schemas. Fails, with the type, if the JSON contains a placeholder already or the table of types
-/// is full.
+/// Replaces foreign types by placeholders in the JSON of a schema, or of any value that contains
+/// schemas. Fails with the type if the JSON already contains a placeholder or the table of types is
+/// full.
 pub fn hide(value: &mut Value) -> Result<(), String> {
     change_types(value, &|text| {
         if text.starts_with(PLACEHOLDER_PREFIX) {
@@ -119,7 +120,7 @@ pub fn reveal(value: &mut Value) {
     let _ = change_types(value, &|text| Ok(known(text)));
 }
 
-/// Replaces every text that is a type by the result of `change`, if it returns one.
+/// Replaces every string that is a type by the result of `change`, if it returns one.
 fn change_types(
     value: &mut Value,
     change: &dyn Fn(&str) -> Result<Option<String>, String>,
@@ -130,7 +131,7 @@ fn change_types(
             for (key, part) in parts.iter_mut() {
                 let text = match (key.as_str(), part.as_str()) {
                     ("type" | "element" | "key" | "value", Some(text)) => text,
-                    // These contain free text and values, which may look like types.
+                    // These fields contain free text and values that may look like types.
                     ("doc" | "initial-default" | "write-default" | "properties", _) => continue,
                     _ => {
                         change_types(part, change)?;
@@ -147,7 +148,7 @@ fn change_types(
     }
 }
 
-/// Returns true if a schema has a column of a foreign type, nested ones included.
+/// Returns true if a schema has a column of a foreign type, also a nested one.
 pub fn has_some(schema: &Schema) -> bool {
     let mut fields = schema.field_id_to_fields().values();
     fields.any(|field| matches!(&*field.field_type, Type::Primitive(one) if foreign(one).is_some()))
@@ -164,7 +165,8 @@ pub fn metadata_of(field: &NestedField) -> HashMap<String, String> {
     text.map(|text| (FOREIGN_TYPE.to_owned(), text)).into_iter().collect()
 }
 
-/// Returns the name of a column and its foreign type, or the foreign type nested in it.
+/// Returns the name of a column and its foreign type, or a foreign type nested in it; `None` if it
+/// has none.
 pub fn foreign_column(field: &Field) -> Option<(String, String)> {
     if let Some(text) = field.metadata().get(FOREIGN_TYPE) {
         return Some((field.name().clone(), text.clone()));

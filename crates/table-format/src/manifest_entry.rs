@@ -1,4 +1,4 @@
-//! Changed copies of manifest entries: the `iceberg` crate can only build new entries.
+//! Modified copies of manifest entries. The `iceberg` crate can only build new entries.
 
 use iceberg::spec::{DataFile, DataFileBuilder};
 
@@ -41,7 +41,7 @@ pub fn with_row_id(
 ) -> Result<DataFile> {
     let mut builder = builder_of(file);
     builder.first_row_id(first_row_id);
-    // The builder can set a sort order but not clear it; order 0 is Iceberg's unsorted order.
+    // The builder can set a sort order but not remove it; order 0 is Iceberg's unsorted order.
     builder.sort_order_id(order.unwrap_or(0));
     builder.build().map_err(|error| Error::internal("merged", error))
 }

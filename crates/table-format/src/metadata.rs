@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::{Error, Result, foreign_types};
 
-/// Returns the location of a table's next metadata file: it contains the next number, and a unique
-/// part, because two branches may use the same number.
+/// Returns the location of a table's next metadata file. Its name contains the next number, and a
+/// unique part, because two branches may use the same number.
 pub fn next_location(table_location: &str, previous: Option<&str>) -> String {
     let version = previous.and_then(version_of).map_or(0, |version| version + 1);
     format!("{table_location}/metadata/{version:05}-{}.metadata.json", Uuid::new_v4())
@@ -68,8 +68,8 @@ fn has_defaults(content: &[u8]) -> bool {
     content.windows(DEFAULT_KEY_SUFFIX.len()).any(|some| some == DEFAULT_KEY_SUFFIX)
 }
 
-/// Returns the name of a column whose default is in the JSON but was not parsed. Such a column
-/// would be read as null, and the default would be missing in the next metadata file.
+/// Returns the name of a column whose default is in the JSON but was not parsed. Its values would
+/// be read as null, and the next metadata file would lack the default.
 pub fn unread_default(written: &Value, read: &Schema) -> Option<String> {
     let not_parsed =
         |key: &str, found: bool| written.get(key).is_some_and(|one| !one.is_null()) && !found;

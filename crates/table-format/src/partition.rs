@@ -1,4 +1,4 @@
-//! Partition specs: their creation from partition fields, and partition values.
+//! Partition specs, which are created from partition fields, and partition values.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ const FOLDER_NAME_BYTES_MAX: usize = 128;
 pub struct NewPartitionField {
     /// The field id of the source column.
     pub source_id: i32,
-    /// The name.
+    /// Name of the partition field.
     pub name: String,
-    /// The transform.
+    /// The transform applied to the source column.
     pub transform: IcebergTransform,
 }
 
-/// Builds the spec of partition fields over a schema. Column names match exactly, or else
-/// case-insensitively.
+/// Creates the partition spec for partition fields over a schema. An exact match of a column name
+/// is preferred to a case-insensitive one.
 pub fn spec_for(
     schema: &Schema,
     fields: &[PartitionField],
@@ -48,14 +48,14 @@ pub fn spec_for(
     spec_of(&parts)
 }
 
-/// Builds the spec of partition fields for the metadata builder.
+/// Creates the partition spec for partition fields, in the form that the metadata builder takes.
 pub fn spec_of(parts: &[NewPartitionField]) -> Result<UnboundPartitionSpec> {
     let parts = parts.iter().map(|part| (part.source_id, part.name.as_str(), part.transform));
     time_parts::unbound(parts)
 }
 
-/// Resolves a partition field over a column, nested in structs or not. Uses the name `wanted`, or
-/// else a name derived from column and transform.
+/// Resolves a partition field over a column, which may be nested in structs. The name is `wanted`
+/// if given, otherwise derived from the column and the transform.
 pub fn part_for(
     field: &PartitionField,
     wanted: Option<&str>,
@@ -72,7 +72,7 @@ pub fn part_for(
     let transform = transform_of(field.transform);
     let within = columns.iter().all(|own| own.id != column.id);
     let own_name = transform == IcebergTransform::Identity && !within;
-    // Avro, the encoding of partition values, does not allow dots in names.
+    // Avro, in which partition values are encoded, does not allow dots in names.
     let path = if within { path.replace('.', "_") } else { path };
     let name = match wanted {
         Some(name) if own_name && name == column.name => name.to_owned(),
@@ -86,8 +86,8 @@ pub fn part_for(
     Ok(NewPartitionField { source_id: column.id, name, transform })
 }
 
-/// Finds a column by its name, or by a dotted path through structs: exactly, or else
-/// case-insensitively. Returns its path as spelled in the table.
+/// Finds a column by its name, or by a dotted path through structs. Exact matches are preferred to
+/// case-insensitive ones. Returns its path as spelled in the table.
 pub fn column_at<'a>(
     columns: &'a [NestedFieldRef],
     name: &str,
@@ -106,7 +106,8 @@ pub fn column_at<'a>(
     })
 }
 
-/// Returns the values of a column, nested in structs or not; null if one of the structs is null.
+/// Returns the values of a column, which may be nested in structs; null where one of the structs is
+/// null.
 fn values_at(batch: &RecordBatch, columns: &[NestedFieldRef], id: i32) -> Option<ArrayRef> {
     let index = columns.iter().position(|column| holds(column, id))?;
     let mut values = Arc::clone(batch.column(index));
@@ -124,7 +125,7 @@ fn values_at(batch: &RecordBatch, columns: &[NestedFieldRef], id: i32) -> Option
     Some(values)
 }
 
-/// Returns true if the column or one nested in its structs has this id.
+/// Returns true if the column, or a column nested in its structs, has this id.
 fn holds(column: &NestedFieldRef, id: i32) -> bool {
     let within = || fields_of(column).is_some_and(|parts| parts.iter().any(|one| holds(one, id)));
     column.id == id || within()
@@ -138,7 +139,7 @@ fn fields_of(column: &NestedFieldRef) -> Option<&[NestedFieldRef]> {
     }
 }
 
-/// Converts a transform to the `iceberg` crate's.
+/// Converts a transform to the type of the `iceberg` crate.
 pub fn transform_of(transform: Transform) -> IcebergTransform {
     match transform {
         Transform::Identity => IcebergTransform::Identity,
@@ -152,7 +153,7 @@ pub fn transform_of(transform: Transform) -> IcebergTransform {
     }
 }
 
-/// Converts a transform from the `iceberg` crate's; none if unknown.
+/// Converts a transform from the type of the `iceberg` crate; `None` for an unknown one.
 pub fn known_transform(transform: IcebergTransform) -> Option<Transform> {
     Some(match transform {
         IcebergTransform::Identity => Transform::Identity,
@@ -167,7 +168,7 @@ pub fn known_transform(transform: IcebergTransform) -> Option<Transform> {
     })
 }
 
-/// Rejects a field that duplicates another one or its name.
+/// Rejects a partition field if an equal one, or one with the same name, exists.
 pub fn check_new(
     part: &NewPartitionField,
     others: &[NewPartitionField],
@@ -273,8 +274,8 @@ pub fn partition_columns(
     columns.collect()
 }
 
-/// Returns the partition values of a file with their transforms, by source field id, in types that
-/// can be compared after type promotion.
+/// Returns the partition values of a file with their transforms, by the id of the source column.
+/// The values have types that can be compared even after a type promotion.
 pub fn values_of(
     spec: &PartitionSpec,
     values: &Struct,
@@ -321,7 +322,7 @@ fn format_value(transform: IcebergTransform, field_type: &Type, value: Option<&L
     text.unwrap_or_else(|| number.to_string())
 }
 
-/// Formats a date, time or timestamp; none for another type or a value outside chrono's range.
+/// Formats a date, time or timestamp; `None` for another type or a value outside chrono's range.
 fn format_time(field_type: &Type, number: i64) -> Option<String> {
     use PrimitiveType::{Date, Time, Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
     let Type::Primitive(primitive) = field_type else { return None };
@@ -353,7 +354,7 @@ const SECONDS_PER_DAY: i64 = 86_400;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// The first year of Unix time.
+/// The year in which Unix time begins.
 const EPOCH: i64 = 1970;
 
 /// Formats a partition: `ts_day=2013-01-01/origin=EWR`.
@@ -368,8 +369,8 @@ pub fn describe(spec: &PartitionSpec, partition_type: &StructType, values: &Stru
     parts.join("/")
 }
 
-/// Returns the folders of a partition below the data folder. Readers use the manifests, so the
-/// folders are only informative, and values may be truncated and special characters replaced.
+/// Returns the folders of a partition within the data folder. Readers use the manifests, so the
+/// folders are only informative: values may be truncated and special characters replaced.
 pub fn folder(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields
@@ -391,8 +392,8 @@ pub fn file_name(text: &str) -> String {
     text.chars().map(|c| if safe(c) { c } else { '_' }).collect()
 }
 
-/// Returns the folder of a namespace or table: [`file_name`], truncated to a length that stores
-/// accept.
+/// Returns the folder name of a namespace or table: the [`file_name`], truncated to a length that
+/// object stores accept.
 pub fn folder_name(name: &str) -> String {
     let mut folder = file_name(name);
     folder.truncate(FOLDER_NAME_BYTES_MAX);

@@ -39,7 +39,7 @@ impl Positions {
         self.0.iter()
     }
 
-    /// Returns the first and the last position; none if empty.
+    /// Returns the first and the last position; `None` if the set is empty.
     pub fn bounds(&self) -> Option<(u64, u64)> {
         self.0.min().zip(self.0.max())
     }
@@ -66,7 +66,7 @@ impl Positions {
         other.0.is_subset(&self.0)
     }
 
-    /// Returns the approximate size in bytes.
+    /// Returns the approximate memory size in bytes.
     pub fn bytes(&self) -> usize {
         self.0.serialized_size()
     }
@@ -79,7 +79,7 @@ impl Positions {
         bytes
     }
 
-    /// Deserializes a portable bitmap; none if it is invalid or has trailing bytes.
+    /// Deserializes a portable bitmap; `None` if it is invalid or followed by other bytes.
     pub fn from_portable(mut bytes: &[u8]) -> Option<Self> {
         let positions = RoaringTreemap::deserialize_from(&mut bytes).ok()?;
         bytes.is_empty().then_some(Positions(positions))

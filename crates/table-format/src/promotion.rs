@@ -2,7 +2,7 @@
 //! defaults.
 //!
 //! Iceberg does not rewrite such values. They are compared in the widest type, and written in the
-//! type of the target.
+//! type that the target has.
 
 use iceberg::spec::{
     DataFile, Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,
@@ -29,7 +29,7 @@ pub fn comparable_partition(values: &Struct) -> Struct {
     values.iter().map(|one| one.map(value)).collect()
 }
 
-/// Promotes a value to a wider type; none if it already has that type.
+/// Promotes a value to a wider type; `None` if it already has that type.
 fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
     match (value, data_type) {
         (
@@ -49,7 +49,7 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
     }
 }
 
-/// Returns an entry whose partition values have the types of the target manifest; none if they
+/// Returns an entry whose partition values have the types of the target manifest; `None` if they
 /// already have.
 pub fn promoted_file(
     file: &DataFile,

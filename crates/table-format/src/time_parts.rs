@@ -1,9 +1,10 @@
 //! Partition specs with several time transforms of one column, such as `year(ts)` and `month(ts)`.
 //!
 //! Iceberg allows them, and the `iceberg` crate reads and writes them, but its metadata builder
-//! rejects them. All but the first time transform of a column are replaced by bucket transforms
-//! with reserved bucket numbers before the builder is called, and restored in the metadata that it
-//! returns. [`hidden_metadata`] and [`hidden`] replace them, [`revealed`] restores them.
+//! rejects them. Before the builder is called, all time transforms of a column except the first are
+//! replaced by bucket transforms with reserved numbers of buckets. They are restored in the
+//! metadata that the builder returns. [`hidden_metadata`] and [`hidden`] replace them, [`revealed`]
+//! restores them.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
-/// The time transforms and their placeholders.
+/// The time transforms, each with its placeholder.
 const PLACEHOLDERS: [(&str, &str); 4] = [
     ("year", "bucket[2147483644]"),
     ("month", "bucket[2147483645]"),
@@ -23,7 +24,7 @@ const PLACEHOLDERS: [(&str, &str); 4] = [
 /// Smallest number of buckets of a placeholder.
 const PLACEHOLDER_MIN: u32 = 2_147_483_644;
 
-/// Replaces the time transforms after a column's first one, in the fields of a partition spec.
+/// In the fields of a partition spec, replaces all time transforms of a column except the first.
 /// Returns true if any was replaced.
 pub fn hide(spec: &mut Value) -> Result<bool> {
     let mut seen = Vec::new();

@@ -17,10 +17,10 @@ const MICROSECONDS_PER_HOUR: i64 = 3_600_000_000;
 const NANOSECONDS_PER_MICROSECOND: i64 = 1_000;
 const HOURS_PER_DAY: i64 = 24;
 const MONTHS_PER_YEAR: i32 = 12;
-/// The first year of Unix time.
+/// The year in which Unix time begins.
 const EPOCH: i32 = 1970;
 
-/// Applies a transform to an array; none if it does not support the type.
+/// Applies a transform to an array; `None` if it does not support the type.
 pub fn transformed(column: &ArrayRef, transform: Transform) -> Option<ArrayRef> {
     match transform {
         Transform::Identity => Some(column.clone()),
@@ -40,13 +40,13 @@ pub fn transformed(column: &ArrayRef, transform: Transform) -> Option<ArrayRef> 
     }
 }
 
-/// Returns the hours since 1970 of timestamps.
+/// Returns timestamps as hours since 1970.
 fn hours(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     let hour = |micros: Option<i64>| Some(micros?.div_euclid(MICROSECONDS_PER_HOUR));
     Some(micros(column)?.into_iter().map(hour).collect())
 }
 
-/// Returns timestamps in microseconds; nanoseconds are rounded down.
+/// Returns timestamps as microseconds; nanoseconds are rounded down.
 fn micros(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     match column.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
@@ -60,7 +60,7 @@ fn micros(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     }
 }
 
-/// Returns the days since 1970 of dates or timestamps.
+/// Returns dates or timestamps as days since 1970.
 fn days(column: &ArrayRef) -> Option<Vec<Option<i32>>> {
     if *column.data_type() == DataType::Date32 {
         return Some(column.as_primitive::<Date32Type>().iter().collect());

@@ -12,7 +12,7 @@ use arrow::datatypes::{
 };
 use iceberg::spec::{Literal, PrimitiveLiteral};
 
-/// Builds an Arrow array of optional values; a value of another type becomes null.
+/// Builds an Arrow array of optional values. A value of an unexpected type becomes null.
 pub fn to_array<'a>(
     data_type: &DataType,
     values: impl ExactSizeIterator<Item = Option<&'a PrimitiveLiteral>>,
@@ -65,8 +65,7 @@ fn numbers<'a, T: ArrowPrimitiveType>(
     Arc::new(builder.finish())
 }
 
-/// Returns an int. A partition value may be stored as a long, even if the column's type is not
-/// long.
+/// Returns an int. A partition value may be stored as a long even if its type is int.
 fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     match value {
         PrimitiveLiteral::Int(value) => Some(*value),
@@ -75,7 +74,7 @@ fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     }
 }
 
-/// Returns a long. An int was written before the column was promoted to long.
+/// Returns a long. The value is an int if it was written before the column was promoted to long.
 fn as_long(value: &PrimitiveLiteral) -> Option<i64> {
     match value {
         PrimitiveLiteral::Long(value) => Some(*value),
@@ -87,7 +86,8 @@ fn as_long(value: &PrimitiveLiteral) -> Option<i64> {
 /// Microseconds per day.
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// Returns a timestamp. A date was written before the column was promoted to timestamp.
+/// Returns a timestamp. The value is a date if it was written before the column was promoted to
+/// timestamp.
 fn as_timestamp(value: &PrimitiveLiteral, of_day: i64) -> Option<i64> {
     match value {
         PrimitiveLiteral::Long(value) => Some(*value),
@@ -160,7 +160,8 @@ fn fixed<'a>(width: i32, values: impl Iterator<Item = Option<&'a PrimitiveLitera
     Arc::new(builder.finish())
 }
 
-/// Returns one value of an array as an Iceberg literal; none for a null and for unsupported types.
+/// Returns one value of an array as an Iceberg literal; `None` for a null and for unsupported
+/// types.
 pub fn literal_at(array: &dyn Array, row: usize) -> Option<Literal> {
     if array.is_null(row) {
         return None;

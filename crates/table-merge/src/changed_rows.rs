@@ -1,7 +1,7 @@
-//! Finds the changed rows of each side for rows that both changed.
+//! Finds the new versions of rows that both sides changed.
 //!
-//! Rows have no key, so a pair is only a guess for display, and does not affect the merge: the most
-//! similar new row in the side's files is paired with the base row. A row without a similar one
+//! Rows have no key, so a pair is only a guess for display and does not affect the merge: a base
+//! row is paired with the most similar new row in the side's files. A row without a similar one
 //! counts as deleted.
 
 use std::collections::HashSet;
@@ -16,17 +16,17 @@ use headwater_tables::{DataFile, Error, Result, read_with_schema};
 
 use crate::rows::{Counts, RowReader, keys};
 
-/// Maximum number of new rows of a side to compare.
+/// Maximum number of new rows of a side that are compared.
 const CANDIDATES_MAX: usize = 10_000;
 
-/// A row that both sides changed, in each state.
+/// A row that both sides changed, in its three states.
 #[derive(Debug, Clone)]
 pub struct ChangedRow {
-    /// The row of the base.
+    /// The row in the base.
     pub base: RecordBatch,
-    /// Our row; none if deleted.
+    /// The row on our side; `None` if deleted.
     pub ours: Option<RecordBatch>,
-    /// Their row; none if deleted.
+    /// The row on their side; `None` if deleted.
     pub theirs: Option<RecordBatch>,
 }
 
@@ -57,8 +57,8 @@ impl RowReader<'_> {
             .collect())
     }
 
-    /// Returns a limited number of rows that a side has more often than the base; none if there are
-    /// none.
+    /// Returns a limited number of rows that occur more often on a side than in the base; `None` if
+    /// there are no such rows.
     async fn new_rows(
         &self,
         files: &[Arc<DataFile>],
@@ -86,9 +86,9 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns for each row of the base the most similar new row: first by equal first column, then by
-/// number of equal columns, which must be more than half. A single new row is always paired with a
-/// single base row.
+/// Returns, for each row of the base, the most similar new row. Rows with an equal first column are
+/// preferred, then those with more equal columns; more than half of the columns must be equal. If
+/// there is only one new row and one base row, they are always paired.
 fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBatch>>, ArrowError> {
     let columns = base.num_columns();
     let single = base.num_rows() == 1 && new.num_rows() == 1;
@@ -109,7 +109,7 @@ fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBat
     Ok(found)
 }
 
-/// Returns, for each row of the base and each new row, whether the first columns are equal, and the
+/// Returns, for each row of the base and each new row, true if the first columns are equal, and the
 /// number of equal columns.
 fn equal_columns(
     base: &RecordBatch,

@@ -1,5 +1,5 @@
-//! Three-way merge of columns by field id, so that one side may rename or widen a column that the
-//! other fills.
+//! Three-way merge of columns by field id, so that one side may rename or widen a column while the
+//! other writes values to it.
 //!
 //! Columns that both sides added with the same name and type become one column with our id;
 //! [`Columns::theirs`] maps it to the id in their files.
@@ -15,7 +15,7 @@ use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, 
 use crate::conflict::{Cause, Conflict, Side};
 use crate::metadata::MergeStates;
 
-/// Returns the merged value of base, ours and theirs; none if both sides changed it differently.
+/// Merges a value; `None` if both sides changed it differently.
 pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours)
@@ -29,9 +29,9 @@ pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
 /// The merged columns.
 #[derive(Debug)]
 pub(crate) struct Columns {
-    /// The fields, in order.
+    /// The merged fields, in order.
     pub fields: Vec<NestedFieldRef>,
-    /// The field ids of theirs by the merged ids, nested ones included.
+    /// Their field ids by the merged ids, including nested ones.
     pub theirs: HashMap<i32, i32>,
 }
 
@@ -62,16 +62,16 @@ impl ColumnMerge<'_> {
         self.unify(merged, three, path)
     }
 
-    /// Returns true if a side never had a column, and so cannot have dropped it. The base of a
-    /// criss-cross merge may have columns that have only other ids on a side.
+    /// Returns true if a side never had a column, and so cannot have dropped it. In a criss-cross
+    /// merge, the base may have columns that have other ids on a side.
     fn never_had(&self, side: Side, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())
     }
 
-    /// Returns a column added by one side. It is a conflict if the other side has another column
-    /// with the same id, which other engines may assign, because rows would be read with the wrong
-    /// column.
+    /// Returns a column added by one side. It is a conflict if the other side has a different
+    /// column with the same id, because rows would be read with the wrong column. Other engines may
+    /// assign ids in this way.
     fn added(&mut self, one: &NestedFieldRef, other: Side) -> NestedFieldRef {
         let schemas = self.three.of(other).schemas_iter();
         let existing: Vec<&NestedFieldRef> =
@@ -90,7 +90,7 @@ impl ColumnMerge<'_> {
         one.clone()
     }
 
-    /// Merges the column with one id; none if it is dropped.
+    /// Merges the column with one id; `None` if it is dropped.
     fn field(&mut self, three: [Option<&NestedFieldRef>; 3], path: &str) -> Option<NestedFieldRef> {
         match three {
             [_, Some(ours), Some(theirs)] if ours == theirs => Some(ours.clone()),
@@ -122,7 +122,7 @@ impl ColumnMerge<'_> {
         }
     }
 
-    /// Merges a column that base and both sides have, by its properties.
+    /// Merges the properties of a column that the base and both sides have.
     fn parts(&mut self, three: [&NestedFieldRef; 3], path: &str) -> NestedField {
         let [base, ours, theirs] = three;
         let within = join(path, &base.name);
@@ -142,7 +142,7 @@ impl ColumnMerge<'_> {
             None => self.column(path, &base.name, "given a comment", "given another comment"),
         }
         promote_defaults(&mut field);
-        // A default may still have the type before the other side's promotion.
+        // A default may still have the column's type before the other side promoted it.
         let default =
             |one: &&NestedFieldRef| promoted_default(one.write_default.as_ref(), &field.field_type);
         match three_way([default(&base), default(&ours), default(&theirs)]) {
@@ -184,8 +184,7 @@ impl ColumnMerge<'_> {
         found.unwrap_or_else(|| three[1].clone())
     }
 
-    /// Merges two equal columns added by both sides into one; any other duplicate name is a
-    /// conflict.
+    /// Merges equal columns that both sides added into one. Any other duplicate name is a conflict.
     fn unify(
         &mut self,
         merged: Vec<NestedFieldRef>,
@@ -237,8 +236,8 @@ impl ColumnMerge<'_> {
     }
 }
 
-/// Returns the ids of all columns in merged order: ours, or theirs if only they changed it,
-/// followed by the other side's additions.
+/// Returns the ids of all columns in merged order: our order, or theirs if only they changed it,
+/// followed by the columns that the other side added.
 fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     let ids = |fields: &[NestedFieldRef]| fields.iter().map(|field| field.id).collect::<Vec<_>>();
     let [base, ours, theirs] = [base, ours, theirs].map(ids);
@@ -263,7 +262,7 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// Returns true if two types are equal except for their ids, and adds the pairs of ids.
+/// Returns true if two types are equal except for their ids. Adds the pairs of corresponding ids.
 fn pair(one: &Type, other: &Type, ids: &mut HashMap<i32, i32>) -> bool {
     let mut parts = |one: &NestedField, other: &NestedField| {
         ids.insert(one.id, other.id);

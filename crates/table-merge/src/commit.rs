@@ -12,18 +12,18 @@ use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableM
 use crate::merge::{BaseCounters, Rewrite, TableMerge};
 use crate::metadata;
 
-/// A committed merge.
+/// The result of committing a merge.
 #[derive(Debug)]
 pub struct CommittedMerge {
-    /// The new state of our side.
+    /// The new state of our table.
     pub table: Table,
-    /// The data files written.
+    /// The data files that were written.
     pub staged: Vec<StagedFiles>,
 }
 
 impl TableMerge {
-    /// Commits the merge to our side; `summary` is added to its snapshot's summary. On failure,
-    /// deletes the files that it wrote.
+    /// Commits the merge to our side; `summary` is added to its snapshot's summary. On failure, the
+    /// files written by the merge are deleted.
     pub async fn commit(
         &self,
         tables: &Tables,
@@ -133,15 +133,15 @@ impl TableMerge {
     }
 }
 
-/// Returns the first row id of a file, if all its ids were assigned in the base.
+/// Returns the first row id of a file if all its row ids were already assigned in the base.
 fn known_ids(file: &DataFile, base: BaseCounters) -> Option<i64> {
     let first = file.entry.data_file.first_row_id()?;
     let end = u64::try_from(first).ok()?.checked_add(file.rows)?;
     (end <= base.next_row_id).then_some(first)
 }
 
-/// Returns the id of the merged table's sort order that equals one of theirs; none if there is
-/// none.
+/// Returns the id of the merged table's sort order that equals one of theirs; `None` if it has no
+/// equal one.
 fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i32> {
     let wanted = theirs.sort_order_by_id(i64::from(id))?;
     let mut orders = after.sort_orders_iter();

@@ -12,9 +12,9 @@ use crate::changed_rows::ChangedRow;
 /// A side of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The target of the merge.
+    /// The target of the merge, called our side.
     Ours,
-    /// The source of the merge.
+    /// The source of the merge, called their side.
     Theirs,
 }
 
@@ -32,13 +32,13 @@ impl Side {
 /// A conflict: both sides changed a part of the table incompatibly.
 #[derive(Debug, Clone)]
 pub struct Conflict {
-    /// The cause.
+    /// Why the changes conflict.
     pub cause: Cause,
     /// The affected data files.
     pub files: Vec<Arc<DataFile>>,
     /// A sample of the affected rows.
     pub rows: Vec<RecordBatch>,
-    /// The same rows before the change and on both sides, if both sides changed rows.
+    /// If both sides changed the same rows: these rows in the base and on both sides.
     pub changed: Vec<ChangedRow>,
     /// The number of affected rows, if known.
     pub rows_total: Option<u64>,
@@ -47,15 +47,15 @@ pub struct Conflict {
 /// The cause of a conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// One side, or both, recreated the table.
+    /// The table was recreated by one side or both.
     Recreated,
     /// Both sides changed or added a column with the same name differently.
     Column {
         /// The path of the column.
         column: String,
-        /// Our column's change or type, as text.
+        /// Our change of the column or its type, as text.
         ours: String,
-        /// Their column's change or type, as text.
+        /// Their change of the column or its type, as text.
         theirs: String,
     },
     /// One side dropped columns in which the other changed values.
@@ -65,41 +65,41 @@ pub enum Cause {
         /// The side that dropped them.
         side: Side,
     },
-    /// Both sides assigned the same field id to different new columns, so that their files are
-    /// ambiguous.
+    /// Both sides assigned the same field id to different new columns, so it is ambiguous which
+    /// column the values in their files belong to.
     FieldId {
-        /// The id.
+        /// The field id.
         id: i32,
-        /// Our column.
+        /// Name of our column with this id.
         ours: String,
-        /// Their column.
+        /// Name of their column with this id.
         theirs: String,
     },
     /// One side has nulls in a column that the other made required.
     Nulls {
-        /// The column.
+        /// Name of the column.
         column: String,
-        /// The side that requires values.
+        /// The side that made the column required.
         side: Side,
     },
     /// The combination of both changes is not a valid table.
     Schema {
-        /// The reason.
+        /// Why the table is not valid.
         reason: String,
     },
-    /// Both changed the partition fields.
+    /// Both sides changed the partition fields.
     Partitioning,
-    /// Both changed the sort order.
+    /// Both sides changed the sort order.
     SortOrder,
-    /// Both changed the identifier fields.
+    /// Both sides changed the identifier fields.
     Identifier,
     /// Both sides set a property to different values.
     Property {
-        /// The key.
+        /// Key of the property.
         key: String,
-        /// Our value; none if removed.
+        /// Our value; `None` if we removed the property.
         ours: Option<String>,
-        /// Their value; none if removed.
+        /// Their value; `None` if they removed the property.
         theirs: Option<String>,
     },
     /// One side replaced all rows, or all rows of some partitions, and the other changed some of
@@ -107,22 +107,24 @@ pub enum Cause {
     Replaced {
         /// The side that replaced rows.
         side: Side,
-        /// The partitions that both changed; none if all rows were replaced.
+        /// The partitions that one side replaced and the other changed; `None` if all rows were
+        /// replaced.
         partitions: Option<Vec<String>>,
     },
-    /// Both changed the same rows.
+    /// Both sides changed the same rows.
     Rows,
-    /// Both changed the same files, which have too many rows to compare.
+    /// Both sides changed the same files, which have too many rows to compare.
     TooManyRows {
-        /// The maximum number of rows compared.
+        /// Maximum number of rows that a merge compares.
         limit: u64,
     },
-    /// Both changed the same files, whose rows cannot be compared.
+    /// Both sides changed the same files, whose rows cannot be compared.
     Incomparable {
-        /// The reason.
+        /// Why the rows cannot be compared.
         reason: String,
     },
-    /// Both contain a cherry-picked commit whose rows cannot be distinguished from the others.
+    /// Both sides contain a cherry-picked commit whose rows cannot be distinguished from other
+    /// rows.
     DuplicateCherryPick,
 }
 

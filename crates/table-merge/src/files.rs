@@ -10,11 +10,11 @@ use crate::history::History;
 
 pub(crate) type File = Arc<DataFile>;
 
-/// The identity of a file with its deletes: a file with new delete files counts as removed and
-/// added.
+/// The state of a file, including its deletes: a file that gets new delete files counts as removed
+/// and added.
 type State<'a> = (&'a str, Fingerprint);
 
-/// A partition of a partition spec.
+/// A partition: its partition spec id and its values.
 type Key = (i32, String);
 
 /// The data files of the three states.
@@ -24,7 +24,7 @@ pub(crate) struct Files<'a> {
     pub theirs: &'a [File],
     /// The number of live rows of files.
     pub live: LiveRows,
-    /// Snapshots whose rows both sides contain but cannot be identified.
+    /// Snapshots whose rows are on both sides but cannot be identified.
     pub unclear: &'a HashSet<i64>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Files<'a> {
 pub(crate) struct LiveRows(HashMap<(String, Fingerprint), u64>);
 
 impl LiveRows {
-    /// Counts the live rows of files that differ between the states: only these counts are needed,
+    /// Counts the live rows of files that differ between the states. Only these counts are needed,
     /// to distinguish compaction from changes.
     pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
         let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
@@ -50,7 +50,7 @@ impl LiveRows {
     }
 
     fn count(&self, file: &File) -> u64 {
-        // Only files with deletes need to be counted by reading.
+        // Only files with deletes must be read to count their live rows.
         if file.has_deletes() {
             self.0.get(&owned_state(file)).copied().unwrap_or(file.rows)
         } else {
@@ -70,19 +70,19 @@ impl<'a> Files<'a> {
 /// The merge result for data files.
 #[derive(Debug, Default)]
 pub(crate) struct FilePlan {
-    /// Files of theirs to add unchanged.
+    /// Their files to add unchanged.
     pub files_to_add: Vec<File>,
-    /// Files of ours to remove.
+    /// Our files to remove.
     pub files_to_remove: Vec<File>,
-    /// Files changed on both sides, to merge by rows.
+    /// Files changed on both sides, whose rows must be merged.
     pub groups: Vec<SharedFiles>,
-    /// Files replaced by each side outside the groups.
+    /// Files outside the groups that each side replaced.
     pub elsewhere: [ReplacedFiles; 2],
-    /// Files replaced by each side, if it did more than append and compact.
+    /// Files that each side replaced, if it did more than append and compact.
     pub replaced: [ReplacedFiles; 2],
-    /// True if files of the other side replace files of our side in a group.
+    /// True if their files replace our files in a group.
     pub settles: bool,
-    /// The reach of their changes.
+    /// The combined scope of the changes.
     pub reach: ChangeScope,
 }
 
@@ -90,26 +90,26 @@ pub(crate) struct FilePlan {
 #[derive(Debug, Default)]
 pub(crate) struct ReplacedFiles {
     pub old: Vec<File>,
-    /// The new files, except those with appended rows only.
+    /// The new files, except those that contain only appended rows.
     pub new: Vec<File>,
 }
 
-/// Files of one partition with rows that both sides may have changed. Rows in none of these files
-/// are unchanged.
+/// Files of one partition that contain rows which both sides may have changed. Rows outside these
+/// files are unchanged.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct SharedFiles {
     pub base: Vec<File>,
     pub ours: Vec<File>,
     pub theirs: Vec<File>,
-    /// True if rows may have moved to other partitions.
+    /// True if changes may have moved rows to other partitions.
     pub rows_may_move: bool,
     /// True if both sides only appended and compacted.
     pub only_appends_or_compacts: bool,
-    /// True if rows of both sides may be the same.
+    /// True if the same row may have been added by both sides.
     pub unclear: bool,
 }
 
-/// The files changed by a side since the base.
+/// The files that a side changed since the base.
 struct Change<'a> {
     side: Side,
     added: Vec<&'a File>,
@@ -137,8 +137,8 @@ impl<'a> Change<'a> {
         change
     }
 
-    /// Returns the partitions in which the side kept no file of the base, and so may have replaced
-    /// all rows.
+    /// Returns the partitions in which the side kept no file of the base. It may have replaced all
+    /// rows there.
     fn possibly_replaced(&self, base: &'a [File]) -> ChangeScope {
         let removed = states_of(&self.removed);
         let remaining = base.iter().filter(|file| !removed.contains(&file.state()));
@@ -155,18 +155,18 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Returns true if the file contains appended rows only.
+    /// Returns true if the file contains only appended rows.
     fn appended(&self, file: &File) -> bool {
         file.entry.snapshot_id.is_some_and(|id| self.history.appends.contains(&id))
     }
 
-    /// Returns the files that the side replaced and the new ones, filtered by `wanted`.
+    /// Returns the files that the side replaced, and the new files, both filtered by `wanted`.
     fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> ReplacedFiles {
         let new = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
         ReplacedFiles { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
     }
 
-    /// Returns the files with changed rows, without files that were only compacted.
+    /// Returns the files with changed rows; files that were only compacted are excluded.
     fn changed(&self) -> Vec<&'a File> {
         let with_appended_rows = self.with_appended_rows();
         let counts = |file: &&&File| {
@@ -176,8 +176,8 @@ impl<'a> Change<'a> {
         added.chain(self.removed.iter().filter(counts)).copied().collect()
     }
 
-    /// Returns the partitions in which the replacing files have a different number of rows than the
-    /// replaced files, which means that they contain rows appended before the compaction.
+    /// Returns the partitions in which the new files have a different number of rows than the files
+    /// they replace. These contain rows that were appended before the compaction.
     fn with_appended_rows(&self) -> HashSet<Key> {
         let mut rows: HashMap<Key, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
@@ -189,7 +189,7 @@ impl<'a> Change<'a> {
         rows.into_iter().filter(|(_, rows)| *rows != 0).map(|(key, _)| key).collect()
     }
 
-    /// Returns the partitions that the changes were intended for as a whole.
+    /// Returns the partitions to which the changes were meant to apply as a whole.
     fn partitions(&self) -> BTreeSet<String> {
         match &self.history.reach {
             ChangeScope::Partitions(partitions) => partitions.clone(),
@@ -201,8 +201,8 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Returns the conflict with the other side's changes if this side's changes were intended for
-    /// more rows than those it changed.
+    /// Returns a conflict if this side's changes were meant to apply to more rows than they
+    /// changed, and the other side changed some of these.
     fn reach_conflict(&self, other: &Change<'_>) -> Option<Conflict> {
         let mut files: Vec<File> = other.changed().into_iter().cloned().collect();
         let replaced = self.partitions();
@@ -210,8 +210,8 @@ impl<'a> Change<'a> {
             ChangeScope::Rows => return None,
             ChangeScope::All => None,
             ChangeScope::Partitions(_) | ChangeScope::ChangedPartitions => {
-                // The partition of a file of another spec does not determine whether the file is
-                // affected.
+                // For a file of another partition spec, the partition does not determine whether
+                // the file is affected.
                 let own = self.added.iter().chain(&self.removed).copied();
                 let specs: HashSet<i32> =
                     own.chain(files.iter()).map(|file| file.spec_id).collect();
@@ -230,7 +230,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Returns true if two partitions have the same fields.
+/// Returns true if two partitions have the same partition fields.
 fn of_one_kind(one: &str, other: &str) -> bool {
     let fields = |partition: &'_ str| -> Vec<String> {
         let parts = partition.split('/').filter_map(|part| part.split_once('='));
@@ -296,7 +296,7 @@ impl FilePlan {
         Ok(plan)
     }
 
-    /// Replaces our files of a group by theirs.
+    /// Replaces our files of a group by their files.
     pub fn take_theirs(&mut self, group: &SharedFiles) {
         self.settles = true;
         let (ours, theirs) = (states(&group.ours), states(&group.theirs));
@@ -307,11 +307,11 @@ impl FilePlan {
 }
 
 impl SharedFiles {
-    /// Returns the side that only compacted the group's rows, if one did.
+    /// Returns the side that only compacted the rows of the group, if there is one.
     fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
-        // Equal counts are required, because rows appended before the compaction would change the
-        // count.
+        // The row counts must be equal, because rows appended before the compaction would change
+        // them.
         let only_compacts = |change: &Change<'_>, files: &[File]| {
             change.history.only_appends_or_compacts && rows(files) == rows(&self.base)
         };
@@ -335,7 +335,7 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key,
         owned(change.added.iter().filter(|file| !change.appended(file)))
     };
     let (our_new, their_new) = (replacing(ours), replacing(theirs));
-    // If rows may have moved between partitions of different specs, all are merged as one group.
+    // If rows may have moved between partitions of different specs, all files form one group.
     let files = base.iter().chain(&our_new).chain(&their_new);
     let specs: HashSet<i32> = files.map(|file| file.spec_id).collect();
     let key = |file: &File| match specs.len() {

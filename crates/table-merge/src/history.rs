@@ -1,13 +1,13 @@
-//! The changes of one side since the base, according to its snapshots, and their reach.
+//! The changes of one side since the base, according to its snapshots, and their scope.
 //!
 //! A merge snapshot records the merged snapshot, its second parent, under
 //! [`headwater_tables::MERGED`], and the [`ChangeScope`] of the merged changes.
 //!
 //! A side may not descend from the base, for example if a conflict was resolved by keeping one
-//! side's table, or for a revert or cherry-pick. Then the history consists of the reverse of the
-//! base's changes since the common ancestor, and the side's changes. If some snapshots are unknown,
-//! a side that kept no file of the table, or of a partition, is assumed to have replaced it as a
-//! whole.
+//! side's table, or in a revert or cherry-pick. Then its history consists of the reverse of the
+//! base's changes since the common ancestor, followed by the side's changes. If some snapshots are
+//! unknown, a side that kept no file of the table, or of a partition, is assumed to have replaced
+//! all of its rows.
 
 use std::collections::HashSet;
 
@@ -17,24 +17,24 @@ use iceberg::spec::{Operation, Snapshot};
 /// The changes of a side since the base.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// The reach of its changes.
+    /// The combined scope of the side's changes.
     pub reach: ChangeScope,
     /// Snapshots that only added rows.
     pub appends: HashSet<i64>,
-    /// True if all snapshots are known, and each only added or compacted rows.
+    /// True if all snapshots are known, and each of them only added or compacted rows.
     pub only_appends_or_compacts: bool,
     /// True if any of them compacted rows.
     pub compacts: bool,
     /// True if all snapshots are known.
     pub complete: bool,
-    /// True if the side descends from the base; false if a change is cherry-picked.
+    /// True if the side descends from the base; false in a cherry-pick, for example.
     pub from_base: bool,
 }
 
 /// The lineages of a merge's base and sides.
 pub(crate) struct MergeLineages {
     pub base: Lineage,
-    /// Ours and theirs.
+    /// The lineages of our side and of their side.
     pub sides: [Lineage; 2],
 }
 
@@ -53,8 +53,8 @@ impl MergeLineages {
         past
     }
 
-    /// Reads the metadata of states merged into the sides since the base. Returns true if all
-    /// snapshots are known then.
+    /// Reads the metadata of states that were merged into the sides since the base. Returns true if
+    /// all snapshots are known afterwards.
     pub async fn read_merged(&mut self, tables: &Tables) -> bool {
         loop {
             let known = self.base.ancestors();
@@ -71,7 +71,7 @@ impl MergeLineages {
         }
     }
 
-    /// Returns the changes of both sides since the base, without the snapshots `same`, whose
+    /// Returns the changes of both sides since the base. Excludes the snapshots in `same`, whose
     /// changes the base also contains.
     pub fn histories(&self, same: &HashSet<i64>) -> [History; 2] {
         self.sides.each_ref().map(|side| {
@@ -83,9 +83,9 @@ impl MergeLineages {
 }
 
 impl History {
-    /// Returns the changes from the base to the side. A side may not descend from the base, for
-    /// example when a commit is reverted or cherry-picked. Then the changes are the reverse of the
-    /// base's changes since the common ancestor, followed by the side's changes.
+    /// Returns the changes from the base to the side. If the side does not descend from the base,
+    /// for example in a revert or cherry-pick, these are the reverse of the base's changes since
+    /// the common ancestor, followed by the side's changes.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side, same);
         found.from_base = side.descends_from(base);
@@ -95,15 +95,15 @@ impl History {
             let (undone, undone_began) = History::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
-            // Files that are added again by reverting a removal contain no new rows.
+            // Files that a reverted removal adds again contain no new rows.
             found.only_appends_or_compacts &=
                 undone.only_appends_or_compacts && undone.appends.is_empty();
         }
         found
     }
 
-    /// Returns the side's snapshots that are not in `known`, and whether they reach back to the
-    /// first one.
+    /// Returns the side's snapshots that are not in `known`, and true if they reach back to the
+    /// first snapshot.
     fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (History, bool) {
         let mut found =
             History { only_appends_or_compacts: true, complete: true, ..Self::default() };

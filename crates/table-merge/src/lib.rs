@@ -1,6 +1,6 @@
 //! Three-way merge of two states of a table by content.
 //!
-//! Metadata, files and, where both sides changed the same files, rows are merged separately.
+//! Metadata and files are merged separately, and so are rows in files that both sides changed.
 //! [`merge`] computes the result and writes nothing; [`TableMerge::commit`] commits it to our side.
 //! Incompatible changes are reported as [`Conflict`]es with the affected files and rows.
 //!

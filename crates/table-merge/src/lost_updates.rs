@@ -19,7 +19,7 @@ use crate::conflict::{Cause, Conflict, Side};
 use crate::files::{File, ReplacedFiles};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
-/// The columns of a side that the base has, and the ones remaining in the merged table.
+/// The columns of a side that the base also has, and those that remain in the merged table.
 struct Columns {
     all: SchemaRef,
     remaining: SchemaRef,
@@ -27,7 +27,8 @@ struct Columns {
     dropped: Vec<String>,
 }
 
-/// Added minus removed rows, by their remaining values and by all their values.
+/// The number of added minus removed rows, by their values in the remaining columns and by all
+/// their values.
 type Changes = HashMap<(RowKey, RowKey), i64>;
 
 /// The files that one side replaced, and the metadata of the merge.
@@ -40,7 +41,7 @@ pub(crate) struct SideChange<'a> {
 }
 
 /// Returns the conflict about values that a side changed in rewritten files, if the other side
-/// dropped their column.
+/// dropped the column of these values.
 pub(crate) async fn check(
     tables: &Tables,
     change: &SideChange<'_>,
@@ -73,7 +74,8 @@ pub(crate) async fn check(
     Ok(Some(Conflict { rows, rows_total, ..Conflict::about(cause, replaced.old.clone()) }))
 }
 
-/// Returns the multiset of rows whose only change was in dropped columns, by all their values.
+/// Returns the rows whose only change was in dropped columns: how often each occurs, by all its
+/// values.
 fn lost(changes: Changes) -> HashMap<RowKey, u64> {
     let came: HashSet<RowKey> = changes
         .iter()
@@ -86,7 +88,7 @@ fn lost(changes: Changes) -> HashMap<RowKey, u64> {
 }
 
 impl Columns {
-    /// Returns the columns of a side; none if no column is dropped.
+    /// Returns the columns of a side; `None` if no column was dropped.
     fn of(base: &TableMetadata, merged: &TableMetadata, side: &Schema) -> Option<Columns> {
         let has = |of: &TableMetadata, id: i32| of.current_schema().field_by_id(id).is_some();
         let known = |id: i32| has(base, id);
@@ -171,7 +173,7 @@ impl Columns {
     }
 }
 
-/// Returns the columns, and nested ones, with one of the ids.
+/// Returns the columns, including nested ones, that have one of the ids.
 fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
     fields
         .iter()
@@ -183,7 +185,7 @@ fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
         .collect()
 }
 
-/// Returns the type with only these fields; none if no field remains.
+/// Returns the type with only these nested fields; `None` if no field remains.
 fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataType> {
     let within = |part: &Arc<Field>| {
         let data_type = pruned_type(part.data_type(), has)?;
@@ -204,7 +206,7 @@ fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataTy
     })
 }
 
-/// Collects the paths of the columns without one of the ids.
+/// Collects the paths of the columns that have none of the ids.
 fn name_dropped(fields: &Fields, has: &dyn Fn(i32) -> bool, path: &str, names: &mut Vec<String>) {
     for field in fields {
         let name =

@@ -22,7 +22,7 @@ use crate::summary::ReplayedChanges;
 /// The result of merging two states of a table.
 #[derive(Debug)]
 pub enum Merged {
-    /// Our side already has the result.
+    /// Our side already has the merged state, so nothing is to be committed.
     Ours,
     /// A new state, to commit with [`TableMerge::commit`].
     Both(Box<TableMerge>),
@@ -36,7 +36,7 @@ pub struct TableMerge {
     pub(crate) base: Table,
     pub(crate) ours: Table,
     pub(crate) theirs: Table,
-    /// The merged table without its rows, with whose schema rows are read and written.
+    /// The merged table without its rows. Rows are read and written with its schema.
     pub(crate) merged_table: Table,
     pub(crate) shape: MergedMetadata,
     pub(crate) files_to_add: Vec<Arc<DataFile>>,
@@ -45,21 +45,23 @@ pub struct TableMerge {
     pub(crate) reach: ChangeScope,
     pub(crate) kind: Kind,
     pub(crate) rows: MergedRows,
-    /// True if the other side has snapshots that ours does not descend from. Then the merge is
-    /// recorded even if it changes no row, so that later changes are relative to it.
+    /// True if the other side has snapshots that ours does not descend from. The merge is then
+    /// recorded even if it changes no row, so that later merges are relative to it.
     pub(crate) records: bool,
-    /// The replayed and reverted changes, if the merge applies a commit.
+    /// If the merge applies a commit, the changes that it replays or reverts.
     pub(crate) again: ReplayedChanges,
-    /// True if the history is too incomplete to exclude that added rows already exist.
+    /// True if the known history is too incomplete to exclude that added rows already exist on our
+    /// side.
     pub(crate) doubtful: bool,
-    /// True if this merges two branches, and does not apply one commit's change to a branch.
+    /// True if this merges two branches; false if it applies the change of one commit to a branch.
     pub(crate) of_branches: bool,
     /// True if the merge is committed as an ordinary change of our side, without recording the
     /// other side.
     pub(crate) goes_on: bool,
-    /// The side that has exactly the files of the merged table.
+    /// The side that has exactly the data files of the merged table, if there is one.
     pub(crate) rows_of: Option<Side>,
-    /// The ids and sequence numbers that rows of theirs may keep: those assigned in the base.
+    /// Counters of the base. Their rows keep the ids and sequence numbers that were assigned in the
+    /// base.
     pub(crate) base_counters: BaseCounters,
 }
 
@@ -82,13 +84,13 @@ impl BaseCounters {
 /// Counts of the changes of our side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MergedRows {
-    /// Rows in added files, and in rewritten files that both sides changed.
+    /// Rows in added files, and in files that were rewritten because both sides changed them.
     pub rows_added: u64,
-    /// Removed rows.
+    /// Number of removed rows.
     pub rows_removed: u64,
     /// Data files added from the other side.
     pub files_added: u64,
-    /// Data files of ours that are removed.
+    /// Data files of our side that are removed.
     pub files_removed: u64,
     /// True if unchanged rows are counted as added and removed, because they were rewritten.
     pub whole_files: bool,
@@ -97,9 +99,9 @@ pub struct MergedRows {
 /// Rows to write.
 #[derive(Debug)]
 pub(crate) enum Rewrite {
-    /// The merged rows of a group.
+    /// The merged rows of a group of files.
     Group(MergedGroup),
-    /// All rows of files from the other branch whose column ids differ, or which have deleted rows.
+    /// All rows of files from the other side whose column ids differ or that have deleted rows.
     RewriteAll(Vec<Arc<DataFile>>),
 }
 
@@ -120,7 +122,7 @@ impl TableMerge {
         self.doubtful && self.rows.rows_added > 0
     }
 
-    /// Returns true if columns, partition fields, sort order or properties of our side change.
+    /// Returns true if columns, partition fields, the sort order or properties of our side change.
     pub fn reshapes(&self) -> bool {
         !self.shape.is_ours()
     }
@@ -134,8 +136,8 @@ struct States<'a> {
     theirs: &'a Table,
 }
 
-/// Computes the merge of two states of a table with the merge base `base`. Reads metadata, and
-/// rows of files that both sides changed. Writes nothing.
+/// Merges two states of a table whose merge base is `base`. Reads metadata, and the rows of files
+/// that both sides changed. Writes nothing.
 pub async fn merge(
     tables: &Tables,
     base: &Table,
@@ -171,8 +173,7 @@ pub async fn merge(
     let unclear = &common.unclear;
     let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
     let compacts = histories[1].only_appends_or_compacts;
-    // If our side does not descend from the base, it may have assigned the same ids to its own
-    // rows.
+    // If our side does not descend from the base, it may have assigned the same ids to other rows.
     let base_counters =
         if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
     let plan = match FilePlan::merge(&files, histories) {
@@ -228,8 +229,8 @@ async fn check_rows(
     Ok(conflicts)
 }
 
-/// Returns true if the changes since a state of a table only compacted rows; with `appends`, they
-/// may also have appended rows.
+/// Returns true if the changes since a state of a table only compacted rows. If `appends` is true,
+/// they may also have appended rows.
 pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
     let (before, after) = (base.metadata(), now.metadata());
     let same_shape = before.uuid() == after.uuid()
@@ -251,7 +252,7 @@ pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: 
 struct GroupMerge<'a> {
     /// True if the other side only appended and compacted rows.
     compacts: bool,
-    /// The conflicts found so far.
+    /// The conflicts that were found so far.
     conflicts: Vec<Conflict>,
     budget: &'a mut RowBudget,
 }
@@ -298,7 +299,7 @@ impl TableMerge {
                         Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
                 }
                 if only_deletes == Some(true) {
-                    // If no row moved to another partition, the groups can be merged separately.
+                    // If no row moved to another partition, the groups can be merged one by one.
                     let whole = SharedFiles { rows_may_move: false, ..group.clone() };
                     result = reader.merge_group(&whole, budget).await?;
                 }
@@ -327,7 +328,7 @@ impl TableMerge {
         Ok(Merged::Both(Box::new(self)))
     }
 
-    /// Returns the reader of the sides' rows, with the columns of the merged table.
+    /// Returns a reader of the rows of both sides, with the columns of the merged table.
     pub(crate) fn reader<'t>(&self, tables: &'t Tables) -> RowReader<'t> {
         let base = self.base.metadata();
         let schemas = self.shape.schemas(base, &self.merged_table.schema());
@@ -336,8 +337,8 @@ impl TableMerge {
     }
 }
 
-/// Returns true if a file may have row ids or sequence numbers assigned since the base, which our
-/// side may have assigned as well.
+/// Returns true if a file may have row ids or sequence numbers that were assigned after the base.
+/// Our side may have assigned the same ones.
 fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
     let entry = &file.entry.data_file;
     let within = |id: i32, last: i128| {
@@ -355,8 +356,8 @@ fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
             && within(LAST_UPDATED, i128::from(base.sequence_number)))
 }
 
-/// Returns the conflict with a side that recreated the table, and so intended both its columns and
-/// its rows.
+/// Returns the conflict if a side recreated the table, because such a change applies to all columns
+/// and rows.
 fn recreated(three: MergeStates<'_>, histories: &[History; 2]) -> Option<Conflict> {
     let both = three.schema_changed(Side::Ours) && three.schema_changed(Side::Theirs);
     let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);
@@ -403,14 +404,14 @@ fn check_nulls(shape: &MergedMetadata, files: &Files<'_>) -> Vec<Conflict> {
 }
 
 impl TableMerge {
-    /// Rewrites a group in place of our files.
+    /// Adds the rewritten rows of a group and removes our files of the group.
     fn rewrite_group(&mut self, merged: MergedGroup, ours: &[Arc<DataFile>]) {
         self.files_to_remove.extend(ours.iter().cloned());
         self.rewrites.push(Rewrite::Group(merged));
     }
 
-    /// Counts the rows of added and removed files; a file that only gets deletes counts by its
-    /// deleted rows.
+    /// Counts the rows of added and removed files. For a file that only gets new deletes, only the
+    /// newly deleted rows are counted.
     async fn count(&mut self, tables: &Tables, plan: &FilePlan) -> Result<()> {
         self.rows.rows_added += tables.deletes().live_rows(plan.files_to_add.clone()).await?;
         self.rows.rows_removed += tables.deletes().live_rows(plan.files_to_remove.clone()).await?;
@@ -432,7 +433,8 @@ impl TableMerge {
         Ok(())
     }
 
-    /// Adds the planned files. Files with other column ids or with deletes are rewritten.
+    /// Adds the planned files to the merge. Files with other column ids or with deletes are
+    /// rewritten.
     fn add_files(&mut self, plan: FilePlan) {
         let base_counters = self.base_counters;
         let needs_rewrite = |file: &Arc<DataFile>| {
@@ -475,8 +477,8 @@ impl TableMerge {
             && self.rewrites.is_empty())
     }
 
-    /// Returns the kind of the change. Rows that existed in other files do not count as added, even
-    /// if no file of our side is removed.
+    /// Returns the kind of the change. Rows that already existed in other files do not count as
+    /// added, even if no file of our side is removed.
     fn kind(&self, compacts: bool, settles: bool) -> Kind {
         if !self.changes_files() {
             Kind::Compact

@@ -61,12 +61,12 @@ pub(crate) struct NewlyRequired {
     pub name: String,
     /// The side that made it required.
     pub side: Side,
-    /// True if the column has a default, which files without the column use.
+    /// True if the column has a default. Files without the column use the default.
     pub has_default: bool,
 }
 
 impl MergedMetadata {
-    /// Merges the metadata; returns none and adds to `conflicts` if something conflicts.
+    /// Merges the metadata. On a conflict, returns `None` and adds it to `conflicts`.
     pub fn merge(
         three: MergeStates<'_>,
         conflicts: &mut Vec<Conflict>,
@@ -108,7 +108,7 @@ impl MergedMetadata {
         }))
     }
 
-    /// Returns true if our side's metadata does not change.
+    /// Returns true if our side's metadata is unchanged.
     pub fn is_ours(&self) -> bool {
         self.schema.is_none()
             && self.spec.is_none()
@@ -118,10 +118,10 @@ impl MergedMetadata {
             && self.version.is_none()
     }
 
-    /// Returns the merged table's columns with the field ids of the base, of our side and of their
-    /// side.
+    /// Returns three schemas with the columns of the merged table: with the field ids of the base,
+    /// of our side, and of their side.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
-        // The base of a criss-cross merge may have the column under the id of either side.
+        // In a criss-cross merge, the base may have the column under the id of either side.
         let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
         let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
         let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();
@@ -129,14 +129,14 @@ impl MergedMetadata {
         [base, merged.clone(), columns::with_ids(merged, &self.their_ids)]
     }
 
-    /// Returns true if a file of theirs has columns whose ids differ in the merged table, so that
+    /// Returns true if one of their files has columns whose ids differ in the merged table, so that
     /// it must be rewritten.
     pub fn changes_ids_of(&self, file: &DataFile) -> bool {
         self.their_ids.values().any(|id| file.has_column(*id))
     }
 
-    /// Returns true if the base contains files of ours that cannot be read with the base's schema,
-    /// because some column ids differ between the sides.
+    /// Returns true if the base contains our files but its schema cannot read them, because some
+    /// column ids differ between the sides.
     pub fn mixes(&self, common: &AdjustedBase) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }
@@ -169,7 +169,7 @@ impl MergedMetadata {
 }
 
 /// Finds a column that one side dropped, or whose type it changed, while the other side partitioned
-/// files by it. Neither change is allowed on a partition column.
+/// files by it. A partition column allows neither change.
 fn changed_partition_column(
     three: MergeStates<'_>,
     merged: &Schema,
@@ -180,8 +180,8 @@ fn changed_partition_column(
         fields.map(|field| field.source_id).collect()
     };
     let (ours, theirs) = (sources(three.ours), sources(three.theirs));
-    // Files with renumbered columns are rewritten with our ids, so their partition values are not
-    // kept.
+    // Files with renumbered columns are rewritten with our ids, so their partition values are
+    // recomputed.
     let renumbered = |id: &i32| their_ids.values().any(|other| other == id);
     let by_us = ours.difference(&theirs).map(|id| (*id, three.ours));
     let by_them = theirs.difference(&ours).filter(|id| !renumbered(id));
@@ -199,7 +199,7 @@ fn changed_partition_column(
     })
 }
 
-/// Returns a partition spec without ids, for the metadata builder.
+/// Returns a partition spec without ids, as input for the metadata builder.
 pub(crate) fn unbound(
     spec: &PartitionSpec,
 ) -> std::result::Result<UnboundPartitionSpec, iceberg::Error> {
@@ -213,8 +213,8 @@ fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
     schema.identifier_field_ids().collect()
 }
 
-/// Returns the columns that only one side made required: top-level ones, and nested ones that both
-/// sides have.
+/// Returns the columns that only one side made required: top-level columns, and nested columns that
+/// both sides have.
 fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<NewlyRequired> {
     let own = |id: i32| merged.as_struct().field_by_id(id).is_some();
     let is_optional = |schema: &Schema, id: i32| match schema.field_by_id(id) {

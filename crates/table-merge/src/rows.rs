@@ -1,9 +1,9 @@
 //! Three-way merge of rows in files that both sides changed.
 //!
 //! Rows have no key and are identified by all their values. The changes of a side are the
-//! differences in the number of equal rows, so that file layout and compaction do not matter.
-//! Deletes of different rows can be merged. Deletes of the same row by both sides can be merged
-//! only if neither side added any row, in these files or elsewhere, or if both results are equal.
+//! differences in the numbers of equal rows, so file layout and compaction do not matter. Deletes
+//! of different rows can always be merged. Deletes of the same row by both sides can be merged only
+//! if neither side added any row, in these files or elsewhere, or if both results are equal.
 //! Otherwise both sides may have updated the row, possibly moving it to another partition.
 
 use std::collections::{HashMap, HashSet};
@@ -29,10 +29,11 @@ use crate::merge::BaseCounters;
 /// Maximum number of rows in a conflict's sample.
 pub(crate) const ROWS_SHOWN: usize = 10;
 
-/// A row identified by its values: half of their SHA-256, which is collision-resistant.
+/// Identifies a row by its values: the first half of their SHA-256, which is sufficiently
+/// collision-resistant.
 pub(crate) type RowKey = [u8; 16];
 
-/// The number of equal rows in base, ours and theirs.
+/// For each row, the number of equal rows in the base, ours and theirs.
 pub(crate) type Counts = HashMap<RowKey, [u32; 3]>;
 
 /// The result of merging a group.
@@ -40,7 +41,7 @@ pub(crate) type Counts = HashMap<RowKey, [u32; 3]>;
 pub(crate) enum GroupResult {
     Ours,
     Theirs,
-    /// The result is in neither side's files.
+    /// Merged rows that have to be written, because they are not in the files of either side.
     Rows(MergedGroup),
     Conflict(Conflict),
 }
@@ -48,15 +49,16 @@ pub(crate) enum GroupResult {
 /// The rows of a group to write.
 #[derive(Debug)]
 pub(crate) struct MergedGroup {
-    /// Our files and theirs, which contain each wanted row at least as often as needed.
+    /// Our files and their files. Together they contain each wanted row at least as often as
+    /// needed.
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
-    /// The wanted number of each row.
+    /// How often each row is to be written.
     wanted: Arc<HashMap<RowKey, u32>>,
-    /// The number of rows of theirs, by row, that may be skipped because they are equal to rows of
+    /// For each row, how many of their rows may be skipped because they are the same as rows of
     /// ours.
     skippable: Arc<HashMap<RowKey, u32>>,
-    /// Rows wanted but not in ours, and rows in ours but not wanted.
+    /// The number of wanted rows that ours lacks, and of our rows that are not wanted.
     pub rows_added: u64,
     pub rows_removed: u64,
 }
@@ -64,16 +66,16 @@ pub(crate) struct MergedGroup {
 /// The context for reading rows.
 pub(crate) struct RowReader<'a> {
     pub tables: &'a Tables,
-    /// The columns of the merged table with the field ids of base, ours and theirs.
+    /// The columns of the merged table, with the field ids of the base, of ours and of theirs.
     pub schemas: [SchemaRef; 3],
     /// True if rewritten rows keep their row ids.
     pub has_row_ids: bool,
-    /// The ids that rows of theirs may keep.
+    /// Counters of the base, which determine the ids that their rows may keep.
     pub base_counters: BaseCounters,
 }
 
-/// The number of rows in files changed by both sides that a merge may still compare, over all
-/// tables.
+/// The number of rows, in files changed by both sides, that a merge may still compare. Shared by
+/// all tables.
 #[derive(Debug)]
 pub struct RowBudget {
     max: u64,
@@ -81,18 +83,18 @@ pub struct RowBudget {
 }
 
 impl RowBudget {
-    /// Creates the budget of a merge, part of which is already used.
+    /// Creates the budget of a merge, of which `spent` rows are already used.
     pub fn new(tables: &Tables, spent: u64) -> Self {
         let max = tables.options().merge_rows_max;
         RowBudget { max, remaining: max.saturating_sub(spent) }
     }
 
-    /// Returns the used part.
+    /// Returns how many rows of the budget are used.
     pub fn spent(&self) -> u64 {
         self.max - self.remaining
     }
 
-    /// Returns the total.
+    /// Returns the total budget.
     pub(crate) fn max(&self) -> u64 {
         self.max
     }
@@ -158,8 +160,8 @@ impl RowReader<'_> {
         }
     }
 
-    /// Returns true if no side added rows in files that replaced others, so that deleted rows were
-    /// not moved to other files. False if the check would exceed the budget.
+    /// Returns true if no side added rows in files that replaced others, so that no deleted row can
+    /// have been moved to another file. Returns false if the check would exceed the budget.
     pub async fn only_deletes(
         &self,
         groups: &[SharedFiles],
@@ -236,7 +238,7 @@ impl RowReader<'_> {
         Ok(conflict)
     }
 
-    /// Returns all rows of their files, to rewrite them.
+    /// Returns all rows of their files, so that they can be rewritten.
     pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
         let BaseCounters { next_row_id, sequence_number } = self.base_counters;
         let rows = read_with_schema(self.tables, &self.to_rewrite(2), files)?;
@@ -250,7 +252,7 @@ impl RowReader<'_> {
         if self.has_row_ids { with_row_ids(schema) } else { schema.clone() }
     }
 
-    /// Returns the merged rows of a group: ours in our order, then theirs.
+    /// Returns the merged rows of a group: our rows in their order, then their side's rows.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
         let ours = read_with_schema(self.tables, &self.to_rewrite(1), &group.ours)?;
         let theirs = self.all_of_theirs(&group.theirs)?;
@@ -267,8 +269,8 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns the number of rows of theirs that may be skipped: for rows that ours has too, and theirs
-/// has more often than the base, the number in the base.
+/// Returns how many of their rows may be skipped. For a row that ours also has and theirs has more
+/// often than the base, this is the number in the base.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
@@ -277,18 +279,18 @@ fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
 
 /// Selects the wanted rows of a group, ours first.
 struct RowPicker {
-    /// The number of each row still wanted.
+    /// How often each row is still to be returned.
     remaining: HashMap<RowKey, u32>,
-    /// The number of their rows that may still be skipped because their id was already used.
+    /// How many of their rows may still be skipped because their ids were already used.
     skippable: HashMap<RowKey, u32>,
-    /// The row ids already used.
+    /// The row ids that were already used.
     used_ids: RoaringTreemap,
 }
 
 impl RowPicker {
     /// Returns the wanted rows of a batch. Equal rows differ only by their ids, and each id is used
-    /// once: a row of theirs whose id was already used is skipped while others like it remain, and
-    /// otherwise gets a new id.
+    /// only once. If the id of one of their rows was already used, the row is skipped while more
+    /// equal rows follow; otherwise it gets a new id.
     fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let state = own_columns(batch.schema_ref());
         let ids = (state < batch.num_columns())
@@ -344,7 +346,7 @@ pub(crate) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
     Ok(rows.iter().map(key).collect())
 }
 
-/// The result of comparing counts.
+/// The result of comparing the counts of a group.
 enum Decision {
     Ours,
     Theirs,
@@ -362,20 +364,20 @@ fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
     ours > base && theirs > base
 }
 
-/// Decides the result for a group by its counts.
+/// Decides the result for a group from its counts.
 fn decide(
     counts: &Counts,
     &SharedFiles { rows_may_move, only_appends_or_compacts, unclear, .. }: &SharedFiles,
 ) -> Decision {
     let all = || counts.values();
-    // A row that both sides added is kept twice if both sides only added rows.
+    // If both sides only added rows, a row that both added is kept twice.
     if !rows_may_move && !only_appends_or_compacts && all().all(|[_, ours, theirs]| ours == theirs)
     {
         return Decision::Ours;
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side kept some of several equal rows, it is unknown which of them it deleted.
+    // If a side deleted some of several equal rows, it is unknown which of them it deleted.
     let conflicts = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])
@@ -406,7 +408,7 @@ fn decide(
 mod tests {
     use super::*;
 
-    /// Merges lists of rows; expects the result or the conflicting rows.
+    /// Merges lists of rows. `expected` is the result, or the conflicting rows.
     fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
         check_group(&SharedFiles::default(), base, ours, theirs, expected);
     }

@@ -1,14 +1,13 @@
-//! Changes that both sides contain without a merge between them: commits cherry-picked from one
-//! side to the other or to both, or reverted on both.
+//! Changes that both sides contain although neither merged the other: commits that were
+//! cherry-picked from one side to the other, or to both sides, or reverted on both.
 //!
-//! Their rows are not a change of either side. So these changes are applied to the base as well,
-//! and later changes of their files, such as compaction, are handled as usual. A change is
-//! identified by the snapshot that made it first, which cherry-picks name in their summaries. It
-//! consists of the difference between the files of that snapshot and of its parent. If these files
-//! are not in the base, because the change affected only files of its own branch, the
-//! cherry-picking snapshot is used instead. If that is not possible either, both sides have the
-//! added rows, but it is unknown which rows these are. Then all other new rows must be
-//! distinguishable from them.
+//! Their rows are not a change of either side. So these changes are also applied to the base, and
+//! later changes of their files, such as compaction, are handled as usual. A change is identified
+//! by the snapshot that first made it, which cherry-picks name in their summaries. It consists of
+//! the difference between the files of that snapshot and of its parent. If these files are not in
+//! the base, because the change affected only files of its own branch, the cherry-picking snapshot
+//! is used instead. If that is not possible either, both sides have the added rows, but it is
+//! unknown which rows these are. Then all other new rows must be distinguishable from them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -30,11 +29,11 @@ pub(crate) struct AdjustedBase {
     pub same: HashSet<i64>,
     /// The snapshots whose changes both sides contain, but whose files are unknown.
     pub unclear: HashSet<i64>,
-    /// True if some files of the base are ours and not theirs.
+    /// True if some files in the adjusted base are ours but not theirs.
     pub from_ours: bool,
 }
 
-/// The state whose lineage contains a snapshot.
+/// The state in whose lineage a snapshot is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Base,
@@ -47,11 +46,11 @@ enum State {
 struct SnapshotRun {
     state: Option<State>,
     ids: Vec<i64>,
-    /// True if they were reverted.
+    /// True if the changes of these snapshots were reverted.
     is_revert: bool,
 }
 
-/// The files removed and added by a run.
+/// The files that a run of snapshots removed and added.
 struct Difference {
     removed: Vec<File>,
     added: Vec<File>,
@@ -66,11 +65,12 @@ impl MergeLineages {
         }
     }
 
-    /// Returns the base with the changes that both sides contain. `base` are the files of the base.
+    /// Returns the base adjusted by the changes that both sides contain. `base` is the list of the
+    /// base's files.
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<AdjustedBase, Error> {
         let mut shared = Shared::of(self);
         if !shared.is_empty() {
-            // An old snapshot of the base may contain these changes already.
+            // An old snapshot of the base may already contain these changes.
             while self.base.read_more(tables).await {}
             shared = Shared::of(self);
         }
@@ -100,7 +100,7 @@ impl MergeLineages {
         Ok(common)
     }
 
-    /// Returns the snapshots and those that replayed their changes on either side.
+    /// Returns the snapshots, and those that replayed their changes on either side.
     fn with_replays(&self, ids: &HashSet<i64>) -> HashSet<i64> {
         let mut found = ids.clone();
         for side in self.sides.iter().filter(|_| !ids.is_empty()) {
@@ -114,7 +114,8 @@ impl MergeLineages {
         found
     }
 
-    /// Applies the shared changes to the files of the base; returns those that do not apply.
+    /// Applies the shared changes to the files of the base. Returns the changes that could not be
+    /// applied.
     async fn replay(
         &self,
         tables: &Tables,
@@ -154,7 +155,7 @@ impl MergeLineages {
         }
     }
 
-    /// Applies a change with the files of the snapshot that replayed it; returns the index of the
+    /// Applies a change, using the files of a snapshot that replayed it. Returns the index of the
     /// change.
     async fn replay_other(
         &self,
@@ -180,7 +181,8 @@ impl MergeLineages {
         Ok(None)
     }
 
-    /// Applies changes to the files of the base; returns false if the files differ.
+    /// Applies the changes of a run to the files of the base. Returns false if these files do not
+    /// match the run's files.
     async fn replay_run(
         &self,
         tables: &Tables,
@@ -203,7 +205,7 @@ impl MergeLineages {
         Ok(true)
     }
 
-    /// Returns the files changed by a run; none if they are no longer known.
+    /// Returns the files that a run of snapshots changed; `None` if they are no longer known.
     async fn difference(
         &self,
         tables: &Tables,
@@ -231,17 +233,17 @@ impl MergeLineages {
     }
 }
 
-/// The changes that both sides contain and the base does not, and vice versa.
+/// Changes that both sides contain but the base does not, and the reverse.
 struct Shared {
     base: IncludedChanges,
     ours: IncludedChanges,
     theirs: IncludedChanges,
-    /// Changes that both sides contain and the base does not, by the snapshots that made them
-    /// first.
+    /// Changes that both sides contain but the base does not, by the snapshots that first made
+    /// them.
     all: HashSet<i64>,
     /// The shared changes that are not part of another shared change.
     changes: BTreeSet<i64>,
-    /// Changes of the base that neither side contains.
+    /// Changes that the base contains but neither side does.
     undone: HashSet<i64>,
     /// The reverted changes that are not part of another reverted change.
     reverted: BTreeSet<i64>,
@@ -255,8 +257,8 @@ impl Shared {
         let again = |had: &IncludedChanges, id: &i64| {
             had.again.get(id).is_some_and(|by| !before.contains(by))
         };
-        // A change that was reverted before and replayed by both sides is shared, and not in the
-        // base.
+        // A change that was reverted earlier and then replayed by both sides is shared, and not
+        // contained in the base.
         let is_new = |id: &i64| !before.contains(id) || (again(&ours, id) && again(&theirs, id));
         let all: HashSet<i64> = ours.has.intersection(&theirs.has).copied().collect();
         let all: HashSet<i64> =
@@ -273,7 +275,7 @@ impl Shared {
             sides.all(|(had, dropped)| had.undone.contains(id) || dropped.contains(id))
         };
         let in_neither_side: HashSet<i64> = base.has.iter().filter(missing).copied().collect();
-        // A change that our side never contained was not reverted by it.
+        // A change that our side never contained was not reverted by our side.
         let own = past.sides[0].ancestors();
         let parent = |id: i64| past.base.get(id).and_then(Snapshot::parent_snapshot_id);
         let was_reverted = |id: &&i64| {
@@ -294,8 +296,8 @@ impl Shared {
         self.all.is_empty() && self.undone.is_empty()
     }
 
-    /// Returns the snapshots that are part of another one's change: of a merge or a cherry-pick. A
-    /// revert is represented by the snapshots that it reverts.
+    /// Returns the snapshots whose changes are part of another snapshot's change: of a merge or a
+    /// cherry-pick. A revert is represented by the snapshots that it reverts.
     fn parts(&self, past: &MergeLineages) -> HashSet<i64> {
         let mut parts = HashSet::new();
         for state in [State::Base, State::Ours, State::Theirs] {
@@ -318,7 +320,7 @@ impl Shared {
         parts
     }
 
-    /// Returns the snapshots of either side all of whose changes the other side contains.
+    /// Returns the snapshots on either side whose changes are all contained in the other side.
     fn same(&self, past: &MergeLineages) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);
@@ -337,7 +339,8 @@ impl Shared {
         same
     }
 
-    /// Groups the changes into runs: reverted ones first, then the others in order.
+    /// Groups the changes into runs of consecutive snapshots: reverted ones first, then the others
+    /// in order.
     fn runs(&self, past: &MergeLineages) -> Vec<SnapshotRun> {
         let mut seen = HashSet::new();
         let mut runs = Vec::new();

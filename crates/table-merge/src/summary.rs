@@ -9,22 +9,22 @@ use headwater_tables::{
 use crate::conflict::Side;
 use crate::merge::TableMerge;
 
-/// Summary keys that apply to one snapshot only.
+/// Summary keys that apply only to the snapshot itself.
 const SNAPSHOT_KEYS: [&str; 5] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED];
 
 /// Maximum number of reverted or replayed snapshots listed in a summary.
 const LISTED_MAX: usize = 1000;
 
-/// Value if there are too many snapshots to list.
+/// Value used if there are too many snapshots to list.
 const MANY: &str = "many";
 
 /// Prefix of all of Headwater's summary keys.
 const KEY_PREFIX: &str = "headwater.";
 
 impl TableMerge {
-    /// Returns the summary properties of the sides that also apply to the merged rows: the versions
-    /// of other tables they were computed from and, if the merged table has exactly the files of
-    /// one side, all properties of that side.
+    /// Returns the summary properties of the sides that also apply to the merged rows. These are
+    /// the versions of the other tables that the rows were computed from and, if the merged table
+    /// has exactly the files of one side, all properties of that side.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
         let mut inherited = self.read_up_to();
         let side = match self.rows_of {
@@ -40,7 +40,7 @@ impl TableMerge {
     }
 
     /// Returns the versions of other tables that the merged rows were computed from: those of the
-    /// side that changed them; none if both changed them differently.
+    /// side that changed them, or nothing if both sides changed them differently.
     fn read_up_to(&self) -> BTreeMap<String, String> {
         let [base, ours, theirs] =
             [&self.base, &self.ours, &self.theirs].map(|table| Lineage::of(table).read_up_to());
@@ -57,8 +57,8 @@ impl TableMerge {
         read.collect()
     }
 
-    /// Converts the merge to a cherry-pick or revert, which does not make the other side's history
-    /// part of ours. None if it changes nothing.
+    /// Converts the merge to a cherry-pick or revert, in which the other side's history does not
+    /// become part of ours. Returns `None` if it changes nothing.
     #[must_use]
     pub fn into_change(mut self: Box<Self>) -> Option<Box<Self>> {
         self.records = false;
@@ -66,14 +66,14 @@ impl TableMerge {
         (self.changes_files() || self.reshapes()).then_some(self)
     }
 
-    /// Converts the merge to an ordinary change from the base, which the other side has only
-    /// compacted.
+    /// Converts the merge to an ordinary change of the base, used if the other side has only
+    /// compacted rows.
     #[must_use]
     pub fn into_continuation(self: Box<Self>) -> Option<Box<Self>> {
         self.into_change().map(|merge| Box::new(Self { goes_on: true, ..*merge }))
     }
 
-    /// Returns the summary properties of the merge itself.
+    /// Returns the summary properties that record the merge itself.
     pub(crate) fn record(&self) -> Vec<(String, String)> {
         if self.goes_on {
             return Vec::new();
@@ -90,7 +90,7 @@ impl TableMerge {
 /// The earlier changes that a change replays or reverts.
 #[derive(Debug, Default)]
 pub(crate) struct ReplayedChanges {
-    /// The snapshots whose changes are replayed; none if unknown.
+    /// The snapshots whose changes are replayed; `None` if unknown.
     picked: Option<BTreeSet<i64>>,
     undone: Vec<i64>,
 }
@@ -102,7 +102,7 @@ impl ReplayedChanges {
         let mut picked = Some(BTreeSet::new());
         for id in side.without(base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
-            // A replayed change is identified by the snapshot that first made it.
+            // A replayed change is identified by the snapshot that made it first.
             let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
             let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
             picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {
@@ -116,8 +116,8 @@ impl ReplayedChanges {
     }
 
     fn to_summary(&self) -> Vec<(String, String)> {
-        // Included even if empty, to show that earlier summary properties may not apply to these
-        // rows.
+        // Recorded even if empty, because it shows that earlier summary properties may not apply to
+        // these rows.
         let undone = serde_json::to_string(&self.undone).ok();
         let mut summary: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();
         let picked = match &self.picked {

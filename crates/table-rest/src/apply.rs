@@ -1,8 +1,8 @@
 //! Applies the requirements and updates of a commit to a table.
 //!
-//! The builder uses the system clock for timestamps and checks the snapshot log against it.
-//! Headwater uses its own clock. So the timestamps in the log are replaced by their indexes and
-//! restored afterwards.
+//! The `iceberg` crate's builder takes timestamps from the system clock and compares the snapshot
+//! log with them, while Headwater uses its own clock. So the timestamps in the log are replaced by
+//! their indexes and restored afterwards.
 
 use std::collections::BTreeMap;
 
@@ -25,17 +25,17 @@ const METADATA_LOG: &str = "metadata-log";
 const LAST_UPDATED: &str = "last-updated-ms";
 const TIMESTAMP: &str = "timestamp-ms";
 
-/// Maximum increase of a snapshot's sequence number over the last one.
+/// Maximum difference between the sequence number of a new snapshot and the last one.
 const SEQUENCE_STEP_MAX: i64 = 1_000_000;
 
-/// Maximum increase of a field id over the last one; other branches may have assigned some in
-/// between.
+/// Maximum difference between a new field id and the last one. Other branches may have assigned the
+/// ids in between.
 const FIELD_STEP_MAX: i64 = 1_000_000;
 
-/// The first field id reserved by Iceberg.
+/// Start of the field ids that Iceberg reserves.
 pub(super) const FIELD_ID_END: i32 = 2_147_483_447;
 
-/// Prefix of the builder's message for a failed requirement.
+/// Prefix of the builder's error message for a failed requirement.
 const UNMET: &str = "Requirement failed: ";
 
 impl RestTables<'_> {
@@ -64,7 +64,7 @@ impl RestTables<'_> {
         self.tables.states().store(location, metadata, totals).await
     }
 
-    /// Creates the table of a commit, including its rows.
+    /// Creates a table as a commit specifies, including its rows.
     pub async fn create_from(self, name: &TableName, commit: &TableCommit) -> Result<Table> {
         commit.check(None)?;
         let _location_lock = self.lock_location(commit.sets_location(None)).await;
@@ -75,8 +75,8 @@ impl RestTables<'_> {
         self.tables.states().store(location, metadata, totals).await
     }
 
-    /// Returns the metadata after a commit's updates. `summary` is added to each new snapshot's
-    /// summary, without overriding its entries.
+    /// Returns the metadata after a commit's updates. `summary` is added to the summary of each new
+    /// snapshot; existing entries have precedence.
     async fn update(
         self,
         before: &TableMetadata,
@@ -106,7 +106,7 @@ impl RestTables<'_> {
         with_next_row_id(metadata, next_row_id)
     }
 
-    /// Converts an update for the builder; may return two.
+    /// Converts an update for the builder, possibly to two updates.
     async fn prepare_update(
         self,
         before: &TableMetadata,
@@ -191,8 +191,8 @@ impl TableCommit {
     }
 }
 
-/// Returns the message for an id that differs from the required one, in the wording of Iceberg's
-/// clients.
+/// Returns the error message for an id that differs from the required one, in the wording of
+/// Iceberg's clients.
 fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {
@@ -218,7 +218,7 @@ fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> 
     Some(format!("{what} id has changed: expected {expected}, found {found}"))
 }
 
-/// Rejects a snapshot that was created concurrently with another one.
+/// Rejects a snapshot if another one was created concurrently.
 fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
     if before.format_version() == FormatVersion::V1 {
         return Ok(());
@@ -237,7 +237,7 @@ fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// Rejects field ids that no column can have.
+/// Rejects field ids that a column cannot have.
 fn check_ids(before: &TableMetadata, schema: &Schema) -> Result<()> {
     let id = schema.highest_field_id();
     if id < FIELD_ID_END && i64::from(id) <= i64::from(before.last_column_id()) + FIELD_STEP_MAX {
@@ -286,7 +286,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::internal("committed", error)
 }
 
-/// Returns the metadata with a larger next row id, if it is larger.
+/// Returns the metadata with this next row id, if it is larger than the current one.
 fn with_next_row_id(metadata: TableMetadata, next_row_id: u64) -> Result<TableMetadata> {
     if next_row_id <= metadata.next_row_id() {
         return Ok(metadata);
@@ -315,8 +315,8 @@ fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> 
     Ok((serde_json::from_value(value).map_err(failed)?, times))
 }
 
-/// Restores the timestamps of the snapshot log and adds the previous metadata file to the metadata
-/// log. The last update is `now_ms` or the last timestamp, whichever is later.
+/// Restores the timestamps of the snapshot log, and adds the previous metadata file to the metadata
+/// log. The time of the last update becomes `now_ms` or the last timestamp, whichever is later.
 fn attach_logs(
     built: &TableMetadata,
     before: &TableMetadata,

@@ -1,4 +1,4 @@
-//! Creation of tables: staged ones, and those created by a commit.
+//! Creation of tables: staged tables, and tables that a commit creates.
 
 use std::collections::HashMap;
 
@@ -24,13 +24,13 @@ use crate::{Error, RestTables, Result, TableCommit};
 pub struct NewTable {
     /// The name, without the namespace.
     pub name: String,
-    /// The location; a new folder by default.
+    /// The table's location; by default a new folder.
     pub location: Option<String>,
     #[serde(deserialize_with = "schema_without_loss")]
     schema: Schema,
     partition_spec: Option<UnboundPartitionSpec>,
     write_order: Option<SortOrder>,
-    /// If true, the table is not created but returned for a later commit that creates it.
+    /// If true, the table is not created but only described. A later commit creates it.
     #[serde(default)]
     pub stage_create: bool,
     #[serde(default)]
@@ -135,7 +135,7 @@ struct FirstMetadata<'a> {
     now_ms: i64,
 }
 
-/// Builds the metadata as JSON: the metadata builder would assign new ids.
+/// Builds the metadata as JSON, because the metadata builder would assign new ids.
 fn first_metadata(first: &FirstMetadata<'_>) -> Value {
     let FirstMetadata { version, uuid, schema, spec, location, now_ms } = *first;
     let last_partition = spec.highest_field_id().unwrap_or(PARTITION_IDS_AFTER);

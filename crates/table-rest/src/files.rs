@@ -1,4 +1,4 @@
-//! Checks of files named by clients: location and format.
+//! Checks the location and format of files that clients name.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -19,7 +19,7 @@ const METADATA_SUFFIX: &str = ".metadata.json";
 /// Maximum size of a metadata file to register, in bytes.
 pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
 
-/// The start of a metadata file.
+/// The first fields of a metadata file.
 #[derive(Debug, Deserialize)]
 struct TableUuid {
     #[serde(rename = "table-uuid")]
@@ -51,7 +51,7 @@ impl<'a> RestTables<'a> {
     /// Returns the path of a location given by a client. Fails if it is outside the warehouse.
     pub(crate) fn check_location(self, location: &str) -> Result<Path> {
         let path = self.tables.path_of(location).map_err(reject)?;
-        // Files are compared by their locations, so there must be one spelling.
+        // Files are compared by their locations, so only one spelling is accepted.
         if format!("{}/{path}", self.tables.root_url()) == normalised_location(location) {
             return Ok(path);
         }
@@ -59,13 +59,13 @@ impl<'a> RestTables<'a> {
         Err(Error::Refused { reason })
     }
 
-    /// Locks location checks until a table is created, if the client gives a location.
+    /// If the client gives a location, prevents other location checks until the table is created.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
         if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }
 
-    /// Returns a location given by a client for a new table: it must be in the warehouse, contain
-    /// no table and be in no table.
+    /// Checks and returns a client's location for a new table: it must be in the warehouse, contain
+    /// no table and not be inside a table.
     pub(crate) async fn unused_location(self, location: &str) -> Result<String> {
         let location = location.trim_end_matches('/');
         let path = self.check_location(location)?;
@@ -75,8 +75,8 @@ impl<'a> RestTables<'a> {
         Ok(location.to_owned())
     }
 
-    /// Checks the new location of an existing table. Files left by a failed attempt to move the
-    /// same table there are allowed.
+    /// Checks the new location of an existing table. It may contain files from a failed attempt to
+    /// move the same table there.
     pub(crate) async fn location_to_move_to(self, location: &str, own: Uuid) -> Result<()> {
         let path = self.check_location(location.trim_end_matches('/'))?;
         if self.is_in_a_table(&path).await? || !self.has_only(&path, own).await? {
@@ -121,7 +121,7 @@ impl<'a> RestTables<'a> {
         Ok(read.is_some_and(|read| read.uuid == table))
     }
 
-    /// Returns true if the folder is in a table's folder, or is the warehouse's root.
+    /// Returns true if the folder is inside a table's folder, or is the root of the warehouse.
     pub(crate) async fn is_in_a_table(self, path: &Path) -> Result<bool> {
         let parts: Vec<_> = path.parts().collect();
         for length in 1..parts.len() {
@@ -167,8 +167,8 @@ fn location_in_use(location: &str) -> Error {
     Error::Refused { reason: format!("`{location}` contains, or is inside, another table") }
 }
 
-/// Converts an error about a file that a client wrote or named into a rejected request; leaves disk
-/// errors unchanged.
+/// Converts an error about a file that a client wrote or named into a rejection of the request.
+/// Disk errors are unchanged.
 pub(crate) fn reject(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }

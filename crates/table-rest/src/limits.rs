@@ -1,4 +1,5 @@
-//! The rights that a commit needs, and the limits of a client without the right to administer.
+//! The rights that a commit needs, and the limits on commits of clients without the right to
+//! administer the table.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,17 +14,17 @@ use crate::apply::is_other;
 use crate::files::reject;
 use crate::{Error, RestTables, Result, TableCommit};
 
-/// What a commit must not do.
+/// Restrictions on a commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CommitLimits {
-    /// New files must be in the table's location, and the location stays. Otherwise a client could
-    /// read another table through the files that it adds.
+    /// New files must be inside the table's location, and the location must not change. Otherwise a
+    /// client could read another table through the files that it adds.
     pub own_files: bool,
-    /// Snapshots must keep all files and must not add delete files.
+    /// Snapshots must keep all existing files and must not add delete files.
     pub only_appends: bool,
 }
 
-/// A file of a snapshot. Several deletion vectors can be in one file.
+/// Identifies a file of a snapshot. One file can contain several deletion vectors.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct LiveFile {
     location: String,
@@ -32,15 +33,15 @@ struct LiveFile {
 }
 
 impl TableCommit {
-    /// Returns the commit with limits.
+    /// Returns the commit restricted by limits.
     #[must_use]
     pub fn with_limits(mut self, limits: CommitLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Returns the actions on the table that the commit's client needs. A commit that claims to
-    /// append needs [`CommitLimits::only_appends`] to prove it.
+    /// Returns the actions that the client needs on the table. If the commit claims only to append,
+    /// [`CommitLimits::only_appends`] makes sure that it does.
     pub fn actions(&self) -> BTreeSet<Action> {
         if self.creates() {
             let insert = self.adds().then_some(Action::Insert);
@@ -74,7 +75,7 @@ impl TableCommit {
         actions
     }
 
-    /// Rejects an update that the limits exclude. The files of snapshots are checked later.
+    /// Rejects an update that the limits forbid. The files of snapshots are checked later.
     pub(crate) fn check_update(&self, before: &TableMetadata, update: &TableUpdate) -> Result<()> {
         if !self.limits.own_files {
             return Ok(());
@@ -95,7 +96,7 @@ impl TableCommit {
     }
 }
 
-/// Rejects a file that is not in a folder.
+/// Rejects a file that is outside a folder.
 pub(crate) fn check_folder(folder: &str, location: &str) -> Result<()> {
     let (folder, file) = (normalised_location(folder), normalised_location(location));
     if file.strip_prefix(&*folder).is_some_and(|rest| rest.starts_with('/')) {
@@ -109,7 +110,7 @@ pub(crate) fn check_folder(folder: &str, location: &str) -> Result<()> {
 }
 
 impl RestTables<'_> {
-    /// Rejects snapshots that lack a file of the current one or add a delete file.
+    /// Rejects snapshots that lack a file of the current snapshot, or that add a delete file.
     pub(crate) async fn check_appends(
         self,
         before: &TableMetadata,

@@ -1,8 +1,8 @@
-//! Checks of snapshots written by other engines: their manifests are read and their files made
+//! Checks of snapshots written by other engines. Their manifests are read, and their files are made
 //! durable before the commit.
 //!
-//! A commit may add hundreds of snapshots, each listing the manifests of the one before. So each
-//! manifest is checked only once, and all files are synced together.
+//! A commit may add hundreds of snapshots, each of which lists the manifests of the previous one.
+//! So each manifest is checked only once, and all files are synced together.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) struct KnownContents {
     manifests: HashSet<String>,
     files: HashSet<String>,
     rows: RowIds,
-    /// Files to sync.
+    /// Files that still have to be synced.
     to_sync: Vec<String>,
     /// The folder that must contain all new files, if the commit is limited to it.
     folder: Option<String>,
@@ -41,11 +41,11 @@ struct RowIds {
     first_row_ids: HashMap<String, u64>,
     /// The table's next row id before the commit.
     first: u64,
-    /// Manifests from before the table's upgrade, whose rows have no ids yet.
+    /// Manifests from before the table's upgrade to version 3, whose rows have no ids yet.
     without_row_ids: HashSet<String>,
-    /// The number of rows in such manifests that were assigned ids since.
+    /// The number of rows in such manifests that have been assigned ids since.
     rows: u64,
-    /// The next row id after all assigned ones.
+    /// The next row id after all ids assigned so far.
     end: u64,
 }
 
@@ -91,7 +91,7 @@ impl RestTables<'_> {
         Ok(known)
     }
 
-    /// Checks snapshots of a table to register.
+    /// Checks the snapshots of a table that is to be registered.
     pub(crate) async fn check_all_snapshots(
         self,
         metadata: &TableMetadata,
@@ -181,7 +181,8 @@ impl RestTables<'_> {
         Ok(decoded)
     }
 
-    /// Plans scans of the last snapshot and of those with a ref, to check that they can be read.
+    /// Plans scans of the last snapshot and of the snapshots with a ref, to check that they can be
+    /// read.
     async fn check_plans(self, metadata: &TableMetadata, snapshots: &[SnapshotRef]) -> Result<()> {
         let referenced = referenced_snapshots(metadata);
         let last = snapshots.last().map(|snapshot| snapshot.snapshot_id());
@@ -214,10 +215,10 @@ impl KnownContents {
 }
 
 impl RowIds {
-    /// Counts the row ids of a manifest. Fails if they are, or may become, the ids of other rows.
+    /// Counts the row ids of a manifest. Fails if they are, or could become, the ids of other rows.
     ///
-    /// An upgraded table also assigns ids to its existing rows, and not every engine counts these
-    /// in its snapshot; the manifest lists contain them.
+    /// An upgraded table also assigns ids to its existing rows. Not every engine counts these in
+    /// its snapshot, but the manifest lists contain them.
     fn count(&mut self, manifest: &ManifestFile) -> Result<()> {
         let Some(first) = manifest.first_row_id.filter(|_| is_data(manifest)) else {
             return Ok(());
@@ -243,8 +244,8 @@ impl RowIds {
         Ok(())
     }
 
-    /// Returns the next row id, for a table whose metadata has `counted`. Fails if the assigned ids
-    /// exceed the ids that the table may assign.
+    /// Returns the next row id of a table. `counted` is the next row id in its metadata. Fails if
+    /// the assigned ids exceed those that the table may assign.
     fn end(&self, counted: u64) -> Result<u64> {
         let end = self.end;
         let end_max = counted.saturating_add(self.rows);
@@ -263,7 +264,7 @@ fn is_data(manifest: &ManifestFile) -> bool {
     manifest.content == ManifestContentType::Data
 }
 
-/// Rejects entries with row ids that the table may assign later.
+/// Rejects entries with row ids that the table may still assign to other rows.
 fn check_entries(manifest: &ManifestFile, entries: &[ManifestEntryRef], given: u64) -> Result<()> {
     if !is_data(manifest) {
         return Ok(());

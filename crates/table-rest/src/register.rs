@@ -1,5 +1,5 @@
-//! Registration of existing tables by their metadata file. They must satisfy all rules for tables
-//! created here.
+//! Registration of existing tables by their metadata file. They must satisfy all rules that apply
+//! to tables created here.
 
 use headwater_table_format::metadata;
 use headwater_tables::{Table, referenced_snapshots};
@@ -11,7 +11,7 @@ use crate::files::{METADATA_BYTES_MAX, reject};
 use crate::table_checks::check_table;
 use crate::{Error, RestTables, Result};
 
-/// Maximum sequence number and row id, far above any that occur.
+/// Maximum sequence number and row id, far above any that occur in practice.
 const NUMBER_MAX: i64 = 1 << 60;
 
 /// Maximum id of partition fields, specs and sort orders.
@@ -33,7 +33,7 @@ impl RestTables<'_> {
         self.tables.load(location).await
     }
 
-    /// Rejects a table that could not have been created here or could not be changed further.
+    /// Rejects a table that could not have been created here, or that later changes would fail on.
     async fn check_registrable(self, metadata: &TableMetadata) -> Result<()> {
         let path = self.check_location(metadata.location())?;
         if self.is_in_a_table(&path).await? {
@@ -62,8 +62,8 @@ impl RestTables<'_> {
     }
 }
 
-/// Rejects ids that no column can have or that were not assigned, and counters that are too large
-/// to increase.
+/// Rejects ids that a column cannot have or that were never assigned, and counters that are too
+/// large to be increased.
 fn check_numbers(metadata: &TableMetadata, value: &Value) -> Result<()> {
     let rejected = |reason: String| Err(Error::Refused { reason });
     let last = metadata.last_column_id();

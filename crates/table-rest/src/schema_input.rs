@@ -1,4 +1,4 @@
-//! Deserialization of schemas in requests without loss.
+//! Deserialization of schemas in requests. Fails rather than drop parts that are not supported.
 
 use headwater_table_format::foreign_types;
 use headwater_table_format::metadata::unread_default;

@@ -11,7 +11,7 @@ pub(crate) fn rejected(error: &iceberg::Error) -> Error {
     Error::Refused { reason: decapitalised(error.message()) }
 }
 
-/// Rejects a table that could not be changed any further.
+/// Rejects a table for which every later change would fail.
 pub(crate) fn check_table(metadata: &TableMetadata) -> Result<()> {
     check_defaults(metadata)?;
     check_changeable(metadata).map_err(|error| Error::Refused { reason: error.to_string() })

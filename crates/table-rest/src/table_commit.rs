@@ -14,7 +14,7 @@ pub struct TableCommit {
     pub(crate) requirements: Vec<TableRequirement>,
     #[serde(deserialize_with = "updates_without_loss")]
     pub(crate) updates: Vec<TableUpdate>,
-    /// Set by the service, never by a client.
+    /// Limits of the commit. Set by the service, never by a client.
     #[serde(skip)]
     pub(crate) limits: CommitLimits,
 }
@@ -30,8 +30,8 @@ impl TableCommit {
         self.updates.is_empty()
     }
 
-    /// Returns true if the commit only appends rows, false if it changes some, none if it adds no
-    /// snapshot.
+    /// Returns true if the commit only appends rows, false if it changes rows, and `None` if it
+    /// adds no snapshot.
     pub fn appends(&self) -> Option<bool> {
         let operations = self.added().map(|snapshot| &snapshot.summary().operation);
         operations.map(|operation| *operation == Operation::Append).reduce(|all, one| all && one)
@@ -50,8 +50,8 @@ impl TableCommit {
         ids.filter(|id| !known(id)).collect()
     }
 
-    /// Adjusts the commit for a client that was sent `shown` as the last column id, which is the
-    /// maximum over all branches.
+    /// Adjusts the commit of a client to which `shown` was sent as the last column id. That id is
+    /// the maximum over all branches.
     #[must_use]
     pub fn as_shown(mut self, shown: i32, table: &Table) -> Self {
         for requirement in &mut self.requirements {
@@ -65,7 +65,7 @@ impl TableCommit {
         self
     }
 
-    /// Returns true if the commit adds snapshots.
+    /// Returns true if the commit adds at least one snapshot.
     pub fn adds(&self) -> bool {
         self.added().next().is_some()
     }

@@ -18,7 +18,7 @@ use crate::{Error, RestTables, Result};
 /// Maximum size of a view's metadata file, in bytes.
 const METADATA_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum clock skew of clients, in milliseconds; the `iceberg` crate allows the same between
+/// Maximum clock skew of clients, in milliseconds. The `iceberg` crate allows the same skew between
 /// versions.
 const AHEAD_MS_MAX: i64 = 60_000;
 
@@ -90,7 +90,7 @@ impl RestTables<'_> {
         self.tables.views().store(metadata, None).await
     }
 
-    /// Applies a commit to a view; returns the same state if nothing changes.
+    /// Applies a commit to a view. Returns an unchanged state if the commit changes nothing.
     pub async fn apply_view(self, view: &SqlView, commit: &ViewCommit) -> Result<SqlView> {
         commit.check_on(view)?;
         let _location_lock =
@@ -139,7 +139,7 @@ impl RestTables<'_> {
         updated.map_err(|error| rejected(&error))
     }
 
-    /// Rejects a version with a timestamp in the future, because no other version could follow it
+    /// Rejects a version whose timestamp is in the future, because no other version could follow it
     /// until then.
     fn check_time(self, version: &ViewVersion) -> Result<()> {
         self.check_ms(version.timestamp_ms())
@@ -173,7 +173,7 @@ impl RestTables<'_> {
     }
 }
 
-/// Rejects a view without a query or columns.
+/// Rejects a view that has no query or no columns.
 fn check(metadata: &ViewMetadata) -> Result<()> {
     let rejected = |reason: &str| Err(Error::Refused { reason: reason.to_owned() });
     let version = metadata.current_version();

@@ -9,9 +9,9 @@ use crate::lineage::Lineage;
 use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {
-    /// Returns the data files appended since a snapshot, oldest first. None if the new rows are not
-    /// exactly the rows of new files, for example because rows were changed. For compacted files,
-    /// the originally appended files are returned.
+    /// Returns the data files appended since a snapshot, oldest first. Returns `None` if the new
+    /// rows are not exactly the rows of new files, for example because rows were changed. If
+    /// appended files were compacted, the original files are returned.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
             // An intermediate state has expired.
@@ -71,8 +71,8 @@ impl TableHistory<'_> {
     }
 }
 
-/// Returns the append snapshots since a snapshot, oldest first; none if there was another
-/// operation.
+/// Returns the append snapshots since a snapshot, oldest first; `None` if there was another
+/// operation in between.
 async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
     let mut lineage = Lineage::of(table);
     let mut found = Vec::new();

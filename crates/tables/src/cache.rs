@@ -1,7 +1,7 @@
 //! Caches of immutable files: tables, manifest lists, manifests and file lists, by location.
 //!
-//! Iceberg's files never change, so entries never become stale. A commit inserts the files that it
-//! wrote, so that the next commit and the next plan need no reads. Each cache is limited in bytes.
+//! Iceberg's files never change, so entries never become stale. A commit adds the files that it
+//! wrote, so that the next commit and the next plan need no reads. Each cache has a limit in bytes.
 
 use std::sync::Arc;
 
@@ -19,31 +19,31 @@ pub(crate) type Manifests = Arc<[ManifestFile]>;
 /// The data files of a snapshot, oldest first.
 pub(crate) type Files = Arc<[Arc<DataFile>]>;
 
-/// The caches; those of snapshots are keyed by the manifest list's location.
+/// The caches. Entries for snapshots are keyed by the location of the manifest list.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
-    /// The first row ids of manifests, by location. They are part of the manifests' cache keys.
+    /// First row ids of manifests, by location. They are part of the keys in the manifest cache.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
-    /// Deleted rows, by data file and fingerprint of its delete files.
+    /// Deleted rows, by data file and the fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
-    /// Deleted positions in a partition's position delete files.
+    /// Deleted positions, by the fingerprint of a partition's position delete files.
     pub(crate) named: Cache<Fingerprint, Arc<PositionsByFile>>,
-    /// Keys of equality deletes.
+    /// Keys of deleted rows, by the fingerprint of the equality delete files.
     pub(crate) keys: Cache<Fingerprint, Arc<Keys>>,
 }
 
-/// Maximum number of manifests with a first row id.
+/// Maximum number of manifests whose first row ids are cached.
 const FIRST_ROW_IDS_MAX: u64 = 100_000;
 
 /// Overhead of a cache entry, in bytes.
 const ENTRY_BYTES: usize = 256;
 
-/// Approximate size of a manifest in a manifest list, in bytes.
+/// Approximate size of an entry in a manifest list, in bytes.
 const ROW_BYTES: usize = 512;
 
 /// Size of a pointer to a data file that the manifest cache holds, in bytes.

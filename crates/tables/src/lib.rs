@@ -1,13 +1,13 @@
 //! Apache Iceberg tables on object storage.
 //!
 //! [`Tables`] creates, loads, writes and commits tables, plans scans from a cache of decoded
-//! manifests and reads columns by field id. A [`Table`] is one immutable state of one table,
-//! identified by the location of its metadata file. The files written are plain Iceberg that any
+//! manifests, and reads columns by field id. A [`Table`] is one immutable state of one table,
+//! identified by the location of its metadata file. All files are plain Iceberg files that any
 //! engine can open. They are durable (fsynced, if the store is a local folder) before a call
 //! returns.
 //!
 //! This crate updates no ref: the catalog records which metadata file is current. A commit here
-//! only creates a new, unreferenced metadata file.
+//! only creates a new metadata file to which no ref points yet.
 
 mod appended_files;
 mod cache;

@@ -2,7 +2,7 @@
 //!
 //! A metadata file lists only the newest snapshots of its own state. Older snapshots are listed in
 //! older metadata files, which its log names. Snapshots of merged states are listed in metadata
-//! files that the summary of the merge snapshot names. These files are read only if needed.
+//! files that the summary of the merge snapshot names. These files are read only when needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,21 +11,21 @@ use iceberg::spec::{Operation, Snapshot, SnapshotRef};
 use crate::cache::Files;
 use crate::{Error, Result, Table, Tables};
 
-/// Summary key of the snapshot that a merge took rows from.
+/// Summary key of the snapshot whose changes a merge applied.
 pub const MERGED: &str = "headwater.merged-snapshot";
 
 /// Summary key of the metadata file of the merged state.
 pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 
-/// Summary key of the reverted snapshots, a JSON list.
+/// Summary key of the reverted snapshots, as a JSON list.
 pub const UNDONE: &str = "headwater.undone-snapshots";
 
-/// Summary key of the snapshots that a cherry-pick replays, a JSON list; another value if there are
-/// too many to list.
+/// Summary key of the snapshots that a cherry-pick replays, as a JSON list. It has another value if
+/// there are too many to list.
 pub const PICKED: &str = "headwater.picked-snapshots";
 
-/// Prefix of the summary keys with the versions of other tables that the table's rows were computed
-/// from.
+/// Prefix of the summary keys that record the versions of the other tables from which the table's
+/// rows were computed.
 pub const READ_UP_TO: &str = "headwater.read.";
 
 /// Summary key of the number of rows, from the Iceberg specification.
@@ -34,12 +34,12 @@ const TOTAL_RECORDS: &str = "total-records";
 /// Maximum number of additional metadata files to read.
 const FILES_MAX: usize = 100;
 
-/// The known ancestors of a state.
+/// The ancestors of a state that are known so far.
 #[derive(Debug)]
 pub struct Lineage {
     current: Option<i64>,
     known: HashMap<i64, KnownSnapshot>,
-    /// Metadata files that were read or failed to load.
+    /// Metadata files that were read, or that failed to load.
     read: HashSet<String>,
 }
 
@@ -50,12 +50,13 @@ struct KnownSnapshot {
     table: Table,
 }
 
-/// The changes that a state contains, including those first committed on another branch.
+/// The changes that a state contains, including changes that were first committed on another
+/// branch.
 #[derive(Debug, Default)]
 pub struct IncludedChanges {
-    /// The ids of the snapshots that first committed the changes, without reverted ones.
+    /// The ids of the snapshots that first committed the changes. Reverted ones are excluded.
     pub has: HashSet<i64>,
-    /// The last snapshot that replayed a change, by the replayed snapshot.
+    /// For each replayed snapshot, the last snapshot that replayed it.
     pub again: HashMap<i64, i64>,
     /// The snapshots that were reverted and not replayed since.
     pub undone: HashSet<i64>,
@@ -64,8 +65,8 @@ pub struct IncludedChanges {
 }
 
 impl KnownSnapshot {
-    /// Returns the newest metadata file that existed when the snapshot was created, which lists its
-    /// parent.
+    /// Returns the newest metadata file that existed when the snapshot was created. It lists the
+    /// snapshot's parent.
     fn parent_metadata(&self) -> Option<&str> {
         let time = self.snapshot.timestamp_ms();
         let log = self.table.metadata().metadata_log();
@@ -95,7 +96,7 @@ impl Lineage {
         self.current
     }
 
-    /// Returns a known snapshot.
+    /// Returns the snapshot with this id, if it is known.
     pub fn get(&self, id: i64) -> Option<&Snapshot> {
         self.known.get(&id).map(|known| &*known.snapshot)
     }
@@ -110,8 +111,8 @@ impl Lineage {
         self.walk(id, &HashSet::new(), |_, _| {})
     }
 
-    /// Visits the ancestors of a snapshot, except `others` and their ancestors. Calls `missing` for
-    /// unknown snapshots, with a metadata file that may list them.
+    /// Visits the ancestors of a snapshot, except those in `others` and their ancestors. For each
+    /// unknown snapshot, calls `missing` with a metadata file that may list it.
     fn walk(
         &self,
         from: Option<i64>,
@@ -146,8 +147,8 @@ impl Lineage {
         found
     }
 
-    /// Returns a property's values in the summaries of all known ancestors, newest first, without
-    /// reverted snapshots.
+    /// Returns the values of a property in the summaries of all known ancestors, newest first.
+    /// Reverted snapshots are excluded.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
@@ -186,7 +187,7 @@ impl Lineage {
         found
     }
 
-    /// Returns the data files of a known snapshot; none if they are no longer available.
+    /// Returns the data files of a known snapshot; `None` if they are no longer available.
     pub async fn files_at(&self, tables: &Tables, id: i64) -> Result<Option<Files>> {
         let Some(known) = self.known.get(&id) else { return Ok(None) };
         match tables.states().files(known.table.metadata(), &known.snapshot).await {
@@ -195,8 +196,8 @@ impl Lineage {
         }
     }
 
-    /// Returns the versions of other tables that this state's rows were computed from, as far as
-    /// the metadata lists them; none if later snapshots added rows from other sources.
+    /// Returns the versions of the other tables from which this state's rows were computed, as far
+    /// as the metadata lists them. Empty if later snapshots added rows from other sources.
     pub fn read_up_to(&self) -> BTreeMap<String, String> {
         let mut next = self.current;
         while let Some(snapshot) = next.and_then(|id| self.get(id)) {
@@ -219,8 +220,9 @@ impl Lineage {
         self.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
     }
 
-    /// Returns true if the state descends from another state: from its current snapshot, or, if
-    /// that is a merge, from both of its parents, because any merge of them has the same result.
+    /// Returns true if the state descends from the other state. If the other state's current
+    /// snapshot is a merge, it is sufficient to descend from both of its parents, because any merge
+    /// of them has the same result.
     pub fn descends_from(&self, other: &Lineage) -> bool {
         let own = self.ancestors();
         let mut seen = HashSet::new();
@@ -237,7 +239,7 @@ impl Lineage {
         true
     }
 
-    /// Returns an ancestor, reading older metadata if needed; none if it is not found.
+    /// Returns an ancestor, reading older metadata if needed; `None` if it is not found.
     pub async fn find(&mut self, tables: &Tables, id: i64) -> Option<SnapshotRef> {
         loop {
             if let Some(known) = self.known.get(&id) {
@@ -297,7 +299,7 @@ impl Lineage {
             if self.read.len() >= FILES_MAX {
                 break;
             }
-            // A missing metadata file leaves its snapshots unknown.
+            // If a metadata file is missing, its snapshots remain unknown.
             match tables.load(&metadata_file).await {
                 Ok(table) => {
                     self.add(&table);
@@ -311,15 +313,16 @@ impl Lineage {
     }
 }
 
-/// Changes in the history of a table. From [`Tables`].
+/// Queries on the history of a table. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct TableHistory<'a> {
     pub(crate) tables: &'a Tables,
 }
 
 impl TableHistory<'_> {
-    /// Returns the newest accepted value of a summary property among the current snapshot and all
-    /// its ancestors, including merged snapshots and those no longer in the metadata.
+    /// Returns the newest accepted value of a summary property, from the current snapshot and all
+    /// its ancestors. These include merged snapshots and snapshots that the metadata no longer
+    /// lists.
     pub async fn find(
         self,
         table: &Table,
@@ -340,8 +343,8 @@ impl TableHistory<'_> {
 }
 
 impl TableHistory<'_> {
-    /// Returns the newest value of a summary property; none if a later snapshot merged, replayed or
-    /// reverted changes, because the value does not include them.
+    /// Returns the newest value of a summary property. Returns `None` if a later snapshot merged,
+    /// replayed or reverted changes, because the value does not include these.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();
@@ -366,7 +369,7 @@ pub fn merged_by(snapshot: &Snapshot) -> Option<i64> {
     value(snapshot, MERGED)?.parse().ok()
 }
 
-/// Returns the snapshots that a snapshot replays; none if unknown.
+/// Returns the snapshots that a snapshot replays; `None` if unknown.
 pub fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
     match value(snapshot, PICKED) {
         Some(ids) => serde_json::from_str(ids).ok(),

@@ -11,17 +11,17 @@ use crate::{Error, Result, Table, Tables, partition};
 /// A snapshot in a table's metadata.
 #[derive(Debug, Clone)]
 pub struct ListedSnapshot {
-    /// The id.
+    /// The snapshot's id.
     pub id: i64,
-    /// The parent snapshot.
+    /// Id of the parent snapshot; `None` for the first one.
     pub parent: Option<i64>,
-    /// The sequence number; larger is later.
+    /// The sequence number. Later snapshots have larger numbers.
     pub sequence_number: i64,
-    /// The commit time.
+    /// The time at which the snapshot was committed.
     pub made: Option<Timestamp>,
     /// The operation: `append`, `overwrite`, `delete` or `replace`.
     pub operation: String,
-    /// The summary.
+    /// The summary: counts, totals and other properties.
     pub summary: BTreeMap<String, String>,
     /// The location of the manifest list.
     pub manifest_list: String,
@@ -32,23 +32,23 @@ pub struct ListedSnapshot {
 /// A manifest of a table's current snapshot.
 #[derive(Debug, Clone)]
 pub struct ListedManifest {
-    /// The location.
+    /// Location of the manifest.
     pub location: String,
-    /// True if it lists delete files; otherwise it lists data files.
+    /// True if it lists delete files, false if it lists data files.
     pub holds_deletes: bool,
-    /// The size in bytes.
+    /// Size of the manifest file in bytes.
     pub bytes: i64,
     /// The partition spec id of its files.
     pub partition_spec: i32,
     /// The sequence number of the snapshot that added it.
     pub sequence_number: i64,
-    /// The snapshot that added it.
+    /// Id of the snapshot that added it.
     pub snapshot: i64,
-    /// The number of files added by that snapshot; none if unknown.
+    /// The number of files that this snapshot added; `None` if unknown.
     pub files_added: Option<u32>,
     /// The number of files added by earlier snapshots.
     pub files_existing: Option<u32>,
-    /// The number of files removed by that snapshot.
+    /// The number of files that this snapshot removed.
     pub files_removed: Option<u32>,
 }
 
@@ -57,20 +57,20 @@ pub struct ListedManifest {
 pub struct ListedFile {
     /// The content: `data`, `position_deletes` or `equality_deletes`.
     pub content: &'static str,
-    /// The location.
+    /// Location of the file.
     pub location: String,
     /// The file format.
     pub format: String,
     /// The partition, such as `ts_day=2013-01-01/origin=EWR`; empty if the table is not
     /// partitioned.
     pub partition: String,
-    /// The number of rows.
+    /// Number of rows in the file.
     pub rows: u64,
-    /// The size in bytes.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// The data sequence number.
     pub sequence_number: i64,
-    /// The snapshot that added it.
+    /// Id of the snapshot that added it; `None` if unknown.
     pub snapshot: Option<i64>,
     /// The data file that a delete file refers to, if it refers to exactly one.
     pub about: Option<String>,

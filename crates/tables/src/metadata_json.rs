@@ -8,7 +8,7 @@ use crate::{Error, Result, Table, metadata};
 /// The table property that allows engines to delete files.
 pub const GC_ENABLED: &str = "gc.enabled";
 
-/// Unordered lists in a metadata file, and the keys to sort them by.
+/// Lists in a metadata file whose order is not defined, and the keys by which they are sorted.
 const LISTS: [(&str, &str); 4] = [
     ("schemas", "schema-id"),
     ("partition-specs", "spec-id"),
@@ -29,12 +29,12 @@ impl Table {
     ) -> Result<Value> {
         let mut value = metadata::to_value(self.metadata())
             .map_err(|error| Error::internal("described", error))?;
-        // A client must not delete files, since it knows only one state of one branch.
+        // A client knows only one state of one branch, so it must not delete files.
         value["properties"][GC_ENABLED] = "false".into();
         if let Some(known) = last_column_id.filter(|known| *known > self.last_column_id()) {
             value["last-column-id"] = known.into();
         }
-        // Sorted for clients that display them in this order.
+        // Sorted because some clients display the lists in this order.
         for (list, number) in LISTS {
             if let Some(Value::Array(items)) = value.get_mut(list) {
                 items.sort_by_key(|item| item[number].as_i64());

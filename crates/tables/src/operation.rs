@@ -8,13 +8,13 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, StagedFiles};
 
-/// Removed data files, and the files with their remaining rows.
+/// The removed data files, and new files with the rows of these files that are retained.
 pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
 
 /// A request to create a table.
 #[derive(Debug, Clone)]
 pub struct CreateTable {
-    /// The name. Only used for the folder's name; the catalog stores the table's name.
+    /// The name. It only determines the name of the folder; the catalog stores the table's name.
     pub name: TableName,
     /// The columns, as [`crate::normalise_schema`] returns them.
     pub schema: SchemaRef,
@@ -24,24 +24,25 @@ pub struct CreateTable {
     pub properties: BTreeMap<String, String>,
 }
 
-/// A change of one table. Each creates one new metadata file.
+/// A change of one table. Each change creates one new metadata file.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    /// Adds rows.
+    /// Adds these rows.
     Append(StagedFiles),
-    /// Replaces all rows.
+    /// Replaces all rows of the table by these.
     Overwrite(StagedFiles),
-    /// Replaces all rows in every partition of the new rows; all rows of an unpartitioned table.
+    /// Replaces all rows in every partition of the new rows. In an unpartitioned table, replaces
+    /// all rows.
     OverwritePartitions {
         /// The new rows.
         staged: StagedFiles,
-        /// Files of earlier partition specs with rows in those partitions, and the rewritten files
+        /// Files of earlier partition specs that have rows in those partitions, and rewritten files
         /// with their other rows; see [`crate::RowDeletes::retained_rows`].
         retained: Option<RetainedRows>,
     },
     /// Replaces data files whose rows changed.
     Rewrite(Rewrite),
-    /// Replaces data files by files with the same rows in another layout.
+    /// Replaces data files by files that contain the same rows in another layout.
     Compact {
         /// The files to remove. A file that is already removed is a conflict.
         removed: Vec<Arc<DataFile>>,
@@ -50,10 +51,10 @@ pub enum Operation {
     },
     /// Merges small manifests.
     ArrangeManifests,
-    /// Removes snapshots, other than the current one, from the metadata. Their files remain.
+    /// Removes snapshots other than the current one from the metadata. Their files are not deleted.
     ExpireSnapshots(Vec<i64>),
-    /// Replaces columns, partition fields and all rows. The rows are written for the table that
-    /// [`crate::Tables::replacement`] returns.
+    /// Replaces columns, partition fields and all rows. The rows must have been written for the
+    /// table that [`crate::Tables::replacement`] returns.
     Replace {
         /// The new columns.
         schema: SchemaRef,
@@ -66,11 +67,11 @@ pub enum Operation {
     },
     /// Adds nullable columns after the last one.
     AddColumns {
-        /// The columns.
+        /// The columns to add.
         columns: Vec<Field>,
-        /// The id after which field ids are assigned; the table's last column id by default.
-        /// Concurrent changes of a table, on any branches, must assign different ids, otherwise
-        /// their rows cannot be merged.
+        /// The id after which field ids are assigned; by default the table's last column id.
+        /// Concurrent changes of a table, on any branches, must assign different ids, because
+        /// otherwise their rows cannot be merged.
         after: Option<i32>,
     },
     /// Changes columns and properties, in order.
@@ -80,7 +81,7 @@ pub enum Operation {
         /// The id after which field ids are assigned, as in [`Operation::AddColumns`].
         after: Option<i32>,
     },
-    /// Sets table properties; others remain.
+    /// Sets table properties. Other properties are unchanged.
     SetProperties(BTreeMap<String, String>),
 }
 
@@ -94,16 +95,16 @@ impl Operation {
 /// The replacement of data files whose rows changed.
 #[derive(Clone)]
 pub struct Rewrite {
-    /// The table's files when the change was computed. If the files differ at commit time, there
-    /// was a concurrent commit.
+    /// The table's files when the change was computed. If the files are different when it is
+    /// committed, there was a concurrent commit.
     pub seen: ScanPlan,
-    /// The files to remove, a subset of those seen. A file that is already removed is a conflict.
+    /// The files to remove, a subset of `seen`. A file that is already removed is a conflict.
     pub removed: Vec<Arc<DataFile>>,
-    /// The files to add.
+    /// The files to add instead.
     pub staged: StagedFiles,
-    /// Check of concurrently added files for serializable isolation: an added file that may contain
-    /// a row affected by the change is a conflict. None for snapshot isolation, which ignores added
-    /// files.
+    /// The check of concurrently added files for serializable isolation: an added file that may
+    /// contain a row affected by the change is a conflict. `None` for snapshot isolation, which
+    /// ignores added files.
     pub unseen: Option<MayAffect>,
 }
 

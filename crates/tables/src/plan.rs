@@ -1,7 +1,7 @@
 //! Scan plans: the data files of a snapshot and their column statistics.
 //!
-//! Bounds and counts come from the manifests, as Arrow arrays with one value per file, typed as the
-//! table's columns. Engines prune files with such arrays.
+//! Bounds and counts come from the manifests. They are Arrow arrays with one value per file and the
+//! types of the table's columns, with which engines prune files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct DataFile {
     pub location: String,
     /// The path in the object store.
     pub path: Path,
-    /// The size in bytes.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// The number of rows, including deleted ones.
     pub rows: u64,
@@ -41,15 +41,15 @@ pub struct DataFile {
     pub(crate) deletes: Option<Arc<Deletes>>,
     /// Partition values with their transforms, by source field id.
     pub parts: Vec<(i32, Transform, Option<PrimitiveLiteral>)>,
-    /// The field ids of every schema the file may have been written with.
+    /// The field ids of every schema with which the file may have been written.
     pub(crate) written_schemas: WrittenSchemas,
 }
 
-/// The ids of the primitive fields of each schema of a table. Empty if the table disables metrics
-/// for a column, because then a missing metric does not prove that the column is missing.
+/// The ids of the primitive fields in each schema of a table. Empty if the table disables the
+/// metrics of a column, because then missing metrics do not prove that a file lacks the column.
 pub(crate) type WrittenSchemas = Arc<[Vec<i32>]>;
 
-/// Prefix of the table properties that select the metrics kept per column.
+/// Prefix of the table properties that select which metrics are kept for a column.
 const COLUMN_METRICS_PREFIX: &str = "write.metadata.metrics.column.";
 
 /// Property value that disables a column's metrics.
@@ -72,23 +72,24 @@ pub(crate) fn written_schemas(metadata: &TableMetadata) -> WrittenSchemas {
 }
 
 impl DataFile {
-    /// Returns the compressed bytes of a column in the file, by field id; none if unknown.
+    /// Returns the compressed size of a column in the file, by field id, in bytes; `None` if
+    /// unknown.
     pub fn column_bytes(&self, field_id: i32) -> Option<u64> {
         self.entry.data_file.column_sizes().get(&field_id).copied()
     }
 
-    /// Returns the data sequence number; larger is later.
+    /// Returns the data sequence number. Later files have larger numbers.
     pub fn sequence_number(&self) -> i64 {
         self.entry.sequence_number.unwrap_or_default()
     }
 
-    /// Returns the id of the first row; none without row lineage.
+    /// Returns the id of the first row; `None` without row lineage.
     pub fn first_row_id(&self) -> Option<i64> {
         self.entry.data_file.first_row_id()
     }
 
     /// Returns true if the bounds of numeric and temporal columns are values that occur in the
-    /// file. True only for files written by Headwater, because other writers may store wider
+    /// file. This is so only for files written by Headwater, because other writers may store wider
     /// bounds.
     pub fn has_exact_bounds(&self) -> bool {
         let name = self.location.rsplit('/').next().unwrap_or(&self.location);
@@ -100,7 +101,8 @@ impl DataFile {
         self.entry.data_file.split_offsets().unwrap_or_default()
     }
 
-    /// Returns the value that a column has in all rows, if it is an identity partition field.
+    /// Returns the value that a column has in all rows of the file, if the column is an identity
+    /// partition field.
     fn constant_value(&self, field_id: i32) -> Option<&Option<PrimitiveLiteral>> {
         let same =
             |part: &&(i32, Transform, _)| (part.0, part.1) == (field_id, Transform::Identity);
@@ -108,8 +110,8 @@ impl DataFile {
     }
 
     /// Returns false only if the file certainly lacks the column. A writer may omit the metrics of
-    /// a column that it writes. Missing metrics prove that the column is missing only if the file
-    /// has metrics of all columns of some schema.
+    /// a column that it writes, so missing metrics prove this only if the file has metrics of all
+    /// columns of some schema.
     pub fn has_column(&self, field_id: i32) -> bool {
         let file = &self.entry.data_file;
         let (sizes, counts) = (file.column_sizes(), file.value_counts());
@@ -118,7 +120,7 @@ impl DataFile {
         known(&field_id) || !self.written_schemas.iter().any(complete)
     }
 
-    /// Returns the number of nulls in a column; none if unknown.
+    /// Returns the number of nulls in a column; `None` if unknown.
     pub fn null_count(&self, field_id: i32) -> Option<u64> {
         match self.constant_value(field_id) {
             Some(Some(_)) => Some(0),
@@ -172,7 +174,7 @@ impl DataFile {
         (&self.location, self.deletes.as_ref().map_or(0, |deletes| deletes.fingerprint()))
     }
 
-    /// Returns true if a column may contain NaN, which bounds do not include.
+    /// Returns true if a column may contain NaN, which the bounds do not cover.
     fn may_hold_nan(&self, field_id: i32) -> bool {
         self.entry.data_file.nan_value_counts().get(&field_id) != Some(&0)
     }
@@ -187,7 +189,7 @@ pub struct ScanPlan {
 }
 
 impl ScanPlan {
-    /// Creates the plan of a scan of files.
+    /// Creates a plan to scan these files.
     pub fn new(schema: SchemaRef, files: Arc<[Arc<DataFile>]>) -> Self {
         ScanPlan::with_stats(schema, files, Arc::default())
     }
@@ -221,24 +223,24 @@ impl ScanPlan {
         self.files.iter().map(|file| file.rows).sum()
     }
 
-    /// Returns the bytes of all files.
+    /// Returns the total size of all files in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Returns a lower bound of a top-level column per file, typed as the column; null if unknown.
-    /// None if the snapshot does not have the column.
+    /// Returns, for each file, a lower bound of a top-level column, in the column's type; null if
+    /// unknown. Returns `None` if the snapshot does not have the column.
     pub fn min(&self, column: &str) -> Option<ArrayRef> {
         self.bounds(column, FileStat::Lower)
     }
 
-    /// Returns an upper bound of a top-level column per file, typed as the column; null if unknown.
-    /// None if the snapshot does not have the column.
+    /// Returns, for each file, an upper bound of a top-level column, in the column's type; null if
+    /// unknown. Returns `None` if the snapshot does not have the column.
     pub fn max(&self, column: &str) -> Option<ArrayRef> {
         self.bounds(column, FileStat::Upper)
     }
 
-    /// Returns true if a file may contain NaN in a top-level column.
+    /// Returns true if at least one file may contain NaN in a top-level column.
     pub fn may_hold_nan(&self, column: &str) -> bool {
         let id = self.column(column).map(|(id, _)| id);
         id.is_some_and(|id| self.files.iter().any(|file| file.may_hold_nan(id)))
@@ -254,7 +256,7 @@ impl ScanPlan {
         Some(self.stats.get(bound, id, data_type, || to_array(data_type, values)))
     }
 
-    /// Returns the null count of a top-level column per file, as `UInt64`; null if unknown.
+    /// Returns, for each file, the null count of a top-level column, as `UInt64`; null if unknown.
     pub fn null_counts(&self, column: &str) -> Option<ArrayRef> {
         let (id, data_type) = self.column(column)?;
         let counts = self.files.iter().map(|file| file.null_count(id));
@@ -264,7 +266,7 @@ impl ScanPlan {
         )
     }
 
-    /// Returns the number of rows per file, as `UInt64`.
+    /// Returns the number of rows of each file, as `UInt64`.
     pub fn row_counts(&self) -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(self.files.iter().map(|file| file.rows)))
     }
@@ -279,8 +281,9 @@ impl ScanPlan {
         })
     }
 
-    /// Returns, per file, whether it may contain any of some values of a top-level column: `false`
-    /// if its partition excludes all of them, otherwise null. None if no file can be excluded.
+    /// Returns, for each file, `false` if its partition excludes all of these values of a top-level
+    /// column, otherwise null, because the file may contain them. Returns `None` if no file can be
+    /// excluded.
     ///
     /// `values` must be castable to the column's type.
     pub fn may_hold(&self, column: &str, values: &ArrayRef) -> Option<BooleanArray> {
@@ -324,7 +327,7 @@ impl ScanPlan {
     }
 }
 
-/// Applies a transform to values; none if the transform does not support their type or is `void`.
+/// Applies a transform to values; `None` if the transform is `void` or does not support their type.
 fn transform_values(
     values: &ArrayRef,
     transform: Transform,

@@ -1,9 +1,10 @@
 //! Row lineage: the id of each row of a table of format version 3, and the sequence number of the
 //! commit that last changed it.
 //!
-//! New rows store neither value: the id is the file's first row id plus the row's position, and the
-//! sequence number is the file's. Rewritten rows store both values in two extra columns. A changed
-//! row stores a null sequence number, so that the sequence number of the new file applies.
+//! For new rows, neither value is stored: the id is the file's first row id plus the row's
+//! position, and the sequence number is that of the file. For rewritten rows, both values are
+//! stored in two additional columns. For a changed row, the stored sequence number is null, so that
+//! the sequence number of the new file applies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,7 +59,7 @@ pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     batch.project(&(0..own).collect::<Vec<_>>())
 }
 
-/// The values from which the row ids and sequence numbers of a file's rows are derived.
+/// The values from which the row ids and sequence numbers of the rows in a file are derived.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     first_row_id: Option<i64>,
@@ -73,7 +74,8 @@ impl Origin {
         }
     }
 
-    /// Returns one lineage column: the stored values, or derived ones where these are null.
+    /// Returns one lineage column: the stored values, or derived values where the stored ones are
+    /// null.
     pub fn column(&self, id: i32, found: Option<&ArrayRef>, positions: &ArrayRef) -> ArrayRef {
         let stored = found.and_then(|column| column.as_primitive_opt::<Int64Type>());
         let positions = positions.as_primitive::<Int64Type>();
@@ -91,11 +93,11 @@ impl Origin {
 /// The row ids of a data file.
 #[derive(Debug, Clone)]
 pub enum RowIds {
-    /// Consecutive ids, beginning with the first row's.
+    /// Consecutive ids, starting with that of the first row.
     From(i64),
     /// Runs of consecutive ids.
     Runs(RowIdRuns),
-    /// No row ids.
+    /// The rows have no ids.
     None,
 }
 
@@ -109,7 +111,7 @@ impl RowIds {
         }
     }
 
-    /// Returns the size in bytes.
+    /// Returns the approximate memory size in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             RowIds::Runs(runs) => runs.starts.capacity() * 2 * size_of::<u64>(),
@@ -123,7 +125,7 @@ impl RowIds {
 pub struct RowIdRuns {
     /// The first position of each run.
     starts: Vec<u64>,
-    /// The id at the first position of each run; negative if the rows have no ids.
+    /// The id at the start of each run; negative if its rows have no ids.
     ids: Vec<i64>,
     rows: u64,
 }
@@ -152,21 +154,21 @@ impl RowIdRuns {
     }
 }
 
-/// Reads of rows to rewrite. From [`Tables`].
+/// Reads rows in order to rewrite them. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct Rewrites<'a> {
     pub(crate) tables: &'a Tables,
 }
 
 impl Rewrites<'_> {
-    /// Reads data files in order, with all columns of the current schema, without the given rows,
-    /// to rewrite them. Read errors are returned through the stream.
+    /// Reads data files in order, to rewrite them: all columns of the current schema, except the
+    /// rows at the given positions. Read errors are returned through the stream.
     pub fn read_rest(self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
         read::read_rest(self.tables, &self.schema(table), files)
     }
 
-    /// Reads data files in order, with all columns of the current schema, to rewrite them. Includes
-    /// row ids if the table has row lineage.
+    /// Reads data files in order, to rewrite them: all columns of the current schema, and row ids
+    /// if the table has row lineage.
     pub fn read(self, table: &Table, files: &[Arc<DataFile>]) -> Result<BatchStream> {
         read::read(self.tables, &self.schema(table), files, None, None)
     }
@@ -201,8 +203,8 @@ impl Rewrites<'_> {
         if has_row_ids(table.metadata()) { with_row_ids(&table.schema()) } else { table.schema() }
     }
 
-    /// Appends the lineage columns to changed rows, with these ids; a row with a null id is new.
-    /// Returns the rows unchanged if the table has no row lineage.
+    /// Appends the lineage columns with these ids to changed rows. A row with a null id is new.
+    /// Without row lineage, the rows are returned unchanged.
     pub fn with_ids(
         self,
         table: &Table,
@@ -220,7 +222,8 @@ impl Rewrites<'_> {
     }
 }
 
-/// Clears the row ids and sequence numbers of the given rows, so that they are assigned at commit.
+/// Clears the row ids and sequence numbers of the given rows, so that new ones are assigned at
+/// commit.
 pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     let mut columns = batch.columns().to_vec();
@@ -235,8 +238,8 @@ pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, A
     RecordBatch::try_new(batch.schema(), columns)
 }
 
-/// Clears the row ids and sequence numbers of another branch's rows that were assigned after the
-/// merge base: the target branch may have assigned them to other rows.
+/// In rows of another branch, clears the row ids and sequence numbers that were assigned after the
+/// merge base, because the target branch may have assigned them to other rows.
 pub fn without_ids_after_base(
     batch: &RecordBatch,
     next_row_id: u64,

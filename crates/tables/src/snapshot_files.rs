@@ -21,7 +21,7 @@ use crate::{DataFile, Error, Result, Table, Tables, partition};
 const MANIFEST_READS_MAX: usize = 16;
 
 /// The parts of table states: metadata, manifest lists, manifests and data files. For crates that
-/// build states themselves. From [`Tables`].
+/// build states themselves. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct TableStates<'a> {
     pub(crate) tables: &'a Tables,
@@ -38,15 +38,15 @@ impl<'a> TableStates<'a> {
         store_as(self.tables, location, metadata, totals, PendingFiles::default()).await
     }
 
-    /// Locks the locations that clients provide. Held from the check that a location is unused
-    /// until the table is created there.
+    /// Locks the locations that clients provide. The lock is held from the check that a location is
+    /// unused until the table has been created there.
     pub async fn lock_locations(self) -> tokio::sync::MutexGuard<'a, ()> {
         self.tables.location_lock().lock().await
     }
 
-    /// Returns a unique location for a new table: a folder within its namespace's folder. A nested
-    /// namespace has one folder, such as `a.b`, so that the folder of a namespace is never that of
-    /// a table.
+    /// Returns a unique location for a new table: a folder within the folder of its namespace. A
+    /// nested namespace is a single folder, such as `a.b`, so that the folder of a namespace never
+    /// equals that of a table.
     pub fn new_location(self, name: &TableName) -> String {
         let unique = Uuid::new_v4().simple().to_string();
         let (namespace, table) =
@@ -54,8 +54,8 @@ impl<'a> TableStates<'a> {
         format!("{}/{namespace}/{table}-{}", self.tables.root_url(), &unique[..8])
     }
 
-    /// Returns the totals of the current snapshot: from its summary, or counted from its manifests
-    /// if the summary lacks them.
+    /// Returns the totals of the current snapshot. They are in its summary; if the summary lacks
+    /// them, they are counted in its manifests.
     pub async fn totals(self, metadata: &TableMetadata) -> Result<Totals> {
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Totals::default()) };
         if let Some(totals) = Totals::of(snapshot) {
@@ -153,7 +153,7 @@ impl TableStates<'_> {
         files.collect()
     }
 
-    /// Builds the data files of a decoded manifest, once.
+    /// Computes the data files of a decoded manifest, unless this was done before.
     pub(crate) fn init_data_files(
         self,
         metadata: &TableMetadata,
@@ -235,8 +235,8 @@ impl TableStates<'_> {
     }
 }
 
-/// Returns a manifest's cache key: its location and the first row id, which may be assigned later,
-/// when a table is upgraded.
+/// Returns the cache key of a manifest: its location and its first row id, which may be assigned
+/// only later, when a table is upgraded.
 fn cache_key(manifest: &ManifestFile) -> String {
     match manifest.first_row_id {
         None => manifest.manifest_path.clone(),

@@ -26,7 +26,7 @@ pub struct StagedFiles {
     pub(crate) memory_bytes_peak: u64,
 }
 
-/// An uncommitted delete file.
+/// A delete file that is not yet committed.
 #[derive(Debug, Clone)]
 pub(crate) struct StagedDelete {
     pub(crate) file: iceberg::spec::DataFile,
@@ -36,17 +36,17 @@ pub(crate) struct StagedDelete {
     pub(crate) replaced: Vec<DeleteKey>,
 }
 
-/// Maximum bytes of data files that are synced together with the metadata files of their commit:
-/// this lets the file system write its journal only once.
+/// Maximum size of data files that are synced together with the metadata files of their commit, in
+/// bytes. The file system then writes its journal only once.
 const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A sync of files that may still be running; none if it was not started.
+/// A sync of files that may still be running; `None` if it was not started.
 #[derive(Clone)]
 pub(crate) struct FileSync(Option<Shared<BoxFuture<'static, bool>>>);
 
 impl FileSync {
-    /// Starts to sync more than [`SYNC_WITH_COMMIT_BYTES_MAX`] bytes in the background, so that it
-    /// overlaps with the work before the commit.
+    /// If there are more than [`SYNC_WITH_COMMIT_BYTES_MAX`] bytes, starts to sync them in the
+    /// background, so that the sync overlaps with the work before the commit.
     pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
         if bytes <= SYNC_WITH_COMMIT_BYTES_MAX {
             return FileSync(None);
@@ -89,8 +89,8 @@ impl std::fmt::Debug for StagedFiles {
 }
 
 impl StagedFiles {
-    /// Combines uncommitted files of the same table, schema and partition spec; none if the list is
-    /// empty.
+    /// Combines uncommitted files of the same table, schema and partition spec; `None` if the list
+    /// is empty.
     pub fn all(several: &[StagedFiles]) -> Option<StagedFiles> {
         let (first, rest) = several.split_first()?;
         let files = several.iter().flat_map(|one| one.files.iter().cloned()).collect();
@@ -108,17 +108,17 @@ impl StagedFiles {
         StagedFiles { deletes: deletes.deletes, durable, ..self }
     }
 
-    /// Returns the rows in the files.
+    /// Returns the number of rows in the files.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(iceberg::spec::DataFile::record_count).sum()
     }
 
-    /// Returns the bytes of the files.
+    /// Returns the size of the files in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(iceberg::spec::DataFile::file_size_in_bytes).sum()
     }
 
-    /// Returns the approximate peak of bytes used by rows and row groups while writing.
+    /// Returns the approximate peak memory used by rows and row groups during the write, in bytes.
     pub fn memory_bytes_peak(&self) -> u64 {
         self.memory_bytes_peak
     }

@@ -49,7 +49,8 @@ pub(crate) struct DeleteTotals {
     pub(crate) keys: u64,
 }
 
-/// Returns the bytes of a file, or of the deletion vector in a file that contains several.
+/// Returns the size of a file in bytes, or that of a single deletion vector in a file that contains
+/// several.
 pub(crate) fn own_bytes(file: &iceberg::spec::DataFile) -> u64 {
     let own = file.content_size_in_bytes().and_then(|bytes| u64::try_from(bytes).ok());
     own.unwrap_or_else(|| file.file_size_in_bytes())
@@ -66,7 +67,7 @@ impl DeleteTotals {
 }
 
 impl Totals {
-    /// Returns the totals in a snapshot's summary; none if an engine did not write them.
+    /// Returns the totals in a snapshot's summary; `None` if the engine that wrote it omitted them.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Totals> {
         let total = |key: &str| snapshot.summary().additional_properties.get(key)?.parse().ok();
         let deletes = DeleteTotals {
@@ -102,7 +103,7 @@ impl Table {
         &self.0.metadata
     }
 
-    /// Returns this table with other metadata that is not stored, as a target for writing rows. Its
+    /// Returns this table with other metadata, which is not stored. Rows can be written for it. Its
     /// totals are those of this state.
     #[must_use]
     pub fn unstored(&self, metadata: TableMetadata) -> Self {
@@ -123,7 +124,7 @@ impl Table {
         &self.0.metadata_location
     }
 
-    /// Returns the Iceberg table UUID, constant over all states.
+    /// Returns the Iceberg table UUID, which is the same in all states.
     pub fn id(&self) -> String {
         self.metadata().uuid().to_string()
     }
@@ -143,14 +144,14 @@ impl Table {
         self.metadata().last_column_id()
     }
 
-    /// Returns the schema of a snapshot; none if the table does not have the snapshot.
+    /// Returns the schema of a snapshot; `None` if the table does not have the snapshot.
     pub fn schema_at(&self, snapshot: i64) -> Option<SchemaRef> {
         let schema = self.metadata().snapshot_by_id(snapshot)?.schema(self.metadata()).ok()?;
         let schema = arrow_schema(schema.as_struct().fields());
         Some(with_names(&schema, name_mapping(self.metadata())))
     }
 
-    /// Returns the current snapshot's id; none if the table never had rows.
+    /// Returns the id of the current snapshot; `None` if the table never had rows.
     pub fn snapshot_id(&self) -> Option<i64> {
         self.metadata().current_snapshot_id()
     }
@@ -171,8 +172,8 @@ impl Table {
         self.0.totals.deletes.files
     }
 
-    /// Returns the snapshots created up to `before`, oldest first, without the `keep` newest and
-    /// without those referenced by the metadata file's refs.
+    /// Returns the snapshots created at or before `before`, oldest first. Excludes the `keep`
+    /// newest snapshots and those that refs in the metadata point to.
     pub fn snapshots_before(&self, before: Timestamp, keep: usize) -> Vec<i64> {
         let metadata = self.metadata();
         let mut snapshots: Vec<_> = metadata.snapshots().collect();
@@ -207,12 +208,12 @@ impl Table {
         self.0.totals.bytes
     }
 
-    /// Returns the time of the current snapshot.
+    /// Returns the time when the current snapshot was created.
     pub fn updated(&self) -> Option<Timestamp> {
         DateTime::from_timestamp_millis(self.metadata().current_snapshot()?.timestamp_ms())
     }
 
-    /// Returns the partition fields, in order. Fields with unknown transforms are left out.
+    /// Returns the partition fields, in order. Fields with unknown transforms are omitted.
     pub fn partition(&self) -> Vec<PartitionField> {
         let schema = self.metadata().current_schema();
         let fields = self.metadata().default_partition_spec().fields().iter();
@@ -224,7 +225,7 @@ impl Table {
         fields.collect()
     }
 
-    /// Returns the sort order for new rows; none if unsorted or if it has a transform that
+    /// Returns the sort order for new rows; `None` if there is none or it has a transform that
     /// Headwater does not support.
     pub fn sort_order(&self) -> Option<Vec<SortColumn>> {
         let fields = &self.metadata().default_sort_order().fields;
@@ -241,7 +242,7 @@ impl Table {
         by.collect::<Option<Vec<_>>>().filter(|by| !by.is_empty())
     }
 
-    /// Returns the table's identifier fields.
+    /// Returns the names of the table's identifier fields.
     pub fn identifier(&self) -> Vec<String> {
         let schema = self.metadata().current_schema();
         let ids: Vec<i32> = schema.identifier_field_ids().collect();
@@ -249,7 +250,7 @@ impl Table {
         columns.filter(|column| ids.contains(&column.id)).map(|c| c.name.clone()).collect()
     }
 
-    /// Returns true if the field with this id, nested or not, ever had this name.
+    /// Returns true if the field with this id, which may be nested, ever had this name.
     pub fn has_called(&self, id: i32, name: &str) -> bool {
         let mut schemas = self.metadata().schemas_iter();
         schemas.any(|schema| schema.field_by_id(id).is_some_and(|field| field.name == name))
@@ -290,7 +291,7 @@ impl Table {
         summary
     }
 
-    /// Returns the table's description under this name.
+    /// Returns the description of the table, with this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::Table {
         headwater_model::Table {
             name: name.clone(),

@@ -1,4 +1,4 @@
-//! The tables of one warehouse: the handle that gives access to the whole crate.
+//! The tables of one warehouse: the handle through which the crate is used.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -33,8 +33,8 @@ struct Inner {
     caches: Caches,
     /// Locations of files that are about to be deleted.
     deleting_files: Mutex<HashSet<String>>,
-    /// Held from the check that a client-provided location is unused until the table is created
-    /// there.
+    /// Held from the check that a location provided by a client is unused until the table has been
+    /// created there.
     location_lock: tokio::sync::Mutex<()>,
 }
 
@@ -64,37 +64,37 @@ impl Tables {
         &self.0.options.root_url
     }
 
-    /// Returns the views.
+    /// Returns the operations on views.
     pub fn views(&self) -> Views<'_> {
         Views { tables: self }
     }
 
-    /// Returns the access to the parts of table states.
+    /// Returns the operations on the parts of table states.
     pub fn states(&self) -> TableStates<'_> {
         TableStates { tables: self }
     }
 
-    /// Returns the reads of maintenance.
+    /// Returns the queries for maintenance.
     pub fn maintenance(&self) -> TableMaintenance<'_> {
         TableMaintenance { tables: self }
     }
 
-    /// Returns the access to single files.
+    /// Returns the operations on individual files of the warehouse.
     pub fn files(&self) -> WarehouseFiles<'_> {
         WarehouseFiles { tables: self }
     }
 
-    /// Returns the deleted rows.
+    /// Returns the operations on deleted rows.
     pub fn deletes(&self) -> RowDeletes<'_> {
         RowDeletes { tables: self }
     }
 
-    /// Returns the reads of rows to rewrite.
+    /// Returns the operations that read rows to rewrite them.
     pub fn rewrites(&self) -> Rewrites<'_> {
         Rewrites { tables: self }
     }
 
-    /// Returns the history of tables.
+    /// Returns the queries on the history of tables.
     pub fn history(&self) -> TableHistory<'_> {
         TableHistory { tables: self }
     }
@@ -104,7 +104,7 @@ impl Tables {
         self.0.storage.path_of(location)
     }
 
-    /// Returns the access to the files of the warehouse.
+    /// Returns the storage of the warehouse's files.
     pub fn storage(&self) -> &Arc<Storage> {
         &self.0.storage
     }
@@ -127,7 +127,7 @@ impl Tables {
     }
 
     /// Creates a table and writes its first metadata file. The table's folder is new and unique, so
-    /// that a name can be reused. The schema is normalised first, see [`crate::normalise_schema`].
+    /// that a name can be reused. The schema is normalized first, see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
         let metadata = evolve::create(&request, self.states().new_location(&request.name), now)?;
@@ -164,14 +164,14 @@ impl Tables {
         self.deletes().live_rows(plan.files().to_vec()).await
     }
 
-    /// Validates columns and partition fields for a new table. Creates nothing.
+    /// Validates columns and partition fields for a new table, without creating it.
     pub fn check(schema: &SchemaRef, partition: &[PartitionField]) -> Result<()> {
         evolve::check_partition(schema, partition)
     }
 
     /// Returns the table that [`Operation::Replace`] with these columns and partition fields will
-    /// create, as the target of [`Tables::write`] for the new rows. It is not stored, and its
-    /// totals are still those of the old rows.
+    /// create. Its rows are written for this table with [`Tables::write`]. It is not stored, and
+    /// its totals are still those of the old rows.
     pub fn replacement(
         &self,
         table: &Table,
@@ -184,11 +184,11 @@ impl Tables {
     }
 
     /// Writes rows to data files that belong to no snapshot yet. They become durable with the
-    /// commit that adds them to one.
+    /// commit that adds them to a snapshot.
     ///
-    /// Columns match by name; a column missing in the rows is null. Values are cast to the table's
-    /// types if the cast is lossless. Fails, with the column's name, for a lossy cast and for a
-    /// null in a required column; deletes the files written so far in that case.
+    /// Columns are matched by name; a column that the rows lack is null. Values are cast to the
+    /// table's types if the cast is lossless. A lossy cast or a null in a required column fails
+    /// with the name of the column, and the files written so far are deleted.
     ///
     /// Rows are sorted by the table's sort order, in runs limited by memory.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
@@ -200,7 +200,8 @@ impl Tables {
         write::write(self.storage(), self.options(), table, rows, true).boxed().await
     }
 
-    /// Converts rows as [`Tables::write`] does, without writing them. Fails as it does.
+    /// Converts rows in the same way as [`Tables::write`], with the same errors, but does not write
+    /// them.
     pub fn fit(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         write::fit(table, rows)
     }
@@ -208,10 +209,10 @@ impl Tables {
     /// Commits a change: writes manifests and a metadata file, makes them and the staged data files
     /// durable, and returns the new state.
     ///
-    /// `summary` is added to the snapshot's summary. An operation that changes nothing, with an
-    /// empty summary, returns the same state. Fails with `commit_conflict` if the staged rows were
-    /// written for a table whose schema, partitioning or identity has changed. The staged files
-    /// remain in all cases.
+    /// `summary` is added to the snapshot's summary. If the operation changes nothing and `summary`
+    /// is empty, the same state is returned. Fails with `commit_conflict` if the staged rows were
+    /// written for a table whose schema, partitioning or identity has changed. The staged files are
+    /// never deleted.
     pub async fn commit(
         &self,
         table: &Table,
@@ -221,7 +222,7 @@ impl Tables {
         commit::commit(self, table, operation, summary).boxed().await
     }
 
-    /// Deletes the files of a failed attempt.
+    /// Deletes the staged files of a failed attempt.
     pub async fn discard(&self, staged: StagedFiles) -> Result<()> {
         let locations: Vec<String> = staged.locations().map(ToOwned::to_owned).collect();
         self.storage().delete(&locations).await
@@ -229,7 +230,7 @@ impl Tables {
 
     /// Deletes the files that [`Tables::create`] or [`Tables::commit`] wrote for a state that no
     /// commit references: its metadata file and the manifests of its snapshot. `before` is the
-    /// state it was derived from. Data files remain, see [`Tables::discard`].
+    /// state from which it was derived. Data files are not deleted, see [`Tables::discard`].
     pub async fn discard_state(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());
@@ -248,8 +249,8 @@ impl Tables {
         self.storage().delete(&locations).await
     }
 
-    /// Deletes the metadata file of a state that was never referenced. Files written by another
-    /// engine for that state remain, as do those of the state before.
+    /// Deletes the metadata file of a state that was never referenced. Files that another engine
+    /// wrote for that state are not deleted, nor are those of the previous state.
     pub async fn discard_metadata(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());
@@ -258,7 +259,7 @@ impl Tables {
         self.storage().delete(&[state.metadata_location().to_owned()]).await
     }
 
-    /// Plans a scan of a snapshot; of the current one by default.
+    /// Plans a scan of a snapshot, by default of the current one.
     pub async fn plan(&self, table: &Table, snapshot: Option<i64>) -> Result<ScanPlan> {
         let metadata = table.metadata();
         let (snapshot, schema) = match snapshot {
@@ -289,7 +290,7 @@ impl Tables {
     }
 
     /// Reads data files in order, with all columns of the current schema, in batches of
-    /// `batch_rows` rows, for callers with little memory. Read errors are returned through the
+    /// `batch_rows` rows. For callers that have little memory. Read errors are returned through the
     /// stream.
     pub fn read_slowly(
         &self,

@@ -43,7 +43,7 @@ struct Inner {
 pub struct ViewDefinition {
     /// The columns of its result.
     pub schema: SchemaRef,
-    /// The query.
+    /// The text of the query.
     pub sql: String,
     /// The SQL dialect of the query.
     pub dialect: String,
@@ -56,20 +56,20 @@ pub struct ViewDefinition {
 /// The result of merging two changes of a view.
 #[derive(Debug)]
 pub enum MergedView {
-    /// Our side already includes all changes.
+    /// Our side already contains all changes.
     Ours,
-    /// Both changes are compatible.
+    /// The changes are compatible and are to be merged.
     Both(Box<ViewMerge>),
-    /// The changes conflict: both changed the query, or these properties.
+    /// The changes conflict: both sides changed the query, or these properties.
     Conflicts {
-        /// True if both changed the query.
+        /// True if both sides changed the query.
         query: bool,
-        /// The properties set differently on both sides.
+        /// The properties that the sides set to different values.
         properties: Vec<String>,
     },
 }
 
-/// A view merge to apply.
+/// A computed merge of a view, not yet applied.
 #[derive(Debug)]
 pub struct ViewMerge {
     ours: SqlView,
@@ -112,12 +112,12 @@ impl SqlView {
         self.metadata().uuid().to_string()
     }
 
-    /// Returns the columns of the result when the view was created, in order.
+    /// Returns the columns that the result had when the view was created, in order.
     pub fn schema(&self) -> SchemaRef {
         arrow_schema(self.metadata().current_schema().as_struct().fields())
     }
 
-    /// Returns pairs of dialect and query, in stored order.
+    /// Returns pairs of an SQL dialect and the query in that dialect, in stored order.
     pub fn representations(&self) -> Vec<(String, String)> {
         let all = self.metadata().current_version().representations().iter();
         let pair = |one: &ViewRepresentation| {
@@ -127,7 +127,7 @@ impl SqlView {
         all.map(pair).collect()
     }
 
-    /// Returns the levels of the query's default namespace.
+    /// Returns the levels of the namespace for unqualified names in the query.
     pub fn default_namespace(&self) -> Vec<String> {
         self.metadata().current_version().default_namespace().clone().inner()
     }
@@ -159,7 +159,7 @@ impl SqlView {
         Ok(value)
     }
 
-    /// Returns the view's description under this name.
+    /// Returns the description of the view, with this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::SqlView {
         let queries = self.representations().into_iter();
         headwater_model::SqlView {
@@ -187,12 +187,12 @@ impl SqlView {
     }
 }
 
-/// The properties changed on one side of a merge, to apply on the other.
+/// The properties that one side of a merge changed, to be applied to the other side.
 #[derive(Default)]
 struct Properties {
     set: HashMap<String, String>,
     removed: Vec<String>,
-    /// The properties set differently on both sides.
+    /// The properties that the sides set to different values.
     conflicts: Vec<String>,
 }
 
@@ -218,8 +218,8 @@ impl Properties {
 /// The view property that allows a replacement to drop dialects.
 const DROP_DIALECT_ALLOWED: &str = "replace.drop-dialect.allowed";
 
-/// Returns a builder of our view with the other side's query. Dialects missing on the other side
-/// are dropped, because its author removed them.
+/// Returns a builder of our view with the other side's query. Dialects that the other side lacks
+/// are dropped, because they were removed there.
 fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetadataBuilder> {
     let version = theirs.metadata().current_version();
     let version = ViewVersion::builder()
@@ -242,7 +242,8 @@ fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetad
     }
 }
 
-/// Builds the metadata of a view. Fails with `DialectLost`, or `Refused` with the builder's reason.
+/// Builds the metadata of a view. Fails with `DialectLost`, or with `Refused` and the builder's
+/// reason.
 pub fn build(builder: ViewMetadataBuilder) -> Result<ViewMetadata> {
     Ok(builder.build().map_err(|error| rejected(&error))?.metadata)
 }
@@ -260,8 +261,8 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Clients that support format version 2 only cannot read nanosecond timestamps, and a view
-        // has no format version that would announce them.
+        // Clients that support only format version 2 cannot read nanosecond timestamps, and a view
+        // has no format version by which they could tell.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }
@@ -289,7 +290,7 @@ fn levels_of(namespace: &str) -> Result<NamespaceIdent> {
     NamespaceIdent::from_vec(levels).map_err(|error| rejected(&error))
 }
 
-/// The views of a warehouse. From [`Tables`].
+/// Operations on the views of a warehouse. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct Views<'a> {
     pub(crate) tables: &'a Tables,
@@ -317,7 +318,7 @@ impl Views<'_> {
         self.store_next(view, metadata).await
     }
 
-    /// Merges two changes of a view. Without a base, both sides created it.
+    /// Merges two changes of a view. Without a base, both sides created the view.
     pub fn merge(
         self,
         base: Option<&SqlView>,
@@ -362,8 +363,8 @@ impl Views<'_> {
         Ok(view)
     }
 
-    /// Deletes the metadata file of a state that was never referenced. `before` is the state it was
-    /// derived from.
+    /// Deletes the metadata file of a state that was never referenced. `before` is the state from
+    /// which it was derived.
     pub async fn discard(self, view: &SqlView, before: Option<&SqlView>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == view.metadata_location()) {
             return Ok(());
@@ -372,7 +373,7 @@ impl Views<'_> {
         self.tables.storage().delete(&[view.metadata_location().to_owned()]).await
     }
 
-    /// Writes the next state of a view; returns the same state if nothing changes.
+    /// Writes the next state of a view. Returns the same state if nothing changes.
     pub async fn store_next(self, before: &SqlView, metadata: ViewMetadata) -> Result<SqlView> {
         if metadata == *before.metadata() {
             return Ok(before.clone());
@@ -392,8 +393,8 @@ impl Views<'_> {
         Ok(view)
     }
 
-    /// Returns the time of a view's next version. It never precedes the last one, even if the clock
-    /// is set back.
+    /// Returns the time of a view's next version. It is never before the last one, even if the
+    /// clock is set back.
     fn next_version_ms(self, view: &SqlView) -> i64 {
         let last =
             view.metadata().history().last().map(iceberg::spec::ViewVersionLog::timestamp_ms);

@@ -1,10 +1,10 @@
-//! Events in the form of AWS, for handlers that were written for it.
+//! Events in the format of AWS, for handlers that were written for AWS Lambda.
 
 use chrono::SecondsFormat;
 use headwater_model::{ChangedObject, Event, EventFormat, Trigger};
 use serde_json::{Value, json};
 
-/// The account of the lake, where AWS has one.
+/// The principal id in notifications, where AWS has the id of an account.
 const PRINCIPAL: &str = "headwater";
 const REGION: &str = "us-east-1";
 
@@ -13,8 +13,8 @@ pub(crate) fn function_arn(name: &str, version: &str) -> String {
     format!("arn:aws:lambda:{REGION}:000000000000:function:{name}:{version}")
 }
 
-/// Returns the event as a function receives it: for objects, the notification of S3 unless the
-/// trigger asks for CloudEvents; for all others, the form of CloudEvents.
+/// Returns the event as a function receives it. For objects this is an S3 notification, unless the
+/// trigger requests CloudEvents; all other events are in the format of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     let format = trigger.bucket.as_ref().map(|bucket| bucket.format);
     match (event.object(), format) {
@@ -23,7 +23,7 @@ pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     }
 }
 
-/// Returns a notification of S3 with one record.
+/// Returns an S3 notification with one record.
 fn notification(trigger: &Trigger, event: &Event, changed: &ChangedObject) -> Value {
     let ChangedObject { bucket, key, operation, size, etag, sequencer, .. } = changed;
     let mut object = json!({"key": url_encoded(key), "sequencer": sequencer});
@@ -53,7 +53,7 @@ fn notification(trigger: &Trigger, event: &Event, changed: &ChangedObject) -> Va
     }]})
 }
 
-/// Encodes a key as notifications of S3 do: like a form, but with `/` unchanged. Python's
+/// Encodes a key as S3 notifications do: form-encoded, but with `/` unchanged. Python's
 /// `urllib.parse.unquote_plus` decodes it.
 fn url_encoded(key: &str) -> String {
     let mut encoded = String::with_capacity(key.len());

@@ -1,9 +1,9 @@
-//! Objects that are created in a bucket of the lake, or removed from it.
+//! Detection of objects that are created in a bucket of the lake or removed from it.
 //!
-//! Each change is durable in the batch that changes the object. The source reads the changes in
-//! order, records one event for each that its trigger selects, and stores the position of the last
-//! change in the journal `trigger_bucket_positions`, under the trigger, in one batch with the
-//! events. A change is deleted after the positions of all triggers have passed it.
+//! Each change is recorded in the batch that changes the object. The source reads the changes in
+//! order, and records one event for each change that its trigger selects. In the same batch, it
+//! stores the position of the last change in the journal `trigger_bucket_positions`, under the
+//! trigger. A change is deleted after the positions of all triggers have passed it.
 
 use std::time::Duration;
 
@@ -25,23 +25,24 @@ use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceCon
 
 pub(crate) const POSITIONS: &str = "trigger_bucket_positions";
 
-/// Changes that are examined in one poll.
+/// Maximum number of changes that are examined in one poll.
 const BATCH: usize = 500;
 
-/// Free places in the queue of events below which no change is examined, so that a full queue does
-/// not cause a batch for each event.
+/// Minimum free capacity of the event queue for examining changes. It keeps a nearly full queue
+/// from causing a separate batch for each event.
 const CAPACITY_MIN: usize = 100;
-/// Pause while the queue is that full.
+/// Pause while the queue has less free capacity.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
-/// Longest beginning or end of a key, in bytes.
+/// Maximum length of the prefix and of the suffix of keys, in bytes.
 const KEY_BYTES_MAX: usize = 1_024;
 
 /// The changes that a trigger selects.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
     watch: Watch,
-    /// Empty objects and those of folders are skipped, because there is nothing to import.
+    /// True to skip empty objects and those that represent folders, because they contain nothing to
+    /// import.
     skips_empty: bool,
 }
 
@@ -88,22 +89,22 @@ impl Selection {
     }
 }
 
-/// The position in the changes.
+/// The position up to which changes were processed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     bucket: String,
-    /// Changes up to this one are recorded or skipped.
+    /// Changes up to this one were recorded as events or skipped.
     position: u64,
-    /// Distinguishes this sequence of steps from those of earlier definitions.
+    /// Distinguishes the steps counted in `step` from those of earlier definitions.
     id: String,
-    /// Number of steps; each is recorded once.
+    /// Number of steps so far; each step is recorded once.
     step: u64,
 }
 
-/// The changes of a bucket.
+/// The event source for changes of a bucket.
 pub(crate) struct BucketSource {
     selection: Selection,
-    /// The stored position; none until read.
+    /// The stored position; `None` until it has been read.
     position: Option<Position>,
     /// Forwards notifications of changes until dropped.
     listener: Option<DropGuard>,
@@ -129,7 +130,7 @@ impl EventSource for BucketSource {
         let reached = last.position;
         let admitted = changes.into_iter().filter_map(|recorded| {
             let change = recorded.change.filter(|change| self.selection.admits(change))?;
-            // A trigger does not fire for what its own events led to.
+            // A trigger must not fire for changes that its own events caused.
             let is_own = change.caused_by.contains(&context.trigger);
             (!is_own).then(|| new_event(change, recorded.position))
         });
@@ -167,7 +168,8 @@ impl BucketSource {
         });
     }
 
-    /// Reads the position. A bucket that is watched for the first time is watched from now on.
+    /// Reads the position. If the bucket is watched for the first time, the position is the current
+    /// one.
     async fn position(&mut self, context: &SourceContext, objects: &Objects) -> Result<Position> {
         if let Some(position) = &self.position {
             return Ok(position.clone());
@@ -186,8 +188,9 @@ impl BucketSource {
         Ok(first)
     }
 
-    /// Records events and the position. Another process that has recorded the same step rejects
-    /// them. With `is_durable`, a power failure may undo the record: the changes are read again.
+    /// Records events and the position. The batch is rejected if another process has recorded the
+    /// same step. With `is_durable`, a power failure may undo the batch; the changes are then read
+    /// again.
     async fn record(
         &mut self,
         context: &SourceContext,
@@ -205,7 +208,7 @@ impl BucketSource {
         Ok(())
     }
 
-    /// Returns the problem of a bucket that does not exist.
+    /// Returns a problem if the bucket does not exist.
     async fn fault(&self, objects: &Objects) -> Option<Problem> {
         let bucket = &self.selection.watch.bucket;
         let problem = objects.check_bucket(bucket).await.err()?.to_problem();

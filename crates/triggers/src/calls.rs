@@ -1,9 +1,9 @@
-//! Asynchronous calls of functions: events that clients cause.
+//! Asynchronous calls of functions, which are events that clients cause.
 //!
-//! The calls of a function have a queue like the events of a trigger, named `/functions/NAME`. The
-//! event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps the
-//! idempotency keys of each queue to events. A unique key of the store ensures that only the first
-//! request with a key is recorded.
+//! The calls of a function have a queue like that for the events of a trigger, named
+//! `/functions/NAME`. The event is durable when [`Triggers::accept`] returns. The journal
+//! `trigger_call_keys` maps the idempotency keys of each queue to events. A unique key in the store
+//! ensures that only the first request with a key is recorded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,29 +18,29 @@ use crate::record::{encode, read};
 use crate::source::{EventSource, PollResult, SourceContext};
 use crate::{Error, Result, Triggers};
 
-/// Prefix of the names of queues.
+/// Prefix of the names of queues for asynchronous calls.
 pub(crate) const CALLS: &str = "/functions/";
 
 const KEYS: &str = "trigger_call_keys";
 
-/// Limit of pending and running calls of one function.
+/// Maximum number of pending and running calls of one function.
 const CALLS_MAX: usize = 100_000;
-/// Longest key, in characters.
+/// Maximum length of an idempotency key or order key, in characters.
 const KEY_CHARACTERS_MAX: usize = 200;
 
 /// An asynchronous call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewCall {
-    /// The function.
+    /// Name of the function to call.
     pub function: String,
-    /// Argument values by name.
+    /// Values of the arguments, by name.
     pub arguments: BTreeMap<String, Value>,
-    /// Idempotency key.
+    /// The idempotency key, if the client sent one.
     pub key: Option<String>,
-    /// The user that calls, whose limits apply; none: the owner. Different users may choose the
-    /// same key.
+    /// The calling user, whose limits apply; `None` for the owner. Different users may use the same
+    /// key.
     pub user: Option<String>,
-    /// Order key.
+    /// The order key: calls with the same key are executed one after the other.
     pub order_key: Option<String>,
     /// The author of the call's commits and job.
     pub author: String,
@@ -48,13 +48,13 @@ pub struct NewCall {
     pub actor: Actor,
 }
 
-/// The event source of a queue of calls. It detects no events, because clients cause them.
+/// The event source of a queue of calls. It detects no events itself, because clients cause them.
 pub(crate) struct CallSource;
 
 #[async_trait]
 impl EventSource for CallSource {
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
-        // After an error of the store, a call may have been accepted without being queued.
+        // If the store returned an error, a call may have been recorded without being queued.
         context.catch_up().await?;
         Ok(PollResult::after(Duration::MAX))
     }
@@ -63,8 +63,8 @@ impl EventSource for CallSource {
 impl Triggers {
     /// Accepts an asynchronous call. The event is durable on return.
     ///
-    /// A call is not executed if an earlier call of the same function and user had the same
-    /// idempotency key; the response contains the earlier event. Errors: `too_busy` if the
+    /// If an earlier call of the same function and user had the same idempotency key, the call is
+    /// not executed, and the response contains the earlier event. Errors: `too_busy` if the
     /// function's queue is full; `invalid_argument` for an invalid key.
     pub async fn accept(&self, call: NewCall) -> Result<AcceptedEvent> {
         for key in [&call.key, &call.order_key].into_iter().flatten() {
@@ -110,7 +110,7 @@ impl Triggers {
                 Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
             }
             (Err(error), _) => {
-                // The batch may have been applied in spite of the error.
+                // The batch may have been applied despite the error.
                 context.wake.notify_one();
                 Err(error.into())
             }

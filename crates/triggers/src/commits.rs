@@ -13,15 +13,15 @@ use crate::delivery_log::{Delivery, DeliveryLog};
 /// The commits of a lake's branches.
 #[async_trait]
 pub trait Commits: Send + Sync {
-    /// Returns the last commit of a branch; none if the branch does not exist.
+    /// Returns the last commit of a branch; `None` if the branch does not exist.
     async fn head(&self, branch: &str) -> Result<Option<CommitId>, Problem>;
 
-    /// Returns the commit that a branch was created at; none if unknown.
+    /// Returns the commit at which a branch was created; `None` if unknown.
     async fn start(&self, branch: &str) -> Result<Option<CommitId>, Problem>;
 
-    /// Returns the first `limit` commits of a branch after one of them, oldest first, along first
-    /// parents. If that commit is no longer part of the branch, returns the branch's last commit.
-    /// None if the branch does not exist.
+    /// Returns at most `limit` commits of a branch that follow the given one, oldest first, along
+    /// first parents. If the given commit is no longer part of the branch, returns the branch's
+    /// last commit. Returns `None` if the branch does not exist.
     async fn since(
         &self,
         branch: &str,
@@ -29,34 +29,35 @@ pub trait Commits: Send + Sync {
         limit: usize,
     ) -> Result<Option<Vec<CommitId>>, Problem>;
 
-    /// Returns the changes of a commit since an earlier one. If there are other commits between the
-    /// two, the properties are empty, because the causes of these commits are unknown.
+    /// Returns the changes of a commit since an earlier one. If there are other commits in between,
+    /// the properties are empty, because the causes of these commits are unknown.
     async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem>;
 
-    /// Returns a counter that changes with each commit. If a change of the counter is missed,
-    /// detection is only delayed.
+    /// Returns a counter that changes with each commit. Missing a change of the counter only delays
+    /// the detection.
     fn counter(&self) -> watch::Receiver<u64>;
 }
 
 /// A commit and the tables that it changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableCommit {
-    /// Its id.
+    /// Id of the commit.
     pub id: CommitId,
-    /// Its properties, such as the event that caused it.
+    /// Its properties, which name, for example, the event that caused it.
     pub properties: BTreeMap<String, String>,
     /// The tables whose rows or columns changed. Dropped and compacted tables do not count.
     pub tables: Vec<TableName>,
 }
 
-/// Returns the triggers whose events led to a commit.
+/// Returns the triggers whose events caused a commit, directly or indirectly.
 pub(crate) async fn caused_by(log: &DeliveryLog, commit: &TableCommit) -> Result<BTreeSet<String>> {
     let named = match commit.properties.get(PROPERTY_EVENT) {
         Some(part) => delivery_of_part(log, part).await?,
         None => None,
     };
     let delivery = match named {
-        // An event that a client set does not prove the cause of the job.
+        // The event in a commit's properties may have been set by a client, so it does not prove
+        // which event caused the job.
         None => delivery_of_job(log, commit).await?,
         named => named,
     };
@@ -65,13 +66,14 @@ pub(crate) async fn caused_by(log: &DeliveryLog, commit: &TableCommit) -> Result
     Ok(event.caused_by.into_iter().chain([delivery.trigger]).collect())
 }
 
-/// Returns the delivery within which a commit's job ran.
+/// Returns the delivery that started the job of a commit.
 async fn delivery_of_job(log: &DeliveryLog, commit: &TableCommit) -> Result<Option<Delivery>> {
     let job = commit.properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,
-        // Jobs of events are kept as long as the events, so a missing job has no event.
+        // Jobs of events are kept as long as the events, so a job that is missing belongs to no
+        // event.
         Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
         Err(error) => return Err(error.into()),
     };

@@ -20,7 +20,7 @@ use crate::source::EventSource;
 use crate::table_source::{self, TableSource};
 use crate::{Error, Result};
 
-/// Concurrent deliveries to a function: the default and the maximum.
+/// Default and maximum number of concurrent deliveries to a function.
 const CONCURRENCY_DEFAULT: u32 = 16;
 const CONCURRENCY_MAX: u32 = 1_000;
 
@@ -30,7 +30,7 @@ pub(crate) struct Definition {
     pub trigger: Trigger,
     pub source: Source,
     pub concurrency: Concurrency,
-    /// The path of the order key in events.
+    /// Path of the value in events that is the order key.
     pub order_by: Option<EventPath>,
     /// The events that are recorded; none: all.
     pub filter: Option<EventFilter>,
@@ -43,7 +43,7 @@ pub(crate) enum Source {
     Bucket(Selection),
     Schedule(Box<Schedule>),
     Tables(WatchedTables),
-    /// Asynchronous calls of a function.
+    /// Asynchronous calls of a function, which clients send.
     Calls,
 }
 
@@ -51,11 +51,11 @@ pub(crate) enum Source {
 #[derive(Debug, Clone)]
 pub(crate) struct WatchedTables {
     pub branch: String,
-    /// Patterns of qualified names.
+    /// Patterns for qualified table names.
     patterns: Vec<GlobMatcher>,
     pub debounce: Duration,
     pub batch: usize,
-    /// Limit of events of unknown cause.
+    /// Maximum number of events per minute whose cause is unknown.
     pub max_events_per_minute: u32,
 }
 
@@ -64,16 +64,16 @@ pub(crate) struct WatchedTables {
 pub(crate) struct WatchedFolder {
     pub path: PathBuf,
     pub recursive: bool,
-    /// The pattern is matched with the path below the folder instead of the file name.
+    /// True if the pattern is matched against the path within the folder, instead of the file name.
     pub whole_path: bool,
     pub pattern: Option<GlobMatcher>,
     pub debounce: Duration,
     pub batch: usize,
-    /// Empty files are skipped, because there is nothing to import.
+    /// True to skip empty files, because they contain nothing to import.
     pub skip_empty: bool,
 }
 
-/// Validates a trigger of a project file. Error: `invalid_project`.
+/// Validates a trigger of a project file. Errors: `invalid_project`.
 pub fn check_trigger(trigger: &Trigger) -> Result<()> {
     Definition::new(trigger, Path::new("/")).map(drop)
 }
@@ -110,7 +110,7 @@ impl Definition {
 }
 
 impl Definition {
-    /// Returns the definition of the queue of a function's asynchronous calls.
+    /// Returns the definition of the queue for a function's asynchronous calls.
     pub(crate) fn of_calls(function: &str) -> Self {
         let trigger = Trigger {
             name: format!("{CALLS}{function}"),
@@ -146,7 +146,7 @@ impl Source {
         })
     }
 
-    /// Opens the source at its stored position.
+    /// Creates the event source, which starts at its stored position.
     pub(crate) fn open(&self) -> Box<dyn EventSource> {
         match self {
             Source::Files(folder) => Box::new(FileSource::new(folder.clone())),
@@ -157,8 +157,9 @@ impl Source {
         }
     }
 
-    /// Returns the journal of positions that exist only while a trigger is deployed: a trigger that
-    /// is removed and deployed again starts at the current time or commit.
+    /// Returns the journal with the positions of this kind of source, if positions are removed
+    /// together with their triggers. A trigger that is removed and deployed again then starts at
+    /// the current time or commit.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Calls => None,
@@ -168,8 +169,8 @@ impl Source {
         }
     }
 
-    /// Returns true if a poll waits until notifications pause. Changes of objects are complete when
-    /// they are notified.
+    /// Returns true if a poll is delayed until notifications pause. This is not needed for objects,
+    /// because their changes are complete when they are notified.
     pub(crate) fn waits_for_quiet(&self) -> bool {
         !matches!(self, Source::Bucket(_))
     }
@@ -223,7 +224,7 @@ impl WatchedTables {
         }
         let matcher = |name: &String| {
             let name = name.trim();
-            // An invalid table name would never match, so it is rejected.
+            // An invalid table name would never match a table, so it is rejected.
             let is_name = name.contains(['*', '?', '[', '{']) || name.parse::<TableName>().is_ok();
             let wrong = |reason: String| invalid(trigger, reason, hint);
             if !is_name {
@@ -255,7 +256,7 @@ impl WatchedTables {
     }
 }
 
-/// Returns the number of events that are delivered at the same time.
+/// Returns the number of events that are delivered concurrently.
 fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
     if trigger.function.is_none() {
         if trigger.concurrency.is_some() || trigger.order_by.is_some() {
@@ -281,7 +282,7 @@ fn order_by(trigger: &Trigger) -> Result<Option<EventPath>> {
     })
 }
 
-/// Returns the path without `.` and trailing separators, so that one file has one key.
+/// Returns the path without `.` and trailing separators, so that a file always has the same key.
 fn clean(path: &Path) -> PathBuf {
     path.components().collect()
 }

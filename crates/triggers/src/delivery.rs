@@ -1,8 +1,9 @@
 //! Delivery of events, with retries.
 //!
-//! The start and the end of an attempt are each one batch with the record of its job, so that
-//! delivery and job agree. Attempts that were throttled, or interrupted by the end of the process,
-//! do not count. An event is attempted at least once, and not retried after its maximum age.
+//! The start and the end of an attempt are each stored in one batch with the record of its job, so
+//! that delivery and job are consistent. Attempts that were throttled, or interrupted because the
+//! process ended, do not count. An event is attempted at least once, but not retried after its
+//! maximum age.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -21,15 +22,15 @@ use crate::target::CallPolicy;
 use crate::worker::Worker;
 use crate::{Error, Result, event_logging, event_part};
 
-/// First and longest pause after a throttled attempt.
+/// First and maximum pause after a throttled attempt.
 const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Number of deliveries of a trigger after which old ones are removed.
+/// A trigger's old deliveries are removed each time it has made this number of deliveries.
 const TRIM_EVERY: u64 = 1_000;
 
-/// Pause of a delivery whose user has reached the limit of its jobs at once, and of one whose user
-/// has reached a limit of the day, which may be raised before its end.
+/// Pause of a delivery whose user has reached the limit of concurrent jobs, and of a delivery whose
+/// user has reached a daily limit, which may be raised before the end of the day.
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
 
@@ -37,7 +38,7 @@ impl Worker {
     /// Makes an attempt to deliver an event.
     pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
         match self.attempt(taken.delivery.clone()).await {
-            // Only the deliveries of this user wait.
+            // The deliveries of other users do not wait.
             Err(Error::Jobs(JobsError::JobQuota { .. })) => {
                 self.context.queue.update(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
                 Ok(())
@@ -151,12 +152,12 @@ impl Worker {
         })
     }
 
-    /// Returns the delivery with a later time of its next attempt.
+    /// Returns the delivery with its next attempt postponed by a pause.
     fn postponed(&self, delivery: Delivery, pause: Duration) -> Delivery {
         Delivery { due: self.context.now() + pause, ..delivery }
     }
 
-    /// Ends the delivery as failed before its job began.
+    /// Ends a delivery as failed before its job has begun.
     async fn give_up(&self, delivery: Delivery, problem: Problem) -> Result<()> {
         let error = Some(problem);
         let failed = Delivery { status: TriggerEventStatus::Failed, error, ..delivery };
@@ -188,7 +189,7 @@ impl Worker {
     }
 }
 
-/// Returns the job's result: an event that was delivered before is a success.
+/// Returns the job's result. If the event was already delivered before, this is a success.
 fn job_result(result: Result<Value, Problem>, outcome: &Outcome) -> Result<Value, Problem> {
     match outcome {
         Outcome::Done => Ok(result.unwrap_or(Value::Null)),
@@ -200,11 +201,11 @@ fn job_result(result: Result<Value, Problem>, outcome: &Outcome) -> Result<Value
 #[derive(Debug, Clone, PartialEq)]
 enum Outcome {
     Done,
-    /// The server stops; the attempt does not count.
+    /// The server is stopping; the attempt does not count.
     Interrupted,
-    /// A component rejected the attempt as too busy; it does not count.
+    /// The attempt was rejected because a component is too busy; it does not count.
     Throttled,
-    /// A client stopped the job; there is no retry.
+    /// A client stopped the job; the attempt is not retried.
     Stopped(Problem),
     Failed(Problem),
 }
@@ -234,13 +235,13 @@ fn was_stopped() -> Problem {
         .with_hint("Deliver the event again with `headwater event replay`.")
 }
 
-/// Returns the part of an event that was committed before.
+/// Returns the part of the event that, according to the problem, was committed before.
 fn committed(problem: &Problem) -> Option<&str> {
     let id = problem.context.get("event").and_then(Value::as_str);
     id.filter(|_| problem.code == ErrorCode::AlreadyExists)
 }
 
-/// Returns true if a commit of this part completes the delivery of an event.
+/// Returns true if the delivery of an event is complete once this part has been committed.
 fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bool {
     match trigger.targets().as_slice() {
         [Target::Import(_)] => committed == event || committed == event_part(event, "import"),
@@ -250,7 +251,7 @@ fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bool {
     }
 }
 
-/// The conditions and pauses of another attempt after a failure.
+/// Determines whether a failed attempt is retried, and after which pause.
 struct RetryPolicy {
     retries: u32,
     pause: Duration,
@@ -298,7 +299,7 @@ impl RetryPolicy {
     }
 }
 
-/// Returns the error of an event that reached its maximum age; `last` is the error of its last
+/// Returns the error of an event that has reached its maximum age; `last` is the error of its last
 /// attempt.
 fn expired(age_max: Duration, last: Option<&Problem>) -> Problem {
     let age = age_text(age_max);
@@ -317,8 +318,8 @@ fn age_text(age: Duration) -> String {
     }
 }
 
-/// Returns the pause before an attempt. It doubles with each attempt, with a jitter of a quarter,
-/// so that events that failed together are not retried together.
+/// Returns the pause before an attempt. It doubles with each attempt. A jitter of a quarter keeps
+/// events that failed together from being retried together.
 fn pause(delivery: &Delivery, first: Duration, longest: Duration, attempts: u32) -> Duration {
     let doubled = first.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
     let mut hasher = DefaultHasher::new();

@@ -9,7 +9,7 @@
 //!
 //! The journals of positions belong to the sources. An event is recorded in one batch with its
 //! delivery, the position of its source, and unique keys of the occurrence. So an occurrence is
-//! never recorded twice, even by two processes, or after an error that leaves open whether a batch
+//! never recorded twice, even by two processes, or if an error leaves it unknown whether a batch
 //! was applied.
 
 use std::sync::Arc;
@@ -39,26 +39,26 @@ pub(crate) struct Delivery {
     pub created: Timestamp,
     /// Earliest time of the next attempt.
     pub due: Timestamp,
-    /// Attempts so far.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// Job of the last attempt.
+    /// Job of the last attempt; `None` before the first one.
     pub job: Option<JobId>,
-    /// Error of the last attempt.
+    /// Error of the last attempt, if it failed.
     pub error: Option<Problem>,
-    /// Order key: deliveries with the same key start one after the other.
+    /// Order key: deliveries with the same key are executed one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The principal that caused the event; none for an event that a source detected.
+    /// Principal that caused the event; `None` if a source detected it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
-    /// The user whose limits apply to the job.
+    /// User whose limits apply to the job; `None` if no limits apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The identity that caused the event, with whose rights the targets run; none for an event
     /// that a source detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
-    /// Time of the last replay.
+    /// Time of the last replay; `None` if the event was never replayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Timestamp>,
 }
@@ -83,8 +83,8 @@ impl Delivery {
         }
     }
 
-    /// Returns the entries that store the delivery. `done` is the number of the trigger's
-    /// deliveries that are done, this one included.
+    /// Returns the journal entries that store the delivery. `done` is the number of the trigger's
+    /// deliveries that are done, including this one.
     pub(crate) fn entries(&self, done: u64) -> Result<Vec<Append>> {
         if self.status != TriggerEventStatus::Done {
             return Ok(vec![self.open_entry()?]);
@@ -96,7 +96,7 @@ impl Delivery {
         ])
     }
 
-    /// Returns the entries that store a new delivery and its event.
+    /// Returns the journal entries that store a new delivery and its event.
     pub(crate) fn new_entries(&self, event: &Event) -> Result<Vec<Append>> {
         Ok(vec![self.open_entry()?, Append::put(EVENTS, &event.id, encode(event)?)])
     }
@@ -114,7 +114,7 @@ pub(crate) struct DeliveryLog {
 }
 
 impl DeliveryLog {
-    /// Records events and the position of their source. Returns the deliveries in order.
+    /// Records events and the position of their source. Returns their deliveries in the same order.
     pub(crate) async fn record(
         &self,
         context: &SourceContext,
@@ -154,7 +154,7 @@ impl DeliveryLog {
         Ok(deliveries)
     }
 
-    /// Returns an event. Error: `event_not_found`.
+    /// Returns an event. Errors: `event_not_found`.
     pub(crate) async fn event(&self, id: &str) -> Result<Event> {
         let event = read(&*self.store, EVENTS, id).await?;
         event.ok_or_else(|| Error::EventNotFound { id: id.to_owned(), several: false })
@@ -209,9 +209,9 @@ impl DeliveryLog {
         Ok(())
     }
 
-    /// Removes all events that are done but the newest.
+    /// Removes the oldest events that are done. The newest `done_kept` ones are kept.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
-        // Events recorded during the removal have later ids.
+        // Events that are recorded during the removal have greater ids.
         let fence = self.jobs.new_id().to_string();
         let mut done = ReverseScan::new(DONE, None, None);
         let mut oldest = None;
@@ -234,7 +234,7 @@ impl DeliveryLog {
     }
 }
 
-/// Returns the ranges of keys below `until` without these keys.
+/// Returns the ranges of keys before `until` that contain none of the keys in `kept`.
 fn gaps(kept: &[String], until: &str) -> Vec<KeyRange> {
     let mut gaps = Vec::new();
     let mut from: Option<String> = None;

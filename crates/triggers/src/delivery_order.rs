@@ -1,18 +1,17 @@
 //! The order in which the deliveries of a queue start.
 //!
-//! Deliveries with the same order key start one after the other, in the order of their events; each
-//! starts after the end of the previous one. All other deliveries start as soon as they are due.
-//! This module does no I/O.
+//! Deliveries with the same order key start in the order of their events, each after the previous
+//! one has ended. All other deliveries start as soon as they are due. This module does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headwater_model::Timestamp;
 
-/// The deliveries that are not running. For each order key at most one delivery is ready.
+/// The deliveries that are not running. At most one delivery of each order key is ready.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryOrder {
-    /// Deliveries that do not wait for another one.
+    /// Deliveries that do not have to wait for another one.
     ready: BTreeSet<(Timestamp, String)>,
     lanes: BTreeMap<String, Lane>,
 }
@@ -28,11 +27,11 @@ struct Lane {
 /// The result of [`DeliveryOrder::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NextDelivery<T> {
-    /// A delivery that is due.
+    /// A delivery that is due now.
     Due(T),
-    /// The next delivery is due after this time.
+    /// No delivery is due; the next one will be after this time.
     NotDue(Duration),
-    /// There is no delivery that could start.
+    /// No delivery is ready to start.
     Idle,
 }
 
@@ -47,14 +46,14 @@ impl DeliveryOrder {
         self.advance(key);
     }
 
-    /// Adds a delivery that is running.
+    /// Adds a delivery that is already running.
     pub(crate) fn add_running(&mut self, event: &str, key: Option<&str>) {
         if let Some(key) = key {
             self.lanes.entry(key.to_owned()).or_default().active = Some(event.to_owned());
         }
     }
 
-    /// Removes the first delivery that is due, and returns its event.
+    /// Removes the first delivery that is due and returns its event.
     pub(crate) fn take(&mut self, now: Timestamp) -> NextDelivery<String> {
         let Some((due, _)) = self.ready.first() else { return NextDelivery::Idle };
         match (*due - now).to_std() {
@@ -66,7 +65,7 @@ impl DeliveryOrder {
         }
     }
 
-    /// Adds a delivery that was taken.
+    /// Adds a delivery back that was taken before.
     pub(crate) fn put_back(&mut self, event: &str, key: Option<&str>, due: Timestamp) {
         match key.and_then(|key| self.lanes.get(key)) {
             Some(lane) if lane.active.as_deref() != Some(event) => self.add(event, key, due),
@@ -100,7 +99,7 @@ impl DeliveryOrder {
         }
     }
 
-    /// Makes the next delivery of a key ready.
+    /// Makes the next delivery of an order key ready.
     fn advance(&mut self, key: &str) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
         if lane.active.is_some() {

@@ -1,11 +1,11 @@
-//! Errors of triggers. An error of a delivery is kept with its event as a `Problem`.
+//! Errors of triggers. The error of a delivery is stored with its event as a `Problem`.
 
 use std::collections::BTreeMap;
 
 use headwater_model::{ErrorCode, Fault};
 use serde_json::Value;
 
-/// A result of this crate.
+/// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of this crate.
@@ -14,11 +14,11 @@ pub enum Error {
     /// The definition of a trigger is invalid.
     #[error("trigger `{trigger}` cannot be used: {reason}")]
     InvalidTrigger {
-        /// The trigger.
+        /// Name of the trigger.
         trigger: String,
-        /// The reason.
+        /// Why the definition is invalid.
         reason: String,
-        /// The remedy.
+        /// How to correct the definition.
         hint: String,
     },
     /// No trigger has the name.
@@ -26,7 +26,7 @@ pub enum Error {
     TriggerNotFound {
         /// The name as given.
         name: String,
-        /// A trigger with a similar name.
+        /// A trigger with a similar name, if there is one.
         near: Option<String>,
     },
     /// The id matches no event, or several.
@@ -34,53 +34,53 @@ pub enum Error {
     EventNotFound {
         /// The id as given.
         id: String,
-        /// True if it matches several.
+        /// True if it matches several events.
         several: bool,
     },
-    /// The status of an event forbids another delivery.
+    /// The status of an event does not allow another delivery.
     #[error("event `{id}` is {status} and cannot be replayed")]
     EventNotReplayable {
-        /// The event.
+        /// Id of the event.
         id: String,
-        /// Its status.
+        /// Status of the event.
         status: &'static str,
     },
-    /// The status of an event forbids its removal.
+    /// The status of an event does not allow its removal.
     #[error("event `{id}` is {status} and cannot be removed")]
     EventNotRemovable {
-        /// The event.
+        /// Id of the event.
         id: String,
-        /// Its status.
+        /// Status of the event.
         status: &'static str,
     },
     /// The queue of a function is full.
     #[error("queue full: {pending} events of function `{function}` are pending")]
     QueueFull {
-        /// The function.
+        /// Name of the function.
         function: String,
-        /// The number of its events.
+        /// Number of pending events of the function.
         pending: usize,
     },
-    /// An idempotency key is empty or too long.
+    /// An idempotency key is invalid.
     #[error("the key `{key}` is empty, longer than 200 characters, or has control characters")]
     InvalidEventId {
-        /// The key, shortened.
+        /// The key, truncated.
         key: String,
     },
     /// A stored value cannot be decoded.
     #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
     Corrupt {
-        /// The journal.
+        /// Name of the journal.
         journal: String,
-        /// The key.
+        /// Key of the entry in the journal.
         key: String,
-        /// The decoder's message.
+        /// Why the value cannot be decoded.
         reason: String,
     },
     /// A value cannot be encoded as JSON.
     #[error("trigger state cannot be written: {reason}")]
     Encode {
-        /// The encoder's message.
+        /// Why the value cannot be encoded.
         reason: String,
     },
     /// The job queue failed.

@@ -1,13 +1,13 @@
-//! The lines of the server's log about events.
+//! Log messages about events.
 //!
-//! Their target is this module, so that a server in the background can leave them out.
+//! Their target is this module, so that a server in the background can filter them out.
 
 use headwater_model::{Event, EventData};
 
-/// The longest text of a line, in characters.
+/// Maximum length of a text in a log message, in characters.
 const CHARACTERS_MAX: usize = 200;
 
-/// Logs that an event is recorded.
+/// Logs that an event was recorded.
 pub(crate) fn recorded(trigger: &str, event: &Event) {
     let id = &event.id;
     tracing::info!("trigger {trigger} recorded event {id}: {}", line(&summary(&event.data)));
@@ -31,7 +31,7 @@ pub(crate) fn summary(data: &EventData) -> String {
     }
 }
 
-/// Returns the text without control characters, which could move a terminal's cursor.
+/// Returns the text without control characters, which could move the cursor of a terminal.
 fn line(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(CHARACTERS_MAX).collect()

@@ -3,7 +3,7 @@
 use headwater_model::Event;
 use serde_json::Value;
 
-/// Names of an event's values, outside of `data`.
+/// Names of an event's values, apart from those within `data`.
 const NAMES: [&str; 7] = ["id", "source", "type", "subject", "time", "caused_by", "data"];
 
 /// The path of a value in an event.
@@ -11,7 +11,7 @@ const NAMES: [&str; 7] = ["id", "source", "type", "subject", "time", "caused_by"
 pub(crate) struct EventPath(Vec<String>);
 
 impl EventPath {
-    /// Parses names that are separated by periods. Returns none if events have no such value.
+    /// Parses names separated by periods; `None` if events have no such value.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let names: Vec<String> = text.split('.').map(|name| name.trim().to_owned()).collect();
         let is_known = NAMES.contains(&names.first()?.as_str());
@@ -20,7 +20,7 @@ impl EventPath {
             .then_some(EventPath(names))
     }
 
-    /// Returns the value as text; none if the event has no such value.
+    /// Returns the value as text; `None` if the event has no such value.
     pub(crate) fn key(&self, event: &Event) -> Option<String> {
         let event = serde_json::to_value(event).ok()?;
         let found = self.0.iter().try_fold(&event, |value, name| match value {

@@ -1,7 +1,8 @@
 //! The queue of one trigger's events.
 //!
-//! Pending and running deliveries are in memory and in the store; the state in memory is
-//! authoritative. A queue is kept when its trigger's definition changes or the trigger is removed.
+//! Pending and running deliveries are both in memory and in the store; the state in memory is
+//! authoritative. The queue continues to exist when the trigger's definition changes or the trigger
+//! is removed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,14 +17,15 @@ use crate::delivery_log::Delivery;
 use crate::delivery_order::{DeliveryOrder, NextDelivery};
 use crate::rate_limit::RateLimit;
 
-/// Limit of pending and running deliveries of one trigger. Sources wait while it is reached.
+/// Maximum number of pending and running deliveries of one trigger. While it is reached, sources
+/// wait.
 pub(crate) const OPEN_MAX: usize = 1_000;
 
-/// Maximum number of ended deliveries that are remembered. A delivery ends only if the store works,
-/// so only few can end before the store contains their end.
+/// Maximum number of ended deliveries that are remembered. A small number is sufficient: a delivery
+/// can end only if the store works, so the ends of only few are not yet stored.
 const ENDED_MAX: usize = 100;
 
-/// Pause after an attempt that could not be recorded.
+/// Pause after the result of an attempt could not be recorded.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The deliveries of one trigger.
@@ -31,22 +33,22 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct EventQueue {
     deliveries: Mutex<Deliveries>,
     done: AtomicU64,
-    /// True if the schedule was not polled since the process started.
+    /// True if the schedule has not been polled since the process started.
     fresh: AtomicBool,
-    /// Notified when a delivery may be due.
+    /// Notified when a delivery may have become due.
     pub due: Notify,
-    /// Notified when there may be capacity for more events.
+    /// Notified when there may be capacity for additional events.
     pub capacity: Notify,
-    /// Limits events of unknown cause.
+    /// Limits the rate of events whose cause is unknown.
     pub rate_limit: Mutex<RateLimit>,
 }
 
-/// The number of deliveries that run at the same time, and their order.
+/// How many deliveries run concurrently, and in which order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Concurrency {
-    /// One after the other, in the order of their events.
+    /// One at a time, in the order of their events.
     Serial,
-    /// At most this many; in order only for events with the same order key.
+    /// At most this many. The order is preserved only among events with the same order key.
     AtMost(usize),
 }
 
@@ -55,14 +57,14 @@ struct Deliveries {
     concurrency: Concurrency,
     open: BTreeMap<String, Delivery>,
     order: DeliveryOrder,
-    /// Events whose deliveries run.
+    /// Events whose deliveries are running.
     running: BTreeSet<String>,
     failed: BTreeSet<String>,
-    /// The deliveries that ended last; the store may not contain their end yet.
+    /// The deliveries that ended most recently. Their ends may not be in the store yet.
     ended: VecDeque<String>,
-    /// Number of consecutive attempts that were throttled.
+    /// Number of consecutive throttled attempts.
     throttled: u32,
-    /// The time before which no delivery starts, if attempts were throttled.
+    /// If attempts were throttled, the time before which no delivery starts.
     resume: Option<Timestamp>,
 }
 
@@ -81,12 +83,12 @@ impl Default for Deliveries {
     }
 }
 
-/// A delivery that was taken from its queue. If it has not ended when dropped, it is put back.
+/// A delivery that was taken from its queue. It is put back on drop, unless it has ended.
 #[derive(Debug)]
 pub(crate) struct TakenDelivery {
     pub delivery: Delivery,
     queue: Arc<EventQueue>,
-    /// Earliest time of the next attempt if this one has no result.
+    /// Earliest time of the next attempt if this one ends without a result.
     retry: Timestamp,
 }
 
@@ -105,7 +107,7 @@ impl EventQueue {
         }
     }
 
-    /// Changes the concurrency.
+    /// Changes the concurrency of the queue.
     pub(crate) fn configure(&self, concurrency: Concurrency) {
         let mut deliveries = self.deliveries.lock();
         if deliveries.concurrency == concurrency {
@@ -117,7 +119,7 @@ impl EventQueue {
         self.due.notify_one();
     }
 
-    /// Adds a delivery, unless it is known.
+    /// Adds a delivery, unless the queue already contains it or it has ended.
     pub(crate) fn push(&self, delivery: Delivery) {
         let mut deliveries = self.deliveries.lock();
         let is_known = deliveries.open.contains_key(&delivery.event)
@@ -135,7 +137,7 @@ impl EventQueue {
         self.due.notify_one();
     }
 
-    /// Takes the next delivery that is due.
+    /// Takes the next due delivery.
     pub(crate) fn take(self: &Arc<Self>, now: Timestamp) -> NextDelivery<TakenDelivery> {
         let mut deliveries = self.deliveries.lock();
         if deliveries.running.len() >= deliveries.running_max() {
@@ -159,7 +161,7 @@ impl EventQueue {
         NextDelivery::Due(TakenDelivery { delivery, queue: self.clone(), retry: now + STORE_PAUSE })
     }
 
-    /// Puts a delivery back whose attempt has no result.
+    /// Puts back a delivery whose attempt ended without a result.
     fn put_back(&self, event: &str, retry: Timestamp) {
         let mut deliveries = self.deliveries.lock();
         if deliveries.running.remove(event) {
@@ -177,7 +179,7 @@ impl EventQueue {
         self.due.notify_one();
     }
 
-    /// Replaces a delivery by its new state.
+    /// Replaces the stored state of a delivery by its new state.
     pub(crate) fn update(&self, delivery: Delivery) {
         let mut deliveries = self.deliveries.lock();
         let was_full = deliveries.open.len() >= OPEN_MAX;
@@ -208,7 +210,7 @@ impl EventQueue {
         self.deliveries.lock().open.get(event).cloned()
     }
 
-    /// Makes a pending delivery due now. Returns none if it is neither pending nor running.
+    /// Makes a pending delivery due now. Returns `None` if it is neither pending nor running.
     pub(crate) fn expedite(&self, event: &str, now: Timestamp) -> Option<Delivery> {
         let mut deliveries = self.deliveries.lock();
         let key = deliveries.key_of(event);
@@ -224,18 +226,18 @@ impl EventQueue {
         Some(delivery)
     }
 
-    /// Removes a failed delivery. Returns false if another caller removed it.
+    /// Removes a failed delivery. Returns false if it was already removed by another caller.
     pub(crate) fn take_failed(&self, event: &str) -> bool {
         self.deliveries.lock().failed.remove(event)
     }
 
-    /// Adds a delivery that was removed.
+    /// Adds a delivery again that was removed.
     pub(crate) fn restore(&self, delivery: Delivery) {
         self.deliveries.lock().ended.retain(|event| *event != delivery.event);
         self.push(delivery);
     }
 
-    /// Removes a pending delivery that does not run. Returns none if there is no such delivery.
+    /// Removes a pending delivery that is not running. Returns `None` if there is no such delivery.
     pub(crate) fn take_pending(&self, event: &str) -> Option<Delivery> {
         let mut deliveries = self.deliveries.lock();
         if deliveries.running.contains(event) {
@@ -257,7 +259,7 @@ impl EventQueue {
     /// Records that an attempt was throttled: no delivery starts before `resume`.
     pub(crate) fn throttle(&self, resume: Timestamp, now: Timestamp) {
         let mut deliveries = self.deliveries.lock();
-        // Attempts that ran at the same time count as one.
+        // Throttled attempts that ran at the same time are counted once.
         if deliveries.resume.is_none_or(|before| before <= now) {
             deliveries.throttled = deliveries.throttled.saturating_add(1);
             deliveries.resume = Some(resume);
@@ -282,7 +284,7 @@ impl EventQueue {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Returns true if the schedule was not polled since the process started.
+    /// Returns true if the schedule has not been polled since the process started.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
-//! Lists of the files in a folder, and the debounce of files that change.
+//! Listings of the files in a folder, and the debounce of changing files.
 //!
 //! A file is complete once it has not changed for the debounce time. A file that was renamed into
-//! the folder is complete at once.
+//! the folder is complete immediately.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::definition::WatchedFolder;
 
-/// Suffixes of files that are being written.
+/// Suffixes of files that are still being written.
 const INCOMPLETE: [&str; 3] = [".tmp", ".part", ".crdownload"];
 
 /// The version of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Version {
     pub bytes: u64,
-    /// Nanoseconds since 1970.
+    /// Time of the last modification, in nanoseconds since 1970.
     pub modified: i64,
 }
 
@@ -36,11 +36,11 @@ impl Version {
 pub(crate) struct Listing {
     /// Files by absolute path.
     pub files: BTreeMap<String, Version>,
-    /// An error of a file or subfolder.
+    /// The error of a file or subfolder that could not be read, if any.
     pub fault: Option<Problem>,
 }
 
-/// Lists the files that match a trigger. Error: the folder does not exist or cannot be read.
+/// Lists the files that match a trigger. Fails if the folder does not exist or cannot be read.
 pub(crate) fn list(folder: &WatchedFolder) -> Result<Listing, Problem> {
     if let Err(error) = std::fs::read_dir(&folder.path) {
         return Err(no_folder(&folder.path, &error));
@@ -51,7 +51,7 @@ pub(crate) fn list(folder: &WatchedFolder) -> Result<Listing, Problem> {
     for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
         match entry {
             Ok(entry) => list_one(folder, &entry, &mut listing),
-            // A file that was removed after the listing is not a fault.
+            // A file that was removed while the folder was being listed is not an error.
             Err(error) if error.io_error().is_none_or(is_gone) => {}
             Err(error) => listing.fault = Some(unreadable(&error)),
         }
@@ -132,8 +132,8 @@ pub(crate) struct Debounce {
 }
 
 impl Debounce {
-    /// Updates the versions of new files. Returns the complete ones, oldest first; they stay until
-    /// [removed](Debounce::remove).
+    /// Adds new files and updates the versions of changed ones. Returns the complete files, oldest
+    /// first. They stay until [removed](Debounce::remove).
     pub(crate) fn update(
         &mut self,
         new: BTreeMap<String, Version>,
@@ -156,12 +156,12 @@ impl Debounce {
         complete
     }
 
-    /// Removes a file.
+    /// Removes a file, so that it is no longer waited for.
     pub(crate) fn remove(&mut self, path: &str) {
         self.files.remove(path);
     }
 
-    /// Returns the time until the next file can be complete.
+    /// Returns the time until the next file may be complete.
     pub(crate) fn next(&self, now: Timestamp, debounce: Duration) -> Option<Duration> {
         let oldest = self.files.values().map(|(_, since)| *since).min()?;
         let age = (now - oldest).to_std().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Files that arrive in a folder.
+//! Detection of files that arrive in a folder.
 //!
 //! The folder is listed periodically; kernel notifications only cause an earlier listing. A file is
-//! recorded once it has not changed for the debounce time. The version that was recorded last is
-//! stored in the journal `trigger_files`, under trigger and path.
+//! recorded once it has not changed for the debounce time. Its last recorded version is stored in
+//! the journal `trigger_files`, under trigger and path.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,21 +25,21 @@ use crate::source::{
 
 const TAKEN: &str = "trigger_files";
 
-/// Divisor of the share of time that listing a folder may take: one twentieth.
+/// Listing a folder may take at most one twentieth of the time.
 const LISTING_SHARE: u32 = 20;
 
-/// The version of a file that was recorded last.
+/// The last recorded version of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct LastVersion {
     version: Version,
-    /// Number of earlier versions that were recorded.
+    /// Number of versions of the file that were recorded before.
     generation: u64,
 }
 
-/// A watched folder.
+/// The event source for files in a folder.
 pub(crate) struct FileSource {
     folder: WatchedFolder,
-    /// The recorded files, by path; none until read from the store.
+    /// The recorded files, by path; `None` until they have been read from the store.
     taken: Option<HashMap<String, LastVersion>>,
     debounce: Debounce,
     watcher: Option<FileWatcher>,
@@ -64,7 +64,7 @@ impl FileSource {
         let (wake, renamed) = (context.wake.clone(), self.renamed.clone());
         match FileWatcher::new(&self.folder.path, self.folder.recursive, wake, renamed) {
             Ok(watcher) => self.watcher = Some(watcher),
-            // Without notifications, the folder is only polled.
+            // Without notifications, the folder is still polled.
             Err(error) => tracing::debug!(trigger = context.trigger, %error, "cannot watch folder"),
         }
     }

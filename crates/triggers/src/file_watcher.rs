@@ -1,4 +1,4 @@
-//! Notifications of the kernel about changes in a folder.
+//! Kernel notifications about changes in a folder.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Renamed paths that are remembered; further ones are debounced.
+/// Maximum number of renamed paths that are remembered. Files beyond it are debounced.
 const RENAMED_MAX: usize = 100_000;
 
 /// Paths that were renamed into the folder since the last poll.
 pub(crate) type Renamed = Arc<Mutex<HashSet<PathBuf>>>;
 
-/// Requests a poll after each change of a folder, until dropped.
+/// Requests a poll after each change in a folder, until dropped.
 pub(crate) struct FileWatcher {
     _watcher: RecommendedWatcher,
 }
@@ -47,7 +47,7 @@ impl FileWatcher {
     }
 }
 
-/// Returns false for reads, because otherwise each import would cause a poll.
+/// Returns false for reads, because otherwise every import would cause another poll.
 fn matters(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

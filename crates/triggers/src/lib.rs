@@ -1,10 +1,10 @@
 //! Triggers: arriving files, changed objects, scheduled times and table changes become events, and
 //! each event is delivered to the targets of its trigger by a job.
 //!
-//! - An event is stored, in one batch with the position of its source, before it is delivered.
-//! - Imports and runs process the events of a trigger in order, one at a time. Functions process
-//!   several events at the same time, and only events with the same order key in order.
-//! - A failed delivery is retried with back-off. After the last retry the event is kept as failed.
+//! - An event is stored before it is delivered, in one batch with the position of its source.
+//! - Imports and runs process the events of a trigger one at a time, in order. Functions process
+//!   several events concurrently; the order is preserved only among events with the same order key.
+//! - A failed delivery is retried with back-off. After the last retry, the event is kept as failed.
 
 mod aws_event;
 mod bucket_source;

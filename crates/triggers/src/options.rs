@@ -1,4 +1,4 @@
-//! Options of triggers, and the filter of lists of events.
+//! Options of triggers, and the filter for lists of events.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,32 +15,33 @@ use crate::delivery_log::Delivery;
 /// Options of [`crate::Triggers`].
 #[derive(Clone)]
 pub struct TriggersOptions {
-    /// Store of events and deliveries.
+    /// Store for events and deliveries.
     pub store: Arc<dyn Store>,
-    /// Clock of schedules and retries.
+    /// Clock for schedules and retries.
     pub clock: Arc<dyn Clock>,
-    /// Queue of the jobs that deliver events.
+    /// Queue for the jobs that deliver events.
     pub jobs: Jobs,
-    /// Commits for triggers on tables. None by default; then these triggers never fire.
+    /// Commits, for triggers on tables; these never fire with `None`, which is the default.
     pub commits: Option<Arc<dyn Commits>>,
-    /// Buckets for triggers on objects. None by default: these triggers then never fire.
+    /// Buckets, for triggers on objects; these never fire with `None`, which is the default.
     pub objects: Option<Objects>,
-    /// The project's root, absolute; folders are relative to it.
+    /// The project's root as an absolute path. Paths of folders are relative to it.
     pub project: PathBuf,
-    /// Pause before the first retry; it doubles with each further one. 1 s by default.
+    /// Pause before the first retry. It doubles with each later retry. 1 s by default.
     pub retry_pause: Duration,
-    /// Longest pause before a retry. 5 minutes by default.
+    /// Maximum pause before a retry. 5 minutes by default.
     pub retry_pause_max: Duration,
     /// Pause between two polls of a source without notifications. 5 s by default.
     pub poll_interval: Duration,
     /// Number of delivered events that are kept. 10,000 by default.
     pub done_kept: usize,
-    /// If true, events are detected and delivered only by [`crate::Triggers::tick`]. For tests.
+    /// If true, events are detected and delivered only when [`crate::Triggers::tick`] is called.
+    /// For tests.
     pub manual: bool,
 }
 
 impl TriggersOptions {
-    /// Returns the defaults.
+    /// Returns options with the default values.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -66,9 +67,9 @@ impl TriggersOptions {
 /// Filter of a list of events.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TriggerEventFilter {
-    /// Only these statuses; all if empty.
+    /// Only events with one of these statuses; all if empty.
     pub statuses: Vec<TriggerEventStatus>,
-    /// Only events of this trigger.
+    /// Only events of this trigger; `None` for all triggers.
     pub trigger: Option<String>,
     /// Maximum number of events, newest first; 100 by default.
     pub limit: usize,

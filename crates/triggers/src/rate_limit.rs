@@ -1,5 +1,5 @@
-//! The rate limit of a trigger's events of unknown cause: a burst, then a number per minute.
-//! Further changes wait on their branch and become one event.
+//! The rate limit for a trigger's events of unknown cause: a burst, then a number per minute.
+//! Additional changes are collected and become one event.
 //!
 //! Without the limit, a trigger would fire forever if its run changes the watched tables and the
 //! cause of the change is unknown.
@@ -8,22 +8,23 @@ use std::time::Duration;
 
 use headwater_model::{ErrorCode, Problem, Timestamp};
 
-/// Maximum number of events without delay after an idle time.
+/// Maximum number of events without a pause after an idle time.
 const BURST: u32 = 60;
 
-/// A token bucket, in memory only: each process starts with a burst.
+/// A token bucket. It exists only in memory, so each process starts with a full burst.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimit {
-    /// Recent events; decreases with time.
+    /// Number of recent events, which decreases over time.
     recent: f64,
-    /// Time of the last update.
+    /// Time at which `recent` was last updated.
     at: Option<Timestamp>,
-    /// True if an event was delayed, and less than half of the burst was available since then.
+    /// True if an event was delayed, and at least half of the burst has not been available again
+    /// since.
     is_throttled: bool,
 }
 
 impl RateLimit {
-    /// Returns the pause before the next event; none if it may fire now.
+    /// Returns the pause before the next event; `None` if it may fire now.
     pub(crate) fn pause(&mut self, per_minute: u32, now: Timestamp) -> Option<Duration> {
         self.recover(per_minute, now);
         let over = self.recent + 1.0 - most(per_minute);
@@ -35,12 +36,12 @@ impl RateLimit {
         Some(Duration::from_secs_f64(over * 60.0 / f64::from(per_minute.max(1))))
     }
 
-    /// Counts an event.
+    /// Counts an event that fires now.
     pub(crate) fn fired(&mut self) {
         self.recent += 1.0;
     }
 
-    /// Returns a fault if events were delayed recently.
+    /// Returns a problem if events were delayed recently.
     pub(crate) fn fault(&mut self, per_minute: u32, now: Timestamp) -> Option<Problem> {
         self.recover(per_minute, now);
         let message = format!(

@@ -1,4 +1,4 @@
-//! Stored values: JSON in journals.
+//! Values that are stored as JSON in journals.
 
 use bytes::Bytes;
 use headwater_store::{Entry, KeyRange, Store};
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-/// Number of entries that are read at once.
+/// Number of entries that are read per request.
 const PAGE: usize = 1_000;
 
 pub(crate) fn encode(value: &impl Serialize) -> Result<Bytes> {
@@ -23,7 +23,7 @@ pub(crate) fn decode<T: DeserializeOwned>(journal: &str, key: &str, value: &[u8]
     })
 }
 
-/// Returns the value of a key.
+/// Returns the decoded value of a key; `None` if the key does not exist.
 pub(crate) async fn read<T: DeserializeOwned>(
     store: &dyn Store,
     journal: &str,

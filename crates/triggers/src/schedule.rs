@@ -1,8 +1,8 @@
 //! Cron patterns in a time zone.
 //!
-//! A time of day that does not exist because clocks go forward fires right after the gap. A time of
-//! day that occurs twice because clocks go back fires the first time only. Patterns that fire more
-//! than once a day follow local time.
+//! A time of day that is skipped because clocks go forward fires right after the gap. A time of day
+//! that occurs twice because clocks go back fires only the first time. Patterns that fire more than
+//! once a day follow local time.
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
@@ -19,7 +19,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Parses a schedule. The error consists of a reason and a hint.
+    /// Parses a schedule. The error contains a reason and a hint.
     pub(crate) fn new(definition: &ScheduleTrigger) -> Result<Self, (String, &'static str)> {
         let name = definition.timezone.as_deref().unwrap_or("UTC");
         let zone: Tz = name.parse().map_err(|_| {
@@ -48,18 +48,19 @@ impl Schedule {
         &self.definition
     }
 
-    /// Returns pattern and time zone. A position stored with another identity is ignored.
+    /// Returns the pattern and time zone as text. A stored position with another identity is
+    /// ignored.
     pub(crate) fn identity(&self) -> String {
         format!("{} {}", self.definition.cron.trim(), self.zone.name())
     }
 
-    /// Returns the first scheduled time after a moment.
+    /// Returns the first scheduled time after a time.
     pub(crate) fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         let found = self.cron.find_next_occurrence(&time.with_timezone(&self.zone), false).ok()?;
         Some(found.to_utc()).filter(|found| *found > time)
     }
 
-    /// Returns the last scheduled time at or before a moment.
+    /// Returns the last scheduled time at or before a time.
     pub(crate) fn last_until(&self, time: Timestamp) -> Option<Timestamp> {
         let time = time.with_timezone(&self.zone);
         self.cron.find_previous_occurrence(&time, true).ok().map(|found| found.to_utc())
@@ -85,7 +86,7 @@ mod tests {
         text.parse().expect("a time")
     }
 
-    /// Checks all scheduled times in a range, and that the search backwards agrees.
+    /// Checks all scheduled times in a range, and that searching backwards yields the same times.
     #[track_caller]
     fn check(cron: &str, zone: &str, from: &str, until: &str, expected: &[&str]) {
         let schedule = schedule(cron, zone);

@@ -1,6 +1,6 @@
-//! Scheduled times that fire.
+//! Detection of scheduled times.
 //!
-//! The time up to which scheduled times are recorded is stored in the journal
+//! The time up to which scheduled times were recorded is stored in the journal
 //! `trigger_schedule_positions`, under the trigger.
 
 use std::time::Duration;
@@ -24,16 +24,17 @@ const BATCH: usize = 100;
 /// The position in a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// Scheduled times up to this one are recorded or skipped.
+    /// Scheduled times up to this one were recorded as events or skipped.
     at: Timestamp,
-    /// Pattern and time zone; a position of another schedule is ignored.
+    /// The identity of the schedule; positions of another schedule are ignored.
     schedule: String,
 }
 
-/// A schedule.
+/// The event source for a schedule.
 pub(crate) struct ScheduleSource {
     schedule: Schedule,
-    /// Time up to which scheduled times are recorded; none until read from the store.
+    /// Time up to which scheduled times were recorded; `None` until it has been read from the
+    /// store.
     at: Option<Timestamp>,
 }
 
@@ -42,7 +43,8 @@ impl ScheduleSource {
         ScheduleSource { schedule, at: None }
     }
 
-    /// Reads the position and applies the catch-up policy to the times missed before it.
+    /// Reads the position, and applies the catch-up policy to the scheduled times that were missed
+    /// since then.
     async fn position(&mut self, context: &SourceContext) -> Result<Timestamp> {
         if let Some(at) = self.at {
             return Ok(at);
@@ -72,7 +74,7 @@ impl ScheduleSource {
         Ok(at)
     }
 
-    /// Records events, and the position `at`, up to which no further scheduled time is recorded.
+    /// Records events and the position `at`: scheduled times up to it will not be recorded again.
     async fn record(
         &mut self,
         context: &SourceContext,

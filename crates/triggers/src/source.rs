@@ -17,22 +17,22 @@ use crate::{Result, TriggersOptions};
 
 /// Pause between two polls of a folder or branch that does not exist.
 pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
-/// Shortest pause between two polls.
+/// Minimum pause between two polls.
 pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// A source of events: a folder, a bucket, a schedule or tables.
 #[async_trait]
 pub(crate) trait EventSource: Send {
-    /// Detects and records the events since the last poll. After an error the source is replaced by
-    /// a new source, which reads its position from the store.
+    /// Detects and records the events since the last poll. After an error, the source is replaced
+    /// by a new one, which reads its position from the store.
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult>;
 }
 
-/// The result of a poll.
+/// What a source reports after a poll.
 pub(crate) struct PollResult {
     /// Pause until the next poll.
     pub pause: Duration,
-    /// The reason why events may be missing or late.
+    /// If events may be missing or late, the reason.
     pub fault: Option<Problem>,
 }
 
@@ -42,26 +42,26 @@ impl PollResult {
         PollResult { pause, fault: None }
     }
 
-    /// Creates the result of a poll that found neither folder nor branch.
+    /// Creates the result of a poll whose folder or branch does not exist.
     pub(crate) fn absent(fault: Problem) -> Self {
         PollResult { pause: ABSENT_PAUSE, fault: Some(fault) }
     }
 }
 
-/// Events that are recorded in one batch with the position of their source.
+/// Events that are recorded in one batch together with the position of their source.
 #[derive(Default)]
 pub(crate) struct DetectedEvents {
     pub events: Vec<NewEvent>,
-    /// Entries with the new position.
+    /// Journal entries that store the new position.
     pub entries: Vec<Append>,
-    /// Unique keys. They make the store reject the batch if the same occurrence was recorded
+    /// Unique keys, by which the store rejects the batch if the same occurrence was recorded
     /// before.
     pub unique: Vec<UniqueKey>,
-    /// The occurrences are durable themselves, so that the batch need not be synced.
+    /// True if the occurrences themselves are durable, so that the batch need not be synced.
     pub is_durable: bool,
 }
 
-/// An event without id.
+/// An event that has no id yet.
 pub(crate) struct NewEvent {
     pub source: String,
     pub subject: Option<String>,
@@ -84,12 +84,12 @@ pub(crate) struct SourceContext {
     pub trigger: String,
     pub options: Arc<TriggersOptions>,
     pub log: DeliveryLog,
-    /// The path of the order key in events.
+    /// Path of the value in events that is the order key.
     pub order_by: Option<EventPath>,
     /// The events that are recorded; none: all.
     pub filter: Option<EventFilter>,
     pub queue: Arc<EventQueue>,
-    /// Requests a poll.
+    /// Notified to request a poll.
     pub wake: Arc<Notify>,
     /// Cancelled when the trigger stops.
     pub stop: CancellationToken,
@@ -117,8 +117,8 @@ impl SourceContext {
         Ok(())
     }
 
-    /// Queues deliveries that are stored but not yet queued. This is possible because a batch may
-    /// have been applied in spite of an error.
+    /// Queues deliveries that are stored but not in the queue. This can happen if a batch was
+    /// applied despite an error.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         for delivery in self.log.unfinished().await? {
             if delivery.trigger == self.trigger {

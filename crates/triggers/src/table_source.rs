@@ -1,10 +1,10 @@
-//! Changes of tables on a branch.
+//! Detection of table changes on a branch.
 //!
-//! The source follows the branch commit by commit. The last commit that was examined is stored in
-//! the journal `trigger_branch_positions`, under the trigger, in one batch with the event, so that
-//! a commit belongs to exactly one event. Commits caused by the trigger's own events are skipped.
-//! While the queue of events is full, commits are not examined. Changes of unknown cause are
-//! subject to the [rate limit](crate::rate_limit).
+//! The source follows the branch commit by commit. The last examined commit is stored in the
+//! journal `trigger_branch_positions`, under the trigger, in one batch with the event, so that each
+//! commit belongs to exactly one event. Commits caused by the trigger's own events are skipped.
+//! While the event queue is full, no commits are examined. Changes of unknown cause are subject to
+//! the [rate limit](crate::rate_limit).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,17 +27,17 @@ use crate::{Error, Result};
 
 pub(crate) const POSITIONS: &str = "trigger_branch_positions";
 
-/// Maximum number of commits that are examined in one poll, and collected for one event.
+/// Maximum number of commits that are examined in one poll, and that one event may contain.
 const COMMITS_MAX: usize = 500;
 
 /// Maximum number of commits that are listed in advance.
 const AHEAD_MAX: usize = 100_000;
 
-/// Commits without a change of the tables after which the position is stored. If the process ends
-/// earlier, they are examined again.
+/// Number of commits without a change of the watched tables after which the position is stored. If
+/// the process ends before that, these commits are examined again.
 const SKIPPED_MAX: usize = 100;
 
-/// Maximum time before an event is recorded although commits continue, as a multiple of the
+/// Maximum time for which an event is delayed because commits continue, as a multiple of the
 /// debounce time.
 const DEBOUNCE_FACTOR_MAX: u32 = 10;
 
@@ -45,28 +45,28 @@ const DEBOUNCE_FACTOR_MAX: u32 = 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     branch: String,
-    /// Commits up to this one are recorded or skipped.
+    /// Commits up to this one were recorded in events or skipped.
     commit: CommitId,
-    /// Distinguishes this sequence of steps from those of earlier definitions.
+    /// Distinguishes the steps counted in `step` from those of earlier definitions.
     id: String,
-    /// Number of steps; each is recorded once.
+    /// Number of steps so far; each step is recorded once.
     step: u64,
 }
 
-/// Tables of a branch.
+/// The event source for tables of a branch.
 pub(crate) struct TableSource {
     tables: WatchedTables,
-    /// The stored position; none until read.
+    /// The stored position; `None` until it has been read.
     position: Option<Position>,
     /// True if the branch does not exist yet.
     is_awaited: bool,
-    /// The last examined commit, if the stored position is behind it.
+    /// The last examined commit; `None` if it equals the stored position.
     examined: Option<CommitId>,
-    /// The commits after it, oldest first.
+    /// The commits after the last examined one, oldest first.
     ahead: VecDeque<CommitId>,
-    /// Commits examined since the position was stored.
+    /// Number of commits examined since the position was stored.
     skipped: usize,
-    /// Commits to record, oldest first.
+    /// Commits that are to be recorded, oldest first.
     matches: VecDeque<Match>,
     debounced: Option<Debounced>,
     /// Forwards notifications of commits until dropped.
@@ -76,23 +76,23 @@ pub(crate) struct TableSource {
 /// A commit that changed watched tables.
 #[derive(Debug)]
 struct Match {
-    /// The commit before it.
+    /// The commit that precedes it.
     after: CommitId,
     commit: TableCommit,
     caused_by: BTreeSet<String>,
 }
 
-/// The last matching commit, while the source waits for further commits.
+/// The last matching commit, kept while the source waits for more commits.
 #[derive(Debug, Clone, Copy)]
 struct Debounced {
     newest: CommitId,
-    /// Time at which the commit was found.
+    /// Time at which this commit was found.
     since: Timestamp,
-    /// Time at which the first commit was found.
+    /// Time at which the first of the collected commits was found.
     first: Timestamp,
 }
 
-/// The reason why a step failed.
+/// Why a step failed.
 enum StepError {
     /// The branch cannot be read.
     Fault(Box<Problem>),
@@ -196,7 +196,7 @@ impl TableSource {
     }
 
     /// Reads the position. A branch that is followed for the first time is followed from its
-    /// current commit, or from its first one if it did not exist before.
+    /// current commit, or, if it did not exist before, from its first commit.
     async fn position(
         &mut self,
         context: &SourceContext,
@@ -234,8 +234,8 @@ impl TableSource {
         Ok(position)
     }
 
-    /// Examines the commits after a commit until an event is full. Returns true if more commits may
-    /// follow.
+    /// Examines the commits after a commit until there are enough for an event. Returns true if
+    /// more commits may follow.
     async fn examine(
         &mut self,
         context: &SourceContext,
@@ -269,7 +269,7 @@ impl TableSource {
         Ok(is_known || !self.ahead.is_empty())
     }
 
-    /// Returns a commit reduced to the watched tables; none if it changed none of them, or if the
+    /// Returns a commit reduced to the watched tables; `None` if it changed none of them, or if the
     /// trigger itself caused it.
     async fn matching(
         &self,
@@ -294,11 +294,11 @@ impl TableSource {
         self.record(context, None, Position { commit, ..position.clone() }).await
     }
 
-    /// Returns how long to wait for further commits; none if the event is complete.
+    /// Returns how long to wait for more commits; `None` if the event is complete.
     fn debounce(&mut self, now: Timestamp) -> Option<Duration> {
         let newest = self.matches.back()?.commit.id;
         let (since, first) = match self.debounced {
-            // The clock was set back, so the debounce starts again.
+            // The clock was set back, so the debounce time starts again.
             Some(Debounced { first, .. }) if first > now => (now, now),
             Some(last) if last.newest == newest => (last.since, last.first),
             Some(last) => (now, last.first),
@@ -312,7 +312,8 @@ impl TableSource {
         debounce.checked_sub(age(since)).filter(|left| !is_complete && !left.is_zero())
     }
 
-    /// Returns the pause that the rate limit requires; none if the cause of the change is known.
+    /// Returns the pause that the rate limit requires; `None` if no pause is required, for example
+    /// because the cause of the change is known.
     fn throttle(&self, context: &SourceContext) -> Option<Duration> {
         let first = self.matches.front()?;
         if !first.caused_by.is_empty() {
@@ -323,7 +324,7 @@ impl TableSource {
         pause.map(|pause| pause.max(POLL_PAUSE_MIN))
     }
 
-    /// Records one event of the first commits with the same causes.
+    /// Records one event for the first commits that have the same causes.
     async fn record_matches(&mut self, context: &SourceContext, position: &Position) -> Result<()> {
         let caused_by = self.matches.front().map(|first| first.caused_by.clone());
         let caused_by = caused_by.unwrap_or_default();
@@ -384,15 +385,15 @@ impl TableSource {
         Ok(())
     }
 
-    /// Commits in one event at most.
+    /// Maximum number of commits in one event.
     fn batch(&self) -> usize {
         self.tables.batch.min(COMMITS_MAX)
     }
 }
 
 impl Position {
-    /// Returns the position with an event, to be recorded. The batch is rejected if another process
-    /// has recorded the same step.
+    /// Returns the position and an optional event, to be recorded. The batch is rejected if another
+    /// process has recorded the same step.
     fn detected(&self, context: &SourceContext, event: Option<NewEvent>) -> Result<DetectedEvents> {
         let step = UniqueKey {
             scope: format!("{POSITIONS}/{}", context.trigger),

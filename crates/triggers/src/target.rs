@@ -31,7 +31,7 @@ pub trait TargetExecutor: Send + Sync {
         Ok(CallPolicy::default())
     }
 
-    /// Returns the queue of the trigger's jobs; see [`headwater_jobs::NewJob::queue`]. None by
+    /// Returns the queue for the trigger's jobs; see [`headwater_jobs::NewJob::queue`]. `None` by
     /// default.
     fn queue(&self, _trigger: &Trigger) -> Option<String> {
         None
@@ -51,7 +51,8 @@ pub struct CallPolicy {
     pub on_failure: Option<String>,
 }
 
-/// Returns the id of one commit of an event that causes several: `<event>/import`, `<event>/run`.
+/// Returns the id for one commit of an event that causes several commits: `<event>/import`,
+/// `<event>/run`.
 pub fn event_part(event: &str, part: &str) -> String {
     format!("{event}/{part}")
 }

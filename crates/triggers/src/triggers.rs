@@ -1,4 +1,4 @@
-//! The handle: define triggers, list them and their events, replay an event.
+//! The handle of this crate: defines triggers, lists them and their events, and replays events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -49,7 +49,7 @@ struct Inner {
     log: DeliveryLog,
     targets: Arc<dyn TargetExecutor>,
     workers: Mutex<BTreeMap<String, Arc<Worker>>>,
-    /// The workers of the queues of asynchronous calls, by queue.
+    /// The workers for asynchronous calls, by queue.
     call_workers: Mutex<BTreeMap<String, Arc<Worker>>>,
     queues: Mutex<BTreeMap<String, Arc<EventQueue>>>,
     stop: CancellationToken,
@@ -57,9 +57,11 @@ struct Inner {
 }
 
 impl Triggers {
-    /// Queues the events of the last process. No source is polled before [`Triggers::reload`].
+    /// Starts the component and queues the events of the previous process. No source is polled
+    /// before [`Triggers::reload`] is called.
     ///
-    /// Events whose delivery was interrupted are pending again; that attempt does not count.
+    /// Events whose delivery was interrupted are pending again, and the interrupted attempt does
+    /// not count.
     pub async fn start(
         options: TriggersOptions,
         targets: Arc<dyn TargetExecutor>,
@@ -92,7 +94,7 @@ impl Triggers {
             }
             self.queue(&delivery.trigger).await?.push(delivery);
         }
-        // A full disk must not prevent the lake from opening.
+        // The lake must open even if the disk is full.
         if let Err(error) = log.store_open(&interrupted).await {
             tracing::warn!(%error, "cannot record interrupted trigger events");
         }
@@ -116,12 +118,12 @@ impl Triggers {
     /// Replaces the triggers. Unchanged triggers keep running. Events of removed triggers wait
     /// until a trigger with the same name is defined again.
     ///
-    /// Error: `invalid_project`; nothing changes then.
+    /// Errors: `invalid_project`; then nothing is changed.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
         let definitions = self.define(&triggers)?;
         if let Some(objects) = &self.inner.options.objects {
-            // Before the new triggers read their first positions.
+            // Must happen before the new triggers read their first positions.
             objects.watch(bucket_watches(&triggers));
         }
         self.forget_positions(&definitions).await;
@@ -132,7 +134,7 @@ impl Triggers {
         let new = self.replace(definitions, &queues);
         self.start_call_workers().await?;
         if !self.inner.options.manual {
-            // The positions of new triggers must be those at the time of the deployment.
+            // New triggers must start at their positions at the time of the deployment.
             let positioned =
                 new.iter().filter(|one| one.definition.source.position_journal().is_some());
             join_all(positioned.map(|worker| worker.poll())).await;
@@ -155,7 +157,7 @@ impl Triggers {
         Ok(definitions)
     }
 
-    /// Removes the positions of triggers that are not defined.
+    /// Removes the stored positions of triggers that are no longer defined.
     async fn forget_positions(&self, definitions: &BTreeMap<String, Definition>) {
         let journals =
             [bucket_source::POSITIONS, schedule_source::POSITIONS, table_source::POSITIONS];
@@ -175,7 +177,8 @@ impl Triggers {
         }
     }
 
-    /// Starts and stops workers. Returns the new ones.
+    /// Starts workers for new definitions and stops those of replaced ones. Returns the new
+    /// workers.
     fn replace(
         &self,
         definitions: BTreeMap<String, Definition>,
@@ -273,7 +276,7 @@ impl Triggers {
         }
     }
 
-    /// Returns the event of a stored delivery if the filter admits it.
+    /// Returns the event of a stored delivery if it matches the filter.
     async fn listed(
         &self,
         stored: &Entry,
@@ -286,14 +289,14 @@ impl Triggers {
         self.inner.log.with_event(delivery).await.map(Some)
     }
 
-    /// Returns the event with this id, or whose id begins or ends with this text.
+    /// Returns the event whose id equals, begins with or ends with this text.
     pub async fn event(&self, text: &str) -> Result<TriggerEvent> {
         let delivery = self.delivery(text).await?;
         self.inner.log.with_event(delivery).await
     }
 
-    /// Delivers an event again: a failed event is retried from the start, and a pending event is
-    /// due immediately.
+    /// Delivers an event again. A failed event starts over with its first attempt, and a pending
+    /// event becomes due immediately.
     ///
     /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined;
     /// `invalid_argument` if it is running or done.
@@ -316,7 +319,7 @@ impl Triggers {
         self.inner.log.with_event(replayed).await
     }
 
-    /// Returns the queue of a delivery, which a worker observes.
+    /// Returns the queue for a delivery; a worker processes this queue.
     async fn queue_of(&self, delivery: &Delivery) -> Result<Arc<EventQueue>> {
         let trigger = delivery.trigger.as_str();
         let worker = match trigger.strip_prefix(CALLS) {
@@ -351,7 +354,7 @@ impl Triggers {
         Ok(event)
     }
 
-    /// Returns the worker of a function's asynchronous calls.
+    /// Returns the worker for a function's asynchronous calls.
     pub(crate) async fn call_worker(&self, function: &str) -> Result<Arc<Worker>> {
         let definition = Definition::of_calls(function);
         let name = definition.trigger.name.clone();
@@ -374,7 +377,7 @@ impl Triggers {
         Ok(worker)
     }
 
-    /// Starts the workers of calls that an earlier process accepted.
+    /// Starts the workers for calls that an earlier process accepted.
     async fn start_call_workers(&self) -> Result<()> {
         let queues = self.inner.queues.lock().keys().cloned().collect::<Vec<_>>();
         for queue in queues {
@@ -408,13 +411,13 @@ impl Triggers {
         Ok(pending)
     }
 
-    /// Stops detection and delivery. Running deliveries end with their jobs, for which
-    /// [`headwater_jobs::Jobs::drain`] waits.
+    /// Stops the detection and delivery of events. Running deliveries end with their jobs;
+    /// [`headwater_jobs::Jobs::drain`] waits for these.
     pub fn stop(&self) {
         self.inner.stop.cancel();
     }
 
-    /// Returns the delivery of the event with this id, or whose id begins or ends with this text.
+    /// Returns the delivery of the event whose id equals, begins with or ends with this text.
     async fn delivery(&self, text: &str) -> Result<Delivery> {
         let log = &self.inner.log;
         if let Some(delivery) = log.delivery(text).await? {
@@ -439,7 +442,7 @@ impl Triggers {
         Ok(self.current(delivery))
     }
 
-    /// Returns the delivery in memory, which may be newer than the stored one.
+    /// Returns the state of the delivery in memory, which may be newer than the stored one.
     fn current(&self, delivery: Delivery) -> Delivery {
         let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
         queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)
@@ -479,7 +482,7 @@ impl std::fmt::Debug for Triggers {
     }
 }
 
-/// Returns the hexadecimal digits of an id, without hyphens and in lower case.
+/// Returns the hexadecimal digits of an id in lower case, without hyphens.
 fn digits(text: &str) -> String {
     text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect()
 }

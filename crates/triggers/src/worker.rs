@@ -14,15 +14,16 @@ use crate::event_queue::TakenDelivery;
 use crate::source::{EventSource, SourceContext};
 use crate::triggers::WeakTriggers;
 
-/// Maximum sleep. It bounds the delay after the machine was suspended or its clock was set.
+/// Maximum time between two checks. It bounds the delay after the machine was suspended or its
+/// clock was set.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// Time without notifications before a poll, and the maximum wait for such a time.
+/// Time without notifications that is awaited before a poll, and the maximum time to wait for it.
 const QUIET: Duration = Duration::from_millis(50);
 const QUIET_MAX: Duration = Duration::from_millis(500);
 
-/// A defined trigger.
+/// The tasks of a defined trigger.
 pub(crate) struct Worker {
     pub context: SourceContext,
     pub targets: Arc<dyn TargetExecutor>,
@@ -30,9 +31,9 @@ pub(crate) struct Worker {
     /// The queues of asynchronous calls.
     pub calls: WeakTriggers,
     source: tokio::sync::Mutex<Box<dyn EventSource>>,
-    /// The worker of the earlier definition, until the first poll of this one.
+    /// The worker for the previous definition; `None` after the first poll of this worker.
     before: Mutex<Option<Arc<Worker>>>,
-    /// The reason why events may be missing or late.
+    /// If events may be missing or late, the reason.
     fault: Mutex<Option<Problem>>,
 }
 
@@ -49,7 +50,7 @@ impl Worker {
         Arc::new(Worker { context, targets, definition, calls, source, before, fault })
     }
 
-    /// Starts the tasks.
+    /// Starts the two tasks of the worker.
     pub(crate) fn spawn(self: &Arc<Self>) {
         tokio::spawn(self.clone().poll_loop());
         tokio::spawn(self.clone().deliver_loop());
@@ -98,7 +99,7 @@ impl Worker {
         }
     }
 
-    /// Waits until notifications pause.
+    /// Waits until notifications pause, but not longer than the maximum wait.
     async fn until_quiet(&self) {
         let wake = &self.context.wake;
         let quiet = async { while tokio::time::timeout(QUIET, wake.notified()).await.is_ok() {} };
@@ -114,7 +115,7 @@ impl Worker {
         let mut source = self.source.lock().await;
         let mut before = self.before.lock().take();
         while let Some(worker) = before {
-            // The last poll of the earlier worker must be stored before this source reads its
+            // The earlier worker must have stored its last poll before this source reads its
             // position.
             drop(worker.source.lock().await);
             before = worker.before.lock().take();
@@ -150,7 +151,8 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        // Notify again, because the worker of the next definition may have missed the notification.
+        // Another task is notified, because the worker of the next definition may have missed the
+        // notification.
         self.context.queue.due.notify_one();
     }
 

@@ -18,8 +18,8 @@ pub fn parse() -> Arguments {
         .unwrap_or_else(|error| suggest(error, &words).exit())
 }
 
-/// Returns an argument, with a space before it if it starts with a comment of SQL, which would be
-/// taken for an option.
+/// Returns an argument. If it starts with an SQL comment (`--`), a space is prepended, because it
+/// would be parsed as an option otherwise.
 fn statement(argument: OsString) -> OsString {
     let is_comment =
         argument.to_str().and_then(|text| text.strip_prefix("--")).is_some_and(|rest| {

@@ -34,7 +34,7 @@ pub async fn audit(context: &Context, api: &Api, arguments: &Audit) -> Result<()
     query::print(context, api, ApiRequest::get(format!("/v1/audit?{}", given.join("&")))).await
 }
 
-/// Returns a time as the API expects it; a duration counts back from now.
+/// Converts a time to the form that the API expects. A duration counts back from now.
 fn moment(text: &str) -> Result<String> {
     let Ok(duration) = parse_duration(text) else { return Ok(text.to_owned()) };
     let back = chrono::TimeDelta::from_std(duration).map_err(error::unexpected)?;

@@ -318,7 +318,7 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// Prints the reverts because of which a merge has no changes, and the command that undoes each.
+/// Prints the reverts that left a merge without changes, and the command that undoes each.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());

@@ -100,7 +100,7 @@ fn print_command(context: &Context, words: &[&str]) {
     context.style.say(context.style.paint(Tone::Id, line));
 }
 
-/// Prints and parses the command with these arguments.
+/// Prints the command with these arguments, and parses it.
 fn announce(context: &Context, words: &[&str]) -> Result<Command> {
     let words = [&["headwater"], words].concat();
     print_command(context, &words);

@@ -8,7 +8,7 @@ use crate::output::{self, Cell, Grid};
 use crate::rows::cell;
 use crate::terminal::{Style, Tone};
 
-/// The text of a null.
+/// The text shown for a null value.
 const NULL: &str = "∅";
 
 /// Prints the changed rows and the notes about the comparison.

@@ -114,7 +114,7 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
     Ok(())
 }
 
-/// Returns the arguments. Values are JSON, or else text.
+/// Parses the arguments of the call. A value that is not valid JSON is passed as text.
 fn given(arguments: &FunctionInvoke) -> Result<BTreeMap<String, Value>> {
     if let Some(text) = &arguments.arguments {
         return serde_json::from_str(text).map_err(|error| {

@@ -35,7 +35,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         created.extend(make_project(&folder, &name)?);
     }
     if let Err(problem) = make_lake(context, &lake).await {
-        // Everything is removed, so that the command can be repeated after the problem is fixed.
+        // Remove everything, so that the command can be repeated after the problem is fixed.
         let _ = std::fs::remove_dir_all(&lake);
         created.iter().for_each(remove);
         if is_new {

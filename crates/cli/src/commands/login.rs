@@ -59,7 +59,7 @@ fn api(context: &Context, profile: &Profile) -> Result<Api> {
 /// Returns an access token: from a login at the server's OpenID provider, a prompt or standard
 /// input.
 async fn credential(context: &Context, arguments: &Login, profile: &Profile) -> Result<String> {
-    // A wrong URL is reported before the prompt for the token.
+    // Report a wrong URL before prompting for the token.
     let api = api(context, profile)?;
     if arguments.token || !(arguments.device || std::io::stdin().is_terminal()) {
         return secret_input::read("token");

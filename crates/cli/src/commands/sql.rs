@@ -22,7 +22,7 @@ use crate::error::{self, Result};
 use crate::output;
 use crate::terminal::Tone;
 
-/// The file of the history in the state folder.
+/// The name of the history file in the state folder.
 const HISTORY_FILE: &str = "sql_history";
 
 /// The maximum depth of files that include files.
@@ -71,7 +71,7 @@ pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
     }
 }
 
-/// Returns the file of the history; creates its folder.
+/// Returns the path of the history file, and creates its folder.
 fn history_file(context: &Context) -> Option<std::path::PathBuf> {
     let folder = context.state.as_ref()?;
     std::fs::create_dir_all(folder).ok()?;
@@ -176,7 +176,7 @@ impl<'a> Shell<'a> {
         Ok(ShellAction::Continue)
     }
 
-    /// Uses another ref, if it exists.
+    /// Switches to another ref if it exists.
     async fn connect(&mut self, name: String) -> Result<()> {
         let path = format!("/v1/refs/{}/tables", segment(&name));
         let _: Vec<TableRow> = self.api.get(path).await?;

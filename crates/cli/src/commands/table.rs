@@ -162,8 +162,8 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
     Ok(())
 }
 
-/// Sends files of this machine to a server on another one. Returns the sources with their paths on
-/// that machine; URLs are kept.
+/// Uploads local files to a server on another machine. Returns the sources with their paths on that
+/// machine; URLs are unchanged.
 async fn uploaded(context: &Context, api: &Api, sources: &[String]) -> Result<Vec<String>> {
     let mut there = Vec::with_capacity(sources.len());
     for source in sources {
@@ -219,7 +219,7 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
 }
 
 /// Makes paths absolute, because the server has a different working folder. Globs and URLs are
-/// kept.
+/// unchanged.
 pub fn absolute(current: &Path, source: &str) -> String {
     if source.contains("://") {
         return source.to_owned();

@@ -87,7 +87,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Prints the secret alone on standard output, so that a program can store it.
+/// Prints only the secret on standard output, so that a program can store it.
 fn show(context: &Context, created: &CreatedToken) {
     if answer::is_printed(context, created) {
         return;

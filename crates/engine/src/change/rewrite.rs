@@ -27,7 +27,7 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstError, first};
 
-/// Kind of a change, apart from its query.
+/// The kind of a change, without its query.
 pub(super) struct Kind {
     /// Commit message.
     pub message: String,

@@ -52,7 +52,7 @@ pub struct DiffOptions {
 /// A table at a ref.
 #[derive(Debug, Clone)]
 pub struct TableAt {
-    /// Ref.
+    /// The ref at which the table is read.
     pub reference: RefSpec,
     /// Table name.
     pub table: TableName,

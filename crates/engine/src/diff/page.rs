@@ -14,7 +14,7 @@ use super::pairing::{Change, Entry};
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum number of changed rows, and of their bytes, whose columns are compared in one batch.
+/// Limits on a batch of changed rows whose columns are compared: their number, and their bytes.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
@@ -178,8 +178,8 @@ impl<'a> PageCollector<'a> {
         Ok(rows.collect())
     }
 
-    /// Returns the rows of one side as JSON. `rest` has one value for each row of the page, none
-    /// for rows that the side lacks.
+    /// Returns the rows of one side as JSON. `rest` has one value for each row of the page: `None`
+    /// where the side lacks the row.
     fn json<'b>(
         &self,
         rest: impl Iterator<Item = Option<&'b [u8]>>,

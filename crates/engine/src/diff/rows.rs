@@ -42,7 +42,7 @@ pub(super) struct OneSidedPage {
 }
 
 impl Engine {
-    /// Compares the rows of files of both sides.
+    /// Compares the rows in the differing files of both sides.
     pub(super) async fn compare_rows(
         &self,
         compared: &ComparedColumns,

@@ -45,8 +45,8 @@ impl Engine {
         Ok(diffs.collect())
     }
 
-    /// Returns the statistics of one side's columns, by their names on that side; none for missing
-    /// columns.
+    /// Returns the statistics of one side's columns, by their names on that side. Columns that the
+    /// side lacks have no statistics.
     async fn statistics(
         &self,
         side: Option<&DiffSide>,

@@ -28,8 +28,8 @@ impl Engine {
     }
 }
 
-/// Returns a predicate that holds for every row that matches the filter, and maybe for others;
-/// `None` if there is none.
+/// Returns a predicate that holds for every row that matches the filter, and possibly for others;
+/// `None` if there is no such predicate.
 fn expression(filter: &Filter) -> Result<Option<Expr>> {
     let (parts, together): (_, fn(Expr, Expr) -> Expr) = match filter {
         Filter::Always(always) => return Ok((!always).then(|| lit(false))),
@@ -94,8 +94,8 @@ fn value(values: &ArrayRef, row: usize) -> Result<Expr> {
     Ok(lit(ScalarValue::try_from_array(values, row)?))
 }
 
-/// Returns a range predicate for `starts with`: from the prefix up to the next text that follows
-/// every text with this prefix.
+/// Returns a range predicate for `starts with`: from the prefix (inclusive) to the least text that
+/// follows all texts with this prefix (exclusive).
 fn begins(column: Expr, start: Expr) -> Expr {
     let after = match &start {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => following(text),

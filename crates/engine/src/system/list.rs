@@ -15,7 +15,7 @@ pub trait SystemTable: Send + Sync {
     /// Returns the name without the namespace.
     fn name(&self) -> &str;
 
-    /// Returns the action on the table that a reader must be allowed to perform, because rows may
+    /// Returns the action that a reader must be allowed to perform on the table, because rows may
     /// name objects that a user may not see.
     fn action(&self) -> Action {
         Action::Administer

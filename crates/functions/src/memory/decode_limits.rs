@@ -1,25 +1,25 @@
-//! Limits for decoding a table of another process: at most the table's size, or a small multiple of
-//! it if its parts refer to other tables.
+//! Limits for decoding a table from another process: at most the table's size, or a small multiple
+//! of it if its parts refer to other tables.
 //!
 //! An Arrow message of a few bytes can refer to the same region of the file a thousand times, or
-//! declare that a dictionary has a million pieces. A decoder copies and checks all of that. So each
-//! message is inspected before it is decoded, and the bytes that it refers to are counted.
+//! declare that a dictionary has a million pieces. A decoder would copy and check all of them. So
+//! each message is inspected before it is decoded, and the bytes that it refers to are counted.
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
 use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 
-/// The prefix of a message; old files and streams have only the length of the message.
+/// The prefix of a message; in old files and streams, the prefix is only the length of the message.
 const MARKER: [u8; 4] = [0xff; 4];
 
 /// Maximum ratio of a table's decoded bytes to its stored bytes: the same bytes may be referenced
 /// several times, for example by a column that occurs twice.
 const TIMES: u64 = 8;
 
-/// Maximum ratio for texts, which is larger because many rows may share one text.
+/// Maximum ratio for texts, which is higher because many rows may share one text.
 const TIMES_VIEWED: u64 = 64;
 
-/// Limit for the texts of any table.
+/// Allowance for texts that every table gets, in bytes.
 const BYTES_MIN: u64 = 1 << 20;
 
 /// Parses a message with its prefix.
@@ -29,7 +29,7 @@ pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
     root_as_message(message).map_err(|_| malformed())
 }
 
-/// The remaining allowance.
+/// The remaining allowance for decoding a table.
 #[derive(Debug)]
 pub(super) struct DecodeBudget {
     /// Bytes of regions that may still be referenced.
@@ -39,14 +39,13 @@ pub(super) struct DecodeBudget {
 }
 
 impl DecodeBudget {
-    /// Returns the allowance of a table of some size without shared bytes.
+    /// Returns the allowance for a table of this size that shares no bytes with other tables.
     pub(super) fn of(bytes: u64) -> Self {
         let viewed = bytes.saturating_mul(TIMES_VIEWED).saturating_add(BYTES_MIN);
         DecodeBudget { named: bytes, viewed }
     }
 
-    /// Returns the allowance of a table that the server wrote, which may share texts without a
-    /// limit.
+    /// Returns the allowance for a table that the server wrote, which is unlimited.
     pub(super) fn of_our_own() -> Self {
         DecodeBudget { named: u64::MAX, viewed: u64::MAX }
     }
@@ -56,7 +55,7 @@ impl DecodeBudget {
         DecodeBudget { named: bytes.saturating_mul(TIMES), ..DecodeBudget::of(bytes) }
     }
 
-    /// Inspects a message with its prefix and its body.
+    /// Inspects a message, given with its prefix, and its body.
     pub(super) fn look_at(
         &mut self,
         metadata: &[u8],
@@ -66,7 +65,7 @@ impl DecodeBudget {
         self.look_at_message(&message(metadata)?, body, schema)
     }
 
-    /// Inspects a message and its body.
+    /// Inspects a parsed message and its body.
     pub(super) fn look_at_message(
         &mut self,
         message: &Message<'_>,
@@ -87,7 +86,7 @@ impl DecodeBudget {
             return Ok(());
         }
         let schema = schema.ok_or_else(malformed)?;
-        // Messages of older versions have no views, and their unions have an additional buffer,
+        // In older versions, messages have no views, and their unions have an additional buffer,
         // which the walk does not expect.
         if message.version() != MetadataVersion::V5 {
             return Err(refused("has an older format version than its content needs"));
@@ -170,7 +169,7 @@ impl BufferWalk<'_, '_> {
         children.into_iter().try_for_each(|child| self.pass(child.data_type()))
     }
 
-    /// Each view is checked, even if all refer to the same text.
+    /// Every view is counted, even if all of them refer to the same text.
     fn pass_views(&mut self) -> Result<(), ArrowError> {
         const VIEW_BYTES: usize = 16;
         let more = self.batch.variadicBufferCounts().ok_or_else(malformed)?;

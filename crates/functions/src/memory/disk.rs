@@ -1,8 +1,8 @@
-//! An unnamed file of a table on disk, which is deleted when its last descriptor is closed.
+//! An unnamed file on disk that contains a table. It is deleted when its last descriptor is closed.
 //!
 //! Such a file cannot be sealed. Functions receive a read-only descriptor of a file that only its
 //! owner may write. A function that runs as the same user may reopen it for writing. So the server
-//! never maps the file: each time, it reads a block into memory and checks it.
+//! never maps the file: for each read, it copies a block into memory and checks it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -37,17 +37,17 @@ pub(super) fn create(folder: &Path) -> io::Result<(File, File)> {
 }
 
 impl DiskFile {
-    /// Returns the file after it was written.
+    /// Returns the file after all its content was written.
     pub(super) fn new(file: File, bytes: u64, taken: QuotaPart) -> Self {
         DiskFile { file, bytes, _taken: taken }
     }
 
-    /// Returns its size.
+    /// Returns the size of the file in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the read-only descriptor.
+    /// Returns the read-only descriptor of the file.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

@@ -21,8 +21,8 @@ const PAGE: u64 = 4096;
 /// 65,000.
 const EXTENTS_MAX: usize = 1_000;
 
-/// Maximum number of mappings of all tables; beyond it, pieces are copied to one file. Mappings
-/// above the kernel's limit of about 65,000 per process fail.
+/// Maximum number of mappings for all tables; beyond it, the pieces of a table are copied to one
+/// file. The kernel limits a process to about 65,000 mappings.
 const MAPPINGS_MAX: usize = 20_000;
 
 /// Maximum number of unused address bytes between two pieces.
@@ -44,12 +44,12 @@ impl From<Extent> for (u64, u64, usize, u64) {
     }
 }
 
-/// A file that is passed to a worker.
+/// A file that is passed to a worker with a table.
 #[derive(Debug, Clone)]
 pub(crate) enum WorkerFile {
-    /// In memory; the result may refer to it.
+    /// A file in memory; the result may refer to it.
     Memory(MemoryFile),
-    /// On disk.
+    /// A file on disk.
     Disk(Arc<DiskFile>),
 }
 
@@ -65,7 +65,7 @@ impl WorkerFile {
         }
     }
 
-    /// Returns the number of a file among those of a worker.
+    /// Returns the index of a file in a worker's list of files, and adds the file if it is missing.
     pub(super) fn number(self, files: &mut Vec<WorkerFile>) -> usize {
         let same = |other: &WorkerFile| match (&self, other) {
             (WorkerFile::Memory(one), WorkerFile::Memory(other)) => one.is(other),
@@ -79,8 +79,9 @@ impl WorkerFile {
     }
 }
 
-/// The layout of a result, as its worker describes it: offset, length, file and offset in the file.
-/// Each file is one of those that the worker received, or the one that it wrote.
+/// The layout of a result, as its worker describes it: for each piece, the offset, length, file and
+/// offset in the file. Each file is one of those that the worker received, or the one that it
+/// wrote.
 #[derive(Debug, Deserialize)]
 pub(super) struct LayoutMessage {
     bytes: u64,
@@ -96,7 +97,7 @@ pub(super) struct Extents {
     bytes: u64,
     files: Vec<MemoryFile>,
     extents: Vec<Extent>,
-    /// Number of bytes of the file that was written for it.
+    /// Number of bytes in the file that was written for this table.
     written: u64,
 }
 
@@ -112,7 +113,7 @@ impl Extents {
         }
     }
 
-    /// Validates the description of a worker.
+    /// Validates the layout that a worker described.
     pub(super) fn of(
         outline: &LayoutMessage,
         own: Option<MemoryFile>,
@@ -143,7 +144,7 @@ impl Extents {
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
                 return Err(wrong("its extents are not adjacent"));
             };
-            // Reading a hole would allocate memory for it.
+            // Reading a hole would allocate memory for it, so reject it.
             if !file.has(start, length) {
                 return Err(wrong("a piece has holes"));
             }
@@ -161,22 +162,22 @@ impl Extents {
         })
     }
 
-    /// Returns the number of address bytes.
+    /// Returns the size of the address range that the table needs, in bytes.
     pub(super) fn span(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the number of bytes in its files.
+    /// Returns the number of bytes in the table's files.
     pub(super) fn bytes(&self) -> u64 {
         self.extents.iter().map(|extent| extent.bytes).sum()
     }
 
-    /// Returns the number of bytes that were written for it.
+    /// Returns the number of bytes that were written for this table.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Returns the memory limit for reading it.
+    /// Returns the allowance for decoding the table.
     pub(super) fn allowance(&self) -> DecodeBudget {
         match self.extents.len() {
             1 => DecodeBudget::of(self.bytes()),
@@ -184,12 +185,12 @@ impl Extents {
         }
     }
 
-    /// Returns its files.
+    /// Returns the files of the table.
     pub(super) fn files(&self) -> &[MemoryFile] {
         &self.files
     }
 
-    /// Returns its pieces, in order.
+    /// Returns the pieces of the table, in order.
     pub(super) fn extents(&self) -> &[Extent] {
         &self.extents
     }
@@ -205,7 +206,7 @@ impl Extents {
         Ok((pieces, mapping))
     }
 
-    /// Copies it to one file with the same layout.
+    /// Copies the table to one file with the same layout.
     fn gathered(&self) -> Result<Extents> {
         const AT_ONCE: usize = 1 << 20;
         let failed = || Error::io("gather a table's pieces");
@@ -228,7 +229,7 @@ impl Extents {
         Ok(Extents { written: self.bytes(), ..Extents::whole(file) })
     }
 
-    /// Maps the whole table.
+    /// Maps the whole table into memory.
     pub(super) fn map(&self) -> Result<Arc<Mapping>> {
         let extents = self.extents.iter();
         let extents = extents.map(|extent| (self.files[extent.file].descriptor(), *extent));
@@ -237,7 +238,7 @@ impl Extents {
     }
 }
 
-/// Parses the description of a worker.
+/// Parses the layout that a worker described.
 pub(super) fn read_layout(file: OwnedFd) -> Result<LayoutMessage> {
     const BYTES_MAX: u64 = 1 << 20;
     let file = MemoryFile::seal(file)?;

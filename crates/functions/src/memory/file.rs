@@ -29,7 +29,7 @@ struct Inner {
     descriptor: OwnedFd,
     bytes: u64,
     held: u64,
-    /// The part of a quota that it uses, once it is charged.
+    /// The part of a quota that the file uses, once it is charged.
     taken: OnceLock<QuotaPart>,
 }
 
@@ -50,8 +50,8 @@ impl MemoryFile {
         Self::seal(file.into())
     }
 
-    /// Seals a file, which may be of another process. Errors: it is not a memory file, it is mapped
-    /// for writing, or it declares more bytes than it has.
+    /// Seals a file, which may come from another process. Errors: it is not a memory file, it is
+    /// mapped for writing, or it declares more bytes than it has.
     pub(crate) fn seal(descriptor: OwnedFd) -> Result<Self> {
         let found = rustix::fs::fcntl_get_seals(&descriptor)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
@@ -64,7 +64,7 @@ impl MemoryFile {
         Ok(file)
     }
 
-    /// Seals a file of the server, which may have holes.
+    /// Seals a file that the server wrote, which may have holes.
     pub(super) fn seal_sparse(descriptor: OwnedFd) -> Result<Self> {
         rustix::fs::fcntl_add_seals(&descriptor, SEALS)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
@@ -101,7 +101,7 @@ impl MemoryFile {
     }
 
     fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
-        // Reading a hole would allocate memory for it.
+        // Reading a hole would allocate memory for it, so reject it.
         if bytes > held.saturating_add(1 << 21) {
             let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
@@ -109,18 +109,18 @@ impl MemoryFile {
         Ok(())
     }
 
-    /// Returns its size.
+    /// Returns the size of the file in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.bytes
     }
 
-    /// Returns its memory use, which exceeds its size if a page is partly filled or pages exist
-    /// behind its end.
+    /// Returns the memory that the file uses, in bytes. It exceeds the size if the last page is
+    /// partly filled, or if there are pages beyond the end.
     pub(super) fn held(&self) -> u64 {
         self.0.held
     }
 
-    /// Maps the whole file.
+    /// Maps the whole file as an Arrow buffer.
     pub(crate) fn buffer(&self) -> Result<Buffer> {
         Ok(Extents::whole(self.clone()).map()?.buffer())
     }
@@ -141,12 +141,12 @@ impl MemoryFile {
         hole.is_ok_and(|hole| hole >= start.saturating_add(bytes))
     }
 
-    /// Returns its quota; none if it is not charged.
+    /// Returns the part of a quota that the file uses; `None` if it is not charged.
     pub(super) fn taken(&self) -> Option<&QuotaPart> {
         self.0.taken.get()
     }
 
-    /// Sets its quota.
+    /// Charges the file to a part of a quota.
     pub(super) fn take(&self, taken: QuotaPart) {
         // If another caller has set it first, this part of the quota is released.
         let _ = self.0.taken.set(taken);

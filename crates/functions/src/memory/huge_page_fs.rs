@@ -1,5 +1,5 @@
-//! A file system for results of functions: in memory, private to the server, with huge pages.
-//! Memory files have huge pages only if the host is configured for them.
+//! A file system for results of functions: in memory, private to the server, with huge pages. In
+//! contrast, memory files have huge pages only if the host is configured for them.
 //!
 //! Its files have no names and cannot be sealed. A file is created for one call, whose process
 //! receives the only writable descriptor; the server keeps a read-only one. The server accepts the
@@ -16,7 +16,7 @@ use super::write_check::has_writers;
 use crate::Result;
 use crate::memory::MemoryFile;
 
-/// A mount without a path, which ends with its last file.
+/// A mount without a path, which is removed when its last file is closed.
 #[derive(Debug)]
 pub(crate) struct HugePageFs(OwnedFd);
 
@@ -54,7 +54,7 @@ impl HugePageFs {
 pub(crate) struct ResultFile(Option<OwnedFd>);
 
 impl ResultFile {
-    /// Creates the file, open for writing; none if the call has one already.
+    /// Creates the file, open for writing; `None` if the call already has one.
     pub(crate) fn file(&mut self, pages: &HugePageFs) -> io::Result<Option<File>> {
         if self.0.is_some() {
             return Ok(None);
@@ -64,7 +64,7 @@ impl ResultFile {
         Ok(Some(written))
     }
 
-    /// Accepts the file with the result table.
+    /// Accepts the file that contains the result table.
     pub(super) fn take_file(&mut self) -> Result<Option<MemoryFile>> {
         self.0.take().map(MemoryFile::freeze).transpose()
     }

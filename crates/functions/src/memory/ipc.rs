@@ -1,5 +1,5 @@
 //! The Arrow IPC file format, read from bytes of another process. Every offset and text is checked,
-//! so that hostile bytes cause an error only.
+//! so that hostile bytes can cause nothing worse than an error.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 use super::decode_limits::{self, DecodeBudget};
 use super::shape::TableTypes;
 
-/// Length of the footer's length and the closing magic.
+/// Total length in bytes of the footer's length field and the closing magic number.
 const TRAILER_BYTES: usize = 10;
 
-/// A source of a file's bytes.
+/// A source from which a file's bytes are read.
 pub(super) trait Source {
     /// Returns the number of bytes.
     fn len(&self) -> usize;
@@ -36,7 +36,7 @@ impl Source for Buffer {
     }
 }
 
-/// The footer of a file.
+/// The footer of a file, which contains the schema and the positions of the messages.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     shape: TableTypes,
@@ -83,7 +83,7 @@ impl Layout {
         })
     }
 
-    /// Returns a record batch; none if its block contains none.
+    /// Returns a record batch; `None` if its block contains no batch.
     pub(super) fn batch(
         &self,
         (decoder, source): (&FileDecoder, &impl Source),
@@ -110,8 +110,8 @@ impl Layout {
     }
 }
 
-/// Converts a panic of Arrow into an error. No panic is known after the validation, but an unknown
-/// panic must not end the process.
+/// Converts a panic in Arrow into an error. No panic is known after the validation, but an unknown
+/// one must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))

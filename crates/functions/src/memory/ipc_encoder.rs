@@ -2,7 +2,7 @@
 //! memory that a function reads.
 //!
 //! Queries return small batches, which fit into processor caches. A function needs large batches,
-//! because it executes each of its operations once per batch. Only types with a fixed number of
+//! because each of its operations is executed once per batch. Only types with a fixed number of
 //! buffers are supported.
 
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use arrow::ipc::{
 use arrow::util::bit_util::ceil;
 use flatbuffers::FlatBufferBuilder;
 
-/// Alignment of buffers; some libraries copy buffers with a smaller alignment.
+/// Alignment of buffers in bytes; some libraries copy buffers that are less aligned.
 const GRAIN: usize = 64;
 
-/// The parts of a message.
+/// A message to write: its head, and the parts of its body.
 #[derive(Debug)]
 pub(crate) struct IpcMessage {
     head: Vec<u8>,
@@ -28,7 +28,7 @@ pub(crate) struct IpcMessage {
     body: usize,
 }
 
-/// The source of some bytes of the body.
+/// One part of the body, and the source of its bytes.
 #[derive(Debug)]
 enum BodySource {
     /// Copied bytes.
@@ -39,11 +39,11 @@ enum BodySource {
     Ones { at: usize, bit: usize, count: usize },
     /// Zeros, in which bits are set later.
     Cleared { at: usize, bytes: usize },
-    /// Offsets of texts or lists, each increased by a number.
+    /// Offsets of texts or lists, each increased by `later`.
     Ends { at: usize, from: Buffer, width: usize, later: i64 },
 }
 
-/// Returns true if rows of these columns can be combined.
+/// Returns true if rows with these columns can be combined into a message.
 pub(crate) fn suits(schema: &Schema) -> bool {
     schema.fields().iter().all(|field| is_plain(field.data_type()))
 }
@@ -73,7 +73,7 @@ pub(crate) fn bytes_of(batch: &RecordBatch) -> Result<usize, ArrowError> {
 }
 
 impl IpcMessage {
-    /// Combines batches of one schema. Nothing is copied yet.
+    /// Combines batches that have the same schema. Nothing is copied yet.
     pub(crate) fn new(batches: &[RecordBatch]) -> Result<IpcMessage, ArrowError> {
         let mut plan = BodyLayout::default();
         let columns = batches.first().map_or(0, RecordBatch::num_columns);
@@ -91,7 +91,7 @@ impl IpcMessage {
         self.head.len() + self.body
     }
 
-    /// Writes the message to memory of sufficient size. Padding between buffers is not overwritten.
+    /// Writes the message to memory of sufficient size. The padding between buffers is not written.
     pub(crate) fn write(&self, to: &mut [u8]) {
         let (head, body) = to.split_at_mut(self.head.len());
         head.copy_from_slice(&self.head);
@@ -135,7 +135,7 @@ fn read<const WIDTH: usize>(bytes: &[u8]) -> i64 {
     i64::from_le_bytes(wide)
 }
 
-/// Sets bits that are zero.
+/// Sets a range of bits, all of which are zero before.
 fn set(to: &mut [u8], bit: usize, count: usize) {
     let end = bit + count;
     let (first, last) = (bit.next_multiple_of(8).min(end), end / 8 * 8);
@@ -155,7 +155,7 @@ struct BodyLayout {
 }
 
 impl BodyLayout {
-    /// Adds a buffer to the layout.
+    /// Adds a buffer to the layout, and returns its position.
     fn place(&mut self, bytes: usize) -> usize {
         let at = self.end;
         self.places.push(Place::new(at as i64, bytes as i64));
@@ -230,7 +230,7 @@ impl BodyLayout {
         self.bits(arrays, rows, |array| Some(bits(array.nulls()?.inner())));
     }
 
-    /// Adds a bitmap; a missing bitmap counts as all ones.
+    /// Adds a bitmap; an array without one counts as all ones.
     fn bits(
         &mut self,
         arrays: &[ArrayRef],
@@ -306,7 +306,7 @@ impl BodyLayout {
         Ok(())
     }
 
-    /// Returns the head of the message, before the body.
+    /// Returns the head of the message, which precedes the body.
     fn head(&self, rows: i64) -> Vec<u8> {
         let mut builder = FlatBufferBuilder::new();
         let nodes = builder.create_vector(&self.nodes);
@@ -341,12 +341,12 @@ fn width(kind: &DataType) -> Option<usize> {
     }
 }
 
-/// Returns a bitmap and its offset.
+/// Returns the bytes of a bitmap, and the offset of its first bit.
 fn bits(bits: &BooleanBuffer) -> (Buffer, usize) {
     (bits.inner().clone(), bits.offset())
 }
 
-/// Returns the items of lists: a range of each array.
+/// Returns the items of list arrays, given a range for each array.
 fn sliced(
     arrays: &[ArrayRef],
     items: impl Fn(&ArrayRef) -> ArrayRef,

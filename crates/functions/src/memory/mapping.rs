@@ -1,5 +1,5 @@
-//! Frozen memory files as memory. Only this file converts a mapping into a slice, and the slice
-//! into an Arrow buffer.
+//! Access to the memory of immutable memory files. Only this file converts a mapping into a slice,
+//! and the slice into an Arrow buffer.
 #![expect(unsafe_code, reason = "maps memory files and lends them to Arrow without a copy")]
 
 use std::ffi::c_void;
@@ -18,11 +18,11 @@ use super::extents::Extent;
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
-    /// Number of its mappings.
+    /// Number of kernel mappings that it consists of.
     parts: usize,
 }
 
-/// Number of all mappings.
+/// Total number of kernel mappings for tables.
 static PARTS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: the memory is read-only and never moves; any thread may read and drop it.
@@ -55,7 +55,7 @@ impl Mapping {
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
-        // The range between two pieces maps no file.
+        // The range between two pieces is also a mapping, without a file.
         let parts = 2 * extents.len() + 1;
         PARTS.fetch_add(parts, Ordering::Relaxed);
         let mapping = Mapping { start, bytes, parts };
@@ -69,7 +69,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Returns the number of mappings for tables in this process.
+    /// Returns the number of kernel mappings for tables in this process.
     pub(super) fn count() -> usize {
         PARTS.load(Ordering::Relaxed)
     }

@@ -1,12 +1,13 @@
 //! Arrow data in memory files: written once, sealed, and mapped by every process that reads it.
 //!
 //! [`MemoryFile`] is the file, [`SharedTable`] the Arrow IPC file in it. No process can change a
-//! sealed file, so its mapping is immutable memory. Data of another process is checked before an
+//! sealed file, so its mapping is immutable memory. Data from another process is checked before an
 //! array is created over it.
 //!
 //! Results of functions are in files of [`HugePageFs`] if the host supports them, and may refer to
 //! the files of the inputs: [`Extents`] describes which bytes of a table are in which file. Rows
-//! that a function streams are in a few [`ReusableFile`]s, which only the server writes and reuses.
+//! that are streamed to a function are in a few [`ReusableFile`]s, which only the server writes and
+//! reuses.
 //!
 //! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed
 //! files on disk, which functions map into memory and the server reads block by block.

@@ -30,7 +30,7 @@ impl MultipartTable {
         !matches!(self.state, State::None)
     }
 
-    /// Adds a part that another process wrote; false if parts are not accepted.
+    /// Adds a part that another process wrote; false if no more parts are accepted.
     pub(crate) async fn add(&mut self, file: Option<OwnedFd>) -> bool {
         let state = std::mem::replace(&mut self.state, State::Failed(None));
         if matches!(state, State::Failed(_)) {
@@ -43,7 +43,7 @@ impl MultipartTable {
         matches!(self.state, State::Some { .. })
     }
 
-    /// Returns the error because of which the parts cannot be combined.
+    /// Returns the error that prevents the parts from being combined, if any.
     pub(crate) fn failure(&mut self) -> Option<Error> {
         match &mut self.state {
             State::Failed(error) => error.take(),

@@ -1,5 +1,5 @@
-//! The quota for tables: bytes of memory, shared by all tables, and bytes of a folder on disk
-//! beyond it.
+//! The quota for tables: a number of bytes in memory, shared by all tables, and beyond it a number
+//! of bytes in a folder on disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ struct Quota {
     taken_ever: AtomicU64,
 }
 
-/// A part of a quota, released on drop.
+/// A part of a quota, which is released when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct QuotaPart {
     quota: Arc<Quota>,
@@ -30,8 +30,8 @@ pub(crate) struct QuotaPart {
 }
 
 impl TableQuota {
-    /// Creates a quota of bytes in memory, and of bytes in a folder, which is created when first
-    /// needed. Files in the folder have no names and are deleted when the process ends.
+    /// Creates a quota of bytes in memory, and of bytes in a folder, which is created when it is
+    /// first needed. Files in the folder have no names and are deleted when the process ends.
     pub fn new(memory_bytes_max: u64, folder: PathBuf, disk_bytes_max: u64) -> Self {
         TableQuota {
             memory: Arc::new(Quota::new(memory_bytes_max)),
@@ -40,12 +40,12 @@ impl TableQuota {
         }
     }
 
-    /// Returns the used memory.
+    /// Returns the used memory in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.taken.load(Ordering::Relaxed)
     }
 
-    /// Returns the used disk space.
+    /// Returns the used disk space in bytes.
     pub fn disk_bytes(&self) -> u64 {
         self.disk.taken.load(Ordering::Relaxed)
     }
@@ -59,7 +59,7 @@ impl TableQuota {
         &self.folder
     }
 
-    /// Returns a quota with the same disk and no memory.
+    /// Returns a quota with the same disk space and no memory.
     pub(super) fn disk_alone(&self) -> TableQuota {
         TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
     }
@@ -82,7 +82,7 @@ impl Quota {
 }
 
 impl QuotaPart {
-    /// Increases the part; false if the quota is exhausted.
+    /// Increases this part of the quota; false if the quota is exhausted.
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
         let max = self.quota.bytes_max;
         let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= max);

@@ -1,9 +1,9 @@
-//! A reusable file for streamed rows. It is overwritten when the function has dropped its rows, so
+//! A reusable file for streamed rows. It is overwritten when the function has released its rows, so
 //! both processes allocate its pages only once.
 //!
-//! Only this process writes to a file in memory, through a mapping that is older than the file's
-//! seals. Another holder of the descriptor can neither write to the file, nor map it for writing,
-//! nor change its size. If the memory quota is exhausted, the file is on disk.
+//! Only this process writes to a file in memory, through a mapping that was created before the file
+//! was sealed. Another holder of the descriptor can neither write to the file, nor map it for
+//! writing, nor change its size. If the memory quota is exhausted, the file is on disk.
 #![expect(
     unsafe_code,
     reason = "writes to a memory file by a mapping, which its seals leave alone"
@@ -24,11 +24,11 @@ use super::quota::{QuotaPart, TableQuota};
 use crate::memory::MemoryFile;
 use crate::{Error, Result};
 
-/// The seals of a file that only an older mapping can change.
+/// The seals of a file that can only be changed through a mapping created before them.
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE);
 
-/// Unit by which files grow, so that later rows fit.
+/// Unit in which files grow, in bytes, so that later batches of rows fit.
 const STEP: usize = 1 << 20;
 
 /// A file for rows.
@@ -133,23 +133,23 @@ impl ReusableFile {
         self.is_memory() && gathered.bytes() <= self.bytes
     }
 
-    /// Drops the file and returns its part of the quota, for a file that a process may still hold
-    /// without reporting it.
+    /// Drops the file and returns its part of the quota. Used for a file that a process may still
+    /// hold without reporting it.
     pub(crate) fn into_taken(self) -> Option<QuotaPart> {
         self.taken
     }
 
-    /// Returns true if it can be overwritten.
+    /// Returns true if the file is in memory, so that it can be overwritten.
     pub(crate) fn is_memory(&self) -> bool {
         matches!(self.place, Location::Memory(_))
     }
 
-    /// Returns its size.
+    /// Returns the size of the file in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Returns the descriptor.
+    /// Returns the descriptor of the file.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         match &self.place {
             Location::Memory(written) => written.file.as_fd(),

@@ -1,7 +1,7 @@
-//! Validation of Arrow messages of another process before Arrow decodes them: its decoder panics if
-//! a schema has an unknown type, or if a buffer is shorter than its rows. [`TableTypes::of`]
-//! validates a schema, [`TableTypes::check`] the head of a message against it. Arrow's own
-//! validation covers the contents of buffers: offsets, texts, keys.
+//! Validation of Arrow messages from another process before Arrow decodes them. Its decoder panics
+//! if a schema has an unknown type, or if a buffer is shorter than its rows require.
+//! [`TableTypes::of`] validates a schema, [`TableTypes::check`] the head of a message against it.
+//! Arrow's own validation covers the contents of buffers: offsets, texts, keys.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,8 @@ use arrow::ipc::{
     Precision, RecordBatch, TimeUnit, Type, UnionMode as IpcUnionMode,
 };
 
-/// Maximum number of rows of a message, so that row counts times value widths do not overflow.
+/// Maximum number of rows in a message, so that the row count times the width of a value does not
+/// overflow.
 const ROWS_MAX: i64 = 1 << 32;
 
 /// Maximum nesting depth of types.
@@ -327,7 +328,7 @@ impl ShapeWalk<'_, '_> {
         u64::try_from(buffer.length()).map_err(|_| short())
     }
 
-    /// Checks the next buffer, of numbers with a width.
+    /// Checks that the length of the next buffer is a multiple of the width of its numbers.
     fn numbers(&mut self, width: usize) -> Result<(), ArrowError> {
         if self.buffer()?.is_multiple_of(width as u64) {
             return Ok(());

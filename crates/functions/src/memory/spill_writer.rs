@@ -1,4 +1,4 @@
-//! A table's file during writing: in memory within the quota, then on disk.
+//! A writer for a table's file: in memory within the quota, and on disk beyond it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,12 +13,12 @@ pub(super) struct SpillWriter {
     file: File,
     room: Option<TableQuota>,
     taken: Option<QuotaPart>,
-    /// A read-only handle, if it is on disk.
+    /// A read-only handle of the file, if it is on disk.
     on_disk: Option<File>,
     bytes: u64,
 }
 
-/// The location of the file.
+/// The location of the complete file.
 pub(super) enum SpillLocation {
     /// In memory, with its quota.
     Memory(File, Option<QuotaPart>),

@@ -1,5 +1,5 @@
-//! A table from an Arrow IPC stream of a client: every length is checked against the available
-//! bytes before memory is allocated.
+//! Reads a table from an Arrow IPC stream that a client sent. Every length is checked against the
+//! available bytes before memory is allocated.
 
 use std::panic::AssertUnwindSafe;
 
@@ -15,7 +15,7 @@ use super::table::{finish, writer};
 use super::{SharedTable, TableQuota};
 use crate::Result;
 
-/// The prefix of a message; old streams have only the length of the message.
+/// The prefix of a message; in old streams, the prefix is only the length of the message.
 const MARKER: [u8; 4] = [0xff; 4];
 
 impl SharedTable {
@@ -47,7 +47,7 @@ impl SharedTable {
             };
             finish(open, rows)
         };
-        // No panic of Arrow is known after the validation, but an unknown panic must not end the
+        // No panic of Arrow is known after the validation, but an unknown one must not end the
         // server.
         std::panic::catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(malformed("is malformed").into()))
@@ -58,7 +58,7 @@ fn malformed(what: &str) -> ArrowError {
     ArrowError::IpcError(format!("the stream {what}"))
 }
 
-/// Inspects all messages. Returns the end of the last one.
+/// Inspects all messages. Returns the position at which the last one ends.
 fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
     let short = || malformed("ends within a message");
     let number = |at: usize| -> Option<u32> {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn declared_sizes_are_checked() {
         let (_, whole) = sample();
-        // The length of each body is in its message, as a number of eight bytes.
+        // Each message contains the length of its body as a number of eight bytes.
         let mut found = 0;
         for at in (0..whole.len() - 8).step_by(8) {
             let number = i64::from_le_bytes(whole[at..at + 8].try_into().unwrap());

@@ -1,7 +1,8 @@
 //! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk beyond the
-//! memory quota. The server writes inputs, an instance writes its result; both are read through
-//! [`SharedTable`]. Record batches in memory refer to the mapping; those on disk are read each
-//! time. A function receives a descriptor in both cases, and maps it.
+//! memory quota. The server writes inputs, and an instance writes its result; both are read through
+//! [`SharedTable`]. Record batches of a table in memory refer to the mapping; those of a table on
+//! disk are read from the file each time. A function receives a descriptor in both cases, and maps
+//! it.
 
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
@@ -31,8 +32,8 @@ const WRITE_BYTES: usize = 1 << 18;
 /// Number of rows in a batch of a table in memory.
 const BATCH_ROWS_MAX: usize = 1 << 17;
 
-/// A table in an immutable file. Clones share it; its quota is released with the last clone and
-/// record batch.
+/// A table in an immutable file. Clones share it; its quota is released when the last clone and the
+/// last record batch are dropped.
 #[derive(Debug, Clone)]
 pub struct SharedTable(Arc<Inner>);
 
@@ -91,14 +92,14 @@ impl SharedTable {
         aside(move || finish(writer, rows)).await
     }
 
-    /// Opens a memory file that another process wrote; the memory for reading it is limited by its
-    /// size.
+    /// Opens a memory file that another process wrote. The size of the file limits the memory for
+    /// reading it.
     pub(crate) fn open(file: OwnedFd) -> Result<Self> {
         Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
     /// Opens a table that a worker wrote to its own memory file, or to the file that it received.
-    /// `outline` describes the bytes that are in this file, and those in the files of its inputs.
+    /// `outline` describes which bytes are in this file, and which are in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -128,8 +129,9 @@ impl SharedTable {
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
 
-    /// Charges the table of another process to a quota. Error: the table itself, if the quota is
-    /// exhausted. A file with several tables is charged once, until the last of them is dropped.
+    /// Charges a table from another process to a quota. If the quota is exhausted, the table is
+    /// returned as the error. A file with several tables is charged once, until the last of them is
+    /// dropped.
     pub fn claim(self, room: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
             let mut claimed = Vec::new();
@@ -184,8 +186,8 @@ impl SharedTable {
         self.0.layout.schema()
     }
 
-    /// Returns the record batches of a table in memory, over the mapping, without a copy; none for
-    /// a table on disk.
+    /// Returns the record batches of a table in memory, which refer to the mapping without a copy;
+    /// `None` for a table on disk.
     pub fn mapped(&self) -> Option<Vec<RecordBatch>> {
         match &self.0.place {
             Location::Memory { batches, .. } => Some(batches.clone()),
@@ -212,7 +214,8 @@ impl SharedTable {
         self.0.rows
     }
 
-    /// Returns the size of its bytes in its files, including those shared with other tables.
+    /// Returns the size of the table in its files, in bytes, including bytes shared with other
+    /// tables.
     pub fn bytes(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.bytes(),
@@ -220,8 +223,8 @@ impl SharedTable {
         }
     }
 
-    /// Returns the number of bytes that were written for it; the other bytes are in files of other
-    /// tables.
+    /// Returns the number of bytes that were written for this table; its other bytes are in files
+    /// of other tables.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.written(),
@@ -229,8 +232,8 @@ impl SharedTable {
         }
     }
 
-    /// Passes the files to a worker, which cannot write to them. Returns the number of bytes to
-    /// map, and their location.
+    /// Passes the table's files to a worker, which cannot write to them. Returns the number of
+    /// bytes to map, and their locations.
     pub(crate) fn give(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
         match &self.0.place {
             Location::Memory { pieces, .. } => {
@@ -258,7 +261,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Returns the next record batch; none after the last one.
+    /// Returns the next record batch; `None` after the last one.
     fn read(mut self) -> Result<(Self, Option<RecordBatch>), ArrowError> {
         let inner = Arc::clone(&self.table.0);
         let Location::Disk(file) = &inner.place else { return Ok((self, None)) };
@@ -319,7 +322,7 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
     }
 }
 
-/// Runs disk I/O on a thread for blocking work.
+/// Runs disk I/O on a blocking thread.
 pub(crate) async fn aside<T, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
@@ -477,7 +480,7 @@ mod tests {
             );
             let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
             let batch = RecordBatch::try_from_iter(columns).unwrap();
-            // The server's own data is not checked.
+            // The server's own data is not checked when it is read.
             let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
             written_by_another(&bytes_of(&table))
         };

@@ -1,5 +1,5 @@
 //! Checks whether a file can still be written to. For files that cannot be sealed, kernel leases
-//! are the only way.
+//! are the only way to find out.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};
@@ -17,7 +17,7 @@ pub(super) fn has_writers(file: BorrowedFd<'_>) -> Result<bool> {
 }
 
 fn set(file: BorrowedFd<'_>, lease: i32) -> Result<()> {
-    // SAFETY: it accesses no memory.
+    // SAFETY: the call accesses no memory.
     let done = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) };
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }

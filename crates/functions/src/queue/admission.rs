@@ -12,7 +12,7 @@ use super::permits::Permit;
 use super::state::{AdmittedCall, Call, MEMORY_UNIT, QueueKey, State, SubqueueKey};
 use crate::{CallOwner, Error, Result};
 
-/// The permits, the memory, the idle instances and the queued calls. `W` is an idle instance.
+/// The queue: permits, memory, idle instances and queued calls. `W` is an idle instance.
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
     permits_max: usize,
@@ -24,14 +24,15 @@ pub(crate) struct Queue<W> {
 /// A call to admit.
 #[derive(Debug, Clone)]
 pub(crate) struct CallRequest<'a> {
-    /// Its number, which increases with each call.
+    /// The number of the call, which increases with each call.
     pub(crate) number: u64,
     pub(crate) share: &'a CallOwner,
-    /// The function, as shown to users. Functions of one owner share its permits fairly.
+    /// The function's label, as shown to users. Functions of one owner share the owner's permits
+    /// fairly.
     pub(crate) label: &'a str,
     /// The memory of an instance, in bytes.
     pub(crate) memory_bytes: u64,
-    /// The instances that it may use; none if it needs a new one.
+    /// The key of the instances that the call may use; `None` if it needs a new one.
     pub(crate) instance_key: Option<InstanceKey>,
 }
 
@@ -48,7 +49,7 @@ impl<W> Queue<W> {
         Arc::new(Queue { permits_max: permits_max.max(1), memory_units, queued_max, state })
     }
 
-    /// Waits for a permit with memory: with an idle instance, or to start one.
+    /// Waits for a permit with memory, either to use an idle instance or to start a new one.
     ///
     /// Errors: `too_busy` if the queue is full, `unavailable` if the runtime ends.
     pub(crate) async fn acquire(self: &Arc<Self>, request: CallRequest<'_>) -> Result<Permit<W>> {
@@ -83,7 +84,7 @@ impl<W> Queue<W> {
         Ok(QueuedCall { queue: self.clone(), number: request.number, key, permit })
     }
 
-    /// Assigns permits to the next calls while there are resources.
+    /// Assigns permits to the next calls as long as there are resources.
     pub(super) fn assign(self: &Arc<Self>) {
         let assigned = self.assigned(&mut self.state.lock());
         self.send(assigned);
@@ -107,8 +108,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Releases a permit and keeps its instance as idle. The next call may take the instance at
-    /// once; otherwise `pause` is called for it.
+    /// Releases a permit and keeps its instance as idle. The next call may take the instance
+    /// immediately; otherwise `pause` is called on it.
     pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
         let (number, units) = (idle.number, idle.units);
         let mut state = self.state.lock();
@@ -123,8 +124,8 @@ impl<W> Queue<W> {
         self.send(assigned);
     }
 
-    /// Ends the idle instances that satisfy a condition; the arguments are the instance and its
-    /// idle time.
+    /// Ends the idle instances for which `ends` returns true. Its arguments are the instance and
+    /// the idle time.
     pub(crate) fn end_idle(self: &Arc<Self>, ends: impl Fn(&mut W, Duration) -> bool) {
         let gone = self.state.lock().remove_idle(ends);
         if !gone.is_empty() {
@@ -133,7 +134,7 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Promotes starved calls and evicts idle instances for them periodically, while the queue
+    /// Promotes starved calls periodically, and evicts idle instances for them, while the queue
     /// exists.
     pub(crate) async fn assign_periodically(queue: Weak<Queue<W>>, every: Duration) {
         loop {
@@ -153,7 +154,7 @@ impl<W> Queue<W> {
         stats
     }
 
-    /// Returns the maximum memory of a call in bytes: the whole quota.
+    /// Returns the maximum memory of a call in bytes, which is the whole quota.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_units * MEMORY_UNIT
     }
@@ -163,7 +164,7 @@ impl<W> Queue<W> {
     }
 }
 
-/// A queued call; dropping it removes it from the queue.
+/// A queued call, which is removed from the queue when this value is dropped.
 #[derive(Debug)]
 pub(super) struct QueuedCall<W> {
     queue: Arc<Queue<W>>,
@@ -174,7 +175,7 @@ pub(super) struct QueuedCall<W> {
 
 impl<W> Drop for QueuedCall<W> {
     fn drop(&mut self) {
-        // If its permit was sent or the channel is closed, the call is not in the queue.
+        // If the permit was sent or the channel is closed, the call is no longer in the queue.
         if !self.permit.is_empty() || self.permit.is_terminated() {
             return;
         }

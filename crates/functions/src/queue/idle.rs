@@ -10,12 +10,12 @@ use super::state::State;
 /// Maximum number of idle instances.
 const IDLE_COUNT_MAX: usize = 64;
 
-/// The identity of instances that can execute each other's calls; compared by reference.
+/// The identity of instances that can execute each other's calls. Keys are compared by reference.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InstanceKey(Arc<()>);
 
 impl InstanceKey {
-    /// Returns true if a call or an instance has this key, besides one other holder.
+    /// Returns true if there is another clone of this key, held by a call or an instance.
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
@@ -30,7 +30,7 @@ impl PartialEq for InstanceKey {
 /// An idle instance with its memory.
 #[derive(Debug)]
 pub(super) struct Idle<W> {
-    /// The number of the permit of its last call.
+    /// The number of the permit of the instance's last call.
     pub(super) number: u64,
     pub(super) key: InstanceKey,
     pub(super) units: u64,

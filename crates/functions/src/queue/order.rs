@@ -10,26 +10,27 @@ use tokio::sync::oneshot;
 
 use super::state::{Call, MEMORY_UNIT, State, Subqueue};
 
-/// Time for which other calls may overtake a call that needs more memory than is free; the second
-/// value, for calls whose owners have no running call, is longer.
+/// Maximum time for which other calls may overtake a call that needs more memory than is free. The
+/// second limit applies to overtaking calls whose owners have no running call.
 pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 
 /// Waiting time after which a call is promoted to the next priority.
 pub(super) const PROMOTED_EVERY: Duration = Duration::from_secs(30);
 
-/// The highest position that is computed.
+/// The highest queue position that is computed.
 const POSITION_MAX: usize = 1_000;
 
-/// The rank of an owner: the priority of its best subqueue.
+/// The rank of each owner, which is the priority of its best subqueue.
 pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 
-/// The calls that wait for memory and come before a call in the order.
+/// The calls that wait for memory and precede a call in the order.
 #[derive(Debug, Default)]
 struct MemoryWaits {
-    /// Memory that the first of them needs.
+    /// The memory that the first of these calls needs, in units.
     units: u64,
-    /// The longest waiting time of these calls, and of those whose owners have no running call.
+    /// The longest waiting time of these calls, and of those among them whose owners have no
+    /// running call.
     waited: Duration,
     waited_first: Duration,
 }
@@ -57,7 +58,7 @@ impl MemoryWaits {
 
 impl<W> State<W> {
     /// Returns the subqueue that is next, if there are resources for its first call. Adds the idle
-    /// instances that were evicted for it.
+    /// instances that were evicted for it to `evicted`.
     pub(super) fn next(&mut self, permits_max: usize, evicted: &mut Vec<W>) -> Option<usize> {
         self.is_memory_short = false;
         if self.running >= 2 * permits_max {
@@ -67,7 +68,7 @@ impl<W> State<W> {
         let ranks = self.owner_ranks(now);
         let rank = |at| (self.rank(at, &ranks, now), at);
         let ranked: Vec<_> = (0..self.subqueues.len()).map(rank).collect();
-        // If a permit is free, memory must be available for the first call.
+        // If a permit is free, only memory must be available for the first call.
         let first = ranked.iter().min().map(|(_, first)| *first);
         let is_short = first.is_some_and(|first| {
             !self.has_permit(first, permits_max, now) && self.units_needed(first) > self.free_units
@@ -110,8 +111,8 @@ impl<W> State<W> {
         false
     }
 
-    /// Returns the free memory that the first call of a subqueue needs, in units: none if it can
-    /// use an idle instance.
+    /// Returns the free memory that the first call of a subqueue needs, in units; 0 if it can use
+    /// an idle instance.
     fn units_needed(&self, at: usize) -> u64 {
         let Subqueue { key, calls, .. } = &self.subqueues[at];
         let is_idle = self.idle.iter().any(|idle| Some(&idle.key) == key.instance.as_ref());
@@ -195,8 +196,8 @@ impl<W> State<W> {
         }
     }
 
-    /// Returns the positions of the first calls, if permits were assigned now and all calls took
-    /// equally long.
+    /// Returns the positions of the first calls in the queue, as if permits were assigned now and
+    /// all calls took equally long.
     pub(super) fn order(mut self) -> HashMap<u64, (usize, u64)> {
         let now = Instant::now();
         let mut order = HashMap::new();
@@ -229,7 +230,8 @@ impl<W> Subqueue<W> {
         (self.key.priority as u64 + steps).min(Priority::High as u64)
     }
 
-    /// Returns the waiting time of its first call, counted from the last permit of the subqueue.
+    /// Returns the waiting time of the subqueue's first call, counted from the last permit of the
+    /// subqueue.
     pub(super) fn waited(&self, now: Instant) -> Duration {
         let since = self.calls.front().map_or(now, |call| call.since.max(self.last_permit_at));
         now.saturating_duration_since(since)

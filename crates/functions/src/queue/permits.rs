@@ -1,4 +1,4 @@
-//! The permits of running calls, and additional memory; released on drop.
+//! The permits of running calls, and additional memory. Both are released on drop.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +14,8 @@ pub(crate) struct Permit<W> {
     number: u64,
     key: SubqueueKey,
     units: u64,
-    /// The idle instance that the call uses, until it is taken; none if the call starts a new one.
+    /// The idle instance that the call uses, until it is taken; `None` if the call starts a new
+    /// one.
     pub(crate) instance: Option<W>,
     is_released: bool,
 }
@@ -30,16 +31,16 @@ impl<W> Permit<W> {
         drop(call.permit.send(permit));
     }
 
-    /// Returns the memory in bytes.
+    /// Returns the permit's memory in bytes.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         self.units * MEMORY_UNIT
     }
 
-    /// Ends the call; its instance is kept for other calls, with its memory. The next call may take
-    /// the instance at once; otherwise `pause` is called for it.
+    /// Ends the call and keeps its instance for other calls, with its memory. The next call may
+    /// take the instance immediately; otherwise `pause` is called on it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
-        // The instance of a call without a key ends with the call.
+        // The instance of a call without a key ends together with the call.
         let Some(key) = self.key.instance.clone() else { return };
         self.is_released = true;
         let (number, units) = (self.number, self.units);

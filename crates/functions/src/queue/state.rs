@@ -29,7 +29,7 @@ pub(super) struct State<W> {
     pub(super) functions: HashMap<QueueKey, Load>,
     /// Total number of permits assigned.
     pub(super) assigned: u64,
-    /// True if the next call waits for memory.
+    /// True if the next call is waiting for memory.
     pub(super) is_memory_short: bool,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct QueueKey {
 pub(super) struct SubqueueKey {
     pub(super) queue: QueueKey,
     pub(super) priority: Priority,
-    /// The instances that its calls may use.
+    /// The key of the instances that the calls may use, if any.
     pub(super) instance: Option<InstanceKey>,
 }
 
@@ -55,9 +55,9 @@ pub(super) struct Load {
     pub(super) queued: usize,
     pub(super) running: usize,
     pub(super) units: u64,
-    /// The number of its last permit.
+    /// The number of the last permit.
     pub(super) last_permit: u64,
-    /// The time of its last permit, if there was one.
+    /// The time of the last permit, if there was one.
     pub(super) last_permit_at: Option<Instant>,
 }
 
@@ -67,11 +67,12 @@ impl Load {
     }
 }
 
-/// Calls with the same key, in the order of arrival.
+/// The queued calls with the same key, in order of arrival.
 #[derive(Debug)]
 pub(super) struct Subqueue<W> {
     pub(super) key: SubqueueKey,
-    /// The time of the last permit for one of them, which bounds the waiting time of the others.
+    /// The time of the last permit for one of these calls. The waiting time of the others is
+    /// counted from then at the earliest.
     pub(super) last_permit_at: Instant,
     pub(super) calls: VecDeque<Call<W>>,
 }
@@ -120,7 +121,7 @@ impl<W> State<W> {
         }
     }
 
-    /// Removes a call from its subqueue. Returns false if it was not there.
+    /// Removes a call from its subqueue. Returns false if the call was not in it.
     pub(super) fn remove(&mut self, key: &SubqueueKey, number: u64) -> bool {
         let Some(index) = self.subqueues.iter().position(|one| one.key == *key) else {
             return false;

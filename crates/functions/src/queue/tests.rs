@@ -12,14 +12,14 @@ use super::state::MEMORY_UNIT;
 use super::{CallRequest, InstanceKey, Permit, Queue};
 use crate::{CallOwner, Error, Result};
 
-/// An idle instance of the tests: its name.
+/// An idle instance in the tests, represented by a name.
 type Name = &'static str;
 
 fn share(owner: &str, priority: Priority) -> CallOwner {
     CallOwner { owner: owner.into(), job: None, priority }
 }
 
-/// Queues calls, and returns the numbers of those that have started.
+/// A test fixture that queues calls, and returns the numbers of those that have started.
 struct Stage {
     queue: Arc<Queue<Name>>,
     next: u64,
@@ -266,7 +266,7 @@ fn a_large_call_is_overtaken_briefly_and_then_reserved() {
     assert_eq!(numbers(&stage.started())[..1], [large]);
 }
 
-/// Shifts all waiting times and permits into the past.
+/// Moves all waiting times and permits into the past.
 fn pass(queue: &Queue<Name>, time: Duration) {
     for subqueue in &mut queue.lock().subqueues {
         subqueue.last_permit_at = subqueue.last_permit_at.checked_sub(time).unwrap();
@@ -366,7 +366,7 @@ fn an_idle_instance_is_evicted_only_where_its_memory_is_enough() {
     let (number, permit) = stage.one();
     assert_eq!((number, permit.bytes()), (large, 70 * MEMORY_UNIT));
     assert_eq!(stage.queue.stats().idle_bytes, 20 * MEMORY_UNIT);
-    // An owner with a running call evicts a recently used instance only after a time.
+    // An owner that has a running call evicts a recently used instance only after some time.
     stage.call("a", Priority::Normal, 20).unwrap();
     assert!(stage.started().is_empty());
     pass(&stage.queue, 2 * OVERTAKEN_MAX);

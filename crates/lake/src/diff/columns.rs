@@ -28,7 +28,7 @@ pub(super) fn same_columns(before: &DiffSide, after: &DiffSide) -> Vec<ColumnMat
     sides.match_columns(before.schema().fields(), after.schema().fields())
 }
 
-/// Returns the different columns: those of the second side in its order, then the removed ones.
+/// Returns the columns that differ: those of the second side in its order, then the removed ones.
 pub(super) fn diff_columns(before: Option<&DiffSide>, after: Option<&DiffSide>) -> Vec<ColumnDiff> {
     let none = Arc::new(Schema::empty());
     let schema =
@@ -39,7 +39,7 @@ pub(super) fn diff_columns(before: Option<&DiffSide>, after: Option<&DiffSide>) 
     found
 }
 
-/// Returns the different columns, matched by name only.
+/// Returns the columns that differ, matched by name only.
 pub(super) fn diff_by_name(before: &Schema, after: &Schema) -> Vec<ColumnDiff> {
     let mut found = Vec::new();
     let sides = Sides { before: None, after: None };
@@ -122,7 +122,7 @@ impl Sides<'_> {
             before: Some(types.0),
             after: Some(types.1),
         };
-        // Differences of nested fields are reported for these fields.
+        // Differences within nested fields are reported for those fields, not for their parent.
         let retyped = nested_fields.is_none() && diff.before != diff.after;
         if retyped || diff.renamed_from.is_some() || !diff.changes.is_empty() {
             found.push(diff);
@@ -150,7 +150,7 @@ fn is_same_kind(one: &Field, other: &Field) -> bool {
     std::mem::discriminant(one.data_type()) == std::mem::discriminant(other.data_type())
 }
 
-/// Returns the differences of a field besides its name and type.
+/// Returns the differences of a field other than its name and type.
 fn changes(before: &Field, after: &Field) -> Vec<PropertyDiff> {
     let nullable = |field: &Field| Some(if field.is_nullable() { "yes" } else { "no" }.to_owned());
     let metadata = |field: &Field, key: &str| field.metadata().get(key).cloned();

@@ -1,7 +1,7 @@
 //! Diff of two states of a table or view by metadata: columns, layout, properties, files and
 //! counts.
 //!
-//! The catalog finds the different tables without opening files, and only those are opened. The
+//! The catalog finds the tables that differ without opening files, and only those are opened. The
 //! engine compares rows; it reads the files that [`DiffSide::files_beside`] returns.
 
 mod columns;
@@ -68,8 +68,8 @@ impl DiffSide {
         self.rows
     }
 
-    /// Returns the files that the other side does not have, or has with different deletes, in plan
-    /// order.
+    /// Returns the files that the other side does not have, or has with different deletes, in the
+    /// order of the plan.
     pub fn files_beside(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
         let known: HashSet<_> = files.map(|file| file.state()).collect();
@@ -150,7 +150,7 @@ impl Lake {
         Ok(Some(DiffSide::of(self, table, snapshot).await?))
     }
 
-    /// Returns the diff of a view. A table on the other side has no query.
+    /// Returns the diff of a view. If the other side is a table, it has no query.
     pub async fn diff_view(&self, change: TableChange) -> Result<TableDiff> {
         let before = self.view_side(change.from.as_ref()).await?;
         let after = self.view_side(change.to.as_ref()).await?;
@@ -209,7 +209,7 @@ fn order_of(column: &SortColumn) -> String {
     format!("{}{direction}{nulls}", column.name)
 }
 
-/// Returns the different values, by key.
+/// Returns the values that differ, by key.
 fn diff_values(
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, String>,

@@ -80,7 +80,8 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Rewrites some bins in one commit. Returns false if a concurrent commit changed their files.
+    /// Rewrites a group of bins in one commit. Returns false if a concurrent commit changed their
+    /// files.
     async fn rewrite_bins(
         self,
         mut change: Transaction,
@@ -184,7 +185,7 @@ pub(super) fn record_conflict(report: &mut MaintainedTable, error: Error) -> Res
     Ok(())
 }
 
-/// Splits bins into groups of one commit each.
+/// Splits the bins into groups, each of which is rewritten in one commit.
 fn commit_groups(bins: &[Bin]) -> Vec<&[Bin]> {
     let (mut found, mut from) = (Vec::new(), 0);
     let (mut bytes, mut files) = (0, 0);

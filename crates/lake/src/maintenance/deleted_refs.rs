@@ -1,7 +1,7 @@
-//! Garbage collection of files that only deleted branches and tags reference.
+//! Garbage collection of files referenced only by deleted branches and tags.
 //!
-//! The catalog records the commits of deleted refs. After a grace period, the files that only these
-//! commits reference are removed by name, so unknown files are never removed. Metadata is removed
+//! The catalog records the commits of deleted refs. After a grace period, the files referenced only
+//! by these commits are removed by name, so unknown files are never removed. Metadata is removed
 //! before the files it references, so the file names are recorded in a journal until all files are
 //! removed. The record of a deleted ref is removed when all of its files are removed.
 
@@ -28,7 +28,7 @@ const PENDING_REMOVALS: &str = "pending_removals";
 /// The number of file names per journal entry.
 const NAMES_PER_ENTRY: usize = 1_000;
 
-/// The table states that only refs deleted before a time reference.
+/// The table states that are referenced only by refs deleted up to a given time.
 #[derive(Debug)]
 pub(super) struct UnreachableStates {
     /// The latest deletion time of the refs.
@@ -51,7 +51,7 @@ impl Maintenance<'_> {
         Ok(!self.lake.catalog().deleted_refs().before(until).await?.is_empty())
     }
 
-    /// Removes the files that only refs deleted at least `age` ago reference.
+    /// Removes the files that are referenced only by refs deleted at least `age` ago.
     pub(super) async fn collect_deleted_refs(
         self,
         age: Duration,
@@ -84,7 +84,8 @@ impl Maintenance<'_> {
         Ok(reach.states.into_values().collect())
     }
 
-    /// Returns the existing files of unreachable states, and files of an interrupted removal.
+    /// Returns the existing files of unreachable states, and the files left over from an
+    /// interrupted removal.
     pub(super) async fn files_of_unreachable(
         self,
         unreachable: &UnreachableStates,
@@ -127,8 +128,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Records the names of files before their removal, in addition to those of interrupted
-    /// removals.
+    /// Records the names of files before they are removed. Names recorded by an interrupted removal
+    /// are kept.
     pub(super) async fn record_removals(self, files: &[String], now: Timestamp) -> Result<()> {
         let now = now.timestamp_micros();
         let entry = |(number, names): (usize, &[String])| {

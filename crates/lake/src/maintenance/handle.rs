@@ -4,7 +4,7 @@ use headwater_tables::WarehouseFiles;
 
 use crate::lake::Lake;
 
-/// The maintenance of a lake's tables. From [`Lake`].
+/// The maintenance operations on a lake's tables; obtained from [`Lake`].
 #[derive(Debug, Clone, Copy)]
 pub struct Maintenance<'a> {
     pub(super) lake: &'a Lake,

@@ -35,7 +35,7 @@ const CHANGED_MAX: usize = 10_000;
 pub(crate) struct ChangedTables {
     tables: Mutex<BTreeSet<(String, TableName)>>,
     some: Notify,
-    /// The number of writes.
+    /// The number of writes so far, which wakes the waiting maintenance.
     count: watch::Sender<u64>,
 }
 
@@ -143,8 +143,8 @@ impl Maintenance<'_> {
         Ok(partitions.values().any(|files| *files >= most))
     }
 
-    /// Lists the tables of a branch with a retention, and the request that expires their old
-    /// states.
+    /// Lists the tables of a branch that have a retention, each with the request that expires its
+    /// old states.
     pub async fn expiring_tables(self, branch: &str) -> Result<Vec<(TableName, MaintainRequest)>> {
         let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         let mut found = Vec::new();

@@ -126,7 +126,7 @@ pub(super) struct ReferencedFiles {
     folders: HashSet<String>,
 }
 
-/// The way a state is read.
+/// The part of a state that is read.
 #[derive(Clone)]
 struct StateRead {
     snapshots: SnapshotSet,
@@ -145,9 +145,9 @@ impl StateRead {
 /// The tables that cannot be read completely.
 #[derive(Default)]
 struct UnreadableTables {
-    /// The reasons, by table id.
+    /// The skipped tables with the reasons, by table id.
     tables: BTreeMap<String, SkippedTable>,
-    /// The folders that may contain their files, with a trailing slash.
+    /// The folders that may contain files of these tables, with a trailing slash.
     folders: HashSet<String>,
 }
 
@@ -391,7 +391,7 @@ impl Maintenance<'_> {
         folder_of(&self.files().location_of(&state.entry.metadata_location))
     }
 
-    /// Returns the commits from which references start.
+    /// Returns the root commits: every state that they can reach is referenced.
     async fn heads(self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
         let mut heads = self.named_commits(deleted_since).await?;
         heads.extend(self.lake.pins().commits());
@@ -452,8 +452,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Schedules the removal, and excludes files that were referenced meanwhile. From then on, no
-    /// read can start on an expiring state.
+    /// Schedules the removal, and excludes files that have been referenced since the first check.
+    /// From then on, no read can start on an expiring state.
     async fn exclude_newly_referenced(
         self,
         sweep: &Sweep,
@@ -527,7 +527,7 @@ fn location_of(state: &ReachableState) -> String {
     state.entry.metadata_location.clone()
 }
 
-/// Returns the way to read a state that does not expire.
+/// Returns which part of a state to read if the state does not expire.
 fn read_mode(sweep: &Sweep, state: &ReachableState) -> StateRead {
     let at_head = state.until.is_none();
     // Snapshots between two kept states are read through the state that lists them.

@@ -39,8 +39,8 @@ impl Lake {
     }
 
     /// Reverts a commit of a branch, or the commit of a run: all its tables, or the requested ones,
-    /// in one commit. Later changes stay. A conflict with them is a result in the report, not an
-    /// error.
+    /// in one commit. Later changes are kept. A conflict with them is a result in the report, not
+    /// an error.
     pub async fn revert(
         &self,
         target: &str,

@@ -141,7 +141,7 @@ pub(super) fn duplicate_imports(files: &[String]) -> ConflictCause {
     ConflictCause { files: named, files_total, ..plain(ConflictKind::DuplicateImport, message) }
 }
 
-/// Returns a cause without files and rows.
+/// Returns a cause without example files or rows.
 pub(super) fn plain(kind: ConflictKind, message: String) -> ConflictCause {
     ConflictCause {
         kind,

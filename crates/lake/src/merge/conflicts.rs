@@ -27,7 +27,7 @@ const DEPTH_MAX: usize = 4;
 /// The commit that made a conflicting change.
 struct Blame {
     state: TableState,
-    /// The commit before the range of candidates, if the search ended early.
+    /// The last commit before the remaining candidates, if the search ended early.
     after: Option<Commit>,
 }
 
@@ -47,7 +47,7 @@ struct Search<'a> {
 }
 
 impl Merging<'_> {
-    /// Returns the conflicts for which the user chose no side.
+    /// Returns the conflicts that the user's choices do not resolve.
     pub(super) async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let mut conflicts = Vec::new();
         for contested in &plan.contested {
@@ -77,7 +77,7 @@ impl Merging<'_> {
         Ok(self.lake.project_of(&table).await)
     }
 
-    /// Replaces the last commits of both sides by the commits that made the conflicting changes.
+    /// Replaces the last commits of both sides with the commits that made the conflicting changes.
     async fn blame(
         &self,
         plan: &MergePlan,

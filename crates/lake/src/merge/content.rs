@@ -26,12 +26,12 @@ pub(super) struct TableContent {
 }
 
 impl TableContent {
-    /// Converts to the change of a cherry-pick or revert.
+    /// Marks the merge as part of a cherry-pick or revert.
     pub fn into_change(self) -> Self {
         TableContent { merge: self.merge.and_then(TableMerge::into_change), ..self }
     }
 
-    /// Returns true if the merge may add rows again that a cherry-pick has already added.
+    /// Returns true if the merge may add rows that a cherry-pick has already added.
     pub fn may_repeat(&self) -> bool {
         self.merge.as_ref().is_some_and(|merge| merge.may_repeat())
     }
@@ -161,7 +161,7 @@ impl Lake {
     }
 
     /// Writes the merged table and adds it to `made`. Returns `None` if the target does not change.
-    /// Adds the objects to store with the commit to `objects`.
+    /// Adds the objects that must be stored with the commit to `objects`.
     pub(super) async fn write_content(
         &self,
         content: &TableContent,

@@ -9,12 +9,12 @@ use headwater_store::Store;
 use crate::error::Result;
 use crate::imported_files::{Imported, ImportedFiles};
 
-/// The list of imported files of a table state.
+/// The list of imported files that belongs to a table state.
 #[derive(Debug, Clone)]
 pub(super) enum ImportList {
-    /// The value of the snapshot summary.
+    /// A list stored in the snapshot summary: the value of its property.
     Stored(Option<String>),
-    /// The list of a merged merge base, which no snapshot has.
+    /// The list of a merge base that was itself merged from several; no snapshot stores it.
     Merged(Arc<Imported>),
 }
 
@@ -33,7 +33,7 @@ impl ImportList {
     }
 }
 
-/// The merged list.
+/// The result of merging two lists.
 #[derive(Debug, Default)]
 pub(super) struct MergedImports {
     /// The value for the snapshot summary.

@@ -52,11 +52,12 @@ pub struct MergeOptions {
     pub with: Batch,
     /// Tables without content merge: changes on both sides are a conflict.
     pub whole: BTreeSet<TableName>,
-    /// For a merge by a run, the project whose expectations have all passed, or an empty string.
+    /// For a merge by a run: the project whose expectations have all passed, or an empty string if
+    /// there is none. `None` for a merge by a user.
     pub passed: Option<String>,
 }
 
-/// The result of merging a contested table.
+/// The merged content of a contested table or view, or the conflict.
 #[derive(Debug)]
 enum Verdict {
     Content(Box<TableContent>),
@@ -78,7 +79,7 @@ impl Verdict {
 /// The results by table. A result stays valid while its contested table is unchanged.
 type Verdicts = BTreeMap<TableName, MergedContent>;
 
-/// The result of merging one contested table.
+/// The result of merging one contested table, with its cost.
 #[derive(Debug)]
 struct MergedContent {
     contested: DivergedTable,
@@ -161,9 +162,9 @@ impl Lake {
 enum Change {
     /// All changes of the source since the merge base.
     Branch,
-    /// The changes from a commit to the source.
+    /// The changes between a commit and the source, for a cherry-pick or revert.
     From {
-        /// The commit.
+        /// The commit that the changes start from.
         commit: CommitId,
         /// The tables to merge; `None` for all.
         only: Option<BTreeSet<TableName>>,

@@ -1,4 +1,5 @@
-//! The revert that explains why a merge is up to date although its changes are missing.
+//! Finds the revert that explains why a merge reports "up to date" although the target lacks its
+//! changes.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +13,8 @@ use crate::lake::Lake;
 const COMMITS_MAX: usize = 1_000;
 
 impl Lake {
-    /// Returns the target's newest commit that reverted a commit of the source, or its merge, and
-    /// that was not reverted itself.
+    /// Returns the target's newest commit that reverted a commit of the source, or reverted the
+    /// merge of the source, and that was not itself reverted.
     pub(super) async fn undone_by(&self, plan: &MergePlan) -> Result<Option<Commit>> {
         let mut undone: BTreeSet<CommitId> = BTreeSet::new();
         let mut next = Some(plan.head);
@@ -36,7 +37,7 @@ impl Lake {
         Ok(None)
     }
 
-    /// Returns true if a commit belongs to the source, or is the merge of the source.
+    /// Returns true if a commit belongs to the source, or is the commit that merged the source.
     async fn is_from_source(&self, commit: CommitId, source: CommitId) -> Result<bool> {
         if self.is_ancestor(commit, source).await? {
             return Ok(true);

@@ -41,7 +41,7 @@ impl Transaction {
         self.commit_whole(message).await.map(Some)
     }
 
-    /// Commits without group commit.
+    /// Commits all changes directly, without group commit.
     pub(super) async fn commit_whole(mut self, message: &str) -> Result<Commit> {
         let result = self.commit_with_locks(message).await;
         self.staged.discard().await;
@@ -191,8 +191,9 @@ impl Transaction {
         merged.ok_or_else(conflict)
     }
 
-    /// Merges this transaction's changes of a table with concurrent maintenance. Returns `None` if
-    /// other commits did more than maintenance, or if the changes conflict with the maintenance.
+    /// Merges this transaction's changes to a table with concurrent maintenance. Returns `None` if
+    /// other commits changed more than maintenance does, or if the changes conflict with the
+    /// maintenance.
     async fn merge_with_maintenance(
         &mut self,
         lake: &Lake,

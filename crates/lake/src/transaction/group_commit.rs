@@ -34,7 +34,7 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 /// The commit property with the job ids of a group of several appends.
 const JOBS: &str = "headwater.jobs";
 
-/// A small append of a transaction.
+/// A small append, with its rows buffered in memory.
 #[derive(Debug, Clone)]
 pub(super) struct SmallAppend {
     name: TableName,
@@ -65,7 +65,7 @@ struct Member {
     reply: oneshot::Sender<Result<Commit>>,
 }
 
-/// The branch and table that a queue of appends is for.
+/// The key of an append queue: branch and table.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct QueueKey {
     branch: String,
@@ -84,8 +84,8 @@ impl Groups {
 }
 
 impl Transaction {
-    /// Appends rows to a table, like [`Transaction::append`]. If the transaction has only few rows,
-    /// they use group commit.
+    /// Appends rows to a table, like [`Transaction::append`]. If the rows are few and the only
+    /// change of the transaction, they use group commit.
     pub async fn append_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
         // Fused, because the stream may be polled after its end.
         let mut rows: BatchStream = rows.fuse().boxed();
@@ -218,8 +218,8 @@ impl Drop for QueueGuard<'_> {
     }
 }
 
-/// Takes the next members of one author, without cancelled ones. If there are none, removes the
-/// queue and returns `None`.
+/// Takes the next queued appends of one author and skips cancelled ones. If there are none, removes
+/// the queue and returns `None`.
 fn next_group(lake: &Lake, key: &QueueKey) -> Option<Vec<Member>> {
     let mut queues = lake.groups().0.lock();
     let queue = queues.get_mut(key)?;

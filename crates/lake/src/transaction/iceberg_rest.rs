@@ -15,7 +15,8 @@ use super::{Transaction, created_state};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// Changes by clients of Iceberg's REST catalog in a transaction. From [`Transaction`].
+/// Changes that clients of Iceberg's REST catalog make in a transaction; obtained from
+/// [`Transaction`].
 #[derive(Debug)]
 pub struct RestChanges<'a> {
     pub(super) transaction: &'a mut Transaction,
@@ -123,7 +124,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Fails if a table registered by another engine exists under another name.
+    /// Fails if a table registered by another engine already exists under another name.
     pub(super) async fn check_registered(&self, head: &State) -> Result<()> {
         for name in &self.registered {
             let Some(table) = self.states.get(name) else { continue };
@@ -159,14 +160,14 @@ impl Transaction {
         Ok(())
     }
 
-    /// Prevents the removal of files until the transaction ends.
+    /// Prevents the sweep from removing files until the transaction ends.
     pub(super) async fn prevent_sweep(&mut self) {
         if self.no_sweep.is_none() {
             self.no_sweep = Some(Arc::clone(self.view.lake().merging()).read_owned().await);
         }
     }
 
-    /// Fails if a table or view has the name, or if the namespace does not exist.
+    /// Fails if the name is used by a table or view, or if its namespace does not exist.
     pub(super) async fn check_free(&mut self, name: &TableName) -> Result<()> {
         let is_view = match self.has_view(name) {
             Some(known) => known,
@@ -200,18 +201,19 @@ impl Transaction {
 /// The retention of committed idempotency keys.
 pub const REQUESTS_KEPT: Duration = Duration::from_hours(7 * 24);
 
-/// The ref prefix of committed idempotency keys; the value is the time.
+/// The prefix of the refs that store committed idempotency keys. The value of such a ref is the
+/// commit time.
 const REQUESTS: &str = "request/";
 
 /// The page size for listing idempotency keys.
 const REQUESTS_AT_ONCE: usize = 500;
 
-/// Returns the ref of an idempotency key.
+/// Returns the name of the ref that stores an idempotency key.
 fn request_ref(name: &str) -> String {
     format!("{REQUESTS}{name}")
 }
 
-/// Returns the commit time of an idempotency key in microseconds; 0 if it is not a number.
+/// Parses the stored commit time of an idempotency key, in microseconds; 0 if it is not a number.
 fn committed(value: &[u8]) -> i64 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
@@ -219,7 +221,7 @@ fn committed(value: &[u8]) -> i64 {
 /// The number of recent commits searched by [`RestRequests::is_committed`].
 const RECENT_COMMITS: usize = 1_000;
 
-/// The records of REST commits, which identify repeated requests. From [`Lake`].
+/// The records of REST commits, which identify repeated requests; obtained from [`Lake`].
 #[derive(Debug, Clone, Copy)]
 pub struct RestRequests<'a> {
     pub(crate) lake: &'a Lake,
@@ -235,7 +237,8 @@ impl RestRequests<'_> {
         Ok(commits.iter().any(|commit| commit.properties.get(property).is_some_and(has)))
     }
 
-    /// Returns true if an idempotency key was committed; see [`RestChanges::request`].
+    /// Returns true if the request with this idempotency key was committed; see
+    /// [`RestChanges::request`].
     pub async fn is_done(self, name: &str) -> Result<bool> {
         Ok(self.lake.store().reference(&request_ref(name)).await?.is_some())
     }

@@ -49,7 +49,7 @@ pub struct Transaction {
     properties: BTreeMap<String, String>,
     snapshot_properties: BTreeMap<String, String>,
     event: Option<String>,
-    /// True for a direct write, which protected branches reject.
+    /// True for a direct write, which protected branches reject. False for maintenance.
     direct: bool,
     /// A small append that can use group commit.
     small: Option<SmallAppend>,
@@ -100,17 +100,17 @@ impl Transaction {
         &self.view
     }
 
-    /// Returns the changes of views.
+    /// Returns the handle for changes of views.
     pub fn views(&mut self) -> ViewChanges<'_> {
         ViewChanges { transaction: self }
     }
 
-    /// Returns the changes by clients of Iceberg's REST catalog.
+    /// Returns the handle for changes by clients of Iceberg's REST catalog.
     pub fn rest(&mut self) -> RestChanges<'_> {
         RestChanges { transaction: self }
     }
 
-    /// Returns a table with the applied changes of this transaction.
+    /// Returns a table as this transaction sees it, with all of its changes applied.
     pub async fn table(&mut self, name: &TableName) -> Result<Table> {
         let name = self.resolve(name).await?;
         self.existing(&name).await
@@ -172,8 +172,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Writes rows to new data files for [`Transaction::rewrite`]. The files are removed with the
-    /// transaction unless a rewrite uses them.
+    /// Writes rows to new data files for [`Transaction::rewrite`]. The files are removed when the
+    /// transaction ends, unless a rewrite uses them.
     pub async fn write_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<StagedFiles> {
         Ok(self.write(name, rows).await?.1)
     }
@@ -191,8 +191,8 @@ impl Transaction {
         Ok(staged)
     }
 
-    /// Writes delete files for [`Transaction::rewrite`]. They are removed with the transaction
-    /// unless a rewrite uses them.
+    /// Writes delete files for [`Transaction::rewrite`]. They are removed when the transaction
+    /// ends, unless a rewrite uses them.
     pub async fn write_deletes(
         &mut self,
         name: &TableName,
@@ -205,7 +205,7 @@ impl Transaction {
         Ok(staged)
     }
 
-    /// Replaces data files by written files with their remaining and updated rows.
+    /// Replaces data files with new files that contain their remaining and updated rows.
     pub async fn rewrite(&mut self, name: &TableName, rewrite: Rewrite) -> Result<()> {
         let name = self.resolve(name).await?;
         self.existing(&name).await?;
@@ -213,7 +213,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Rewrites data files. `rows` must be exactly the rows of the removed files.
+    /// Replaces data files with new ones. `rows` must be exactly the rows of the removed files.
     pub async fn compact(
         &mut self,
         name: &TableName,
@@ -225,7 +225,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces data files by written files with the same rows.
+    /// Replaces data files with new files that contain the same rows.
     pub(crate) async fn replace_files(
         &mut self,
         name: &TableName,
@@ -305,7 +305,7 @@ impl Transaction {
         let table = self.existing(&name).await?;
         let after = Some(self.view.lake().allocate_field_ids(&table, &columns).await?);
         self.pending(&name)?.add(Change::AddColumns { columns, after });
-        // Later rows must be written with the new schema.
+        // Rows written later in this transaction must use the new schema.
         self.flush(&name).await
     }
 
@@ -323,11 +323,11 @@ impl Transaction {
             new => Some(self.view.lake().allocate_field_ids(&table, new).await?),
         };
         self.pending(&name)?.add(Change::Alter { alterations, after });
-        // Later rows must be written with the new schema.
+        // Rows written later in this transaction must use the new schema.
         self.flush(&name).await
     }
 
-    /// Drops a table. Its files stay, because older commits reference them.
+    /// Drops a table. Its files are kept, because older commits reference them.
     pub async fn drop(&mut self, name: &TableName, if_exists: bool) -> Result<()> {
         let name = self.resolve(name).await?;
         self.flush(&name).await?;
@@ -338,7 +338,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Creates a namespace.
+    /// Creates a namespace when the transaction commits.
     pub fn create_namespace(&mut self, name: &str, properties: BTreeMap<String, String>) {
         let namespace = Namespace { name: name.to_owned(), properties };
         self.namespaces.push(NamespaceChange::Create(namespace));
@@ -362,7 +362,7 @@ impl Transaction {
         self.properties.insert(key.into(), value.into());
     }
 
-    /// Sets the event that causes the commit. An event can be committed only once.
+    /// Sets the id of the event that caused the commit. An event can be committed only once.
     pub fn event(&mut self, id: impl Into<String>) {
         self.event = Some(id.into());
     }
@@ -385,7 +385,8 @@ impl Transaction {
             && self.views.values().all(PendingView::is_unchanged)
     }
 
-    /// Appends rows that are already written, with the imported source files.
+    /// Appends rows from data files that are already written, and records the imported source
+    /// files.
     pub async fn append_import(
         &mut self,
         name: &TableName,
@@ -422,7 +423,7 @@ impl Transaction {
         self.staged.push(staged.clone());
     }
 
-    /// Returns the current table with all pending changes applied, for writing rows.
+    /// Returns a table to write rows to, with all pending changes applied.
     async fn existing(&mut self, name: &TableName) -> Result<Table> {
         self.flush(name).await?;
         match self.pending(name)?.table() {

@@ -59,7 +59,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Returns the operation on the table; none for the creation, a drop, and a REST commit.
+    /// Returns the operation on the table; `None` for a creation, a drop or a REST commit.
     fn operation(&self) -> Option<Operation> {
         Some(match self.clone() {
             Change::Create | Change::Drop | Change::Apply(_) => return None,
@@ -81,7 +81,7 @@ impl Change {
         })
     }
 
-    /// Returns true if the change creates a snapshot that keeps imported rows.
+    /// Returns true if the change creates a snapshot that keeps the rows imported before.
     fn keeps_rows(&self) -> bool {
         match self {
             Change::Append { .. }
@@ -242,7 +242,7 @@ impl Pending {
         word
     }
 
-    /// Applies the remaining changes to the transaction's table.
+    /// Applies the changes that are not applied yet to the transaction's table.
     pub async fn apply_rest(&self, context: &ApplyContext<'_>) -> Result<AppliedChanges> {
         let rest = &self.changes[self.applied..];
         let mut applied = context.apply(self.table.clone(), rest).await?;

@@ -59,7 +59,7 @@ pub(crate) fn view_entry(view: &SqlView, operation: &str) -> TableEntry {
     }
 }
 
-/// Changes of views in a transaction. From [`Transaction`].
+/// Changes of views in a transaction; obtained from [`Transaction`].
 #[derive(Debug)]
 pub struct ViewChanges<'a> {
     pub(super) transaction: &'a mut Transaction,

@@ -22,7 +22,7 @@ pub(super) struct InputQuery {
     query: Prepared,
     /// Location of the input.
     pub at: Location,
-    /// Result of the first plan, until it is read.
+    /// Result of the first planning, until its rows are read.
     first: Mutex<Option<StatementResult>>,
     queries: Mutex<Vec<Arc<Metrics>>>,
     rows: AtomicU64,
@@ -31,8 +31,8 @@ pub(super) struct InputQuery {
 }
 
 impl InputQuery {
-    /// Plans the query. The query starts when its rows are first read, so that it uses no memory
-    /// while the call is queued.
+    /// Plans the query. Execution starts when the rows are first read, so that a queued call uses
+    /// no memory for them.
     pub async fn new(
         session: Session,
         query: Prepared,
@@ -46,7 +46,7 @@ impl InputQuery {
         Ok((schema, Arc::new(InputQuery { session, query, at, first, queries, rows, cause })))
     }
 
-    /// Returns a stream of all rows; runs the query again after the first use.
+    /// Returns a stream of all rows. Each call after the first runs the query again.
     pub fn rows(self: &Arc<Self>) -> Rows {
         let reading = Arc::clone(self);
         let rows = async move {

@@ -110,7 +110,7 @@ impl Run {
     }
 }
 
-/// Returns the keys in the spelling of the rows' columns.
+/// Returns the key columns as they are spelled in the rows.
 fn keys(step: &Step, rows: &SchemaRef) -> Vec<String> {
     step.keys.iter().map(|key| spelled(key, rows).unwrap_or(key).to_owned()).collect()
 }

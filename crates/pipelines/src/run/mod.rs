@@ -47,7 +47,7 @@ pub(crate) struct Run {
     context: JobContext,
     outputs: Arc<Mutex<Outputs>>,
     turns: Arc<Semaphore>,
-    /// Commits of the run on its branch.
+    /// Commits that the run made on its branch.
     commits: Arc<Mutex<BTreeSet<CommitId>>>,
     /// Cancelled when the job is cancelled or a model fails.
     stop: CancellationToken,
@@ -60,11 +60,11 @@ pub(crate) struct RunResult {
     pub reports: Vec<StepReport>,
     /// Failures that prevent the merge.
     pub failures: Vec<Problem>,
-    /// Fingerprints of successful steps that leave no table.
+    /// Fingerprints of successful steps that write no table.
     pub passed: Vec<String>,
 }
 
-/// Progress of a step, also if it fails.
+/// Progress of a step, kept even if the step fails.
 #[derive(Default)]
 struct Done {
     rows: Option<u64>,
@@ -84,8 +84,8 @@ struct Done {
 }
 
 impl Done {
-    /// Returns the usage so far. Rows of queries are excluded: they are counted as the step's input
-    /// or output.
+    /// Returns the usage so far. Rows read by queries are excluded, because they are counted as the
+    /// step's input or output.
     fn taken(&self) -> Usage {
         let mut taken = self.usage;
         for query in &self.queries {
@@ -265,7 +265,7 @@ impl Run {
         StepReport { status, error, ..report }
     }
 
-    /// Records a commit of the run on its branch.
+    /// Records that the run made a commit on its branch.
     pub fn note_commit(&self, commit: Option<CommitId>) {
         self.commits.lock().extend(commit);
     }

@@ -1,4 +1,5 @@
-//! Outputs of steps for their children: rows in memory or on disk, or a table on the run branch.
+//! Outputs of steps, for the steps that read them: rows in memory or on disk, or a table on the run
+//! branch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Outputs {
         self.kept.get(&step).cloned()
     }
 
-    /// Keeps the output of a step if it has children.
+    /// Keeps the output of a step if other steps read it.
     pub fn keep(&mut self, step: usize, output: Output, graph: &Graph) {
         if !graph.children[step].is_empty() {
             self.kept.insert(step, output);
@@ -77,9 +78,9 @@ impl Outputs {
     }
 }
 
-/// Returns the output for rows that were written to a table. These are the rows themselves if they
-/// are in memory and equal to the table, or else the table. So a child reads the same rows whether
-/// its parent ran or was unchanged.
+/// Returns the output for rows that were written to a table: the rows themselves if they are in
+/// memory and equal to the stored rows, otherwise the table. A child therefore reads the same rows
+/// whether its parent ran or was unchanged.
 pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {

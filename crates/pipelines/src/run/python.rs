@@ -64,7 +64,7 @@ impl Run {
             Ok(FunctionResult::Table(table)) => {
                 Box::pin(self.keep(index, step, table, done)).await?;
             }
-            // The worker does not accept other values from models and expectations.
+            // Cannot occur: the worker rejects JSON results of models and expectations.
             Ok(FunctionResult::Json(_)) => {}
             Err(error) if step.is_expectation() && asserts(&error) => {
                 done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
@@ -92,8 +92,8 @@ impl Run {
         .await
     }
 
-    /// Returns the error of a failed call. If an input stream failed, this is the error of the
-    /// stream's query.
+    /// Returns the error of a failed call. If an input stream failed, returns the error of its
+    /// query instead.
     fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<InputQuery>]) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
         let cause = |reading: &Arc<InputQuery>| Some((reading.at.clone(), reading.cause()?));
@@ -164,7 +164,7 @@ impl Run {
         }
     }
 
-    /// Returns the arguments of a call, and the input streams that it reads while it runs.
+    /// Returns the arguments of a call, and the input streams that the call reads while it runs.
     async fn arguments(
         &self,
         step: &Step,
@@ -190,9 +190,9 @@ impl Run {
         Ok((arguments, meanwhile))
     }
 
-    /// Returns an input as shared memory. The output of a function is passed on unchanged, unless
+    /// Returns an input in shared memory. The output of a function is passed on unchanged, unless
     /// columns or rows are filtered. Everything else is read through the engine, as a stream if the
-    /// input asks for batches.
+    /// input declares batches.
     async fn input(
         &self,
         step: &Step,
@@ -248,7 +248,7 @@ async fn check_nulls(step: &Step, table: &SharedTable) -> Result<()> {
     Ok(())
 }
 
-/// Exceptions that a retry cannot avoid, because they are errors of the program.
+/// Exceptions that indicate an error in the program, so a retry cannot help.
 const PERMANENT: [&str; 10] = [
     "AssertionError",
     "AttributeError",
@@ -262,8 +262,8 @@ const PERMANENT: [&str; 10] = [
     "UnboundLocalError",
 ];
 
-/// Returns true if a failure may be transient: an exception that is not an error of the program, an
-/// exceeded time limit, or a process that ended.
+/// Returns true if a failure may be transient: an exception that does not indicate an error in the
+/// program, an exceeded time limit, or a terminated process.
 fn may_pass(error: &FunctionError) -> bool {
     match error {
         FunctionError::FunctionRaised { exception, .. } => !PERMANENT.contains(&exception.as_str()),

@@ -69,10 +69,11 @@ impl Run {
     }
 }
 
-/// The first declared column that contains a null although it must not, once it is found.
+/// The first column in which a null was found although its declaration forbids nulls.
 type NullColumn = Arc<Mutex<Option<String>>>;
 
-/// Ends the stream at the first null in a declared column that must not contain nulls.
+/// Ends the stream at the first null in a declared column that must not contain nulls, and records
+/// the column in `found`.
 fn without_nulls(step: &Step, rows: BatchStream, found: &NullColumn) -> BatchStream {
     if step.contract.iter().all(|column| column.nullable) {
         return rows;
@@ -87,7 +88,7 @@ fn without_nulls(step: &Step, rows: BatchStream, found: &NullColumn) -> BatchStr
     .boxed()
 }
 
-/// Error of a query while it ran.
+/// Converts an error that a query returned during execution.
 fn runtime_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
     let problem = error.to_problem().with_file_excerpt(&step.at.file, sql);

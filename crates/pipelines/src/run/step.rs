@@ -19,7 +19,7 @@ use crate::incremental_reads::IncrementalReads;
 use crate::{Error, Location, Result};
 
 impl Run {
-    /// Computes a step; `done` contains its progress, even after an error.
+    /// Computes a step. `done` receives its progress, even if the step fails.
     pub(super) async fn compute(&self, index: usize, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         if step.is_incremental() {
@@ -36,8 +36,8 @@ impl Run {
         }
     }
 
-    /// Creates a session at the run branch in which the outputs of the inputs' models are
-    /// registered.
+    /// Creates a session at the run branch, with the outputs of the models that the step reads
+    /// registered as tables.
     pub(super) async fn session(
         &self,
         step: &Step,
@@ -62,7 +62,7 @@ impl Run {
         Ok(session)
     }
 
-    /// Creates a session at the run branch whose snapshots get these properties.
+    /// Creates a session at the run branch. Snapshots that it creates get these properties.
     pub(super) fn engine_session(
         &self,
         step: &Step,
@@ -125,8 +125,8 @@ impl Run {
     }
 }
 
-/// Error of a query. It is stored separately, because crates through which the rows pass return
-/// only an Arrow error.
+/// The first error of a query. It is stored separately, because the crates that pass the rows on
+/// return only an Arrow error.
 pub(super) type FirstStepError = Arc<Mutex<Option<headwater_engine::Error>>>;
 
 /// Converts a query's rows for another crate, and stores the first error.

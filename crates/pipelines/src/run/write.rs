@@ -41,8 +41,8 @@ impl Run {
         self.log(step, text);
     }
 
-    /// Returns true if a model's rows are streamed to its table. Rows to merge are collected first,
-    /// unless the table is empty.
+    /// Returns true if a model's rows are streamed to its table while they are computed. Rows to
+    /// merge are collected first, unless the table is empty.
     pub(super) fn writes_as_it_comes(&self, index: usize) -> bool {
         let step = &self.plan.project.steps[index];
         step.is_materialized() && step.materialization != Materialization::Merge
@@ -138,7 +138,7 @@ impl Run {
         Ok(written)
     }
 
-    /// Deletes the rows of an overwrite filter.
+    /// Deletes the rows that match the overwrite filter.
     async fn delete_overwritten(
         &self,
         index: usize,
@@ -169,7 +169,7 @@ impl Run {
         actions.iter().try_for_each(|action| self.runner.authorize(*action, &object))
     }
 
-    /// Creates a change of the run branch, with the model as its author.
+    /// Starts a transaction on the run branch, with the model as its author.
     pub(super) async fn transaction(
         &self,
         index: usize,

@@ -1,10 +1,10 @@
-//! Parses selectors: dbt's syntax for sets of steps. Pure: names are resolved by the parent module.
+//! Parses selectors: dbt's syntax for sets of steps. Does no I/O; the parent module resolves names.
 
 use headwater_model::{ErrorCode, Problem};
 
 use headwater_project::suggest;
 
-/// Graph operators around a method.
+/// A selection method with its graph operators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Selector {
     /// Text as written, for errors.
@@ -14,7 +14,7 @@ pub(super) struct Selector {
     pub parents: Depth,
     /// Depth of descendants to add.
     pub children: Depth,
-    /// True for `@`: adds the descendants and all ancestors of these.
+    /// True for `@`: adds the descendants, and all ancestors of the descendants.
     pub closure: bool,
 }
 
@@ -37,13 +37,13 @@ impl Depth {
     }
 }
 
-/// Condition for a step.
+/// A condition that selects steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Method {
-    /// Name or glob of a name.
+    /// A step name or a glob of names.
     Name(String),
     Tag(String),
-    /// File, folder or glob of these.
+    /// A file, a folder, or a glob of paths.
     Path(String),
     /// `sql`, `python`, `expectation` or `model`.
     Kind(String),
@@ -65,7 +65,7 @@ const METHODS: [&str; 7] = ["name", "tag", "path", "kind", "type", "source", "st
 const KINDS: [&str; 4] = ["sql", "python", "expectation", "model"];
 const STATES: [&str; 2] = ["modified", "new"];
 
-/// Parses a list of selectors: the union of intersections.
+/// Parses a list of selectors. The result is a union of intersections.
 pub(super) fn parse(items: &[String]) -> Result<Vec<Vec<Selector>>, Problem> {
     let union = items.iter().flat_map(|item| item.split_whitespace());
     union.map(|item| item.split(',').map(parse_one).collect()).collect()
@@ -97,7 +97,7 @@ fn parse_one(text: &str) -> Result<Selector, Problem> {
     Ok(Selector { text: text.to_owned(), method, parents, children, closure })
 }
 
-/// Splits `+` or `2+` from the start.
+/// Splits a leading `+` or `2+` off the text.
 fn leading(text: &str) -> (Depth, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     match text[digits..].strip_prefix('+') {
@@ -106,7 +106,7 @@ fn leading(text: &str) -> (Depth, &str) {
     }
 }
 
-/// Splits `+` or `+2` from the end.
+/// Splits a trailing `+` or `+2` off the text.
 fn trailing(text: &str) -> (&str, Depth) {
     let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
     let (rest, number) = text.split_at(text.len() - digits);
@@ -162,7 +162,7 @@ fn method(text: &str, rest: &str) -> Result<Method, Problem> {
     })
 }
 
-/// Creates the error of a selector.
+/// Creates the error for an invalid selector.
 pub(super) fn invalid(text: &str, what: &str, hint: impl Into<String>) -> Problem {
     let message = format!("the selector `{text}` {what}");
     Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint)

@@ -1,6 +1,6 @@
 //! Resolves selectors to the steps of a run.
 //!
-//! A [`Selection`] has the selected steps, and the steps that a run plans for them: the
+//! A [`Selection`] contains the selected steps and the steps that the run plans for them: the
 //! intermediate models that they read, and the expectations that check them. Other models are
 //! neither planned nor run; steps read their existing tables.
 
@@ -17,23 +17,23 @@ use crate::graph::Graph;
 /// The steps of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
-    /// Steps that the selection names, by index.
+    /// For each step, whether the selectors select it.
     pub chosen: Vec<bool>,
-    /// Steps to plan, by index.
+    /// For each step, whether the run plans it.
     pub planned: Vec<bool>,
 }
 
-/// What a selection is resolved against.
+/// The project and the states that selectors are resolved against.
 pub(crate) struct Candidates<'a> {
     pub project: &'a Project,
     pub graph: &'a Graph,
-    /// Comparison of each step with the state that was last built, if a selector needs it.
+    /// For each step, the comparison with its last build. Empty if no selector needs it.
     pub states: &'a [StepState],
-    /// True for each step whose table exists.
+    /// For each step, whether its table exists.
     pub tables: &'a [bool],
 }
 
-/// Comparison of a step with the state that was last built.
+/// Comparison of a step with its last build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum StepState {
     #[default]
@@ -42,7 +42,7 @@ pub(crate) enum StepState {
     New,
 }
 
-/// Selectors of a request, parsed.
+/// The parsed selectors of a request.
 pub(crate) struct Selectors {
     select: Vec<Vec<Selector>>,
     exclude: Vec<Vec<Selector>>,
@@ -57,7 +57,7 @@ impl Selectors {
         Ok(Selectors { select: selector::parse(select)?, exclude: selector::parse(exclude)?, all })
     }
 
-    /// Returns true if a selector compares steps with the state that was last built.
+    /// Returns true if a selector compares steps with their last build.
     pub fn needs_states(&self) -> bool {
         let selectors = self.select.iter().chain(&self.exclude).flatten();
         selectors.into_iter().any(|one| matches!(one.method, Method::State(_)))
@@ -72,7 +72,7 @@ impl Selectors {
         chosen.retain(|step| !excluded.contains(step));
         let mut planned = candidates.with_intermediate(&chosen);
         if self.all {
-            // Checks of excluded models cannot run if these models have no table.
+            // The expectation of an excluded model can run only if the model's table exists.
             let steps = &candidates.project.steps;
             let runs = |step: &usize| {
                 !steps[*step].is_expectation() || candidates.is_checkable(*step, &planned)
@@ -106,7 +106,7 @@ impl Candidates<'_> {
         Ok(union)
     }
 
-    /// Returns the steps of one selector with its graph operators.
+    /// Returns the steps selected by one selector, including its graph operators.
     fn set(&self, selector: &Selector) -> Result<BTreeSet<usize>, Problem> {
         let found = self.matches(selector)?;
         let mut children = selector.children.levels();
@@ -196,7 +196,7 @@ impl Candidates<'_> {
         invalid(&selector.text, "matches no model and no expectation", hint)
     }
 
-    /// Adds the intermediate models that steps read: these leave no table, so they must be computed
+    /// Adds the intermediate models that steps read. They have no table, so they must be computed
     /// again.
     fn with_intermediate(&self, steps: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut all = steps.clone();

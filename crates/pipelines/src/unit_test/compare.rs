@@ -1,4 +1,4 @@
-//! Comparison of the expected rows with those that a model returned, in any order.
+//! Compares the expected rows with the rows that a model returned, in any order.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::rows;
 /// Maximum number of differing rows to show for each side.
 const SHOWN_MAX: usize = 20;
 
-/// Returns the differences, one line each; none if the rows are the same. Only the columns of the
+/// Returns the differences, one line each; empty if the rows are the same. Only the columns of the
 /// expected rows are compared. Fails if an expected value does not fit its column.
 pub(super) fn differences(expected: &[Row], actual: &[RecordBatch]) -> Result<Vec<String>, String> {
     let got: usize = actual.iter().map(RecordBatch::num_rows).sum();
@@ -52,7 +52,7 @@ pub(super) fn differences(expected: &[Row], actual: &[RecordBatch]) -> Result<Ve
     Ok(lines(&names, &counts))
 }
 
-/// Returns a column of the expected rows with the type of the returned one.
+/// Returns a column of the expected rows, cast to the type of the returned column.
 fn converted(expected: &RecordBatch, name: &str, kind: &DataType) -> Result<ArrayRef, String> {
     let column = expected.column_by_name(name).ok_or("a column is missing")?;
     let cast = cast(column, kind).map_err(|error| format!("column `{name}`: {error}"))?;

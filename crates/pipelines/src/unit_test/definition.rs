@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Project, Result};
 
-/// A row: values by column.
+/// A row: value by column name.
 pub(super) type Row = Map<String, Value>;
 
 /// A unit test.
@@ -17,12 +17,12 @@ pub(super) type Row = Map<String, Value>;
 #[serde(deny_unknown_fields)]
 pub(super) struct UnitTest {
     pub name: String,
-    /// Model or expectation.
+    /// Model or expectation to test.
     pub model: String,
     /// Parameter values.
     #[serde(default)]
     pub parameters: BTreeMap<String, Value>,
-    /// Rows of each table that the model reads.
+    /// The given rows of each table that the model reads.
     #[serde(default)]
     pub given: BTreeMap<String, Given>,
     pub expect: Expected,
@@ -62,9 +62,9 @@ impl Given {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Expected {
-    /// Result of an expectation.
+    /// The expected result of an expectation.
     Passes(bool),
-    /// Rows of a model, in any order.
+    /// The expected rows of a model, in any order.
     Rows(Vec<Row>),
 }
 
@@ -107,7 +107,7 @@ impl UnitTest {
         })
     }
 
-    /// Returns each input of the step with its given rows.
+    /// Returns each input of the step with the rows that the test gives for it.
     pub fn inputs<'a>(&'a self, step: &'a Step) -> Result<Vec<(&'a Input, &'a Given)>> {
         let is = |input: &Input, name: &str| {
             let full = format!("{}.{}", input.table.namespace, input.table.name);

@@ -1,4 +1,4 @@
-//! Unit tests of models and expectations: given rows, the code, and the expected rows.
+//! Unit tests of models and expectations: a test gives the input rows and the expected rows.
 
 mod compare;
 mod definition;

@@ -1,5 +1,6 @@
-//! Given rows as a record batch. Types are inferred: whole numbers, floats, Booleans, text;
-//! text in ISO 8601 is a date or a timestamp. Columns with a SQL type are cast.
+//! Converts given rows to a record batch. Types are inferred: whole numbers, floats, Booleans and
+//! text; text in ISO 8601 format becomes a date or a timestamp. Columns with a declared SQL type
+//! are cast to it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use serde_json::Value;
 
 use super::definition::{Given, Row};
 
-/// Name of the rows before they are cast.
+/// The table name under which the rows are registered before they are cast.
 const RAW: &str = "headwater given";
 
-/// Returns the given rows of a table.
+/// Returns the given rows of a table as a record batch.
 pub(super) async fn batch(session: &Session, given: &Given) -> Result<RecordBatch, String> {
     let none = BTreeMap::new();
     let types = given.types().unwrap_or(&none);
@@ -44,7 +45,7 @@ pub(super) async fn batch(session: &Session, given: &Given) -> Result<RecordBatc
     concat_batches(&schema, &batches).map_err(|error| error.to_string())
 }
 
-/// Returns rows with inferred types, and with a column for each declared type.
+/// Returns rows with inferred types. Declared columns that no row contains are added.
 pub(super) fn untyped(
     rows: &[Row],
     types: &BTreeMap<String, String>,

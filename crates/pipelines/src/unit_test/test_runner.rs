@@ -1,7 +1,7 @@
 //! Runs unit tests.
 //!
-//! Tests are defined in YAML files in the folder `tests` of a project. A test reads and writes no
-//! table of the lake: the test must give the rows of every table that its model reads.
+//! Tests are defined in YAML files in the folder `tests` of a project. A test does not access
+//! tables of the lake: it must give the rows of every table that its model reads.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ use crate::parse::parse_project;
 use crate::selection::{Candidates, Selectors, StepState};
 use crate::{Error, Project, Result, Runner, fingerprint};
 
-/// What a tested step returned.
+/// The result that a tested step returned.
 enum StepResult {
     Rows(Vec<RecordBatch>),
     Bool(bool),
@@ -38,7 +38,7 @@ enum StepResult {
 /// A test with its step and parameter values.
 struct Case<'a> {
     test: &'a UnitTest,
-    /// The project with the tested step only.
+    /// The project, reduced to the tested step.
     project: Project,
     values: BTreeMap<String, Value>,
     session: Session,
@@ -92,7 +92,8 @@ impl Runner {
         }
     }
 
-    /// Prepares a test: a session in which every input of its step has the given rows.
+    /// Prepares a test: a session in which the inputs of the step are registered with the given
+    /// rows.
     async fn case<'a>(
         &self,
         project: &Project,
@@ -181,7 +182,7 @@ impl Runner {
                     .map_err(|error| failed(&headwater_functions::Error::Arrow(error)))
             }
             FunctionResult::Bool(passed) => Ok(StepResult::Bool(passed)),
-            // The worker does not accept other values from models and expectations.
+            // Cannot occur: the worker rejects JSON results of models and expectations.
             FunctionResult::Json(_) => Ok(StepResult::Rows(Vec::new())),
         }
     }
@@ -202,7 +203,7 @@ impl Runner {
         Ok(arguments)
     }
 
-    /// Returns the given rows of an input, with its columns and filter.
+    /// Returns the given rows of an input, with its column selection and filter applied.
     async fn input_rows(&self, case: &Case<'_>, step: &Step, input: &Input) -> Result<SharedTable> {
         let at = || Some(input.at.clone());
         let failed = |error: headwater_engine::Error| crate::run::Run::failed(step, at(), &error);
@@ -308,7 +309,7 @@ fn cancelled() -> Error {
     Problem::new(ErrorCode::Cancelled, "the tests were stopped").into()
 }
 
-/// Returns the name of an input's rows in a session.
+/// Returns the name under which an input's rows are registered in a session.
 fn registered_name(project: &Project, input: &Input) -> String {
     if input.table.namespace == project.defaults.namespace {
         return input.table.name.clone();
@@ -316,7 +317,7 @@ fn registered_name(project: &Project, input: &Input) -> String {
     format!("{}.{}", input.table.namespace, input.table.name)
 }
 
-/// Formats a value as on the command line.
+/// Formats a value as it would be given on the command line.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! `bauplan_project.yml`: parsing, with locations of errors.
+//! Parses `bauplan_project.yml` and reports the locations of errors.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Materialization and cache strategies of Bauplan, as models in SQL and Python name them.
+//! Bauplan's materialization and cache strategies, as named in SQL and Python models.
 
 use crate::{Error, Location, Materialization, Result, suggest};
 
@@ -19,7 +19,7 @@ pub(crate) fn parse(text: &str, at: &Location) -> Result<Materialization> {
     })
 }
 
-/// Parses a cache strategy; returns true if the model runs always.
+/// Parses a cache strategy; returns true if the model always runs.
 pub(crate) fn parse_cache(text: &str) -> Option<bool> {
     let found = [("NONE", true), ("DEFAULT", false)]
         .into_iter()

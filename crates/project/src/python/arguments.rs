@@ -22,8 +22,8 @@ struct Value<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Reads the arguments of a call to `call`. It accepts `names`; the first `positional` of them
-    /// may be given by position.
+    /// Reads the arguments of a call to `call`. Only `names` are accepted; the first `positional`
+    /// of them may also be given by position.
     pub fn read(
         source: &'a SourceText<'a>,
         call: &'a str,
@@ -93,7 +93,7 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// Returns the value of an argument that errors must not show.
+    /// Returns the value of an argument whose value must not appear in errors.
     pub fn secret<T>(
         &self,
         name: &str,
@@ -130,7 +130,7 @@ impl<'a> Values<'a> {
         self.get(name, read, &format!("`{name}=True`"))
     }
 
-    /// Returns the location of an argument, or else `otherwise`.
+    /// Returns the location of an argument; if it is absent, `otherwise`.
     pub fn place(&self, name: &str, otherwise: &Location) -> Location {
         self.find(name).map_or_else(|| otherwise.clone(), |value| self.at(&value.range))
     }

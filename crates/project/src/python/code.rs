@@ -1,9 +1,9 @@
-//! Source code covered by a function's fingerprint.
+//! Source code that a function's fingerprint covers.
 //!
-//! It consists of the function's file and of every project module imported from it, directly or
-//! not. Other steps and callable functions of the file are excluded unless the function mentions
-//! them. So a change to one of several models in a file does not change the fingerprints of the
-//! others. Imports by computed names are not detected.
+//! It consists of the function's file and all project modules that the file imports, directly or
+//! indirectly. Other steps and callable functions in the file are excluded unless the function
+//! mentions them. A change to one of several models in a file therefore does not change the
+//! fingerprints of the others. Imports by computed names are not detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use ruff_text_size::{Ranged, TextRange};
 use crate::source::SourceText;
 use crate::{Body, Callable, Step};
 
-/// Sets the code of every function of a file.
+/// Determines the code of every function in a file.
 pub(super) fn attach(
     source: &SourceText,
     module: &ModModule,
@@ -47,7 +47,7 @@ pub(super) fn attach(
     }
 }
 
-/// Returns the ranges of the other steps that the remaining code does not use.
+/// Returns the ranges of other steps that are not used by the remaining code.
 fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) -> Vec<TextRange> {
     let mut hidden: Vec<&(String, TextRange)> =
         others.iter().filter(|(_, range)| *range != own).collect();
@@ -92,7 +92,8 @@ impl<'a> Visitor<'a> for Used<'a> {
     }
 }
 
-/// Returns the project's modules that a file imports, directly or not, without itself.
+/// Returns the project modules that a file imports, directly or indirectly, excluding the file
+/// itself.
 fn helpers<'f>(
     path: &str,
     module: &ModModule,
@@ -126,7 +127,8 @@ fn imported<'f>(
         .collect()
 }
 
-/// Returns the candidate files of a module: in the importing file's folder, or at the root.
+/// Returns the files that an imported module may refer to: in the importing file's folder, or at
+/// the root.
 pub(super) fn candidates<'f>(
     folder: &str,
     level: u32,

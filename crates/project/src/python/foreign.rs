@@ -1,5 +1,5 @@
-//! Models and expectations of other packages. They are rejected by name, because a run that ignored
-//! them would seem complete.
+//! Models and expectations that use decorators of other packages. They are rejected explicitly,
+//! because a run that ignored them would appear to be complete.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,10 +10,10 @@ use super::names::{BAUPLAN, PACKAGE};
 use crate::source::SourceText;
 use crate::{Error, Result};
 
-/// Decorators that define the nodes of a pipeline in other packages.
+/// Decorator names that define pipeline nodes in other packages.
 const NODES: [&str; 2] = ["model", "expectation"];
 
-/// Rejects `@X.model` and `@X.expectation` if `X` is another package.
+/// Rejects `@X.model` and `@X.expectation` if `X` is a package other than the supported ones.
 pub(super) fn refuse(
     source: &SourceText,
     module: &ModModule,
@@ -48,15 +48,15 @@ fn refuse_function(
     Ok(())
 }
 
-/// Meaning of an imported name in the file.
+/// Meaning of an imported name within the file.
 enum Imported {
-    /// A package, by `import`.
+    /// A package, imported by `import`.
     Package(String),
-    /// `model` or `expectation` of a package, by `from … import`.
+    /// `model` or `expectation` of a package, imported by `from … import`.
     Node(String, &'static str),
 }
 
-/// Returns the package and the member that an expression names.
+/// Returns the package and the member that an expression refers to.
 fn resolve<'a>(
     expression: &Expr,
     packages: &'a HashMap<String, Imported>,
@@ -81,8 +81,8 @@ fn node(name: &str) -> Option<&'static str> {
     NODES.into_iter().find(|node| *node == name)
 }
 
-/// Returns the names that the file imports from packages without supported decorators, except those
-/// of the project.
+/// Returns the names that the file imports from packages whose decorators are not supported.
+/// Modules of the project are excluded.
 fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<String, Imported> {
     let is_other = |package: &str| {
         let first = package.split('.').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Literals: Python values that can be read without execution.
+//! Literals: Python values that can be determined without executing code.
 
 use ruff_python_ast::{Expr, Number, UnaryOp};
 
@@ -15,7 +15,7 @@ pub(super) enum Literal {
 }
 
 impl Literal {
-    /// Reads an expression if all of it is literal.
+    /// Reads an expression; `None` unless all of it is literal.
     pub fn read(expression: &Expr) -> Option<Literal> {
         Some(match expression {
             Expr::NoneLiteral(_) => Literal::None,
@@ -62,7 +62,7 @@ impl Literal {
         }
     }
 
-    /// Returns the texts of a list; a single text is a list of one.
+    /// Returns the texts of a list. A single text counts as a list with one item.
     pub fn as_texts(&self) -> Option<Vec<String>> {
         match self {
             Literal::Text(text) => Some(vec![text.clone()]),

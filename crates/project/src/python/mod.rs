@@ -1,8 +1,8 @@
 //! Python files: decorated functions, found in the syntax tree. Files are never executed.
 //!
-//! Names of `headwater` and `bauplan` are resolved through `import headwater as hw` and `from
-//! headwater import model`. Arguments of decorators and inputs must be literals, because nothing is
-//! evaluated.
+//! Names from `headwater` and `bauplan` are resolved through imports such as `import headwater as
+//! hw` and `from headwater import model`. Arguments of decorators and inputs must be literals,
+//! because nothing is evaluated.
 
 mod arguments;
 mod bauplan;

@@ -1,4 +1,4 @@
-//! Resolution of names in a file to members of a package with decorators.
+//! Resolves names in a file to members of a package that provides decorators.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub(super) const PACKAGE: &str = "headwater";
 /// The package with the decorators of Bauplan.
 pub(super) const BAUPLAN: &str = "bauplan";
 
-/// The names a file imported from a package.
+/// The names that a file imports from a package.
 pub(super) struct Names {
     package: &'static str,
     modules: Vec<String>,
@@ -40,7 +40,7 @@ impl Names {
         self.modules.is_empty() && self.members.is_empty()
     }
 
-    /// Returns the member of the package that an expression names: `model`, `Model`.
+    /// Returns the member of the package that an expression refers to, such as `model` or `Model`.
     pub fn resolve<'a>(&'a self, expression: &'a Expr) -> Option<&'a str> {
         match expression {
             Expr::Name(name) => self.members.get(name.id.as_str()).map(String::as_str),
@@ -53,7 +53,7 @@ impl Names {
         }
     }
 
-    /// Returns the member of the package that a decorator names, with its arguments.
+    /// Returns the member of the package that a decorator refers to, with its arguments.
     pub fn resolve_decorator<'d>(
         &'d self,
         decorator: &'d Decorator,

@@ -46,7 +46,7 @@ pub(super) fn refuse_async(function: &StmtFunctionDef, at: &Location) -> Result<
     Err(Error::invalid(at.clone(), message, "Write `def` without `async`."))
 }
 
-/// Returns the parameters of a condition, the argument `name` of a call.
+/// Returns the parameters used in a condition, which is the argument `name` of a call.
 pub(super) fn condition_parameters(
     name: &str,
     condition: Option<&str>,
@@ -100,7 +100,7 @@ pub(super) fn network(values: &Values) -> Result<Network> {
     Ok(values.get("network", read, form)?.unwrap_or_default())
 }
 
-/// Parses a CPU limit to thousandths of a CPU.
+/// Parses a CPU limit. Returns it in thousandths of a CPU.
 pub(super) fn cpus(text: &str) -> Option<u32> {
     let processors: f64 = text.trim().parse().ok()?;
     CPUS.contains(&processors).then_some((processors * 1000.0).round() as u32)
@@ -134,8 +134,8 @@ pub(super) fn variables(values: &Values) -> Result<Variables> {
     Ok(values.secret("env", read, form)?.unwrap_or_default().into())
 }
 
-/// Parses the names of secrets. Secrets are environment variables, so the same name in `env` is an
-/// error.
+/// Parses the names of secrets. A secret is passed as an environment variable, so it is an error if
+/// `env` contains the same name.
 pub(super) fn secrets(
     values: &Values,
     variables: &Variables,

@@ -1,5 +1,5 @@
-//! Limits that all sandboxes share: the addresses of the host, which they must not reach, and the
-//! number of connections, so that enough file descriptors remain for the server.
+//! Restrictions shared by all sandboxes: the addresses of the host, which they must not reach, and
+//! the number of connections, so that enough file descriptors remain for the server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ const PER_CALL_MAX: usize = 1024;
 /// The maximum number of concurrent connections of all calls.
 const TOTAL_MAX: u64 = 1 << 16;
 
-/// Divisor of the descriptor limit: a connection has two sockets, and half of the descriptors stay
-/// free.
+/// The descriptor limit is divided by this number to get the connection limit: a connection uses
+/// two sockets, and half of the descriptors stay free.
 const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 
-/// Limits connections, and rejects addresses of the host.
+/// Limit on connections, which also recognises addresses of the host.
 #[derive(Debug)]
 pub struct ConnectionCap {
     /// Addresses of the host that sandboxes may reach.
@@ -38,7 +38,8 @@ impl ConnectionCap {
         ConnectionCap { exempt, permits: Arc::new(Semaphore::new(max)), max }
     }
 
-    /// Returns true if an address belongs to the host, by its current routes.
+    /// Returns true if an address belongs to the host, according to its current routes, and is not
+    /// exempt.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         !self.exempt.contains(&address) && host_addresses::is_own(address)
     }

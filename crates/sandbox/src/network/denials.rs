@@ -12,9 +12,9 @@ pub(super) const REPORTED_MAX: usize = 20;
 /// Reason for a denied connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
-    /// The destination is the host itself, or is reachable only from the host.
+    /// The destination is the host itself, or can be reached only from the host.
     Own,
-    /// The function lists the hosts that it may reach, and this host is not among them.
+    /// The function declares a list of allowed hosts, and this host is not in it.
     Unlisted(Host),
     /// The limit on connections is reached.
     Full(String),
@@ -33,7 +33,8 @@ impl fmt::Display for Denial {
     }
 }
 
-/// The first denied hosts of a call: those that its decorator does not list.
+/// The first hosts that were denied during a call because the function's decorator does not list
+/// them.
 #[derive(Debug, Default)]
 pub struct DeniedHosts(Mutex<Vec<Host>>);
 
@@ -46,8 +47,8 @@ impl DeniedHosts {
         }
     }
 
-    /// Returns the hint for an exception with this message: for the host that it names, or, if a
-    /// host was unreachable, for the last denied host.
+    /// Returns a hint for an exception with this message. It names the denied host that occurs in
+    /// the message; if there is none and a host was unreachable, the last denied host.
     pub fn hint(&self, message: &str, unreachable: bool) -> Option<String> {
         let hosts = self.0.lock();
         let named = hosts.iter().rfind(|host| message.contains(&host.name));

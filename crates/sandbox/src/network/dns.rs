@@ -1,5 +1,5 @@
-//! DNS of sandboxes: queries are forwarded to the host's nameservers. A sandbox that may reach only
-//! listed hosts gets no answer for other names.
+//! DNS for sandboxes: queries are forwarded to the host's nameservers. For a sandbox that may reach
+//! only listed hosts nothing is forwarded, and other names do not exist.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use tokio::sync::Semaphore;
 use super::Host;
 use super::proxy::Proxy;
 
-/// Timeout of an answer.
+/// Timeout for the response of a nameserver.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum number of concurrent queries.
 const QUERIES_MAX: usize = 64;
 
-/// Bytes of a message's header.
+/// The size of a message header, in bytes.
 const HEADER: usize = 12;
 
-/// The maximum bytes of a label.
+/// The maximum length of a label, in bytes.
 const LABEL_MAX: usize = 63;
 
-/// Flags of an answer.
+/// The flag byte that marks a response.
 const ANSWER: u8 = 0x81;
 const RECURSION: u8 = 0x80;
 
@@ -46,7 +46,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // The error belongs to an earlier packet, whose client is gone.
+            // The error concerns an earlier packet whose client has already closed its socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -58,7 +58,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
             continue;
         }
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        // If no connection is free, the query is dropped, like a lost packet.
+        // If no connection permit is free, the query is dropped, as if the packet had been lost.
         let Ok(descriptors) = proxy.policy().connections().acquire() else { continue };
         let (query, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();
@@ -71,8 +71,8 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     }
 }
 
-/// Returns the answer for a sandbox without name resolution: an empty one for listed names, which
-/// its hosts file contains, and "no such name" for all others.
+/// Returns the response for a sandbox without name resolution: an empty one for listed names, which
+/// are in its hosts file, and "no such name" for all others.
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
@@ -91,8 +91,9 @@ async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// Parses a query: its name and the end of its question. Returns none for malformed messages and
-/// for several questions. The message comes from user code.
+/// Parses a query and returns its name and the end of its question. Returns `None` for malformed
+/// messages and for messages with several questions. The message comes from user code and cannot be
+/// trusted.
 fn name_of(message: &[u8]) -> Option<(String, usize)> {
     if message.get(4..6)? != [0, 1] {
         return None;
@@ -111,7 +112,7 @@ fn name_of(message: &[u8]) -> Option<(String, usize)> {
         name.push_str(std::str::from_utf8(label).ok()?);
         at += length;
     }
-    // The type and the class follow.
+    // Two bytes each for the type and the class follow.
     let end = at + 4;
     (end <= message.len()).then_some((name, end))
 }

@@ -19,7 +19,7 @@ pub enum Network {
     /// No access.
     #[default]
     Off,
-    /// Everything except the host and its link-local network.
+    /// Every address except the host and its link-local network.
     On,
     /// These hosts only.
     Hosts(Vec<Host>),
@@ -37,7 +37,7 @@ impl Network {
 pub struct Host {
     /// Name or address.
     pub name: String,
-    /// The allowed port; all if none.
+    /// The allowed port; `None` allows all ports.
     pub port: Option<u16>,
 }
 
@@ -86,7 +86,7 @@ pub struct EgressPolicy {
     denied_hosts: Arc<DeniedHosts>,
 }
 
-/// Allowed addresses, apart from the host's own, which are always denied.
+/// Allowed addresses. The host's own addresses are always denied.
 #[derive(Debug, Clone)]
 enum Listed {
     /// All; names are resolved by these nameservers.
@@ -96,8 +96,8 @@ enum Listed {
 }
 
 impl EgressPolicy {
-    /// Resolves the hosts of a list. Returns no policy for [`Network::Off`], and a message for each
-    /// name that cannot be resolved.
+    /// Resolves the hosts of a network setting. Returns `None` as policy for [`Network::Off`], and
+    /// a message for each name that cannot be resolved.
     pub async fn resolve(
         network: &Network,
         nameservers: Vec<SocketAddr>,
@@ -125,9 +125,9 @@ impl EgressPolicy {
         EgressPolicy { listed, hosts, connections, denied_hosts: Arc::default() }
     }
 
-    /// Returns the addresses to connect to for a destination, or the reason for a denial.
+    /// Returns the addresses to try for a requested destination, or the reason for denying it.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
-        // The original address is used for the connection, since a NAT64 address may be the only
+        // A NAT64 address is not replaced with the IPv4 address in it, because it may be the only
         // route to the host.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
@@ -141,12 +141,12 @@ impl EgressPolicy {
         listed.then_some(targets).ok_or_else(|| Denial::Unlisted(self.listed.as_listed(wanted)))
     }
 
-    /// Returns true if names are resolved by nameservers; otherwise only the hosts file is used.
+    /// Returns true if the sandbox can query nameservers; otherwise it has only its hosts file.
     pub(super) fn resolves(&self) -> bool {
         matches!(self.listed, Listed::Public(_))
     }
 
-    /// Returns true if this name is listed.
+    /// Returns true if the list of allowed hosts contains this name.
     pub(super) fn lists(&self, name: &str) -> bool {
         self.hosts.iter().any(|host| host.name.eq_ignore_ascii_case(name))
     }
@@ -156,7 +156,7 @@ impl EgressPolicy {
         &self.denied_hosts
     }
 
-    /// Returns the limits that all calls share.
+    /// Returns the restrictions shared by all calls.
     pub(super) fn connections(&self) -> &ConnectionCap {
         &self.connections
     }
@@ -189,7 +189,7 @@ impl Listed {
         }
     }
 
-    /// Returns the list entry that would allow an address, with its listed name if there is one.
+    /// Returns the list entry that would allow a destination; uses its listed name if it has one.
     fn as_listed(&self, wanted: SocketAddr) -> Host {
         let (address, port) = (wanted.ip(), Some(wanted.port()));
         let Listed::Only(listed) = self else { return Host { name: address.to_string(), port } };
@@ -211,7 +211,7 @@ impl Listed {
     }
 }
 
-/// Metadata services of large clouds outside the link-local range.
+/// Metadata services of large cloud providers that are outside the link-local range.
 const SECRETS_V4: [Ipv4Addr; 2] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 const SECRETS_V6: [Ipv6Addr; 2] = [
@@ -221,7 +221,7 @@ const SECRETS_V6: [Ipv6Addr; 2] = [
 /// Network of the instance services of one cloud provider.
 const SECRETS_NETWORK: [u16; 2] = [0xfd00, 0x0ec2];
 
-/// Returns the IPv4 address that an IPv6 address embeds: mapped, by NAT64 or by 6to4. Other
+/// Returns the IPv4 address embedded in an IPv6 address (IPv4-mapped, NAT64 or 6to4). Other
 /// addresses are returned unchanged.
 fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(six) = address else { return address };
@@ -236,8 +236,8 @@ fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns true for addresses of the host, and for addresses reachable only from it, such as
-/// loopback addresses and the metadata service of a virtual machine.
+/// Returns true for addresses of the host, and for addresses that can be reached only from the
+/// host, such as loopback addresses and the metadata service of a virtual machine.
 fn is_the_hosts(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -319,8 +319,7 @@ mod tests {
             let text: SocketAddr = text.parse().unwrap();
             assert_eq!(public.targets(text).unwrap(), [text], "by the way that there is");
         }
-        // Only the host's nameserver can be reached on the host, and only by the address reserved
-        // for it.
+        // On the host only the nameserver can be reached, and only by the address reserved for it.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }

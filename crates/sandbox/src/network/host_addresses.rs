@@ -1,4 +1,4 @@
-//! Addresses that lead to the host itself, by the kernel's current routes.
+//! Recognises addresses of the host itself, from the kernel's current routes.
 
 use std::net::IpAddr;
 
@@ -10,12 +10,12 @@ const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
 const DESTINATION: u16 = 1;
 
-/// The type of a route that leads to another machine.
+/// The type of a route to another machine.
 const UNICAST: u8 = 1;
 
-/// Returns true if a connection to this address would end on the host: at an address of its
-/// interfaces, or by a route that does not lead to another machine. An unreachable address does not
-/// count as the host's.
+/// Returns true if a connection to this address would end on the host: at an address of one of its
+/// interfaces, or through a route that does not go to another machine. Unreachable addresses do not
+/// count.
 pub(super) fn is_own(address: IpAddr) -> bool {
     match route_to(address) {
         Ok(kind) => kind != UNICAST,

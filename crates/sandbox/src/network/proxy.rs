@@ -19,7 +19,7 @@ use super::denials::{Denial, REPORTED_MAX};
 use super::{EgressPolicy, Host, dns};
 use crate::{Error, Result};
 
-/// Timeout of a connection attempt.
+/// Timeout for connecting to a destination.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 
 /// Pause after a failed accept.
@@ -28,10 +28,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time to flush sent bytes after the function has ended.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// Receiver of the proxy's messages for the user.
+/// A callback that receives the proxy's messages for the user.
 pub type Messages = Box<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The server's sockets of a sandbox's network.
+/// The sockets in a sandbox's network that the server serves.
 #[derive(Debug)]
 pub struct ProxySockets {
     listeners: Vec<TcpListener>,
@@ -39,8 +39,8 @@ pub struct ProxySockets {
 }
 
 impl ProxySockets {
-    /// Takes the descriptors that the first process of a sandbox sent: the DNS socket, then
-    /// listeners.
+    /// Opens the sockets from the descriptors sent by the first process of a sandbox: the DNS
+    /// socket, followed by listeners.
     pub fn open(descriptors: Vec<OwnedFd>) -> Result<Self> {
         let open = || -> io::Result<Self> {
             let mut descriptors = descriptors.into_iter();
@@ -67,7 +67,8 @@ pub(super) struct Proxy {
     permits: Arc<Semaphore>,
 }
 
-/// Serves a call's network in a task, until `over` is cancelled and sent bytes are flushed.
+/// Serves the network of a call in a separate task, until `over` is cancelled and sent bytes are
+/// flushed.
 pub fn serve_proxy(
     sockets: ProxySockets,
     policy: EgressPolicy,
@@ -82,7 +83,7 @@ pub fn serve_proxy(
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
-                // A pending accept can be dropped without losing a connection.
+                // Dropping a pending accept loses no connection.
                 let accepts = listeners.iter().map(|listener| Box::pin(listener.accept()));
                 let (accepted, ..) = futures::future::select_all(accepts).await;
                 let Ok(permit) = proxy.permits.clone().acquire_owned().await else { return };
@@ -133,7 +134,7 @@ impl Proxy {
 
     async fn deny(&self, inside: TcpStream, wanted: SocketAddr, why: &Denial) {
         let mut whom = wanted.to_string();
-        // The denial is recorded before the function can observe the failure.
+        // The denial is recorded first, so that it is known when the function fails because of it.
         if let Denial::Unlisted(host) = why {
             self.policy.denied_hosts().record(host);
             if host.name.parse::<IpAddr>().is_err() {
@@ -157,7 +158,7 @@ impl Proxy {
         self.report(text + &Denial::Unlisted(name).to_string()).await;
     }
 
-    /// Reports a message in the function's output, once.
+    /// Reports a message in the function's output, unless it was already reported.
     async fn report(&self, text: String) {
         let new = {
             let mut reported = self.reported.lock();

@@ -1,8 +1,8 @@
-//! Records of control groups, so that a server can remove those of a killed spawner.
+//! Records of control groups, so that a server can remove the groups of a killed spawner.
 //!
-//! A spawner removes its groups when it ends, also if its server dies. If the spawner is killed,
-//! its groups remain. The next spawner may run in another part of the hierarchy, so the paths are
-//! recorded in a file.
+//! A spawner removes its groups when it exits, even if its server was killed. But if the spawner
+//! itself is killed, its groups remain. The next spawner may run in another part of the hierarchy,
+//! so the paths are recorded in a file.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -25,7 +25,7 @@ impl CgroupRecord {
         let folders = report.groups.folders();
         let lines: Vec<_> = folders.iter().map(|group| group.to_string_lossy()).collect();
         let file = folder.join(format!("{NAME}{}", report.identity));
-        // The file must be new, because an existing file or link may belong to another user.
+        // The file must be created, because an existing file or link could belong to another user.
         let mut record =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
         record.write_all(lines.join("\n").as_bytes())?;
@@ -61,8 +61,8 @@ fn remove(file: &Path) {
     let _ = fs::remove_file(file);
 }
 
-/// Returns true if only this user can have written a record. The check is needed because the
-/// processes in the recorded groups are killed.
+/// Returns true if no other user can have written the record. This is checked because all processes
+/// in the recorded groups are killed.
 fn is_own(file: &Path) -> bool {
     fs::symlink_metadata(file).is_ok_and(|found| {
         let user = rustix::process::geteuid().as_raw();

@@ -3,17 +3,17 @@
 //! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot create
 //! a process with the zygote's memory. So each performs a part of the work:
 //!
-//! 1. The spawner starts a *fork helper*. It enters the zygote's namespaces, changes to the
-//!    zygote's user and clones the first process of a new sandbox: in a user namespace that belongs
-//!    to the zygote's user, which contains all other new namespaces.
+//! 1. The spawner starts a *fork helper*. It enters the zygote's namespaces, switches to the
+//!    zygote's user and clones the first process of a new sandbox. The process is in a new user
+//!    namespace that belongs to the zygote's user and owns all other new namespaces.
 //! 2. That process mounts the clone's own file systems, drops its privileges and sends the zygote
 //!    an order with its namespaces.
 //! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
 //!    again to enter the pid namespace, drops the privileges that it gained, and waits.
 //!
 //! All of this happens before the call. When the call begins, the first process mounts the project,
-//! drops its last privilege and sends the clone its descriptors. It dies with the spawner, and all
-//! processes of the sandbox die with it.
+//! drops its last privilege and sends the clone its descriptors. It is killed when the spawner
+//! ends, and all processes of the sandbox are killed with it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,7 +34,7 @@ use crate::protocol::CloneSpec;
 /// The user id inside a clone's sandbox.
 pub(super) const USER_SHOWN: u32 = 1000;
 
-/// Returns the identity that the spawner maps into a clone's user namespace.
+/// Returns the user mapping that the spawner applies to a clone's user namespace.
 pub(super) fn identity(identity: Identity) -> Identity {
     match identity {
         Identity::Switch(user) => Identity::Shown(user),
@@ -51,10 +51,10 @@ fn map_own_user() -> io::Result<()> {
     std::fs::write("/proc/self/uid_map", &map)
 }
 
-/// Report of a fork helper about the second helper.
+/// Report of a fork helper that it has cloned the second helper.
 pub(super) const FORK_HELPER: &[u8] = b"helper";
 
-/// Report of a fork helper about the first process of the sandbox.
+/// Report of a fork helper that it has cloned the first process of the sandbox.
 const SANDBOX: &[u8] = b"sandbox";
 
 /// Namespaces of a zygote, in which sandboxes of clones are created.
@@ -65,7 +65,7 @@ pub(super) struct ZygoteNamespaces {
     mounts: OwnedFd,
     processes: OwnedFd,
     identity: Identity,
-    /// Socket of the zygote's orders.
+    /// Socket for orders to the zygote.
     orders: Channel,
 }
 
@@ -90,8 +90,8 @@ impl ZygoteNamespaces {
     }
 }
 
-/// Runs the two fork helpers and then, in the clone of the second, the first process of the new
-/// sandbox. Each helper reports the process that it cloned on `spawner`.
+/// Runs the two fork helpers. Each reports the process that it has cloned on `spawner`. The clone
+/// of the second helper then runs as the first process of the new sandbox.
 pub(super) fn run(
     setup: ProcessSetup,
     zygote: &ZygoteNamespaces,
@@ -132,7 +132,8 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role
     if let Identity::Switch(user) = zygote.identity {
         process_setup::switch_user(user)?;
     }
-    // Otherwise root would own the files of this process in `/proc` after the change of the user.
+    // Otherwise, the files of this process in `/proc` would belong to root after the switch to
+    // another user.
     let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
     step("be seen by the spawner", own)?;
     let flags = libc::CLONE_NEWUSER
@@ -145,7 +146,8 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role
     Ok(if is_helper { Role::ForkHelper } else { Role::FirstProcess })
 }
 
-/// Clones a child of the spawner and reports its descriptor. Returns false in the child.
+/// Clones a sibling process, that is, a child of the spawner, and reports its descriptor. Returns
+/// false in the new process.
 fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<bool> {
     match step("clone a process", system::clone_sibling(flags))? {
         CloneResult::Child => Ok(false),
@@ -156,8 +158,9 @@ fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<
     }
 }
 
-/// Runs the first process of a sandbox: creates the sandbox, orders the clone, sends it its
-/// descriptors, and then only forwards SIGTERM and reaps processes until it is killed.
+/// Runs the first process of a sandbox: creates the sandbox, sends the zygote the order for the
+/// clone, and sends the clone its descriptors. After that, it only forwards SIGTERM and reaps
+/// processes until it is killed.
 fn run_first_process(
     setup: ProcessSetup,
     zygote: &ZygoteNamespaces,
@@ -191,12 +194,12 @@ fn run_first_process(
         network.send_to(&Channel::from(server))?;
     }
     begin_clone(&own, &begin.descriptors)?;
-    // The descriptors are not needed: the clone reports its end in the status pipe.
+    // The descriptors are no longer needed: the clone reports its exit in the status pipe.
     process_setup::close_everything();
     reap_processes()
 }
 
-/// Mounts the project, drops the last privilege and lets the clone begin.
+/// Mounts the project, drops the last privilege and starts the call of the clone.
 fn begin_clone(clone: &Channel, descriptors: &[OwnedFd]) -> StepResult {
     root_filesystem::show_files(&process_setup::read_files(descriptors.last())?)?;
     process_setup::drop_capabilities()?;

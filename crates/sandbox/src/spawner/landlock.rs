@@ -1,5 +1,5 @@
-//! Landlock rules, in addition to the mounts: file access, signals and abstract sockets of a
-//! function. Kernels without landlock rely on the mounts.
+//! Landlock rules that restrict a function's file access, signals and abstract sockets, in addition
+//! to the mounts. On kernels without landlock, only the mounts apply.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
 
 use std::io::{Error, Result};
@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 const VERSION: u32 = 1;
 const PATH_BENEATH: i32 = 1;
 
-/// Rights by the interface version that introduced them.
+/// The access rights that each version of the interface introduced.
 const RIGHTS: [(i64, u64); 4] = [(1, 0x1fff), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15)];
 
 const EXECUTE: u64 = 1;
@@ -23,7 +23,8 @@ const TRUNCATE: u64 = 1 << 14;
 /// Creating devices and device ioctls, which `/tmp` does not allow.
 const DEVICES: u64 = 1 << 6 | 1 << 11 | 1 << 15;
 
-/// Scopes: connections to abstract Unix sockets, and signals, of processes outside the sandbox.
+/// Scopes: no connections to abstract Unix sockets of processes outside the sandbox, and no signals
+/// to them.
 const SCOPES: u64 = 3;
 
 #[repr(C)]
@@ -39,8 +40,8 @@ struct PathBeneathAttr {
     parent: i32,
 }
 
-/// Creates the rules for a function in the current root: read everything, write below `/tmp` and to
-/// harmless devices. Returns none if the kernel has no landlock.
+/// Creates the rules for a function in the current root: read everything, write only below `/tmp`
+/// and to harmless devices. Returns `None` if the kernel does not support landlock.
 pub(super) fn rules() -> Result<Option<OwnedFd>> {
     // SAFETY: no pointer is passed.
     let version = unsafe {

@@ -23,17 +23,17 @@ use crate::protocol::{Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, Re
 /// Interval at which remaining groups and processes are checked again.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
-/// Idle time after which groups of ended processes are removed for the first time.
+/// Idle time after which the removal of ended processes' groups is first attempted.
 const IDLE: Duration = Duration::from_millis(5);
 
-/// The number of unremoved groups that is tolerated without idle time.
+/// The number of unremoved groups above which they are removed even without idle time.
 const UNREMOVED_GROUPS_MAX: usize = 64;
 
 /// Timeout of the shutdown.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 
-/// Runs the spawner process, before any thread or runtime starts. Standard input is the socket to
-/// the server. Returns when the other end closes.
+/// Runs the spawner process; must be called before any thread or runtime starts. Standard input is
+/// the socket to the server. Returns when the other end is closed.
 pub fn spawner_main() -> ExitCode {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"hw-spawner");
@@ -54,12 +54,12 @@ pub fn spawner_main() -> ExitCode {
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The sandbox support of this host.
+/// The way in which this host supports sandboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privilege {
-    /// With the privileges of root.
+    /// Sandboxes use root privileges.
     Root,
-    /// With the privileges of a new user namespace.
+    /// Sandboxes use the privileges of a new user namespace.
     UserNamespace,
 }
 
@@ -68,24 +68,25 @@ pub(super) struct MainLoop {
     pub(super) server: Channel,
     pub(super) cgroups: Cgroups,
     pub(super) privilege: Privilege,
-    /// The first user id of sandboxes; none if this user namespace does not contain them.
+    /// The first user id for sandboxes; `None` if this user namespace does not contain these ids.
     pub(super) users_first: Option<u32>,
     pub(super) processes: HashMap<u64, ManagedProcess>,
     /// Clones whose sandboxes are being created.
     pub(super) pending: HashMap<u64, PendingClone>,
-    /// Fork helpers that are done and must be reaped.
+    /// Fork helpers that have finished and must be reaped.
     pub(super) fork_helpers: Vec<(i32, OwnedFd)>,
-    /// True if there may be child processes that fork helpers did not report.
+    /// True if there may be child processes that a fork helper has not reported.
     pub(super) unknown_children: bool,
-    /// Groups to remove in idle time, because the kernel may take a long time to do so.
+    /// Groups to be removed during idle time, because the kernel may take a long time to remove
+    /// them.
     pub(super) unremoved_groups: Vec<Group>,
-    /// True if the removal of some groups was not attempted yet.
+    /// True if the removal of some groups has not been attempted yet.
     untried_groups: bool,
     /// Time of the last memory sample.
     pub(super) sampled: Option<Instant>,
 }
 
-/// Result of a wait.
+/// An event that the main loop handles.
 enum Event {
     /// A process sent a status message.
     Status(u64),
@@ -117,7 +118,7 @@ impl MainLoop {
         }
     }
 
-    /// Tries to create a sandbox, and reports the result to the server.
+    /// Creates a sandbox as a test, and reports the result to the server.
     fn report_host(&mut self) {
         let mut error = self.try_sandbox();
         if error.is_some() && self.privilege == Privilege::Root && !is_real_root() {
@@ -214,8 +215,8 @@ impl MainLoop {
         }
     }
 
-    /// Reads the status messages of a zygote or a clone: a clone's function may have ended, or
-    /// failed to start.
+    /// Reads the status messages of a zygote or a clone. They may report that a clone's function
+    /// has ended or failed to start.
     pub(super) fn read_status(&mut self, id: u64) {
         let messages = self.receive_status(id);
         let Some(process) = self.processes.get(&id) else { return };
@@ -233,8 +234,7 @@ impl MainLoop {
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
         let clones = self.processes.iter().filter(|(_, process)| process.zygote == Some(zygote));
         for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // The message about the clone was sent before its function could end, so it can be read
-            // now.
+            // The clone sent its message before its function could end, so it can be read now.
             self.receive_status(id);
             if let Some(clone) = self.processes.get_mut(&id)
                 && clone.cloned() == Some(pid)
@@ -260,8 +260,8 @@ impl MainLoop {
         messages
     }
 
-    /// Returns the CPU time that the zygote used to fork a clone with these messages, and resets
-    /// it, so that the sum of the CPU time of all processes is correct.
+    /// Returns and resets the CPU time that the zygote used to fork the clone with these messages.
+    /// The reset keeps the total CPU time of all processes correct.
     fn take_fork_cpu_us(&mut self, messages: &[StatusMessage], zygote: Option<u64>) -> u64 {
         let forked = messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. }));
         let zygote = zygote.filter(|_| forked).and_then(|zygote| self.processes.get_mut(&zygote));
@@ -304,12 +304,12 @@ impl MainLoop {
     }
 
     pub(super) fn reply(&self, reply: &Reply) {
-        // A failure means that the server has ended, which the loop detects next.
+        // Sending fails only if the server has ended, which the loop detects next.
         let _ = self.server.send(&serde_json::to_vec(reply).unwrap_or_default(), &[]);
     }
 
     /// Kills all processes and removes all groups. A zygote ends only after its clones and their
-    /// fork helpers are reaped, so all are waited for together.
+    /// fork helpers are reaped, so the loop waits for all of them together.
     fn shutdown(&mut self) {
         self.pending.values().for_each(PendingClone::kill);
         self.processes.values().for_each(ManagedProcess::kill);
@@ -334,8 +334,8 @@ impl MainLoop {
     }
 }
 
-/// Returns true if user 0 of this process is user 0 of the host, that is, if the process does not
-/// run in a user namespace.
+/// Returns true if this process does not run in a user namespace, so that its user 0 is the host's
+/// root.
 fn is_real_root() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().take(2).eq(["0", "0"])

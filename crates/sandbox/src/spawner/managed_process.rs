@@ -31,15 +31,15 @@ pub(super) struct ManagedProcess {
     pub(super) namespaces: Option<ZygoteNamespaces>,
     /// For a clone: its zygote.
     pub(super) zygote: Option<u64>,
-    /// For a clone: the socket with the signal to begin.
+    /// For a clone: the socket on which it is told to begin its call.
     pub(super) start_channel: Option<Channel>,
     /// True once a call uses the process.
     pub(super) begun: bool,
-    /// CPU time that the zygote used for the fork, in microseconds.
+    /// CPU time that the zygote used to fork it, in microseconds.
     pub(super) fork_cpu_us: u64,
-    /// CPU time of a zygote that is already charged, in microseconds.
+    /// For a zygote: the CPU time that has already been charged, in microseconds.
     metered_us: u64,
-    /// CPU time of a zygote's unused clones, in microseconds.
+    /// For a zygote: the CPU time of its unused clones, in microseconds.
     pub(super) unused_clones_cpu_us: u64,
     /// Samples the memory if no control group limits it.
     pub(super) sampler: MemorySampler,
@@ -69,8 +69,8 @@ impl ManagedProcess {
         }
     }
 
-    /// Maps the user of the process's user namespace and moves it into its control groups. A clone
-    /// joins its groups itself, because that may block.
+    /// Maps the user in the process's user namespace, and moves the process into its control
+    /// groups. A clone joins its groups itself, because joining may block.
     pub(super) fn prepare(&self, identity: Identity) -> io::Result<()> {
         let pid = self.pid;
         let mapped = match identity {
@@ -89,7 +89,7 @@ impl ManagedProcess {
         if self.zygote.is_some() { Ok(()) } else { self.group.add(pid) }
     }
 
-    /// Returns true if its status pipe must be polled.
+    /// Returns true if the status pipe is still open and must be polled.
     pub(super) fn has_status(&self) -> bool {
         let clone_is_silent = self.zygote.is_some() && self.messages.is_empty();
         !self.status_closed && (self.namespaces.is_some() || clone_is_silent)
@@ -134,17 +134,17 @@ impl ManagedProcess {
         })
     }
 
-    /// Returns and resets the CPU time of a zygote that is not charged to a clone, in microseconds,
-    /// including that of unused clones.
+    /// Returns and resets the CPU time of a zygote that has not been charged to a clone, in
+    /// microseconds. It includes the time of unused clones.
     pub(super) fn take_unmetered_cpu_us(&mut self) -> u64 {
         let now = self.group.measure().cpu_us.unwrap_or(self.metered_us);
         let before = std::mem::replace(&mut self.metered_us, now);
         now.saturating_sub(before) + std::mem::take(&mut self.unused_clones_cpu_us)
     }
 
-    /// Returns true if the function or its descendants may still have one of these files open or
-    /// mapped; files are given by inode. The first process of a sandbox runs no user code, and a
-    /// worker that continues has ended all other processes.
+    /// Returns true if the function or its descendants may still have one of these files (given by
+    /// inode) open or mapped. The first process of a sandbox is not checked, because it runs no
+    /// user code. A worker that can continue has already ended all other processes.
     pub(super) fn has_any(&self, inputs: &[u64]) -> bool {
         let processes = self.group.processes();
         processes.is_empty()
@@ -170,7 +170,8 @@ impl ManagedProcess {
         self.kill_descendants();
     }
 
-    /// Kills the descendants. In a sandbox the kernel does that when the first process ends.
+    /// Kills the descendants. In a sandbox this is not needed, because the kernel kills them when
+    /// the first process ends.
     pub(super) fn kill_descendants(&self) {
         if !self.sandboxed {
             self.group.kill();
@@ -179,7 +180,7 @@ impl ManagedProcess {
     }
 }
 
-/// The maximum bytes of memory maps that are read, because the spawner blocks meanwhile.
+/// The maximum size of memory maps that are read, in bytes. The spawner is blocked while it reads.
 const MAPS_BYTES_MAX: u64 = 4 << 20;
 
 /// The maximum number of open files that are checked.
@@ -198,7 +199,7 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // A second socket may contain a file that was not received yet.
+        // A second socket could hold a file that has not been received yet.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);

@@ -2,8 +2,8 @@
 //!
 //! The spawner samples the resident memory of each function's processes, and kills a function that
 //! exceeds its limit. Only private memory counts, including swap: inputs are mapped as shared
-//! memory. Memory that a clone inherits from its zygote does not count. Between two samples a
-//! function can exceed its limit; [`data_bytes_max`] limits the memory that it can allocate in that
+//! memory. Memory that a clone inherits from its zygote does not count. A function can exceed its
+//! limit between two samples; [`data_bytes_max`] limits the memory that it can allocate in that
 //! time.
 
 use std::collections::{HashMap, HashSet};
@@ -19,28 +19,29 @@ pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// Address space that libraries reserve without using it: allocator arenas and thread stacks.
 const RESERVED_BYTES: u64 = 8 << 30;
 
-/// The most processes of one function that are sampled.
+/// The maximum number of processes that are sampled for one function.
 const PROCESSES_MAX: usize = 10_000;
 
 /// Returns the maximum private memory that a process may reserve in addition to its initial memory,
-/// in bytes. Reserved memory uses no pages, so this limit only prevents growth that is too fast for
-/// sampling.
+/// in bytes. Reserved but unused memory costs nothing, so this limit only prevents growth that is
+/// too fast for sampling.
 pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
     memory_bytes.saturating_mul(2).saturating_add(RESERVED_BYTES)
 }
 
-/// The memory of one function as the spawner samples it.
+/// Sampler of one function's memory, which enforces its limit.
 #[derive(Debug, Default)]
 pub(super) struct MemorySampler {
-    /// The limit in bytes; none if a control group enforces it.
+    /// The limit in bytes; `None` if a control group enforces it.
     limit: Option<u64>,
-    /// The process of a clone, which is not a descendant of its sandbox's first process.
+    /// The process of a clone's function. It is not a descendant of the first process of its
+    /// sandbox.
     function: Option<i32>,
     /// Private memory that a clone shares with its zygote, in bytes.
     inherited_bytes: u64,
     /// The most memory of all samples, in bytes.
     pub(super) peak_bytes: u64,
-    /// True if the function was killed for its memory.
+    /// True if the function was killed because it exceeded its limit.
     pub(super) exceeded: bool,
 }
 
@@ -49,7 +50,7 @@ impl MemorySampler {
         MemorySampler { limit, ..MemorySampler::default() }
     }
 
-    /// Starts sampling the process of a clone that no call uses yet.
+    /// Starts sampling the process of a clone that is not used by a call yet.
     fn begin(&mut self, function: i32) {
         self.function = Some(function);
         self.inherited_bytes = private_bytes(function);
@@ -75,7 +76,7 @@ impl MemorySampler {
 }
 
 impl MainLoop {
-    /// Returns true if functions run whose memory must be sampled.
+    /// Returns true if any running function's memory must be sampled.
     pub(super) fn samples_memory(&self) -> bool {
         self.processes.values().any(is_sampled)
     }
@@ -95,7 +96,8 @@ impl MainLoop {
         }
     }
 
-    /// Finds the processes of the clones that reported their ids in their zygote's pid namespace.
+    /// Finds the processes of clones, which have reported only their ids in their zygote's pid
+    /// namespace.
     pub(super) fn find_clones(&mut self) {
         let missing = |one: &&mut ManagedProcess| {
             one.sampler.limit.is_some() && one.sampler.function.is_none()
@@ -133,7 +135,7 @@ fn descendants(of: impl Iterator<Item = i32>) -> HashSet<i32> {
     processes
 }
 
-/// Returns the children of a process, of all its threads.
+/// Returns the children of a process, including those started by its other threads.
 fn children_of(process: i32) -> Vec<i32> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let lists =
@@ -151,13 +153,13 @@ fn private_bytes(process: i32) -> u64 {
 }
 
 /// Returns the proportional private memory of a process, in bytes: a page shared by n processes
-/// counts as 1/n. None if it cannot be read.
+/// counts as 1/n. `None` if it cannot be read.
 fn proportional_bytes(process: i32) -> Option<u64> {
     let rollup = read(process, "smaps_rollup");
     Some(kibibytes(&rollup, "Pss_Anon:")? + kibibytes(&rollup, "SwapPss:").unwrap_or(0))
 }
 
-/// Returns the id of a process in the next inner pid namespace.
+/// Returns the id of a process in the pid namespace one level further in.
 fn pid_below(process: i32) -> Option<i32> {
     let status = read(process, "status");
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;

@@ -1,6 +1,6 @@
-//! Mounts as descriptors: created detached, given their attributes, and then attached. So sources
-//! are opened before other mounts cover them, and a mount is never visible without its
-//! restrictions.
+//! Mounts handled as descriptors: they are created detached, get their attributes, and are then
+//! attached. Sources can therefore be opened before other mounts hide them, and a mount is never
+//! visible without its restrictions.
 
 use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,13 +14,14 @@ use rustix::mount::{
 
 use super::system;
 
-/// Read-only, no set-user-id programs, no device files.
+/// Mount attributes: read-only, no set-user-id programs, no device files.
 pub(super) const READ_ONLY: u64 = 1 | NO_SETUID | 4;
 
-/// No set-user-id programs.
+/// Mount attribute: no set-user-id programs.
 pub(super) const NO_SETUID: u64 = 2;
 
-/// Creates an empty file system in memory with these mount options; detached, without a path.
+/// Creates an empty in-memory file system with these mount options. It is detached: it has no path
+/// yet.
 pub fn tmpfs(options: &[(&str, String)]) -> Result<OwnedFd> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
@@ -31,7 +32,7 @@ pub fn tmpfs(options: &[(&str, String)]) -> Result<OwnedFd> {
     Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-/// Creates the `/proc` of this process's pid namespace.
+/// Creates a `/proc` file system for this process's pid namespace.
 pub(super) fn proc() -> Result<OwnedFd> {
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(context.as_fd())?;

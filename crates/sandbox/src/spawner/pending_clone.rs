@@ -20,10 +20,10 @@ const FORK_HELPER_MAX: Duration = Duration::from_secs(10);
 
 /// A clone whose sandbox is being created.
 pub(super) struct PendingClone {
-    /// The fork helpers report the processes that they cloned on this socket.
+    /// The socket on which the fork helpers report the processes that they have cloned.
     socket: Channel,
     helpers: Vec<(i32, OwnedFd)>,
-    /// The first process of the sandbox.
+    /// The first process of the sandbox, once it is reported.
     first: Option<(i32, OwnedFd)>,
     pub(super) ends: SpawnerEnds,
     identity: Identity,
@@ -44,7 +44,7 @@ enum Report {
     Failed,
 }
 
-/// Parts of a [`PendingClone`].
+/// Parts from which a [`PendingClone`] is made.
 pub(super) struct NewClone {
     pub(super) socket: Channel,
     pub(super) helper: (i32, OwnedFd),
@@ -131,7 +131,7 @@ impl MainLoop {
         }
     }
 
-    /// Fails a clone whose fork helpers failed.
+    /// Reports that a clone failed because of its fork helpers.
     fn fail_clone(&mut self, id: u64, pending: PendingClone, why: &str) {
         pending.kill();
         self.fork_helpers.extend(pending.helpers.into_iter().chain(pending.first));
@@ -165,8 +165,7 @@ impl MainLoop {
         self.fork_helpers.retain(|(helper, _)| *helper != pid);
     }
 
-    /// Kills and reaps unreported children when there is no pending clone that could be one of
-    /// them.
+    /// Kills and reaps unreported children, unless one of them could belong to a pending clone.
     pub(super) fn end_unknown_children(&mut self) {
         if !self.unknown_children || !self.pending.is_empty() {
             return;

@@ -1,10 +1,10 @@
 //! Setup of a new process until its program starts.
 //!
 //! In a sandbox the cloned process is the first of its pid namespace. It builds the root file
-//! system, drops every privilege, starts the program as its child, and then only forwards SIGTERM
-//! and reaps processes. It ends with the program, and the kernel kills all other processes of the
-//! namespace. A function without a sandbox also has such a first process, which adopts and kills
-//! its orphans. For a tool, the cloned process itself executes the program.
+//! system, drops all privileges and starts the program as its child. After that, it only forwards
+//! SIGTERM and reaps processes. It exits when the program ends, and the kernel then kills all other
+//! processes of the namespace. A function without a sandbox also has such a first process, which
+//! adopts and kills its orphans. For a tool, the cloned process itself executes the program.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -31,7 +31,7 @@ use super::{landlock, seccomp, system};
 use crate::channel::Channel;
 use crate::protocol::{Confinement, ProcessSpec, SandboxSpec};
 
-/// Maximum number of descriptors of a process.
+/// Maximum number of open file descriptors of a process.
 const OPEN_FILES_MAX: u64 = 16_384;
 
 /// Maximum locked memory of a process, in bytes.
@@ -40,7 +40,7 @@ const LOCKED_BYTES_MAX: u64 = 8 << 20;
 /// Message of a process to the spawner, one line of its status pipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum StatusMessage {
-    /// A zygote's fork became the function; with its process id in the zygote's pid namespace.
+    /// A zygote has forked the function of a clone; `pid` is its id in the zygote's pid namespace.
     Cloned { pid: i32 },
     /// A function that a zygote forked has ended, with this wait status.
     Reaped { pid: i32, status: i32 },
@@ -58,27 +58,29 @@ pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR
 pub(super) enum Identity {
     /// Root switches to this user and group of the host, which own nothing.
     Switch(u32),
-    /// The user namespace maps the spawner's user to this one.
+    /// In the user namespace, the spawner's user appears as this user.
     Mapped(u32),
-    /// A clone's user namespace maps this user of the host, which owns nothing.
+    /// In a clone's user namespace, this user of the host, which owns nothing, is mapped.
     Shown(u32),
     /// The spawner's user.
     Same,
 }
 
-/// Inputs of the setup.
+/// Inputs for setting up a process.
 pub(super) struct ProcessSetup {
     pub(super) spec: ProcessSpec,
     pub(super) identity: Identity,
-    /// True if no control group limits the memory, so that the process limits its address space.
+    /// True if no control group limits the memory, so that a limit is set on the process's address
+    /// space.
     pub(super) limit_process: bool,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) control: Option<OwnedFd>,
     pub(super) files: Option<OwnedFd>,
-    /// Socket of a zygote's orders.
+    /// For a zygote: the socket for its orders.
     pub(super) orders: Option<OwnedFd>,
-    /// Socket with the signal to begin for the first process of a clone's sandbox.
+    /// For the first process of a clone's sandbox: the socket on which it is told to begin the
+    /// call.
     pub(super) start_channel: Option<Channel>,
     /// Files with which a clone joins its control groups.
     pub(super) cgroup_files: Vec<OwnedFd>,
@@ -94,7 +96,7 @@ pub(super) fn run(setup: ProcessSetup) -> ! {
     run_until_done(setup, set_up)
 }
 
-/// Waits for the spawner, runs the process, and reports a failure.
+/// Waits until the spawner has finished its part, runs the process, and reports a failure.
 pub(super) fn run_until_done(
     setup: ProcessSetup,
     run: impl FnOnce(ProcessSetup) -> StepResult<i32>,
@@ -134,7 +136,7 @@ pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd
     }
 }
 
-/// Closes all descriptors, and redirects the standard ones to `/dev/null`.
+/// Closes all descriptors except the standard ones, which are redirected to `/dev/null`.
 pub(super) fn close_everything() {
     system::close_all_but(&[]);
     for descriptor in [1, 2] {
@@ -260,8 +262,8 @@ fn adopt_orphans() -> StepResult {
     step("adopt orphans", rustix::process::set_child_subreaper(own))
 }
 
-/// Drops the privileges that processes never keep, with or without a sandbox, and makes the kernel
-/// kill the process when the spawner ends.
+/// Drops the privileges that no process keeps, with or without a sandbox. Makes the kernel kill the
+/// process when the spawner ends.
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
     if !matches!(setup.spec.confinement, Confinement::Tool) {
@@ -288,7 +290,7 @@ pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     Ok(())
 }
 
-/// Sets resource limits that only a faulty function reaches.
+/// Sets resource limits that only a faulty function can reach.
 fn limit_resources() {
     for (resource, most) in [
         (Resource::Nofile, OPEN_FILES_MAX),
@@ -304,8 +306,8 @@ fn limit_resources() {
     }
 }
 
-/// Returns true if the spawner, which holds the other end of the pipe, ended before the death
-/// signal was set.
+/// Returns true if the spawner had already ended before the death signal was set. The spawner holds
+/// the other end of the pipe.
 fn orphaned(status: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(status, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -333,11 +335,12 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
         system::exit(127);
     }
     let ProcessSetup { status, stdout, stderr, control, files, orders, spec, .. } = setup;
-    // Close these, so that readers see their end when the program ends.
+    // Close these descriptors, so that readers see the end of file when the program ends.
     drop((stdout, stderr, control, files, orders));
     let exited = wait_for(program, |waited| {
         if spec.zygote {
-            // A failure means that the spawner has ended, so this process will end too.
+            // Writing fails only if the spawner has ended, and then this process will be killed
+            // too.
             let _ =
                 send(&status, &StatusMessage::Reaped { pid: waited.pid, status: waited.status });
         }
@@ -346,9 +349,9 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
     Ok(0)
 }
 
-/// Applies the last restrictions before the program: landlock if the process has its own root, and
-/// the system call filter. Clones of a zygote have a different `/tmp`, so they apply landlock
-/// themselves.
+/// Applies the last restrictions before the program starts: landlock if the process has its own
+/// root, and the system call filter. Clones of a zygote apply landlock themselves, because each has
+/// a different `/tmp`.
 fn restrict(setup: &ProcessSetup) -> StepResult {
     if matches!(setup.spec.confinement, Confinement::Sandbox(_))
         && !setup.spec.zygote

@@ -17,11 +17,11 @@ use super::system::{self, CloneResult};
 use crate::channel::Channel;
 use crate::protocol::{CloneSpec, Confinement, ProcessEnd, ProcessSpec};
 
-/// First user id of sandboxes when the spawner is root; the ids are not used by other users.
+/// First user id for sandboxes if the spawner is root. No other user is expected to use these ids.
 const USERS_FIRST: u32 = 1_213_661_184;
 const USERS: u32 = 1 << 16;
 
-/// The spawner's ends of a process that is about to start.
+/// The spawner's ends of the pipes to a process that is about to start.
 pub(super) struct SpawnerEnds {
     pub(super) group: Group,
     /// Pipe that lets the process continue.
@@ -32,7 +32,7 @@ pub(super) struct SpawnerEnds {
     pub(super) sampler: MemorySampler,
 }
 
-/// The process's ends.
+/// The ends of the pipes that the process itself uses.
 struct ProcessEnds {
     go: OwnedFd,
     status: OwnedFd,
@@ -233,7 +233,8 @@ fn not_cloned(mut ends: SpawnerEnds, step: &str, error: &io::Error) -> ProcessEn
     not_started(step, error)
 }
 
-/// Returns the first user id of sandboxes, if this user namespace contains all of them.
+/// Returns the first user id for sandboxes; `None` if this user namespace does not contain all
+/// these ids.
 pub(super) fn users_first() -> Option<u32> {
     let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
     map.lines().find_map(|line| {

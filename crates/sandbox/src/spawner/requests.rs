@@ -1,4 +1,4 @@
-//! Requests of the server to the spawner.
+//! Handles the server's requests to the spawner.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -27,7 +27,7 @@ impl MainLoop {
             Ok(Request::Resume { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     process.group.set_weight(Weight::Boosted);
-                    // An error is ignored: the client detects a process that cannot be thawed.
+                    // An error is ignored: the client notices that the process was not thawed.
                     let _ = process.group.freeze(false);
                 }
             }
@@ -48,8 +48,8 @@ impl MainLoop {
             Ok(Request::Total { id }) => {
                 self.reply(&Reply::Total { id, cpu_us: self.cgroups.total() });
             }
-            // Ignored, since a malformed message has no id to reply to. Both ends come from the
-            // same build.
+            // Ignored: a malformed message has no id to reply to, and does not occur, because both
+            // ends are the same build.
             Err(_) => {}
         }
     }
@@ -76,7 +76,8 @@ impl MainLoop {
         Some(process.group.usage()?.with_fork(process.fork_cpu_us))
     }
 
-    /// Sends a clone its descriptors, even if its sandbox is still being created.
+    /// Sends a clone its descriptors. If its sandbox is still being created, they wait in the
+    /// socket.
     fn begin(&mut self, id: u64, descriptors: &[OwnedFd]) {
         let placed = self.processes.get_mut(&id);
         let placed = placed.and_then(|one| Some((&mut one.begun, one.start_channel.as_ref()?)));

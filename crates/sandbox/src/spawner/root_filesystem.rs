@@ -30,13 +30,13 @@ pub(super) fn step<T, E: Into<io::Error>>(
     result.map_err(|error| StepError { step: name.into(), error: error.into() })
 }
 
-/// Mount point of the new root until it becomes the root; any existing folder can be used.
+/// Mount point of the new root before it becomes the root. Any existing folder would do.
 const STAGE: &str = "/proc";
 
-/// System folders of the host, mounted if they exist; links are copied.
+/// System folders of the host. Those that exist are mounted; symbolic links are copied.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/nix/store"];
 
-/// Configuration of the host that libraries read; none of it is secret.
+/// Configuration files of the host that libraries read. They contain no secrets.
 const CONFIGURATION: [&str; 9] = [
     "/etc/ld.so.cache",
     "/etc/ld.so.conf",
@@ -51,7 +51,7 @@ const CONFIGURATION: [&str; 9] = [
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// Builds the root and enters it. This process is in new mount and pid namespaces.
+/// Builds the root and enters it. The process must be in new mount and pid namespaces.
 pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> StepResult {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     step("make mounts private", mount_change("/", private))?;
@@ -60,7 +60,7 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     let root = step("make a root", root)?;
     let proc = step("mount /proc", mounts::proc())?;
     let temp = step("mount /tmp", temporary(sandbox.temp_bytes))?;
-    // All sources are opened before the new root covers them.
+    // All sources must be opened before the new root hides them.
     let read_only = sources(sandbox)?;
     let stage = Path::new(STAGE);
     step("attach the root", mounts::attach(&root, stage))?;
@@ -80,7 +80,7 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     pivot(&root)
 }
 
-/// Turns this process's copy of a zygote's root into that of a clone, with its own `/proc` and
+/// Turns this process's copy of a zygote's root into the root of a clone, with its own `/proc` and
 /// `/tmp`.
 pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
     let temp = step("mount /tmp", temporary(temp_bytes))?;
@@ -119,7 +119,7 @@ fn temporary(bytes: u64) -> io::Result<OwnedFd> {
     ])
 }
 
-/// Returns the size of a file system for these files.
+/// Returns the size of a file system that can hold these files, in bytes.
 fn size_for(files: &ProjectFiles) -> usize {
     let bytes: usize = files.values().map(|file| file.bytes().len()).sum();
     (16 << 20) + 2 * bytes + 4096 * files.len()

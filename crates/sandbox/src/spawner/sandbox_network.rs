@@ -35,7 +35,7 @@ impl SandboxNetwork {
     /// Sets up the network of this process; its loopback interface is up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
         step("route every address to the loopback interface", route(libc::AF_INET))?;
-        // If the host has no IPv6, it must also be unavailable in the sandbox.
+        // If the host has no IPv6, the sandbox must not have it either.
         let six = host_has_ipv6() && route(libc::AF_INET6).is_ok();
         step("redirect connections to the listener", redirect(six))?;
         let questions = step("listen for DNS queries", UdpSocket::bind(NAMESERVER))?;
@@ -49,7 +49,7 @@ impl SandboxNetwork {
         Ok(SandboxNetwork(sockets))
     }
 
-    /// Sends the sockets to the server, before user code can send messages.
+    /// Sends the sockets to the server. Must be called before user code can send messages.
     pub(super) fn send_to(self, server: &Channel) -> StepResult {
         let sockets: Vec<_> = self.0.iter().map(AsFd::as_fd).collect();
         step("hand over the network", server.send(MESSAGE, &sockets))
@@ -63,7 +63,7 @@ fn host_has_ipv6() -> bool {
 
 static HOST_HAS_IPV6: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
 
-/// Detects whether the host has IPv6, for all sandboxes. Sends no packet.
+/// Detects once, for all sandboxes, whether the host has IPv6. Sends no packet.
 pub(super) fn detect_ipv6() {
     let public: SocketAddr = (Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 0x1111), 53).into();
     let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
@@ -110,7 +110,7 @@ fn redirect(six: bool) -> Result<()> {
     };
     let hook = [number(1, LOCAL_OUT), attribute(2, &PRIORITY.to_be_bytes())].concat();
     let chain = [name(1), name(3), attribute(4 | NESTED, &hook), attribute(7, b"nat\0")].concat();
-    // Loopback addresses: the first byte of IPv4, all bytes of IPv6.
+    // The prefixes of loopback addresses: the first byte for IPv4, all bytes for IPv6.
     let own_six = Ipv6Addr::LOCALHOST.octets();
     let mut rules = vec![rule(2, 16, &[127])];
     if six {
@@ -126,7 +126,8 @@ fn redirect(six: bool) -> Result<()> {
     ask(Some(netlink::NETFILTER), &text, count)
 }
 
-/// Returns the expressions of a rule: this family, TCP, and an address without this prefix.
+/// Returns the expressions of a rule that matches this address family, TCP, and addresses without
+/// this prefix.
 fn rule(family: u8, offset: u32, own: &[u8]) -> Vec<u8> {
     const FAMILY: u32 = 15;
     const PROTOCOL: u32 = 16;

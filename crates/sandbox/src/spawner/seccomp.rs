@@ -1,9 +1,9 @@
-//! System call filter of functions.
+//! System call filter for functions.
 //!
-//! It is a deny list, because packages use many system calls; namespaces, missing capabilities and
-//! landlock isolate functions. The filter denies calls that no data function needs and in which
-//! kernel vulnerabilities were found: mounts, namespaces, tracing, BPF, performance counters, keys,
-//! `io_uring` and uncommon socket families.
+//! It is a deny list, because packages use many different system calls. The isolation itself comes
+//! from namespaces, missing capabilities and landlock. The filter denies calls that no data
+//! function needs and in which kernel vulnerabilities were found: mounts, namespaces, tracing, BPF,
+//! performance counters, keys, `io_uring` and uncommon socket families.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};
@@ -20,7 +20,7 @@ const RETURN: u16 = 0x06;
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
-/// Offsets of the number, the architecture and the arguments of a call.
+/// Offsets of a call's number, architecture and arguments in the filter's input.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
@@ -30,13 +30,13 @@ const OWN_ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const OWN_ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// First number of x32 calls on x86, which would bypass the list.
+/// First number of x32 calls on x86. They must be denied, because they would bypass the list.
 const X32: u32 = 0x4000_0000;
 
 /// All `CLONE_NEW…` flags.
 const NAMESPACES: u32 = 0x7e02_0080;
 
-/// Calls that are denied with the error "not permitted".
+/// Calls that fail with the error "operation not permitted".
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -95,8 +95,8 @@ const REFUSED_HERE: &[libc::c_long] =
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[libc::c_long] = &[];
 
-/// Calls that are denied as if the kernel did not have them, so that callers fall back to older
-/// calls. The flags of `clone3` are in memory, which a filter cannot read.
+/// Calls that fail as if the kernel did not support them, so that callers use older calls instead.
+/// `clone3` is among them because its flags are in memory, which a filter cannot read.
 const ABSENT: &[libc::c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_enter,
@@ -107,7 +107,7 @@ const ABSENT: &[libc::c_long] = &[
 /// Allowed socket families.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Terminal requests that insert input into a terminal.
+/// Terminal requests that insert input into a terminal, as if the user had typed it.
 const TYPING: [u32; 2] = [0x5412, 0x541c];
 
 /// Kind of process that a filter is for.
@@ -115,8 +115,8 @@ const TYPING: [u32; 2] = [0x5412, 0x541c];
 pub(super) enum ProcessKind {
     /// A function.
     Function,
-    /// A zygote. Its clones enter a prepared sandbox before they run a function; then the
-    /// function's filter is added.
+    /// A zygote. Its clones still have to enter a prepared sandbox; the function's filter is added
+    /// before they run a function.
     Zygote,
 }
 

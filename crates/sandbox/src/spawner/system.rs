@@ -1,5 +1,5 @@
-//! System calls without a safe wrapper in other crates. Each function is safe to call from the
-//! spawner and from its children, which have one thread each.
+//! System calls for which no other crate has a safe wrapper. The functions are safe to call only in
+//! the spawner and its children, which are single-threaded.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
 
 use std::convert::Infallible;
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 /// Result of [`clone_process`].
 pub(super) enum CloneResult {
-    /// In the new process.
+    /// The caller is the new process.
     Child,
-    /// In the calling process: the new process, by id and pidfd.
+    /// The caller is the original process; `pid` and `descriptor` (a pidfd) identify the new one.
     Parent { pid: i32, descriptor: OwnedFd },
 }
 
-/// Forks this process into the new namespaces of `flags` (`CLONE_NEW…`).
+/// Forks this process. The child is in new namespaces according to `flags` (`CLONE_NEW…`).
 pub(super) fn clone_process(flags: i32) -> Result<CloneResult> {
     clone3(flags, libc::SIGCHLD)
 }
@@ -37,14 +37,15 @@ fn clone3(flags: i32, exit_signal: i32) -> Result<CloneResult> {
         -1 => Err(clone_error(Error::last_os_error())),
         0 => Ok(CloneResult::Child),
         pid => {
-            // SAFETY: the kernel stored a new descriptor there, which has no other owner.
+            // SAFETY: the kernel stored a new descriptor in this variable, and nothing else owns
+            // it.
             let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
             Ok(CloneResult::Parent { pid: pid as i32, descriptor })
         }
     }
 }
 
-/// Replaces the error of a limit on namespaces, which the kernel reports as a full disk.
+/// Replaces the error for an exceeded namespace limit, which the kernel reports as a full disk.
 fn clone_error(error: Error) -> Error {
     match error.raw_os_error() {
         Some(libc::ENOSPC) => Error::other("no more namespaces are allowed here"),
@@ -52,21 +53,21 @@ fn clone_error(error: Error) -> Error {
     }
 }
 
-/// Forks a sibling: a child of this process's parent.
+/// Forks a sibling: a process whose parent is this process's parent.
 pub(super) fn clone_sibling(flags: i32) -> Result<CloneResult> {
     clone3(flags | libc::CLONE_PARENT, 0)
 }
 
-/// Enters a namespace. A pid namespace applies to later children only.
+/// Enters a namespace. A pid namespace affects only children created afterwards.
 pub(super) fn enter_namespace(namespace: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: it touches no memory.
+    // SAFETY: the call accesses no memory.
     let done = unsafe { libc::setns(namespace.as_raw_fd(), 0) };
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
 /// Exits without running exit handlers.
 pub(super) fn exit(code: i32) -> ! {
-    // SAFETY: it does not return and touches no memory.
+    // SAFETY: the call does not return and accesses no memory.
     unsafe { libc::_exit(code) }
 }
 
@@ -76,8 +77,8 @@ pub(super) fn execute(command: &[CString], variables: &[CString]) -> Result<Infa
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (arguments, variables) = (pointers(command), pointers(variables));
-    // SAFETY: both are arrays of C strings that outlive the call, each ending in a null pointer,
-    // and `arguments` has at least that one.
+    // SAFETY: both are arrays of C strings that outlive the call and end with a null pointer, so
+    // `arguments` has at least one element.
     unsafe { libc::execve(arguments[0], arguments.as_ptr(), variables.as_ptr()) };
     Err(Error::last_os_error())
 }
@@ -109,8 +110,8 @@ pub(super) fn close_all_but(kept: &[i32]) {
 
 /// Duplicates `descriptor` onto `target`, which stays open on exec.
 pub(super) fn duplicate_onto(descriptor: i32, target: i32) -> Result<()> {
-    // SAFETY: the callers number the descriptors of a process about to exec, and use none of the
-    // Rust values that own them afterwards.
+    // SAFETY: the callers renumber the descriptors of a process that is about to exec, and do not
+    // use the Rust values that own them afterwards.
     let done = unsafe { libc::dup2(descriptor, target) };
     if done == target { Ok(()) } else { Err(Error::last_os_error()) }
 }
@@ -145,7 +146,7 @@ pub(super) fn wait_for_signal() -> i32 {
 }
 
 fn signals() -> libc::sigset_t {
-    // SAFETY: `sigemptyset` initialises the set that the others add to.
+    // SAFETY: `sigemptyset` initialises the set before the other calls add to it.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
@@ -165,7 +166,7 @@ pub(super) struct ReapedChild {
     pub(super) memory_bytes_peak: u64,
 }
 
-/// Reaps a child: `pid`, or any if -1. Returns none if no such child has ended.
+/// Reaps the child `pid`, or any child if it is -1. Returns `None` if no such child has ended.
 pub(super) fn wait_child(pid: i32) -> Option<ReapedChild> {
     let mut status = 0;
     // SAFETY: all-zero is a valid `rusage`, and both pointers are valid for the call.
@@ -194,7 +195,7 @@ pub(super) fn wait_for_child(pid: i32) {
 
 /// Sends a signal to a process, or to a process group if the id is negative.
 pub(super) fn kill(pid: i32, signal: i32) {
-    // SAFETY: it touches no memory.
+    // SAFETY: the call accesses no memory.
     unsafe { libc::kill(pid, signal) };
 }
 
@@ -205,7 +206,8 @@ pub(super) fn kill_descendants() {
         if found.is_empty() {
             return;
         }
-        // The children of an ended child become children of this process.
+        // The children of an ended child become children of this process, so repeat until there are
+        // none.
         for pid in found {
             kill(pid, libc::SIGKILL);
             wait_for_child(pid);
@@ -213,7 +215,7 @@ pub(super) fn kill_descendants() {
     }
 }
 
-/// Returns the children of this process, including ended ones that are not reaped.
+/// Returns the children of this process, including those that have ended but are not reaped.
 pub(super) fn own_children() -> Vec<i32> {
     let own = std::process::id();
     let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
@@ -224,7 +226,7 @@ pub(super) fn own_children() -> Vec<i32> {
 pub(super) fn join_new_keyring() -> Result<()> {
     const JOIN_SESSION: libc::c_long = 1;
     let no_name = std::ptr::null::<c_char>();
-    // SAFETY: without a name no memory is read.
+    // SAFETY: no name is passed, so the call reads no memory.
     let done = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION, no_name) };
     match Error::last_os_error() {
         _ if done >= 0 => Ok(()),
@@ -286,14 +288,14 @@ pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sets the time slice of this thread and of threads that it starts; none for the default. A thread
-/// with a shorter slice is scheduled sooner when it wakes, with the same share. Kernels before 6.12
-/// ignore it.
+/// Sets the time slice of this thread and of threads that it starts; `None` sets the default. A
+/// thread with a shorter slice is scheduled sooner after it wakes, with the same share of processor
+/// time. Kernels before 6.12 ignore it.
 pub(super) fn set_own_slice(slice: Option<Duration>) {
     set_slice(0, slice);
 }
 
-/// Sets the time slice of a thread, if it exists.
+/// Sets the time slice of a thread. Does nothing if the thread does not exist.
 pub(super) fn set_slice(thread: i32, slice: Option<Duration>) {
     #[repr(C)]
     struct Attributes {
@@ -310,7 +312,7 @@ pub(super) fn set_slice(thread: i32, slice: Option<Duration>) {
         size: size_of::<Attributes>() as u32,
         policy: 0,
         flags: libc::SCHED_FLAG_KEEP_POLICY as u64,
-        // SAFETY: it touches no memory.
+        // SAFETY: the call accesses no memory.
         nice: unsafe { libc::getpriority(libc::PRIO_PROCESS, thread.cast_unsigned()) },
         priority: 0,
         // 0 is the kernel's default.
@@ -318,11 +320,11 @@ pub(super) fn set_slice(thread: i32, slice: Option<Duration>) {
         deadline: 0,
         period: 0,
     };
-    // SAFETY: the kernel reads only the number of bytes that the structure states.
+    // SAFETY: the kernel reads only as many bytes as the structure's size field states.
     unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const attributes, 0) };
 }
 
-/// Runs this process only when processors are idle.
+/// Makes this process run only when processors are otherwise idle.
 pub(super) fn run_in_background() {
     // SAFETY: all-zero is a valid `sched_param`, and the pointer is valid for the call.
     unsafe {
@@ -331,7 +333,7 @@ pub(super) fn run_in_background() {
     }
 }
 
-/// Makes this process the preferred victim of the OOM killer, and disables its core dumps.
+/// Makes the OOM killer prefer this process, and disables its core dumps.
 pub(super) fn be_expendable() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

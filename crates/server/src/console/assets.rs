@@ -1,6 +1,6 @@
-//! The built files of the page, compressed at build time and part of the binary.
+//! The built files of the console page, compressed at build time and embedded in the binary.
 //!
-//! `index.html` names the other files with a version, so that a browser caches them forever and
+//! `index.html` refers to the other files with a version, so that a browser caches them forever and
 //! requests only `index.html` again. The content security policy allows requests to this server
 //! only.
 
@@ -23,14 +23,14 @@ use sha2::{Digest, Sha256};
 use crate::http::ErrorResponse;
 use crate::state::App;
 
-/// Path of the page.
+/// Path of the console page.
 const PAGE: &str = "/";
 
 /// Prefix of the paths of the other files.
 const PREFIX: &str = "/console/";
 
-/// The page loads nothing from other servers, runs no inline script, and cannot be embedded in a
-/// frame.
+/// The content security policy: the page loads nothing from other servers, runs no inline scripts,
+/// and cannot be embedded in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
@@ -125,7 +125,7 @@ fn has(headers: &HeaderMap, name: &HeaderName, part: &str) -> bool {
         .any(|text| text.split(',').any(|item| item.split(';').next().unwrap_or("").trim() == part))
 }
 
-/// Decompresses a file for a client without gzip. The files are trusted and small.
+/// Decompresses a file for a client that does not accept gzip. The files are trusted and small.
 fn decompressed(gzip: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Decompression fails only for a corrupt file, and a test decompresses every file.
@@ -154,8 +154,8 @@ mod tests {
         assert!(!page.contains("://"), "the page reads from another server");
     }
 
-    /// The hash is computed as in `console/build.mjs`: from names and contents of the sources, in
-    /// order.
+    /// Computes the hash in the same way as `console/build.mjs`: from the names and contents of the
+    /// sources, in order.
     #[test]
     fn the_built_page_is_that_of_its_sources() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../console");

@@ -1,7 +1,7 @@
-//! The cookie of a session, and the header that a request must contain in addition.
+//! The cookie of a session, and the header that requests must contain in addition.
 //!
-//! A browser sends cookies to every port of a host, so a cookie alone could be read by another
-//! server of the machine. The header's value is stored by origin, which includes the port, and a
+//! A browser sends a host's cookies to every port, so another server on the same machine could read
+//! a cookie. The header's value is stored by the browser per origin, which includes the port, and a
 //! page of another origin cannot send it.
 
 use axum::http::HeaderMap;
@@ -12,17 +12,18 @@ use super::sessions::{NewSession, PresentedSession};
 /// Header with the session's key.
 pub const SESSION_HEADER: &str = "x-headwater-session";
 
-/// Attributes of the cookie: scripts cannot read it, and other sites cannot make a browser send it.
+/// Attributes of the cookie: scripts cannot read it, and requests from other sites do not include
+/// it.
 const ATTRIBUTES: &str = "Path=/; HttpOnly; SameSite=Strict";
 
-/// Returns the cookie of a new session, as the value of `set-cookie`.
+/// Returns the `set-cookie` value that sets the cookie of a new session.
 pub fn session_cookie(headers: &HeaderMap, session: &NewSession, is_https: bool) -> String {
     let (secret, seconds) = (&session.secret, session.lifetime.as_secs());
     let secure = if is_https { "; Secure" } else { "" };
     format!("{}={secret}; {ATTRIBUTES}{secure}; Max-Age={seconds}", name(headers))
 }
 
-/// Returns the cookie that removes a session's cookie.
+/// Returns the `set-cookie` value that removes a session's cookie.
 pub fn expired_cookie(headers: &HeaderMap) -> String {
     format!("{}=; {ATTRIBUTES}; Max-Age=0", name(headers))
 }

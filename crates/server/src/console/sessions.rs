@@ -1,7 +1,8 @@
-//! The sessions of browsers, and the codes for their logins.
+//! The sessions of browsers, and the codes with which they log in.
 //!
-//! Both are kept in memory, so they end with the server, like its token. The maps contain hashes of
-//! the secrets, so that a lookup takes the same time for every wrong secret.
+//! Both are kept only in memory, so they end when the server stops, like its token. The maps
+//! contain hashes of the secrets, so that looking up a wrong secret takes the same time whatever it
+//! is.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,16 +14,17 @@ use sha2::{Digest, Sha256};
 
 use crate::token::generate_secret;
 
-/// Maximum number of sessions; a further one ends the session that was unused for longest.
+/// Maximum number of sessions. Beyond it, a new session ends the one that has been unused for
+/// longest.
 const SESSIONS_MAX: usize = 1_000;
 
-/// Maximum number of codes; a further one replaces the oldest.
+/// Maximum number of codes. Beyond it, a new code replaces the oldest.
 const CODES_MAX: usize = 100;
 
 /// Time without requests after which a session ends.
 const IDLE: Duration = Duration::from_secs(12 * 3600);
 
-/// Time after which a session ends.
+/// Time after which a session ends even if it is used.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Time for which a code is valid.
@@ -112,7 +114,7 @@ impl Sessions {
         }
     }
 
-    /// Creates a code for one login, and returns it with its duration.
+    /// Creates a single-use login code. Returns it and its lifetime.
     pub fn create_code(&self, principal: Principal) -> io::Result<(String, Duration)> {
         let code = generate_secret()?;
         let now = Instant::now();
@@ -128,7 +130,7 @@ impl Sessions {
         Ok((code, CODE_LIFETIME))
     }
 
-    /// Returns the principal of a code, and invalidates the code.
+    /// Returns the principal of a code, and invalidates the code. `None` if the code is invalid.
     pub fn redeem(&self, code: &str) -> Option<Principal> {
         let code = self.state.lock().codes.remove(&hash(code))?;
         code.is_valid(Instant::now()).then_some(code.principal)

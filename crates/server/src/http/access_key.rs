@@ -17,16 +17,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
 }
 
-/// The access keys to list.
+/// The filter for listed access keys.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// The user; by default all users that the request may see.
+    /// Only access keys of this user; by default of all users that the requesting user may see.
     user: Option<String>,
 }
 
-/// Lists access keys by the time of their creation.
+/// Lists access keys by creation time.
 #[utoipa::path(get, path = "/v1/access-keys",
     operation_id = "list_access_keys", tag = "access",
     params(Filter), responses(
@@ -40,7 +40,7 @@ async fn list(
     Ok(Json(keys.list(&principal, filter.user.as_deref()).await?))
 }
 
-/// Creates an access key. Its secret is returned once.
+/// Creates an access key. Its secret is returned only in this response.
 #[utoipa::path(post, path = "/v1/access-keys",
     operation_id = "create_access_key", tag = "access",
     request_body = CreateAccessKey, responses(

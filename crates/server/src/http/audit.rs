@@ -23,12 +23,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(export)).routes(routes!(retention, set_retention))
 }
 
-/// The events to export; all by default.
+/// The filter for exported events; all by default.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// Only events at this time or later: RFC 3339, or a date.
+    /// Only events at or after this time: RFC 3339, or a date.
     since: Option<String>,
     /// Only events before this time.
     until: Option<String>,
@@ -74,7 +74,7 @@ async fn export(
     Ok((media_type, ResponseBody::from_stream(stream)).into_response())
 }
 
-/// Returns the time for which events of the audit log are kept.
+/// Returns the retention of the audit log.
 #[utoipa::path(get, path = "/v1/audit/retention",
     operation_id = "get_audit_retention", tag = "access",
     responses((status = 200, body = AuditRetention), (status = "default", body = Problem)))]
@@ -85,7 +85,7 @@ async fn retention(
     Ok(Json(app.service.access_control().audit_retention(&principal)?))
 }
 
-/// Sets the time for which events of the audit log are kept.
+/// Sets the retention of the audit log.
 #[utoipa::path(put, path = "/v1/audit/retention",
     operation_id = "set_audit_retention", tag = "access",
     request_body = AuditRetention, responses(
@@ -99,15 +99,15 @@ async fn set_retention(
     Ok(Json(access.set_audit_retention(&principal, retention).await?))
 }
 
-/// The remaining chunks of a response.
+/// The chunks of a response that have not been sent yet.
 struct Chunks {
     events: AuditExport,
-    /// None after the last chunk.
+    /// The encoder; `None` after the last chunk.
     encoder: Option<Encoder>,
 }
 
 impl Chunks {
-    /// Returns the next chunk that is not empty; none after the last one.
+    /// Returns the next non-empty chunk; `None` after the last one.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         while let Some(encoder) = &mut self.encoder {
             let bytes = if let Some(batch) = self.events.next().await? {

@@ -1,9 +1,10 @@
-//! Request bodies of calls and writes, with limits: length, memory quota of all bodies, and minimum
-//! rate.
+//! Request bodies of calls and writes, with limits: length, a memory quota for all bodies, and a
+//! minimum transfer rate.
 //!
 //! Tables and JSON values have separate quotas, so that a large table does not delay a call with a
-//! few numbers. A body takes quota as its bytes arrive, so that a stalled client takes none. One
-//! body of each kind may exceed the quota, so that at least one makes progress.
+//! few numbers. A body acquires quota as its bytes arrive, so a stalled client does not hold quota
+//! for bytes that it has not sent. One body of each kind may exceed the quota, so that at least one
+//! makes progress.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,24 +26,24 @@ const UNIT_BYTES: u64 = 64 << 10;
 /// Minimum size of a quota, in units.
 const UNITS_MIN: usize = 1 << 12;
 
-/// Minimum rate of a body after the timeout, in bytes per second.
+/// Minimum transfer rate of a body once the timeout has elapsed, in bytes per second.
 const RATE_MIN: u64 = 64 << 10;
 
-/// Maximum number of bytes of a too long body that are read and discarded.
+/// Maximum number of bytes that are read and discarded of a body that is too long.
 const SKIPPED_BYTES_MAX: usize = 64 << 20;
 
-/// Maximum time for which a too long body is read.
+/// Maximum time spent reading a body that is too long.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Quota that a body acquires in advance, in units.
+/// Quota that a body acquires ahead of its bytes, in units.
 const AHEAD_UNITS: usize = 16;
 
-/// The content of a body.
+/// The kind of content in a body.
 #[derive(Debug, Clone, Copy)]
 pub enum BodyKind {
-    /// A table. Memory: its bytes and one copy.
+    /// A table. It needs memory for its bytes and one copy.
     Table,
-    /// JSON values. Memory: many times their bytes after parsing.
+    /// JSON values. After parsing they need many times the memory of their bytes.
     Values,
 }
 
@@ -64,7 +65,7 @@ impl BodyKind {
     }
 }
 
-/// The memory quotas of bodies.
+/// The memory quotas for request bodies.
 #[derive(Debug)]
 pub struct BodyQuotas {
     tables: BodyQuota,
@@ -72,7 +73,7 @@ pub struct BodyQuotas {
     timeout: Duration,
 }
 
-/// The memory quota of one kind of bodies.
+/// The memory quota for one kind of body.
 #[derive(Debug)]
 struct BodyQuota {
     kind: BodyKind,
@@ -82,7 +83,7 @@ struct BodyQuota {
     last: Arc<Semaphore>,
 }
 
-/// The part of the quota that a body holds until the permit is dropped.
+/// The quota that a body holds; released when the permit is dropped.
 #[derive(Debug)]
 pub struct BodyPermit {
     shared: Option<OwnedSemaphorePermit>,
@@ -99,7 +100,7 @@ impl BodyQuotas {
         BodyQuotas { tables: quota(BodyKind::Table), values: quota(BodyKind::Values), timeout }
     }
 
-    /// Reads a body within its quota, which the permit holds.
+    /// Reads a body. Its memory counts against the quota until the permit is dropped.
     pub async fn read(
         &self,
         request: Request,
@@ -122,7 +123,7 @@ impl BodyQuotas {
         Ok((bytes, permit))
     }
 
-    /// Reads a body of at most `bytes_max` at the minimum rate or faster.
+    /// Reads a body of at most `bytes_max` bytes. Fails if it arrives slower than the minimum rate.
     async fn read_within(
         &self,
         quota: &BodyQuota,
@@ -162,7 +163,7 @@ impl BodyQuota {
         BodyQuota { kind, shared, units, last }
     }
 
-    /// Waits for quota for `bytes` of a body of at most `bytes_max`.
+    /// Waits until quota for `bytes` bytes is acquired, for a body of at most `bytes_max` bytes.
     async fn grow(
         &self,
         permit: &mut BodyPermit,
@@ -187,7 +188,7 @@ impl BodyQuota {
         Ok(())
     }
 
-    /// Releases the quota that a complete body does not need.
+    /// Releases quota that a completely received body does not need.
     fn release_excess(&self, permit: &mut BodyPermit, bytes: usize) {
         let needed = units_of(self.kind, bytes).min(self.units);
         let missing = needed.saturating_sub(permit.units());
@@ -239,8 +240,8 @@ fn too_slow() -> ErrorResponse {
     ErrorResponse(problem.with_hint("Send the request again, or import the rows into a table."))
 }
 
-/// Reads and discards a body up to a limit, because many clients read the response only after
-/// sending the body.
+/// Reads and discards a body up to a limit, because many clients read the response only after they
+/// have sent the whole body.
 async fn skip(body: Body) {
     let (mut rest, mut skipped) = (body.into_data_stream(), 0);
     while let Some(Ok(part)) = rest.next().await {

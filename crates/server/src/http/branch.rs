@@ -25,12 +25,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revert))
 }
 
-/// Selection of branches or tags.
+/// The filter for branches or tags.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
-    /// Prefix of the names.
+    /// Only names with this prefix.
     pub prefix: Option<String>,
 }
 
@@ -163,8 +163,8 @@ async fn cherry_pick(
     Ok(Json(app.service.branches().cherry_pick(&principal, &target, request).await?))
 }
 
-/// Undoes a commit of a branch, or everything that a run wrote there, in one commit. Later changes
-/// remain. Conflicts are errors as in a merge.
+/// Reverts a commit of a branch, or everything that a run wrote there, in one commit. Later changes
+/// are kept. Conflicts are errors as in a merge.
 #[utoipa::path(post, path = "/v1/branches/{branch}/revert",
     operation_id = "revert", tag = "branch",
     params(("branch" = String, Path)), request_body = RevertRequest,

@@ -20,12 +20,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Deploys a function without a project: a new function, or a new version. The files are in `files`
-/// or in `archive`, a ZIP archive of at most 44 MiB in Base64.
+/// Deploys a function without a project: creates the function, or a new version of it. The files
+/// are in `files`, or in `archive`, a ZIP archive of at most 44 MiB in Base64.
 ///
-/// The version is durable before the response is sent, and never changes. The same files and
-/// settings as those of the last version create no version. Error: `already_exists` if the deployed
-/// project has a function of this name.
+/// The version is durable before the response is sent, and never changes. If files and settings
+/// equal those of the last version, no new version is created. Error: `already_exists` if the
+/// deployed project has a function of this name.
 #[utoipa::path(put, path = "/v1/functions/{function}",
     operation_id = "deploy_function", tag = "function",
     params(("function" = String, Path)), request_body = DeployFunction,
@@ -66,8 +66,8 @@ async fn versions(
     Ok(Json(app.service.invocations().deployed().versions(&principal, &name).await?))
 }
 
-/// Deletes a function that is deployed without a project, with its versions. Calls that run are not
-/// stopped.
+/// Deletes a function that is deployed without a project, with all its versions. Running calls are
+/// not stopped.
 #[utoipa::path(delete, path = "/v1/functions/{function}",
     operation_id = "delete_function", tag = "function",
     params(("function" = String, Path), Deletion),

@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Lists the deployed versions of the project, the last deployed first.
+/// Lists the deployed versions of the project, most recently deployed first.
 #[utoipa::path(get, path = "/v1/deployments",
     operation_id = "list_deployments", tag = "deployment",
     responses((status = 200, body = [Deployment]), (status = "default", body = Problem)))]

@@ -18,10 +18,10 @@ use crate::state::App;
 /// Maximum number of rows of a table in a diff of refs.
 const ROWS_MAX: usize = 100;
 
-/// Default number of rows in a diff of one table.
+/// Default number of rows per page in a diff of one table.
 const PAGE_ROWS: usize = 100;
 
-/// Maximum number of rows in a diff of one table.
+/// Maximum number of rows per page in a diff of one table.
 const PAGE_ROWS_MAX: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -38,7 +38,8 @@ struct DiffParameters {
     /// Comparison of rows: `auto` (if few bytes must be read; the default), `always` or `never`.
     #[param(inline)]
     compare: Option<CompareRows>,
-    /// Read columns for exact statistics. Otherwise statistics are bounds from metadata.
+    /// Read the columns to compute exact statistics. Otherwise, statistics are bounds from
+    /// metadata.
     stats: Option<bool>,
 }
 
@@ -62,7 +63,7 @@ async fn diff(
     let mut diff =
         app.service.refs().diff(&principal, parse_ref(&from)?, parse_ref(&to)?, options).await?;
     for table in &mut diff.tables {
-        // Only the diff of one table has pages.
+        // Only the diff of a single table is paginated.
         if let Some(rows) = &mut table.rows {
             rows.next_page_token = None;
         }
@@ -77,21 +78,22 @@ async fn diff(
 struct TableDiffParameters {
     /// The table's name at the second ref, if it differs.
     to_table: Option<String>,
-    /// Snapshot of the first side; by default the current one at the first ref.
+    /// Snapshot on the first side; by default the table's current snapshot at the first ref.
     from_snapshot: Option<i64>,
-    /// Snapshot of the second side; by default the current one at the second ref.
+    /// Snapshot on the second side; by default the table's current snapshot at the second ref.
     to_snapshot: Option<i64>,
     /// Columns that identify rows, separated by commas; by default the table's identifier columns.
     key: Option<String>,
     /// Maximum number of rows; 100 by default, at most 10,000. Fewer are returned if rows are long.
     limit: Option<usize>,
-    /// The `next_page_token` of the previous page; the other parameters must be the same. Each page
-    /// compares the tables again.
+    /// The `next_page_token` of the previous page. All other parameters must be unchanged. The
+    /// tables are compared again for each page.
     page_token: Option<String>,
     /// Comparison of rows: `always` (the default), `auto` (if few bytes must be read) or `never`.
     #[param(inline)]
     compare: Option<CompareRows>,
-    /// Read columns for exact statistics. Otherwise statistics are bounds from metadata.
+    /// Read the columns to compute exact statistics. Otherwise, statistics are bounds from
+    /// metadata.
     stats: Option<bool>,
 }
 
@@ -155,10 +157,10 @@ impl TableDiffParameters {
     }
 }
 
-/// Maximum number of rows before a page.
+/// Maximum number of rows that can precede a page.
 const SKIP_MAX: u64 = 1 << 60;
 
-/// The start of a page: the number of rows of a diff that precede it.
+/// The position of a page: the compared commits, and the number of rows that precede the page.
 #[derive(Debug, PartialEq, Eq)]
 struct PageToken {
     from: CommitId,

@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(rebuild))
 }
 
-/// Lists environments, the last used first.
+/// Lists environments, most recently used first.
 #[utoipa::path(get, path = "/v1/environments",
     operation_id = "list_environments", tag = "environment",
     responses((status = 200, body = [EnvironmentSummary]), (status = "default", body = Problem)))]

@@ -11,7 +11,7 @@ use crate::login_limit;
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, ErrorResponse>;
 
-/// A problem as a response.
+/// A problem that is sent as a response.
 #[derive(Debug)]
 pub struct ErrorResponse(pub Problem);
 
@@ -34,7 +34,7 @@ impl ErrorResponse {
     }
 }
 
-/// Returns the seconds after which a request may be sent again.
+/// Returns the number of seconds after which the request may be retried.
 pub(crate) fn retry_after(problem: &Problem) -> HeaderValue {
     let seconds = problem.context.get(login_limit::RETRY_AFTER).and_then(serde_json::Value::as_u64);
     HeaderValue::from(seconds.unwrap_or(1))

@@ -84,7 +84,7 @@ fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T>
     };
     let value: T = serde_json::from_slice(bytes).map_err(invalid)?;
     let sent: serde_json::Value = serde_json::from_slice(bytes).map_err(invalid)?;
-    // Serialising the parsed value yields every field of `T`.
+    // Serialising the parsed value shows all fields that `T` has.
     let known = serde_json::to_value(&value).map_err(invalid)?;
     if let (Some(sent), Some(known)) = (sent.as_object(), known.as_object())
         && let Some(unknown) = sent.keys().find(|field| !known.contains_key(*field))
@@ -102,7 +102,7 @@ pub fn parse_ref(text: &str) -> HandlerResult<RefSpec> {
     Ok(text.parse::<RefSpec>()?)
 }
 
-/// Parses an enum value, such as a job's kind; `noun` names it in errors.
+/// Parses an enum value, such as a job kind. `noun` is what errors call the value.
 pub fn parse_word<T: DeserializeOwned>(text: &str, noun: &str) -> HandlerResult<T> {
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value).map_err(|error| {
@@ -118,7 +118,7 @@ pub fn parse_words<T: DeserializeOwned>(text: Option<&str>, noun: &str) -> Handl
     words.map(|word| parse_word(word, noun)).collect()
 }
 
-/// Parses a time in RFC 3339, or a date, which means midnight UTC.
+/// Parses a time in RFC 3339 format, or a date, which stands for midnight UTC.
 pub fn parse_time(text: &str) -> HandlerResult<Timestamp> {
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());

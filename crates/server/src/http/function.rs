@@ -35,7 +35,7 @@ use crate::state::App;
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The body quota limits the length instead.
+    // The length is limited by the body quota instead.
     let invoke = OpenApiRouter::new().routes(routes!(invoke)).layer(DefaultBodyLimit::disable());
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(invoke_async)).merge(invoke)
 }
@@ -56,8 +56,8 @@ async fn list(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct TableOptions {
-    /// Argument that receives the table; by default the function's only required one. Only for an
-    /// Arrow body.
+    /// Argument that receives the table; by default the function's only required argument. Only for
+    /// an Arrow body.
     table: Option<String>,
     /// The other arguments, as one JSON object. Only for an Arrow body.
     arguments: Option<String>,
@@ -67,9 +67,9 @@ struct TableOptions {
 /// as `application/vnd.apache.arrow.stream`. If the JSON contains `files`, the function is taken
 /// from these files.
 ///
-/// A table is encoded in the format that `Accept` selects (see `query`), another result as JSON.
+/// A table is returned in the format that `Accept` selects (see `query`), any other result as JSON.
 /// The header `x-headwater-job` contains the id of the job, whose record is durable before the
-/// response is sent. A client that disconnects stops the function.
+/// response is sent. If the client disconnects, the function is stopped.
 #[utoipa::path(post, path = "/v1/functions/{function}/invoke",
     operation_id = "invoke_function", tag = "function",
     params(("function" = String, Path), TableOptions),
@@ -105,7 +105,7 @@ async fn invoke(
     Ok(response)
 }
 
-/// Accepts a call of a function of the deployed version, which is executed later.
+/// Accepts a call of a function of the deployed version for asynchronous execution.
 ///
 /// The event is durable before the response is sent. The call is attempted at least once and
 /// retried after errors; `get_trigger_event` returns its status.
@@ -124,7 +124,7 @@ async fn invoke_async(
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
-/// A call whose function and arguments are checked.
+/// A call whose function and arguments have been validated.
 struct PreparedCall {
     function: ResolvedFunction,
     arguments: Vec<Argument>,
@@ -189,7 +189,7 @@ async fn prepare_table(
     let read = super::rows::read_table(app, principal, request).await?;
     let mut arguments = values(others);
     arguments.push(Argument { name: table, value: ArgumentValue::Table(read) });
-    // The table's memory counts against the row quota.
+    // The memory of the table counts against the row quota instead.
     Ok(PreparedCall { function, arguments, author: None, permit: None })
 }
 
@@ -230,7 +230,7 @@ async fn encode(format: Format, returned: FunctionResult) -> Result<Response, Pr
     Ok((media_type, ResponseBody::from_stream(chunks)).into_response())
 }
 
-/// Returns a function's JSON if it is valid.
+/// Returns a function's JSON result as a response, after validating it.
 async fn json_response(text: Bytes) -> Result<Response, Problem> {
     let check = |text: &Bytes| serde_json::from_slice::<serde::de::IgnoredAny>(text).map(drop);
     let checked = if text.len() <= INLINE_BYTES_MAX {

@@ -19,12 +19,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, grant, revoke)).routes(routes!(explain))
 }
 
-/// The grants to list.
+/// The filter for listed grants.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// The user or role; by default all.
+    /// Only grants to this user or role; all by default.
     grantee: Option<String>,
 }
 
@@ -67,7 +67,7 @@ async fn list(
     Ok(Json(app.service.access_control().grants().list(&principal, filter.grantee.as_deref())?))
 }
 
-/// Grants actions to a user or role, in addition to those that it has on the same objects.
+/// Grants actions to a user or role, in addition to existing grants on the same objects.
 #[utoipa::path(post, path = "/v1/grants",
     operation_id = "grant", tag = "access",
     request_body = GrantRequest, responses(
@@ -83,7 +83,8 @@ async fn grant(
     ))
 }
 
-/// Revokes actions of a grant on the same objects. At least one of them must be granted.
+/// Revokes actions from a grant. At least one of the actions must have been granted on exactly
+/// these objects.
 #[utoipa::path(delete, path = "/v1/grants",
     operation_id = "revoke", tag = "access",
     params(Revocation), responses((status = 204), (status = "default", body = Problem)))]
@@ -101,7 +102,7 @@ async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Explains whether a user may perform an action on an object, and which grant decides.
+/// Returns whether a user may perform an action on an object, and the grant that decides it.
 #[utoipa::path(get, path = "/v1/access/explain",
     operation_id = "explain_access", tag = "access",
     params(ExplainQuery), responses(

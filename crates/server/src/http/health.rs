@@ -40,12 +40,12 @@ async fn health(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Time that running jobs have to end, in milliseconds; then they are interrupted.
+    /// Time for running jobs to finish, in milliseconds. Then they are interrupted.
     drain_ms: Option<u64>,
 }
 
 /// Shuts the server down: it rejects new jobs and waits for running ones. The response is sent
-/// immediately. The shutdown is complete when `server.json` is removed.
+/// immediately. The shutdown is complete once `server.json` has been removed.
 #[utoipa::path(post, path = "/v1/shutdown",
     operation_id = "shut_down", tag = "server",
     params(Options), responses(

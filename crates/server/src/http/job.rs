@@ -1,4 +1,4 @@
-//! Jobs: list, get, follow, stop. An id may be shortened to a unique prefix or suffix.
+//! Jobs: list, get, follow, stop. An id may be abbreviated to a unique prefix or suffix.
 
 use axum::Json;
 use axum::body::Body as AnswerBody;
@@ -31,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(rerun))
 }
 
-/// Selection of jobs.
+/// The filter for jobs.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +42,7 @@ struct Filter {
     /// Statuses, separated by commas: `queued`, `running`, `succeeded`, `failed`,
     /// `cancelled`, `interrupted`.
     status: Option<String>,
-    /// Only jobs recorded at this time or later: RFC 3339, or a date.
+    /// Only jobs recorded at or after this time: RFC 3339, or a date.
     since: Option<String>,
     /// Maximum number of jobs; 100 by default, at most 10,000.
     limit: Option<usize>,
@@ -68,7 +68,7 @@ async fn list(
     Ok(Json(app.service.jobs().list(&principal, &filter).await?))
 }
 
-/// Returns a job with the reasons why its function calls wait.
+/// Returns a job, including the reasons why its function calls are waiting.
 #[utoipa::path(get, path = "/v1/jobs/{job}",
     operation_id = "get_job", tag = "job",
     params(("job" = String, Path)),
@@ -81,7 +81,7 @@ async fn show(
     Ok(Json(app.service.jobs().get(&principal, &id).await?))
 }
 
-/// Selection of events.
+/// The filter for events.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -89,7 +89,7 @@ struct Range {
     /// Only events after this sequence number; all by default.
     #[serde(default)]
     after: u64,
-    /// Continue until the job has ended.
+    /// Keep sending new events until the job has ended.
     #[serde(default)]
     follow: bool,
 }
@@ -127,7 +127,7 @@ fn line(event: &JobEvent) -> std::io::Result<Bytes> {
     Ok(text.into())
 }
 
-/// Stops a job and returns it; a job that has ended is unchanged.
+/// Stops a job and returns it. Has no effect on a job that has already ended.
 #[utoipa::path(post, path = "/v1/jobs/{job}/stop",
     operation_id = "stop_job", tag = "job",
     params(("job" = String, Path)),
@@ -141,7 +141,7 @@ async fn stop(
 }
 
 /// Starts a run again as a new job, with the same files, parameters and branch. Only the files of
-/// recent runs are kept; error `file_not_found` if those of this run were deleted.
+/// recent runs are kept; error `file_not_found` if the files of this run have been deleted.
 #[utoipa::path(post, path = "/v1/jobs/{job}/rerun",
     operation_id = "rerun_job", tag = "job",
     params(("job" = String, Path)), responses(

@@ -15,7 +15,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, set, remove))
 }
 
-/// Lists limits by name: all for an administrator, otherwise those of the user and its roles.
+/// Lists limits by name. An administrator sees all limits, other users only their own and those of
+/// their roles.
 #[utoipa::path(get, path = "/v1/limits",
     operation_id = "list_limits", tag = "access",
     responses((status = 200, body = [Limit]), (status = "default", body = Problem)))]
@@ -39,7 +40,7 @@ async fn get(
     Ok(Json(app.service.access_control().limits().get(&principal, &name)?))
 }
 
-/// Sets the limits of a user or role, in place of those that it has.
+/// Sets the limits of a user or role, replacing all existing ones.
 #[utoipa::path(put, path = "/v1/limits/{name}",
     operation_id = "set_limit", tag = "access",
     params(("name" = String, Path)),

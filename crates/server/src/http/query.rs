@@ -1,4 +1,4 @@
-//! Queries: one SQL statement, whose rows are streamed.
+//! Queries: SQL statements; the rows of the last one are streamed.
 
 use arrow::error::ArrowError;
 use axum::body::Body as ResponseBody;
@@ -25,9 +25,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(query))
 }
 
-/// Executes one SQL statement. `Accept` selects the format of the rows: `application/json` (an
-/// array of objects, the default), `application/x-ndjson`, `text/csv`,
-/// `application/vnd.apache.parquet`, or
+/// Executes SQL statements in order, and returns the rows of the last one. `Accept` selects the
+/// format of the rows: `application/json` (an array of objects, the default),
+/// `application/x-ndjson`, `text/csv`, `application/vnd.apache.parquet`, or
 /// `application/vnd.apache.arrow.stream`. The header `x-headwater-job` contains the id of its job.
 ///
 /// Rows are streamed while they are computed. An error before the first row is a `Problem`; a later
@@ -87,15 +87,15 @@ async fn encode(
     Ok(futures::stream::iter(first.map(Ok)).chain(rest))
 }
 
-/// The remaining chunks of a response.
+/// The chunks of a response that have not been sent yet.
 struct Chunks {
     rows: StatementRows,
-    /// None after the last chunk.
+    /// The encoder; `None` after the last chunk.
     encoder: Option<Encoder>,
 }
 
 impl Chunks {
-    /// Returns the next chunk that is not empty; none after the last one.
+    /// Returns the next non-empty chunk; `None` after the last one.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         while let Some(encoder) = &mut self.encoder {
             let bytes = if let Some(batch) = self.rows.next().await? {

@@ -19,7 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(show)).routes(routes!(commits))
 }
 
-/// Returns the commit of a ref, and its branch if it is one.
+/// Returns the commit of a ref, and the branch if the ref is the head of one.
 #[utoipa::path(get, path = "/v1/refs/{ref}",
     operation_id = "get_ref", tag = "ref",
     params(("ref" = String, Path)),
@@ -32,7 +32,7 @@ async fn show(
     Ok(Json(app.service.refs().resolve(&principal, &parse_ref(&reference)?).await?))
 }
 
-/// Selection of commits.
+/// The requested page of commits.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

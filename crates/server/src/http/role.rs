@@ -26,7 +26,7 @@ async fn list(State(app): State<App>, Caller(principal): Caller) -> HandlerResul
     Ok(Json(app.service.access_control().roles().list(&principal)?))
 }
 
-/// Creates a role without any right.
+/// Creates a role without permissions.
 #[utoipa::path(post, path = "/v1/roles",
     operation_id = "create_role", tag = "access",
     request_body = CreateRole, responses(

@@ -19,7 +19,7 @@ use super::query::JOB_HEADER;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The body quota limits the length instead.
+    // The length is limited by the body quota instead.
     OpenApiRouter::new().routes(routes!(write)).layer(DefaultBodyLimit::disable())
 }
 
@@ -34,11 +34,11 @@ struct Options {
     mode: WriteMode,
 }
 
-/// Writes rows into a table of a branch, which is created if missing. The body is one table as
-/// `application/vnd.apache.arrow.stream`, not compressed, of at most 256 MiB.
+/// Writes rows to a table of a branch, and creates the table if it does not exist. The body is one
+/// table as `application/vnd.apache.arrow.stream`, not compressed, of at most 256 MiB.
 ///
-/// The rows are one commit, durable before the response is sent. The header `x-headwater-job`
-/// contains the id of the job.
+/// The rows are written in one commit, which is durable before the response is sent. The header
+/// `x-headwater-job` contains the id of the job.
 #[utoipa::path(post, path = "/v1/branches/{branch}/tables/{table}/rows",
     operation_id = "write_rows", tag = "table",
     params(("branch" = String, Path), ("table" = String, Path), Options),

@@ -31,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(start_login))
 }
 
-/// Returns the ways in which a person can log in, besides access tokens and passwords.
+/// Returns the available login methods for people, in addition to access tokens and passwords.
 #[utoipa::path(get, path = "/v1/login",
     operation_id = "get_login_methods", tag = "session", security(()),
     responses((status = 200, body = LoginMethods), (status = "default", body = Problem)))]
@@ -53,7 +53,7 @@ async fn start_login(
     started.map(Json).map_err(ErrorResponse)
 }
 
-/// Returns the session of a browser. Also succeeds for a request with another credential.
+/// Returns the session of a browser. Also succeeds for requests authenticated in another way.
 #[utoipa::path(get, path = "/v1/session",
     operation_id = "get_session", tag = "session",
     responses((status = 200, body = Session), (status = "default", body = Problem)))]
@@ -131,7 +131,7 @@ async fn log_in(
     })
 }
 
-/// Logs a browser out. Succeeds without a session.
+/// Logs a browser out. Succeeds even if there is no session.
 #[utoipa::path(delete, path = "/v1/session",
     operation_id = "delete_session", tag = "session", security(()),
     responses((status = 204), (status = "default", body = Problem)))]
@@ -142,7 +142,7 @@ async fn remove(State(app): State<App>, headers: HeaderMap) -> Response {
     (StatusCode::NO_CONTENT, [(SET_COOKIE, expired_cookie(&headers))]).into_response()
 }
 
-/// Creates a code for one login with the identity of the request, valid for a minute.
+/// Creates a single-use login code for the identity of the request, valid for one minute.
 #[utoipa::path(post, path = "/v1/session/codes",
     operation_id = "create_session_code", tag = "session",
     responses((status = 201, body = SessionCode), (status = "default", body = Problem)))]

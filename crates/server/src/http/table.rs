@@ -18,12 +18,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(remove))
 }
 
-/// Selection of tables.
+/// The filter for tables.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// Namespace of the tables.
+    /// Only tables in this namespace.
     namespace: Option<String>,
 }
 
@@ -43,8 +43,8 @@ async fn list(
     Ok(Json(app.service.tables().list(&principal, &reference, namespace).await?))
 }
 
-/// Describes a table: `name` or `namespace.name`. A name matches as written, otherwise without
-/// case.
+/// Describes a table: `name` or `namespace.name`. The name is matched exactly first, then
+/// case-insensitively.
 #[utoipa::path(get, path = "/v1/refs/{ref}/tables/{table}",
     operation_id = "get_table", tag = "table",
     params(("ref" = String, Path), ("table" = String, Path)),

@@ -17,16 +17,16 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(revoke))
 }
 
-/// The tokens to list.
+/// The filter for listed tokens.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// The user; by default all users that the request may see.
+    /// Only tokens of this user; by default of all users that the requesting user may see.
     user: Option<String>,
 }
 
-/// Lists access tokens by the time of their creation.
+/// Lists access tokens by creation time.
 #[utoipa::path(get, path = "/v1/tokens",
     operation_id = "list_tokens", tag = "access",
     params(Filter), responses(
@@ -39,7 +39,7 @@ async fn list(
     Ok(Json(app.service.access_control().tokens().list(&principal, filter.user.as_deref()).await?))
 }
 
-/// Creates an access token. Its secret is returned once.
+/// Creates an access token. Its secret is returned only in this response.
 #[utoipa::path(post, path = "/v1/tokens",
     operation_id = "create_token", tag = "access",
     request_body = CreateToken, responses(

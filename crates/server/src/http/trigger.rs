@@ -36,14 +36,14 @@ async fn list(
     Ok(Json(app.service.triggers().list(&principal).await?))
 }
 
-/// Selection of events.
+/// The filter for events.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
     /// Statuses, separated by commas: `pending`, `running`, `done`, `failed`.
     status: Option<String>,
-    /// Name of the events' trigger.
+    /// Only events of the trigger with this name.
     trigger: Option<String>,
     /// Maximum number of events; 100 by default, at most 10,000.
     limit: Option<usize>,
@@ -93,8 +93,8 @@ async fn remove(
     Ok(Json(app.service.triggers().remove(&principal, &event).await?))
 }
 
-/// Delivers an event again: a failed event is retried from the start, and a waiting event is due
-/// immediately.
+/// Delivers an event again: a failed event starts over with all its retries, and a waiting event
+/// becomes due immediately.
 #[utoipa::path(post, path = "/v1/trigger-events/{event}/replay",
     operation_id = "replay_trigger_event", tag = "trigger",
     params(("event" = String, Path)),

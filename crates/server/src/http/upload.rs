@@ -29,8 +29,8 @@ struct Properties {
     name: String,
 }
 
-/// Stores a file of at most 4 GiB on the server's machine for a day. Its path is a source of an
-/// import.
+/// Stores a file of at most 4 GiB on the server's machine for one day. The returned path can be
+/// used as a source of an import.
 #[utoipa::path(post, path = "/v1/uploads",
     operation_id = "create_upload", tag = "import",
     params(Properties),

@@ -17,17 +17,18 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(usage))
 }
 
-/// Selection and grouping of usage.
+/// The filter and grouping for usage.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// Only jobs recorded at this time or later: RFC 3339, or a date.
+    /// Only jobs recorded at or after this time: RFC 3339, or a date.
     since: Option<String>,
     /// Only jobs recorded before this time.
     until: Option<String>,
-    /// `day`, `kind`, `job`, `model`, `function`, `branch` or `author`; `day` by default. Records
-    /// of queries and calls are kept for a limited time; only `day` and `kind` include older ones.
+    /// The grouping: `day`, `kind`, `job`, `model`, `function`, `branch` or `author`; `day` by
+    /// default. Individual records of queries and calls are kept for a limited time; only `day` and
+    /// `kind` include older ones.
     by: Option<String>,
 }
 

@@ -26,7 +26,7 @@ async fn list(State(app): State<App>, Caller(principal): Caller) -> HandlerResul
     Ok(Json(app.service.access_control().users().list(&principal)?))
 }
 
-/// Creates a user without any right.
+/// Creates a user without permissions.
 #[utoipa::path(post, path = "/v1/users",
     operation_id = "create_user", tag = "access",
     request_body = CreateUser, responses(
@@ -55,7 +55,7 @@ async fn show(
     Ok(Json(app.service.access_control().users().get(&principal, &name)?))
 }
 
-/// Sets a user's password, disables or enables it.
+/// Sets a user's password, or disables or enables the user.
 #[utoipa::path(patch, path = "/v1/users/{user}",
     operation_id = "update_user", tag = "access",
     params(("user" = String, Path)),
@@ -70,7 +70,7 @@ async fn update(
     Ok(Json(app.service.access_control().users().update(&principal, &name, change).await?))
 }
 
-/// Drops a user with its tokens, grants and ownership.
+/// Drops a user together with its tokens, its grants and its ownership of objects.
 #[utoipa::path(delete, path = "/v1/users/{user}",
     operation_id = "delete_user", tag = "access",
     params(("user" = String, Path)),
@@ -84,7 +84,7 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Returns the identity of the request, with its rights.
+/// Returns the identity of the request, with its permissions.
 #[utoipa::path(get, path = "/v1/whoami",
     operation_id = "whoami", tag = "access",
     responses((status = 200, body = Whoami), (status = "default", body = Problem)))]

@@ -18,12 +18,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(remove))
 }
 
-/// Selection of views.
+/// The filter for views.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Filter {
-    /// Namespace of the views.
+    /// Only views in this namespace.
     namespace: Option<String>,
 }
 
@@ -43,7 +43,8 @@ async fn list(
     Ok(Json(app.service.views().list(&principal, &reference, namespace).await?))
 }
 
-/// Describes a view: `name` or `namespace.name`. A name matches as written, otherwise without case.
+/// Describes a view: `name` or `namespace.name`. The name is matched exactly first, then
+/// case-insensitively.
 #[utoipa::path(get, path = "/v1/refs/{ref}/views/{view}",
     operation_id = "get_view", tag = "view",
     params(("ref" = String, Path), ("view" = String, Path)),

@@ -1,4 +1,4 @@
-//! Requests for changes.
+//! The common parts of requests that change the catalog.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderMap;
@@ -23,7 +23,7 @@ const MESSAGE_HEADER: &str = "x-headwater-message";
 /// Maximum length of a message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4_096;
 
-/// A request for a change.
+/// A request that changes the catalog.
 pub struct Change {
     /// The principal.
     pub principal: Principal,
@@ -31,7 +31,7 @@ pub struct Change {
     pub path: RequestPath,
     /// The body.
     pub body: Bytes,
-    /// The id of the request, and the message of its commit.
+    /// The id of the request, the target ref, and the message of its commit.
     pub request: ChangeRequest,
     headers: HeaderMap,
 }
@@ -64,14 +64,14 @@ impl Change {
         body::parse(&self.headers, &self.body)
     }
 
-    /// Returns the client's access to the files of the warehouse.
+    /// Returns the access to the warehouse's files that the client gets.
     pub fn storage_access(&self, app: &App) -> HandlerResult<StorageAccess> {
         storage_access::of_request(app, &self.principal, &self.headers)
     }
 }
 
-/// Returns a hash of all that distinguishes a request. Requests with the same key and different
-/// changes have different hashes.
+/// Returns a hash that identifies a request. Requests with the same key but different changes have
+/// different hashes.
 fn digest(key: &str, method: &str, path: &RequestPath, body: &[u8]) -> String {
     let reference = path.reference.to_string();
     let parts = [key, &reference, method, &path.text].map(str::as_bytes);

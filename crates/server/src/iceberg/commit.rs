@@ -12,7 +12,7 @@ use super::error::HandlerResult;
 use super::table::{Identifier, table_response};
 use crate::state::App;
 
-/// Updates of one of several tables.
+/// Updates of one table in a commit of several tables.
 #[derive(Debug, Deserialize)]
 struct TableChange {
     identifier: Identifier,
@@ -37,7 +37,7 @@ pub async fn one(State(app): State<App>, change: Change) -> HandlerResult<Respon
     let tables = tables.map_err(IcebergError::of_change)?;
     let loaded = match tables.get(&table) {
         Some(loaded) => loaded.clone(),
-        // A repeated request by a client that may not read the table.
+        // The request is a repetition, by a client that may not read the table.
         None => iceberg.load_table(&change.principal, &change.request.reference, &table).await?,
     };
     // Credentials are left out, since clients have them from the response to `GET`.

@@ -1,4 +1,5 @@
-//! The configuration of a client: the prefix of all other paths, and the supported endpoints.
+//! The configuration that clients request first: the prefix for all other paths, and the supported
+//! endpoints.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -52,7 +53,8 @@ struct Parameters {
     warehouse: Option<String>,
 }
 
-/// Returns the prefix for the ref that the path or the warehouse parameter names.
+/// Returns the configuration. Its prefix is the ref given in the path or in the `warehouse`
+/// parameter.
 pub async fn show(State(app): State<App>, client: Client, uri: Uri) -> HandlerResult<Json<Value>> {
     let Client { principal, path } = client;
     let parameters = Query::<Parameters>::try_from_uri(&uri);

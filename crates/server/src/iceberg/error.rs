@@ -1,4 +1,4 @@
-//! Errors in the form of Iceberg's specification, with the exception names that its clients know.
+//! Errors in the format of Iceberg's specification, with the exception names that clients expect.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use crate::login_limit;
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, IcebergError>;
 
-/// An error as a response.
+/// An error that is sent as a response.
 #[derive(Debug)]
 pub struct IcebergError {
     problem: Box<Problem>,
@@ -46,7 +46,7 @@ impl IcebergError {
         IcebergError { status, kind, ..error }
     }
 
-    /// Converts the error of a change.
+    /// Converts an error that a change returned.
     pub fn of_change(error: ChangeError) -> Self {
         let unknown = matches!(error, ChangeError::Unknown(_));
         let error = IcebergError::new(error.problem().clone());
@@ -56,7 +56,7 @@ impl IcebergError {
         error
     }
 
-    /// Reports a missing object as a missing view.
+    /// Changes the exception for a missing object to the one for a missing view.
     pub fn for_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
             self.kind = NO_VIEW;
@@ -70,7 +70,7 @@ impl IcebergError {
         self
     }
 
-    /// Marks errors of unsupported scans, so that clients plan the scan themselves.
+    /// Marks an error that a scan is not supported, so that clients plan the scan themselves.
     pub fn for_scan(mut self) -> Self {
         if self.problem.code == ErrorCode::UnsupportedStatement {
             (self.status, self.kind) =
@@ -112,8 +112,8 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
 impl IcebergError {
     fn new(problem: Problem) -> Self {
         let (status, kind) = kind(problem.code);
-        // A lock-out has another status than a busy server, since clients retry after the latter
-        // immediately.
+        // A login lock-out must not have the same status as a busy server, because clients retry
+        // the latter immediately.
         let is_lock_out = problem.context.contains_key(login_limit::RETRY_AFTER);
         let status = if is_lock_out { problem.code.http_status() } else { status };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -121,8 +121,8 @@ impl IcebergError {
     }
 }
 
-/// Returns the message of Iceberg's reference catalogs, which clients and their tests match; none
-/// if there is no such message.
+/// Returns the message that Iceberg's reference catalogs use, because clients and their tests match
+/// it; `None` if there is none for this error.
 fn reference_message(problem: &Problem, kind: &str) -> Option<String> {
     let text = |key: &str| problem.context.get(key).and_then(Value::as_str);
     match problem.code {
@@ -153,7 +153,7 @@ impl IntoResponse for IcebergError {
             tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
         }
         let mut message = match reference_message(&problem, kind) {
-            // The reference message contains everything in Headwater's message.
+            // Here the reference message already contains everything from Headwater's message.
             Some(reference) if problem.code == ErrorCode::CommitConflict => reference,
             Some(reference) => format!("{reference}: {}", problem.message),
             None => problem.message.clone(),

@@ -1,9 +1,9 @@
 //! The Iceberg REST catalog, under `/iceberg`, for other engines.
 //!
-//! The path selects a ref: `/iceberg` is `main`, and `/iceberg/dev` the branch, tag or commit
-//! `dev`. A client that configures only a warehouse uses the ref as its name. The response to
-//! `config` returns the ref as the prefix of all other paths, so any client can use any branch.
-//! Requests, responses and errors follow Iceberg's specification.
+//! The path selects a ref: `/iceberg` is `main`, and `/iceberg/dev` is the branch, tag or commit
+//! `dev`. A client in which only a warehouse can be configured uses the ref as the warehouse name.
+//! The response to `config` returns the ref as the prefix for all other paths, so any client can
+//! use any branch. Requests, responses and errors follow Iceberg's specification.
 
 mod body;
 mod change;
@@ -60,13 +60,13 @@ pub(crate) fn router() -> Router<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Returns the route for tokens. Its requests are not authenticated, so their length is limited
-/// more.
+/// Returns the route for tokens. Its requests are not authenticated, so their length limit is
+/// lower.
 fn tokens() -> MethodRouter<App> {
     post(token::exchange).layer(DefaultBodyLimit::max(TOKEN_BODY_BYTES_MAX))
 }
 
-/// Returns the resources of one prefix.
+/// Returns the routes below a prefix.
 fn resources() -> [(&'static str, MethodRouter<App>); 17] {
     [
         ("/namespaces", get(namespace::list).post(namespace::create)),

@@ -18,7 +18,7 @@ use super::page::Page;
 use super::request_path::{levels_of, no_namespace, parse_namespace};
 use crate::state::App;
 
-/// Lists namespaces by name: the outermost, or those directly within another.
+/// Lists namespaces by name: the top-level ones, or the direct children of a namespace.
 pub async fn list(
     State(app): State<App>,
     client: Client,

@@ -40,12 +40,12 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestPath {
 }
 
 impl RequestPath {
-    /// Returns the ref before `/v1`, if the path has one.
+    /// Returns the ref given in the path before `/v1`; `None` if the path contains none.
     pub fn explicit_ref(&self) -> Option<&RefSpec> {
         self.names.get("ref").map(|_| &self.reference)
     }
 
-    /// Returns a segment by its name; empty if the path has none.
+    /// Returns a path segment by its parameter name; empty if the path does not have it.
     pub fn segment(&self, part: &str) -> &str {
         self.names.get(part).map_or("", String::as_str)
     }
@@ -71,7 +71,8 @@ impl RequestPath {
         self.entry("view").map_err(missing)
     }
 
-    /// Returns the name of the table or view. Errors: the text, if the name is invalid.
+    /// Returns the name of the table or view in the path. Errors: the text from the path, if the
+    /// name is invalid.
     fn entry(&self, part: &str) -> Result<TableName, String> {
         let name = self.segment(part);
         let Ok(namespace) = self.namespace() else { return Err(name.to_owned()) };
@@ -84,7 +85,7 @@ impl RequestPath {
     }
 }
 
-/// Parses a namespace in a path; none if the name is invalid.
+/// Parses a namespace in a path; `None` if the name is invalid.
 pub fn parse_namespace(written: &str) -> Option<String> {
     let levels: Vec<&str> = written.split(LEVEL_SEPARATOR).collect();
     name::namespace_of(&levels).ok()
@@ -95,7 +96,7 @@ pub fn no_namespace(written: &str) -> IcebergError {
     IcebergError::no_namespace(&written.replace(LEVEL_SEPARATOR, "."))
 }
 
-/// Returns the levels of a namespace: the array of a JSON response.
+/// Returns the levels of a namespace, which JSON responses represent as an array.
 pub fn levels_of(namespace: &str) -> Vec<&str> {
     name::levels(namespace).collect()
 }

@@ -17,12 +17,13 @@ use super::request_path::RequestPath;
 use super::storage_access::{self, storage_credentials};
 use crate::state::App;
 
-/// Maximum length of a request for a plan, in bytes.
+/// Maximum length of a request to plan a scan, in bytes.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Plans a scan.
 pub async fn plan(State(app): State<App>, change: Change) -> HandlerResult<Response> {
-    // Checks the content type and the JSON; the service parses the request again for each page.
+    // Check the content type and the JSON; the result is discarded, because the service parses the
+    // request again for each page.
     let _: Value = change.parse()?;
     let target = target(&change.path)?;
     let scan = app.service.iceberg().plan_scan(&change.principal, target, &change.body).await;
@@ -52,7 +53,7 @@ pub async fn cancel(State(app): State<App>, client: Client) -> HandlerResult<Sta
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A requested page.
+/// A request for a page of a plan.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct PageRequest {
@@ -76,7 +77,7 @@ fn plan_error(problem: Problem) -> IcebergError {
     scan_error(problem, "NoSuchPlanIdException")
 }
 
-/// Converts an error of a plan; `missing` is the exception if the plan does not exist.
+/// Converts an error of a plan. `missing` is the exception name used if the plan does not exist.
 fn scan_error(problem: Problem, missing: &'static str) -> IcebergError {
     let error = IcebergError::from(problem).for_scan();
     if error.code() == ErrorCode::RouteNotFound { error.with_kind(missing) } else { error }

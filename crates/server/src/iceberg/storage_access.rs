@@ -17,7 +17,8 @@ pub fn wants_credentials(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|value| value.trim() == "vended-credentials")
 }
 
-/// Returns the access for a request, with credentials if it requests them and may have them.
+/// Returns the access for a request. It includes credentials if the client requests them and may
+/// have them.
 pub fn of_request(
     app: &App,
     principal: &Principal,
@@ -27,7 +28,7 @@ pub fn of_request(
     Ok(app.service.iceberg().storage_access(principal, wants)?)
 }
 
-/// Encodes credentials for the warehouse; an empty list without any.
+/// Encodes credentials for the warehouse; an empty list if there are none.
 pub fn storage_credentials(access: &StorageAccess) -> Value {
     if !access.has_credentials {
         return json!([]);

@@ -1,4 +1,4 @@
-//! Tables: list, create, load, drop, rename, register. `commit.rs` changes them.
+//! Tables: list, create, load, drop, rename, register. Updates are in `commit.rs`.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -48,8 +48,8 @@ struct Parameters {
     snapshots: Option<String>,
 }
 
-/// Returns a table's metadata, with all its snapshots, or only those that the table's own branches
-/// and tags name.
+/// Returns a table's metadata, with all its snapshots, or only those referenced by the branches and
+/// tags in the table's own metadata.
 pub async fn show(
     State(app): State<App>,
     client: Client,
@@ -87,8 +87,8 @@ fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     })
 }
 
-/// Returns the entity tag of a response: a hash of the metadata file's location, since the file
-/// never changes, and of the last column id on other branches.
+/// Returns the entity tag of a response: a hash of the location of the metadata file, which never
+/// changes once written, and of the last column id on other branches.
 fn etag(table: &LoadedTable, only_named: bool) -> String {
     let mut digest = Sha256::new();
     digest.update(table.metadata_location());
@@ -129,7 +129,7 @@ async fn check(app: &App, client: &Client) -> HandlerResult<()> {
     Ok(())
 }
 
-/// Creates a table, or describes a staged one, which a later commit creates.
+/// Creates a table. For a staged table, only returns its metadata; a later commit creates it.
 pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Response> {
     let new: NewTable = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;
@@ -158,7 +158,7 @@ pub async fn remove(State(app): State<App>, change: Change) -> HandlerResult<Sta
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A table or view in a body.
+/// The name of a table or view in a request body.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Identifier {
     namespace: Vec<String>,
@@ -180,7 +180,7 @@ impl Identifier {
     }
 }
 
-/// A change of a name.
+/// A request to rename a table or view.
 #[derive(Debug, Deserialize)]
 pub struct Rename {
     /// The old name.
@@ -200,7 +200,7 @@ pub async fn rename(State(app): State<App>, change: Change) -> HandlerResult<Sta
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A table or view to register.
+/// A request to register a table or view.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Registration {
@@ -208,12 +208,12 @@ pub struct Registration {
     pub name: String,
     /// Location of its metadata file.
     pub metadata_location: String,
-    /// True if an existing table is replaced.
+    /// True if an existing table may be replaced.
     #[serde(default)]
     pub overwrite: bool,
 }
 
-/// Creates a table from a metadata file in the warehouse.
+/// Registers a table from a metadata file in the warehouse.
 pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<Response> {
     let new: Registration = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;
@@ -226,8 +226,8 @@ pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<R
     table_response(&table, false, &change.storage_access(&app)?)
 }
 
-/// Returns credentials for a table's files, if the server may grant them. This request needs no
-/// delegation header.
+/// Returns credentials for a table's files, if the server may grant them. This request does not
+/// need the delegation header.
 pub async fn credentials(State(app): State<App>, client: Client) -> HandlerResult<Json<Value>> {
     check(&app, &client).await?;
     let access = app.service.iceberg().storage_access(&client.principal, true)?;

@@ -1,8 +1,8 @@
-//! OAuth tokens of clients.
+//! OAuth tokens for clients.
 //!
-//! The client's id is the name of a user, and its secret is one of the user's tokens. The response
-//! returns the same token. With the server's token as the secret, the client is the owner. Clients
-//! send both in the body or in an HTTP Basic header.
+//! The client id is the name of a user, and the client secret is one of the user's tokens. The
+//! response returns this same token. If the secret is the server's token, the client acts as the
+//! owner. Clients send both values in the body or in an HTTP Basic header.
 
 use std::net::IpAddr;
 
@@ -23,15 +23,15 @@ use crate::auth::{TcpPeer, client_address, is_user_token};
 use crate::login_limit::LoginAttempt;
 use crate::state::App;
 
-/// Suffix of the paths for tokens. Requests to them need no token.
+/// Suffix of the token endpoint's paths. Requests to them need no token.
 const PATH: &str = "/v1/oauth/tokens";
 
-/// The token that clients receive if the server needs none.
+/// The placeholder token that clients receive if the server needs none.
 const NONE: &str = "none";
 
 const INVALID_SECRET: &str = "the client's secret is not a valid token of this client";
 
-/// Returns true if a path is for tokens.
+/// Returns true if a path is a token endpoint.
 pub(crate) fn is_token_path(path: &str) -> bool {
     let rest = path.strip_prefix(ROOT).and_then(|rest| rest.strip_suffix(PATH));
     rest.is_some_and(|rest| rest.is_empty() || rest.rfind('/') == Some(0))
@@ -54,7 +54,7 @@ pub async fn exchange(
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    // A form has the syntax of a query string.
+    // A form body has the syntax of a query string, so it is parsed as one.
     let form = format!("/?{}", body.trim()).parse::<Uri>().ok();
     let request = form.and_then(|form| Query::<TokenRequest>::try_from_uri(&form).ok());
     let Some(Query(request)) = request else {
@@ -127,7 +127,7 @@ fn basic_client(headers: &HeaderMap) -> Option<(String, String)> {
     Some((decode_form(id), decode_form(secret)))
 }
 
-/// Decodes a form value. A value that is not encoded is returned as it is.
+/// Decodes a form value. A value that is not encoded is returned unchanged.
 fn decode_form(value: &str) -> String {
     #[derive(Deserialize)]
     struct Form {
@@ -138,7 +138,7 @@ fn decode_form(value: &str) -> String {
     form.map_or_else(|| value.to_owned(), |Query(form)| form.value)
 }
 
-/// Refuses an invalid secret, which counts as a failed login.
+/// Returns the response for an invalid secret, and records a failed login.
 fn refuse_secret(app: &App, attempt: LoginAttempt<'_>) -> Response {
     if let Err(problem) = app.logins.check(attempt) {
         return IcebergError::from(problem).into_response();

@@ -94,7 +94,7 @@ pub async fn rename(State(app): State<App>, change: Change) -> HandlerResult<Sta
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Creates a view from a metadata file in the warehouse.
+/// Registers a view from a metadata file in the warehouse.
 pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<Json<Value>> {
     let new: Registration = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;

@@ -1,4 +1,4 @@
-//! The listener: accepts connections, up to a limit, until it is closed.
+//! The PostgreSQL listener: accepts connections, up to a limit, until it is closed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::startup::{self, Peer, Shared};
 use crate::{Error, NetworkConfig, Result, ServerConfig};
 
-/// Time that connections have to end after the listener is closed.
+/// Time for open connections to finish after the listener is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time to wait after a connection could not be accepted, for example without file descriptors.
+/// Time to wait after a connection could not be accepted, for example because no file descriptor
+/// was free.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A bound address, which does not accept connections yet.
@@ -31,7 +32,8 @@ impl PostgresListener {
     /// Errors: [`Error::NoPostgresTls`] or [`Error::NoAuth`] if the configuration does not protect
     /// the address; [`Error::Listen`] if another program uses it.
     pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
-        // An HTTP proxy does not encrypt this protocol, so its setting does not apply.
+        // An HTTP proxy does not encrypt the PostgreSQL protocol, so the setting `behind_proxy`
+        // does not apply.
         let network = NetworkConfig { behind_proxy: false, ..config.network.clone() };
         network.check_address(address, config.auth).map_err(|error| match error {
             Error::NoTls { address } => Error::NoPostgresTls { address },
@@ -83,7 +85,7 @@ pub async fn serve(listener: PostgresListener, shared: Shared, closing: Cancella
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
-/// Serves a connection until it ends. The start must end within the header timeout.
+/// Serves a connection until it ends. The startup phase must finish within the header timeout.
 async fn serve_connection(
     wire: Wire,
     peer: Peer,
@@ -97,8 +99,8 @@ async fn serve_connection(
 
 /// Prepares the stream of a connection.
 fn accept(stream: TcpStream, write_timeout: Duration) -> Wire {
-    // Replies must not wait for the acknowledgement of earlier replies. Keep-alive detects a client
-    // that disappeared.
+    // Replies must not wait until earlier replies are acknowledged. Keep-alive detects clients that
+    // have disappeared.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
     let mut stream = TimeoutStream::new(stream);

@@ -1,4 +1,4 @@
-//! The start of a connection: encryption, authentication, the ref, and the first settings.
+//! The startup of a connection: encryption, authentication, the ref, and the initial settings.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,16 +16,16 @@ use crate::login_limit::LoginAttempt;
 use crate::state::App;
 use crate::tls::Tls;
 
-/// The code of a cancel request, sent in the field of the version.
+/// The code for a cancel request, which is sent in place of the protocol version.
 const CANCEL: u32 = 80_877_102;
 
-/// The code of a request for TLS, sent in the field of the version.
+/// The code for a TLS request, which is sent in place of the protocol version.
 const TLS: u32 = 80_877_103;
 
-/// The code of a request for GSSAPI encryption, sent in the field of the version.
+/// The code for a GSSAPI encryption request, which is sent in place of the protocol version.
 const GSSAPI: u32 = 80_877_104;
 
-/// Number of requests for encryption that a connection may send.
+/// The maximum number of encryption requests on a connection.
 const REQUESTS_MAX: usize = 2;
 
 /// State that all connections of a listener share.
@@ -39,17 +39,17 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Creates the state of a listener. With TLS, connections without it are rejected.
+    /// Creates the state of a listener. If TLS is configured, connections without TLS are rejected.
     pub fn new(app: App, tls: Option<Tls>, needs_token: bool) -> Self {
         Shared { app, tls, needs_token, cancels: Cancels::default() }
     }
 }
 
-/// A client before its authentication.
+/// A client that has not been authenticated yet.
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
-    /// The listener.
+    /// State shared by all connections of the listener.
     pub shared: Shared,
 }
 
@@ -77,8 +77,8 @@ impl Startup {
     }
 }
 
-/// Performs the start of a connection. None if the client ended it, sent a cancel request, or was
-/// rejected.
+/// Performs the start of a connection. Returns `None` if the client disconnected, sent a cancel
+/// request or was rejected.
 pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
     let Some((mut wire, startup)) = read_startup(wire, &peer.shared).await? else {
         return Ok(None);
@@ -179,11 +179,11 @@ async fn open(
     Ok(reference.map(|reference| Client { principal, reference, settings }))
 }
 
-/// Requests the password: that of the user, one of the user's access tokens, or the server's token,
-/// with which the user name is the author of commits.
+/// Requests the password: the user's password, one of the user's access tokens, or the server's
+/// token. With the server's token, the user name is recorded as the author of commits.
 ///
-/// Passwords are sent in plain text: for SCRAM the server would need the password or its SCRAM
-/// verifier, but it stores only hashes of tokens.
+/// Passwords are sent in plain text. SCRAM would require the server to store the password or its
+/// SCRAM verifier, but it stores only hashes of tokens.
 async fn authenticate(
     wire: &mut Wire,
     startup: &Startup,
@@ -233,7 +233,7 @@ async fn check_password(user: &str, password: &str, peer: &Peer) -> Result<Princ
     })
 }
 
-/// Reads the settings of the startup message. Unknown settings are ignored, since drivers send
+/// Reads the settings of the startup message. Unknown settings are ignored, because drivers send
 /// many.
 fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Problem> {
     let mut settings = Settings::default();
@@ -260,8 +260,8 @@ fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
     words.filter_map(|word| word.split_once('='))
 }
 
-/// Resolves the database name, which is a ref. If the client sends no database name, it is the user
-/// name, as in PostgreSQL.
+/// Resolves the database name, which is a ref. If the client sends no database name, the user name
+/// is used, as in PostgreSQL.
 async fn resolve(
     principal: &Principal,
     startup: &Startup,

@@ -18,10 +18,10 @@ use crate::{Error, Result};
 /// Interval between checks of the certificate's files.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// First byte of a TLS connection.
+/// First byte of a TLS connection: the record type of a handshake.
 const HANDSHAKE: u8 = 0x16;
 
-/// Limits for discarding the rest of a plain request.
+/// Maximum number of bytes that are discarded from a request without TLS.
 const PLAIN_BYTES_MAX: u64 = 64 << 10;
 const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -29,15 +29,16 @@ const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
-    /// The acceptor for protocols other than HTTP, without HTTP in its ALPN protocols.
+    /// Acceptor for protocols other than HTTP. It does not offer HTTP in ALPN.
     requested: TlsAcceptor,
     certificate: Arc<Certificate>,
-    /// The self-signed certificate, which clients must trust explicitly.
+    /// Path of the self-signed certificate, which clients must trust explicitly; `None` if another
+    /// certificate is configured.
     self_signed: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Loads the configured certificate; None without TLS.
+    /// Loads the configured certificate; `None` without TLS.
     pub fn load(config: &NetworkConfig, lake_dir: &Path) -> Result<Option<Self>> {
         let (files, is_self_signed) = match &config.tls {
             None => return Ok(None),
@@ -66,7 +67,8 @@ impl Tls {
         self.certificate.fingerprint()
     }
 
-    /// Returns the path of the self-signed certificate; None if another certificate is configured.
+    /// Returns the path of the self-signed certificate; `None` if another certificate is
+    /// configured.
     pub fn self_signed(&self) -> Option<&Path> {
         self.self_signed.as_deref()
     }
@@ -117,14 +119,14 @@ impl Tls {
     }
 }
 
-/// Returns the first byte of a connection, which stays in the stream.
+/// Returns the first byte of a connection without consuming it.
 pub async fn first_byte(stream: &TcpStream) -> Option<u8> {
     let mut first = [0];
     let length = stream.peek(&mut first).await.ok()?;
     (length == 1).then_some(first[0])
 }
 
-/// Answers a request without TLS with an error.
+/// Answers a request without TLS with an HTTP error.
 async fn refuse_plain<Io: AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream: Io) {
     let problem = Problem::new(ErrorCode::InvalidArgument, "this port accepts only HTTPS")
         .with_hint("Use `https://` instead of `http://`.");

@@ -35,7 +35,7 @@ pub struct Certificate {
 #[derive(Debug)]
 struct LoadedCertificate {
     key: Arc<CertifiedKey>,
-    /// The versions of both files that were read last.
+    /// Versions of the certificate and key files when they were last read.
     versions: [Version; 2],
 }
 
@@ -50,8 +50,9 @@ impl Certificate {
         Ok(Certificate { files, provider, current })
     }
 
-    /// Loads the files again if they have changed. On an error the current certificate stays in
-    /// use, and the same files are not read again.
+    /// Loads the files again if they have changed, and returns true if the certificate was
+    /// replaced. On an error, the current certificate stays in use, and the same versions of the
+    /// files are not read again.
     pub fn reload(&self) -> Result<bool> {
         let versions = self.files.versions()?;
         if versions == self.current.read().versions {
@@ -128,7 +129,7 @@ mod tests {
         Arc::new(rustls::crypto::ring::default_provider())
     }
 
-    /// Replaces a certificate and its key, as renewal tools do: by renaming.
+    /// Replaces a certificate and its key by renaming files, as renewal tools do.
     fn write(files: &CertificateFiles, certificate: &str, key: &str) {
         for (path, text) in [(&files.certificate, certificate), (&files.key, key)] {
             let new = path.with_extension("new");

@@ -1,6 +1,6 @@
-//! TLS of the HTTP listener, by rustls.
+//! TLS of the HTTP listener, using rustls.
 //!
-//! The certificate comes from files that are read again when they change, or is self-signed.
+//! The certificate is self-signed, or comes from files that are read again when they change.
 
 mod accept;
 mod certificate;

@@ -22,11 +22,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time for which a certificate is valid.
 const VALIDITY: Duration = Duration::from_secs(365 * DAY.as_secs());
 
-/// Age from which a server replaces its certificate when it starts.
+/// Age from which a certificate is replaced when a server starts.
 const AGE_MAX: Duration = Duration::from_secs(335 * DAY.as_secs());
 
-/// Returns the self-signed certificate of a lake for loopback names and these hosts. It is created
-/// if it is missing, invalid, too old or lacks a host.
+/// Returns the self-signed certificate of a lake for the loopback names and the given hosts. A new
+/// one is created if it is missing, invalid, too old or lacks a host.
 pub fn files(lake_dir: &Path, hosts: &[String]) -> Result<CertificateFiles> {
     let path = |name: &str| lake_dir.join(name);
     let files =
@@ -66,7 +66,7 @@ fn create(files: &CertificateFiles, names: Vec<String>) -> Result<()> {
     params.not_after = (now + VALIDITY).into();
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    // The key is written first, because a certificate without its key is unusable.
+    // The key is written first, because a certificate is unusable without its key.
     write(&files.key, &key.serialize_pem())?;
     write(&files.certificate, &certificate.pem())
 }

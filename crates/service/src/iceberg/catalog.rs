@@ -12,10 +12,10 @@ use crate::service::Components;
 #[derive(Clone)]
 pub struct Iceberg(pub(crate) Arc<Components>);
 
-/// Client access to the files of the warehouse.
+/// Settings with which a client accesses the files of the warehouse.
 #[derive(Debug, Clone, Default)]
 pub struct StorageAccess {
-    /// The URL of the warehouse.
+    /// The URL of the warehouse, with which the locations of its files begin.
     pub prefix: String,
     /// Properties of Iceberg's `FileIO`, including credentials if they were granted.
     pub properties: BTreeMap<String, String>,
@@ -44,7 +44,7 @@ impl Iceberg {
     ) -> Result<StorageAccess, Problem> {
         self.0.authenticated(principal)?;
         let tables = self.0.lake.tables();
-        // Credentials give access to the whole warehouse.
+        // Credentials give access to the whole warehouse, not to individual tables.
         let grants =
             wants_credentials && self.0.config.vend_credentials && self.0.is_unlimited(principal);
         let properties = RestTables::new(tables).client_properties(grants);

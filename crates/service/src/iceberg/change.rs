@@ -1,6 +1,6 @@
-//! Changes through the Iceberg REST catalog: each is one job and one commit, and is applied once.
+//! Changes through the Iceberg REST catalog: each is one job and one commit.
 //!
-//! A client that received no answer repeats its request with the same idempotency key. A request
+//! A client that received no response repeats its request with the same idempotency key. A request
 //! that was applied before is not applied again.
 
 use std::collections::HashMap;
@@ -23,20 +23,20 @@ use crate::service::Components;
 /// A client's request for a change.
 #[derive(Debug, Clone)]
 pub struct ChangeRequest {
-    /// The branch.
+    /// The branch to change.
     pub reference: RefSpec,
-    /// A hash of all that distinguishes the request from others, its idempotency key included.
+    /// A hash of everything that identifies the request, including its idempotency key.
     pub digest: String,
-    /// True if the client sent an idempotency key. Then the request is recorded with its commit.
+    /// True if the client sent an idempotency key. The request is then recorded with its commit.
     pub has_key: bool,
     /// The commit message, if the client sent one.
     pub message: Option<String>,
 }
 
-/// A result of a change.
+/// The result of a change that a client requested.
 pub type ChangeResult<T> = Result<T, ChangeError>;
 
-/// An error of a change.
+/// Why a change failed.
 #[derive(Debug, Clone)]
 pub enum ChangeError {
     /// The change was not committed.
@@ -52,7 +52,7 @@ impl<E: Fault> From<E> for ChangeError {
 }
 
 impl ChangeError {
-    /// Returns the problem.
+    /// Returns the problem, in either case.
     pub fn problem(&self) -> &Problem {
         match self {
             ChangeError::Rejected(problem) | ChangeError::Unknown(problem) => problem,
@@ -65,7 +65,8 @@ impl ChangeError {
 pub(crate) struct ActiveChanges(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
 
 impl ActiveChanges {
-    /// Waits until no other request with this digest is in progress. The guard marks this one.
+    /// Waits until no other request with this digest is in progress. The returned guard marks this
+    /// request as in progress.
     async fn wait_for(&self, digest: String) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut active = self.0.lock();
@@ -87,7 +88,7 @@ impl ChangeRequest {
     }
 }
 
-/// A change within its job.
+/// A change that is executed in its job.
 struct Change {
     components: Arc<Components>,
     request: ChangeRequest,
@@ -97,8 +98,8 @@ struct Change {
 }
 
 impl Iceberg {
-    /// Applies a change described as, for example, `append to flights`. Returns none if the same
-    /// request was applied before.
+    /// Applies a change whose description reads, for example, `append to flights`. Returns `None`
+    /// if the same request was applied before.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         principal: &Principal,
@@ -119,8 +120,8 @@ impl Iceberg {
         .await
     }
 
-    /// Applies a change like [`Iceberg::change`]. Returns the states of the tables that it changed,
-    /// added to those that `apply` returns.
+    /// Applies a change like [`Iceberg::change`]. Also returns the states of the tables that it
+    /// changed, in addition to those that `apply` returns.
     pub(super) async fn change_tables(
         &self,
         principal: &Principal,
@@ -141,8 +142,8 @@ impl Iceberg {
         .await
     }
 
-    /// Runs a change as a job. Checks the right to write to the branch; each operation checks those
-    /// on its table, view or namespace.
+    /// Runs a change as a job. Checks the right to write to the branch; each operation checks the
+    /// rights on its table, view or namespace.
     async fn run<T: Send + 'static>(
         &self,
         principal: &Principal,
@@ -196,7 +197,7 @@ impl Change {
     }
 
     /// Determines whether a change that returned an error was committed nevertheless: by another
-    /// attempt of the same request, or by this attempt if the store's response was lost.
+    /// attempt of the same request, or by this attempt if the response of the store was lost.
     async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
         let problem = match made {
             Ok(result) => return Ok(Some(result)),

@@ -1,7 +1,7 @@
-//! Commits of one table, or of several atomically.
+//! Commits to one table, or to several atomically.
 //!
-//! A client that received no answer repeats a commit, with or without an idempotency key. It is
-//! applied once: the repeated request returns the state after the first.
+//! A client that received no response repeats a commit, with or without an idempotency key. The
+//! commit is applied once: the repeated request returns the state after the first.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +24,9 @@ pub(super) type TableMap = BTreeMap<TableName, headwater_tables::Table>;
 /// Updates of one table.
 #[derive(Debug, Clone)]
 pub struct TableUpdate {
-    /// The table.
+    /// The table to update.
     pub table: TableName,
-    /// Its requirements and updates.
+    /// The requirements and updates of the commit.
     pub commit: TableCommit,
 }
 
@@ -93,7 +93,7 @@ async fn apply(
 }
 
 impl Components {
-    /// Checks the rights on the tables, and limits what the commits may contain to these rights.
+    /// Checks the rights on the tables, and restricts the content of the commits to these rights.
     fn authorize_updates(
         &self,
         principal: &Principal,
@@ -120,7 +120,8 @@ impl Components {
         states
     }
 
-    /// Returns the current states of the updated tables; none if the branch lacks one.
+    /// Returns the current states of the updated tables; `None` if one of them is missing on the
+    /// branch.
     async fn states(
         &self,
         reference: &RefSpec,
@@ -139,8 +140,8 @@ impl Components {
     }
 }
 
-/// Returns true if the tables contain the updates. Updates are applied atomically, so one update
-/// that is found proves that all were applied, unless a detectable one is missing.
+/// Returns true if the tables contain the updates. Updates are applied atomically, so finding one
+/// of them proves that all were applied, unless another that would be detectable is missing.
 fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());

@@ -19,19 +19,19 @@ pub struct PropertyUpdate {
     pub removals: Vec<String>,
 }
 
-/// Keys of the namespace properties that an update set, removed or did not find.
+/// Outcome of an update of namespace properties, as lists of keys.
 #[derive(Debug, Clone, Default)]
 pub struct PropertyChanges {
     /// Keys that were set.
     pub updated: Vec<String>,
     /// Keys that were removed.
     pub removed: Vec<String>,
-    /// Keys to remove that were not set.
+    /// Keys to remove that did not exist.
     pub missing: Vec<String>,
 }
 
 impl Iceberg {
-    /// Lists the names of namespaces directly within `parent`, or of the outermost ones.
+    /// Lists the names of namespaces directly within `parent`, or of the top-level namespaces.
     pub async fn list_namespaces(
         &self,
         principal: &Principal,

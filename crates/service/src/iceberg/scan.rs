@@ -1,9 +1,9 @@
 //! Scans planned for Iceberg REST clients: data files, their delete files and the residual filters.
 //!
-//! A plan is complete at once; its first page is returned with it, and its plan tasks are the other
-//! pages. Only the request and the table's state are kept, so each page is planned when it is
-//! fetched. Plans expire after an hour, or earlier if many others follow; the client then plans
-//! again.
+//! Planning is synchronous: the response contains the first page, and a plan task for each other
+//! page. Only the request and the table's state are stored, and each page is planned when it is
+//! fetched. Plans expire after an hour, or earlier if many newer plans follow; the client then has
+//! to plan again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -23,25 +23,25 @@ const LIFETIME: Duration = Duration::from_hours(1);
 /// Maximum number of plans.
 const PLANS_MAX: usize = 1_000;
 
-/// Maximum size of all plans' requests together, in bytes.
+/// Maximum total size of the requests of all plans, in bytes.
 const BYTES_MAX: usize = 32 << 20;
 
 /// The table that a scan reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanTarget {
-    /// The ref.
+    /// The ref to read.
     pub reference: RefSpec,
-    /// The table.
+    /// The table to read.
     pub table: TableName,
 }
 
 /// A planned scan.
 pub struct PlannedScan {
-    /// The id of its plan.
+    /// The id of its plan, with which clients fetch it.
     pub id: String,
     /// Its first page.
     pub first: ScanPage,
-    /// The plan tasks of its other pages.
+    /// The plan tasks with which its other pages are fetched.
     pub tasks: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct ScanCache(Mutex<Plans>);
 #[derive(Debug, Default)]
 struct Plans {
     by_id: HashMap<String, Arc<Plan>>,
-    /// Ids in the order of creation.
+    /// Ids of the plans in the order of their creation.
     order: BTreeMap<u64, String>,
     created: u64,
     bytes: usize,
@@ -62,10 +62,10 @@ struct Plans {
 #[derive(Debug)]
 struct Plan {
     target: ScanTarget,
-    /// Id of the table; another table may have the name later.
+    /// Id of the table, since another table may take over the name later.
     table_id: String,
     metadata_location: String,
-    /// The request as JSON, since a parsed request can use much more memory.
+    /// The request as JSON, because a parsed request can use much more memory.
     request: Box<[u8]>,
     number: u64,
     created: Instant,
@@ -89,7 +89,7 @@ impl ScanCache {
         id
     }
 
-    /// Returns a plan of a table.
+    /// Returns a plan if it exists and belongs to the table.
     fn get(&self, id: &str, target: &ScanTarget, table_id: &str) -> Option<Arc<Plan>> {
         let plan = self.0.lock().by_id.get(id).cloned()?;
         let is_same = plan.target == *target && plan.table_id == table_id;
@@ -239,7 +239,7 @@ impl Components {
     }
 }
 
-/// Runs CPU-bound work on a thread for blocking work.
+/// Runs CPU-bound work on a thread of the blocking pool.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {

@@ -15,19 +15,19 @@ use serde_json::Value;
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, NewTable};
 use crate::restriction::TableAt;
 
-/// A state of a table.
+/// A state of a table that a client loads.
 #[derive(Debug, Clone)]
 pub struct LoadedTable {
     table: Table,
     last_column_id: i32,
 }
 
-/// A metadata file to create a table from.
+/// A request to register a table from an existing metadata file.
 #[derive(Debug, Clone)]
 pub struct RegisteredMetadata {
     /// Its location in the warehouse.
     pub location: String,
-    /// True if an existing table is replaced.
+    /// True to replace an existing table.
     pub overwrite: bool,
 }
 
@@ -37,7 +37,8 @@ impl LoadedTable {
         Ok(LoadedTable { table, last_column_id })
     }
 
-    /// Loads a table after a commit. The commit succeeds even if the store cannot be read now.
+    /// Returns the loaded table after a commit, even if the store currently cannot be read: the
+    /// commit has succeeded.
     pub(super) async fn after_commit(lake: &Lake, table: Table) -> Self {
         let known = lake.last_column_id(&table).await;
         let last_column_id = known.unwrap_or(table.last_column_id());
@@ -54,7 +55,7 @@ impl LoadedTable {
         self.last_column_id
     }
 
-    /// Returns the table's metadata, with all snapshots or only those that have a name.
+    /// Returns the table's metadata, with all snapshots or only those that a ref names.
     pub fn metadata_json(&self, only_named: bool) -> Result<Value, Problem> {
         self.table.metadata_json(only_named, Some(self.last_column_id)).or_problem()
     }
@@ -118,7 +119,7 @@ impl Iceberg {
         }
     }
 
-    /// Creates a table. Returns none if the same request created it before.
+    /// Creates a table. Returns `None` if the same request created it before.
     pub async fn create_table(
         &self,
         principal: &Principal,
@@ -141,7 +142,7 @@ impl Iceberg {
         self.loaded(principal, request, states, name).await
     }
 
-    /// Describes a table that a later commit will create.
+    /// Returns the description of a table that a later commit will create.
     pub async fn stage_table(
         &self,
         principal: &Principal,
@@ -160,7 +161,8 @@ impl Iceberg {
         RestTables::new(self.0.lake.tables()).describe_new(name, new).await.or_problem()
     }
 
-    /// Creates a table from a metadata file in the warehouse, which can refer to any file in it.
+    /// Creates a table from a metadata file in the warehouse, which may refer to any file of the
+    /// warehouse.
     pub async fn register_table(
         &self,
         principal: &Principal,
@@ -187,7 +189,7 @@ impl Iceberg {
         self.loaded(principal, request, states, name).await
     }
 
-    /// Drops a table from the branch. Its files remain, for the commits and branches that contain
+    /// Drops a table from the branch. Its files are kept for the commits and branches that contain
     /// it.
     pub async fn drop_table(
         &self,
@@ -272,7 +274,8 @@ async fn not_found(view: &CommitView, name: &TableName) -> Problem {
     }
 }
 
-/// Returns the error for a view where a table is required: clients see no table of this name.
+/// Returns the error for a name that belongs to a view where a table is required. To the client, no
+/// table of this name exists.
 pub(super) fn view_is_no_table(name: &TableName) -> Problem {
     let message = format!("Table does not exist: {}", name.qualified());
     Problem::new(ErrorCode::TableNotFound, message)
@@ -282,7 +285,7 @@ fn exists(name: &TableName) -> Problem {
     Problem::new(ErrorCode::AlreadyExists, format!("`{name}` already exists"))
 }
 
-/// Converts the error of creating a name that another request created meanwhile.
+/// Converts the error of creating a name that another request created in the meantime.
 pub(super) fn already_exists(error: ChangeError, name: &TableName) -> ChangeError {
     match error {
         ChangeError::Rejected(problem) if problem.code == ErrorCode::CommitConflict => {

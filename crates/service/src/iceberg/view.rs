@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::table::already_exists;
 use super::{ChangeRequest, ChangeResult, Iceberg, NewView, ViewCommit};
 
-/// A state of a view.
+/// A state of a view that a client loads.
 #[derive(Debug, Clone)]
 pub struct LoadedView(SqlView);
 

@@ -1,4 +1,4 @@
-//! Aggregates that replace DataFusion's, whose results differ from SQL.
+//! Aggregates that replace those of DataFusion whose results deviate from the SQL standard.
 
 mod extreme;
 mod frame;

@@ -1,13 +1,13 @@
 //! `sum` that fails on overflow; DataFusion's `sum` wraps around.
 //!
-//! Integers are added in a type that can hold any sum of them. Decimals of maximum precision are
-//! added with a check. Only the final sum of integers must fit into the result type, so the result
+//! Integers are added in a wider type that cannot overflow. Decimals of maximum precision are added
+//! with a check. For integers, only the final sum must fit into the result type, so the result
 //! depends neither on the order of the rows nor on the number of threads. DataFusion handles all
-//! other types: a decimal of lower precision has a sum with ten more digits.
+//! other types: the sum of a decimal of lower precision has ten more digits.
 //!
-//! A rewrite to a sum of `DECIMAL(38, 0)` would be exact for integers. But it copies each batch to
-//! values of twice the size and checks each value. Decimals of maximum precision would stay
-//! unchecked.
+//! A rewrite to a sum of `DECIMAL(38, 0)` would also be exact for integers, but would copy each
+//! batch to values of twice the size and check each value. It would not check decimals of maximum
+//! precision.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/3520>
 
@@ -134,16 +134,16 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-/// The accumulators of a type.
+/// Creates the accumulators for sums of one type.
 trait SumAccumulators: Sync {
-    /// Returns the type of the totals of a sum's type.
+    /// Returns the type in which the totals of a sum are kept.
     fn total(&self, sum: &DataType) -> DataType;
     fn of_all(&self, sum: &DataType) -> Box<dyn Accumulator>;
     fn of_distinct(&self, sum: &DataType) -> Box<dyn Accumulator>;
     fn of_groups(&self, sum: &DataType) -> Box<dyn GroupsAccumulator>;
 }
 
-/// Returns the accumulators for sums of a type that may overflow; none for other types.
+/// Returns the accumulators for sums of a type that may overflow; `None` for other types.
 fn adders(sum: &DataType) -> Option<&'static dyn SumAccumulators> {
     match sum {
         DataType::Int64 => Some(&PhantomData::<(Int64Type, Decimal128Type)>),
@@ -177,7 +177,7 @@ impl<T: SummedType<W>, W: TotalType> SumAccumulators for PhantomData<(T, W)> {
     }
 }
 
-/// A type of totals.
+/// A wide type in which totals are kept.
 trait TotalType: DecimalType<Native: Hash + Eq> + Debug {}
 
 impl<W: DecimalType<Native: Hash + Eq> + Debug> TotalType for W {}
@@ -388,10 +388,10 @@ impl<T: SummedType<W>, W: TotalType> Accumulator for DistinctSum<T, W> {
     }
 }
 
-/// The sums of groups.
+/// The running sums of groups.
 struct Groups<T, W: ArrowPrimitiveType> {
     totals: Vec<W::Native>,
-    /// The groups that have a value.
+    /// Groups that have at least one non-null value.
     seen: NullState,
     sum: DataType,
     of: PhantomData<T>,

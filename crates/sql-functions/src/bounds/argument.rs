@@ -1,7 +1,7 @@
-//! Sizes of a call's arguments, by row.
+//! Sizes of the arguments of a call, for each row.
 //!
-//! A size is that of an independent copy of the value: the value of a dictionary is counted for
-//! each row that refers to it, and an untyped null is counted as a number.
+//! The size of a value is that of an independent copy: a dictionary value is counted for each row
+//! that refers to it, and an untyped null is counted as a number.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType}
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
 
-/// Bytes of an untyped null, which may become a number.
+/// Bytes counted for an untyped null, which may become a number.
 const NULL_BYTES: u64 = 8;
 
 /// An argument of a call.
@@ -44,7 +44,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Returns the bytes of the values of some rows.
+    /// Returns the total bytes of the values in a range of rows.
     pub(super) fn total(&self, rows: Range<usize>) -> u64 {
         match self {
             Argument::Constant { bytes, .. } => bytes.saturating_mul(rows.len() as u64),
@@ -172,7 +172,7 @@ fn elements(array: &dyn Array, row: usize) -> u64 {
     length.unwrap_or(0)
 }
 
-/// Returns the minimum bytes of a value of a type, including of a null.
+/// Returns the minimum size of a value of a type in bytes, which a null also occupies.
 pub(super) fn fixed_width(data_type: &DataType) -> u64 {
     match data_type {
         DataType::FixedSizeBinary(width) => u64::try_from(*width).unwrap_or(0),
@@ -188,7 +188,7 @@ pub(super) fn fixed_width(data_type: &DataType) -> u64 {
     }
 }
 
-/// Returns the bytes of some rows of an array, each as an independent copy.
+/// Returns the bytes of a range of rows of an array, each counted as an independent copy.
 pub(super) fn span_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let offsets = |first: Option<i64>, end: Option<i64>| {
@@ -244,12 +244,12 @@ fn text_span(offsets: &[i32], rows: &Range<usize>) -> u64 {
     u64::try_from(offsets[rows.end] - offsets[rows.start]).unwrap_or(0)
 }
 
-/// Returns the text length of a view, which is its first field.
+/// Returns the total length of the texts of views. The length is the first field of a view.
 fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Returns the bytes of rarely used types, whose values several rows may share.
+/// Returns the bytes of values of rarely used types, which several rows may share.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let one = |values: &dyn Array, row: usize| span_bytes(values, row..row + 1);

@@ -10,16 +10,16 @@ use datafusion::common::{DataFusionError, Result, config_err};
 use crate::error::Error;
 use crate::memory::TotalMemory;
 
-/// Assumed repetitions of a folded constant: the rows of a batch.
+/// Number of times that a folded constant is assumed to be repeated: the rows of a batch.
 const BATCH_ROWS: u64 = 8192;
 
 /// Size up to which constants are always folded, in bytes.
 const FOLDED_BYTES_MIN: u64 = 4 << 10;
 
-/// Limit of functions outside of a statement, in bytes.
+/// Limit for functions that are called outside of a statement, in bytes.
 const LIMIT_ELSEWHERE: u64 = 64 << 20;
 
-/// Divisor of the limit for one value.
+/// The limit for one value is the limit of the statement divided by this.
 const VALUES_PER_LIMIT: u64 = 4;
 
 /// Memory of a statement's function results.
@@ -44,7 +44,8 @@ impl FunctionMemory {
         }
     }
 
-    /// Sets whether the optimizer runs, which folds constants.
+    /// Sets whether the optimizer is running. While it runs, it folds constants, and lower limits
+    /// apply.
     pub fn set_planning(&self, planning: bool) {
         self.planning.store(planning, Ordering::Relaxed);
     }
@@ -54,7 +55,7 @@ impl FunctionMemory {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the bytes of the results in memory.
+    /// Returns the bytes of results currently in memory.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -109,7 +110,7 @@ impl FunctionMemory {
     }
 }
 
-/// Bytes charged to a statement.
+/// A charge to the memory budget of a statement, released when dropped.
 #[derive(Debug)]
 pub(super) struct Charge {
     memory: Arc<FunctionMemory>,
@@ -155,7 +156,7 @@ pub(super) fn too_large(
     DataFusionError::External(Box::new(Error::FunctionMemory { function, size, scope, limit }))
 }
 
-/// The budget as an extension of the options that functions receive.
+/// Makes the budget available to functions, as an extension of the options that they receive.
 #[derive(Debug, Clone)]
 pub struct StatementBudget(pub Arc<FunctionMemory>);
 

@@ -10,7 +10,7 @@ use super::argument::{Argument, Integers};
 /// The arguments of a call.
 pub(super) struct Call<'a> {
     arguments: Vec<Argument<'a>>,
-    /// Type of the result.
+    /// Type of the call's result.
     pub to: &'a DataType,
 }
 

@@ -37,10 +37,10 @@ use super::text;
 /// Maximum bytes of text or elements in one array with 32-bit offsets.
 const OFFSETS_MAX: u64 = i32::MAX as u64;
 
-/// The share of the limit for one slice of a batch.
+/// The limit for one slice of a batch is the limit of the statement divided by this.
 const SLICES_PER_LIMIT: u64 = 4;
 
-/// Limits the registered functions.
+/// Replaces the registered functions by versions with limited results.
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     let functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
     for function in functions {
@@ -57,7 +57,8 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
 /// fixed size, or combine arguments without a copy.
 const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
 
-/// Returns the function with limited results; none if it is limited already or recognized by type.
+/// Returns the function with limited results; `None` if its results are already limited, or if it
+/// is recognized by type.
 pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let rule = rule(function.name());
     if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<BoundedFunction>() {
@@ -112,7 +113,7 @@ impl Hash for BoundedFunction {
     }
 }
 
-/// A call before its evaluation.
+/// A call that is ready to be evaluated.
 struct Invocation<'a> {
     inner: &'a dyn ScalarUDFImpl,
     rule: Rule,
@@ -183,7 +184,7 @@ impl Invocation<'_> {
         Ok(ColumnarValue::Array(hold(repeated, charge)))
     }
 
-    /// Evaluates a batch in slices of rows, each within `most` bytes.
+    /// Evaluates a batch in slices of rows, each with an estimated result of at most `most` bytes.
     fn in_slices(
         &self,
         estimates: &Estimates<'_>,
@@ -225,7 +226,7 @@ impl Invocation<'_> {
     }
 }
 
-/// Charges the actual size of the result.
+/// Charges the actual size of the result instead of its estimate.
 fn held(
     function: &str,
     result: ColumnarValue,

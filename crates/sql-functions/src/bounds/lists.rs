@@ -78,7 +78,8 @@ pub(super) fn array_resize<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `array_replace_all` and similar functions: each element may become the new one.
+/// Estimates `array_replace_all` and similar functions, which may replace every element by the new
+/// one.
 pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let new = call.elements(0, row).saturating_mul(call.bytes(2, row));
@@ -86,12 +87,12 @@ pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// Estimates functions that return positions of elements.
+/// Estimates functions that return the positions of elements.
 pub(super) fn positions<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.elements(0, row).saturating_mul(8).saturating_add(8))
 }
 
-/// `arrays_zip`: the shorter lists are filled with nulls.
+/// Estimates `arrays_zip`, which pads shorter lists with nulls.
 pub(super) fn arrays_zip<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let element = element_width(call.to);
     Box::new(move |row| {

@@ -20,11 +20,11 @@ use super::{lists, text};
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), Rule::Within(1)));
 
-/// A constant that is too large to be repeated for each row without a check.
+/// A constant that is too large to be repeated for each row without a memory check.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Constant(any())), Rule::Within(1)));
 
-/// The list of a lambda, followed by the outer columns that the lambda reads.
+/// The list argument of a lambda, followed by the outer columns that the lambda reads.
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(LambdaList(any())), Rule::Each(lists::captures)));
 

@@ -1,4 +1,4 @@
-//! Keeps results charged to the statement while they are in memory.
+//! Keeps results charged to the statement for as long as they are in memory.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::budget::Charge;
 /// Size below which results are not charged, in bytes.
 pub(super) const UNCHARGED_BYTES: u64 = 256 << 10;
 
-/// A buffer with its charge, which ends when the buffer is dropped.
+/// A buffer with its charge, which is released when the buffer is dropped.
 struct ChargedBuffer {
     buffer: Buffer,
     _charge: Charge,

@@ -1,4 +1,5 @@
-//! Analyzer rule that replaces functions, operators and casts with large results by limited ones.
+//! Analyzer rule that replaces functions, operators and casts that may have large results by
+//! limited ones.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ const CASTS: [&str; 4] = ["arrow_cast", "arrow_try_cast", "cast_to_type", "try_c
 /// Maximum width of a fixed-size type, in bytes.
 const WIDTH_MAX: u64 = 1 << 20;
 
-/// The rule. It runs last, when the types of the plan are known.
+/// The rule. It runs last, when all types in the plan are known.
 #[derive(Debug)]
 pub(crate) struct BoundResults;
 
@@ -44,7 +45,7 @@ impl AnalyzerRule for BoundResults {
 
 fn bound_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    // Constants in VALUES are not limited, because its rows are already one array that is not
+    // Constants in VALUES are not limited, because its rows already form one array, which is not
     // repeated.
     let constants = !matches!(plan, LogicalPlan::Values(_));
     let names = NamePreserver::new(&plan);
@@ -56,8 +57,8 @@ struct Scope<'a> {
     constants: bool,
 }
 
-/// Rewrites a value and keeps its name. A grouping set has no name, so its parts are rewritten
-/// instead.
+/// Rewrites a value and keeps its output name. A grouping set has no name, so its parts are
+/// rewritten individually.
 fn bound_value(expr: Expr, names: &NamePreserver, scope: &Scope<'_>) -> Result<Transformed<Expr>> {
     if matches!(expr, Expr::GroupingSet(_)) {
         return expr.map_children(|part| bound_value(part, names, scope));
@@ -98,7 +99,7 @@ fn bound_part(expr: Expr, scope: &Scope<'_>) -> Result<Transformed<Expr>> {
     })
 }
 
-/// Limits a cast function, whose target type may have a large fixed size.
+/// Limits a function that casts to a named type, which may have a large fixed size.
 fn named_cast(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (_, to) = expr.to_field(schema)?;
     let width = fixed_width(to.data_type());

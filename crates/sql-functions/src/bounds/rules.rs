@@ -17,17 +17,17 @@ pub(super) enum Rule {
     Each(for<'a, 'b> fn(&'a Call<'b>) -> Estimate<'a>),
 }
 
-/// Rule of unlisted functions.
+/// Rule for functions that are not listed.
 const OTHERS: Rule = Rule::Within(8);
 
-/// Returns the rule of a function.
+/// Returns the rule that estimates the results of a function.
 pub(super) fn rule(name: &str) -> Rule {
     listed(name).unwrap_or(OTHERS)
 }
 
-/// Functions with results of fixed size. Casts with larger results are rewritten. `get_field`,
-/// `struct` and `named_struct` are listed because they do not copy their arguments; the optimizer
-/// recognizes them by name.
+/// Functions with results of fixed size. Casts with larger results are rewritten elsewhere.
+/// `get_field`, `struct` and `named_struct` are listed because they do not copy their arguments,
+/// and the optimizer recognizes them by name.
 const FIXED: &[&str] = &[
     "abs",
     "acos",
@@ -228,7 +228,7 @@ mod tests {
         state
     }
 
-    /// Returns true if statements cannot call the function.
+    /// Returns true if the function cannot be called in statements.
     fn is_internal(name: &str) -> bool {
         name.starts_with('\0')
     }
@@ -278,7 +278,8 @@ mod tests {
         }
     }
 
-    /// The fuzz test of function calls reads this list. `HEADWATER_UPDATE=1` rewrites it.
+    /// Generates the list that the fuzz test of function calls reads. `HEADWATER_UPDATE=1` rewrites
+    /// it.
     #[test]
     fn the_list_of_functions_is_complete() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/functions.txt");

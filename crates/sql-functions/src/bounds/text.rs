@@ -23,7 +23,7 @@ pub(super) fn repeat<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.bytes(0, row).saturating_mul(counts.count(row)))
 }
 
-/// `lpad` and `rpad`.
+/// Estimates `lpad` and `rpad`.
 pub(super) fn pad<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let lengths = call.integers(1);
     Box::new(move |row| {
@@ -55,7 +55,8 @@ pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
     }
 }
 
-/// `printf` and `format`: each placeholder can repeat the largest value, with padding or digits.
+/// Estimates `printf` and `format`: each placeholder can repeat the largest value, with padding or
+/// digits.
 pub(super) fn printf<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let format = call.text(0, row).unwrap_or_default();
@@ -87,12 +88,13 @@ pub(super) fn concat_ws<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `to_char`: each letter of the format is replaced by at most a date and time.
+/// Estimates `to_char`: each letter of the format is replaced by at most a full date and time.
 pub(super) fn to_char<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }
 
-/// Estimates a cast: one byte of a list of numbers becomes a number of eight bytes, or its text.
+/// Estimates a cast to text or numbers. In a cast of a list of numbers, one byte can become a
+/// number of eight bytes, or its text.
 pub(super) fn cast<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
     Box::new(move |row| call.bytes(0, row).saturating_mul(factor))
@@ -102,19 +104,19 @@ pub(super) fn array_to_string<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let separator = 1;
     Box::new(move |row| {
         let own = call.bytes(0, row);
-        // A number of the list has at least one byte; most have eight.
+        // A number in the list has at least one byte; most have eight.
         let cells = leaf_cells(own, call);
         let each = call.bytes(separator, row).saturating_add(call.bytes(2, row));
         cells.saturating_mul(each.saturating_add(leaf_text(call))).saturating_add(own)
     })
 }
 
-/// Returns the maximum number of values in a list of this size.
+/// Returns the maximum number of values in a list of `bytes` bytes.
 fn leaf_cells(bytes: u64, call: &Call<'_>) -> u64 {
     bytes / leaf(call).map_or(1, |leaf| leaf.primitive_width().unwrap_or(1) as u64)
 }
 
-/// Returns the maximum text overhead of one value of the list.
+/// Returns the maximum number of bytes that the text form adds to each value of the list.
 fn leaf_text(call: &Call<'_>) -> u64 {
     match leaf(call) {
         Some(leaf) if leaf.is_floating() => NUMBER_TEXT_BYTES,
@@ -148,7 +150,7 @@ pub(super) fn string_to_array<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `regexp_match`: each group of the pattern returns a part of the text.
+/// Estimates `regexp_match`: each group of the pattern returns a part of the text.
 pub(super) fn regexp_match<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let groups = call.text(1, row).map_or(0, |pattern| pattern.matches('(').count() as u64);
@@ -157,7 +159,7 @@ pub(super) fn regexp_match<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// `regexp_replace`: with the flag `g`, at most as many matches as bytes.
+/// Estimates `regexp_replace`: with the flag `g`, there are at most as many matches as bytes.
 pub(super) fn regexp_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);
@@ -172,12 +174,13 @@ pub(super) fn regexp_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// Functions with a regular expression whose result is a number.
+/// Estimates functions with a regular expression whose result is a number.
 pub(super) fn regexp<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| pattern_bytes(call, row))
 }
 
-/// Compiled patterns are kept during a batch, one for each distinct pattern.
+/// Returns the bytes of the compiled pattern. During a batch, each distinct pattern is kept in
+/// memory.
 fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
     let Some(pattern) = call.argument(1).filter(|pattern| !pattern.is_constant()) else { return 0 };
     match pattern.text(row) {
@@ -189,7 +192,7 @@ fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
     }
 }
 
-/// `levenshtein` keeps a row of its matrix.
+/// Estimates `levenshtein`, which keeps one row of its matrix in memory.
 pub(super) fn levenshtein<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.all_bytes(row).saturating_mul(16))
 }

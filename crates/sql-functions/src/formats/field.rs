@@ -1,4 +1,4 @@
-//! The fields of a time in formats, and their text forms.
+//! The fields of dates and times in formats, and their text forms.
 
 use std::fmt::Write as _;
 
@@ -14,10 +14,10 @@ pub(super) enum Case {
     Title,
 }
 
-/// A field of a time.
+/// A field of a date or time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The last digits of the year, or the whole year.
+    /// The last digits of the year; with `None`, the whole year.
     Year(Option<u32>),
     IsoYear(Option<u32>),
     Era,
@@ -35,15 +35,15 @@ pub(super) enum Kind {
     IsoDayOfYear,
     DayName,
     DayShort,
-    /// From 1 for Sunday.
+    /// The day of the week, from 1 for Sunday.
     DayOfWeek,
     IsoDayOfWeek,
     JulianDay,
     Hour24,
     Hour12,
-    /// From 1 to 24.
+    /// The hour, from 1 to 24.
     HourFrom1,
-    /// From 0 to 11.
+    /// The hour of the half day, from 0 to 11.
     HourOfHalf,
     Minute,
     Second,
@@ -61,7 +61,7 @@ pub(super) enum Kind {
     },
     OffsetHours,
     OffsetMinutes,
-    /// `UTC`, or the offset.
+    /// The zone: `UTC`, or the offset.
     Zone,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Field {
     /// Minimum width: numbers are padded with zeros on the left, names with spaces on the right.
     pub width: usize,
     pub case: Case,
-    /// The letter case of the suffix `th` after a number; none: no suffix.
+    /// The letter case of the ordinal suffix after a number, such as `th`; `None` without a suffix.
     pub ordinal: Option<Case>,
 }
 
@@ -81,7 +81,8 @@ impl Field {
         Field { kind, width, case: Case::Title, ordinal: None }
     }
 
-    /// Appends this field of a moment; fails with the name of a field that the moment lacks.
+    /// Appends this field of a date and time. Fails with the field's name if the value does not
+    /// have it.
     pub(super) fn write(&self, moment: &DateTimeValue, to: &mut String) -> Result<(), String> {
         if let Some(number) = self.number(moment)? {
             let sign = if number < 0 { "-" } else { "" };
@@ -142,7 +143,7 @@ impl Field {
             }
             Kind::DayOfWeek => date.weekday().number_from_sunday().into(),
             Kind::IsoDayOfWeek => date.weekday().number_from_monday().into(),
-            // Day 1 of the common era is the Julian day 1721426.
+            // The first day of the common era (day 1) has the Julian day number 1721426.
             Kind::JulianDay => i64::from(date.num_days_from_ce()) + 1_721_425,
             _ => return Ok(None),
         };

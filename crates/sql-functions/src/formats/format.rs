@@ -48,7 +48,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// Compiles a format; the error has the reason.
+    /// Compiles a format; the error is the reason why it is invalid.
     pub(super) fn parse(text: &str, style: Style) -> Result<Format, String> {
         if text.contains('%') {
             let items = StrftimeItems::new(text).parse_to_owned();
@@ -63,7 +63,8 @@ impl Format {
         .map(Format::Parts)
     }
 
-    /// Appends a moment; fails with the name of a field that the moment lacks.
+    /// Appends a formatted date and time. Fails with the name of a field that the value does not
+    /// have.
     pub(super) fn write(&self, moment: &DateTimeValue, to: &mut String) -> Result<(), String> {
         match self {
             Format::Chrono(items) => write_chrono(items, moment, to),
@@ -100,7 +101,7 @@ fn write_chrono(
     written.map_err(|_| "it contains a field that the value does not have".to_owned())
 }
 
-/// Appends the letters of a name in the case of the pattern.
+/// Applies the case of the pattern to the letters of a name.
 pub(super) fn cased(text: &str, case: Case) -> String {
     match case {
         Case::Upper => text.to_uppercase(),

@@ -3,7 +3,7 @@
 use super::Part;
 use super::field::{Case, Field, Kind};
 
-/// Case-insensitive patterns; longer ones before their prefixes.
+/// Case-insensitive patterns. A longer pattern is listed before its prefixes.
 const PATTERNS: [(&str, Kind, usize); 41] = [
     ("HH24", Kind::Hour24, 2),
     ("HH12", Kind::Hour12, 2),
@@ -48,7 +48,7 @@ const PATTERNS: [(&str, Kind, usize); 41] = [
     ("AD", Kind::Era, 0),
 ];
 
-/// Patterns of names, which are formatted in the case of the pattern.
+/// Patterns for names. The case of the pattern determines the case of the name.
 const NAMES: [(&str, Kind, usize); 10] = [
     ("MONTH", Kind::MonthName, 9),
     ("MON", Kind::MonthShort, 0),

@@ -3,7 +3,7 @@
 use super::Part;
 use super::field::{Field, Kind};
 
-/// The pattern letters, with their valid repetition counts.
+/// The pattern letters that are accepted.
 const LETTERS: &str = "yuMLdDEFqQGaHhkKmsSVzXxZ";
 
 /// Returns the parts of a pattern; fails with an unknown letter.
@@ -29,7 +29,7 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Reads a quoted text; two single quotes are one.
+/// Reads a quoted text, in which two single quotes stand for one.
 fn quoted(rest: &str) -> Result<(String, &str), String> {
     if let Some(after) = rest.strip_prefix('\'') {
         return Ok(("'".to_owned(), after));
@@ -50,7 +50,7 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
     }
 }
 
-/// Appends the field of a repeated letter.
+/// Appends the field that a repeated letter stands for.
 fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), String> {
     let number = |kind| Ok::<_, String>(Field::new(kind, count));
     let field = match (letter, count) {

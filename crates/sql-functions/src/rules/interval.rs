@@ -1,7 +1,6 @@
 //! Comparisons of intervals by length: a month has 30 days, a day has 24 hours.
 //!
-//! DataFusion compares months first, then days, then the rest, so that 30 hours are less than a
-//! day.
+//! DataFusion compares months first, then days, then the rest, so 30 hours are less than one day.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/8468>
 
@@ -20,7 +19,7 @@ use datafusion::logical_expr::{
 
 use super::rewrite_parts;
 
-/// Returns the plan with compared lengths.
+/// Returns the plan with intervals compared by their lengths.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_parts(plan, settle)
 }

@@ -50,16 +50,17 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Context of a condition.
+/// The position of a condition within the surrounding expression.
 #[derive(Debug, Clone, Copy)]
 struct ConditionContext {
-    /// True at the top level of a conjunction.
+    /// True if the condition is at the top level of a conjunction.
     alone: bool,
-    /// True under an odd number of NOTs.
+    /// True if the condition is under an odd number of NOTs.
     negated: bool,
 }
 
-/// Rewrites a condition. The result is true for the same rows; for other rows it is false or null.
+/// Rewrites a condition. The result is true for the same rows as before; for all other rows it may
+/// be false or null.
 fn condition(expr: Expr, place: ConditionContext, schema: &DFSchema) -> Result<Expr> {
     Ok(match expr {
         Expr::Not(inner) => {
@@ -103,7 +104,7 @@ fn not_in(within: InSubquery, alone: bool, schema: &DFSchema) -> Result<Expr> {
     Ok(if negated { none } else { not(none) })
 }
 
-/// Rewrites a value with exact nulls.
+/// Rewrites a value whose null results must be preserved.
 fn value(expr: Expr, in_condition: bool, schema: &DFSchema) -> Result<Expr> {
     let settled = expr.transform_up(|expr| {
         Ok(match expr {
@@ -135,12 +136,12 @@ fn rows() -> TableReference {
     TableReference::bare(ROWS)
 }
 
-/// Rows of a subquery that a value is compared with.
+/// The rows of a subquery with which a value is compared.
 struct Rows<'a> {
     subquery: &'a Subquery,
-    /// The value as an outer reference in the subquery.
+    /// The compared value, as an outer reference in the subquery.
     outside: Expr,
-    /// Outer columns of the value.
+    /// Outer columns that the value uses.
     columns: Vec<Expr>,
     nullable: bool,
 }
@@ -164,7 +165,7 @@ impl<'a> Rows<'a> {
         !self.subquery.outer_ref_columns.is_empty()
     }
 
-    /// Returns the column of the subquery.
+    /// Returns the only column of the subquery.
     fn column(&self) -> Expr {
         let (qualifier, field) = self.subquery.subquery.schema().qualified_field(0);
         let qualifier = if self.depends() { qualifier.cloned() } else { Some(rows()) };
@@ -179,7 +180,7 @@ impl<'a> Rows<'a> {
         self.column().is_null()
     }
 
-    /// Returns the subquery with all these conditions as a filter.
+    /// Returns the subquery, filtered by all of these conditions.
     fn those(&self, conditions: Vec<Expr>) -> Result<Subquery> {
         let Subquery { subquery, outer_ref_columns, spans } = self.subquery;
         let mut outer_ref_columns = outer_ref_columns.clone();
@@ -188,8 +189,8 @@ impl<'a> Rows<'a> {
             outer_ref_columns.extend(self.columns.iter().cloned());
         }
         let plan = LogicalPlanBuilder::from(subquery.as_ref().clone());
-        // A correlated subquery keeps its names, because DataFusion resolves its outer references
-        // by them.
+        // A correlated subquery gets no alias, because DataFusion resolves its outer references by
+        // its relation names.
         let plan = if self.depends() { plan } else { plan.alias(rows())? };
         let plan = plan.filter(condition)?.build()?;
         Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: spans.clone() })

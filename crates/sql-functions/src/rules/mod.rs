@@ -1,7 +1,7 @@
-//! Rules that correct queries for which DataFusion's results differ from SQL.
+//! Rules that correct queries for which DataFusion's results deviate from SQL.
 //!
-//! Functions are rewritten during type resolution, analyzer rules run after it. Most optimizer
-//! rules are DataFusion's own; some of them are wrapped in a check.
+//! Function rewrites run during type resolution, analyzer rules after it. Most optimizer rules are
+//! DataFusion's own; some of them are wrapped in a check.
 
 mod date_diff;
 mod dependent;

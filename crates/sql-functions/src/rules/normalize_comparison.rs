@@ -1,8 +1,8 @@
 //! Rewrites `9 = t.id` as `t.id = 9`.
 //!
-//! The optimizer copies a join condition on equal columns to both sides, again in every round.
-//! DataFusion recognizes duplicates only if they have the same form. It treats `9 = s.id` and `s.id
-//! = 9` as contradictory conditions, and returns no rows.
+//! In every round, the optimizer copies a join condition on equal columns to both sides. DataFusion
+//! recognizes duplicates only if they have the same form: it treats `9 = s.id` and `s.id = 9` as
+//! contradictory conditions, and returns no rows.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24763>
 
@@ -12,7 +12,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan};
 
 use super::rewrite_parts;
 
-/// Returns the plan with columns on the left of comparisons with constants.
+/// Returns the plan in which every comparison with a constant has the column on the left.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_parts(plan, turn)
 }

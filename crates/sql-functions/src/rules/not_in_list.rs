@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 
 use super::rewrite_values;
 
-/// Rewrites the lists of a plan.
+/// Rewrites the NOT IN lists of a plan.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Join(mut join) = plan {
         join.filter = join.filter.map(|filter| hold(filter, false)).transpose()?;
@@ -36,8 +36,8 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Returns a condition that is true for the same rows as this one, or as its negation if
-/// `opposite`.
+/// Returns a condition that is true for the same rows as this one, or as its negation if `opposite`
+/// is true.
 fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
     let held = match condition {
         Expr::Not(inner) => hold(*inner, !opposite)?,
@@ -60,7 +60,8 @@ fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
     Ok(held)
 }
 
-/// Rewrites a value: wraps its lists, and rewrites the conditions inside it.
+/// Rewrites a value that is not a condition: wraps its lists, and rewrites the conditions inside
+/// it.
 fn apart(value: Expr) -> Result<Expr> {
     let kept = match value {
         Expr::IsTrue(condition) => Expr::IsTrue(Box::new(hold(*condition, false)?)),
@@ -91,7 +92,7 @@ fn apart(value: Expr) -> Result<Expr> {
     Ok(kept)
 }
 
-/// Returns true for lists joined by OR, which may be combined.
+/// Returns true for a list, or for lists joined by OR, which the optimizer may combine.
 fn is_list(value: &Expr) -> bool {
     match value {
         Expr::InList(list) => !list.negated,

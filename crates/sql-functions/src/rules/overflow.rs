@@ -1,8 +1,8 @@
 //! Makes integer overflow an error; DataFusion wraps around.
 //!
-//! DataFusion computes `+`, `-` and `*` of integers modulo their width, without an option to change
-//! it. After type coercion, these operators are replaced by functions that fail on overflow.
-//! Decimals are not changed. The aggregate `sum` of this crate handles sums.
+//! DataFusion computes `+`, `-` and `*` of integers modulo their width, and has no option to change
+//! that. After type coercion, these operators are replaced by functions that fail on overflow.
+//! Operators on decimals are not replaced. Sums are checked by this crate's aggregate `sum`.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/17539>
 
@@ -48,7 +48,7 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-/// Returns the checked function of an operator, if there is one.
+/// Returns the checked function of an operator; `None` if the operator is not checked.
 fn function(operator: Operator) -> Option<&'static ScalarUDF> {
     static FUNCTIONS: LazyLock<[ScalarUDF; 3]> = LazyLock::new(|| {
         [Checked::Add, Checked::Subtract, Checked::Multiply].map(|checked| {
@@ -105,8 +105,8 @@ impl ScalarUDFImpl for Arithmetic {
         Ok(arguments.first().cloned().unwrap_or(DataType::Null))
     }
 
-    /// Returns a field that is nullable if an argument is, like the operator, so the plan's schema
-    /// does not change.
+    /// Returns a field that is nullable if an argument is nullable. The operator behaves in the
+    /// same way, so the plan's schema does not change.
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let fields = arguments.arg_fields;
         let nullable = fields.iter().any(|field| field.is_nullable());

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
 
-/// Returns DataFusion's rules, with [`DependentJoin`]; incorrect ones are wrapped.
+/// Returns DataFusion's rules and [`DependentJoin`]. Rules that can be incorrect are wrapped.
 pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let guarded = |rule: Arc<dyn OptimizerRule + Send + Sync>| {
         let errs: fn(&LogicalPlan) -> bool = match rule.name() {
@@ -55,7 +55,7 @@ impl OptimizerRule for ConditionalRule {
     }
 }
 
-/// Returns true if null equals null in some inner join. DataFusion's rule would merge such a join
+/// Returns true if null equals null in an inner join. DataFusion's rule would merge such a join
 /// with others and lose this setting.
 fn joins_nulls(plan: &LogicalPlan) -> bool {
     let is_one = |plan: &LogicalPlan| match plan {
@@ -72,8 +72,9 @@ fn joins_nulls(plan: &LogicalPlan) -> bool {
     found || looked.is_err()
 }
 
-/// Returns true if a constant condition filters an aggregation that always has a row. DataFusion's
-/// rule would push the condition below the aggregation, which would still return the row.
+/// Returns true if a constant condition filters an aggregation that always returns one row.
+/// DataFusion's rule would push the condition below the aggregation, which would then still return
+/// the row.
 fn filters_all_or_none(plan: &LogicalPlan) -> bool {
     let (mut plan, mut reads_none) = (plan, false);
     while let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan {

@@ -62,7 +62,8 @@ impl AnalyzerRule for EachPart {
     }
 }
 
-/// Rewrites every expression, including nested ones, with the available columns; names are kept.
+/// Rewrites every expression, including nested ones, given the available columns. Output names are
+/// kept.
 pub(super) fn rewrite_parts(
     plan: LogicalPlan,
     rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,
@@ -71,7 +72,7 @@ pub(super) fn rewrite_parts(
     rewrite_values(plan, |value| value.transform_up(|part| Ok(rewrite(part, &schema))))
 }
 
-/// Rewrites each top-level expression of a plan; names are kept.
+/// Rewrites each top-level expression of a plan. Output names are kept.
 pub(super) fn rewrite_values(
     plan: LogicalPlan,
     mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>,
@@ -80,7 +81,8 @@ pub(super) fn rewrite_values(
     plan.map_expressions(|expr| rewrite_value(expr, &names, &mut rewrite))
 }
 
-/// A grouping set has no name, so its parts are rewritten instead.
+/// Rewrites a value and keeps its name. A grouping set has no name, so its parts are rewritten
+/// individually.
 fn rewrite_value(
     value: Expr,
     names: &NamePreserver,

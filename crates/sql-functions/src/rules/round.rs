@@ -1,6 +1,6 @@
-//! `round(number, places)` with a stable type. DataFusion derives a decimal's type from literal
-//! places, and loses it when it casts the literal. So this rule gives the places the required type
-//! before DataFusion casts them.
+//! `round(number, places)` with a stable result type. DataFusion derives the type of a decimal from
+//! the literal `places`, and loses it if the literal is cast. So this rule gives the literal the
+//! required type before DataFusion casts it.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/23232>
 

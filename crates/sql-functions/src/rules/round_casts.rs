@@ -57,7 +57,7 @@ pub fn round_cast(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
     Ok(Transformed::yes(expr))
 }
 
-/// Returns true if a cast converts fractional numbers to integers, including within lists.
+/// Returns true if a cast converts fractional numbers to integers, also within lists.
 fn loses_fraction(from: &DataType, to: &DataType) -> bool {
     match (element(from), element(to)) {
         (Some(from), Some(to)) => loses_fraction(from.data_type(), to.data_type()),
@@ -85,14 +85,14 @@ fn is_written(expr: &Expr) -> bool {
 static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(HalfRounding::ToEven));
 static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(HalfRounding::AwayFromZero));
 
-/// Rounding of halves.
+/// The direction in which halves are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum HalfRounding {
     ToEven,
     AwayFromZero,
 }
 
-/// Function that rounds a number, in its own type.
+/// Function that rounds a number and keeps its type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Rounded {
     half: HalfRounding,
@@ -141,7 +141,7 @@ impl ScalarUDFImpl for Rounded {
     }
 }
 
-/// Rounds numbers, including within lists.
+/// Rounds numbers, also within lists.
 fn rounded(values: &ArrayRef, half: HalfRounding) -> Result<ArrayRef> {
     let even = half == HalfRounding::ToEven;
     Ok(match values.data_type() {

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 
 use super::{signed, signed_field};
 
-/// The function with a signed result.
+/// An aggregate function, wrapped so that its result is signed.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct SignedAggregate {
     pub of: Arc<AggregateUDF>,

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 
 use super::{signed, signed_field};
 
-/// The function with a signed result.
+/// A scalar function, wrapped so that its result is signed.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct SignedScalar {
     pub of: Arc<ScalarUDF>,

@@ -19,7 +19,7 @@ use datafusion::physical_plan::PhysicalExpr;
 
 use super::{signed, signed_field};
 
-/// The function with a signed result.
+/// A window function, wrapped so that its result is signed.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct SignedWindow {
     pub of: Arc<WindowUDF>,

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 const SCALAR: [&str; 5] =
     ["array_length", "array_dims", "array_ndims", "array_position", "array_positions"];
 
-/// `cardinality` also takes maps.
+/// `cardinality` also accepts maps.
 const CARDINALITY: &str = "cardinality";
 
 /// Aggregate functions that return unsigned numbers.
@@ -82,7 +82,7 @@ mod tests {
         ]
     }
 
-    /// Returns all combinations of up to three types, and the examples of the signature.
+    /// Returns all combinations of up to three types, and the example types of the signature.
     fn arguments(signature: &Signature) -> Vec<Vec<DataType>> {
         let types = types();
         let mut lists = vec![Vec::new()];

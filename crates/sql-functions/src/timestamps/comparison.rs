@@ -1,8 +1,8 @@
 //! Comparisons with microsecond timestamps: the other operand is cast to microseconds, while
 //! DataFusion would cast both to nanoseconds.
 //!
-//! An integer that is cast to a timestamp is in seconds, whatever the precision. DataFusion does
-//! this only for nanoseconds.
+//! An integer that is cast to a timestamp counts seconds, regardless of the precision. In
+//! DataFusion this is so only for nanoseconds.
 //!
 //! Upstream: no issue found (November 2026); mixed units are coerced to the finer one on purpose,
 //! <https://github.com/apache/datafusion/pull/22759>
@@ -79,8 +79,8 @@ impl FunctionRewrite for Microseconds {
     }
 }
 
-/// Casts the other operands to microseconds if some are microsecond timestamps and none has
-/// nanoseconds.
+/// Casts the other operands to microseconds if at least one operand is a microsecond timestamp and
+/// none has nanoseconds.
 fn alike(
     parts: &mut [&mut Expr],
     schema: &DFSchema,

@@ -21,13 +21,13 @@ use datafusion::logical_expr::{
 use super::texts::with_seconds;
 use super::zones::AtTimeZone;
 
-/// Microseconds of 400 years, the period of the calendar including weekdays.
+/// Number of microseconds in 400 years, after which the calendar repeats, including weekdays.
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
-/// The range around 1970 that nanoseconds can represent, reduced by a year, in microseconds.
+/// Distance from 1970 that nanoseconds can represent, reduced by a year, in microseconds.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
-/// Returns the functions that replace DataFusion's, and that of AT TIME ZONE.
+/// Returns the functions that replace DataFusion's, and the function for AT TIME ZONE.
 pub(crate) fn functions(config: &ConfigOptions) -> [Arc<ScalarUDF>; 4] {
     let zone: Option<Arc<str>> = config.execution.time_zone.as_deref().map(Arc::from);
     let now = NowFunction { zone: zone.clone(), signature: Signature::nullary(Volatility::Stable) };
@@ -84,8 +84,8 @@ impl ScalarUDFImpl for NowFunction {
     }
 }
 
-/// `to_timestamp` of texts, numbers of seconds, dates and timestamps. DataFusion's function handles
-/// texts with formats and fractional numbers, in nanoseconds.
+/// `to_timestamp` of texts, numbers of seconds, dates and timestamps. Texts with formats and
+/// fractional numbers are handled by DataFusion's function, in nanoseconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToTimestamp {
     any: ToTimestampFunc,
@@ -128,8 +128,8 @@ impl ScalarUDFImpl for ToTimestamp {
     }
 }
 
-/// `date_trunc`, which computes in nanoseconds: timestamps outside the range of nanoseconds are
-/// shifted by multiples of 400 years, and shifted back afterwards.
+/// `date_trunc`. DataFusion's function computes in nanoseconds, so timestamps outside their range
+/// are shifted by multiples of 400 years before the call, and shifted back afterwards.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTrunc {
     near: DateTruncFunc,
@@ -201,7 +201,8 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
-/// Returns the multiple of 400 years for each timestamp; none if all are in range.
+/// Returns the multiple of 400 years by which each timestamp is shifted; `None` if all are in
+/// range.
 fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     let DataType::Timestamp(TimeUnit::Microsecond, _) = value.data_type() else {
         return Ok(None);
@@ -221,7 +222,7 @@ fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     Ok(Some(values.iter().map(cycle).collect()))
 }
 
-/// Moves each timestamp by its multiple of 400 years.
+/// Shifts each timestamp by its multiple of 400 years; `way` adds or subtracts.
 fn moved(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
     let values = values.as_primitive::<TimestampMicrosecondType>();
     let moved = std::iter::zip(values.values(), cycles);

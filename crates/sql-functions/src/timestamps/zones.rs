@@ -1,5 +1,5 @@
-//! `AT TIME ZONE`: interprets a timestamp without a zone in the zone, or converts a timestamp with
-//! a zone to local time in the zone.
+//! `AT TIME ZONE`: interprets a timestamp without a zone as local time in the zone, or converts a
+//! timestamp with a zone to local time in the zone.
 //!
 //! A local time that occurs twice, when daylight saving time ends, means the later one. A local
 //! time that is skipped, when daylight saving time starts, is interpreted with the offset before
@@ -93,7 +93,7 @@ impl ScalarUDFImpl for AtTimeZone {
     }
 }
 
-/// Rejects columns with an unknown time zone, whose times cannot be formatted.
+/// Rejects columns with an unknown time zone, because their times cannot be formatted.
 pub fn check_zones(fields: &Fields) -> Result<()> {
     fields.iter().try_for_each(|field| check_zone(field.data_type()))
 }
@@ -122,7 +122,7 @@ fn check_zone(data_type: &DataType) -> Result<()> {
     }
 }
 
-/// Converts a time to local time in a zone, or local time to a time, in microseconds.
+/// Converts a UTC time to local time in a zone, or local time to UTC, in microseconds.
 fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
     let Some(read) = DateTime::from_timestamp_micros(time).map(|time| time.naive_utc()) else {
         return exec_err!("the time is out of range: {time} microseconds since 1970");
@@ -132,7 +132,7 @@ fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
     moved.ok_or_else(|| DataFusionError::Execution("the time is out of range".to_owned()))
 }
 
-/// Returns a zone's UTC offset at a time or at a local time.
+/// Returns the UTC offset of a zone at a UTC time or at a local time.
 fn offset(zone: Tz, read: NaiveDateTime, to_zone: bool) -> impl Offset {
     if to_zone {
         return zone.offset_from_utc_datetime(&read);

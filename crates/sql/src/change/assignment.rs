@@ -8,11 +8,11 @@ use crate::table_name::{idents, position};
 /// An assigned column, as written.
 #[derive(Debug, Clone)]
 pub struct Assigned {
-    /// The qualifier: none, or the table's name or alias.
+    /// The qualifier: empty, or the table's name or alias.
     pub path: Vec<Ident>,
-    /// The column.
+    /// Name of the column.
     pub column: Ident,
-    /// True if the value is DEFAULT.
+    /// True if the new value is DEFAULT.
     pub default: bool,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn assigned(name: &ObjectName) -> Result<Assigned> {
     Ok(Assigned { path: parts, column, default: false })
 }
 
-/// Returns a value, and whether it is DEFAULT, which is resolved later.
+/// Returns the value, and true if it is DEFAULT, which is resolved later.
 pub(super) fn given(value: Expr) -> (Expr, bool) {
     if is_default(&value) { (Expr::value(Value::Null), true) } else { (value, false) }
 }

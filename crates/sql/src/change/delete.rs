@@ -10,11 +10,11 @@ use crate::unsupported_clauses::{empty, none};
 /// A DELETE statement.
 #[derive(Debug, Clone)]
 pub struct RowDelete {
-    /// The table.
+    /// The table to delete from.
     pub table: ObjectName,
-    /// The query for the locations of the deleted rows.
+    /// The query that returns the locations of the rows to delete.
     pub source: Source,
-    /// True if all rows are deleted.
+    /// True if the statement deletes all rows.
     pub everything: bool,
 }
 
@@ -37,7 +37,7 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
-        // The condition is probably incomplete, so it must not delete all rows.
+        // The condition is probably incomplete, and without it all rows would be deleted.
         return Err(Error::Invalid {
             message: "DELETE has neither FROM nor WHERE".to_owned(),
             hint: Some("Write `DELETE FROM TABLE` to remove all rows.".to_owned()),

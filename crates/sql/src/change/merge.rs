@@ -1,7 +1,7 @@
 //! Converts MERGE to a query.
 //!
-//! Target and source become one join, of the type that the clauses need. Its select list contains
-//! all conditions and values of the clauses, in the order of the text.
+//! Target and source become one join, of the type that the clauses need. The select list contains
+//! all conditions and values of the clauses, in textual order.
 
 use std::ops::ControlFlow;
 
@@ -28,16 +28,16 @@ const FROM_SOURCE: &str = "\0s";
 pub struct RowMerge {
     /// Target table.
     pub table: ObjectName,
-    /// Alias of the target.
+    /// Alias of the target, if one was written.
     pub alias: Option<Ident>,
-    /// Qualifier of the source's columns.
+    /// Name that qualifies the source's columns.
     pub source_label: Ident,
-    /// WHEN clauses in order.
+    /// WHEN clauses, in textual order.
     pub clauses: Vec<Clause>,
     /// Query that returns the row position, the source marker if needed, and the conditions and
     /// values of each clause.
     pub source: Source,
-    /// True if the third column marks rows that exist in the source.
+    /// True if the third column of the query marks rows that exist in the source.
     pub marked: bool,
 }
 
@@ -55,11 +55,11 @@ pub struct Clause {
 /// Rows that a WHEN clause applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Rows of both sides.
+    /// Rows that match in both target and source.
     Matched,
-    /// Rows of the source only.
+    /// Rows that exist only in the source.
     NotMatched,
-    /// Rows of the target only.
+    /// Rows that exist only in the target.
     NotMatchedBySource,
 }
 
@@ -68,14 +68,14 @@ pub enum When {
 pub enum Action {
     /// Deletes the row.
     Delete,
-    /// Updates the listed columns; without a list, all columns from the source's columns of the
+    /// Updates the listed columns. Without a list, sets all columns to the source's columns of the
     /// same name.
     Update(Option<Vec<Assigned>>),
     /// Inserts a row with values for the listed columns, or for all columns in order.
     Insert {
-        /// Listed columns.
+        /// Columns in the order of the values; empty for all columns.
         columns: Vec<Assigned>,
-        /// True for each value that is DEFAULT.
+        /// For each value, true if it is DEFAULT.
         defaults: Vec<bool>,
     },
     /// Inserts a row from the source's columns of the same name.
@@ -231,8 +231,8 @@ fn inserted(insert: MergeInsertExpr, exprs: &mut Vec<Expr>) -> Result<Action> {
     Ok(Action::Insert { columns, defaults })
 }
 
-/// Rejects a clause that follows a clause of the same kind without a condition, because it would
-/// never apply.
+/// Rejects a clause that can never apply, because an earlier clause of the same kind has no
+/// condition.
 fn check_reach(clauses: &[Clause]) -> Result<()> {
     for (index, clause) in clauses.iter().enumerate() {
         let takes_all = |other: &Clause| other.when == clause.when && !other.condition;
@@ -251,7 +251,7 @@ fn check_reach(clauses: &[Clause]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the qualifier of the source's columns: its alias, or the table name.
+/// Returns the name that qualifies the source's columns: its alias, or the table name.
 fn label(factor: &TableFactor) -> Result<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. }

@@ -1,6 +1,6 @@
 //! Statements that change rows. Each becomes a query that finds the rows and is planned like any
-//! other. DataFusion's own DELETE and UPDATE change every row if the condition has a subquery, and
-//! ignore LIMIT.
+//! other query. DataFusion's own DELETE and UPDATE change every row if the condition has a
+//! subquery, and ignore LIMIT.
 
 mod assignment;
 mod delete;

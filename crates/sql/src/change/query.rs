@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none, plain_table};
 
-/// The column of the data file's number in the scan plan. User columns cannot contain a zero
+/// The column with the number of the data file in the scan plan. User columns cannot contain a NUL
 /// character.
 pub const FILE: &str = "\0f";
 
-/// The column of the row's position in its data file, from 0.
+/// The column with the row's position in its data file, from 0.
 pub const ROW: &str = "\0r";
 
 /// The name of the changed table in the query, unique among its relations.
@@ -53,7 +53,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
     Ok(Target { table: name, alias: alias.map(|alias| alias.name), relation })
 }
 
-/// Returns the only table of a FROM list without joins.
+/// Returns the only table of a FROM list; fails if there are several tables or joins.
 pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<TableFactor> {
     match (from.pop(), from.is_empty()) {
         (Some(TableWithJoins { relation, joins }), true) => {
@@ -64,7 +64,7 @@ pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<T
     }
 }
 
-/// Returns the columns of a row's location.
+/// Returns the columns that identify the location of a row.
 pub(super) fn places() -> Vec<SelectItem> {
     [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
 }
@@ -74,7 +74,7 @@ pub(super) fn column(name: &str) -> Expr {
     Expr::Identifier(Ident::with_quote('"', name))
 }
 
-/// Returns a value under a unique alias.
+/// Returns a select list item for a value, under a unique alias.
 pub(super) fn value(index: usize, expr: Expr) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("\0v{index}")) }
 }
@@ -94,21 +94,21 @@ pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], pref
 /// The clauses of a query.
 #[derive(Default)]
 pub struct Parts {
-    /// WITH.
+    /// The WITH clause.
     pub with: Option<With>,
     /// The select list.
     pub projection: Vec<SelectItem>,
-    /// FROM.
+    /// The FROM clause.
     pub from: Vec<TableWithJoins>,
-    /// WHERE.
+    /// The WHERE condition.
     pub selection: Option<Expr>,
-    /// ORDER BY.
+    /// The ORDER BY keys.
     pub order_by: Vec<OrderByExpr>,
-    /// LIMIT.
+    /// The LIMIT.
     pub limit: Option<Expr>,
 }
 
-/// Creates a checked query, with its table references other than the changed table.
+/// Checks a query and returns it with its table references, except that to the changed table.
 pub(super) fn source(parts: Parts) -> Result<Source> {
     Ok(Source::new(Box::new(query_of(parts)))?.without(TARGET))
 }
@@ -163,7 +163,8 @@ pub fn query_of(parts: Parts) -> Query {
     }
 }
 
-/// Returns the WITH clause before a statement, which sqlparser parses as a query around it.
+/// Separates a statement from its WITH clause, which sqlparser parses as a query around the
+/// statement.
 pub fn unwrapped(query: Query) -> Result<(Option<With>, SetExpr)> {
     let Query {
         with,

@@ -8,9 +8,9 @@ use crate::unsupported_clauses::{none, unset};
 /// A TRUNCATE statement.
 #[derive(Debug)]
 pub struct Truncation {
-    /// The tables.
+    /// The tables to truncate.
     pub tables: Vec<ObjectName>,
-    /// IF EXISTS.
+    /// True with IF EXISTS.
     pub if_exists: bool,
 }
 

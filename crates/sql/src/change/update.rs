@@ -11,13 +11,14 @@ use crate::unsupported_clauses::{empty, none};
 /// An UPDATE statement.
 #[derive(Debug, Clone)]
 pub struct RowUpdate {
-    /// The table.
+    /// The table to update.
     pub table: ObjectName,
-    /// Its alias.
+    /// Alias of the table, if one was written.
     pub alias: Option<Ident>,
-    /// The assigned columns.
+    /// The assigned columns, in textual order.
     pub columns: Vec<Assigned>,
-    /// The query for the locations of the rows and the assigned values, in order.
+    /// The query that returns the locations of the rows to update and the assigned values, in
+    /// order.
     pub source: Source,
 }
 

@@ -1,8 +1,8 @@
-//! ASOF JOIN: each row of the left side with the nearest row of the right side.
+//! ASOF JOIN: joins each row of the left side with the nearest row of the right side.
 //!
-//! `t ASOF JOIN p ON t.k = p.k AND t.at >= p.at` becomes a join with the rows of `p` and the next
-//! value of `p.at` of the same `p.k`: a row of `p` is the nearest one if its own value satisfies
-//! the inequality, and the next value does not.
+//! `t ASOF JOIN p ON t.k = p.k AND t.at >= p.at` becomes a join with the rows of `p` and, for each,
+//! the next value of `p.at` with the same `p.k`. A row of `p` is the nearest one if its own value
+//! satisfies the inequality and the next value does not.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Function, Join, JoinConstraint, JoinOperator, OrderByExpr,
@@ -36,7 +36,7 @@ fn refused(what: &str) -> Error {
 }
 
 impl Resolver<'_> {
-    /// Rewrites an ASOF JOIN of the relations `start..before` with the last one.
+    /// Rewrites an ASOF JOIN of the relations `start..before` with the last relation.
     pub(super) fn asof(&mut self, join: &mut Join, start: usize, before: usize) -> Result<()> {
         let JoinOperator::AsOf { match_condition, constraint } = &mut join.join_operator else {
             return Ok(());
@@ -74,7 +74,8 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the conditions of USING, whose last column is the column of the inequality.
+    /// Returns the conditions of a join with USING. The last column of USING is compared by the
+    /// inequality.
     fn shared_columns(
         &mut self,
         names: &[String],
@@ -99,7 +100,7 @@ impl Resolver<'_> {
         Ok(conditions)
     }
 
-    /// Adds the next value to the right side, and returns the condition of the join.
+    /// Adds the next value as a column to the right side, and returns the condition of the join.
     fn nearest(
         &mut self,
         factor: &mut TableFactor,
@@ -144,7 +145,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the next value in the direction away from the left side.
+/// Returns the next value of a column in the direction away from the left side's value.
 fn lead(value: Expr, partition_by: Vec<Expr>, is_ascending: bool) -> Expr {
     let key = OrderByExpr {
         expr: value.clone(),
@@ -161,7 +162,7 @@ fn lead(value: Expr, partition_by: Vec<Expr>, is_ascending: bool) -> Expr {
     }
 }
 
-/// Splits a conjunction.
+/// Splits a conjunction into its conditions.
 fn split(expr: Expr, parts: &mut Vec<Expr>) {
     match expr {
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
@@ -174,7 +175,7 @@ fn split(expr: Expr, parts: &mut Vec<Expr>) {
 }
 
 impl Conditions {
-    /// Adds a resolved condition.
+    /// Adds a condition whose names are resolved.
     fn add(&mut self, expr: Expr, left: &[Relation], right: &[Relation]) -> Result<()> {
         let Expr::BinaryOp { left: one, op, right: other } = expr else {
             return Err(refused("with a condition that is not a comparison"));
@@ -212,7 +213,7 @@ fn flipped(op: BinaryOperator) -> BinaryOperator {
     }
 }
 
-/// Returns true if an expression has columns, and all of them belong to these relations.
+/// Returns true if an expression uses columns, and only columns of these relations.
 fn is_of(expr: &Expr, relations: &[Relation]) -> bool {
     let mut found = false;
     let visited = visit_expressions(expr, |expr| {

@@ -1,5 +1,5 @@
-//! The relations of FROM: tables, common table expressions, subqueries and functions, each with its
-//! label.
+//! The relations of FROM: tables, common table expressions, subqueries and functions, each with the
+//! label by which it is referred to.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
@@ -70,7 +70,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Resolves a USING column, whose spelling must be equal on both sides.
+    /// Resolves a USING column, which must have the same spelling on both sides.
     fn using(&mut self, column: &mut ObjectName, before: usize) -> Result<()> {
         let at = position(column);
         let Some(ObjectNamePart::Identifier(ident)) = column.0.first_mut() else { return Ok(()) };
@@ -128,7 +128,7 @@ impl Resolver<'_> {
                 let columns = if *lateral {
                     self.query(subquery)?
                 } else {
-                    // The current scope is removed, because only a lateral subquery can refer to
+                    // The current scope is hidden, because only a lateral subquery can refer to
                     // earlier relations of the same FROM.
                     let here = self.scopes.0.pop();
                     let columns = self.query(subquery);
@@ -230,7 +230,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the common table expression with this name; the innermost first.
+    /// Returns the innermost common table expression with this name.
     fn cte(&self, written: &str) -> Option<(String, Columns)> {
         let exact = self.ctes.iter().rev().find(|(name, _)| name == written);
         let without_case = || self.ctes.iter().rev().find(|(name, _)| same_but_case(name, written));

@@ -3,7 +3,7 @@
 //! Tables become the two-part names of the planner, each with an alias that qualifies its columns.
 //! Columns, aliases, windows and common table expressions get the spelling of their definition.
 //! Unknown names are rejected with their position, unless only the planner can resolve them. After
-//! this pass names match exactly.
+//! this pass, all names match exactly.
 
 mod asof;
 mod from;

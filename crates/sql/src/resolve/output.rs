@@ -1,8 +1,8 @@
 //! Output names of a query.
 //!
-//! DataFusion generates a name for an expression without an alias: `sum(flights.delay)`,
-//! `Int64(1)`. The result has the text of the query instead. Only the result is renamed; the plan
-//! keeps the generated names.
+//! DataFusion generates a name for an expression without an alias, such as `sum(flights.delay)` or
+//! `Int64(1)`. In the result, such a column has the text of the query as its name. Only the result
+//! is renamed; the plan keeps the generated names.
 
 use sqlparser::ast::{Expr, SelectItem, SetExpr};
 
@@ -10,12 +10,12 @@ use super::function_name;
 use super::projection::{column_under, text};
 use super::wildcards::is_pattern;
 
-/// Output name of an item of the select list.
+/// Output name of one item of the select list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum OutputItem {
     /// One column with this name.
     Named(String),
-    /// One column that keeps its name in the plan.
+    /// One column that keeps the planner's name.
     Kept,
     /// One or several columns with this name.
     Expands(String),
@@ -28,7 +28,7 @@ enum OutputItem {
 pub struct OutputNames(Vec<OutputItem>);
 
 impl OutputNames {
-    /// Records the texts of a select list before its names are resolved.
+    /// Records the texts of a select list, before its names are resolved.
     pub(super) fn as_written(body: &SetExpr) -> Self {
         let item = |item: &SelectItem| match item {
             item if is_pattern(item) => OutputItem::Many,
@@ -40,10 +40,10 @@ impl OutputNames {
         OutputNames(projection(body).iter().map(item).collect())
     }
 
-    /// Names columns, and casts of columns, in the spelling of the schema.
+    /// Changes the names of columns, and of casts of columns, to the spelling of the schema.
     pub(super) fn spelled(mut self, body: &SetExpr) -> Self {
         let resolved = projection(body);
-        // After an expanded `*`, items are counted from the end.
+        // Items after an expanded `*` are counted from the end.
         let many = self.0.iter().position(|item| *item == OutputItem::Many).unwrap_or(self.0.len());
         let more = resolved.len().saturating_sub(self.0.len());
         for (place, item) in self.0.iter_mut().enumerate() {
@@ -66,7 +66,7 @@ impl OutputNames {
         self
     }
 
-    /// Returns the name of each output column; none for a column that keeps the planner's name.
+    /// Returns the name of each output column; `None` for a column that keeps the planner's name.
     pub fn of_columns(&self, count: usize) -> Vec<Option<&str>> {
         let many = |item: &OutputItem| match item {
             OutputItem::Many => true,

@@ -65,7 +65,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the columns of an item of FROM, and leaves the item unchanged.
+    /// Returns the columns of an item of FROM. The item is unchanged.
     fn columns_of(&mut self, table: &TableFactor) -> Result<Vec<String>> {
         self.within_factor(table, |this| {
             let relations = this.scopes.here().map(|scope| std::mem::take(&mut scope.relations));
@@ -81,7 +81,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Runs a function in a scope with only one item of FROM, and leaves the item unchanged.
+    /// Runs a function in a scope that contains only one item of FROM. The item is unchanged.
     fn within_factor<T>(
         &mut self,
         table: &TableFactor,
@@ -96,7 +96,7 @@ impl Resolver<'_> {
         done
     }
 
-    /// Returns the columns of UNPIVOT, with those that COLUMNS selects.
+    /// Returns the columns listed in UNPIVOT, including those selected by COLUMNS.
     fn unpivoted(
         &mut self,
         table: &TableFactor,
@@ -188,7 +188,7 @@ impl Pivot {
         Ok(derived(query, alias))
     }
 
-    /// Returns the columns that neither the aggregates nor the values use.
+    /// Returns the columns that are used neither by the aggregates nor by the value columns.
     fn other_columns(&self, columns: &[String]) -> Vec<SelectItem> {
         let mut used: Vec<String> = Vec::new();
         let exprs = self.aggregates.iter().map(|aggregate| &aggregate.expr);
@@ -202,7 +202,7 @@ impl Pivot {
         others.map(|one| SelectItem::UnnamedExpr(Expr::Identifier(name(one)))).collect()
     }
 
-    /// Returns one aggregate over the rows with one value.
+    /// Returns an aggregate over the rows that have one of the values.
     fn cell(&self, value: &ExprWithAlias, aggregate: &ExprWithAlias) -> Result<SelectItem> {
         let mut label = match &value.alias {
             Some(alias) => alias.value.clone(),

@@ -25,7 +25,7 @@ impl Resolver<'_> {
                     let bare = matches!(expr, Expr::Identifier(_));
                     self.expr(expr)?;
                     if bare && let Expr::Function(_) = expr {
-                        // A column that exists on both sides of a join needs a unique name.
+                        // A column that exists on both sides of a join is given a unique name.
                         let name = self.own_name(expr, text);
                         columns.names.push(name.value.clone());
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
@@ -36,7 +36,7 @@ impl Resolver<'_> {
                     let repeats = seen.iter().filter(|other| **other == key).count();
                     seen.push(key);
                     if repeats > 0 {
-                        // DataFusion rejects duplicate column names.
+                        // DataFusion rejects duplicate column names in a query.
                         let text = column_under(expr).map_or(text, |column| column.value.clone());
                         let alias = Ident::with_quote('"', format!("{text}_{}", repeats + 1));
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
@@ -96,7 +96,8 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Resolves the columns in a wildcard's options, and returns the remaining columns.
+    /// Resolves the columns in a wildcard's options, and returns the columns that the wildcard
+    /// selects.
     fn wildcard(
         &mut self,
         options: &mut WildcardAdditionalOptions,
@@ -150,7 +151,7 @@ pub(super) fn excluded(
     names.into_iter().filter_map(last).chain(except).collect()
 }
 
-/// Removes columns from a wildcard.
+/// Excludes columns from a wildcard.
 fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
     if hidden.is_empty() {
         return;
@@ -187,7 +188,7 @@ pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
                         break;
                     }
                 }
-                // After this item, positions are unknown.
+                // From this item on, positions are unknown.
                 _ => break,
             }
         }
@@ -209,7 +210,7 @@ pub(super) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
         };
         let place = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
         let Some(place) = place.filter(|place| *place < items.len()) else { continue };
-        // After a wildcard the position of an item is unknown.
+        // Behind a wildcard, the position of an item is unknown.
         if items[..place].iter().any(is_wildcard) {
             continue;
         }
@@ -262,8 +263,7 @@ fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {
     Ok(())
 }
 
-/// Returns the part of an expression that determines DataFusion's generated name, which omits
-/// casts.
+/// Returns the part of an expression from which DataFusion generates the name; casts are omitted.
 fn plan_name(expr: &Expr) -> String {
     match expr {
         Expr::Cast { expr: inner, .. }
@@ -279,7 +279,7 @@ fn plan_name(expr: &Expr) -> String {
     }
 }
 
-/// Returns the column inside nested casts.
+/// Returns the column inside casts, also nested ones.
 pub(super) fn column_under(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Identifier(ident) => Some(ident),
@@ -313,7 +313,7 @@ fn small_functions(expr: &mut Expr) {
     });
 }
 
-/// Returns the output name of an expression without an alias; none if the planner generates it.
+/// Returns the output name of an expression without an alias; `None` if the planner generates it.
 fn output_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(ident.value.clone()),

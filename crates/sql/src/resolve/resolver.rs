@@ -21,7 +21,8 @@ use crate::table_name::{ParsedTableName, position, span_start};
 use crate::unsupported_clauses::spell;
 use crate::values::take_apart;
 
-/// Converts `t.list[1]` to a qualified name: the parser treats the names after the first as fields.
+/// Converts `t.list[1]` to a qualified name, because the parser treats all names after the first as
+/// fields.
 pub(super) fn join_names(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
     let Expr::Identifier(first) = &**root else { return };
@@ -39,8 +40,8 @@ pub(super) fn join_names(expr: &mut Expr) {
 /// A table that a statement refers to.
 #[derive(Debug, Clone)]
 pub struct FoundTable {
-    /// The namespace under which the planner finds the table: its own, unless the statement refers
-    /// to two tables of the same name.
+    /// The namespace under which the planner finds the table. It differs from the real namespace if
+    /// the statement refers to two tables of the same name.
     pub source: String,
     /// The namespace in its stored spelling.
     pub namespace: String,
@@ -48,15 +49,15 @@ pub struct FoundTable {
     pub label: String,
     /// The table in its stored spelling.
     pub name: String,
-    /// The columns.
+    /// The columns, as far as `*` includes them.
     pub columns: Vec<String>,
-    /// Further columns, which `*` does not include.
+    /// Additional columns that `*` does not include.
     pub hidden: Vec<String>,
 }
 
 /// Properties of functions that name resolution needs.
 pub struct Functions<'a> {
-    /// Returns true if a function takes one row at a time.
+    /// Returns true if a function is scalar, and not an aggregate or window function.
     pub is_scalar: &'a dyn Fn(&str) -> bool,
     /// Returns the equivalent expression for a call of another dialect's function.
     pub respelled: fn(&Function) -> Option<Expr>,
@@ -80,7 +81,7 @@ pub(super) struct Resolver<'t> {
     pub(super) functions: &'t Functions<'t>,
     pub(super) ctes: Vec<(String, Columns)>,
     pub(super) scopes: Scopes,
-    /// Number of aliases replaced by their expressions.
+    /// Number of aliases that were replaced by their expressions.
     pub(super) replacements: usize,
 }
 
@@ -216,7 +217,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// Resolves the WHERE of a SELECT, in which all aliases of the select list are visible.
+    /// Resolves the WHERE clause of a SELECT, in which all aliases of the select list are visible.
     fn condition(&mut self, select: &mut Select) -> Result<()> {
         let Some(condition) = &mut select.selection else { return Ok(()) };
         self.condition_by_pattern(condition)?;
@@ -341,7 +342,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the error for an unknown name in double quotes, which may be meant as text.
+/// Returns the error for an unknown name in double quotes, which may have been meant as a string.
 pub(super) fn text_in_quotes(ident: &Ident, error: Error) -> Error {
     match error {
         Error::ColumnNotFound { column: name, relations, near: None, position }
@@ -353,7 +354,7 @@ pub(super) fn text_in_quotes(ident: &Ident, error: Error) -> Error {
     }
 }
 
-/// Returns a function's name as the planner looks it up.
+/// Returns the name by which the planner looks up a function.
 pub(super) fn function_name(function: &Function) -> String {
     match function.name.0.as_slice() {
         [ObjectNamePart::Identifier(ident)] if ident.quote_style.is_none() => {
@@ -364,8 +365,8 @@ pub(super) fn function_name(function: &Function) -> String {
     }
 }
 
-/// Rejects clauses that only aggregate and window functions support on other functions. DataFusion
-/// would ignore them.
+/// On functions other than aggregate and window functions, rejects clauses that only those support.
+/// DataFusion would ignore them.
 pub(super) fn only_arguments(function: &Function) -> Result<()> {
     let FunctionArguments::List(list) = &function.args else { return Ok(()) };
     let clauses = [

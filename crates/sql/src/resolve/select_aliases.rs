@@ -14,24 +14,24 @@ use crate::names::{Match, same_but_case};
 use crate::scope::Scope;
 use crate::table_name::span_start;
 
-/// Maximum number of replacements in a statement. It is needed because aliases that use other
-/// aliases several times grow exponentially.
+/// Maximum number of replacements in a statement. Aliases that use other aliases several times
+/// would otherwise grow exponentially.
 const REPLACEMENTS_MAX: usize = 1_000;
 
-/// Functions that return a different value in each call.
+/// Functions that return a different value on each call.
 const VOLATILE: [&str; 4] = ["random", "rand", "uuid", "gen_random_uuid"];
 
 /// An alias and its expression as written.
 #[derive(Debug, Clone)]
 pub struct SelectAlias {
-    /// The alias.
+    /// The alias as written.
     pub name: String,
-    /// The expression.
+    /// The expression that the alias stands for.
     pub expr: Expr,
 }
 
 impl SelectAlias {
-    /// Returns the alias of an item of the select list.
+    /// Returns the alias that a select list item defines.
     pub(super) fn of(item: &SelectItem) -> Option<Self> {
         match item {
             SelectItem::ExprWithAlias { expr, alias } => {
@@ -42,7 +42,7 @@ impl SelectAlias {
     }
 }
 
-/// Returns the scope of the query that an expression belongs to; scopes of lambdas are skipped.
+/// Returns the scope of the query that an expression belongs to. Scopes of lambdas are skipped.
 fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope> {
     for scope in scopes.iter_mut().rev() {
         if scope.parameters.iter().any(|parameter| same_but_case(parameter, name)) {
@@ -56,7 +56,7 @@ fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope>
 }
 
 impl Resolver<'_> {
-    /// Returns the resolved expression of an alias, if a name refers to one.
+    /// If a name refers to an alias, returns the resolved expression of the alias.
     pub(super) fn select_alias(&mut self, ident: &Ident) -> Result<Option<Expr>> {
         let name = &ident.value;
         let Some(scope) = query_scope(&mut self.scopes.0, name) else { return Ok(None) };

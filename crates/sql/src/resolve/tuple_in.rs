@@ -8,7 +8,7 @@ use sqlparser::ast::{
 
 use crate::change::{Parts, query_of};
 
-/// The alias of the subquery.
+/// Alias that the rewrite gives to the subquery.
 const QUERY: &str = "\0q";
 
 /// Rewrites all tuple comparisons with IN in a condition whose names are resolved.
@@ -16,7 +16,7 @@ pub(super) fn rewrite(condition: &mut Expr) {
     walk(condition, false);
 }
 
-/// Visits the operands of logical operators. `negated` is true below an odd number of NOTs.
+/// Visits the operands of logical operators. `negated` is true under an odd number of NOTs.
 fn walk(expr: &mut Expr, negated: bool) {
     match expr {
         Expr::Nested(inner) => walk(inner, negated),

@@ -1,10 +1,10 @@
 //! Joins by columns with the same name: `USING (x)` and `NATURAL`.
 //!
-//! The unqualified name of such a column has one value: the left side's, or after RIGHT JOIN the
-//! right side's, or after FULL JOIN the first value that is not null. DataFusion always takes the
-//! left side's column, which is null in rows of the right side only. So unqualified names are
-//! replaced by explicit expressions. In a FROM with such an outer join, USING becomes ON, and `*`
-//! is expanded.
+//! The unqualified name of such a column stands for one value: that of the left side, after RIGHT
+//! JOIN that of the right side, and after FULL JOIN the first one that is not null. DataFusion
+//! always uses the left side's column, which is null in rows that exist only on the right side. So
+//! unqualified names are replaced by explicit expressions. In a FROM with such an outer join, USING
+//! becomes ON, and `*` is expanded.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/22881>
 
@@ -19,17 +19,17 @@ use crate::expression::call;
 use crate::scope::{JoinedColumn, Relation, Scope};
 use crate::unsupported_clauses::constraint;
 
-/// The side whose value a shared column has.
+/// The side that provides the value of a shared column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
     Right,
-    /// The first non-null value.
+    /// Both sides: the first value that is not null.
     Both,
 }
 
-/// Returns the side whose values a join's shared columns have; none if the join returns one side
-/// only.
+/// Returns the side that provides the values of a join's shared columns; `None` if the join returns
+/// only one side.
 pub(super) fn side(operator: &JoinOperator) -> Option<Side> {
     match operator {
         JoinOperator::Join(_)
@@ -61,7 +61,7 @@ pub(super) fn needs_care(from: &mut TableWithJoins) -> bool {
     })
 }
 
-/// Returns the columns of a NATURAL join, if all columns are known.
+/// Returns the shared columns of a NATURAL join, if all columns are known.
 pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String>> {
     if left.iter().chain(right).any(|relation| relation.columns.open) {
         return None;
@@ -76,8 +76,8 @@ pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String
     Some(shared)
 }
 
-/// Records the meaning of a shared column after a join of the relations `start..before` with those
-/// that follow. Returns its join condition; none if it cannot be expressed.
+/// Records the expression of a shared column after a join of the relations `start..before` with
+/// those that follow. Returns the join condition; `None` if it cannot be expressed.
 pub(super) fn merge(
     scope: &mut Scope,
     name: &str,
@@ -101,7 +101,7 @@ pub(super) fn merge(
     Some(condition)
 }
 
-/// Returns the error for a join that cannot be expressed in DataFusion.
+/// Returns the error for a join that DataFusion cannot express.
 pub(super) fn refused() -> Error {
     Error::Unsupported {
         what: "RIGHT or FULL JOIN with USING or NATURAL of such relations".to_owned(),
@@ -119,7 +119,8 @@ pub(super) fn name_of(column: &ObjectName) -> Option<&str> {
 }
 
 impl Resolver<'_> {
-    /// Expands `*` if its FROM has joins whose shared columns DataFusion takes from the wrong side.
+    /// Expands `*` if its FROM has a join for which DataFusion takes the shared columns from the
+    /// wrong side.
     pub(super) fn expand(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
         let Some(scope) = self.scopes.here().filter(|scope| scope.careful) else { return Ok(()) };
         let mut expanded = Vec::with_capacity(items.len());

@@ -1,6 +1,6 @@
 //! Columns selected by pattern: `* RENAME (a AS b)`, `* ILIKE '%x%'` and `COLUMNS('regex')`.
 //!
-//! Each becomes one item of the select list per column, so the names of all columns must be known.
+//! They are expanded to one select list item per column, so the names of all columns must be known.
 
 use std::ops::ControlFlow;
 
@@ -21,7 +21,7 @@ use crate::scope::Scope;
 use crate::table_name::{idents, position};
 use headwater_sql_tokens::EXACT;
 
-/// A column that a wildcard stands for: its output name and its expression.
+/// A column that a pattern selects: its output name and its expression.
 #[derive(Clone)]
 struct Selected {
     name: String,
@@ -65,7 +65,8 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Rewrites a condition with COLUMNS as the conjunction over the columns.
+    /// Rewrites a condition that contains COLUMNS as a conjunction, with one condition for each
+    /// column.
     pub(super) fn condition_by_pattern(&mut self, condition: &mut Expr) -> Result<()> {
         if columns_call(condition).is_none() {
             return Ok(());
@@ -76,7 +77,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the columns of `*` or, with a label, of one relation.
+    /// Returns the columns of `*`, or of `label.*`.
     fn star(&mut self, label: Option<&str>) -> Result<Vec<Selected>> {
         let Some(scope) = self.scopes.here() else { return Ok(Vec::new()) };
         if scope.relations.iter().any(|relation| relation.columns.open) {
@@ -89,7 +90,7 @@ impl Resolver<'_> {
         Ok(columns_of(scope, label))
     }
 
-    /// Returns an expression with COLUMNS once for each selected column.
+    /// Returns a copy of an expression with COLUMNS for each selected column.
     fn by_columns(&mut self, expr: &Expr, alias: Option<&Ident>) -> Result<Vec<Selected>> {
         let Some(call) = columns_call(expr) else { return Ok(Vec::new()) };
         let label = match idents(&call.name)?.as_slice() {
@@ -201,7 +202,7 @@ fn columns_of(scope: &Scope, label: Option<&str>) -> Vec<Selected> {
     columns
 }
 
-/// Applies the options of a wildcard: ILIKE, EXCLUDE, REPLACE, RENAME.
+/// Applies the options of a wildcard: ILIKE, EXCLUDE, REPLACE and RENAME.
 fn chosen(mut columns: Vec<Selected>, options: WildcardAdditionalOptions) -> Result<Vec<Selected>> {
     let WildcardAdditionalOptions {
         wildcard_token: _,
@@ -286,7 +287,7 @@ fn selection(call: &Function, columns: Vec<Selected>) -> Result<Vec<Selected>> {
     }
 }
 
-/// Returns the pattern of `c -> c LIKE 'a%'`, and true if it is negated.
+/// Returns the pattern in `c -> c LIKE 'a%'`, and true if the condition is negated.
 fn by_lambda(lambda: &LambdaFunction) -> Result<Option<(Regex, bool)>> {
     let OneOrManyWithParens::One(parameter) = &lambda.params else { return Ok(None) };
     let (negated, value, pattern, ignores_case) = match &*lambda.body {

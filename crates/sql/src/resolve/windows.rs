@@ -1,7 +1,7 @@
 //! Named windows: replaces each name by the window's definition.
 //!
-//! DataFusion replaces the names in the select list only. In QUALIFY or ORDER BY it treats `sum(x)
-//! OVER w` as an aggregate over all rows.
+//! DataFusion replaces names only in the select list. In QUALIFY or ORDER BY it treats `sum(x) OVER
+//! w` as an aggregate over all rows.
 //!
 //! Upstream: no issue found (November 2026)
 
@@ -13,7 +13,7 @@ use crate::expression::window;
 use crate::table_name::span_start;
 
 impl Resolver<'_> {
-    /// Resolves the WINDOW clause. A window may extend earlier ones.
+    /// Resolves the WINDOW clause. A window may be based on an earlier one.
     pub(super) fn windows(&mut self, definitions: Vec<NamedWindowDefinition>) -> Result<()> {
         for NamedWindowDefinition(name, definition) in definitions {
             let spec = match definition {

@@ -1,10 +1,10 @@
 //! Translates a batch into one SQL script, which needs one round trip to the connection's thread.
 //!
 //! The script starts with guards. If a precondition does not hold, its guard inserts a row into the
-//! table `guard`, whose check constraint rejects every row. After the guards only the disk can
-//! fail. So a rejected batch has written nothing, and the transaction around it can continue. The
-//! script depends on the shape of a batch, not on its values, so SQLite can cache the prepared
-//! statements.
+//! table `guard`, whose check constraint rejects every row. After the guards, only disk errors can
+//! occur. So a rejected batch has written nothing, and the surrounding transaction can continue.
+//! The script depends only on the shape of a batch, not on its values, so SQLite can cache the
+//! prepared statements.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -31,8 +31,8 @@ pub(super) struct BatchSql {
 }
 
 impl BatchSql {
-    /// Builds the script of a batch, without BEGIN and COMMIT. For each journal with new entries,
-    /// in the order of first mention, it returns a row with the journal's last position.
+    /// Builds the script of a batch, without BEGIN and COMMIT. The script returns one row per
+    /// journal with new entries, in the order of first mention, with the journal's last position.
     pub(super) fn of(batch: Batch) -> Result<BatchSql> {
         let mut script = BatchSql::default();
         for change in &batch.refs {
@@ -119,7 +119,7 @@ impl BatchSql {
 
     fn change_ref(&mut self, change: RefChange) -> Result<()> {
         match (change.value, change.expected) {
-            // The ref does not change; the guard has checked it.
+            // The ref does not change; the guard has already checked it.
             (None, Expected::Absent) => Ok(()),
             (Some(value), Expected::Value(before)) if value == before => Ok(()),
             (Some(value), _) => {
@@ -221,7 +221,8 @@ impl BatchSql {
     }
 }
 
-/// Positions are the journal's last position minus an offset; an earlier statement has advanced it.
+/// An earlier statement has advanced the journal's last position, so the position of an entry is
+/// that position minus an offset.
 const ENTRY_ROW: &str = "(?, (SELECT position FROM journals WHERE name = ?) - ?, ?, ?)";
 const NEWEST_ROW: &str = "(?, ?, (SELECT position FROM journals WHERE name = ?) - ?)";
 
@@ -232,7 +233,8 @@ pub(super) struct Journals {
 }
 
 impl Journals {
-    /// Counts an entry. Returns the index of its journal, and the entry's index within the journal.
+    /// Counts an entry of a journal. Returns the index of the journal, and the index of the entry
+    /// within the journal.
     fn count(&mut self, journal: &str) -> (usize, usize) {
         let index = self.counts.iter().position(|(name, _)| name == journal);
         let index = index.unwrap_or_else(|| {
@@ -244,11 +246,11 @@ impl Journals {
     }
 }
 
-/// A mapping from the rows that a script returns to the positions of the batch's entries.
+/// Maps the rows that a script returns to the positions of the batch's entries.
 #[derive(Debug)]
 pub(super) struct EntrySlots {
     counts: Vec<usize>,
-    /// Per entry, the index of its journal and its index within the journal.
+    /// For each entry, the index of its journal and its index within the journal.
     slots: Vec<(usize, usize)>,
 }
 

@@ -1,5 +1,5 @@
-//! Background WAL checkpoints. A checkpoint inside a commit would add several fsyncs to its
-//! latency.
+//! Background WAL checkpoints. A checkpoint within a commit would add several fsyncs to the latency
+//! of the commit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ pub(super) const AUTOCHECKPOINT_PAGES: &str = "4000";
 pub(super) struct Checkpoints {
     connector: Connector,
     commits: AtomicUsize,
-    /// Locked while a checkpoint runs.
+    /// The connection for checkpoints. The lock is held while a checkpoint runs.
     connection: Arc<tokio::sync::Mutex<Option<SqliteConnection>>>,
 }
 

@@ -18,8 +18,8 @@ const FORMAT: i64 = 1;
 /// the lock for about one fsync, so only a blocked process exceeds it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// SQLite's own busy timeout for writers. Its back-off starves the longest waiter, so it is short
-/// and [`BusyRetry`] takes over.
+/// SQLite's own busy timeout for writers. Its back-off starves the longest waiter, so it is short,
+/// and [`BusyRetry`] retries afterwards.
 const WAIT_WRITER: Duration = Duration::from_millis(8);
 
 /// SQLite's busy timeout for readers, which wait only during recovery after a crash.
@@ -123,7 +123,8 @@ async fn format(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
     row.try_get(0)
 }
 
-/// Retries while another process holds the write lock: short random waits until [`BUSY_TIMEOUT`].
+/// Retries while another process holds the write lock, with short random waits, until
+/// [`BUSY_TIMEOUT`].
 #[derive(Debug)]
 pub(super) struct BusyRetry {
     deadline: Instant,
@@ -140,7 +141,8 @@ impl BusyRetry {
         if Instant::now() >= self.deadline {
             return false;
         }
-        // Equal waits in several processes would collide again; the process id seeds the jitter.
+        // With equal waits, several processes would collide again, so the jitter is seeded by the
+        // process id.
         self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         tokio::time::sleep(Duration::from_millis(1 + u64::from(self.random >> 29))).await;
         true

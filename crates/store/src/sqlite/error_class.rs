@@ -1,4 +1,4 @@
-//! Classification of SQLite errors.
+//! Classification of SQLite errors: retry, rejected batch or failure.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ const NOT_A_DATABASE: i32 = 26;
 /// `SQLITE_IOERR_SHMSIZE`: the WAL index could not grow, because the disk is full.
 const SHARED_MEMORY_SIZE: i32 = 4874;
 
-/// The reaction to an error.
+/// How an error is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorClass {
-    /// Another process holds the lock: retry.
+    /// Another process holds the lock; the operation is retried.
     Busy,
     /// A guard rejected the batch. No other constraint of the schema can fail.
     Guard,
-    /// Anything else.
+    /// Any other error, which is returned to the caller.
     Other,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn classify(error: &sqlx::Error) -> ErrorClass {
     }
 }
 
-/// Converts an error of the operation `what` (an infinitive) into an error of the store.
+/// Converts a database error into an error of the store. `what` is the operation, as an infinitive.
 pub(super) fn store_error(what: &str, error: sqlx::Error) -> Error {
     let code = code(&error);
     if code == Some(SHARED_MEMORY_SIZE) {

@@ -69,7 +69,7 @@ impl Writer {
     async fn submit<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
         let (reply, response) = oneshot::channel();
         self.0.queue.lock().push_back(request(reply));
-        // Each caller drains the queue once, so no request stays queued.
+        // Each caller executes queued requests once, so no request stays in the queue.
         let shared = Arc::clone(&self.0);
         Uncancellable(Some(Box::pin(async move { shared.execute_queued().await }))).await;
         response.await.map_err(|_| Error::Closed)?
@@ -88,8 +88,8 @@ impl Shared {
     }
 }
 
-/// A future that runs to completion in the background if it is dropped: its transaction must not
-/// stay open, and other callers wait for the results.
+/// A future that runs to completion in the background if it is dropped, because its transaction
+/// must not stay open and other callers wait for its results.
 struct Uncancellable(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Future for Uncancellable {
@@ -165,13 +165,15 @@ impl WriteConnections {
                 self.release(role, connection);
                 results
             }
-            // The state of the connection is unknown: drop it. The next batch opens a new one.
+            // The state of the connection is unknown, so it is dropped. The next batch opens a new
+            // one.
             Err(error) => vec![Err(store_error("write to the database", error)); batches.len()],
         }
     }
 
     async fn trim(&mut self, journal: &str, range: &KeyRange) -> Result<u64> {
-        // Entries that return after a power failure are trimmed again.
+        // A relaxed commit is sufficient: entries that reappear after a power failure are trimmed
+        // again.
         let mut connection = self.acquire(Role::RelaxedWriter).await?;
         let trimmed = trim(&mut connection, journal, range).await;
         let trimmed = trimmed.map_err(|error| store_error("trim a journal", error))?;
@@ -338,8 +340,8 @@ async fn execute_retrying(
     }
 }
 
-/// Rolls back the transaction, if one is open: a failed BEGIN opens none, and SQLite itself rolls
-/// back when the disk is full.
+/// Rolls back the transaction, if one is open. None is open if BEGIN failed, or if SQLite itself
+/// rolled back because the disk is full.
 async fn rollback(connection: &mut SqliteConnection) {
     if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
         tracing::trace!(%error, "nothing to roll back");

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::{AvroError, Result, invalid};
 
-/// Bytes of the checksum after a Snappy block.
+/// Number of bytes of the checksum after a Snappy block.
 const CHECKSUM_BYTES: usize = 4;
 
 /// A compression codec of blocks.

@@ -1,10 +1,10 @@
 //! A reader for Avro files: manifests and manifest lists of any engine.
 //!
 //! [`AvroFile::for_each`] decodes a file. Fields are matched by Iceberg field id. Every length is
-//! checked against the remaining bytes before memory is allocated, and decompressed bytes are
-//! limited.
+//! checked against the remaining bytes before memory is allocated, and the number of decompressed
+//! bytes is limited.
 //!
-//! The `iceberg` crate reads manifests by the `apache-avro` crate. That crate allocates by
+//! The `iceberg` crate reads manifests with the `apache-avro` crate. That crate allocates memory by
 //! unchecked lengths, decompresses without a limit, and reads a `fixed(16)` with logical type
 //! `uuid` as length-prefixed text. So neither crate is used to read manifests.
 
@@ -27,7 +27,7 @@ const MAGIC: &[u8] = b"Obj\x01";
 /// Bytes of the sync marker after each block.
 const MARKER_BYTES: usize = 16;
 
-/// Maximum decompressed bytes of a file's blocks.
+/// Maximum number of decompressed bytes of all blocks of a file.
 const DECODED_BYTES_MAX: usize = 512 << 20;
 
 /// The reason why a file cannot be read.
@@ -47,7 +47,7 @@ pub enum AvroError {
     TooLong,
 }
 
-/// Result of reading.
+/// A result with the error type of this module.
 pub type Result<T, E = AvroError> = std::result::Result<T, E>;
 
 fn invalid<T>(reason: impl Into<String>) -> Result<T> {
@@ -142,7 +142,7 @@ fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
     }
 }
 
-/// Returns a copy of the file with header values replaced by `change`, if it returns one.
+/// Returns a copy of the file. Header values for which `change` returns a new value are replaced.
 pub fn with_header(
     content: &[u8],
     change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>,
@@ -169,7 +169,7 @@ fn write_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend(bytes);
 }
 
-/// Writes a non-negative number.
+/// Appends a non-negative number in Avro's encoding.
 fn write_long(to: &mut Vec<u8>, number: usize) {
     let mut bits = (number as u64) << 1;
     while bits >= 0x80 {

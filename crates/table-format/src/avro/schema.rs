@@ -52,7 +52,7 @@ pub enum Logical {
 /// A field of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
-    /// The Iceberg field id; none if the writer did not set it.
+    /// The Iceberg field id; `None` if the writer did not set it.
     pub id: Option<i32>,
     pub name: String,
     pub schema: Schema,
@@ -69,7 +69,7 @@ impl Schema {
         }
     }
 
-    /// Returns the minimum bytes of a value.
+    /// Returns the minimum size of an encoded value, in bytes.
     pub(super) fn bytes_min(&self) -> usize {
         match &self.kind {
             Kind::Null => 0,
@@ -172,7 +172,7 @@ fn short(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// Returns the number of types that a type consists of.
+/// Returns the number of types that a type consists of, including itself.
 fn size(schema: &Schema) -> usize {
     1 + match &schema.kind {
         Kind::Array(inner) | Kind::Map(inner) => size(inner),
@@ -184,7 +184,7 @@ fn size(schema: &Schema) -> usize {
 
 fn logical(json: &Json) -> Logical {
     let number = |key: &str| json[key].as_u64().and_then(|n| u32::try_from(n).ok());
-    // Iceberg uses its own property for the time zone.
+    // Iceberg uses its own property to mark timestamps with a time zone.
     let zone = json["adjust-to-utc"].as_bool().unwrap_or_default();
     match json["logicalType"].as_str() {
         Some("date") => Logical::Date,

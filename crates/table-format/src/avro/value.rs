@@ -49,7 +49,7 @@ impl<'a> Record<'a> {
         &self.values
     }
 
-    /// Returns an integer; none if null.
+    /// Returns an integer; `None` if null.
     pub fn long(&self, id: i32, name: &str) -> Result<Option<i64>> {
         match self.get(id, name) {
             None => Ok(None),
@@ -58,7 +58,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns an integer of a narrower type; none if null.
+    /// Returns an integer of a narrower type; `None` if null.
     pub fn number<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<Option<T>> {
         let Some(number) = self.long(id, name)? else { return Ok(None) };
         let invalid = || AvroError::Invalid(format!("`{name}` cannot be {number}"));
@@ -71,7 +71,7 @@ impl<'a> Record<'a> {
         found.ok_or_else(|| AvroError::Invalid(format!("`{name}` is missing")))
     }
 
-    /// Returns a string; none if null.
+    /// Returns a string; `None` if null.
     pub fn text(&self, id: i32, name: &str) -> Result<Option<&'a str>> {
         match self.get(id, name) {
             None => Ok(None),
@@ -80,7 +80,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns bytes; none if null.
+    /// Returns bytes; `None` if null.
     pub fn bytes(&self, id: i32, name: &str) -> Result<Option<&'a [u8]>> {
         match self.get(id, name) {
             None => Ok(None),
@@ -89,7 +89,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns the items of a list; none if null.
+    /// Returns the items of a list; `None` if null.
     pub fn list(&self, id: i32, name: &str) -> Result<Option<&[Value<'a>]>> {
         match self.get(id, name) {
             None => Ok(None),
@@ -103,7 +103,7 @@ impl<'a> Record<'a> {
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
-    /// The number of further values that the current record may contain.
+    /// Number of values that the current record may still contain.
     values: usize,
 }
 
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Decodes a top-level record.
+/// Decodes a record that is not nested in another one.
 pub(super) fn decode_row<'a>(fields: &'a [Field], reader: &mut Reader<'a>) -> Result<Record<'a>> {
     reader.values = VALUES_MAX;
     decode_record(fields, reader)
@@ -223,8 +223,8 @@ fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Va
         if count == 0 {
             return Ok(decoded);
         }
-        // Counts at least one byte per item, because the number of zero-byte items would be
-        // unlimited.
+        // At least one byte is counted per item, because otherwise the number of zero-byte items
+        // would be unlimited.
         let bytes = items.bytes_min().max(1);
         if count.checked_mul(bytes).is_none_or(|all| all > reader.rest().len()) {
             return Err(AvroError::Ended);

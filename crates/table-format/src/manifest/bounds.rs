@@ -1,8 +1,8 @@
 //! Decoding of column bounds.
 //!
 //! Writers truncate bounds, evolve column types and make mistakes. A bound that is unreadable or
-//! invalid is ignored: a file without bounds is always read, but a file with a wrong bound could be
-//! pruned incorrectly.
+//! invalid is ignored: a file without bounds is always read, while a wrong bound could cause a file
+//! to be pruned incorrectly.
 
 use iceberg::metadata_columns::get_metadata_field;
 use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema};
@@ -17,15 +17,15 @@ const DAY_NANOS: i64 = DAY_MICROS * 1000;
 /// Maximum bytes of a decimal's unscaled value.
 const DECIMAL_BYTES_MAX: usize = 16;
 
-/// The side of a bound.
+/// Lower or upper bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Lower,
     Upper,
 }
 
-/// Decodes the bounds of a file: pairs of a field id and bytes. Columns missing in the schema are
-/// ignored.
+/// Decodes the bounds of a file, given as pairs of a field id and bytes. Columns that the schema
+/// lacks are ignored.
 pub(super) fn decode_bounds(
     entries: &[Value<'_>],
     schema: &Schema,
@@ -42,13 +42,13 @@ pub(super) fn decode_bounds(
     Ok(bounds)
 }
 
-/// Decodes a bound; none if the bytes are not a bound of the type.
+/// Decodes a bound; `None` if the bytes are not a bound of the type.
 pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) -> Option<Datum> {
     use PrimitiveType::{Boolean, Date, Decimal, String, Time, Timestamp, Uuid};
     use PrimitiveType::{Double, Float, Int, Long, TimestampNs, Timestamptz, TimestamptzNs};
     let promoted;
     let bytes = match (data_type, bytes.len()) {
-        // Files from before a type promotion have four bytes instead of eight.
+        // Bounds written before a type promotion have four bytes instead of eight.
         (Boolean, 1)
         | (Int | Float | Date, 4)
         | (Long | Double, 4 | 8)
@@ -74,8 +74,8 @@ pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) 
     }
 }
 
-/// Decodes a string that may be truncated within a character. A truncated lower bound remains a
-/// lower bound; a truncated upper bound is not an upper bound.
+/// Decodes a string that may be truncated within a character. A lower bound is still valid without
+/// the incomplete character; an upper bound is not.
 fn text(bytes: &[u8], side: Side) -> Option<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),

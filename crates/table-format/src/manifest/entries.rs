@@ -22,7 +22,7 @@ pub(super) struct ParsedManifest {
     /// Entries of existing and added files, without deleted ones.
     pub(super) live: Vec<ManifestEntry>,
     pub(super) schema: SchemaRef,
-    /// The partition type.
+    /// The types of the partition values.
     pub(super) partition_type: StructType,
 }
 
@@ -87,7 +87,7 @@ struct EntryDecoder<'a> {
 }
 
 impl EntryDecoder<'_> {
-    /// Decodes an entry; none for a deleted file.
+    /// Decodes an entry; `None` for a deleted file.
     fn entry(&self, record: &Record<'_>) -> Result<Option<ManifestEntry>> {
         let status = record.required::<i32>(0, "status")?;
         let status = ManifestStatus::try_from(status).map_err(rejected)?;
@@ -169,7 +169,8 @@ pub(super) fn pairs<'v, 'a>(entries: &'v [Value<'a>]) -> Result<Vec<(i32, &'v Va
         let Value::Record(record) = entry else {
             return Err(AvroError::Invalid("a map entry is not a pair".to_owned()));
         };
-        // Each map has different field ids for keys and values, so the values are taken by order.
+        // Keys and values have different field ids in each map, so they are identified by their
+        // order.
         match record.values() {
             [Value::Long(id), value, ..] => match i32::try_from(*id) {
                 Ok(id) => Ok((id, value)),
@@ -181,7 +182,7 @@ pub(super) fn pairs<'v, 'a>(entries: &'v [Value<'a>]) -> Result<Vec<(i32, &'v Va
     entries.iter().map(pair).collect()
 }
 
-/// Decodes counts by field id; negative ones are ignored.
+/// Decodes counts by field id; negative counts are ignored.
 fn counts(entries: &[Value<'_>]) -> Result<Vec<(i32, u64)>> {
     let count = |(id, value): (i32, &Value<'_>)| match value {
         Value::Long(count) => u64::try_from(*count).ok().map(|count| (id, count)),

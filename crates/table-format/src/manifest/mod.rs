@@ -1,8 +1,8 @@
 //! Encoding and decoding of manifests and manifest lists.
 //!
-//! [`crate::avro`] decodes them. The `iceberg` crate encodes them into its in-memory files, so that
-//! all real I/O uses the warehouse's object store. All of it is CPU work and runs on blocking
-//! threads.
+//! [`crate::avro`] decodes them. The `iceberg` crate encodes them, but into files in memory, so
+//! that all real I/O uses the warehouse's object store. Encoding and decoding are CPU work and run
+//! on blocking threads.
 
 mod bounds;
 mod entries;
@@ -25,17 +25,18 @@ use crate::manifest_entry::builder_of;
 use crate::promotion::promoted_file;
 use crate::{Error, Result};
 
-/// The only file in an in-memory file system.
+/// Name of the only file in an in-memory file system.
 const MEMORY_FILE: &str = "memory:/file";
 
-/// A decoded manifest: the entries of live files, including inherited values.
+/// A decoded manifest: the entries of live files, including the values inherited from the manifest
+/// list.
 #[derive(Debug)]
 pub struct Decoded {
     /// Existing and added files, in the manifest's order.
     pub live: Vec<ManifestEntryRef>,
     /// The schema the manifest was written with.
     pub schema: SchemaRef,
-    /// The partition type.
+    /// The types of the partition values.
     pub partition_type: StructType,
     /// The approximate size in the cache, in bytes.
     pub weight: u32,
@@ -86,8 +87,8 @@ fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<
     entries.collect()
 }
 
-/// Number of ids reserved for a manifest without row counts. It is large, because ids must be
-/// unique and there are enough of them.
+/// Number of row ids reserved for a manifest without row counts. It is large because ids must be
+/// unique; the range of ids is large enough.
 const UNKNOWN_ROWS_RESERVED: u64 = 1 << 40;
 
 /// Assigns first row ids to manifests without one, starting from `first`, and returns the next row
@@ -115,7 +116,7 @@ pub fn assign_row_ids(
     Ok(next)
 }
 
-/// Inherits missing values from the manifest list.
+/// Fills in missing values from the manifest list.
 fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
     entry.snapshot_id = entry.snapshot_id.or(Some(file.added_snapshot_id));
     if entry.status == ManifestStatus::Added || file.sequence_number == 0 {
@@ -135,14 +136,14 @@ pub fn decode_list(location: &str, content: &[u8]) -> Result<Vec<ManifestFile>> 
 pub enum Change {
     /// A new file.
     Added(Box<iceberg::spec::DataFile>),
-    /// An existing file that remains.
+    /// An existing file that is kept.
     Kept(ManifestEntryRef),
     /// An existing file that is removed.
     Removed(ManifestEntryRef),
 }
 
 impl Change {
-    /// Promotes the partition values to the types of the target manifest.
+    /// Promotes the partition values to the types of the manifest that is being written.
     fn promoted(self, types: &StructType) -> Result<Self, iceberg::Error> {
         let entry = |entry: ManifestEntryRef| {
             let Some(data_file) = promoted_file(&entry.data_file, types)? else { return Ok(entry) };
@@ -167,22 +168,22 @@ impl Change {
 pub struct NewManifest {
     /// The kind of files: data or deletes.
     pub content: ManifestContentType,
-    /// The schema to write it with.
+    /// The schema with which it is written.
     pub schema: SchemaRef,
     /// The partition spec of its files.
     pub spec: PartitionSpecRef,
-    /// The entries.
+    /// The entries of the manifest, each with its status.
     pub changes: Vec<Change>,
 }
 
 /// An encoded manifest, not yet written.
 #[derive(Debug)]
 pub struct Encoded {
-    /// The file's content.
+    /// The encoded content of the file.
     pub content: Bytes,
-    /// The entry in the manifest list.
+    /// The manifest's entry in the manifest list.
     pub file: ManifestFile,
-    /// The decoded form, for the cache.
+    /// The decoded manifest, for the cache.
     pub decoded: Decoded,
 }
 
@@ -191,7 +192,7 @@ pub struct Encoded {
 pub struct SnapshotIds {
     /// The snapshot's id.
     pub id: i64,
-    /// The parent snapshot's id.
+    /// Id of the parent snapshot; `None` for the first one.
     pub parent: Option<i64>,
     /// The data sequence number.
     pub sequence_number: i64,
@@ -201,7 +202,7 @@ pub struct SnapshotIds {
     pub first_row_id: u64,
 }
 
-/// Encodes a new manifest.
+/// Encodes a new manifest without writing it.
 pub async fn encode(
     manifest: NewManifest,
     location: &str,

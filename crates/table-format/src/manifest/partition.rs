@@ -1,7 +1,7 @@
-//! Decoding of partition values and their types in manifests.
+//! Decoding of partition values in manifests, and of their types.
 //!
-//! The types follow from the manifest's schema and partition spec. If the schema lacks a source
-//! column, because it was dropped, the Avro types are used.
+//! The types are derived from the manifest's schema and partition spec. If the schema lacks a
+//! source column because it was dropped, the Avro types are used.
 
 use std::sync::Arc;
 
@@ -42,12 +42,12 @@ pub(super) struct Partitions {
 #[derive(Debug, Clone, Copy)]
 struct ValuePosition {
     position: Option<usize>,
-    /// True if it is encoded as a 32-bit integer.
+    /// True if the value is encoded as a 32-bit integer.
     is_int: bool,
 }
 
 impl Partitions {
-    /// Matches the partition fields in the header with the partition record's fields.
+    /// Matches the partition fields in the header with the fields of the partition record.
     pub(super) fn new(spec: &[u8], schema: &Schema, written: &[Field]) -> Result<Self> {
         let spec: Vec<SpecField> = serde_json::from_slice(spec).map_err(|error| {
             AvroError::Invalid(format!("the partition spec cannot be read: {error}"))
@@ -130,7 +130,7 @@ fn avro_type(field: &Field) -> PrimitiveType {
     }
 }
 
-/// Converts a value to a type; none if it does not match.
+/// Converts a value to a type; `None` if it does not match.
 fn literal(value: &Value<'_>, data_type: &PrimitiveType) -> Option<PrimitiveLiteral> {
     use PrimitiveType::{Binary, Boolean, Date, Decimal, Double, Fixed, Float, Int, Long, Time};
     use PrimitiveType::{String, Timestamp, TimestampNs, Timestamptz, TimestamptzNs, Uuid};
@@ -174,7 +174,7 @@ fn is_timestamp(data_type: &PrimitiveType) -> bool {
     matches!(data_type, Timestamp | Timestamptz | TimestampNs | TimestamptzNs)
 }
 
-/// Converts days, from before a type promotion, to a timestamp type.
+/// Converts a number of days, written before a type promotion, to a timestamp.
 fn timestamp_of_days(days: i64, data_type: &PrimitiveType) -> Option<i64> {
     use PrimitiveType::{Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
     match data_type {

@@ -20,16 +20,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Connection timeout.
+/// Timeout for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The file at a warehouse's root that records which lake owns it.
+/// The file at the root of a warehouse that records which lake owns it.
 const CLAIM_FILE: &str = "headwater-lake.json";
 
-/// Folder in a warehouse with the contents of buckets. Tables do not use it.
+/// Name of the folder with the contents of buckets in a warehouse. Tables do not use it.
 pub const OBJECTS_FOLDER: &str = ".objects";
 
-/// Returns true for the path of a file that belongs to no table and is still in use.
+/// Returns true for the path of a file that belongs to no table but is still in use.
 pub fn is_reserved(path: &str) -> bool {
     path == CLAIM_FILE || path.split('/').next() == Some(OBJECTS_FOLDER)
 }
@@ -52,7 +52,7 @@ impl Default for StoreTimeouts {
 /// Settings of cloud object stores: `AWS_REGION` and similar, and timeouts. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct CloudSettings {
-    /// By lower-case name.
+    /// Values by lower-case name.
     values: Arc<BTreeMap<String, String>>,
     patience: StoreTimeouts,
 }
@@ -167,11 +167,11 @@ pub struct CloudUrl {
     cloud: Cloud,
     /// The whole URL, without a trailing slash.
     url: String,
-    /// The bucket, as a URL.
+    /// URL of the bucket.
     bucket: String,
-    /// The key prefix after the bucket.
+    /// Key prefix within the bucket.
     key: String,
-    /// The Azure account, if the URL contains it.
+    /// The Azure account, if the URL contains one.
     account: Option<String>,
 }
 
@@ -205,7 +205,7 @@ impl CloudUrl {
         Ok(CloudUrl { cloud, url, bucket, key, account })
     }
 
-    /// Parses the URL of a warehouse, whose key prefix may only have simple names.
+    /// Parses the URL of a warehouse. Its key prefix may contain only simple names.
     pub fn warehouse(text: &str) -> Result<CloudUrl> {
         let url = Self::parse(text)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.=".contains(c);
@@ -306,8 +306,8 @@ impl CloudUrl {
     /// Claims a warehouse for a lake, which also checks that it can be read and written. Does
     /// nothing if the lake already owns it.
     ///
-    /// Fails with [`Error::WarehouseTaken`] if another lake owns it, because two lakes in one
-    /// warehouse would delete each other's files.
+    /// Fails with [`Error::WarehouseTaken`] if another lake owns it: two lakes in one warehouse
+    /// would delete each other's files.
     pub async fn claim(&self, settings: &CloudSettings, lake: &str) -> Result<()> {
         let store = self.open(settings)?;
         let path = Path::from(CLAIM_FILE);
@@ -320,7 +320,7 @@ impl CloudUrl {
             match found {
                 Ok(found) => return self.check_claim(&found, lake),
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    // If the bucket itself is missing, report that.
+                    // If the bucket itself is missing, that error is reported instead.
                     if let error @ Error::Cloud { .. } = failed(error) {
                         return Err(error);
                     }

@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// Parts of error messages of failed credential requests: no key is set, and the machine does not
-/// run in the cloud, whose metadata service could provide one.
+/// Parts of the error messages of failed credential requests. They mean that no key is set and that
+/// the machine does not run in the cloud, whose metadata service could provide one.
 const CREDENTIAL_REQUESTS: [&str; 4] =
     ["token request", "http://169.254.169.254/", "http://169.254.170.2/", "//metadata.google."];
 
@@ -28,14 +28,14 @@ pub enum FailureCause {
     Cut,
     /// The request timed out.
     TimedOut,
-    /// The store kept throttling or failing until the retry timeout.
+    /// The store throttled or failed requests until the retry timeout.
     Busy,
     /// The file to create already exists.
     Taken,
 }
 
 impl FailureCause {
-    /// Returns the cause of an error; none if unknown.
+    /// Returns the cause of an error; `None` if unknown.
     pub fn of(error: &(dyn StdError + 'static)) -> Option<FailureCause> {
         let chain = std::iter::successors(Some(error), |error| (*error).source());
         let mut found = None;
@@ -109,7 +109,7 @@ impl FailureCause {
         }
     }
 
-    /// Returns the hint.
+    /// Returns a hint for resolving the failure.
     pub fn hint(self) -> &'static str {
         match self {
             FailureCause::NoBucket => {
@@ -169,7 +169,7 @@ fn response_cause(response: &str) -> Option<FailureCause> {
     Some(trouble)
 }
 
-/// Returns the cause by the status code, for a response without a body.
+/// Returns the cause that a status code stands for, for a response without a body.
 fn status_cause(response: &str) -> Option<FailureCause> {
     let status = response.split_once("status code: ")?.1.get(..3)?.parse::<u16>().ok()?;
     match status {

@@ -1,11 +1,11 @@
 //! A warehouse in a local folder, with durable writes.
 //!
 //! A file is durable only after fsync of the file, of its folder, and of the parent of every new
-//! folder; the object store's local backend does none of that. Folders known to be durable are not
-//! synced again.
+//! folder; the object store's local backend does none of this. Folders that are known to be durable
+//! are not synced again.
 //!
-//! The few small files of a commit are written and synced on one thread. Several threads would
-//! block each other at the folder and at the file system's journal.
+//! The few small files of a commit are written and synced on one thread, because several threads
+//! would block each other at the folder and at the file system's journal.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{File, Metadata};
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 /// Number of files synced by one thread.
 const FILES_PER_THREAD: usize = 8;
 
-/// Maximum bytes of a file whose write-back is started before any file is waited for.
+/// Maximum size of a file whose write-back is started early, before any file is synced, in bytes.
 const WRITE_BACK_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The root folder of a warehouse.
@@ -44,7 +44,7 @@ impl LocalFolder {
         made.map_err(|error| failed(&folder, error))
     }
 
-    /// Writes new files atomically, and makes them and already written ones durable.
+    /// Writes new files atomically. Makes them and the already written files durable.
     pub async fn write(&self, new: Vec<(Path, Bytes)>, written: Vec<Path>) -> Result<()> {
         let new: Vec<_> = new
             .into_iter()
@@ -60,8 +60,8 @@ impl LocalFolder {
             folders.extend(file.parent().map(ToOwned::to_owned));
         }
         ancestors.retain(|folder| !self.durable.lock().contains(folder));
-        // A folder is durable once its parent is synced. The root's entry is synced by the creator
-        // of the root.
+        // A folder is durable once its parent is synced. The entry of the root folder was synced
+        // when the root was created.
         let above = ancestors.iter().filter(|folder| **folder != self.root);
         folders.extend(above.filter_map(|folder| folder.parent()).map(ToOwned::to_owned));
         let (first, rest) = written.split_at(written.len().min(FILES_PER_THREAD));
@@ -137,13 +137,14 @@ fn create(path: &std::path::Path, content: &[u8]) -> std::io::Result<File> {
     written.map(|()| file)
 }
 
-/// Starts the write-back of a small file. Not needed for a large file, whose write-back has already
-/// started and which the call would drop from the page cache.
+/// Starts the write-back of a small file. Not used for large files: their write-back has already
+/// started, and the call would drop them from the page cache.
 fn start_write_back(file: &File) {
     #[cfg(target_os = "linux")]
     if file.metadata().as_ref().map(Metadata::len).is_ok_and(|bytes| bytes <= WRITE_BACK_BYTES_MAX)
     {
-        // Errors are ignored, because this is only a hint; `fdatasync` writes the rest.
+        // Errors are ignored, because this call is only an optimization; `fdatasync` writes the
+        // rest.
         let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

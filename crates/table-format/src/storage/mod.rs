@@ -1,6 +1,6 @@
 //! Files of a warehouse: locations and durability.
 //!
-//! A location is a URL as in Iceberg's files; a path is the object store's.
+//! A location is a URL as in Iceberg's files; a path is a key within the object store.
 
 mod cloud;
 mod failure_cause;
@@ -31,7 +31,7 @@ const DELETES_MAX: usize = 16;
 /// not retry.
 const ATTEMPTS_MAX: usize = 3;
 
-/// Pause between these attempts.
+/// Pause between attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// The files of a warehouse.
@@ -43,7 +43,7 @@ pub struct Storage {
     patience: Duration,
 }
 
-/// Only shows the URL: an object store's debug output may contain secrets.
+/// Shows only the URL, because an object store's debug output may contain secrets.
 impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Storage").field("root_url", &self.root_url).finish_non_exhaustive()
@@ -87,7 +87,7 @@ impl Storage {
         found.await.map_err(|error| Error::storage(location, error))
     }
 
-    /// Writes new files with unique names, and makes them and already written ones durable.
+    /// Writes new files with unique names. Makes them and the already written files durable.
     pub async fn write_all(
         &self,
         new: &[(String, Bytes)],
@@ -97,7 +97,7 @@ impl Storage {
             let puts = new
                 .iter()
                 .map(|(location, content)| self.put_new(location, content.clone().into()));
-            // Wait for all uploads, even after an error, because a file completed after its
+            // All uploads are awaited, even after an error: a file whose upload completed after its
             // deletion would remain.
             return join_all(puts).await.into_iter().collect();
         };
@@ -106,7 +106,8 @@ impl Storage {
         folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
     }
 
-    /// Starts a multipart upload. If the response is lost, the unknown upload has no bytes.
+    /// Starts a multipart upload. If the response is lost, an unknown upload remains, but without
+    /// any parts.
     async fn start_multipart(&self, path: &Path) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.retry_if_lost(|| self.store.put_multipart(path)).await
     }
@@ -123,8 +124,8 @@ impl Storage {
         put.map(drop).map_err(|error| Error::storage(location, error))
     }
 
-    /// Creates a file; an existing one is not replaced. Success means that the file exists, even if
-    /// a response was lost.
+    /// Creates a file; an existing one is not replaced. Success means that the file exists with
+    /// this content, even if a response was lost.
     pub async fn put_new(&self, location: &str, content: PutPayload) -> Result<()> {
         let path = self.path_of(location)?;
         if self.local.is_some() {
@@ -161,7 +162,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Returns whether a file has this content; none if it is missing or unreadable.
+    /// Returns true if a file has this content; `None` if it is missing or cannot be read.
     async fn has_content(&self, path: &Path, content: &PutPayload) -> Option<bool> {
         let found = self.store.get(path).await.ok()?;
         if found.meta.size != content.content_length() as u64 {
@@ -179,8 +180,8 @@ impl Storage {
         Some(same && rest.is_empty())
     }
 
-    /// Creates a table's `data` and `metadata` folders in a local store: because other writers
-    /// expect these folders.
+    /// Creates a table's `data` and `metadata` folders in a local store, because other writers
+    /// expect them to exist.
     pub async fn create_folders(&self, table_location: &str) -> Result<()> {
         let Some(folder) = &self.local else { return Ok(()) };
         for name in ["data", "metadata"] {
@@ -220,8 +221,8 @@ impl Storage {
 }
 
 impl Storage {
-    /// Deletes files with as few requests as the store supports. Deletes as many as possible, even
-    /// if some fail.
+    /// Deletes files with as few requests as the store supports. If some deletions fail, the others
+    /// are still attempted.
     async fn delete_batch(&self, locations: &[String]) -> Result<()> {
         let paths = locations.iter().map(|location| self.path_of(location));
         let paths: Vec<Path> = paths.collect::<Result<_>>()?;
@@ -229,7 +230,7 @@ impl Storage {
         removed.map_err(|error| Error::storage(&self.root_url, error))
     }
 
-    /// Deletes files once; returns the first error.
+    /// Deletes files without retries; returns the first error.
     async fn delete_each(&self, paths: Vec<Path>) -> object_store::Result<()> {
         let mut removed = self.store.delete_stream(stream::iter(paths).map(Ok).boxed());
         let mut failed = None;
@@ -242,8 +243,8 @@ impl Storage {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Retries an idempotent request whose response was lost; some of the clients do not treat all
-    /// such requests as idempotent.
+    /// Retries an idempotent request whose response was lost. Some of the store clients do not
+    /// treat all such requests as idempotent.
     async fn retry_if_lost<T, F>(&self, ask: impl Fn() -> F) -> object_store::Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
@@ -262,7 +263,7 @@ impl Storage {
     }
 }
 
-/// Returns true unless the error means that the store does not support conditional puts.
+/// Returns false if the error means that the store does not support conditional puts.
 fn supports_conditional_puts(error: &object_store::Error) -> bool {
     match error {
         object_store::Error::NotImplemented { .. } => false,
@@ -273,7 +274,8 @@ fn supports_conditional_puts(error: &object_store::Error) -> bool {
     }
 }
 
-/// Normalises a location: Hadoop's paths, as used by Spark, write `file:/a` for `file:///a`.
+/// Normalizes a location: Hadoop's paths, as used by Spark, are written `file:/a` instead of
+/// `file:///a`.
 pub fn normalised_location(location: &str) -> Cow<'_, str> {
     match location.strip_prefix("file:/") {
         Some(rest) if !rest.starts_with('/') => format!("file:///{rest}").into(),
@@ -299,7 +301,7 @@ impl CleanupGuard {
         self.locations.push(location);
     }
 
-    /// Keeps the files.
+    /// Keeps the files: dropping the guard no longer deletes them.
     pub fn keep(mut self) {
         self.locations.clear();
     }

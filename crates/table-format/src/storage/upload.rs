@@ -22,11 +22,11 @@ const PART_UPLOADS_MAX: usize = 8;
 pub struct Upload {
     storage: Arc<Storage>,
     location: String,
-    /// The data of the next part.
+    /// The data that is collected for the next part.
     pending: Vec<Bytes>,
     pending_bytes: usize,
     sent_bytes: u64,
-    /// The multipart upload; none until the first part is full.
+    /// The multipart upload; `None` until the first part is full.
     parts: Option<Parts>,
 }
 
@@ -123,14 +123,14 @@ impl Upload {
     }
 }
 
-/// Returns true if the file is complete although the response was lost.
+/// Returns true if the file was completed although the response was lost.
 async fn exists(storage: &Storage, location: &str, bytes: u64) -> bool {
     let Ok(path) = storage.path_of(location) else { return false };
     storage.object_store().head(&path).await.is_ok_and(|found| found.size == bytes)
 }
 
 impl Parts {
-    /// Waits for one part.
+    /// Waits until one part has been uploaded.
     async fn next(&mut self) -> object_store::Result<()> {
         match self.running.join_next().await {
             Some(Ok(sent)) => sent,

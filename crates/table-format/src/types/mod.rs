@@ -24,7 +24,7 @@ pub const EXTENSION_NAME: &str = "ARROW:extension:name";
 /// Arrow's canonical extension type for UUIDs.
 pub const UUID_EXTENSION: &str = "arrow.uuid";
 
-/// Returns true if a field has UUIDs, not just 16-byte values.
+/// Returns true if a field contains UUIDs, and not other 16-byte values.
 pub fn is_uuid(field: &Field) -> bool {
     *field.data_type() == DataType::FixedSizeBinary(16)
         && field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == UUID_EXTENSION)

@@ -9,7 +9,8 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use super::is_uuid;
 use crate::{Error, Result};
 
-/// Returns the Iceberg name of an Arrow type; of the nearest Iceberg type if there is no equal one.
+/// Returns the Iceberg name of an Arrow type. If there is no equal Iceberg type, returns the name
+/// of the nearest one.
 pub fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "boolean".to_owned(),
@@ -73,7 +74,7 @@ fn map_name(entries: &Field) -> String {
 
 /// Parses a type name such as `long`, `decimal(10, 2)` or `list<string>`.
 ///
-/// Case-insensitive. Fails with `invalid_argument`.
+/// Letter case is ignored. Fails with `invalid_argument`.
 pub fn parse_type(text: &str) -> Result<DataType> {
     let mut parser = Parser { rest: text.trim() };
     match parser.data_type() {
@@ -114,7 +115,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Consumes the characters of a word and the whitespace around it.
+    /// Consumes a word, whose characters are those for which `belongs` is true, and the surrounding
+    /// whitespace.
     fn word(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
         let text = self.rest.trim_start();
         let end = text.find(|c| !belongs(c)).unwrap_or(text.len());
@@ -187,7 +189,7 @@ pub fn timestamptz_ns() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
 }
 
-/// Returns Iceberg's `timestamptz`, always in UTC.
+/// Returns Iceberg's `timestamptz`, which is always in UTC.
 pub fn timestamptz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }

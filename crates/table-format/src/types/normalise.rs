@@ -1,8 +1,8 @@
 //! Conversion of any Arrow schema to the nearest one that Iceberg supports.
 //!
 //! Types are widened, never narrowed: a type is rejected if no supported type can hold all of its
-//! values. Times of day with nanoseconds are the only exception. Nanosecond timestamps require
-//! format version 3 and an explicit request: for other tables, use [`without_nanoseconds`].
+//! values. The only exception is times of day with nanoseconds. Nanosecond timestamps require
+//! format version 3 and an explicit request; for other tables, use [`without_nanoseconds`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ pub const FIELD_METADATA_KEYS: [&str; 3] = [COMMENT, INITIAL, WRITE];
 
 /// Returns the nearest schema that Iceberg supports.
 ///
-/// Large and view types become plain ones, unsigned integers the next wider signed type, half
-/// floats floats, times microseconds, timestamps microseconds or nanoseconds, dictionaries their
-/// values, nulls strings. Field metadata is dropped except for the keys in
-/// [`FIELD_METADATA_KEYS`]. Fails with `invalid_argument` and the column's name for an unsupported
-/// type or a duplicate name.
+/// The types are converted as follows: large and view types to plain ones, unsigned integers to the
+/// next wider signed type, half floats to floats, times to microseconds, timestamps to microseconds
+/// or nanoseconds, dictionaries to the type of their values, nulls to strings. Field metadata is
+/// dropped except for the keys in [`FIELD_METADATA_KEYS`]. Fails with `invalid_argument` and the
+/// column's name for an unsupported type or a duplicate name.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
     if schema.fields().is_empty() {
         return Err(Error::NoColumns);
@@ -154,7 +154,8 @@ fn unsupported(data_type: &DataType, column: &str) -> Error {
     Error::UnsupportedType { column: column.to_owned(), data_type: data_type.to_string() }
 }
 
-/// Returns the Iceberg decimal: at most 38 digits and no negative scale.
+/// Returns the decimal type if Iceberg supports it: with at most 38 digits and a scale that is not
+/// negative.
 fn decimal(precision: u8, scale: i8) -> Option<DataType> {
     let (precision, scale) = match u8::try_from(scale) {
         Ok(scale) => (precision, scale),

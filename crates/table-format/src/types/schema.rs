@@ -1,7 +1,7 @@
 //! Conversion of Arrow schemas to Iceberg schemas, with new field ids, and back.
 //!
-//! Uses the workspace's Arrow version, not the `iceberg` crate's; no Arrow types are exchanged with
-//! that crate.
+//! Uses the workspace's Arrow version. It may differ from that of the `iceberg` crate, with which
+//! no Arrow types are exchanged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
 use crate::defaults::{INITIAL, WRITE, literal_of_text, text_of};
 use crate::{COMMENT, Error, FIELD_ID, NAMES, Result, foreign_types};
 
-/// Assigns field ids to Arrow columns by level, so that top-level columns have the lowest ids.
+/// Assigns field ids to Arrow columns level by level, so that top-level columns have the lowest
+/// ids.
 pub struct FieldIds {
     last: i32,
 }
@@ -114,8 +115,8 @@ fn same_field<'a>(field: &Field, base: Option<&'a StructType>) -> Option<&'a Nes
     same_type(field, &known.field_type).then_some(known)
 }
 
-/// Returns true if values of the type can be stored under the other field's id. Nested types only
-/// need the same kind, because their fields have their own ids.
+/// Returns true if values of the type can be stored under the other field's id. For nested types it
+/// is sufficient that the kind is the same, because their fields have their own ids.
 fn same_type(field: &Field, known: &Type) -> bool {
     match (field.data_type(), known) {
         (DataType::Struct(_), Type::Struct(_))
@@ -170,8 +171,8 @@ pub fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|field| arrow_field(field)).collect::<Vec<_>>()))
 }
 
-/// Adds the names of the table's name mapping, by which columns are found in files without field
-/// ids. A column not in the mapping is missing in such files.
+/// Adds the names from the table's name mapping, by which columns are found in files without field
+/// ids. A column that is not in the mapping is missing in such files.
 pub fn with_names(schema: &SchemaRef, mapping: Option<&str>) -> SchemaRef {
     let mapping = mapping.and_then(|text| serde_json::from_str::<NameMapping>(text).ok());
     let Some(mapping) = mapping else { return schema.clone() };
@@ -209,7 +210,7 @@ fn named_field(field: &FieldRef, names: &HashMap<i32, Vec<String>>) -> FieldRef 
     Arc::new(field.as_ref().clone().with_data_type(data_type).with_metadata(metadata))
 }
 
-/// Returns a column's names in the name mapping; none without a mapping.
+/// Returns a column's names in the name mapping; `None` if the table has no mapping.
 pub fn names_of(field: &Field) -> Option<Vec<String>> {
     serde_json::from_str(field.metadata().get(NAMES)?).ok()
 }

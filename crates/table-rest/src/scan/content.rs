@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::literal::{hex, write};
 
-/// A serializer of a table's files.
+/// Serializes the files of a table.
 pub(super) struct FilesSerializer<'t> {
     /// Field ids of the columns whose statistics are included.
     stats: &'t [i32],
@@ -69,7 +69,7 @@ impl<'t> FilesSerializer<'t> {
         let types = self.types.get(&spec_id).map_or(&[][..], Vec::as_slice);
         let values = file.partition().iter().enumerate().map(|(index, value)| {
             let value = value.and_then(Literal::as_primitive_literal);
-            // Without a known type, the value is serialized by its own type.
+            // If the type is not known, the value is serialized by the type that it has itself.
             let known = types.get(index).unwrap_or(&PrimitiveType::Binary);
             value.map_or(Value::Null, |value| write(&value, known))
         });
@@ -114,8 +114,8 @@ fn content_name(content: DataContentType) -> &'static str {
     }
 }
 
-/// Returns the type of a partition value, from the newest schema with its source column, which may
-/// have been dropped.
+/// Returns the type of a partition value. It is derived from the newest schema that has the source
+/// column, which may have been dropped since.
 fn value_type(metadata: &TableMetadata, source: i32, transform: Transform) -> PrimitiveType {
     let current = std::iter::once(metadata.current_schema());
     let mut others: Vec<_> = metadata.schemas_iter().collect();

@@ -1,7 +1,8 @@
 //! Filters of other engines: expressions of Iceberg's REST specification.
 //!
-//! A filter is resolved against a schema: names become columns, values get the columns' types, and
-//! negations are pushed down. So a [`Filter`] consists of conditions, `and` and `or` only.
+//! A filter is resolved against a schema: names become columns, values get the types of the
+//! columns, and negations are pushed down. So a [`Filter`] consists only of conditions, `and` and
+//! `or`.
 
 use std::str::FromStr;
 
@@ -14,14 +15,14 @@ use serde_json::{Value, json};
 use super::literal;
 use crate::{Error, Result};
 
-/// Maximum conditions of a filter, and maximum values in all of them.
+/// Maximum number of conditions of a filter, and of values in all of them.
 const CONDITIONS_MAX: usize = 2_000;
 const VALUES_MAX: usize = 200_000;
 
 /// A row filter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Filter {
-    /// All rows, or none.
+    /// Matches all rows if true, no rows if false.
     Always(bool),
     /// Rows for which all of these hold.
     And(Vec<Filter>),
@@ -34,18 +35,18 @@ pub enum Filter {
 /// A condition on one column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// The name of the column, if it is an untransformed top-level column.
+    /// Name of the column, if it is a top-level column and is not transformed.
     pub column: Option<String>,
-    /// The predicate.
+    /// The predicate that the column must satisfy.
     pub test: Predicate,
-    /// The operands, of the column's type: one, several for `in` and `not-in`, or an empty list.
-    /// None if an operand cannot be represented in the column's type.
+    /// The operands, of the column's type: one operand, several for `in` and `not-in`, or an empty
+    /// list. `None` if an operand cannot be represented in the column's type.
     pub values: Option<ArrayRef>,
-    /// The field id of the column.
+    /// Field id of the column.
     pub(super) source: i32,
     /// The transform applied to the column.
     pub(super) transform: Transform,
-    /// The condition as JSON.
+    /// The condition as JSON text.
     pub(super) text: String,
 }
 
@@ -58,7 +59,7 @@ pub enum Predicate {
     NotNull,
     /// The value is NaN.
     IsNan,
-    /// The value is not NaN, or is null.
+    /// The value is null or not NaN.
     NotNan,
     /// Less than.
     Lt,
@@ -70,15 +71,15 @@ pub enum Predicate {
     GtEq,
     /// Equal.
     Eq,
-    /// Not equal; in some engines also null.
+    /// Not equal. Some engines also match null.
     NotEq,
     /// Starts with the prefix.
     StartsWith,
-    /// Does not start with the prefix, or is null.
+    /// Null, or does not start with the prefix.
     NotStartsWith,
     /// Equal to one of the values.
     In,
-    /// Equal to none of the values, or null.
+    /// Null, or equal to none of the values.
     NotIn,
 }
 
@@ -108,7 +109,7 @@ impl Predicate {
         Self::ALL.iter().find(|(_, test)| *test == self).map_or("", |(name, _)| name)
     }
 
-    /// Returns the negation.
+    /// Returns the negated predicate.
     fn negated(self) -> Self {
         match self {
             Predicate::IsNull => Predicate::NotNull,
@@ -130,7 +131,7 @@ impl Predicate {
 }
 
 impl Condition {
-    /// Returns true if the condition is on a transform of the column.
+    /// Returns true if the condition applies to a transform of the column.
     pub fn is_of_transform(&self) -> bool {
         self.transform != Transform::Identity
     }
@@ -141,7 +142,7 @@ pub(super) fn invalid(reason: impl Into<String>) -> Error {
     Error::InvalidScan { reason: reason.into() }
 }
 
-/// A parser of filters for a schema.
+/// Parses filters for a schema.
 pub(super) struct FilterParser<'s> {
     schema: &'s Schema,
     case_sensitive: bool,
@@ -214,7 +215,7 @@ impl<'s> FilterParser<'s> {
         })))
     }
 
-    /// Parses the operands, in the type `found`; empty if the predicate has none.
+    /// Parses the operands as values of the type `found`. Empty if the predicate takes no operands.
     fn operands(
         &mut self,
         value: &Value,
@@ -272,7 +273,7 @@ fn term(value: &Value) -> Result<(&str, Transform)> {
         Value::String(column) => return Ok((column, Transform::Identity)),
         value => (&value["term"], value["transform"].as_str()),
     };
-    // Java clients write the column of a transform as a nested term.
+    // Java clients nest a term within a transform to name its column.
     let column = column.as_str().or_else(|| column["term"].as_str()).ok_or_else(unreadable)?;
     match (value["type"].as_str(), transform) {
         (Some("reference"), _) => Ok((column, Transform::Identity)),

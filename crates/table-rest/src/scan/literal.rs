@@ -1,8 +1,8 @@
 //! Single values in the JSON format of Iceberg's REST specification: the operands of filters, and
 //! file statistics.
 //!
-//! Clients differ, so parsing accepts more formats than serialization uses: days and microseconds
-//! as numbers, as from Java, and timestamps without an offset, as from Python.
+//! Clients differ, so more formats are parsed than are written: days and microseconds as numbers,
+//! as from Java, and timestamps without an offset, as from Python.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType};
@@ -13,20 +13,20 @@ const NANOS_PER_MICRO: i64 = 1_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
-/// Maximum number of decimal digits that a double always preserves, and the same limit for whole
+/// Number of decimal digits that a double always preserves. The same limit applies to whole
 /// numbers.
 const DIGITS_KEPT: usize = 15;
 const WHOLE_KEPT: f64 = 1e15;
 
-/// An error: not a value of the type.
+/// The error for a value that does not have the expected type.
 #[derive(Debug)]
 struct InvalidValue;
 
-/// A parsed value; none if it is out of range or has too many digits for the type.
+/// A parsed value; `None` if it is out of range or has too many digits for the type.
 type Read<T = PrimitiveLiteral> = Result<Option<T>, InvalidValue>;
 
-/// Parses a value of a type. None if the number cannot be represented in the type. The error is the
-/// reason.
+/// Parses a value of a type. Returns `None` if the number cannot be represented in the type. The
+/// error is the reason why the value is invalid.
 pub(super) fn read(
     value: &Value,
     data_type: &PrimitiveType,
@@ -102,7 +102,7 @@ fn read_text(text: &str, data_type: &PrimitiveType) -> Read {
     Ok(found)
 }
 
-/// Truncates a value for a message.
+/// Shortens a value for a message.
 fn abbreviated(value: &Value) -> String {
     const CHARACTERS_MAX: usize = 60;
     let text = value.to_string();
@@ -118,16 +118,16 @@ fn integer(number: &Number) -> Result<i128, InvalidValue> {
     integer.ok_or(InvalidValue)
 }
 
-/// Parses a float. None if the number is not exactly a float: it is not rounded, because the
-/// intended float is unknown.
+/// Parses a float. Returns `None` if the number cannot be represented exactly: it is not rounded,
+/// because the intended float is unknown.
 fn float(number: &Number) -> Option<PrimitiveLiteral> {
     let value = number.as_f64()?;
     let narrow = value as f32;
     (f64::from(narrow).to_bits() == value.to_bits()).then(|| PrimitiveLiteral::Float(narrow.into()))
 }
 
-/// Returns true if a parsed number is certainly the one that was written: doubles lose excess
-/// digits.
+/// Returns true if the parsed number certainly equals the one in the text: a double loses digits
+/// beyond its precision.
 fn is_exact(number: &Number) -> bool {
     let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return true };
     let written = format!("{value:e}");
@@ -184,7 +184,7 @@ fn parse_timestamp(text: &str) -> Result<NaiveDateTime, InvalidValue> {
     moment.map_err(|_| InvalidValue)
 }
 
-/// Parses a timestamp with an offset; without one, in UTC.
+/// Parses a timestamp with an offset. Without an offset, it is in UTC.
 fn parse_timestamptz(text: &str) -> Result<NaiveDateTime, InvalidValue> {
     let moment = DateTime::parse_from_rfc3339(text).map(|moment| moment.naive_utc());
     moment.or_else(|_| parse_timestamp(text))
@@ -212,7 +212,8 @@ fn epoch() -> NaiveDate {
     NaiveDate::default()
 }
 
-/// Serializes a value of a type. A date or time out of range is serialized as a number.
+/// Serializes a value of a type. A date or time outside the calendar's range is serialized as a
+/// number.
 pub(super) fn write(value: &PrimitiveLiteral, data_type: &PrimitiveType) -> Value {
     match (value, data_type) {
         (PrimitiveLiteral::Boolean(value), _) => (*value).into(),
@@ -271,7 +272,7 @@ fn moment(value: i64, data_type: &PrimitiveType) -> Value {
     written.map_or_else(|| value.into(), Value::from)
 }
 
-/// Serializes a number. JSON has no NaN and no infinity; Java writes and reads them as strings.
+/// Serializes a number. JSON has neither NaN nor infinity, so they are strings, as in Java.
 fn number(value: f64) -> Value {
     let word = match value {
         value if value.is_nan() => "NaN",

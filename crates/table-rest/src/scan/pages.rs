@@ -1,8 +1,9 @@
 //! The tasks of a scan, in pages.
 //!
 //! [`RestTables::scan`] plans files as for Headwater's own reads. The caller prunes that plan by
-//! the bounds in the manifests and sets it in the scan. It returns the tasks in pages, so that no
-//! response exceeds a few megabytes. The same scan of the same state has the same pages.
+//! the bounds in the manifests and puts the result into the scan. The tasks are returned in pages,
+//! so that no response exceeds a few megabytes. The same scan of the same table state always has
+//! the same pages.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,12 +23,12 @@ use crate::{Error, RestTables, Result};
 /// The data files of a scan.
 type Files = Arc<[Arc<DataFile>]>;
 
-/// Maximum files in a page, and approximate maximum bytes.
+/// Maximum number of files in a page, and approximate maximum number of bytes.
 const PAGE_FILES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Approximate bytes in a page of a file without its own values, of a reference to a delete file,
-/// and of one column's statistics.
+/// Approximate number of bytes in a page for a file without its own values, for a reference to a
+/// delete file, and for the statistics of one column.
 const FILE_BYTES: usize = 512;
 const REFERENCE_BYTES: usize = 8;
 const STATISTICS_BYTES: usize = 256;
@@ -58,9 +59,9 @@ pub struct ScanRequest {
 #[derive(Debug, Clone)]
 pub struct Scan {
     table: Table,
-    /// The files to scan.
+    /// The plan with the files to scan.
     pub plan: ScanPlan,
-    /// The row filter.
+    /// The row filter; its residual is sent with each file.
     pub filter: Filter,
     stats: Vec<i32>,
     rows_wanted: Option<u64>,
@@ -119,7 +120,8 @@ impl RestTables<'_> {
         Ok(Scan { table: table.clone(), plan, filter, stats, rows_wanted })
     }
 
-    /// Returns the files appended after `start`, or from the first snapshot on, up to `end`.
+    /// Returns the files appended after the snapshot `start`, or since the first snapshot, up to
+    /// `end`.
     async fn appended_between(self, table: &Table, start: Option<i64>, end: i64) -> Result<Files> {
         let mut lineage = Lineage::of(table);
         let (mut found, mut next, mut seen) = (Vec::new(), Some(end), HashSet::new());
@@ -159,7 +161,7 @@ fn schema_at(metadata: &TableMetadata, id: i64) -> Result<SchemaRef> {
     snapshot.schema(metadata).map_err(|_| unknown())
 }
 
-/// Returns the Arrow schema for reading files.
+/// Returns the Arrow schema with which files are read.
 fn columns(schema: &Schema, metadata: &TableMetadata) -> arrow::datatypes::SchemaRef {
     with_names(&arrow_schema(schema.as_struct().fields()), name_mapping(metadata))
 }
@@ -174,8 +176,8 @@ fn ids(reader: &FilterParser<'_>, names: Option<&[String]>) -> Result<Vec<i32>> 
 }
 
 impl ScanRequest {
-    /// Returns the range of an incremental scan: the exclusive start, if any, and the inclusive
-    /// end.
+    /// Returns the range of an incremental scan: the start, which is exclusive and optional, and
+    /// the end, which is inclusive.
     fn range(&self) -> Result<Option<(Option<i64>, i64)>> {
         match (self.start_snapshot_id, self.end_snapshot_id) {
             (start, Some(end)) => Ok(Some((start, end))),
@@ -186,7 +188,7 @@ impl ScanRequest {
 }
 
 impl Scan {
-    /// Returns the start of each page, as an index of the plan's files; empty if there are no
+    /// Returns the start of each page, as an index into the plan's files. Empty if there are no
     /// tasks.
     pub fn pages(&self) -> Vec<usize> {
         let residual = Residual::new(&self.filter);
@@ -205,7 +207,7 @@ impl Scan {
         pages
     }
 
-    /// Returns the page that starts at a file's index.
+    /// Returns the page that starts with the file at an index.
     pub fn page(&self, start: usize) -> Result<ScanPage> {
         let residual = Residual::new(&self.filter);
         let writer = FilesSerializer::new(self.table.metadata(), &self.stats);
@@ -224,19 +226,19 @@ impl Scan {
         Ok(ScanPage { tasks, delete_files: deletes.write(&writer) })
     }
 
-    /// Returns true if the number of certainly matching rows satisfies the requested minimum.
+    /// Returns true if the number of rows that certainly match reaches the requested minimum.
     fn is_enough(&self, matching: u128) -> bool {
         matching > 0 && self.rows_wanted.is_some_and(|wanted| matching >= u128::from(wanted))
     }
 
-    /// Returns the bytes of each file in a page without its own values.
+    /// Returns the number of bytes that each file takes in a page, without its own values.
     fn fixed_bytes(&self) -> usize {
         let filter: usize = self.filter.conditions().iter().map(|one| one.text.len() + 40).sum();
         FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len()
     }
 
-    /// Returns the end of a page that starts at an index, and its number of certainly matching
-    /// rows.
+    /// Returns the end of the page that starts at an index, and the number of its rows that
+    /// certainly match.
     fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> RowMatch) -> (usize, u128) {
         let files = self.plan.files();
         let (mut bytes, mut tasks, mut known) = (0, 0, HashSet::new());
@@ -290,7 +292,7 @@ struct Deletes {
 }
 
 impl Deletes {
-    /// Returns the indexes of a data file's delete files in the list.
+    /// Returns the indexes of a data file's delete files in the list; adds those that are missing.
     fn indexes_of(&mut self, file: &DataFile) -> Vec<usize> {
         let index = |delete: &Arc<DeleteFile>| {
             *self.indexes.entry(Arc::as_ptr(delete)).or_insert_with(|| {

@@ -13,24 +13,25 @@ use iceberg::spec::{PrimitiveLiteral, Transform};
 
 use super::filter::{Condition, Filter, Predicate};
 
-/// The rows of a file that satisfy a filter.
+/// Which rows of a file match a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowMatch {
     All,
     None,
-    /// Depends on the row.
+    /// Some rows may match; the values of each row decide.
     Rows,
 }
 
 use RowMatch::{All, None as NoRow, Rows};
 
-/// A condition's values after a transform, sorted; none if one of them is unknown.
+/// The values of a condition after a transform, sorted; `None` if one of them is unknown.
 type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
 
 /// A filter to evaluate for many files.
 pub(super) struct Residual<'f> {
     filter: &'f Filter,
-    /// By the condition's address, which is constant for the filter's lifetime, and by transform.
+    /// Keyed by transform and by the address of the condition, which is constant for the filter's
+    /// lifetime.
     transformed_values: RefCell<HashMap<(*const Condition, Transform), TransformedValues>>,
 }
 
@@ -39,8 +40,7 @@ impl<'f> Residual<'f> {
         Residual { filter, transformed_values: RefCell::default() }
     }
 
-    /// Returns the rows of a file that satisfy the filter, as far as its partition values determine
-    /// them.
+    /// Returns which rows of a file match the filter, as far as the partition values determine it.
     pub(super) fn truth(&self, file: &DataFile) -> RowMatch {
         self.truth_of(self.filter, file)
     }
@@ -100,7 +100,7 @@ impl<'f> Residual<'f> {
         self.write_all(&open.collect::<Vec<_>>(), name, file, text);
     }
 
-    /// Splits the list in halves to limit the nesting depth.
+    /// Splits the list into halves, recursively, to limit the nesting depth.
     fn write_all(&self, parts: &[&Filter], name: &str, file: &DataFile, text: &mut String) {
         let (left, right) = match parts {
             [part] => return self.write(part, file, text),
@@ -120,7 +120,7 @@ impl<'f> Residual<'f> {
         truths.into_iter().find(|truth| *truth != Rows).unwrap_or(Rows)
     }
 
-    /// Evaluates a condition by one partition value.
+    /// Evaluates a condition for a file by one of its partition values.
     fn evaluate(
         &self,
         condition: &Condition,
@@ -128,7 +128,7 @@ impl<'f> Residual<'f> {
         value: Option<&PrimitiveLiteral>,
     ) -> RowMatch {
         if condition.transform == transform && transform != Transform::Void {
-            // The partition value is the value of the term.
+            // The partition has the same transform, so its value is the value of the term.
             return self.evaluate_value(condition, value);
         }
         if condition.transform != Transform::Identity {
@@ -136,13 +136,13 @@ impl<'f> Residual<'f> {
         }
         match (transform, value) {
             (Transform::Bucket(_) | Transform::Truncate(_), None) => of_null(condition.test),
-            // A timestamp out of range has no hour.
+            // A timestamp outside the calendar's range has no hour.
             (Transform::Void | Transform::Unknown, _) | (_, None) => Rows,
             (_, Some(value)) => self.evaluate_transformed(condition, transform, value),
         }
     }
 
-    /// Evaluates a condition by the value of all rows.
+    /// Evaluates a condition, given that all rows have this value.
     fn evaluate_value(&self, condition: &Condition, value: Option<&PrimitiveLiteral>) -> RowMatch {
         let Some(value) = value else { return of_null(condition.test) };
         let sure = |holds: bool| if holds { All } else { NoRow };
@@ -169,7 +169,7 @@ impl<'f> Residual<'f> {
         }
     }
 
-    /// Evaluates a condition by the transformed value of all rows.
+    /// Evaluates a condition, given that all rows have this transformed value.
     fn evaluate_transformed(
         &self,
         condition: &Condition,
@@ -204,8 +204,8 @@ impl<'f> Residual<'f> {
         }
     }
 
-    /// Returns a condition's values after a transform; none if their type differs from the
-    /// partition value's.
+    /// Returns a condition's values after a transform; `None` if their type differs from that of
+    /// the partition value.
     fn comparable(
         &self,
         condition: &Condition,
@@ -218,7 +218,7 @@ impl<'f> Residual<'f> {
         is_same.then_some(transformed_values)
     }
 
-    /// Returns a condition's values after a transform, cached.
+    /// Returns a condition's values after a transform. The result is cached.
     fn transformed_values(&self, condition: &Condition, transform: Transform) -> TransformedValues {
         let key = (std::ptr::from_ref(condition), transform);
         if let Some(transformed_values) = self.transformed_values.borrow().get(&key) {
@@ -240,7 +240,7 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
     Some(transformed_values.into())
 }
 
-/// Evaluates a predicate for null. Engines differ in whether negated predicates hold for null.
+/// Evaluates a predicate for null. Engines differ on whether a negated predicate matches null.
 fn of_null(test: Predicate) -> RowMatch {
     match test {
         Predicate::IsNull => All,
@@ -277,7 +277,7 @@ fn contains(sorted: &[PrimitiveLiteral], value: &PrimitiveLiteral) -> bool {
     sorted.binary_search_by(order).is_ok()
 }
 
-/// Compares two values of one column, one of which may have been written before a type promotion.
+/// Compares two values of one column. One of them may have been written before a type promotion.
 fn ordering(one: &PrimitiveLiteral, other: &PrimitiveLiteral) -> Option<Ordering> {
     use PrimitiveLiteral::{Binary, Double, Float, Int, Long, UInt128};
     match (one, other) {
@@ -321,7 +321,7 @@ mod tests {
         literal_at(values, row).and_then(|value| value.as_primitive_literal())
     }
 
-    /// Returns whether a predicate holds for a value and two operands; none if engines differ.
+    /// Returns true if a predicate matches a value, given two operands; `None` if engines differ.
     fn holds(
         test: Predicate,
         value: Option<&PrimitiveLiteral>,

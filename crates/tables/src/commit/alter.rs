@@ -28,64 +28,64 @@ pub enum Alteration {
     AddColumn {
         /// The path of the struct to add it to; empty for a top-level column.
         within: ColumnPath,
-        /// The name and type.
+        /// The name and type of the new column.
         column: Field,
-        /// The position; last by default.
+        /// Position of the new column; `None` to add it last.
         place: Option<ColumnPosition>,
-        /// If true, an existing column of that name is not an error.
+        /// True if a column that already has this name is not an error.
         if_not_exists: bool,
     },
     /// Drops a column that no partition spec uses.
     DropColumn {
-        /// The column.
+        /// The column to drop.
         column: ColumnPath,
-        /// If true, a missing column is not an error.
+        /// True if a missing column is not an error.
         if_exists: bool,
     },
     /// Renames a column.
     RenameColumn {
-        /// The column.
+        /// The column to rename.
         column: ColumnPath,
         /// The new name.
         name: String,
     },
     /// Widens a column's type: int to long, float to double, or a decimal to more digits.
     WidenColumn {
-        /// The column.
+        /// The column to widen.
         column: ColumnPath,
         /// The new type; the field's name is ignored.
         data_type: Field,
     },
-    /// A change of a column to optional.
+    /// Makes a column optional.
     AllowNulls(ColumnPath),
-    /// A change of a column to required. The column must not contain nulls.
+    /// Makes a column required. It must not contain nulls.
     RequireValues(ColumnPath),
     /// Sets or removes the write default of a column of a primitive type.
     SetDefault {
-        /// The column.
+        /// The column whose default changes.
         column: ColumnPath,
-        /// The default, an array of one value.
+        /// The default as an array of one value; `None` removes it.
         value: Option<ArrayRef>,
     },
     /// Sets or removes a column's comment.
     Comment {
-        /// The column.
+        /// The column to comment on.
         column: ColumnPath,
-        /// The comment.
+        /// The comment; `None` removes it.
         comment: Option<String>,
     },
     /// Moves a column within its level.
     MoveColumn {
-        /// The column.
+        /// The column to move.
         column: ColumnPath,
-        /// The new position.
+        /// The new position within its level.
         place: ColumnPosition,
     },
     /// Adds a partition field for new rows.
     AddPart {
-        /// The field.
+        /// The partition field to add.
         field: PartitionField,
-        /// The field's name; derived from column and transform by default.
+        /// The field's name; by default derived from column and transform.
         name: Option<String>,
     },
     /// Drops a partition field for new rows.
@@ -96,7 +96,7 @@ pub enum Alteration {
         old: PartitionFieldRef,
         /// The field to add.
         field: PartitionField,
-        /// The new field's name.
+        /// The new field's name; by default derived from column and transform.
         name: Option<String>,
     },
     /// Sets the sort order for new rows; unsorted if empty.
@@ -115,13 +115,13 @@ pub enum ColumnPosition {
     After(String),
 }
 
-/// The result of a list of alterations.
+/// The metadata after a list of alterations.
 pub(crate) struct AlteredMetadata {
-    /// All columns, if they change.
+    /// All columns; `None` if they do not change.
     fields: Option<Vec<NestedFieldRef>>,
-    /// The partition fields and sort order, if they change.
+    /// The partition fields and sort order; `None` if they do not change.
     layout: Option<Layout>,
-    /// The new format version, if it changes.
+    /// The new format version; `None` if it does not change.
     version: Option<FormatVersion>,
     properties: BTreeMap<String, Option<String>>,
     identifier: Vec<i32>,
@@ -159,7 +159,7 @@ impl AlteredMetadata {
         Ok(AlteredMetadata { fields, layout, version, properties, identifier })
     }
 
-    /// Returns the ids of columns, nested ones included, that become required.
+    /// Returns the ids of the columns that become required, including nested ones.
     pub(crate) fn columns_to_require(&self, metadata: &TableMetadata) -> Vec<i32> {
         let schema = metadata.current_schema();
         let mut found = Vec::new();
@@ -173,7 +173,7 @@ impl AlteredMetadata {
         found
     }
 
-    /// Returns true if nothing changes.
+    /// Returns true if the alterations change nothing.
     pub(crate) fn is_nothing(&self) -> bool {
         self.fields.is_none()
             && self.layout.is_none()
@@ -209,7 +209,7 @@ impl AlteredMetadata {
 /// The pseudo-property that selects the format version; it is not stored as a property.
 pub(crate) const FORMAT_VERSION: &str = "format-version";
 
-/// Removes the format version from properties; returns it if it changes.
+/// Removes the format version from properties. Returns it if it differs from the table's.
 fn upgrade(
     metadata: &TableMetadata,
     properties: &mut BTreeMap<String, Option<String>>,

@@ -19,17 +19,17 @@ use crate::{ChangeScope, REACH, Result, StagedFiles, Table, Tables};
 pub struct Change {
     /// The files to remove.
     pub removal: Removal,
-    /// Files written for this change.
+    /// Files that were written for this change, if any.
     pub staged: Option<StagedFiles>,
     /// Files from other states of the table.
     pub additions: Vec<Addition>,
     /// The kind of the change.
     pub kind: Kind,
-    /// The rows that the change applies to.
+    /// The rows to which the change was meant to apply.
     pub reach: ChangeScope,
     /// Delete files that no longer apply to any data file.
     pub dangling: Vec<DeleteKey>,
-    /// Properties to add to the snapshot's summary.
+    /// Properties that are added to the snapshot's summary.
     pub summary: BTreeMap<String, String>,
 }
 
@@ -118,7 +118,7 @@ impl Change {
 }
 
 /// Returns the files written for a change: data files of the current partition spec, and delete
-/// files of the specs of their data files.
+/// files of the specs that their data files have.
 fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<Addition>> {
     let schema = &staged.schema;
     let mut additions = Vec::new();

@@ -1,11 +1,11 @@
-//! Checks that concurrent commits did not change the state that an operation is based on.
+//! Checks that concurrent commits did not change the state on which an operation is based.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::{DataFile, Error, Result, Rewrite, ScanPlan, StagedFiles, Table, Tables};
 
-/// Checks that replacement files have as many rows as the removed ones.
+/// Checks that the replacement files have as many rows as the removed files.
 pub(super) async fn check_rows(
     tables: &Tables,
     removed: &[Arc<DataFile>],
@@ -35,8 +35,8 @@ pub(super) async fn check_added_rows(
     Err(Error::TableChanged { what: "data" })
 }
 
-/// Returns the files of a plan with rows that an earlier plan does not have: new files, and files
-/// whose deletes were undone, for example by a rollback.
+/// Returns the files of a plan that have rows which an earlier plan does not have: new files, and
+/// files whose deletes were undone, for example by a rollback.
 async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
     let seen: HashMap<&str, &Arc<DataFile>> =
         then.files().iter().map(|file| (file.location.as_str(), file)).collect();
@@ -62,16 +62,16 @@ async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Resu
     Ok(now.retain(&new))
 }
 
-/// Checks that the files which a change removes, or from which it deletes rows, still have the same
-/// live rows: the files exist, and no other delete file applies to them.
+/// Checks the files that a change removes, or from which it deletes rows: they must still exist and
+/// have the same live rows, so no other delete file may apply to them.
 pub(super) async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
     let with_new_deletes = rewrite.staged.deletes.iter().map(|delete| &delete.of);
     let seen = rewrite.removed.iter().chain(with_new_deletes);
     if rewrite.staged.deletes.is_empty() {
         return check_rows_unchanged(tables, table, seen).await;
     }
-    // A data file that only gets new deletes is not among the removed files, so its existence must
-    // be checked separately.
+    // A data file that only gets new deletes is not one of the removed files, so its existence is
+    // checked separately.
     check_delete_files_unchanged(tables, table, seen).await
 }
 

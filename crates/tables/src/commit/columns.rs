@@ -1,4 +1,4 @@
-//! Edits of columns at any level, in the order of a table's alterations.
+//! Changes of columns at any level, in the order of a table's alterations.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub(super) struct Columns<'a> {
     pub(super) metadata: &'a TableMetadata,
     pub(super) fields: Vec<NestedFieldRef>,
     pub(super) ids: FieldIds,
-    /// The added columns, to check their ids.
+    /// The added columns, kept so that their ids can be checked.
     pub(super) added: Vec<NestedFieldRef>,
     pub(super) layout: Layout,
 }
 
-/// An edit of the columns of one level.
+/// A change of the columns of one level.
 type Change<'c> = &'c mut dyn FnMut(&mut Vec<NestedFieldRef>) -> Result<()>;
 
 impl Columns<'_> {
@@ -243,7 +243,8 @@ fn edit(
     })
 }
 
-/// Descends a path, of which `rest` remains, and edits the columns there.
+/// Follows the path from the level that has been reached, with `rest` remaining, and changes the
+/// columns at its end.
 fn descend(
     fields: &mut Vec<NestedFieldRef>,
     rest: &[String],
@@ -304,8 +305,8 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
     }
 }
 
-/// Edits the element of a list, or the key and the value of a map. Their names, number and order
-/// are fixed, and they have no defaults.
+/// Changes the element of a list, or the key and value of a map. Their names, number and order are
+/// fixed, and they have no defaults.
 fn edit_parts<const N: usize>(
     of: &Type,
     path: &[String],
@@ -350,7 +351,8 @@ fn same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
-/// Returns the index of a column: an exact match, or else the only case-insensitive one.
+/// Returns the index of a column. An exact match is preferred to a case-insensitive one, which must
+/// be unambiguous.
 fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usize> {
     let exact = fields.iter().position(|field| field.name == name);
     let mut similar = (0..fields.len()).filter(|index| same(&fields[*index].name, name));
@@ -368,7 +370,8 @@ fn index_of(fields: &[NestedFieldRef], place: &ColumnPosition, within: &[String]
     }
 }
 
-/// Rejects dropping a column used by a partition spec, the sort order or the identifier fields.
+/// Rejects dropping a column that is used by a partition spec, the sort order or the identifier
+/// fields.
 fn check_unused(
     metadata: &TableMetadata,
     layout: &Layout,
@@ -388,7 +391,8 @@ fn check_unused(
     Err(Error::InvalidColumn { column: column.to_owned(), reason: reason.to_owned() })
 }
 
-/// Rejects changes of partition source columns: existing partition values would no longer match.
+/// Rejects a change of a column that a partition field uses, because existing partition values
+/// would no longer match.
 fn check_unpartitioned(
     metadata: &TableMetadata,
     layout: &Layout,

@@ -1,4 +1,4 @@
-//! Creation and evolution of a table's schema and partition spec.
+//! Creation of a table, and evolution of its schema and partition spec.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> 
     spec_for(&schema, partition, None).map(drop)
 }
 
-/// Returns the metadata after a replacement of columns and partition fields, without its logs.
+/// Returns the metadata after columns and partition fields were replaced, without its logs.
 pub(crate) fn replaced(
     metadata: &TableMetadata,
     schema: &SchemaRef,
@@ -66,7 +66,7 @@ pub(crate) fn set_properties(
 }
 
 /// Replaces columns and partition fields. Columns with the same name and type keep their field ids;
-/// the others get ids greater than `after`.
+/// other columns get ids greater than `after`.
 pub(crate) fn replace(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
@@ -84,21 +84,21 @@ pub(crate) fn replace(
     let built = builder.add_current_schema(schema);
     let built = built.and_then(|builder| builder.add_default_partition_spec(spec));
     let builder = built.map_err(|error| rejected("replaced", &error))?;
-    // The sort columns may have been dropped.
+    // The columns of the sort order may have been dropped.
     if metadata.default_sort_order().is_unsorted() {
         return Ok(builder);
     }
     set_order(builder, Vec::new())
 }
 
-/// Returns the ids for new columns: those after `after`, which is unique among branches, or after
-/// the table's last column id if the table has no other branches.
+/// Returns the ids for new columns: those greater than `after`, which is unique among branches, or
+/// greater than the table's last column id if the table has no other branches.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
 
-/// Rejects new columns whose ids were already used in the table: otherwise values of the old column
-/// would be read as the new one.
+/// Rejects new columns whose ids were already used in the table, because values of the old column
+/// would be read as values of the new one.
 pub(crate) fn check_ids(
     metadata: &TableMetadata,
     fields: &[NestedFieldRef],
@@ -149,7 +149,7 @@ pub(crate) fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spe
     built.map_err(|error| rejected("typed", &error))
 }
 
-/// Rejects columns with the name of a derived partition field, such as `ts_day`.
+/// Rejects columns that have the name of a derived partition field, such as `ts_day`.
 pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
     for spec in metadata.partition_specs_iter() {
         for field in spec.fields() {
@@ -163,9 +163,9 @@ pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<(
     Ok(())
 }
 
-/// Rejects columns with the name of an identity partition field of another column. Readers that
-/// resolve partition fields by name would read the wrong column, and Iceberg's readers reject such
-/// tables.
+/// Rejects columns that have the name of an identity partition field of another column. Readers
+/// that resolve partition fields by name would read the wrong column, and Iceberg's readers reject
+/// such tables.
 fn check_partition_names(
     spec: &iceberg::spec::PartitionSpec,
     columns: &[NestedFieldRef],
@@ -183,7 +183,7 @@ fn check_partition_names(
     Ok(())
 }
 
-/// Rejects metadata from which the next state could not be built.
+/// Rejects metadata from which no later state could be built.
 pub fn check_table(metadata: &TableMetadata) -> Result<()> {
     let columns = metadata.current_schema().as_struct().fields();
     check_partition_names(metadata.default_partition_spec(), columns)?;
@@ -244,8 +244,8 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &StagedFiles) -> Re
     Ok(())
 }
 
-/// Checks that replacement files and delete files were written for the table's format version: only
-/// version 3 has row ids, and only earlier versions have position delete files.
+/// Checks that replacement files and delete files were written for the table's current format
+/// version: only version 3 has row ids, and only earlier versions have position delete files.
 pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &StagedFiles) -> Result<()> {
     if staged.is_empty() || staged.version == metadata.format_version() {
         return Ok(());

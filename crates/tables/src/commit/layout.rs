@@ -14,9 +14,9 @@ use crate::{Error, Result, SortColumn};
 /// A reference to an existing partition field.
 #[derive(Debug, Clone)]
 pub enum PartitionFieldRef {
-    /// By its name, or by the column name of an identity field.
+    /// By its name, or, for an identity field, by the name of its column.
     Name(String),
-    /// By column and transform.
+    /// By its transform and column.
     Field(PartitionField),
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Layout {
     order: Vec<SortField>,
 }
 
-/// The altered columns of a table, and its metadata before.
+/// The columns of a table after its alterations, and its metadata before them.
 pub(super) struct AlteredColumns<'a> {
     pub(super) fields: &'a [NestedFieldRef],
     pub(super) metadata: &'a TableMetadata,
@@ -36,7 +36,7 @@ pub(super) struct AlteredColumns<'a> {
 impl Layout {
     pub fn of(metadata: &TableMetadata) -> Self {
         let fields = metadata.default_partition_spec().fields().iter();
-        // Tables of format version 1 replace dropped fields by void transforms.
+        // Tables of format version 1 replace dropped partition fields by void transforms.
         let fields = fields.filter(|field| field.transform != Transform::Void);
         let parts = fields.map(|field| NewPartitionField {
             source_id: field.source_id,
@@ -108,7 +108,7 @@ impl Layout {
         })
     }
 
-    /// Sets the sort order; unsorted if `by` is empty.
+    /// Sets the sort order. If `by` is empty, the table becomes unsorted.
     pub fn sort(&mut self, by: &[SortColumn], columns: &[NestedFieldRef]) -> Result<()> {
         self.order.clear();
         for key in by {
@@ -142,7 +142,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Rejects columns with the name of a partition field of another column or transform.
+    /// Rejects columns that have the name of a partition field of another column or transform.
     pub fn check_names(&self, columns: &[NestedFieldRef]) -> Result<()> {
         for part in &self.parts {
             let own = |column: &NestedFieldRef| {
@@ -176,7 +176,7 @@ impl Layout {
         now.parts == self.parts && now.order == self.order
     }
 
-    /// Applies the layout to the builder, if it changed.
+    /// Applies the layout to the builder if it has changed.
     pub fn apply(
         self,
         metadata: &TableMetadata,

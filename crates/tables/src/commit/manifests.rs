@@ -1,7 +1,8 @@
 //! The manifests of a new snapshot: unchanged, rewritten and added ones.
 //!
-//! A commit adds one manifest. Sixteen manifests of similar size are merged into one, so a table
-//! with n commits has O(log n) manifests, and each entry is rewritten O(log n) times.
+//! A commit adds one manifest. Whenever there are sixteen manifests of similar size, they are
+//! merged into one. So a table with n commits has O(log n) manifests, and each entry is rewritten
+//! O(log n) times.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -31,20 +32,20 @@ pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 /// The files that a commit removes.
 #[derive(Debug)]
 pub enum Removal {
-    /// None.
+    /// No files.
     Nothing,
-    /// All.
+    /// All files.
     Everything,
-    /// All files of some partitions, and other files.
+    /// All files of some partitions, and some other files.
     Partitions {
         /// The partition spec of the partitions.
         spec: i32,
         /// The partition values, in their widest types.
         partitions: HashSet<Struct>,
-        /// Locations of files of other specs.
+        /// Locations of the other files, which have other partition specs.
         files: HashSet<String>,
     },
-    /// The files at these locations; a missing one is a conflict.
+    /// The files at these locations. A missing file is a conflict.
     Files(HashSet<String>),
 }
 
@@ -74,8 +75,8 @@ impl Removal {
         }
     }
 
-    /// Returns true if a delete file is removed, because the only data file it refers to, or all
-    /// data files of its partition, are removed.
+    /// Returns true if a delete file is removed because the only data file it refers to, or every
+    /// data file of its partition, is removed.
     fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             Removal::Nothing => false,
@@ -94,18 +95,18 @@ impl Removal {
 pub struct Addition {
     /// The kind of files: data or deletes.
     pub content: ManifestContentType,
-    /// The schema of the manifest.
+    /// The schema with which the manifest is written.
     pub schema: SchemaRef,
-    /// The partition spec.
+    /// The partition spec of the files.
     pub spec: PartitionSpecRef,
-    /// The files.
+    /// The files to add.
     pub files: Vec<iceberg::spec::DataFile>,
 }
 
 /// A manifest of the new snapshot.
 #[derive(Debug)]
 pub(crate) enum PlannedManifest {
-    /// An existing manifest.
+    /// An existing manifest that is kept.
     Kept(ManifestFile),
     /// A manifest to write.
     New(NewManifest),
@@ -132,7 +133,7 @@ pub(crate) async fn plan(
     let mut changes = Changes::default();
     let mut planned = Vec::with_capacity(before.len() + 1);
     for manifest in before {
-        // A manifest without live files is left out, because it only lists files that its own
+        // A manifest without live files is omitted, because it lists only files that its own
         // snapshot removed.
         if manifest.has_added_files() || manifest.has_existing_files() {
             let rewritten = rewrite(tables, metadata, &removal, manifest, &mut changes).await?;
@@ -159,8 +160,8 @@ pub(crate) async fn plan(
     Ok((planned, changes))
 }
 
-/// Gives each new manifest a schema with all source columns of its partition spec. A dropped source
-/// column is missing in the schema of the newest files.
+/// Gives each new manifest a schema that contains all source columns of its partition spec. If a
+/// source column was dropped, the schema of the newest files lacks it.
 fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifest]) {
     for one in planned {
         let PlannedManifest::New(new) = one else { continue };
@@ -178,7 +179,7 @@ fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifes
     }
 }
 
-/// The files to remove, and delete files that are replaced by others.
+/// The files to remove, and the delete files that are replaced by others.
 pub(crate) struct Removals<'a> {
     pub(crate) removal: Removal,
     pub(crate) replaced: HashSet<(&'a str, i64)>,
@@ -197,7 +198,7 @@ impl Removals<'_> {
     }
 }
 
-/// Rewrites a manifest without the removed files; none if it is unchanged.
+/// Rewrites a manifest without the removed files; `None` if it is unchanged.
 async fn rewrite(
     tables: &Tables,
     metadata: &TableMetadata,
@@ -234,11 +235,11 @@ fn spec_of(metadata: &TableMetadata, manifest: &ManifestFile) -> Result<Partitio
     })
 }
 
-/// A class of manifests that can be merged: whether they list delete files, partition spec id, and
+/// A class of manifests that can be merged: true for delete files, the partition spec id, and the
 /// level.
 type Class = (bool, i32, u32);
 
-/// Returns a planned manifest's class; none if it is never merged.
+/// Returns a planned manifest's class; `None` if it is never merged.
 fn mergeable(planned: &PlannedManifest) -> Option<Class> {
     let deletes = |content| content == ManifestContentType::Deletes;
     let (deletes, spec, files) = match planned {
@@ -248,7 +249,8 @@ fn mergeable(planned: &PlannedManifest) -> Option<Class> {
             let files = added as usize + existing as usize;
             (deletes(manifest.content), manifest.partition_spec_id, files)
         }
-        // A manifest with entries of removed files must keep these entries in this snapshot.
+        // A manifest with entries of removed files is not merged, because this snapshot must
+        // contain these entries.
         PlannedManifest::New(new)
             if new.changes.iter().any(|c| matches!(c, Change::Removed(_))) =>
         {
@@ -260,7 +262,7 @@ fn mergeable(planned: &PlannedManifest) -> Option<Class> {
     (level < MERGE_LEVEL_MAX).then_some((deletes, spec, level))
 }
 
-/// Merges manifests of the same class while there are enough of them.
+/// Merges manifests of the same class as long as there are enough of them.
 async fn merge_small(
     tables: &Tables,
     metadata: &TableMetadata,
@@ -276,7 +278,8 @@ async fn merge_small(
     Ok(())
 }
 
-/// Merges all manifests of a snapshot into few, sorted by partition and sequence number.
+/// Merges all manifests of a snapshot into as few as possible, sorted by partition and sequence
+/// number.
 pub(crate) async fn consolidate(
     tables: &Tables,
     metadata: &TableMetadata,
@@ -354,8 +357,8 @@ pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<Parti
     spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
 }
 
-/// Returns the later of two schemas. Columns dropped between them are missing, but only columns of
-/// partition specs are needed.
+/// Returns the later of two schemas. It lacks columns that were dropped in between, but only the
+/// columns of partition specs are needed.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

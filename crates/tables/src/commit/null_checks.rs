@@ -40,8 +40,8 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
         if nulls > 0 {
             return Err(Error::NullValue { column: column(), rows: nulls });
         }
-        // Deleted rows count too, because other readers may read a file without applying its
-        // deletes.
+        // Deleted rows are checked as well, because other readers may read a file without applying
+        // its deletes.
         let with_deletes = files.iter().filter(|file| file.has_deletes());
         let undeleted: Vec<Arc<DataFile>> =
             with_deletes.map(|file| Arc::new(file.without_deletes())).collect();
@@ -70,7 +70,7 @@ async fn count_nulls(
     Ok(nulls)
 }
 
-/// Returns the steps from a column to the nested column with this id; none if the column does not
+/// Returns the steps from a column to the nested column with this id; `None` if the column does not
 /// contain it.
 fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
     if field_id(field) == Some(id) {
@@ -94,7 +94,7 @@ fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
     }
 }
 
-/// Counts the nulls of a nested column, without those whose parent is null.
+/// Counts the nulls of a nested column. Nulls whose parent is null are not counted.
 fn nulls_at(array: &ArrayRef, steps: &[Step]) -> std::result::Result<usize, ArrowError> {
     let Some((step, rest)) = steps.split_first() else { return Ok(array.logical_null_count()) };
     let non_null = filter(array, &is_not_null(array)?)?;

@@ -9,20 +9,20 @@ use super::manifests::PlannedManifest;
 use crate::manifest::{Decoded, SnapshotIds, assign_row_ids, encode, encode_list};
 use crate::{Error, Result, Tables};
 
-/// Maximum manifest entries encoded without a blocking thread.
+/// Maximum number of manifest entries that are encoded without using a blocking thread.
 const INLINE_ENTRIES_MAX: usize = 256;
 
 /// Ids and file names of a new snapshot.
 pub(super) struct NewSnapshot {
     ids: SnapshotIds,
     timestamp_ms: i64,
-    /// The folder of the metadata files.
+    /// Location of the folder of the metadata files.
     folder: String,
     /// The unique part of the names of this commit's files.
     name: Uuid,
 }
 
-/// The encoded, not yet written files of a new snapshot.
+/// The files of a new snapshot, encoded but not yet written.
 pub(super) struct EncodedSnapshot {
     pub(super) files: Vec<(String, Bytes)>,
     pub(super) manifest_list: String,
@@ -43,7 +43,7 @@ impl NewSnapshot {
                 version: after.format_version(),
                 first_row_id: after.next_row_id(),
             },
-            // Iceberg requires increasing timestamps, even if the clock is set back.
+            // Iceberg requires that timestamps never decrease, even if the clock is set back.
             timestamp_ms: now.max(before.last_updated_ms()),
             folder: format!("{}/metadata", before.location()),
             name: Uuid::new_v4(),

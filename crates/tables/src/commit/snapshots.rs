@@ -1,12 +1,12 @@
-//! Snapshots listed in a table's metadata: the newest ones and those with a ref.
+//! The snapshots that a table's metadata lists: the newest ones and those with a ref.
 
 use std::collections::HashSet;
 
 use iceberg::spec::TableMetadata;
 
-/// Returns the snapshots that the metadata's refs point to; other engines create these.
+/// Returns the snapshots that refs in the metadata point to. Other engines create such refs.
 pub fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
-    // `TableMetadata` has no accessor for its refs; its JSON contains them.
+    // `TableMetadata` has no accessor for its refs, but its JSON contains them.
     let value = serde_json::to_value(metadata).unwrap_or_default();
     let refs = value.get("refs").and_then(serde_json::Value::as_object);
     let refs = refs.into_iter().flat_map(|refs| refs.values());
@@ -22,8 +22,8 @@ pub(crate) fn snapshots_listed(metadata: &TableMetadata, default: usize) -> usiz
     minimum.and_then(|minimum| minimum.parse().ok()).unwrap_or(default).max(default)
 }
 
-/// Returns the oldest snapshots that exceed the limit after one more is added, except those with a
-/// ref.
+/// Returns the oldest snapshots that exceed the limit once another one is added. Snapshots with a
+/// ref are excluded.
 pub(super) fn snapshots_to_expire(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
     let count = metadata.snapshots().len() + 1;
     let Some(excess) = count.checked_sub(listed_max.max(1)).filter(|excess| *excess > 0) else {

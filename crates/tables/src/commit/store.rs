@@ -12,7 +12,7 @@ use crate::{Result, StagedFiles, Table, Tables, metadata};
 /// Files of a commit that are not yet written or durable.
 #[derive(Debug, Default)]
 pub(crate) struct PendingFiles {
-    /// Encoded files, by location.
+    /// Encoded files with their locations.
     pub(super) files: Vec<(String, Bytes)>,
     /// Data files that are written but may not be durable.
     pub(super) staged: Option<StagedFiles>,
@@ -30,7 +30,7 @@ pub(super) async fn store(
     store_as(tables, location, metadata, totals, unwritten).await
 }
 
-/// Writes files, and metadata at this location.
+/// Writes files, and a metadata file at this location.
 pub(crate) async fn store_as(
     tables: &Tables,
     location: String,
@@ -63,7 +63,7 @@ async fn write(
     files: &[(String, Bytes)],
     staged: Option<&StagedFiles>,
 ) -> Result<()> {
-    // A failed background sync is retried here, so that its error is reported.
+    // If the background sync failed, it is retried here, so that its error is reported.
     let rest = match staged {
         Some(staged) if !staged.durable.wait().await => Some(staged),
         _ => None,

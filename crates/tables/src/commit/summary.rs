@@ -11,12 +11,12 @@ use crate::table::{DeleteTotals, Totals, own_bytes};
 pub(crate) struct Changes {
     added: Totals,
     removed: Totals,
-    /// Added and removed deletion vectors, included in the delete files.
+    /// Numbers of added and removed deletion vectors, which are also counted as delete files.
     vectors: [u64; 2],
     partitions: HashSet<Struct>,
 }
 
-/// The kind of a change of rows.
+/// How a change affects the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Only adds rows.
@@ -68,7 +68,7 @@ impl Changes {
         }
     }
 
-    /// Builds the summary. Properties of the caller cannot override those that Iceberg defines.
+    /// Builds the summary. The caller's properties cannot override those that Iceberg defines.
     pub(crate) fn summarise(
         &self,
         before: Totals,

@@ -26,7 +26,7 @@ struct Index {
     vectors: HashMap<String, Arc<DeleteFile>>,
     own: Grouped<String>,
     positions: HashMap<Partition, Arc<Group<PositionsByFile>>>,
-    /// By partition; none for global equality deletes.
+    /// Equality deletes by partition; `None` for those that apply to all partitions.
     equality: HashMap<Option<Partition>, Vec<Arc<Group<Keys>>>>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn attach(
 
 impl Index {
     fn new(mut deletes: Vec<Arc<DeleteFile>>, metadata: &TableMetadata) -> Result<Self> {
-        // Sorted, so that equal lists have equal fingerprints.
+        // Sorted, because equal lists must have equal fingerprints.
         deletes.sort_by(|one, other| {
             let number = |file: &DeleteFile| file.sequence_number();
             (number(one), one.key()).cmp(&(number(other), other.key()))
@@ -107,14 +107,15 @@ impl Index {
     }
 }
 
-/// Returns the files of a group from a sequence number on; none if the group has no such files.
+/// Returns the files of a group whose sequence number is at least `number`; `None` if there are
+/// none.
 fn suffix<T>(group: &Arc<Group<T>>, number: i64) -> Option<Suffix<T>> {
     let from = group.files.partition_point(|file| file.sequence_number() < number);
     (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
 }
 
-/// Returns the only data file that a delete file refers to, by its entry or its bounds; none if it
-/// may refer to several.
+/// Returns the only data file that a delete file refers to, according to its entry or its bounds;
+/// `None` if it may refer to several.
 pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
         Some(PrimitiveLiteral::String(text)) => Some(text.clone()),
@@ -127,7 +128,7 @@ pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     })
 }
 
-/// Returns the columns with these field ids, from the newest schema that has them.
+/// Returns the columns with these field ids, each from the newest schema that has it.
 fn columns(
     metadata: &TableMetadata,
     ids: &[i32],

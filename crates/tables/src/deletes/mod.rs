@@ -2,8 +2,8 @@
 //!
 //! [`attach`] finds the delete files that apply to each data file. [`RowDeletes::deleted`] reads
 //! them and returns the deleted positions, for all kinds of deletes. Delete files of one partition
-//! that may refer to many data files are read together, once. So the cost is linear in the number
-//! of files.
+//! that may refer to many data files are read together, and only once, so the cost is linear in the
+//! number of files.
 
 mod attach;
 mod equality;
@@ -37,7 +37,7 @@ const READS_MAX: usize = 8;
 /// A hash that identifies a list of delete files.
 pub type Fingerprint = u128;
 
-/// The identity of a delete file: its location, and its offset in the file, because a Puffin file
+/// The identity of a delete file: its location and an offset in the file, because a Puffin file
 /// contains many deletion vectors.
 pub type DeleteKey = (String, i64);
 
@@ -46,7 +46,7 @@ pub(crate) fn place_of(file: &iceberg::spec::DataFile) -> (&str, i64) {
     (file.file_path(), file.content_offset().unwrap_or_default())
 }
 
-/// A delete file, or a deletion vector in a file.
+/// A delete file, or one deletion vector of a file.
 #[derive(Debug)]
 pub struct DeleteFile {
     path: Path,
@@ -92,7 +92,7 @@ impl DeleteFile {
         self.entry.data_file.content_type() == DataContentType::EqualityDeletes
     }
 
-    /// Rejects unsupported formats.
+    /// Rejects a delete file in an unsupported format.
     fn check(&self) -> Result<()> {
         let format = self.entry.data_file.file_format();
         if matches!(format, DataFileFormat::Parquet | DataFileFormat::Puffin) {
@@ -106,13 +106,13 @@ impl DeleteFile {
 /// The delete files that apply to one data file.
 #[derive(Debug)]
 pub(crate) struct Deletes {
-    /// The deletion vector, which replaces all position deletes.
+    /// The deletion vector. If there is one, position deletes are ignored.
     vector: Option<Arc<DeleteFile>>,
-    /// Position deletes of this data file only.
+    /// Position delete files that apply only to this data file.
     own: Vec<Arc<DeleteFile>>,
-    /// Position deletes that may refer to several data files.
+    /// Position delete files that may refer to several data files.
     positions: Option<Suffix<PositionsByFile>>,
-    /// Equality deletes, by partition and columns.
+    /// Equality delete files, by partition and columns.
     equality: Vec<Suffix<Keys>>,
     fingerprint: Fingerprint,
 }
@@ -121,14 +121,14 @@ pub(crate) struct Deletes {
 #[derive(Debug)]
 struct Group<T> {
     files: Vec<Arc<DeleteFile>>,
-    /// The fingerprint of the files from each index on.
+    /// For each index, the fingerprint of the files from there to the end.
     fingerprints: Vec<Fingerprint>,
-    /// The equality columns.
+    /// The columns that equality deletes compare.
     columns: Vec<arrow::datatypes::FieldRef>,
     content: Shared<T>,
 }
 
-/// The last files of a group.
+/// The files of a group from an index to the end.
 #[derive(Debug)]
 struct Suffix<T> {
     group: Arc<Group<T>>,
@@ -138,8 +138,8 @@ struct Suffix<T> {
 impl<T> Group<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // The cached keys depend on these types and column names, which schema evolution may
-        // change.
+        // The cached keys depend on these types and column names, which may change when the schema
+        // evolves.
         let found: Vec<_> = columns
             .iter()
             .map(|column| (column.data_type().to_string(), names_of(column)))
@@ -178,7 +178,7 @@ fn fingerprint(of: impl Hash) -> Fingerprint {
 }
 
 impl Deletes {
-    /// Creates the set of delete files for a data file; none if no delete file applies.
+    /// Creates the set of delete files that apply to a data file; `None` if there are none.
     fn new(
         vector: Option<Arc<DeleteFile>>,
         own: Vec<Arc<DeleteFile>>,

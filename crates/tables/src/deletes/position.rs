@@ -31,7 +31,7 @@ pub(crate) fn schema() -> SchemaRef {
     ]))
 }
 
-/// Deleted positions by data file, each set with its sequence number.
+/// Deleted positions by data file. Each set has the sequence number of its delete file.
 #[derive(Debug, Default)]
 pub(crate) struct PositionsByFile(HashMap<String, Vec<(i64, Positions)>>);
 
@@ -52,7 +52,8 @@ impl PositionsByFile {
         Ok(named)
     }
 
-    /// Returns the positions of a data file deleted at its sequence number or later.
+    /// Returns the positions of a data file that are deleted by delete files with this sequence
+    /// number or a later one.
     pub(super) fn of(&self, file: &DataFile, number: i64) -> Positions {
         let mut found = Positions::new();
         for (deleted_at, positions) in self.0.get(&file.location).into_iter().flatten() {

@@ -1,8 +1,8 @@
 //! Writes deletion vectors: all vectors of a commit in one Puffin file.
 //!
-//! A data file has one vector, which contains all its rows deleted by position. A new vector
-//! includes the positions of older vectors and position delete files, and replaces those that apply
-//! only to this data file.
+//! A data file has at most one vector, which contains all its rows deleted by position. A new
+//! vector includes the positions of the older vector and of position delete files. It replaces the
+//! ones that apply only to this data file.
 
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ const MAGIC: [u8; 4] = *b"PFA1";
 /// The reserved field id of a row's position.
 const POSITION_ID: i32 = 2_147_483_645;
 
-/// A data file, its deleted rows, and the delete files that its vector replaces.
+/// A data file, the positions of its deleted rows, and the delete files that its new vector
+/// replaces.
 type DataFileDeletes = (Arc<DataFile>, Positions, Vec<DeleteKey>);
 
 /// Writes a deletion vector for each data file.

@@ -28,9 +28,9 @@ impl RowDeletes<'_> {
     }
 
     /// Writes delete files that belong to no snapshot yet, one for each data file. Each contains
-    /// the rows to delete and the rows already deleted by a delete file that applies to this data
-    /// file only. They are committed together with the data files they are combined with, see
-    /// [`StagedFiles::and`]. Durable when this returns.
+    /// the rows to delete, and the rows that are already deleted by delete files for this data file
+    /// only. They are committed together with the data files that they are combined with, see
+    /// [`StagedFiles::and`]. They are durable when this returns.
     pub async fn write(
         self,
         table: &Table,
@@ -39,7 +39,7 @@ impl RowDeletes<'_> {
         write_deletes(self.tables, table, rows).await
     }
 
-    /// Returns the deleted rows of a data file; none if no delete file applies. A position may be
+    /// Returns the deleted rows of a data file; `None` if no delete file applies. A position may be
     /// beyond the end of the file.
     ///
     /// Fails if a delete file cannot be read. Results are cached.
@@ -63,8 +63,8 @@ impl RowDeletes<'_> {
         stream::iter(files).map(each).buffered(READS_MAX).try_collect().await
     }
 
-    /// Adds the rows deleted by delete files that apply only to this data file, and returns these
-    /// files.
+    /// Adds the rows that are deleted by delete files for this data file only, and returns these
+    /// delete files.
     pub(super) async fn own_deletes(
         self,
         file: &DataFile,
@@ -76,8 +76,8 @@ impl RowDeletes<'_> {
         Ok(deletes.own.iter().map(|file| file.owned_key()).collect())
     }
 
-    /// Adds all rows deleted by position, and returns the delete files that apply only to this data
-    /// file. A deletion vector replaces all other position deletes.
+    /// Adds all rows that are deleted by position, and returns the delete files that apply only to
+    /// this data file. If there is a deletion vector, all other position deletes are ignored.
     pub(super) async fn all_positions(
         self,
         file: &DataFile,

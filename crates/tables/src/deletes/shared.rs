@@ -1,4 +1,4 @@
-//! A value that many tasks need and only one of them reads from storage.
+//! A value that many tasks need but only one of them reads from storage.
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 use super::Fingerprint;
 use crate::Result;
 
-/// A value that is read once. It is held weakly here: it lives as long as a cache or a user holds
-/// it.
+/// A value that is read once. Only a weak reference is held here, so the value is dropped when
+/// neither a cache nor a user holds it.
 #[derive(Debug)]
 pub(super) struct Shared<T>(Mutex<Weak<T>>);
 
@@ -21,7 +21,7 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    /// Returns the value. The first caller reads it while the others wait.
+    /// Returns the value. The first caller reads it, while other callers wait.
     pub(super) async fn get(
         &self,
         cache: &Cache<Fingerprint, Arc<T>>,

@@ -17,7 +17,7 @@ use crate::staged_files::{FileSync, StagedDelete};
 use crate::storage::CleanupGuard;
 use crate::{DataFile, Error, Positions, Result, StagedFiles, Table, Tables};
 
-/// Rows in a batch.
+/// Number of rows in a batch.
 const BATCH_ROWS: usize = 1 << 16;
 
 /// Writes a delete file for each data file.
@@ -52,7 +52,7 @@ pub(crate) async fn write_deletes(
     Ok(staged(tables, table, deletes))
 }
 
-/// Returns durable delete files for a commit.
+/// Returns durable delete files in the form that a commit takes.
 pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>) -> StagedFiles {
     let metadata = table.metadata();
     StagedFiles {

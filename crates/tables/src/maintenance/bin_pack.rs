@@ -1,5 +1,5 @@
 //! Selection of data files to compact: small files of one partition, up to the target size, and
-//! files with so high a share of deleted rows that a rewrite is worthwhile.
+//! files with so many deleted rows that a rewrite is worthwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use crate::{DataFile, Result, Table, Tables};
 /// Thresholds for compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BinPackOptions {
-    /// Share of the target size below which a file is small.
+    /// A file is small if its size is below this share of the target size.
     pub small_share: f64,
-    /// Minimum number of small files in a partition for their compaction.
+    /// Number of small files in a partition from which they are compacted.
     pub files_min: usize,
-    /// Share of deleted rows from which a file is rewritten.
+    /// A file is rewritten if at least this share of its rows is deleted.
     pub deleted_share: f64,
-    /// Number of delete files from which a data file is rewritten.
+    /// A data file is rewritten if at least this many delete files apply to it.
     pub delete_files: usize,
-    /// True if every file with deleted rows is rewritten.
+    /// True if every file with deleted rows is to be rewritten.
     pub folds_all: bool,
-    /// Files added after this time are skipped, because a running change may not know them.
+    /// Files added after this time are skipped, because a change in progress may not know them.
     pub before: Option<headwater_model::Timestamp>,
-    /// True to skip a file that is much larger than the rest of its bin. This limits how often a
-    /// row is rewritten: at most once each time the size of its file doubles.
+    /// True to skip a file that is much larger than the rest of its bin. A row is then rewritten at
+    /// most once each time the size of its file doubles.
     pub skip_large: bool,
 }
 
@@ -48,16 +48,16 @@ pub struct Bin {
 }
 
 impl Bin {
-    /// Returns the bytes of the files.
+    /// Returns the total size of the files in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
 }
 
-/// A file, and whether its share of deleted rows alone requires a rewrite.
+/// A file, and true if its share of deleted rows alone makes a rewrite worthwhile.
 type Candidate = (Arc<DataFile>, bool);
 
-/// Reads of maintenance: files to rewrite, and rows in a sort order. From [`Tables`].
+/// Queries for maintenance: files to rewrite, and rows in a sort order. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct TableMaintenance<'a> {
     pub(crate) tables: &'a Tables,
@@ -71,7 +71,7 @@ impl TableMaintenance<'_> {
 
     /// Returns the files of a table's current snapshot that are worth compacting.
     pub async fn bins(self, table: &Table, options: &BinPackOptions) -> Result<Vec<Bin>> {
-        // Tables with columns that cannot be read cannot be rewritten.
+        // A table with columns that cannot be read cannot be rewritten.
         if table.foreign_column().is_some() {
             return Ok(Vec::new());
         }

@@ -9,8 +9,8 @@ use crate::deletes::place_of;
 use crate::{DataFile, DeleteKey, Result, Table, TableMaintenance};
 
 impl TableMaintenance<'_> {
-    /// Returns the delete files and deletion vectors of a table's current snapshot that apply to no
-    /// data file after the given data files are removed.
+    /// Returns the delete files and deletion vectors of a table's current snapshot that will apply
+    /// to no data file once the given data files are removed.
     pub async fn dangling_deletes(
         self,
         table: &Table,

@@ -6,7 +6,7 @@ use iceberg::spec::{ManifestContentType, ManifestFile};
 
 use crate::{Result, Table, TableMaintenance};
 
-/// Maximum number of manifests for which merging is never worthwhile.
+/// Maximum number of manifests that are never worth merging.
 const MANIFESTS_KEPT_MAX: usize = 10;
 
 impl TableMaintenance<'_> {

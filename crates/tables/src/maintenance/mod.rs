@@ -1,8 +1,8 @@
 //! Maintenance of tables: selection of files to compact, sorted rewrites, obsolete delete files,
 //! and the files reachable from a table's state.
 //!
-//! This module changes no rows and commits nothing. The lake crate commits with the operations
-//! [`crate::Operation::Compact`], [`crate::Operation::ArrangeManifests`] and
+//! This module changes no rows and commits nothing. The lake crate commits the changes with the
+//! operations [`crate::Operation::Compact`], [`crate::Operation::ArrangeManifests`] and
 //! [`crate::Operation::ExpireSnapshots`].
 
 mod bin_pack;

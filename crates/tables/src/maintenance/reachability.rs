@@ -16,24 +16,25 @@ use crate::{Error, Result, Tables, Views};
 /// Maximum number of files read concurrently, over all states.
 const READS_MAX: usize = 16;
 
-/// Maximum concurrent manifest lists per state, and manifests per list.
+/// Maximum number of manifest lists read concurrently per state, and of manifests per list.
 const LISTS_MAX: usize = 4;
 const MANIFESTS_MAX: usize = 16;
 
-/// Table properties with locations of files outside the table's folder.
+/// Table properties that may name locations outside the table's folder.
 const LOCATION_PROPERTIES: [&str; 3] =
     ["write.data.path", "write.metadata.path", "write.object-storage.path"];
 
-/// The set of files reachable from some states, by normalised location. Each file is examined only
-/// once, even if several states are examined concurrently.
+/// The set of files that are reachable from some states, by normalized location. Each file is
+/// examined only once, even if several states are examined concurrently.
 #[derive(Debug)]
 pub struct ReachableFiles {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
     files: Mutex<HashSet<String>>,
-    /// Results of examined manifest lists, with their manifests, and of examined manifests.
+    /// Results for the manifest lists, with their manifests, and for the manifests that were
+    /// examined.
     lists: ExaminedFiles,
     manifests: ExaminedFiles,
-    /// Files that are needed regardless of these states.
+    /// Files that are needed regardless of the examined states.
     excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
@@ -45,12 +46,12 @@ type ExaminedFiles = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
 struct Found {
     /// Errors of unreadable files.
     unreadable: Vec<Arc<Error>>,
-    /// True if a reachable file is not among the excluded files.
+    /// True if a file that is not excluded is reachable.
     more: bool,
 }
 
 impl Found {
-    /// Records a permanent error; returns a transient one.
+    /// Converts a permanent error to a result; returns a transient error.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
@@ -67,10 +68,10 @@ impl Found {
 /// The result of examining a state.
 #[derive(Debug, Default)]
 pub struct StateScan {
-    /// Errors of unreadable files: missing, invalid or outside the warehouse. The files reachable
-    /// from them are unknown.
+    /// Errors of files that are missing, invalid or outside the warehouse. It is unknown which
+    /// files are reachable from these.
     pub unreadable: Vec<Arc<Error>>,
-    /// The folders that may contain these unknown files, with a trailing slash.
+    /// The folders that may contain such unknown files, with a trailing slash.
     pub folders: Vec<String>,
     /// True if the state needs a file that is not among the excluded files.
     pub more: bool,
@@ -89,7 +90,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set that excludes files that are needed anyway.
+    /// Creates an empty set. The files in `needed` are excluded, because they are needed anyway.
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
@@ -126,26 +127,26 @@ fn cell(examined: &ExaminedFiles, key: &str) -> Arc<OnceCell<Found>> {
     Arc::clone(examined.entry(key.to_owned()).or_default())
 }
 
-/// The part of a state to examine.
+/// The part of a state whose files are examined.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SnapshotSet {
     /// All its snapshots.
     All,
-    /// All its snapshots except these.
+    /// All its snapshots except those with these ids.
     Without(Vec<i64>),
     /// The current snapshot only.
     Current,
 }
 
 impl Views<'_> {
-    /// Fails if a view's state is unreadable or about to be deleted.
+    /// Fails if the state of a view is unreadable or about to be deleted.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
         self.tables.files().check_present(metadata_location).await?;
         self.load(metadata_location).await.map(drop)
     }
 }
 
-/// The files of a warehouse. From [`Tables`].
+/// Access to the files of a warehouse. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct WarehouseFiles<'a> {
     pub(crate) tables: &'a Tables,
@@ -164,8 +165,8 @@ impl WarehouseFiles<'_> {
 }
 
 impl WarehouseFiles<'_> {
-    /// Adds the files reachable from a state, as far as they can be read. Fails on a transient
-    /// error.
+    /// Adds the files that are reachable from a state, as far as they can be read. Fails on a
+    /// transient error.
     pub async fn reach(
         self,
         metadata_location: &str,
@@ -179,7 +180,8 @@ impl WarehouseFiles<'_> {
             }
         };
         let metadata = table.metadata();
-        // A merge reads earlier metadata files to find the origin of rows.
+        // Earlier metadata files are reachable because a merge reads them to find the origin of
+        // rows.
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
@@ -200,8 +202,8 @@ impl WarehouseFiles<'_> {
             let examine = || self.examine_list(&snapshot, reached);
             cell.get_or_try_init(examine).await.cloned()
         });
-        // There must be no other await in this loop, because other tasks may wait for the cells
-        // that it initialises.
+        // This loop must not await anything else, because other tasks may be waiting for the cells
+        // that it initializes.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
@@ -268,11 +270,11 @@ impl WarehouseFiles<'_> {
         StateScan { unreadable, folders: folders.into_iter().collect(), more }
     }
 
-    /// Returns a location in the form that file listings use.
+    /// Returns a location in the same form as in listings of files.
     pub fn location_of(self, location: &str) -> String {
         match self.tables.path_of(location) {
             Ok(path) => format!("{}/{path}", self.tables.root_url()),
-            // A file outside the warehouse is never listed.
+            // A file outside the warehouse never appears in a listing.
             Err(_) => location.to_owned(),
         }
     }
@@ -282,11 +284,11 @@ impl WarehouseFiles<'_> {
         *self.tables.deleting_files().lock() = locations;
     }
 
-    /// Fails if a state is unreadable or about to be deleted. Its metadata and manifest list are
-    /// deleted before its data files, so checking these two is sufficient.
+    /// Fails if a state is unreadable or about to be deleted. Metadata and manifest list are
+    /// deleted before the data files, so it is sufficient to check these two.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
-        // A cached metadata file may have been removed. Loading an uncached one checks that it
-        // exists.
+        // A cached metadata file may have been deleted. An uncached one is loaded, which checks
+        // that it exists.
         if self.tables.caches().tables.contains_key(metadata_location) {
             self.check_present(metadata_location).await?;
         }
@@ -304,7 +306,7 @@ impl WarehouseFiles<'_> {
         found.map(drop).map_err(|error| Error::storage(location, error))
     }
 
-    /// Fails for a file that is about to be deleted, as if it were missing.
+    /// Fails for a file that is about to be deleted, with the error for a missing file.
     pub fn check_not_deleting(self, location: &str) -> Result<()> {
         let removing = self.tables.deleting_files().lock();
         if !removing.is_empty() && removing.contains(&self.location_of(location)) {
@@ -352,8 +354,9 @@ fn table_folder(file: &str) -> Option<String> {
     Some(format!("{}/", folder.strip_suffix("/metadata").unwrap_or(folder)))
 }
 
-/// Returns the time when a local file was created in or moved to its folder, which may be later
-/// than its modification, for example after a restore. The epoch if unknown.
+/// Returns the time when a local file was created in its folder or moved to it. This may be later
+/// than its modification time, for example after a restore. Returns the epoch if the time is
+/// unknown.
 fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Timestamp {
     use std::os::unix::fs::MetadataExt;
     let found = root.and_then(|root| std::fs::metadata(root.join(path.as_ref())).ok());
@@ -366,11 +369,11 @@ fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Time
 /// A file of the warehouse.
 #[derive(Debug, Clone)]
 pub struct FoundFile {
-    /// The URL.
+    /// Location of the file, a URL.
     pub location: String,
     /// The path in the object store.
     pub path: Path,
-    /// The size in bytes.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// The time when it was written or moved to its folder.
     pub modified: headwater_model::Timestamp,

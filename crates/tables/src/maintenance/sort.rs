@@ -1,8 +1,9 @@
 //! Sorts the rows of files in bounded memory.
 //!
-//! A sample of the rows determines key ranges that fit into memory. The files are read once per
-//! range, and the range's rows are sorted and returned. So nothing is spilled to disk. A small
-//! partition, the usual case, is read twice: once for the sample and once for its rows.
+//! A sample of the rows determines key ranges that each fit into memory. For each range, the files
+//! are read once, and the rows of the range are sorted and returned. So nothing is spilled to disk.
+//! In the usual case of a small partition, the files are read twice: once for the sample and once
+//! for the rows.
 
 use std::sync::Arc;
 
@@ -19,22 +20,23 @@ use crate::{BatchStream, DataFile, Error, Result, Table, TableMaintenance, Table
 /// Approximate number of rows in a sample.
 const SAMPLE_ROWS: usize = 20_000;
 
-/// Rows in an output batch.
+/// Number of rows in an output batch.
 const BATCH_ROWS: usize = 8192;
 
-/// A row order.
+/// The order in which rows are returned or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// By columns, in order.
+    /// Sorted by these columns, the first one first.
     Sort(Vec<SortColumn>),
-    /// A z-order of up to eight columns: rows that are close have similar values in all of them.
+    /// A z-order of up to eight columns, in which rows that are close to each other have similar
+    /// values in all of them.
     ZOrder(Vec<String>),
 }
 
 /// A sort column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SortColumn {
-    /// The name.
+    /// Name of the column.
     pub name: String,
     /// True for descending order.
     pub descending: bool,
@@ -65,7 +67,7 @@ impl TableMaintenance<'_> {
         })
     }
 
-    /// Returns the rows of files in an order, holding about `memory_bytes` in memory.
+    /// Returns the rows of files in an order, using about `memory_bytes` of memory.
     pub fn read_in_order(
         self,
         table: &Table,
@@ -85,7 +87,7 @@ impl TableMaintenance<'_> {
         };
         tokio::spawn(async move {
             if let Err(error) = ordered_read.run(&sender).await {
-                // An error means that the receiver was dropped.
+                // An error means that the receiver was dropped, so the result is not needed.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -106,7 +108,7 @@ struct OrderedRead {
 
 type Sender = mpsc::Sender<Result<RecordBatch, ArrowError>>;
 
-/// A range of keys: from the first, inclusive, to the second, exclusive.
+/// A range of keys: an inclusive start and an exclusive end, each optional.
 type Range = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 impl OrderedRead {
@@ -129,8 +131,8 @@ impl OrderedRead {
         Ok(())
     }
 
-    /// Reads every n-th row, projected to the sort columns. Also returns the average bytes of a
-    /// whole row.
+    /// Reads every n-th row, with only the sort columns. Also returns the average size of a whole
+    /// row in bytes.
     async fn sample(&self) -> Result<(Vec<RecordBatch>, usize), ArrowError> {
         let read = |names: Option<&[String]>, limit: Option<usize>| {
             crate::read::read(&self.tables, &self.schema, &self.files, names, limit)
@@ -158,8 +160,9 @@ impl OrderedRead {
         Ok((sample, bytes / count.max(1) + 1))
     }
 
-    /// Sends the rows of a key range, in order; returns false if the receiver is dropped. If the
-    /// rows exceed the memory, for example because many keys are equal, they are sorted in parts.
+    /// Sends the rows of a key range, in order. Returns false if the receiver was dropped. If the
+    /// rows do not fit into memory, for example because many keys are equal, they are sorted in
+    /// parts.
     async fn send_range(
         &self,
         keys: &Arc<Keys>,
@@ -204,7 +207,7 @@ fn within(
     filter_record_batch(&batch, &mask)
 }
 
-/// Sends rows in order; returns false if the receiver is dropped.
+/// Sends rows in order. Returns false if the receiver was dropped.
 async fn send_in_order(
     keys: &Arc<Keys>,
     batches: Vec<RecordBatch>,
@@ -226,7 +229,8 @@ async fn send_in_order(
     Ok(true)
 }
 
-/// Extends a sample of some columns to the whole schema, so that keys are found by column index.
+/// Extends a sample of some columns to the whole schema, because sort columns are found by their
+/// index.
 fn extend_to_schema(
     schema: &SchemaRef,
     columns: &[arrow::datatypes::Field],
@@ -245,7 +249,7 @@ fn extend_to_schema(
     batches.collect()
 }
 
-/// Returns key ranges with about the same number of rows.
+/// Returns key ranges that contain about the same number of rows.
 fn ranges(keys: &Keys, sample: &[RecordBatch], count: usize) -> Result<Vec<Range>, ArrowError> {
     let mut sample_keys: Vec<Vec<u8>> = Vec::new();
     if count > 1 {
@@ -263,7 +267,7 @@ fn ranges(keys: &Keys, sample: &[RecordBatch], count: usize) -> Result<Vec<Range
     Ok(from.zip(until).collect())
 }
 
-/// Returns the positions (batch, row) of all rows, in order.
+/// Returns the positions of all rows, as pairs of batch and row, in the sort order.
 pub(crate) fn sorted_positions(
     keys: &Keys,
     batches: &[RecordBatch],

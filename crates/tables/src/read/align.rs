@@ -1,7 +1,7 @@
 //! Conversion of a file's columns to the table's current schema, matched by field id at every
 //! level.
 //!
-//! A renamed or moved column is matched by its id, an added column has its default or null, and a
+//! A renamed or moved column is matched by its id, an added column gets its default or null, and a
 //! widened column is cast.
 
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use arrow::error::ArrowError;
 use crate::defaults::missing_in_file;
 use crate::types::schema::{entry_fields, field_id, names_of};
 
-/// Returns the index of a table's field in a file. For a file without field ids, matches by the
-/// table's name mapping, or else by name.
+/// Returns the index of a table's field in a file. In a file without field ids, the field is found
+/// by the table's name mapping, or else by name.
 pub(crate) fn find(fields: &Fields, wanted: &Field) -> Option<usize> {
     let id = field_id(wanted);
     if fields.iter().any(|field| field_id(field).is_some()) {

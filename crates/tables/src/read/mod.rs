@@ -1,7 +1,7 @@
 //! Reads rows of data files without SQL, for samples, diffs and functions.
 //!
-//! Files are read in order; the next one is opened while the current one is read. Only the wanted
-//! columns are fetched.
+//! Files are read in order, and the next file is opened while the current one is read. Only the
+//! required columns are fetched.
 
 mod align;
 mod source;
@@ -28,13 +28,13 @@ use crate::row_ids::{Origin, own_columns};
 use crate::types::schema::field_id;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables, foreign_column};
 
-/// Rows in a batch.
+/// Number of rows in a batch.
 const BATCH_ROWS: usize = 8192;
 
 /// Maximum number of files open at a time.
 const OPEN_FILES_MAX: usize = 2;
 
-/// A file, and rows of it to skip in addition to the deleted ones.
+/// A file, and the positions of rows to skip in addition to the deleted ones.
 type FileToRead = (Arc<DataFile>, Option<Positions>);
 
 /// The location of a file.
@@ -88,7 +88,7 @@ pub(crate) fn read_slowly(
     open_all(tables, files, schema.clone(), None, batch_rows)
 }
 
-/// Reads all columns of files, without the given rows.
+/// Reads all columns of files, except the rows at the given positions.
 pub(crate) fn read_rest(
     tables: &Tables,
     schema: &SchemaRef,
@@ -161,14 +161,15 @@ fn take_rows(
 pub(crate) struct ReadOptions {
     /// The columns to read, matched by field id.
     pub(crate) wanted: SchemaRef,
-    /// Rows to skip.
+    /// Positions of rows to skip.
     pub(crate) without: Option<Positions>,
     pub(crate) limit: Option<usize>,
-    /// If true, a missing column is an error; otherwise it has its default or null.
+    /// If true, a column that is missing in the file is an error; otherwise it gets its default or
+    /// null.
     pub(crate) complete: bool,
-    /// Rows per batch.
+    /// Number of rows in a batch.
     pub(crate) batch_rows: usize,
-    /// The source of row ids, for lineage columns.
+    /// The values from which row ids are derived, if lineage columns are read.
     pub(crate) origin: Option<Origin>,
 }
 
@@ -237,8 +238,8 @@ fn position_field() -> FieldRef {
     Arc::new(Field::new(POSITION_COLUMN, DataType::Int64, false).with_extension_type(RowNumber))
 }
 
-/// The name of the position column. It contains a NUL character, so no column of a table has the
-/// same name.
+/// The name of the position column. It contains a NUL character, so it differs from the name of
+/// every table column.
 const POSITION_COLUMN: &str = "\0r";
 
 /// Converts a batch of a file to the wanted columns, in order.
@@ -278,8 +279,8 @@ fn file_error(file: &FileLocation, error: ParquetError) -> Error {
     }
 }
 
-/// Converts an error while opening a file. If the file has another size than recorded, that is
-/// reported instead, because it is the likely cause.
+/// Converts an error while opening a file. If the size of the file differs from the recorded one,
+/// this is reported instead, because it is the likely cause.
 async fn opening_error(
     store: &Arc<dyn ObjectStore>,
     file: &FileLocation,

@@ -13,7 +13,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
-/// Bytes read from a file's end to get its footer; enough for most files.
+/// Number of bytes read from the end of a file to get its footer; sufficient for most files.
 const FOOTER_BYTES: usize = 64 << 10;
 
 /// One data file.

@@ -1,8 +1,8 @@
 //! Conversion of input rows to the table's schema: columns by name, values by type.
 //!
 //! Only lossless casts are made. A value that does not fit causes an error that names the column;
-//! it never becomes null and is never wrapped or rounded. Two exceptions: fractions are rounded to
-//! the nearest float, and timestamps are truncated to microseconds.
+//! it never becomes null and is never wrapped or rounded. There are two exceptions: fractions are
+//! rounded to the nearest float, and timestamps are truncated to microseconds.
 
 use std::sync::Arc;
 
@@ -20,17 +20,17 @@ use crate::defaults::{has_write_default, missing_in_rows};
 use crate::types::{field_type_name, join, type_name};
 use crate::{Error, Result};
 
-/// A conversion of batches of one schema to the table's.
+/// The conversion of batches of one schema to the table's schema.
 #[derive(Debug)]
 pub(crate) struct BatchConversion {
     input: SchemaRef,
     table: SchemaRef,
-    /// The index in the input of each column of the table.
+    /// For each column of the table, its index in the input.
     positions: Vec<Option<usize>>,
 }
 
 impl BatchConversion {
-    /// Matches the columns by name: exactly, or else case-insensitively.
+    /// Matches the columns by name. Exact matches are preferred to case-insensitive ones.
     pub(crate) fn new(input: SchemaRef, table: SchemaRef) -> Result<Self> {
         let positions = positions(input.fields(), table.fields(), "")?;
         Ok(BatchConversion { input, table, positions })
@@ -62,8 +62,8 @@ impl BatchConversion {
     }
 }
 
-/// Returns the index of each wanted field among the input fields. A missing field must be nullable
-/// or have a default; an extra field is an error.
+/// Returns, for each wanted field, its index among the input fields. A missing field must be
+/// nullable or have a default; an additional field is an error.
 fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option<usize>>> {
     let mut used = vec![false; found.len()];
     let mut positions = Vec::with_capacity(wanted.len());
@@ -87,7 +87,7 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
 
 fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
     let exact = found.iter().position(|field| field.name() == name);
-    // Otherwise match case-insensitively, if the name is unambiguous on both sides.
+    // Otherwise fields match case-insensitively, if the name is unambiguous on both sides.
     let folded = name.to_lowercase();
     let same = |field: &&FieldRef| field.name().to_lowercase() == folded;
     exact.or_else(|| {
@@ -163,7 +163,7 @@ fn fit_struct(array: &ArrayRef, wanted: &Fields, column: &str) -> Result<ArrayRe
     Ok(Arc::new(converted.map_err(|error| Error::internal("written", error))?))
 }
 
-/// Rejects nulls in a required field of a non-null struct.
+/// Rejects a null in a required field if its struct is not null.
 fn check_part(
     part: &dyn Array,
     parent: Option<&NullBuffer>,
@@ -182,7 +182,7 @@ fn check_part(
 
 fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
-    // A sliced array may contain values outside the offsets, which are ignored.
+    // A sliced array may contain values that no offset refers to; they are ignored.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);
@@ -211,9 +211,9 @@ fn fit_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRe
 enum Conversion {
     /// Arrow's checked cast, which fails for a value that does not fit.
     Cast,
-    /// A cast that may change values; it is accepted if the cast back returns the same values.
+    /// A cast that may change values. It is accepted if casting back returns the original values.
     RoundTrip,
-    /// No lossless conversion exists.
+    /// There is no lossless conversion.
     None,
 }
 

@@ -1,8 +1,8 @@
-//! Slices of batches whose values take little memory once they are materialised.
+//! Slices of batches whose values take little memory once they are materialized.
 //!
-//! A small batch can expand to many values: two billion nulls, one long string behind a million
-//! dictionary keys, a long run. Materialisation needs memory for every value, so a batch is first
-//! sliced by the estimated memory of its rows.
+//! A small batch can expand to a huge amount of data: two billion nulls, a long string that a
+//! million dictionary keys refer to, a long run. Materialization needs memory for every value, so a
+//! batch is first sliced by the estimated memory of its rows.
 
 use std::ops::Range;
 
@@ -12,30 +12,30 @@ use arrow::array::{
 };
 use arrow::datatypes::{ArrowNativeType, ByteViewType, DataType, Field, RunEndIndexType};
 
-/// Maximum rows of a slice.
+/// Maximum number of rows in a slice.
 const ROWS_MAX: usize = 64 * 1024;
 
-/// Approximate maximum bytes of a slice's values; a single row may exceed it.
+/// Approximate maximum size of a slice's values, in bytes; a single row may exceed it.
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// An iterator over the slices of a batch, in order.
 pub(crate) struct BatchSlices<'a> {
     batch: &'a RecordBatch,
-    /// Bytes per row of columns missing in the batch.
+    /// Number of bytes per row for columns that the batch lacks.
     missing_bytes: u64,
     at: usize,
     rows: usize,
 }
 
 impl<'a> BatchSlices<'a> {
-    /// Creates the slices of a batch that is converted to `table`'s fields; `positions` contains
-    /// the index of each field in the batch.
+    /// Creates the slices of a batch that is converted to the fields of `table`; `positions`
+    /// contains the index of each field in the batch.
     pub(crate) fn new(
         batch: &'a RecordBatch,
         table: &arrow::datatypes::Fields,
         positions: &[Option<usize>],
     ) -> Self {
-        // The size of the values of an all-null column depends only on the table's type.
+        // For a column of nulls only, the size of the values depends only on the table's type.
         let is_null = |at: usize| *batch.column(at).data_type() == DataType::Null;
         let missing_bytes = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
         let missing_bytes = missing_bytes.map(|(field, _)| null_bytes(field)).sum();
@@ -68,7 +68,7 @@ impl Iterator for BatchSlices<'_> {
     }
 }
 
-/// Returns the bytes of a null value in memory.
+/// Returns the memory that a null value takes, in bytes.
 fn null_bytes(field: &Field) -> u64 {
     match field.data_type() {
         DataType::FixedSizeBinary(width) => u64::from(width.unsigned_abs()),
@@ -77,7 +77,7 @@ fn null_bytes(field: &Field) -> u64 {
     }
 }
 
-/// Returns the approximate bytes of an array's values once materialised.
+/// Returns the approximate size of an array's values after materialization, in bytes.
 fn bytes_of(array: &dyn Array) -> u64 {
     let rows = array.len() as u64;
     match array.data_type() {
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::parse_type;
 
-    /// Returns the number of rows in each slice of a column converted to this type.
+    /// Returns the number of rows in each slice of a column that is converted to this type.
     fn pieces(array: ArrayRef, text: &str) -> Vec<usize> {
         let schema = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
         let batch = RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap();

@@ -1,5 +1,5 @@
 //! Writes rows to data files: converts them to the table's schema, splits them by partition, and
-//! starts a new file at the target size.
+//! starts a new file when the target size is reached.
 //!
 //! The files belong to no snapshot yet. Their sync starts in the background, and the commit waits
 //! for it. A write that fails or is cancelled deletes its files.
@@ -34,7 +34,7 @@ use crate::{BatchStream, Error, Result, StagedFiles, Table, TablesOptions, row_i
 /// columns are exact; see [`crate::DataFile::has_exact_bounds`].
 pub(crate) const FILE_PREFIX: &str = "headwater-";
 
-/// Maximum number of open files, one per partition; beyond that, the least recently used one is
+/// Maximum number of open files, one per partition. Beyond it, the least recently used file is
 /// closed.
 const OPEN_FILES_MAX: usize = 128;
 
@@ -52,7 +52,8 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // Uploads are aborted first, because they must end before their files are deleted.
+            // Uploads are aborted first, because they must have ended before their files are
+            // deleted.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -92,7 +93,7 @@ struct OpenFile {
 struct Writer<'a> {
     storage: &'a Arc<Storage>,
     options: &'a TablesOptions,
-    /// The target file size, in bytes.
+    /// Target size of a file, in bytes.
     target: u64,
     table: Uuid,
     version: iceberg::spec::FormatVersion,
@@ -100,13 +101,13 @@ struct Writer<'a> {
     schema: SchemaRef,
     spec: PartitionSpecRef,
     partition_type: StructType,
-    /// The files' format; set when the first rows arrive.
+    /// Format of the files; `None` until the first rows arrive.
     format: Option<Arc<FileFormat>>,
     limits: RowGroupLimits,
     order_id: Option<i32>,
-    /// Prefix of the names of all files of this write.
+    /// Unique prefix of the names of all files of this write.
     name: Uuid,
-    /// The buffer of rows to sort, if the table has a sort order.
+    /// The buffer for sorting rows; `None` if the table has no sort order.
     sort_buffer: Option<SortBuffer>,
     open: HashMap<PartitionKey, OpenFile>,
     files_started: usize,
@@ -199,7 +200,7 @@ impl<'a> Writer<'a> {
         Ok(schema)
     }
 
-    /// Writes rows; `bytes` is the memory of the batch they come from.
+    /// Writes rows; `bytes` is the memory of the batch that they come from.
     async fn write_rows(
         &mut self,
         splitter: &mut Splitter,
@@ -213,7 +214,7 @@ impl<'a> Writer<'a> {
         self.limit_memory(bytes).await
     }
 
-    /// Writes the buffered rows, sorted, to separate files.
+    /// Sorts the buffered rows and writes them to new files.
     async fn write_sorted(&mut self, splitter: &mut Splitter) -> Result<()> {
         let Some(sort_buffer) = &mut self.sort_buffer else { return Ok(()) };
         let (bytes, sorted) = (sort_buffer.bytes(), sort_buffer.take().await?);
@@ -283,7 +284,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Flushes the largest row groups until the memory limit is met. `rows_bytes` is the memory of
-    /// the latest rows.
+    /// the rows that are being written.
     async fn limit_memory(&mut self, rows_bytes: usize) -> Result<()> {
         let open: usize = self.open.values().map(|open| open.file.memory()).sum();
         self.memory_bytes_peak = self.memory_bytes_peak.max((open + rows_bytes) as u64);
@@ -303,10 +304,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns the files, so that dropping the writer does not delete them.
+    /// Returns the files. Dropping the writer afterwards does not delete them.
     fn finish(mut self) -> StagedFiles {
-        // The files are in the order in which they were opened, to preserve the row order as far as
-        // possible.
+        // The files are sorted by the order in which they were opened, to preserve the order of
+        // rows as far as possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();

@@ -1,5 +1,5 @@
 //! Sorts rows by the table's sort order before they are written, in runs limited by memory. Each
-//! run is written to its own files, so each file is sorted.
+//! run is written to separate files, so each file is sorted.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use crate::maintenance::{Keys, Order, sorted_positions};
 use crate::{Error, Result, Table};
 
-/// Rows in an output batch.
+/// Number of rows in an output batch.
 const BATCH_ROWS: usize = 8192;
 
 /// A buffer of rows to sort.
@@ -21,7 +21,7 @@ pub(super) struct SortBuffer {
 }
 
 impl SortBuffer {
-    /// Creates a buffer; none if the table is unsorted or its sort order is not supported.
+    /// Creates a buffer; `None` if the table is unsorted or its sort order is not supported.
     pub fn of(table: &Table) -> Result<Option<Self>> {
         let Some(by) = table.sort_order() else { return Ok(None) };
         let keys = Keys::new(&Order::Sort(by), &table.schema());

@@ -20,7 +20,7 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "expectation", "python", "resources"];
 
-/// Decorators of earlier versions that are rejected, each with a hint.
+/// Decorators of earlier Bauplan versions, which are rejected, each with a hint.
 const REMOVED: [(&str, &str); 2] = [
     ("extras", "Name the packages in `@bauplan.python(pip={...})`."),
     ("pyspark", "Use `@bauplan.python(pip={...})` with polars, pandas or duckdb."),
@@ -263,7 +263,7 @@ fn runs_always(values: &Values) -> Result<bool> {
     Ok(values.get("cache_strategy", read, "`\"NONE\"` or `\"DEFAULT\"`")?.unwrap_or_default())
 }
 
-/// Returns an argument of `resources`.
+/// Returns the value of an argument of `resources`.
 fn limit<T>(
     resources: Option<&Values>,
     name: &str,

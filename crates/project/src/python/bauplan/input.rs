@@ -1,4 +1,4 @@
-//! Inputs of Bauplan's functions: default arguments, or types with `Annotated`.
+//! Inputs of Bauplan's functions, from default arguments or from `Annotated` types.
 
 use headwater_model::{Fault, RefSpec};
 use ruff_python_ast::{Arguments, Expr, ExprCall, ParameterWithDefault, StmtFunctionDef};
@@ -19,7 +19,7 @@ const MODEL: [&str; 7] = [
     "connector_config_uri",
 ];
 
-/// The argument of `Model` that names a class.
+/// The argument of `Model` that refers to a class.
 const PROJECTION: &str = "projection_schema";
 
 /// The inputs of a function.
@@ -72,7 +72,7 @@ impl BauplanReader<'_> {
         Ok(())
     }
 
-    /// Returns `Model` or `Parameter` with its arguments, if the expression is one.
+    /// If the expression is `Model` or `Parameter`, returns its name and arguments.
     fn marker<'e>(&self, expression: &'e Expr) -> Option<(&'static str, Option<&'e Arguments>)> {
         let call: Option<&ExprCall> = expression.as_call_expr();
         let member = self.names.resolve(call.map_or(expression, |call| &*call.func))?;
@@ -135,7 +135,7 @@ fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
     })
 }
 
-/// Returns the arguments without the class, which is not a literal.
+/// Returns the arguments except the one that refers to a class, because it is not a literal.
 fn without_projection(arguments: &Arguments) -> Arguments {
     let is_literal = |name: &str| name != PROJECTION;
     let keywords = arguments

@@ -49,7 +49,7 @@ impl Schemas {
         Ok(schemas)
     }
 
-    /// Reads the schemas that a file defines; a file that does not parse defines none.
+    /// Reads the schemas that a file defines; none if the file cannot be parsed.
     pub fn of_file(path: &str, text: &str) -> Result<Schemas> {
         if !text.contains("TableSchema") {
             return Ok(Schemas::default());
@@ -188,7 +188,7 @@ impl SchemaReader<'_> {
     }
 }
 
-/// Returns a column without nulls.
+/// Returns a column that does not allow nulls.
 fn required(name: String, column_type: ColumnType) -> DeclaredColumn {
     DeclaredColumn { name, column_type: Some(column_type), nullable: false, doc: None }
 }
@@ -202,7 +202,7 @@ pub(super) fn annotated(annotation: &Expr) -> Option<(&Expr, &[Expr])> {
     subscript.slice.as_tuple_expr()?.elts.split_first()
 }
 
-/// Returns true for a name, also as an attribute of a module.
+/// Returns true if an expression is this name, alone or as an attribute of a module.
 fn is_named(expression: &Expr, name: &str) -> bool {
     match expression {
         Expr::Name(written) => written.id.as_str() == name,

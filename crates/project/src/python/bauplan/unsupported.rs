@@ -1,4 +1,4 @@
-//! Parts of Bauplan's package that are rejected by name in every file.
+//! Parts of Bauplan's package that are not supported. Every file that uses one is rejected.
 
 use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, ModModule, Stmt};
@@ -12,7 +12,8 @@ use crate::{Error, Result};
 const UNSUPPORTED: [(&str, &str); 1] =
     [("store", "Return the object as a table, for example with one binary column.")];
 
-/// Rejects a file that uses an unsupported part of the package, which it imported as `names`.
+/// Rejects a file that uses an unsupported part of the package. `names` are the names that the file
+/// imports from it.
 pub(in crate::python) fn refuse_unsupported(
     source: &SourceText<'_>,
     module: &ModModule,

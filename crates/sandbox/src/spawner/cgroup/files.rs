@@ -1,4 +1,4 @@
-//! Control files of groups.
+//! Access to the control files of cgroups.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,8 +15,8 @@ pub(super) fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result
     }
 }
 
-/// Writes an existing control file. Fails if it does not exist, also on file systems that would
-/// create it.
+/// Writes an existing control file. Fails if it does not exist, even on file systems that would
+/// otherwise create it.
 pub(super) fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_ref().as_bytes())
 }
@@ -29,8 +29,8 @@ pub(super) fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
     OpenFile::default().keyed(folder, file, key)
 }
 
-/// A control file that is opened at its first use and then stays open, to save system calls. Every
-/// use of one value names the same file.
+/// A control file that is opened at its first use and then kept open, to save system calls. A value
+/// must always be used with the same file.
 #[derive(Debug, Default)]
 pub(super) struct OpenFile {
     file: OnceLock<File>,
@@ -51,7 +51,7 @@ impl OpenFile {
         self.open(folder, file)?.write_all_at(text.as_bytes(), 0)
     }
 
-    /// Reads a short control file with a single read.
+    /// Reads a short control file with a single system call.
     fn text(&self, folder: &Path, file: &str) -> Option<String> {
         let mut bytes = [0; 4096];
         let length = self.open(folder, file).ok()?.read_at(&mut bytes, 0).ok()?;
@@ -93,8 +93,8 @@ pub(super) fn kill_all(folder: &Path) {
     }
     let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     for pid in processes.lines().filter_map(|line| line.parse::<i32>().ok()) {
-        // The id is 0 for a process of another pid namespace. Killing 0 would signal the spawner's
-        // process group.
+        // For a process in another pid namespace the id is 0. Sending a signal to 0 would kill the
+        // spawner's own process group.
         if pid > 0 {
             system::kill(pid, libc::SIGKILL);
         }

@@ -11,9 +11,9 @@ use super::files::{OpenFile, kill_all, set};
 use super::hierarchies::Kind;
 use crate::protocol::{ProcessSpec, ResourceUsage};
 
-/// Version 2's file of the peak memory, in bytes.
+/// The peak memory file of cgroup version 2, in bytes.
 const MEMORY_PEAK: &str = "memory.peak";
-/// Version 1's file of the peak memory, in bytes.
+/// The peak memory file of cgroup version 1, in bytes.
 const MEMORY_PEAK_V1: &str = "memory.max_usage_in_bytes";
 
 /// The groups of one process.
@@ -25,11 +25,12 @@ pub(crate) struct Group {
     pub(super) share: Option<Share>,
 }
 
-/// The files of the measurements, which a process that serves many calls reads after each.
+/// The measurement files. They are kept open, because a process that serves many calls is measured
+/// after each.
 #[derive(Debug, Default)]
 struct MeasuredFiles {
     cpu: OpenFile,
-    /// Also resets the peak. Version 2 resets it per open file.
+    /// Also used to reset the peak. In version 2 a reset applies only to the same open file.
     peak: OpenFile,
     out_of_memory: OpenFile,
 }
@@ -44,7 +45,7 @@ pub(crate) enum Weight {
     Normal,
 }
 
-/// The file of a group's CPU weight, and its two values.
+/// The CPU weight file of a group, and its two possible values.
 #[derive(Debug)]
 pub(super) struct Share {
     file: PathBuf,
@@ -52,7 +53,7 @@ pub(super) struct Share {
     normal: u64,
 }
 
-/// Measurements of the groups of a process.
+/// Values measured in the groups of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct GroupUsage {
     pub(crate) cpu_us: Option<u64>,
@@ -73,7 +74,7 @@ impl Group {
         Ok(())
     }
 
-    /// Opens the files into which a process writes `0` to join the groups.
+    /// Opens the files that let a process join the groups by writing `0`.
     pub(crate) fn join_files(&self) -> io::Result<Vec<OwnedFd>> {
         let files = self.folders.iter().map(|(_, folder)| folder.join("cgroup.procs"));
         files.map(|file| Ok(fs::OpenOptions::new().write(true).open(file)?.into())).collect()
@@ -97,7 +98,8 @@ impl Group {
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
         let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
-        // Version 2 is last, and counts processor time at a finer resolution than version 1.
+        // Version 2 takes precedence, because it measures processor time at a finer resolution than
+        // version 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
                 Kind::Memory => {
@@ -133,7 +135,7 @@ impl Group {
         self.apply_slice();
     }
 
-    /// Applies the time slice to a new clone, which inherits the short one of its zygote.
+    /// Applies the time slice to a new clone, which has inherited the short slice of its zygote.
     pub(crate) fn apply_slice_to_clone(&self) {
         if self.weight == Weight::Normal {
             self.apply_slice();
@@ -159,7 +161,8 @@ impl Group {
         set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
     }
 
-    /// Returns the usage so far and resets the peak memory; none if unknown or out of memory.
+    /// Returns the usage so far and resets the peak memory; `None` if the usage is unknown, or if
+    /// the process ran out of memory.
     pub(crate) fn usage(&self) -> Option<ResourceUsage> {
         let GroupUsage { cpu_us, memory_bytes_peak, out_of_memory } = self.measure();
         if out_of_memory {
@@ -187,12 +190,12 @@ impl Group {
     }
 }
 
-/// The memory limit with the default weight.
+/// The memory limit that corresponds to the default weight.
 const USUAL_MEMORY: u64 = 4 << 30;
 const PERIOD_US: u64 = 100_000;
 
-/// Sets the CPU weight of a group by its memory limit, and its CPU limit, if any. Both versions use
-/// the same file formats, apart from the default weight and the period.
+/// Sets the CPU weight of a group according to its memory limit, and its CPU limit, if any. Both
+/// cgroup versions use the same file formats, except for the default weight and the period.
 pub(super) fn share_out(
     folder: &Path,
     spec: &ProcessSpec,
@@ -214,7 +217,7 @@ pub(super) fn share_out(
     let quota = (u64::from(millis) * PERIOD_US / 1000).max(1000);
     let text = if period { format!("{quota} {PERIOD_US}") } else { quota.to_string() };
     match set(folder.join(limit), text) {
-        // The server warned at start that CPU time is not limited.
+        // The server has already warned at startup that CPU time cannot be limited.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(share),
         done => done.map(|()| share),
     }

@@ -1,4 +1,4 @@
-//! The hierarchies of control groups on this host.
+//! The cgroup hierarchies of this host.
 
 use std::fs;
 use std::io;
@@ -32,8 +32,8 @@ pub(crate) struct Cgroups {
     hierarchies: Vec<(Kind, PathBuf)>,
 }
 
-/// Prefix of folder names, `headwater-<pid>-<start time>`, which identifies folders of ended
-/// spawners.
+/// Prefix of folder names. A name is `headwater-<pid>-<start time>`, so that folders of ended
+/// spawners can be recognised.
 pub(crate) const PREFIX: &str = "headwater-";
 
 impl Cgroups {
@@ -90,7 +90,7 @@ impl Cgroups {
         self.any(Kind::Processes)
     }
 
-    /// Returns true if processor time is weighed.
+    /// Returns true if processor time is shared by weight.
     pub(crate) fn processor_shares(&self) -> bool {
         let has_file = |(_, folder): &(Kind, PathBuf)| folder.join("cpu.weight").exists();
         self.any(Kind::Shares)
@@ -119,7 +119,7 @@ impl Cgroups {
         Group::new(self.hierarchies.iter().map(folder).collect())
     }
 
-    /// Returns groups of these folders that can only be removed.
+    /// Returns groups for these folders that support only removal.
     #[cfg(test)]
     pub(crate) fn killing(folders: Vec<PathBuf>) -> Self {
         let of = |folder| (Kind::Unified { limits: false }, folder);
@@ -152,8 +152,8 @@ impl Cgroups {
                 Kind::Unified { limits: true } => {
                     write(&folder, "memory.max", memory_bytes)?;
                     write(&folder, "pids.max", processes_max)?;
-                    // Disable swap, because otherwise a function over its limit would only slow the
-                    // host down.
+                    // Disable swap: otherwise a function that exceeds its limit would slow the host
+                    // down instead of being killed.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
                     group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
@@ -182,8 +182,8 @@ impl Cgroups {
     }
 }
 
-/// Creates the group of version 2: next to this process's group if it needs controllers, or below
-/// it.
+/// Creates the group in version 2: as a sibling of this process's group if controllers are needed,
+/// otherwise below it.
 fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
     let bases = [base.parent().filter(|_| limits), Some(base)];
     for base in bases.into_iter().flatten() {
@@ -210,18 +210,19 @@ fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
     fs::create_dir(&folder).is_ok().then_some((Kind::Unified { limits: false }, folder))
 }
 
-/// Leaves half of all process ids to the rest of the host.
+/// Limits the number of processes, so that half of all process ids remain for the rest of the host.
 fn bound_processes(base: &Path, folder: &Path) {
     let most = fs::read_to_string("/proc/sys/kernel/pid_max");
     let most = most.ok().and_then(|text| text.trim().parse::<u64>().ok());
     let most = most.into_iter().chain(number(base, "pids.max")).min();
     if let Some(most) = most {
-        // An error is ignored, since the file is missing without the controller.
+        // An error is ignored: the file does not exist without the controller.
         let _ = set(folder.join("pids.max"), (most / 2).max(1).to_string());
     }
 }
 
-/// Returns this process's folder in the hierarchy of a version 1 controller, or in version 2.
+/// Returns this process's folder in the hierarchy of a version 1 controller; without a controller,
+/// in version 2.
 fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);

@@ -1,5 +1,5 @@
-//! The evaluation of a subquery for all rows of a domain: its plan, with the columns of the domain
-//! added to every node.
+//! Evaluates a subquery for all rows of a domain, by adding the columns of the domain to every node
+//! of its plan.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, NullEquality, Result, ScalarValue};
@@ -22,16 +22,16 @@ pub(super) struct Dependent {
 pub(super) struct Domain {
     /// The outer columns that the subquery refers to.
     pub outer: Vec<Column>,
-    /// The rows. They have the columns of `keys`.
+    /// The plan of the rows. It has the columns of `keys`.
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
     /// True if a row of the domain is kept even if UNNEST returns no row for it.
     pub keeps_rows: bool,
-    /// Prefix of the names of added columns, unique in the statement.
+    /// Prefix of the names of added columns, unique within the statement.
     pub prefix: String,
 }
 
-/// The rows that LIMIT keeps: `skip + 1..=skip + fetch`.
+/// The rows that LIMIT keeps: `skip + 1..=skip + fetch`, counted from 1.
 #[derive(Clone, Copy)]
 struct KeptRows {
     skip: usize,
@@ -50,7 +50,7 @@ fn is_correlated(plan: &LogicalPlan) -> bool {
     !matches!(found, Ok(TreeNodeRecursion::Continue))
 }
 
-/// Returns true if every node evaluates one row at a time, and the plan reads nothing.
+/// Returns true if every node processes each row independently, and the plan reads no table.
 pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::EmptyRelation(empty) => empty.produce_one_row,
@@ -78,7 +78,8 @@ pub(super) fn is_single_row(plan: &LogicalPlan) -> bool {
 }
 
 impl Domain {
-    /// Evaluates a subquery for all rows of the domain; none if a node of it is not supported.
+    /// Evaluates a subquery for all rows of the domain; `None` if one of its nodes is not
+    /// supported.
     pub(super) fn evaluate(&self, plan: &LogicalPlan) -> Result<Option<Dependent>> {
         self.push(plan, None)
     }
@@ -89,8 +90,7 @@ impl Domain {
                 let dependent = Dependent { plan: self.plan.clone(), keys: self.keys.clone() };
                 self.limited(dependent, Vec::new(), kept).map(Some)
             }
-            // A part without outer columns below LIMIT is not taken, because it must keep its
-            // order.
+            // An uncorrelated part below LIMIT is excluded here, because it must keep its order.
             plan if kept.is_none() && !is_correlated(plan) => {
                 let plan = LogicalPlanBuilder::from(self.plan.clone())
                     .cross_join(plan.clone())?
@@ -153,7 +153,8 @@ impl Domain {
         Ok(Some(Dependent { plan, keys: inner.keys }))
     }
 
-    /// Groups by the keys too. If the aggregate has no groups, each row of the domain has a result.
+    /// Adds the keys to the GROUP BY. An aggregate without groups has a result for every row of the
+    /// domain.
     fn aggregate(&self, aggregate: &Aggregate) -> Result<Option<Dependent>> {
         let Some(inner) = self.push(&aggregate.input, None)? else { return Ok(None) };
         if aggregate.group_expr.iter().any(|one| matches!(one, Expr::GroupingSet(_))) {
@@ -204,7 +205,8 @@ impl Domain {
         let mut options = unnest.options.clone();
         let mut plan = inner.plan;
         if self.keeps_rows {
-            // With this option, a null list has one row, but an empty list has none.
+            // With this option, UNNEST returns one row for a null list, but still none for an empty
+            // list.
             options = options.with_preserve_nulls(true);
             let mut exprs = Vec::new();
             for (qualifier, field) in plan.schema().iter() {
@@ -226,7 +228,7 @@ impl Domain {
         Ok(Some(Dependent { plan, keys: inner.keys }))
     }
 
-    /// Keeps the first rows for each row of the domain.
+    /// Keeps the first rows of each row of the domain.
     fn limited(
         &self,
         inner: Dependent,
@@ -264,8 +266,8 @@ impl Domain {
         exprs.iter().map(|expr| self.resolve(expr, keys)).collect()
     }
 
-    /// Replaces outer columns by the keys; none if the expression has a subquery with other outer
-    /// columns.
+    /// Replaces outer columns by the keys; `None` if the expression contains a subquery that has
+    /// other outer columns.
     fn resolve(&self, expr: &Expr, keys: &[Column]) -> Result<Option<Expr>> {
         let mut is_supported = true;
         let resolved = expr.clone().transform_up(|part| match part {
@@ -290,7 +292,7 @@ impl Domain {
     }
 }
 
-/// Returns the rows that LIMIT keeps; none if they are not constant.
+/// Returns the rows that LIMIT keeps; `None` if its values are not constant.
 fn rows_of(limit: &Limit) -> Result<Option<KeptRows>> {
     match (limit.get_skip_type()?, limit.get_fetch_type()?) {
         (SkipType::Literal(skip), FetchType::Literal(fetch)) => Ok(Some(KeptRows { skip, fetch })),
@@ -298,7 +300,7 @@ fn rows_of(limit: &Limit) -> Result<Option<KeptRows>> {
     }
 }
 
-/// Returns the value of an aggregate, with its default for no rows: 0 for a count.
+/// Returns the value of an aggregate, or its default for an empty input, such as 0 for a count.
 fn or_default(value: &Expr, column: Expr, aggregate: &Aggregate) -> Result<Expr> {
     let mut inner = value;
     while let Expr::Alias(alias) = inner {

@@ -1,10 +1,10 @@
 //! Correlated subqueries that DataFusion cannot decorrelate: LATERAL with LIMIT, comparisons other
 //! than `=`, and UNNEST of a column of the same FROM.
 //!
-//! The rule runs after DataFusion's own rules, so it sees only the subqueries that those rules
+//! The rule runs after DataFusion's own rules, so it handles only the subqueries that those rules
 //! left. The method is that of Neumann and Kemper, "Unnesting Arbitrary Queries" (2015): the
-//! subquery is evaluated once for all distinct values of the outer columns, which become additional
-//! columns of it.
+//! subquery is evaluated once for all distinct values of the outer columns, which are added to it
+//! as columns.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/13748>
 

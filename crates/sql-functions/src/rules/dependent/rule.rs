@@ -13,7 +13,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use super::domain::{Dependent, Domain, is_row_wise, is_single_row};
 
-/// Rewrites the subqueries that DataFusion's rules left.
+/// Rewrites the correlated subqueries that DataFusion's rules left.
 #[derive(Debug)]
 pub(in crate::rules) struct DependentJoin;
 
@@ -44,7 +44,7 @@ impl OptimizerRule for DependentJoin {
     }
 }
 
-/// Rewrites a join with LATERAL or with UNNEST of the left side's columns.
+/// Rewrites a join whose right side is LATERAL, or an UNNEST of columns of the left side.
 fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPlan>> {
     if !matches!(join.join_type, JoinType::Inner | JoinType::Left) || !join.on.is_empty() {
         return Ok(None);
@@ -82,7 +82,7 @@ fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPl
     joined.project(columns)?.build().map(Some)
 }
 
-/// Evaluates a subquery that reads only its outer row, with all columns of that row.
+/// Evaluates a subquery that reads nothing but its outer row. All columns of that row are kept.
 fn unnested(
     join: &Join,
     subquery: &Subquery,
@@ -125,7 +125,7 @@ fn aliased(
     Ok((LogicalPlanBuilder::from(plan).alias(alias)?.build()?, keys))
 }
 
-/// Returns the outer columns of a subquery, each once.
+/// Returns the outer columns of a subquery, without duplicates.
 fn outer_columns(subquery: &Subquery) -> Vec<Column> {
     let mut seen = HashSet::new();
     let columns = subquery.outer_ref_columns.iter().filter_map(|expr| match expr {
@@ -160,7 +160,7 @@ fn for_values(
     domain.evaluate(&subquery.subquery)
 }
 
-/// Returns true if a second evaluation of a plan may return different rows.
+/// Returns true if evaluating a plan again may return different rows.
 fn is_volatile(plan: &LogicalPlan) -> bool {
     let found = plan.exists(|plan| {
         Ok(matches!(plan, LogicalPlan::Limit(_))
@@ -169,7 +169,7 @@ fn is_volatile(plan: &LogicalPlan) -> bool {
     found.unwrap_or(true)
 }
 
-/// Returns true if a plan refers to an outer row of its own.
+/// Returns true if a plan itself refers to an outer row.
 fn is_correlated(plan: &LogicalPlan) -> bool {
     plan.exists(|plan| Ok(plan.contains_outer_reference())).unwrap_or(true)
 }
@@ -209,8 +209,8 @@ fn in_filter(filter: &Filter, config: &dyn OptimizerConfig) -> Result<Option<Log
     builder.project(columns)?.build().map(Some)
 }
 
-/// Joins a plan with the values of the subqueries in some expressions, and returns the expressions
-/// with columns in place of the subqueries; none if there are none, or one is not supported.
+/// Joins a plan with the values of the subqueries in some expressions. Returns the expressions with
+/// columns in place of the subqueries; `None` if there are no subqueries, or one is not supported.
 fn joined(
     input: &LogicalPlan,
     exprs: &[Expr],
