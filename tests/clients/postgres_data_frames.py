@@ -64,6 +64,16 @@ def reads_with_adbc() -> None:
             assert table.column("day").to_pylist()[0] == date(2026, 11, 1)
             cursor.execute("SELECT id FROM orders WHERE id = $1", (2,))
             assert cursor.fetchall() == [(2,)]
+        objects = connection.adbc_get_objects(depth="tables").read_all().to_pylist()
+        names = [
+            entry["table_name"]
+            for catalog in objects
+            if catalog["catalog_name"] == "main"
+            for namespace in catalog["catalog_db_schemas"]
+            if namespace["db_schema_name"] == "public"
+            for entry in namespace["db_schema_tables"]
+        ]
+        assert {"orders", "replaced"} <= set(names), objects
         frame = pandas.read_sql("SELECT count(*) AS n FROM orders", connection)
         assert frame["n"][0] == 6, frame
 
@@ -95,7 +105,7 @@ def computes_with_ibis() -> None:
     by_product = (
         orders.filter(orders.id < 4)
         .group_by("product")
-        .aggregate(total=orders.price.sum(), count=orders.count())
+        .aggregate(total=ibis._.price.sum(), count=ibis._.count())
         .order_by(ibis.desc("total"))
     )
     found = by_product.execute()
@@ -110,8 +120,8 @@ def computes_with_ibis() -> None:
     assert connection.table("totals").count().execute() == 3
     connection.create_view("cheap", orders.filter(orders.price < 5))
     assert connection.table("cheap").count().execute() == 2
-    connection.drop_view("cheap")
-    connection.drop_table("totals")
+    connection.raw_sql("DROP VIEW cheap").close()
+    connection.raw_sql("DROP TABLE totals").close()
     connection.disconnect()
 
 
@@ -126,3 +136,5 @@ def runs_the_documentation() -> None:
 reads_with_pandas()
 reads_with_adbc()
 reads_with_polars()
+computes_with_ibis()
+runs_the_documentation()

@@ -51,6 +51,7 @@ impl Session {
         statement.action = action;
         add_parameters(&mut statement, written);
         declare_types(&mut statement, &message.types);
+        declare_arrays(&mut statement, &message.types);
         if message.name.is_empty() {
             self.statements.remove("");
         }
@@ -246,6 +247,18 @@ fn declare_types(statement: &mut Statement, types: &[u32]) {
     for (parameter, declared) in statement.parameters.iter_mut().zip(types) {
         if let Some(declared) = PgType::from_oid(*declared) {
             parameter.1 = declared;
+        }
+    }
+}
+
+/// Gives the undeclared parameters in `ANY ($1)` the type of an array of texts.
+fn declare_arrays(statement: &mut Statement, types: &[u32]) {
+    let Action::Sql(prepared) = &statement.action else { return };
+    let operands = array::operands(prepared.source());
+    for (index, (name, pg_type)) in statement.parameters.iter_mut().enumerate() {
+        let is_declared = types.get(index).is_some_and(|declared| *declared != 0);
+        if !is_declared && operands.contains(&name.as_str()) {
+            *pg_type = PgType { is_array: true, ..PgType::TEXT };
         }
     }
 }
