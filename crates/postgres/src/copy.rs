@@ -122,7 +122,7 @@ fn format_of(
     for option in legacy_options {
         match option {
             CopyLegacyOption::Delimiter(delimiter) => {
-                format.delimiter = byte(*delimiter, "DELIMITER")?
+                format.delimiter = byte(*delimiter, "DELIMITER")?;
             }
             CopyLegacyOption::Null(null) => format.null.clone_from(null),
             CopyLegacyOption::Csv(options) => {
