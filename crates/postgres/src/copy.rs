@@ -185,7 +185,7 @@ fn format_of(
         match option {
             CopyLegacyOption::Binary => format.is_binary = true,
             CopyLegacyOption::Delimiter(delimiter) => {
-                format.delimiter = byte(*delimiter, "DELIMITER")?
+                format.delimiter = byte(*delimiter, "DELIMITER")?;
             }
             CopyLegacyOption::Null(null) => format.null.clone_from(null),
             CopyLegacyOption::Csv(options) => {

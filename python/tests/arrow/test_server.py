@@ -106,7 +106,7 @@ class Server(unittest.TestCase):
         self.assertEqual(done["branch"], "main")
         self.assertEqual(len(self.rows("SELECT * FROM t")), 3)
         self.assertEqual((client.triggers(), client.trigger_events()), ([], []))
-        with self.assertRaisesRegex(errors.InvalidArgumentError, "no duration"):
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "not a valid duration"):
             client.maintain(expire_before="soon")
 
 
