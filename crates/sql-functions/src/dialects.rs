@@ -52,6 +52,13 @@ const NAMES: &[(&[&str], &str)] = &[
 /// Aggregates that return a list as JSON.
 const JSON_LISTS: [&str; 3] = ["json_agg", "jsonb_agg", "json_group_array"];
 
+/// Functions of a value and a key, which have templates only without a window.
+const BY_KEY: [(&[&str], &str); 2] =
+    [(&["arg_max", "argmax", "max_by"], "max_by"), (&["arg_min", "argmin", "min_by"], "min_by")];
+
+/// Functions that join lists and ignore nulls.
+const CONCATENATIONS: [&str; 4] = ["array_concat", "array_cat", "list_concat", "list_cat"];
+
 /// Function names, number of arguments, and template.
 const TEMPLATES: &[(&[&str], usize, &str)] = &[
     // DuckDB, Spark, MySQL, Snowflake: parts of a time.
@@ -196,6 +203,14 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     if let Some(named) = renamed(function, &written) {
         return Some(named);
     }
+    if function.over.is_some()
+        && let Some((_, name)) = BY_KEY.iter().find(|(names, _)| names.contains(&written.as_str()))
+    {
+        return (written != *name).then(|| with_name(function, name));
+    }
+    if CONCATENATIONS.contains(&written.as_str()) {
+        return without_nulls(function);
+    }
     let template = if is_difference && arguments.len() == 3 {
         difference(&mut arguments)?
     } else if let Some(template) = in_unit(&written, &mut arguments) {
@@ -218,11 +233,34 @@ pub fn respelled(function: &Function) -> Option<Expr> {
 /// Returns the call with the name of the equivalent function of this dialect.
 fn renamed(function: &Function, written: &str) -> Option<Expr> {
     let (_, name) = NAMES.iter().find(|(names, _)| names.contains(&written))?;
+    Some(with_name(function, name))
+}
+
+fn with_name(function: &Function, name: &str) -> Expr {
     let mut function = function.clone();
     if let Some(ObjectNamePart::Identifier(ident)) = function.name.0.first_mut() {
-        (*name).clone_into(&mut ident.value);
+        name.clone_into(&mut ident.value);
     }
-    Some(Expr::Function(function))
+    Expr::Function(function)
+}
+
+/// Returns the call without NULL arguments, whose type DataFusion cannot join with lists. None if
+/// nothing changes.
+fn without_nulls(function: &Function) -> Option<Expr> {
+    let mut function = function.clone();
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    let count = list.args.len();
+    list.args.retain(|argument| {
+        !matches!(
+            argument,
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(ValueWithSpan {
+                value: Value::Null,
+                ..
+            },)))
+        )
+    });
+    let is_less = (1..count).contains(&list.args.len());
+    is_less.then_some(Expr::Function(function))
 }
 
 /// Returns the template of a function that adds units to a time or truncates it to a unit. Removes

@@ -23,7 +23,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     for rewrite in rules::functions() {
         state.register_function_rewrite(rewrite)?;
     }
-    for function in aggregates::extremes() {
+    for function in aggregates::extremes().into_iter().chain(aggregates::by_key()) {
         state.register_udaf(function)?;
     }
     state.register_udaf(aggregates::checked_sum())?;

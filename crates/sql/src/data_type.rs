@@ -57,6 +57,10 @@ fn is_finer_than_microseconds(text: &str) -> bool {
 /// Replaces `TIMESTAMP_NS` by the planner's spelling, also within nested types.
 fn respell(data_type: &mut DataType) {
     each_part(data_type, &mut respell);
+    // A single-precision number has 24 bits.
+    if matches!(data_type, DataType::Float(ExactNumberInfo::Precision(bits)) if *bits > 24) {
+        *data_type = DataType::Double(ExactNumberInfo::None);
+    }
     let DataType::Custom(name, arguments) = data_type else { return };
     let zone = match name.to_string().to_lowercase().as_str() {
         "timestamp_ns" => TimezoneInfo::None,

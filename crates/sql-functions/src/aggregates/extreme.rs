@@ -11,7 +11,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
@@ -135,6 +136,18 @@ struct Nested {
     to: DataType,
 }
 
+impl Nested {
+    /// Casts a value. `ScalarValue::cast_to` would lose the metadata of the fields.
+    fn typed(&self, value: &ScalarValue) -> Result<ScalarValue> {
+        let array = cast(&value.to_array()?, &self.to)?;
+        Ok(match &self.to {
+            DataType::List(_) => ScalarValue::List(Arc::new(array.as_list::<i32>().clone())),
+            DataType::Struct(_) => ScalarValue::Struct(Arc::new(array.as_struct().clone())),
+            _ => ScalarValue::try_from_array(&array, 0)?,
+        })
+    }
+}
+
 impl Accumulator for Nested {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.of.update_batch(values)
@@ -153,11 +166,12 @@ impl Accumulator for Nested {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.of.state()?.iter().map(|state| state.cast_to(&self.to)).collect()
+        self.of.state()?.iter().map(|state| self.typed(state)).collect()
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.of.evaluate()?.cast_to(&self.to)
+        let value = self.of.evaluate()?;
+        self.typed(&value)
     }
 
     fn size(&self) -> usize {

@@ -1,11 +1,13 @@
 //! Aggregates that replace those of DataFusion whose results deviate from the SQL standard.
 
+mod by_key;
 mod extreme;
 mod frame;
 mod percentile;
 mod sliding;
 mod sum;
 
+pub(crate) use self::by_key::functions as by_key;
 pub(crate) use self::extreme::functions as extremes;
 pub(crate) use self::percentile::function as percentile;
 pub(crate) use self::sliding::register as register_sliding;

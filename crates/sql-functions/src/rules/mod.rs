@@ -7,7 +7,6 @@ mod date_diff;
 mod dependent;
 mod division;
 mod interval;
-mod list_concat;
 mod map_value;
 mod membership;
 mod normalize_comparison;

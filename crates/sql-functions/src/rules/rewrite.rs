@@ -15,10 +15,9 @@ use crate::text_casts::NestedToText;
 use crate::timestamps::{Microseconds, add_seconds};
 
 /// Returns the function rewrites.
-pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 7] {
+pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 6] {
     [
         Arc::new(ReadBytes),
-        Arc::new(super::list_concat::DropNulls),
         Arc::new(NestedToText),
         Arc::new(super::round::RoundingRewrite),
         Arc::new(super::map_value::ReadMaps),
