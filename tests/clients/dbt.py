@@ -80,7 +80,7 @@ def builds(folder: Path) -> None:
 
 
 def builds_again(folder: Path) -> None:
-    """Builds changed data: a new order of a known day, a new price, and a customer who moved."""
+    """Builds changed data: another order of a known day, another price, another address."""
     orders = folder / "seeds/orders.csv"
     text = orders.read_text().replace("4,3,pot,40.25", "4,3,pot,41.25")
     orders.write_text(text + "5,2,cup,12.00,2026-11-03\n")
@@ -101,7 +101,7 @@ def builds_again(folder: Path) -> None:
 
 
 def refreshes(folder: Path) -> None:
-    """Rebuilds incremental models, generates the documentation, and looks for what is left."""
+    """Rebuilds incremental models, generates the documentation, and lists the objects that remain."""
     dbt(folder, "run", "--full-refresh", "--select", "daily", "merged")
     assert rows("SELECT count(*) FROM shop.merged") == [(5,)]
     dbt(folder, "docs", "generate", "--no-compile")

@@ -2,8 +2,8 @@
 //! the device flow.
 //!
 //! [`Provider`] verifies the tokens that a provider signs, and logs in browsers, for a server.
-//! [`DeviceLogin`] logs a person in at a provider, for a command. Neither knows users: [`Identity`] has the statements of
-//! a token. Only signatures with public keys are accepted, so no token can choose a weaker check.
+//! [`DeviceLogin`] logs a person in at a provider, for a command. Neither knows users: [`Identity`]
+//! has the statements of a token. Only signatures with public keys are accepted, so no token can choose a weaker check.
 
 mod authorization;
 mod claims;

@@ -208,7 +208,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
     Ok(TableChange { name, if_exists, alterations })
 }
 
-/// Returns the error that the next token is not what was expected.
+/// Returns the error for an unexpected next token.
 pub fn expected(parser: &Parser, what: &str) -> ParserError {
     match parser.expected_ref::<()>(what, parser.peek_token_ref()) {
         Err(error) => error,

@@ -31,7 +31,7 @@ pub(super) struct ManagedProcess {
     pub(super) namespaces: Option<ZygoteNamespaces>,
     /// For a clone: its zygote.
     pub(super) zygote: Option<u64>,
-    /// For a clone: the socket on which it is told to begin its call.
+    /// For a clone: the socket on which it receives the message to begin its call.
     pub(super) start_channel: Option<Channel>,
     /// True once a call uses the process.
     pub(super) begun: bool,

@@ -79,8 +79,8 @@ pub(super) struct ProcessSetup {
     pub(super) files: Option<OwnedFd>,
     /// For a zygote: the socket for its orders.
     pub(super) orders: Option<OwnedFd>,
-    /// For the first process of a clone's sandbox: the socket on which it is told to begin the
-    /// call.
+    /// For the first process of a clone's sandbox: the socket on which it receives the message to
+    /// begin the call.
     pub(super) start_channel: Option<Channel>,
     /// Files with which a clone joins its control groups.
     pub(super) cgroup_files: Vec<OwnedFd>,

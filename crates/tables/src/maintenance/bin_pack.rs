@@ -1,5 +1,5 @@
 //! Selection of data files to compact: small files of one partition, up to the target size, and
-//! files with so many deleted rows that a rewrite is worthwhile.
+//! files with enough deleted rows that a rewrite is worthwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
