@@ -1,7 +1,7 @@
 //! Type inference: statistics about a column's values, and the type that holds them all.
 //!
-//! [`ColumnStatistics`] is collected per file and merged. The result does not depend on the order, except
-//! for the value that is named as the reason.
+//! [`ColumnStatistics`] is collected per file and merged. The result does not depend on the order,
+//! except for the value that is named as the reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;

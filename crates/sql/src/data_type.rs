@@ -1,6 +1,8 @@
 //! Normalizes SQL types that the planner does not know or interprets differently.
 
-use sqlparser::ast::{ArrayElemTypeDef, DataType, ExactNumberInfo, Expr, TimezoneInfo, TypedString};
+use sqlparser::ast::{
+    ArrayElemTypeDef, DataType, ExactNumberInfo, Expr, TimezoneInfo, TypedString,
+};
 
 use super::number::exact;
 

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Maintenance;
 use super::policy::has_many_deletes;
-use super::{FileRewrite, Work};
+use super::{FileRewrite, ValidatedOperations};
 use crate::error::{Error, Result};
 use crate::transaction::Transaction;
 
@@ -25,7 +25,7 @@ impl Maintenance<'_> {
         self,
         branch: &str,
         report: &mut MaintainedTable,
-        work: &Work,
+        work: &ValidatedOperations,
         cancelled: &CancellationToken,
     ) -> Result<()> {
         let Some(rewrite) = &work.rewrite else { return Ok(()) };
@@ -139,7 +139,7 @@ impl Maintenance<'_> {
         self,
         branch: &str,
         report: &mut MaintainedTable,
-        work: &Work,
+        work: &ValidatedOperations,
     ) -> Result<()> {
         let name = report.table.clone();
         let mut change = self.maintenance_transaction(branch, work).await?;
@@ -162,7 +162,7 @@ impl Maintenance<'_> {
     pub(super) async fn maintenance_transaction(
         self,
         branch: &str,
-        work: &Work,
+        work: &ValidatedOperations,
     ) -> Result<Transaction> {
         let mut change = self.lake.transaction(branch, work.author()).await?;
         change.mark_as_maintenance();

@@ -3,7 +3,7 @@
 use headwater_model::MaintainedTable;
 
 use super::Maintenance;
-use super::Work;
+use super::ValidatedOperations;
 use super::compact::record_conflict;
 use super::sweep::Retention;
 use crate::error::Result;
@@ -16,7 +16,7 @@ impl Maintenance<'_> {
         branch: &str,
         report: &mut MaintainedTable,
         retention: &Retention,
-        work: &Work,
+        work: &ValidatedOperations,
     ) -> Result<Option<(String, Vec<i64>)>> {
         let name = report.table.clone();
         let mut change = self.maintenance_transaction(branch, work).await?;
