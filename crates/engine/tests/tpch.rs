@@ -28,6 +28,10 @@ const SCALE: f64 = 0.01;
 /// and Headwater by the size of the columns that are read.
 const BETTER: [u32; 1] = [14];
 
+/// Queries with a quotient of decimals, which Headwater computes by a function that rounds;
+/// DataFusion truncates.
+const ROUNDED: [u32; 1] = [8];
+
 const TABLES: [&str; 8] =
     ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"];
 
@@ -105,6 +109,15 @@ fn rows(batches: &[RecordBatch]) -> Vec<Vec<String>> {
     text.lines().skip(3).filter(|line| line.starts_with('|')).map(row).collect()
 }
 
+/// Returns true if the rows differ at most in the last of eight decimal places.
+fn are_near(rows: &[Vec<String>], others: &[Vec<String>]) -> bool {
+    let is_near = |(one, other): (&String, &String)| {
+        let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
+        one == other || numbers.is_some_and(|(one, other)| (one - other).abs() < 1.5e-8)
+    };
+    rows.len() == others.len() && rows.iter().flatten().zip(others.iter().flatten()).all(is_near)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tpch_is_planned_and_answered_as_datafusion_does_on_the_same_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,9 +139,11 @@ async fn tpch_is_planned_and_answered_as_datafusion_does_on_the_same_files() {
         let explain = format!("EXPLAIN {sql}");
         let plans = [shape(&ours(&engine, &explain).await), shape(&theirs(&plain, &explain).await)];
         let same = plans[0] == plans[1];
-        assert_ne!(same, BETTER.contains(&number), "query {number}: {}\n{}", plans[0], plans[1]);
+        let differs = BETTER.contains(&number) || ROUNDED.contains(&number);
+        assert_ne!(same, differs, "query {number}: {}\n{}", plans[0], plans[1]);
         let answers =
             [ours(&engine, sql).await, theirs(&plain, sql).await].map(|batches| rows(&batches));
-        assert_eq!(answers[0], answers[1], "the answers to query {number} differ");
+        let rounded = ROUNDED.contains(&number) && are_near(&answers[0], &answers[1]);
+        assert!(rounded || answers[0] == answers[1], "query {number}: {answers:?}");
     }
 }

@@ -15,6 +15,7 @@ use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action as TableAction;
 use headwater_sql::change::{Action, Clause, RowMerge, When, add_columns};
+use headwater_sql::number::exact_columns;
 
 /// Column with the number of the clause that applies to a row.
 const CLAUSE: &str = "\0a";
@@ -28,6 +29,11 @@ impl Session {
         let target = self.begin_change(&table, &actions).await?;
         let columns = target.columns(alias)?;
         let values = Values::of(&clauses, &columns)?;
+        // The values follow the file and the row, and the mark of rows from the source.
+        let first = 2 + usize::from(marked);
+        exact_columns(source.query_mut(), |index| {
+            index.checked_sub(first).is_some_and(|place| values.is_decimal(place, &columns))
+        });
         add_columns(source.query_mut(), &columns.label, &columns.names, 'c');
         if values.by_name {
             add_columns(source.query_mut(), &source_label, &columns.names, 's');
@@ -81,6 +87,15 @@ impl Values {
             values.columns.push(new);
         }
         Ok(values)
+    }
+
+    /// Returns true if an expression is assigned to a decimal column.
+    fn is_decimal(&self, place: usize, columns: &Columns) -> bool {
+        let is_place = |from: &From| matches!(from, From::Value(it) if *it == place);
+        self.columns.iter().flatten().any(|new| {
+            let mut fields = new.iter().zip(columns.schema.fields());
+            fields.any(|(from, field)| is_place(from) && field.data_type().is_decimal())
+        })
     }
 
     fn of_action(&mut self, action: &Action, columns: &Columns) -> Result<Option<Vec<From>>> {
