@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 use headwater_postgres_catalog::Scalar;
 
-use crate::command::Words;
+use crate::command::StatementWords;
 use crate::message::Format;
 
 /// The SQL type of an array of texts.
@@ -30,7 +30,7 @@ pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
 
 /// Returns the names of the parameters in `ANY ($1)` and `ALL ($1)`, without the dollar sign.
 pub fn operands(sql: &str) -> Vec<&str> {
-    let words: Vec<&str> = Words::new(sql).collect();
+    let words: Vec<&str> = StatementWords::new(sql).collect();
     let mut found = Vec::new();
     for four in words.windows(4) {
         let is_any = ["ANY", "ALL", "SOME"].iter().any(|word| four[0].eq_ignore_ascii_case(word));
