@@ -112,7 +112,7 @@ impl BracketCounts {
                 self.take_keyword(keyword);
             }
             _ if matches!(self.place, ParseState::Name | ParseState::Alias) => {
-                self.take_name(keyword)
+                self.take_name(keyword);
             }
             _ => self.take_keyword(keyword),
         }
@@ -225,7 +225,7 @@ pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), TooComplex> {
                 end_case(&mut levels);
             }
             (_, Token::LParen | Token::LBracket | Token::LBrace) => {
-                levels.push(BracketCounts::default())
+                levels.push(BracketCounts::default());
             }
             (_, Token::RParen | Token::RBracket | Token::RBrace) => close_bracket(&mut levels),
             _ => {}
