@@ -170,7 +170,7 @@ fn an_unknown_runtime_is_reported_without_a_file() {
     for runtime in ["python2.7", "python3.9", "java21"] {
         let arguments = ["function", "deploy", "price", "price", "--runtime", runtime];
         let told = workspace.fails(2, &[&arguments[..], &["--handler", "app.handler"]].concat());
-        assert!(told.contains(&format!("`{runtime}` is not a runtime\n")), "{told}");
+        assert!(told.contains(&format!("`{runtime}` is not a supported runtime\n")), "{told}");
         assert!(told.contains("`python3.10` or later"), "{told}");
     }
 }

@@ -81,10 +81,10 @@ impl Session {
         let (table, entry) = self.view_target(from, &view, &actions).await?;
         let run = self.run();
         let Some(entry) = entry else {
-            return match if_exists {
-                true => output::of_write(0, None, run.metrics),
-                false => Err(self.no_such_table(from, &table, &view).await?),
-            };
+            if if_exists {
+                return output::of_write(0, None, run.metrics);
+            }
+            return Err(self.no_such_table(from, &table, &view).await?);
         };
         let to = match idents(to)?.as_slice() {
             [name] => {

@@ -36,9 +36,8 @@ enum Clause<'m> {
 pub(crate) fn locate(error: Error, sql: &str) -> Error {
     match error {
         Error::Sql(SqlError::Invalid { message, hint, position: None }) => {
-            let (clause, text, advice) = match described(&message) {
-                Some(described) => described,
-                None => return Error::Sql(SqlError::Invalid { message, hint, position: None }),
+            let Some((clause, text, advice)) = described(&message) else {
+                return Error::Sql(SqlError::Invalid { message, hint, position: None });
             };
             let position = place(sql, clause);
             let hint = hint.or_else(|| advice.map(str::to_owned));
@@ -183,5 +182,5 @@ fn is_any_number(expr: &Expr) -> bool {
 
 fn is_number(expr: &Expr, number: &str) -> bool {
     matches!(expr, Expr::Value(value)
-        if matches!(&value.value, Value::Number(text, _) if text.to_string() == number))
+        if matches!(&value.value, Value::Number(text, _) if *text == number))
 }

@@ -294,7 +294,7 @@ mod tests {
         };
         set("usr/lib/python3.13", 0o777);
         let error = find(&search, Some("3.13")).unwrap_err();
-        assert!(error.to_string().contains("usr/bin/python3.13` is not run: `"), "{error}");
+        assert!(error.to_string().contains("usr/bin/python3.13` is not trusted: `"), "{error}");
         set("usr/lib/python3.13", 0o755);
         assert!(find(&search, Some("3.13")).is_ok());
         set("pyenv/versions/3.11.7/bin", 0o777);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use headwater_function_store::{FunctionStore, LAYERS, StoredVersion, project_files};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, FunctionSettings, ObjectId, OrProblem, Problem, ProjectFiles};
-use headwater_pipelines::{Callable, Project, parse_project};
+use headwater_pipelines::{Callable, Project, ProjectError, parse_project};
 use headwater_triggers::CallPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
@@ -179,7 +179,7 @@ pub async fn parse_function(
         let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
         let parsed = parse_project(&files).or_problem().map_err(invalid)?;
         // `project_files` wrote the project file, so that its lines mean nothing to a user.
-        let found = parsed.into_callable(&name).map_err(|error| error.without_location());
+        let found = parsed.into_callable(&name).map_err(ProjectError::without_location);
         let (project, callable) = found.or_problem().map_err(invalid)?;
         let callable = callable.ok_or_else(|| {
             Problem::new(

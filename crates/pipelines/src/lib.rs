@@ -40,9 +40,9 @@ pub use call::{CallInput, EnvironmentCache};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use headwater_project::{
-    Body, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults, Function, Input, Location,
-    Materialization, Parameter, ParameterInput, ParameterKind, Parsed, Project, ProjectSettings,
-    Retries, Severity, Step, StepKind,
+    Body, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults, Error as ProjectError,
+    Function, Input, Location, Materialization, Parameter, ParameterInput, ParameterKind, Parsed,
+    Project, ProjectSettings, Retries, Severity, Step, StepKind,
 };
 pub use parse::parse_project;
 pub use runner::Runner;

@@ -294,7 +294,7 @@ fn is_function(expr: &Expr) -> bool {
 
 fn is_zero(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(value)
-        if matches!(&value.value, Value::Number(digits, _) if digits.to_string() == "0"))
+        if matches!(&value.value, Value::Number(digits, _) if digits == "0"))
 }
 
 /// Returns true for the character that LIKE escapes with by default.

@@ -29,7 +29,9 @@ pub fn put_header(out: &mut BytesMut) {
 /// Writes a row.
 pub fn put_row(columns: &[Column], row: usize, out: &mut BytesMut) {
     out.put_u16(columns.len() as u16);
-    columns.iter().for_each(|column| column.write(row, true, out));
+    for column in columns {
+        column.write(row, true, out);
+    }
 }
 
 /// Writes the trailer.
@@ -75,10 +77,10 @@ impl BinaryDecoder {
 
     /// Fails if the data ends within the header or a row.
     pub fn finish(&self) -> Result<(), Problem> {
-        match self.has_header && (self.input.is_empty() || self.is_ended) {
-            true => Ok(()),
-            false => Err(self.wrong("is not complete")),
+        if self.has_header && (self.input.is_empty() || self.is_ended) {
+            return Ok(());
         }
+        Err(self.wrong("is not complete"))
     }
 
     /// Reads the header. Returns false if it has not arrived completely.

@@ -47,5 +47,10 @@ async fn lines(api: &Api, job: &Job, namespace: &str) -> Result<String> {
         branch: job.reference.clone().unwrap_or_default(),
     };
     let events = headwater_openlineage::events(&identity, &events.map_err(error::unexpected)?);
-    Ok(events.iter().map(|event| format!("{event}\n")).collect())
+    let mut text = String::new();
+    for event in events {
+        text.push_str(&event.to_string());
+        text.push('\n');
+    }
+    Ok(text)
 }

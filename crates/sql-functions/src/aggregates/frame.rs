@@ -98,7 +98,7 @@ impl Part {
     }
 
     fn rows(&self) -> usize {
-        self.columns.first().map_or(0, |column| column.len())
+        self.columns.first().map_or(0, Array::len)
     }
 
     fn slice(&self, start: usize, rows: usize) -> Part {
@@ -170,7 +170,7 @@ impl Accumulator for Frame {
 
     /// Removes the oldest rows. DataFusion removes rows in the order in which they were added.
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let mut rows = values.first().map_or(0, |column| column.len());
+        let mut rows = values.first().map_or(0, Array::len);
         while rows > 0 {
             let Some(first) = self.parts.pop_front() else {
                 return internal_err!("a row leaves a window frame that does not contain it");
@@ -200,9 +200,8 @@ impl Accumulator for Frame {
     }
 
     fn size(&self) -> usize {
-        let bytes = |part: &Part| {
-            part.columns.iter().map(|column| column.get_array_memory_size()).sum::<usize>()
-        };
+        let bytes =
+            |part: &Part| part.columns.iter().map(Array::get_array_memory_size).sum::<usize>();
         size_of_val(self) + self.parts.iter().map(bytes).sum::<usize>()
     }
 }

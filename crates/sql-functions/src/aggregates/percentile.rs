@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Float64Type};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion::functions_aggregate::percentile_cont::PercentileCont;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
@@ -103,10 +103,10 @@ impl Target {
         };
         let no_rows = RecordBatch::new_empty(Arc::new(arguments.schema.clone()));
         let ColumnarValue::Scalar(fraction) = fraction.evaluate(&no_rows)? else {
-            return internal_err!("the percentile is no constant");
+            return plan_err!("the percentile of `percentile_cont` must be a constant");
         };
         let ScalarValue::Float64(Some(fraction)) = fraction.cast_to(&DataType::Float64)? else {
-            return internal_err!("the percentile is null");
+            return plan_err!("the percentile of `percentile_cont` must be a number from 0 to 1");
         };
         let descending = arguments.order_bys.first().is_some_and(|sort| sort.options.descending);
         let fraction = if descending { 1.0 - fraction } else { fraction };

@@ -27,9 +27,7 @@ pub(crate) fn add_seconds(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr
         return Transformed::no(expr);
     }
     let completed = match &**text {
-        Expr::Literal(value, _) => {
-            value.try_as_str().flatten().and_then(completed).map(|text| lit(text))
-        }
+        Expr::Literal(value, _) => value.try_as_str().flatten().and_then(completed).map(lit),
         text if text.get_type(schema).is_ok_and(|of| of.is_string()) => {
             Some(COMPLETE.call(vec![text.clone()]))
         }
