@@ -487,7 +487,6 @@ def _job_error(job: Mapping[str, Any]) -> HeadwaterError:
     return error
 
 
-
 def _absolute(source: str | os.PathLike[str]) -> str:
     text = os.fspath(source)
     return text if "://" in text else os.path.abspath(text)

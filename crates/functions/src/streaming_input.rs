@@ -41,8 +41,7 @@ const AHEAD: usize = 1;
 /// Maximum number of reusable files that were never sent to the function.
 const FREE_MAX: usize = 4;
 
-/// Maximum number of files whose rows the function holds. Each uses a file descriptor of the
-/// server.
+/// Maximum number of files whose rows the function holds. Each uses a file descriptor.
 const GIVEN_MAX: usize = 1024;
 
 /// Maximum number of messages that are read after the end of a call.
@@ -119,8 +118,7 @@ impl InputFeed {
         [self.theirs.as_fd(), self.columns.descriptor()]
     }
 
-    /// Serves the worker until the call has ended, including all messages that the worker sent by
-    /// then.
+    /// Serves the worker until the call has ended, including the messages it sent by then.
     pub(crate) fn start(
         self,
         room: Option<TableQuota>,

@@ -145,8 +145,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the type as settled, and replaces the example of a text, because it may be a null
-    /// marker.
+    /// Marks the type as settled, and replaces an example that may be a null marker.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);

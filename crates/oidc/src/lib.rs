@@ -3,7 +3,8 @@
 //!
 //! [`Provider`] verifies the tokens that a provider signs, and logs in browsers, for a server.
 //! [`DeviceLogin`] logs a person in at a provider, for a command. Neither knows users: [`Identity`]
-//! has the statements of a token. Only signatures with public keys are accepted, so no token can choose a weaker check.
+//! has the statements of a token. Only signatures with public keys are accepted, so no token can
+//! choose a weaker check.
 
 mod authorization;
 mod claims;

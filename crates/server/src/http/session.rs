@@ -67,9 +67,9 @@ async fn show(
     }
 }
 
-/// Logs a browser in, by a token, a code, or the code of an OpenID provider. The response
-/// sets the session's cookie, which scripts cannot read, and contains the session's key. Later requests send the cookie and the key, as
-/// header `x-headwater-session`.
+/// Logs a browser in, by a token, a code, or the code of an OpenID provider. The response sets the
+/// session's cookie, which scripts cannot read, and contains the session's key. Later requests send
+/// the cookie and the key, as header `x-headwater-session`.
 #[utoipa::path(post, path = "/v1/session",
     operation_id = "create_session", tag = "session", security(()),
     request_body = CreateSession, responses(
