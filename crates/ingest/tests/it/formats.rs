@@ -175,7 +175,7 @@ async fn an_http_url_is_an_error_with_a_hint() {
     let lake = Fixture::new().await;
     for (source, what, command) in [
         ("https://example.org/a.csv", "do not read web addresses", "curl"),
-        ("file:///tmp/a.csv", "paths", "file://"),
+        ("file:///tmp/a.csv", "path without", "file://"),
         ("ftp://example.org/a.csv", "no object store has this URL scheme", "s3://"),
     ] {
         let mut request = lake.request("t", &[]);

@@ -168,7 +168,7 @@ async fn a_partition_fits_what_the_model_gives() {
     ");
     let month = python.replace("day(dya)", "week(id)");
     insta::assert_snapshot!(refusal(&files("", &[("m.py", &month)])), @r#"
-    invalid_project: `partition_by` of `model` cannot be `["week(id)"]` (m.py:7)
+    invalid_project: `partition_by` of `model` does not accept the value `["week(id)"]` (m.py:7)
       hint: Write it like `["day(time_hour)", "origin"]`.
     "#);
 }
