@@ -197,7 +197,7 @@ async fn an_expectation_with_severity_warn_does_not_fail_a_run() {
     assert!(refusal.starts_with("expectation_failed: expectation `many` returned false"));
     let refusal = crate::support::refusal(&project("loud"));
     insta::assert_snapshot!(refusal, @r#"
-    invalid_project: `severity` of `expectation` cannot be `"loud"` (checks.py:4)
+    invalid_project: `severity` of `expectation` does not accept the value `"loud"` (checks.py:4)
       hint: Write it like `"fail"` or `"warn"`.
     "#);
 }

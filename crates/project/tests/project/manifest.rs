@@ -118,7 +118,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Did you mean `int`?
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"int\"\ndefault = \"x\"\n"), @r#"
-    invalid_project: parameter `p` is a whole number, not `"x"` (headwater.toml:3)
+    invalid_project: parameter `p` must be a whole number, not `"x"` (headwater.toml:3)
       hint: Change the default or the type.
     "#);
     insta::assert_snapshot!(refused("[rates]\ncpu_secnd = 1.0\n"), @r"

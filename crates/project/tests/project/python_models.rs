@@ -172,7 +172,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Did you mean `materialization`?
     ");
     insta::assert_snapshot!(refused("@headwater.model(materialization=\"x\")\ndef f(): pass\n"), @r#"
-    invalid_project: `materialization` of `model` cannot be `"x"` (models/m.py:2)
+    invalid_project: `materialization` of `model` does not accept the value `"x"` (models/m.py:2)
       hint: Write it like `"none"`, `"replace"`, `"append"`, `"merge"` or `"overwrite_partitions"`.
     "#);
     insta::assert_snapshot!(refused("@headwater.modle()\ndef f(): pass\n"), @r"
@@ -192,7 +192,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write `@fn()`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(memory=\"big\")\ndef f(): pass\n"), @r#"
-    invalid_project: `memory` of `model` cannot be `"big"` (models/m.py:2)
+    invalid_project: `memory` of `model` does not accept the value `"big"` (models/m.py:2)
       hint: Write it like `memory="512MiB"`.
     "#);
     insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @"
@@ -243,7 +243,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Declare it as `[parameters.p]` in headwater.toml.
     ");
     insta::assert_snapshot!(refused("@headwater.python(\"3.11\", pip=[\"polars\"])\n@headwater.model()\ndef f(): pass\n"), @r#"
-    invalid_project: `pip` of `python` cannot be `["polars"]` (models/m.py:2)
+    invalid_project: `pip` of `python` does not accept the value `["polars"]` (models/m.py:2)
       hint: Write it like `pip={"polars": "1.38.1"}`.
     "#);
     insta::assert_snapshot!(refused("@headwater.python(\"3.11\")\ndef f(): pass\n"), @"

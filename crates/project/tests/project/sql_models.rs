@@ -90,7 +90,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Rename the file, or set `-- headwater: name = …`.
     "#);
     insta::assert_snapshot!(refused("-- headwater: timeout = soon\nSELECT 1"), @r"
-    invalid_project: `soon` is no timeout (models/m.sql:1)
+    invalid_project: `soon` is not a valid timeout (models/m.sql:1)
       hint: Write a number with a unit: `512MiB`, `30s`.
     ");
     insta::assert_snapshot!(refused("SELECT a\nFORM t"), @r"

@@ -89,7 +89,7 @@ fn mistakes_are_refused_with_their_line() {
         ),
         (
             "parameters:\n  p: {type: int, default: x}",
-            "parameter `p` is a whole number, not `\"x\"` (bauplan_project.yml:5)\n  hint: Change the default or the type.",
+            "parameter `p` must be a whole number, not `\"x\"` (bauplan_project.yml:5)\n  hint: Change the default or the type.",
         ),
         (
             "parameters:\n  p: {default: 1.10}",
