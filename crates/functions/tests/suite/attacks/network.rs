@@ -169,7 +169,8 @@ async fn the_host_is_not_there_at_its_other_addresses_either() {
         let (outcome, lines) =
             run(&functions, Invocation { limits, ..probe(&environment, &body) }).await;
         outcome.unwrap();
-        let refused = format!("a connection to {own} was refused: the address belongs to this host");
+        let refused =
+            format!("a connection to {own} was refused: the address belongs to this host");
         assert!(lines.iter().any(|(_, _, _, text)| text.contains(&refused)), "{lines:?}");
     }
     assert_eq!(count.load(Ordering::Relaxed), 0);
