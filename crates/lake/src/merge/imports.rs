@@ -14,7 +14,7 @@ use crate::imported_files::{Imported, ImportedFiles};
 pub(super) enum ImportList {
     /// A list stored in the snapshot summary: the value of its property.
     Stored(Option<String>),
-    /// The list of a merge base that was itself merged from several; no snapshot stores it.
+    /// The list of a merge base that was computed from several merge bases; no snapshot stores it.
     Merged(Arc<Imported>),
 }
 
