@@ -40,7 +40,7 @@ async fn agrees(functions: &Functions, calls: Vec<Invocation>) {
 async fn the_sum_over_calls_is_the_kernels_total() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // The number of prepared sandboxes must be equal before and after.
+    // // The number of prepared sandboxes must be equal before and after.
     for _ in 0..10 {
         run_whole(&functions, work(&environment, 0.0, false)).await.0.returned.unwrap();
     }
@@ -107,7 +107,7 @@ async fn who_has_packages_imported_is_metered_by_that_and_told_how_long_it_took(
     }
 }
 
-/// A call that ends during the imports leaves their CPU time to the next call.
+/// If a call ends during the imports, the next call is charged for their CPU time.
 #[tokio::test]
 async fn who_did_not_wait_for_imports_is_told_so_and_the_next_call_is_metered_by_them() {
     let (functions, environment) = fresh().await;
