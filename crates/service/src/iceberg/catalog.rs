@@ -1,4 +1,4 @@
-//! The catalog as a whole: refs, and access to the warehouse.
+//! //! The catalog as a whole: refs, and access to the warehouse.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::service::Components;
 #[derive(Clone)]
 pub struct Iceberg(pub(crate) Arc<Components>);
 
-/// Settings with which a client accesses the files of the warehouse.
+/// Client settings for access to the files of the warehouse.
 #[derive(Debug, Clone, Default)]
 pub struct StorageAccess {
-    /// The URL of the warehouse, with which the locations of its files begin.
+    /// The URL of the warehouse, which is the prefix of the locations of its files.
     pub prefix: String,
     /// Properties of Iceberg's `FileIO`, including credentials if they were granted.
     pub properties: BTreeMap<String, String>,
@@ -35,8 +35,8 @@ impl Iceberg {
         resolved.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Returns the properties with which a client reads the warehouse's files. Credentials are
-    /// included if the client requests them and the server is configured to grant its own.
+    /// Returns the client properties for reading the warehouse's files. Includes credentials if the
+    /// client requests them and the server is configured to grant its own.
     pub fn storage_access(
         &self,
         principal: &Principal,
@@ -44,7 +44,7 @@ impl Iceberg {
     ) -> Result<StorageAccess, Problem> {
         self.0.authenticated(principal)?;
         let tables = self.0.lake.tables();
-        // Credentials give access to the whole warehouse, not to individual tables.
+        // // Credentials give access to the whole warehouse, not to individual tables.
         let grants =
             wants_credentials && self.0.config.vend_credentials && self.0.is_unlimited(principal);
         let properties = RestTables::new(tables).client_properties(grants);
