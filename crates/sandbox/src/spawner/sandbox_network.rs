@@ -1,9 +1,9 @@
-//! Network of a sandbox with network access: all TCP connections lead to a listener on the loopback
-//! interface, which the server serves.
+//! //! Network of a sandbox with network access. All its TCP connections go to a listener on the
+//! loopback interface, which the server serves.
 //!
-//! A route makes the kernel treat every address as local. A rule of the packet filter redirects new
-//! connections to the listener, which can query their original destination. The first process sets
-//! up both before it drops its privileges.
+//! //! A route makes the kernel treat every address as local. A rule of the packet filter redirects
+//! new connections to the listener, which can query their original destination. The first process
+//! sets up both before it drops its privileges.
 
 use std::io::{Error, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -27,15 +27,15 @@ const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
 
-/// Sockets of a sandbox's network, which the server serves.
+/// Sockets in a sandbox's network, for use by the server.
 #[derive(Debug)]
 pub(super) struct SandboxNetwork(Vec<OwnedFd>);
 
 impl SandboxNetwork {
-    /// Sets up the network of this process; its loopback interface is up.
+    /// Sets up the network of this process. The loopback interface must be up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
         step("route every address to the loopback interface", route(libc::AF_INET))?;
-        // If the host has no IPv6, the sandbox must not have it either.
+        // // If the host has no IPv6, the sandbox must not have it either.
         let six = host_has_ipv6() && route(libc::AF_INET6).is_ok();
         step("redirect connections to the listener", redirect(six))?;
         let questions = step("listen for DNS queries", UdpSocket::bind(NAMESERVER))?;
@@ -63,7 +63,7 @@ fn host_has_ipv6() -> bool {
 
 static HOST_HAS_IPV6: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
 
-/// Detects once, for all sandboxes, whether the host has IPv6. Sends no packet.
+/// Checks once, for all sandboxes, if the host has IPv6. Sends no packet.
 pub(super) fn detect_ipv6() {
     let public: SocketAddr = (Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 0x1111), 53).into();
     let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
@@ -71,7 +71,7 @@ pub(super) fn detect_ipv6() {
     let _ = HOST_HAS_IPV6.set(reached);
 }
 
-/// Makes every address of a family local.
+/// Makes the kernel treat every address of a family as local.
 fn route(family: i32) -> Result<()> {
     const NEW_ROUTE: u16 = 24;
     const TABLE_LOCAL: u8 = 255;
@@ -110,7 +110,7 @@ fn redirect(six: bool) -> Result<()> {
     };
     let hook = [number(1, LOCAL_OUT), attribute(2, &PRIORITY.to_be_bytes())].concat();
     let chain = [name(1), name(3), attribute(4 | NESTED, &hook), attribute(7, b"nat\0")].concat();
-    // The prefixes of loopback addresses: the first byte for IPv4, all bytes for IPv6.
+    // // The prefixes of loopback addresses: the first byte for IPv4, all bytes for IPv6.
     let own_six = Ipv6Addr::LOCALHOST.octets();
     let mut rules = vec![rule(2, 16, &[127])];
     if six {
