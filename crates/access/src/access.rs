@@ -1,5 +1,5 @@
-//! //! The `Access` handle, which holds the directory in memory. Only one of its methods changes
-//! the directory.
+//! The `Access` handle, which holds the directory in memory. Only one of its methods changes the
+//! directory.
 
 use std::collections::HashMap;
 use std::sync::Arc;

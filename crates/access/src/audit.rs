@@ -1,7 +1,7 @@
 //! The audit log: the journal `audit`, whose keys are version 7 UUIDs and sort by time.
 //!
-//! //! A change of rights stores its event in its own batch. Events of decisions and logins are
-//! first recorded in memory, and written in groups.
+//! A change of rights stores its event in its own batch. Events of decisions and logins are first
+//! recorded in memory, and written in groups.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -184,7 +184,7 @@ impl AuditLog {
         if position.is_empty() {
             self.flush().await?;
         }
-        // // Extend the range, because an event may be stored seconds after its time.
+        // Extend the range, because an event may be stored seconds after its time.
         let since = filter.since.map(key_at).unwrap_or_default();
         let range = KeyRange::all().from(since.max(position.to_owned())).limit(PAGE);
         let entries = self.store.scan(JOURNAL, &range).await?;

@@ -1,4 +1,4 @@
-//! //! The retention time of events in the audit log, which is a setting of the lake.
+//! The retention time of events in the audit log, which is a setting of the lake.
 
 use headwater_model::{AuditRetention, Principal};
 

@@ -1,7 +1,7 @@
-//! //! Users authenticated by an identity provider.
+//! Users authenticated by an identity provider.
 //!
-//! //! At its first login, a user is bound to one person at the provider, by the person's permanent
-//! id. Later, another person with the same name is rejected.
+//! At its first login, a user is bound to one person at the provider, by the person's permanent id.
+//! Later, another person with the same name is rejected.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

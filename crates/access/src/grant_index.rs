@@ -1,7 +1,7 @@
-//! //! The grants of one user, indexed by the objects that they select.
+//! The grants of one user, indexed by the objects that they select.
 //!
-//! //! A user may have thousands of grants. So a decision compares only the grants that may select
-//! its object.
+//! A user may have thousands of grants. So a decision compares only the grants that may select its
+//! object.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Access keys, which sign requests with `SigV4`: create, list, revoke, authenticate.
 //!
-//! //! The verification of a signature requires the secret itself, not a hash. So the caller
-//! encrypts the secret before storing it.
+//! The verification of a signature requires the secret itself, not a hash. So the caller encrypts
+//! the secret before storing it.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! //! Limits: set, list, remove, and resolve for a user.
+//! Limits: set, list, remove, and resolve for a user.
 
 use headwater_model::{Limit, Limits, Principal};
 

@@ -1,4 +1,4 @@
-//! //! Ownership: a user may perform every action on the objects that it created.
+//! Ownership: a user may perform every action on the objects that it created.
 
 use headwater_model::{Object, ObjectPattern, Principal};
 use headwater_store::Append;

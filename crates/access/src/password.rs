@@ -1,8 +1,7 @@
 //! Passwords as Argon2id hashes.
 //!
-//! //! The computation of a hash deliberately takes tens of milliseconds and 19 MiB. Blocking
-//! threads compute only a few hashes concurrently, so that logins cannot exhaust the server's
-//! memory.
+//! The computation of a hash deliberately takes tens of milliseconds and 19 MiB. Blocking threads
+//! compute only a few hashes concurrently, so that logins cannot exhaust the server's memory.
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Argon2, Params};

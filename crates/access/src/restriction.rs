@@ -1,7 +1,7 @@
-//! //! Row filters and column masks: set, drop, list, and select for a principal.
+//! Row filters and column masks: set, drop, list, and select for a principal.
 //!
-//! //! This crate stores expressions and selects those that apply to a principal. The engine
-//! evaluates them.
+//! This crate stores expressions and selects those that apply to a principal. The engine evaluates
+//! them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

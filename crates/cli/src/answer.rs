@@ -1,4 +1,4 @@
-//! //! Gets API values, and prints them as JSON if the output format is JSON.
+//! Gets API values, and prints them as JSON if the output format is JSON.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

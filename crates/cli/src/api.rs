@@ -97,7 +97,7 @@ impl Api {
         let problem = serde_json::from_slice::<Problem>(&body)
             .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}")));
         Err(match (problem.code, self.endpoint.url()) {
-            // // Remove the server's hint, because it addresses programs that send requests.
+            // Remove the server's hint, because it addresses programs that send requests.
             (ErrorCode::Unauthenticated, Some(url)) => problem.with_hint(format!(
                 "Run `headwater login {url}` with a valid token; the user may be disabled, or the \
                  token revoked."
@@ -219,7 +219,7 @@ pub fn segment(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(byte as char);
         } else {
-            // // Writing to a string cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(encoded, "%{byte:02X}");
         }
     }

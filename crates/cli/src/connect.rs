@@ -1,6 +1,6 @@
-//! //! Connects to the lake's server. Starts a background server if none is running.
+//! Connects to the lake's server. Starts a background server if none is running.
 //!
-//! //! `server.json` holds the server's process, version and socket. A background server of another
+//! `server.json` holds the server's process, version and socket. A background server of another
 //! version is drained and replaced. A foreground server is never replaced.
 
 use std::os::unix::process::CommandExt;

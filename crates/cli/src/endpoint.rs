@@ -161,7 +161,7 @@ fn connector(certificate: Option<&Path>) -> Result<TlsConnector> {
             }
         }
         None => {
-            // // Without any valid certificate, the connection fails and reports the reason.
+            // Without any valid certificate, the connection fails and reports the reason.
             let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }

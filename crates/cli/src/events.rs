@@ -245,7 +245,7 @@ impl Printer {
         for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
             let waited = format!("  {name} {}", output::milliseconds(time));
             let longer = line.clone().then(Cell::toned(Tone::Faint, waited));
-            // // Omit times that do not fit; `headwater job get` shows them.
+            // Omit times that do not fit; `headwater job get` shows them.
             if longer.width() <= width {
                 line = longer;
             }

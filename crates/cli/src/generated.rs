@@ -1,6 +1,6 @@
-//! //! The generated documents: command reference, error index, OpenAPI description.
+//! The generated documents: command reference, error index, OpenAPI description.
 //!
-//! //! These tests write the files with `HEADWATER_CODEGEN=write`; otherwise they fail if a file is
+//! These tests write the files with `HEADWATER_CODEGEN=write`; otherwise they fail if a file is
 //! stale. `cargo xtask codegen` runs the tests.
 
 use std::fmt::Write;

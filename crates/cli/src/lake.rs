@@ -1,4 +1,4 @@
-//! //! The lake of a command: a folder on this machine, or a server with a profile.
+//! The lake of a command: a folder on this machine, or a server with a profile.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
-//! //! Finds the lake: the one given by an option, or the nearest `.headwater` in the parent
-//! folders.
+//! Finds the lake: the one given by an option, or the nearest `.headwater` in the parent folders.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -111,7 +110,7 @@ mod tests {
         let (lake, below) = (folder.path().join(LAKE_FOLDER), folder.path().join("below"));
         std::fs::create_dir(&lake).expect("a lake");
         std::fs::create_dir(&below).expect("a folder");
-        // // Only root can change the owner of a folder.
+        // Only root can change the owner of a folder.
         if std::os::unix::fs::chown(&lake, Some(12_345), None).is_ok() {
             assert!(nearest(&below).is_err());
             assert!(nearest(folder.path()).is_ok(), "the user is there");

@@ -1,7 +1,7 @@
 //! The `headwater` command.
 //!
-//! //! The command uses only the HTTP API of its lake's server. If no server is running, it starts
-//! one in the background. Only this crate reads environment variables, the home folder and the
+//! The command uses only the HTTP API of its lake's server. If no server is running, it starts one
+//! in the background. Only this crate reads environment variables, the home folder and the
 //! terminal.
 
 mod answer;
@@ -34,7 +34,7 @@ use crate::context::Context;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // // Check this first, because the spawner process must be small and single-threaded.
+    // Check this first, because the spawner process must be small and single-threaded.
     if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
         return headwater_server::spawner_main();
     }
@@ -51,8 +51,8 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     if command.runs_server() {
         headwater_server::answer_promptly();
     }
-    // // A client waits for one response at a time, and needs a single thread. A server needs
-    // several threads.
+    // A client waits for one response at a time, and needs a single thread. A server needs several
+    // threads.
     let mut runtime = if command.runs_server() || context.in_process {
         tokio::runtime::Builder::new_multi_thread()
     } else {
@@ -61,7 +61,7 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     let runtime =
         runtime.enable_all().build().map_err(error::from_io("start the async runtime"))?;
     let outcome = runtime.block_on(commands::run(context, command));
-    // // Do not wait for threads: a blocking read of standard input must not delay the exit.
+    // Do not wait for threads: a blocking read of standard input must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

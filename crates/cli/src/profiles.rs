@@ -1,7 +1,7 @@
-//! //! Profiles: the user's servers, each with a token and an active branch.
+//! Profiles: the user's servers, each with a token and an active branch.
 //!
-//! //! The file is in the user's configuration folder, and only the user can read it. The Python
-//! SDK reads the same file.
+//! The file is in the user's configuration folder, and only the user can read it. The Python SDK
+//! reads the same file.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! //! Secrets from standard input: a prompt without echo on a terminal, otherwise the first line.
+//! Secrets from standard input: a prompt without echo on a terminal, otherwise the first line.
 
 use std::io::{BufRead, IsTerminal, Read};
 

@@ -62,7 +62,7 @@ fn the_demo_prints_the_commands_that_it_executes() {
     assert!(shown.contains("airline_scorecard"), "{shown}");
     assert_eq!(shown, typed);
 
-    // // A second demo has nothing to do. Check its output at two terminal widths.
+    // A second demo has nothing to do. Check its output at two terminal widths.
     for columns in [120, 200] {
         let screen = workspace.screen(columns, &["demo"]);
         let found = |part: &str| screen.iter().any(|line| line.contains(part));

@@ -1,12 +1,11 @@
 //! Every snippet in the docs runs.
 //!
-//! //! The snippets of a document run in one folder, in order. The tag of a fenced block selects
-//! its use. A path, such as `sql models/a.sql`: the block is written to that file. `sh`: bash runs
-//! the block, which must succeed. `sh fails`: the block must fail. `sh elsewhere`: the block runs
-//! in another folder, with a server of the lake at [`URL`]. Only `sql`: the statements run in
-//! order. Blocks with the tags `text` or `toml`, or without a tag, are ignored. `cargo run
-//! --release --` is replaced by the built command. Lines that build or test the repository are
-//! skipped.
+//! The snippets of a document run in one folder, in order. The tag of a fenced block selects its
+//! use. A path, such as `sql models/a.sql`: the block is written to that file. `sh`: bash runs the
+//! block, which must succeed. `sh fails`: the block must fail. `sh elsewhere`: the block runs in
+//! another folder, with a server of the lake at [`URL`]. Only `sql`: the statements run in order.
+//! Blocks with the tags `text` or `toml`, or without a tag, are ignored. `cargo run --release --`
+//! is replaced by the built command. Lines that build or test the repository are skipped.
 
 mod support;
 

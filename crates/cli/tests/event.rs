@@ -1,4 +1,4 @@
-//! //! Asynchronous calls and their events, from the command line.
+//! Asynchronous calls and their events, from the command line.
 
 mod support;
 

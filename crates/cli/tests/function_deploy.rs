@@ -241,7 +241,7 @@ fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
     until("the trigger's call", || delivered("succeeded") == 1);
     workspace.ok(&["function", "invoke", "price:1", "--async", "--arg", "event={\"n\": 1}"]);
     until("the asynchronous call", || delivered("succeeded") == 2);
-    // // A project's function and a function without a project cannot have the same name.
+    // A project's function and a function without a project cannot have the same name.
     workspace.write("f.py", "import headwater\n@headwater.function()\ndef price(event): pass\n");
     let error = workspace.fails(4, &["deploy"]);
     assert!(error.contains("function rm price"), "{error}");

@@ -1,4 +1,4 @@
-//! //! Functions with the signature of AWS Lambda: unmodified runtime clients, handlers, and faulty
+//! Functions with the signature of AWS Lambda: unmodified runtime clients, handlers, and faulty
 //! runtimes.
 
 mod support;
@@ -166,7 +166,7 @@ fn the_start_of_a_runtime_is_measured_and_its_errors_are_reported() {
         let told = workspace.run(&["function", "invoke", name, "--arg", &event]);
         assert!(told.code != 0 && told.stderr.contains(expected), "{name}: {}", told.stderr);
     }
-    // // A failed call does not end the runtime. A runtime that ended is started again.
+    // A failed call does not end the runtime. A runtime that ended is started again.
     for (name, calls) in [("node", 4), ("client", 1)] {
         assert_eq!(invoke(&workspace, name, &json!(1))["calls"], calls, "{name}");
     }
@@ -232,8 +232,8 @@ fn a_runtime_that_misbehaves_is_reported() {
              command = [\"sh\", \"-c\", \"{script}\"]\n"
         );
     }
-    // // The first response is the result, even if the runtime responds again or does not request
-    // the next event.
+    // The first response is the result, even if the runtime responds again or does not request the
+    // next event.
     for (name, end) in [("twice", "echo 2 | post $id/response; exit 0"), ("stays", "sleep 100")] {
         manifest += &format!(
             "[functions.{name}]\nruntime = \"provided\"\n\

@@ -1,4 +1,4 @@
-//! //! Processes killed at random times while functions run. No process or resource is left, no job
+//! Processes killed at random times while functions run. No process or resource is left, no job
 //! hangs, and the next run succeeds. `cargo xtask soak` repeats this a hundred times.
 
 mod support;
@@ -176,7 +176,7 @@ impl Round<'_> {
         let answer = self.workspace.run(&["function", "invoke", "again"]);
         assert_eq!(answer.stdout.trim(), "7", "{}", answer.stderr);
         let mut run = self.workspace.start(&["run"]);
-        // // A random delay. Instances have shorter lifetimes than the other processes.
+        // A random delay. Instances have shorter lifetimes than the other processes.
         let long_lived = ["the server", "the spawner", "a zygote"].contains(&self.which);
         let longest = if long_lived { 900 } else { 150 };
         self.spawners.extend(victim(pid, "the spawner").map(|(pid, _)| pid));
@@ -189,7 +189,7 @@ impl Round<'_> {
         }
         let Some(Killed { members, held, time }) = killed else { return false };
         self.until("no process is left", || !alive(&members));
-        // // Only root can read the namespaces of the processes.
+        // Only root can read the namespaces of the processes.
         assert!(
             !held.namespaces.is_empty() || !rustix::process::geteuid().is_root(),
             "{}",
@@ -250,7 +250,7 @@ fn soak_killed_processes_leave_nothing_behind_and_no_job_is_stuck() {
         round.check(pid_of(&server));
         spawners = round.spawners;
     }
-    // // At most a tenth of the rounds may find no process to kill.
+    // At most a tenth of the rounds may find no process to kill.
     assert!(killed.values().sum::<usize>() * 10 >= rounds * 9, "{killed:?} ({seed})");
     assert_eq!(killed.len(), VICTIMS.len(), "{killed:?} ({seed})");
 

@@ -1,5 +1,4 @@
-//! //! Messages of commands: errors suggest the next step, and unsupported output formats are
-//! rejected.
+//! Messages of commands: errors suggest the next step, and unsupported output formats are rejected.
 
 mod support;
 
@@ -44,7 +43,7 @@ fn a_tag_cannot_be_the_active_branch() {
 fn a_deleted_active_branch_is_reported() {
     let workspace = Workspace::new();
     workspace.ok(&["checkout", "-b", "dev"]);
-    // // Delete the branch through the API, which does not read the folder's active branch.
+    // Delete the branch through the API, which does not read the folder's active branch.
     let elsewhere = Workspace::empty();
     std::fs::create_dir(elsewhere.path().join(".headwater")).expect("a folder");
     std::fs::rename(workspace.path().join(".headwater/HEAD"), elsewhere.path().join("HEAD"))

@@ -86,13 +86,13 @@ fn a_person_logs_in_at_the_provider_and_has_the_roles_of_its_groups() {
     let tokens = team.user.json(&["token", "ls"]);
     assert_eq!(tokens[0]["label"], "headwater login");
     assert!(tokens[0]["expires"].is_string(), "{tokens}");
-    // // Each login sets the roles of the provider's groups, and no other roles.
+    // Each login sets the roles of the provider's groups, and no other roles.
     team.lake.ok(&["role", "grant", "auditor", "ana@example.com"]);
     team.lake.ok(&["role", "create", "other"]);
     team.lake.ok(&["role", "grant", "other", "ana@example.com"]);
     team.login("ana");
     assert_eq!(team.user.json(&["whoami"])["roles"], json!(["analyst", "other"]));
-    // // Bob is in no group, so he has no rights. Eve's email address is not verified.
+    // Bob is in no group, so he has no rights. Eve's email address is not verified.
     assert_eq!(team.login("bob").code, 0);
     team.user.fails(8, &["--profile", "bob", "query", "SELECT id FROM t"]);
     let said = team.login("eve");

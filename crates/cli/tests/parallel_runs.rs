@@ -1,4 +1,4 @@
-//! //! Concurrent runs of one project on one branch, also on a server that is killed: the tables
+//! Concurrent runs of one project on one branch, also on a server that is killed: the tables
 //! contain every row exactly once. `cargo xtask soak` runs the full counts.
 
 mod support;
@@ -88,7 +88,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
         let (workspace, ended) = (&workspace, &ended);
         let killer = scope.spawn(move || {
             for kill in 0..kills {
-                // // Kill the server at regular numbers of rows.
+                // Kill the server at regular numbers of rows.
                 let wanted = (kill * runs / kills) as u64;
                 while rows(workspace) < wanted && !ended.load(Ordering::Relaxed) {}
                 workspace.kill_server();
@@ -96,7 +96,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
         });
         let runners: Vec<_> = (0..runs)
             .map(|value| {
-                // // Repeat a run whose response was lost. If it was merged, the repetition runs no
+                // Repeat a run whose response was lost. If it was merged, the repetition runs no
                 // models.
                 scope.spawn(move || {
                     let mut answers = (0..ATTEMPTS_MAX).map(|_| run(workspace, value).code);

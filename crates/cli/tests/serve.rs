@@ -279,11 +279,11 @@ fn a_host_that_forbids_sandboxes_gets_an_error_with_the_fix() {
         told.contains("no more namespaces are allowed") && !told.contains("No space left"),
         "{told}"
     );
-    // // All operations except functions succeed.
+    // All operations except functions succeed.
     let (code, said, told) = within(&["query", "SELECT 1 AS one", "--output", "json"]);
     assert_eq!((code, said.contains("\"one\"")), (Some(0), true), "{said}{told}");
     workspace.ok(&["stop"]);
-    // // The option in the hint is accepted.
+    // The option in the hint is accepted.
     let serving = Serving::start(&workspace, &["--isolation", "process"]);
     assert_eq!(workspace.ok(&["function", "invoke", "seven"]).trim(), "7");
     drop(serving);
@@ -306,7 +306,7 @@ fn a_server_in_the_foreground_logs_jobs_failures_and_trigger_events() {
     workspace.ok(&["run"]);
     workspace.ok(&["query", "SELECT 1 AS good"]);
     workspace.run(&["query", "SELECT 1 / (n - 1) AS bad FROM one"]);
-    // // Files are imported after the debounce interval.
+    // Files are imported after the debounce interval.
     until("the trigger has fired", || {
         let done = workspace.json(&["event", "ls", "--status", "done"]);
         done.as_array().is_some_and(|events| !events.is_empty())

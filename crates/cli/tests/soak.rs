@@ -1,4 +1,4 @@
-//! //! The long tests. `cargo xtask test` runs them with small counts. `cargo xtask soak` sets
+//! The long tests. `cargo xtask test` runs them with small counts. `cargo xtask soak` sets
 //! `HEADWATER_SOAK`, which selects the full counts.
 
 mod support;
@@ -73,7 +73,7 @@ fn soak_files_that_arrive_while_the_server_is_killed_are_imported_exactly_once()
         let end = if part == 3 { files } else { (part + 1) * quarter };
         land(workspace.path(), part * quarter, end);
         if part < 3 {
-            // // Kill the server after the import of some files, while others may be in progress.
+            // Kill the server after the import of some files, while others may be in progress.
             let seen = i64::try_from(part * quarter).expect("a small count");
             until("more rows are in the table", || rows(&workspace) > seen);
             server.kill().expect("the server is killed");

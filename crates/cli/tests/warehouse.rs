@@ -1,4 +1,4 @@
-//! //! A lake with its tables on S3: creation, later use, and errors for an unavailable bucket.
+//! A lake with its tables on S3: creation, later use, and errors for an unavailable bucket.
 
 #[path = "../../lake/tests/clouds/front.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]

@@ -1,6 +1,6 @@
 //! CPU boost of starting calls, limited per owner.
 //!
-//! //! A starting call has a higher CPU weight, so that short calls do not wait behind long-running
+//! A starting call has a higher CPU weight, so that short calls do not wait behind long-running
 //! ones. Without a limit, an owner with many successive long calls would always have the boost. So
 //! CPU time beyond a short call counts against its owner, and an owner that recently used much of
 //! it loses the boost.
@@ -61,7 +61,7 @@ impl CpuBoost {
             owners.retain(|_, used| !used.remaining(now).is_zero());
         }
         let before = owners.get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
-        // // The cap limits the time without boost for an owner.
+        // The cap limits the time without boost for an owner.
         let time = (before + time).min(2 * USED_MAX);
         owners.insert(owner.clone(), Used { time, updated: now });
     }

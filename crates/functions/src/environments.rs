@@ -41,7 +41,7 @@ impl Functions {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // // Idle instances do not count as use, because pruning ends them.
+            // Idle instances do not count as use, because pruning ends them.
             if calls.iter().any(|call| call.environment == environment.id) {
                 pruned.busy.push(environment.id);
             } else {
@@ -59,7 +59,7 @@ impl Functions {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // // End the idle instances, because they do not count as use.
+            // End the idle instances, because they do not count as use.
             let of_this = |held: &Environment| held.id == environment.id;
             self.0.queue.end_idle_of(of_this);
             self.0.zygotes.end_unused(of_this);

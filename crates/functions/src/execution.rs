@@ -1,5 +1,5 @@
-//! //! The execution of one call: in an idle instance, in a clone of the environment's zygote, or
-//! in a new process. A call that runs out of memory may run a second time with more memory.
+//! The execution of one call: in an idle instance, in a clone of the environment's zygote, or in a
+//! new process. A call that runs out of memory may run a second time with more memory.
 
 use std::time::Instant;
 
@@ -64,10 +64,10 @@ impl Execution<'_> {
             lake.restart();
         }
         let mut second = match self.run_once(&again, None).await {
-            // // The second process has more memory than an idle instance may have, so it is not
+            // The second process has more memory than an idle instance may have, so it is not
             // reused.
             Ok((second, _)) => second,
-            // // The usage of the first attempt is always charged.
+            // The usage of the first attempt is always charged.
             Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
         };
         if let Err(Error::MemoryLimit { limit, retried_with, .. }) = &mut second.returned {
@@ -117,7 +117,7 @@ impl Execution<'_> {
         };
         match instance.finish(self.limits_of(invocation)).await {
             Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
-            // // The instance ended while it was idle, so the call needs a new one.
+            // The instance ended while it was idle, so the call needs a new one.
             Err(Error::NotCloned { .. }) => Ok(None),
             Err(error) => Err(error),
         }

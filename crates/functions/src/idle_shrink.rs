@@ -1,6 +1,6 @@
-//! //! Shrinking of idle instances: an idle process returns unneeded memory to the kernel. For
-//! this, the runtime resumes the paused process briefly. A call can arrive during this time,
-//! because the process handles its requests in order.
+//! Shrinking of idle instances: an idle process returns unneeded memory to the kernel. For this,
+//! the runtime resumes the paused process briefly. A call can arrive during this time, because the
+//! process handles its requests in order.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ pub(crate) enum ShrinkState {
 
 impl ShrinkState {
     pub(crate) fn of(warm: &WarmInstance) -> ShrinkState {
-        // // A process without a zygote shares no memory, so it has nothing to return.
+        // A process without a zygote shares no memory, so it has nothing to return.
         if warm.zygote.is_some() {
             ShrinkState::Awake(Instant::now(), 0)
         } else {

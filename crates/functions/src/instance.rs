@@ -139,7 +139,7 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        // // A process that is reused could keep the file open for writing, so it gets none.
+        // A process that is reused could keep the file open for writing, so it gets none.
         let pages = pages.filter(|_| !reuse);
         let how = worker::CallSettings { reuse, huge_pages: pages.is_some() };
         let sent = worker::send_task(&mine, invocation, &project, how)?;
@@ -263,8 +263,7 @@ impl Instance {
                 }
                 said = &mut self.said, if heard.is_none() => {
                     let said = heard.insert(said.unwrap_or_default());
-                    // // User code can also send this message, so observe the process until it
-                    // ends.
+                    // User code can also send this message, so observe the process until it ends.
                     if said.kept.is_none() || !self.invocation.reuse {
                         continue;
                     }

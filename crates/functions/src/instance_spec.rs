@@ -65,7 +65,7 @@ pub(crate) fn variables(
     temp: &str,
     cpu_millis: Option<u32>,
 ) -> Vec<(String, String)> {
-    // // Without `/sys`, libraries cannot count processors, and some log a warning at each call.
+    // Without `/sys`, libraries cannot count processors, and some log a warning at each call.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let limit = cpu_millis.map_or(processors, |millis| millis.div_ceil(1000).max(1) as usize);
     let threads = processors.min(limit).to_string();

@@ -53,7 +53,7 @@ impl Functions {
             return;
         }
         let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
-        // // If the function set no limit, the default is reduced without a message.
+        // If the function set no limit, the default is reduced without a message.
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(

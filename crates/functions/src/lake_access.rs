@@ -1,8 +1,8 @@
 //! Requests of running functions to the lake: objects, queries, rows to append.
 //!
-//! //! The worker sends a request over its socket, with the content in a memory file. The answer
-//! also arrives in a memory file: a line of JSON, and the content. This crate only transports
-//! requests and answers. An implementation of [`LakeAccess`] checks and executes them.
+//! The worker sends a request over its socket, with the content in a memory file. The answer also
+//! arrives in a memory file: a line of JSON, and the content. This crate only transports requests
+//! and answers. An implementation of [`LakeAccess`] checks and executes them.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -105,7 +105,7 @@ pub(crate) async fn answer(
         written.inspect_err(|error| tracing::warn!(%error, "cannot respond to a function"));
     let written = written.ok();
     let files: Vec<_> = written.iter().map(MemoryFile::descriptor).collect();
-    // // The socket's buffer has space for all replies that a correct worker has not read.
+    // The socket's buffer has space for all replies that a correct worker has not read.
     let _ = channel.send(b"lake", &files);
 }
 

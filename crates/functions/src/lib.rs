@@ -1,7 +1,7 @@
 //! The function runtime: instances of Python functions, their zygotes, the call queue and shared
 //! Arrow memory.
 //!
-//! //! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages and runs a
+//! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages and runs a
 //! user's Python function in it. Each function runs in a separate process, which the spawner
 //! creates in Linux namespaces and with limits. Inputs and output are sealed memory files, which
 //! the receiver maps. The caller receives printed lines while the function runs.

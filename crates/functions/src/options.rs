@@ -1,4 +1,4 @@
-//! //! Options of the function runtime. The caller provides machine-dependent values, such as the
+//! Options of the function runtime. The caller provides machine-dependent values, such as the
 //! locations of interpreters.
 
 use std::net::{IpAddr, SocketAddr};

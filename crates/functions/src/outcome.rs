@@ -1,4 +1,4 @@
-//! //! The outcome of a call, determined from its worker's messages and its process's exit.
+//! The outcome of a call, determined from its worker's messages and its process's exit.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     if stopped != Some(InstanceStopReason::Cancelled)
         && let Some(error) = fed.take_failure()
     {
-        // // Discard a result that was computed from incomplete rows.
+        // Discard a result that was computed from incomplete rows.
         return Err(error);
     }
     match (said, stopped) {

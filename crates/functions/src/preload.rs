@@ -1,5 +1,4 @@
-//! //! The C library that zygotes preload. It keeps unchanged pages shared between zygote and
-//! clones.
+//! The C library that zygotes preload. It keeps unchanged pages shared between zygote and clones.
 
 use std::path::{Path, PathBuf};
 

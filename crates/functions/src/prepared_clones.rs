@@ -1,4 +1,4 @@
-//! //! Clones of a zygote that are created before a call needs them.
+//! Clones of a zygote that are created before a call needs them.
 
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,7 @@ impl PreparedClones {
         if fitting.count() >= state.wanted() {
             return;
         }
-        // // Ignore a failure, because the next call reports it.
+        // Ignore a failure, because the next call reports it.
         if let Ok(running) = spawner.run(clone_plan(zygote, limits), &[]) {
             let (limits, since) = (limits.clone(), Instant::now());
             state.clones.push(PreparedClone { limits, running, since });

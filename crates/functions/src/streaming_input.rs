@@ -1,10 +1,10 @@
 //! Streaming input: a function reads rows batch by batch while they are computed.
 //!
-//! //! The function requests each batch over a separate socket. A server task replies with the
-//! batch's file, and prepares batches in advance. A file is overwritten after the function has
-//! released its rows. Rows that the function keeps are charged to the call's memory quota; beyond
-//! the quota they are on disk. Each iteration computes the rows again. A false message about
-//! batches affects only the process that sent it.
+//! The function requests each batch over a separate socket. A server task replies with the batch's
+//! file, and prepares batches in advance. A file is overwritten after the function has released its
+//! rows. Rows that the function keeps are charged to the call's memory quota; beyond the quota they
+//! are on disk. Each iteration computes the rows again. A false message about batches affects only
+//! the process that sent it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -201,8 +201,8 @@ impl FeedTask {
                 self.scan = None;
                 self.files.clear();
             }
-            // // Ignore a failure: the socket's buffer has space for all replies that a correct
-            // worker has not read.
+            // Ignore a failure: the socket's buffer has space for all replies that a correct worker
+            // has not read.
             if let Some(number) = asked.next
                 && !self.answer(number).await
             {
@@ -303,7 +303,7 @@ impl Iteration {
         let (streamed, files) = (streamed.clone(), files.clone());
         let making = tokio::spawn(async move {
             let made = make((streamed.begin)(), &files, &sender).await;
-            // // Sending fails after the iteration has ended, which is not an error.
+            // Sending fails after the iteration has ended, which is not an error.
             let _ = sender.send(made.map(|()| None)).await;
         });
         Iteration { number, ready, making: making.abort_handle(), over: false }
@@ -338,7 +338,7 @@ async fn make(
     while let Some(batches) = next {
         let files = files.clone();
         let written = aside(move || files.write(&IpcMessage::new(&batches)?));
-        // // If these rows exceed the quota, do not compute the next ones.
+        // If these rows exceed the quota, do not compute the next ones.
         let following = async { Ok(coming.next().await) };
         let (written, following) = tokio::try_join!(written, following)?;
         if sender.send(Ok(Some(written))).await.is_err() {

@@ -1,8 +1,8 @@
 //! Instances that can execute another call of their function.
 //!
-//! //! Modules, globals and the state of native libraries are kept between calls. Files in `/tmp`
-//! and the working folder, child processes and output are removed. An instance ends when its idle
-//! time exceeds a limit.
+//! Modules, globals and the state of native libraries are kept between calls. Files in `/tmp` and
+//! the working folder, child processes and output are removed. An instance ends when its idle time
+//! exceeds a limit.
 
 use std::sync::Arc;
 use std::time::Duration;

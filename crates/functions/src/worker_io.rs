@@ -1,12 +1,11 @@
 //! I/O of an instance: the messages of its worker, and standard output and error of native code.
 //!
-//! //! Lines are not buffered: each line is sent to the sink immediately, and reading stops while
-//! the sink is full. So a function that prints endlessly is blocked, and cannot exhaust the
-//! server's memory.
+//! Lines are not buffered: each line is sent to the sink immediately, and reading stops while the
+//! sink is full. So a function that prints endlessly is blocked, and cannot exhaust the server's
+//! memory.
 //!
-//! //! Reading ends when all processes have closed their ends of the connection, or shortly after
-//! the instance's process has ended. Without a sandbox, a child process may keep the connection
-//! open.
+//! Reading ends when all processes have closed their ends of the connection, or shortly after the
+//! instance's process has ended. Without a sandbox, a child process may keep the connection open.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -61,7 +60,7 @@ impl LineSink {
         } else {
             return;
         };
-        // // An error means that the receiver was dropped; the function continues.
+        // An error means that the receiver was dropped; the function continues.
         let _ = self.sink.send(event).await;
     }
 }
@@ -123,7 +122,7 @@ pub(crate) async fn listen(
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
-        // // The sandbox sends this message before any message of the function.
+        // The sandbox sends this message before any message of the function.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             match ProxySockets::open(descriptors) {
                 Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
@@ -158,13 +157,13 @@ pub(crate) async fn listen(
             }
             Ok(Message::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
-                // // Ignore a failure: the socket's buffer has space for all replies that a correct
+                // Ignore a failure: the socket's buffer has space for all replies that a correct
                 // worker has not read.
                 let _ = channel.get_ref().send(answer, &[]);
             }
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
-                // // One limit applies to all remaining messages together.
+                // One limit applies to all remaining messages together.
                 let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
@@ -180,8 +179,8 @@ pub(crate) async fn listen(
             Ok(Message::Unfit { returned, reason, hint }) => {
                 said = FinalMessage::Unfit { returned, reason, hint };
             }
-            // // User code wrote an invalid message to the worker's socket. This affects only its
-            // own call.
+            // User code wrote an invalid message to the worker's socket. This affects only its own
+            // call.
             Err(error) => tracing::debug!(%error, "an instance sent an unreadable message"),
         }
     }
@@ -209,8 +208,8 @@ fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut Resul
         written.inspect_err(|error| tracing::warn!(%error, "no file for a function")).ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
-    // // Ignore a failure: the socket's buffer has space for all replies that a correct worker has
-    // not read.
+    // Ignore a failure: the socket's buffer has space for all replies that a correct worker has not
+    // read.
     let _ = channel.get_ref().send(b"file", &written);
 }
 
@@ -229,8 +228,8 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
 
 /// Returns the next message; `None` when the other end is closed.
 pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
-    // // Yield regularly. Otherwise a continuous stream of messages would block this thread and
-    // delay time limits.
+    // Yield regularly. Otherwise a continuous stream of messages would block this thread and delay
+    // time limits.
     tokio::task::coop::consume_budget().await;
     loop {
         let mut ready = channel.readable().await.ok()?;

@@ -1,8 +1,8 @@
-//! //! Zygotes: one process per environment, with the environment's packages already imported. Each
+//! Zygotes: one process per environment, with the environment's packages already imported. Each
 //! call runs in a clone of it, which starts faster than a new Python process.
 //!
-//! //! A zygote has a separate sandbox and runs only code of the packages, because all functions
-//! with this environment share it. The first call that needs a zygote starts it and waits for it. A
+//! A zygote has a separate sandbox and runs only code of the packages, because all functions with
+//! this environment share it. The first call that needs a zygote starts it and waits for it. A
 //! zygote ends after a long idle time, or when zygotes use too much memory. After a failed start,
 //! functions start in new processes and receive the reason; later the start is retried in the
 //! background.
@@ -334,7 +334,7 @@ impl Zygotes {
     /// Removes the unused zygotes that satisfy a condition, and those whose process has ended.
     fn let_go(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
-            // // A locked slot is in use, so keep its zygote.
+            // A locked slot is in use, so keep its zygote.
             let Ok(mut state) = slot.state.try_lock() else { return true };
             match &*state {
                 State::Alive(zygote) if zygote.is_alive() => {
@@ -406,7 +406,7 @@ fn plan(environment: &Environment, library: &Preload) -> Result<ProcessSpec> {
     let mut variables = variables("/environment/bin", "/tmp", None);
     let packages = serde_json::to_string(&environment.requested).unwrap_or_default();
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
-    // // jemalloc in pyarrow would start a thread, which a clone does not inherit.
+    // jemalloc in pyarrow would start a thread, which a clone does not inherit.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
     sandbox.read_only.push(library.shown());
     variables.push(Preload::variable());

@@ -1,4 +1,4 @@
-//! //! A read-only view of the catalog at one pinned commit.
+//! A read-only view of the catalog at one pinned commit.
 
 use headwater_catalog::{State, TableEntry};
 use headwater_model::{CommitId, Namespace, RefSpec, TableName, nearest};

@@ -1,7 +1,7 @@
 //! Allocation of field ids for new columns, unique across all branches of a table.
 //!
-//! //! Iceberg identifies a column by its field id, and a branch does not record the ids assigned
-//! on other branches. So the store holds the last assigned id of each table, in one ref per table.
+//! Iceberg identifies a column by its field id, and a branch does not record the ids assigned on
+//! other branches. So the store holds the last assigned id of each table, in one ref per table.
 //! Allocated ids that remain unused are skipped.
 
 use arrow::datatypes::{DataType, Field};
@@ -97,7 +97,7 @@ fn ids_in(field: &Field) -> i32 {
         | DataType::ListView(item)
         | DataType::LargeListView(item)
         | DataType::FixedSizeList(item, _) => ids_in(item),
-        // // A map's entries struct needs no id. Counting the struct anyway only skips one id.
+        // A map's entries struct needs no id. Counting the struct anyway only skips one id.
         DataType::Map(entries, _) => ids_in(entries),
         DataType::Dictionary(_, values) => {
             ids_in(&Field::new("", values.as_ref().clone(), true)) - 1

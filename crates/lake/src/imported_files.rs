@@ -1,8 +1,8 @@
 //! The list of files imported into a table, used to skip files imported before.
 //!
-//! //! The list belongs to the table's snapshot: the snapshot summary holds, under [`IMPORTS_KEY`],
-//! the ids of the store objects that contain the list. So branches, merges and time travel apply to
-//! the list, and a commit writes rows and list atomically. A list is stored as segments of growing
+//! The list belongs to the table's snapshot: the snapshot summary holds, under [`IMPORTS_KEY`], the
+//! ids of the store objects that contain the list. So branches, merges and time travel apply to the
+//! list, and a commit writes rows and list atomically. A list is stored as segments of growing
 //! size, merged like an LSM tree, so adding one file writes little data.
 //!
 //! A file is identified by path and content hash: the same content under another path is another

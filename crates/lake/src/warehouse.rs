@@ -1,8 +1,8 @@
 //! The warehouse: the location of table files, a local folder or a cloud bucket.
 //!
-//! //! The database stores the location, which can be changed only while no commit has a table,
-//! because commits contain absolute file locations. An object in a bucket prefix marks it as
-//! claimed by one lake. Without it, another lake would remove the files as unreferenced.
+//! The database stores the location, which can be changed only while no commit has a table, because
+//! commits contain absolute file locations. An object in a bucket prefix marks it as claimed by one
+//! lake. Without it, another lake would remove the files as unreferenced.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -36,7 +36,7 @@ impl Objects {
     ///
     /// Errors: [`Error::NoBucket`], [`Error::NotEmpty`].
     pub async fn delete_bucket(&self, name: &str) -> Result<()> {
-        // // The lock prevents the creation of an object between the check and the deletion.
+        // The lock prevents the creation of an object between the check and the deletion.
         let _deleting = self.0.buckets.write().await;
         let stored = self.bucket_record(name).await?;
         if !self.0.store.references(&object_ref(name, ""), None, 1).await?.is_empty() {

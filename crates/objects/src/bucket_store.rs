@@ -1,8 +1,8 @@
-//! //! A bucket as an `ObjectStore`, for imports and exports.
+//! A bucket as an `ObjectStore`, for imports and exports.
 //!
-//! //! This object store does not check permissions. A multipart upload writes the object in one
-//! step, so it is recorded as one change, and its parts have no minimum size. An upload that is
-//! dropped before its completion writes nothing.
+//! This object store does not check permissions. A multipart upload writes the object in one step,
+//! so it is recorded as one change, and its parts have no minimum size. An upload that is dropped
+//! before its completion writes nothing.
 
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ impl BucketStore {
         let prefix = prefix.filter(|prefix| !prefix.as_ref().is_empty());
         ListRequest {
             bucket: self.bucket.to_string(),
-            // // The `object_store` API matches prefixes by whole path components.
+            // The `object_store` API matches prefixes by whole path components.
             prefix: prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default(),
             delimiter: delimiter.map(str::to_owned),
             after: None,
@@ -252,7 +252,7 @@ impl Upload {
     /// Sends pieces. Calls acquire the lock in their order.
     fn send(&self, pieces: Vec<UploadPiece>) -> UploadPart {
         let mut lock = Box::pin(self.sender.clone().lock_owned());
-        // // The first poll puts the future into the lock's queue.
+        // The first poll puts the future into the lock's queue.
         let taken = lock.as_mut().now_or_never();
         async move {
             let mut sender = match taken {
@@ -260,7 +260,7 @@ impl Upload {
                 None => lock.await,
             };
             for piece in pieces {
-                // // A failed write drops the receiver. `complete` returns the error of the write.
+                // A failed write drops the receiver. `complete` returns the error of the write.
                 if sender.send(piece).await.is_err() {
                     break;
                 }

@@ -1,9 +1,8 @@
-//! //! Changes of objects, recorded for triggers.
+//! Changes of objects, recorded for triggers.
 //!
-//! //! A change that matches a watch is recorded in the journal `object_changes`. The entry is
-//! appended in the same batch as the object's change, so both are stored atomically and with one
-//! sync. An entry's position orders all changes. A reader deletes entries after storing their
-//! effects.
+//! A change that matches a watch is recorded in the journal `object_changes`. The entry is appended
+//! in the same batch as the object's change, so both are stored atomically and with one sync. An
+//! entry's position orders all changes. A reader deletes entries after storing their effects.
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Timestamp};
@@ -42,7 +41,7 @@ impl Watch {
     /// Returns true if the watch selects this operation on this object.
     pub fn admits(&self, bucket: &str, key: &str, operation: ObjectOperation) -> bool {
         let is_wanted = if operation.creates() { self.created } else { self.removed };
-        // // Strip the prefix first: in a short key, prefix and suffix could overlap.
+        // Strip the prefix first: in a short key, prefix and suffix could overlap.
         let rest = || key.strip_prefix(&*self.prefix);
         is_wanted && self.bucket == bucket && rest().is_some_and(|it| it.ends_with(&*self.suffix))
     }

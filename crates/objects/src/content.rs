@@ -1,5 +1,5 @@
-//! //! Contents of objects. A content is written to a file with a new random name, and read from
-//! the files of an object.
+//! Contents of objects. A content is written to a file with a new random name, and read from the
+//! files of an object.
 
 use std::ops::Range;
 
@@ -85,7 +85,7 @@ impl Objects {
     async fn start(&self, name: &str) -> Result<Upload> {
         let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
         let change = put(garbage_ref(name), &garbage, Expected::Anything)?;
-        // // A power failure may lose this record, but then the file was not synced either.
+        // A power failure may lose this record, but then the file was not synced either.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;
         Ok(Upload::new(self.0.storage.clone(), self.location(name)))

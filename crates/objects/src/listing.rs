@@ -1,7 +1,7 @@
 //! Paginated listings of objects, in key order.
 //!
-//! //! A listing reads one range of refs. With a delimiter, it skips the remaining keys of a
-//! returned group, so its cost does not depend on the size of the group.
+//! A listing reads one range of refs. With a delimiter, it skips the remaining keys of a returned
+//! group, so its cost does not depend on the size of the group.
 
 use crate::record::{ObjectInfo, decode, object_ref};
 use crate::{Objects, Result};

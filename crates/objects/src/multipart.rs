@@ -1,4 +1,4 @@
-//! //! Multipart uploads. Each part is a file. The completion of an upload only stores the list of
+//! Multipart uploads. Each part is a file. The completion of an upload only stores the list of
 //! these files as the object's content, so it is fast and atomic.
 
 use headwater_model::{ObjectOperation, Timestamp};
@@ -108,7 +108,7 @@ impl Objects {
             return Err(Error::Part { number, reason, s3_code: "InvalidArgument" });
         }
         self.upload(target).await?;
-        // // Even an empty part has a file.
+        // Even an empty part has a file.
         let written = self.write(content).await?;
         let blob = written.blob.clone().unwrap_or(Blob { name: String::new(), size: 0 });
         let part = PartRecord { blob, etag: written.etag.clone(), modified: self.now() };

@@ -102,7 +102,7 @@ impl Objects {
         check_headers(&headers)?;
         self.check_bucket(&path.bucket).await?;
         if condition != Condition::Always {
-            // // Check early, before the content is received. The check at the commit is decisive.
+            // Check early, before the content is received. The check at the commit is decisive.
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
         }
         let written = self.write(content).await?;
@@ -141,7 +141,7 @@ impl Objects {
     ) -> Result<OpenObject> {
         let info = self.head(path).await?;
         match self.open_info(&info, &range).await {
-            // // After the record was read, the object was replaced and its file deleted. Read the
+            // After the record was read, the object was replaced and its file deleted. Read the
             // record again.
             Err(Error::Storage(_) | Error::Corrupt { .. }) if self.head(path).await? != info => {
                 let info = self.head(path).await?;

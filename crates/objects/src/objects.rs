@@ -125,7 +125,7 @@ impl Objects {
         let applied = match self.0.store.apply(batch).await {
             Ok(_) => Ok(true),
             Err(headwater_store::Error::Conflict { .. }) => return Ok(false),
-            // // The batch may have been applied, despite the error.
+            // The batch may have been applied, despite the error.
             Err(error) => Err(error.into()),
         };
         if is_recorded {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `buckets/NAME` | [`BucketRecord`] |
 //! | `objects/BUCKET/KEY` | [`ObjectInfo`] |
-//! //! | `object-contents/ID` | the files of an object with several files, in order |
+//! | `object-contents/ID` | the files of an object with several files, in order |
 //! | `object-uploads/ID` | [`UploadRecord`] |
 //! | `object-parts/ID/NUMBER` | [`PartRecord`]; the number has five digits |
 //! | `object-garbage/ID` | [`Garbage`] |

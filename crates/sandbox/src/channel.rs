@@ -1,4 +1,4 @@
-//! //! A Unix socket for messages with file descriptors.
+//! A Unix socket for messages with file descriptors.
 #![expect(unsafe_code, reason = "tokio requires a guarantee about the descriptor")]
 
 use std::cell::RefCell;
@@ -96,8 +96,7 @@ impl Channel {
         }
         let cut = received.flags.contains(ReturnFlags::CTRUNC);
         if cut {
-            // // Drop all descriptors: if some are missing, the remaining ones cannot be
-            // identified.
+            // Drop all descriptors: if some are missing, the remaining ones cannot be identified.
             descriptors.clear();
         }
         Ok(Some(Received { bytes: buffer[..received.bytes].to_vec(), descriptors, cut }))
@@ -106,7 +105,7 @@ impl Channel {
     /// Makes the socket non-blocking and registers it with the current tokio runtime.
     pub fn into_async(self) -> std::io::Result<AsyncFd<Channel>> {
         rustix::io::ioctl_fionbio(&self.0, true)?;
-        // // SAFETY: a channel owns its descriptor, never replaces it, and closes it only on drop.
+        // SAFETY: a channel owns its descriptor, never replaces it, and closes it only on drop.
         // `AsyncFd` removes it from the runtime before dropping it.
         unsafe { AsyncFd::register(self) }.map_err(Into::into)
     }

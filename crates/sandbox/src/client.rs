@@ -1,4 +1,4 @@
-//! //! Client of the spawner: starts it, sends requests, and receives the exits of processes.
+//! Client of the spawner: starts it, sends requests, and receives the exits of processes.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -79,7 +79,7 @@ struct GroupMeter {
 impl GroupMeter {
     /// Creates the meter of a paused process. Returns `None` if the groups are not readable.
     fn new(group: Group, usage: &ResourceUsage) -> Option<Self> {
-        // // This also resets the peak memory, so that the next call starts at zero.
+        // This also resets the peak memory, so that the next call starts at zero.
         group.usage()?;
         Some(GroupMeter { group, fork_cpu_us: usage.fork_cpu_us })
     }
@@ -222,7 +222,7 @@ impl RunningProcess {
 
     fn request_usage(&self, request: &Request) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
         let (sender, usage) = oneshot::channel();
-        // // The spawner replies in the order of the requests, so a queue of senders is sufficient.
+        // The spawner replies in the order of the requests, so a queue of senders is sufficient.
         self.connection.measurements.lock().entry(self.id).or_default().push_back(sender);
         self.connection.send(request, &[]).ok()?;
         Some(usage)
@@ -239,8 +239,8 @@ impl RunningProcess {
                     self.meter.iter_mut().for_each(|meter| meter.fork_cpu_us = usage.fork_cpu_us);
                     self.pausing = None;
                 }
-                // // The pause is still pending. The spawner handles requests in order, so it
-                // pauses the process before it resumes it.
+                // The pause is still pending. The spawner handles requests in order, so it pauses
+                // the process before it resumes it.
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(ended()),
             }
@@ -252,13 +252,13 @@ impl RunningProcess {
     /// Ends the CPU boost of the process.
     pub fn end_boost(&mut self) {
         self.is_boost_ended = true;
-        // // Sending fails only if the spawner has ended, which also ends the process.
+        // Sending fails only if the spawner has ended, which also ends the process.
         let _ = self.connection.send(&Request::EndBoost { id: self.id }, &[]);
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        // // Sending fails only if the spawner has ended, which also ends the process.
+        // Sending fails only if the spawner has ended, which also ends the process.
         let _ = self.connection.send(&Request::Signal { id: self.id, signal }, &[]);
     }
 

@@ -1,6 +1,6 @@
 //! Sandboxed processes: namespaces, control groups, system call filters and network access.
 //!
-//! //! The server never forks. [`Spawner`] starts a small single-threaded process, which runs
+//! The server never forks. [`Spawner`] starts a small single-threaded process, which runs
 //! [`spawner_main`] and creates every other process from a [`ProcessSpec`]. A zygote is cloned into
 //! a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured and killed.
 //! [`EgressPolicy`] and [`serve_proxy`] control the network access of a sandbox.

@@ -1,4 +1,4 @@
-//! //! Identity of a process: its id and start time, which together are unique until the machine
+//! Identity of a process: its id and start time, which together are unique until the machine
 //! restarts. File and group names start with it, so that the leftovers of ended processes can be
 //! found.
 

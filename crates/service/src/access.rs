@@ -1,6 +1,6 @@
-//! //! Authorization and authentication of principals.
+//! Authorization and authentication of principals.
 //!
-//! //! Every operation calls [`Components::authorize`] with the action and the object. An operation
+//! Every operation calls [`Components::authorize`] with the action and the object. An operation
 //! without its own action requires [`Components::administer`]. [`headwater_executors`] makes and
 //! records the decisions, for operations and for jobs alike.
 

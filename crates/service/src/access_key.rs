@@ -1,7 +1,7 @@
 //! Access keys: create, list, revoke. Users manage their own keys, administrators all keys.
 //!
-//! //! A protocol that verifies signatures first gets the secret of a key. After verification it
-//! gets the principal of the signed request.
+//! A protocol that verifies signatures first gets the secret of a key. After verification it gets
+//! the principal of the signed request.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! //! SQL statements on roles and grants. The operations on roles and grants execute them.
+//! SQL statements on roles and grants. The operations on roles and grants execute them.
 
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ async fn apply(
                     access.roles().grant(principal, role, grantee).await?;
                 } else {
                     let revoked = access.roles().revoke(principal, role, grantee).await;
-                    // // A missing grant does not prevent the revocation of the others.
+                    // A missing grant does not prevent the revocation of the others.
                     all = all.and(revoked);
                 }
             }

@@ -40,7 +40,7 @@ impl Buckets {
     pub async fn exists(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let exists = self.0.buckets.objects.check_bucket(name).await.or_problem();
-        // // The error must not reveal the existence of a bucket to users without rights.
+        // The error must not reveal the existence of a bucket to users without rights.
         if self.0.access.may_see(principal, &Object::bucket(name)) { exists } else { Ok(()) }
     }
 

@@ -84,7 +84,7 @@ impl CopyTarget {
                 rest = left;
             }
         }
-        // // Drop the stream, which makes the usage final.
+        // Drop the stream, which makes the usage final.
         drop(stream);
         let end = encoder.end().map_err(|e| encoding(&e))?;
         bytes += end.len();

@@ -60,7 +60,7 @@ impl DeployedFunctions {
         qualifier: Option<&str>,
     ) -> Result<(StoredFunction, StoredVersion), Problem> {
         let function = self.get(principal, name).await?;
-        // // Describe an alias by its main version, never by a weighted one.
+        // Describe an alias by its main version, never by a weighted one.
         let number = function.resolve(qualifier.unwrap_or("$LATEST"), 1.0).or_problem()?;
         let version = self.0.catalog.store().version(&function, number).await.or_problem()?;
         Ok((function, version))

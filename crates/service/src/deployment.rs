@@ -44,7 +44,7 @@ impl Deployments {
                 let active = Object::project(&active.project.name);
                 self.0.authorize(principal, Action::Deploy, &active)
             }
-            // // The version cannot be read, so its project's name is unknown.
+            // The version cannot be read, so its project's name is unknown.
             Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
         }
     }

@@ -1,5 +1,4 @@
-//! //! Errors at the start of the service. The error of a request is a
-//! [`headwater_model::Problem`].
+//! Errors at the start of the service. The error of a request is a [`headwater_model::Problem`].
 
 use std::path::PathBuf;
 

@@ -1,5 +1,5 @@
-//! //! Files written outside the lake. A file gets its name only when it is complete, so a reader
-//! never sees an incomplete file.
+//! Files written outside the lake. A file gets its name only when it is complete, so a reader never
+//! sees an incomplete file.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! //! Function calls: find a function, call it as a job, and record the job before its result is
+//! Function calls: find a function, call it as a job, and record the job before its result is
 //! returned.
 
 use std::collections::BTreeMap;
@@ -145,7 +145,7 @@ impl Invocations {
         files: ProjectFiles,
         name: &str,
     ) -> Result<ResolvedFunction, Problem> {
-        // // The files are undeployed code of the caller, so the caller needs the right to run it.
+        // The files are undeployed code of the caller, so the caller needs the right to run it.
         self.0.authorize(principal, Action::Run, &project_object(&files))?;
         let wanted = name.to_owned();
         let read = move || {
@@ -195,7 +195,7 @@ impl Invocations {
             caused_by: Vec::new(),
         };
         let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
-        // // If the caller disconnects, the function is stopped, and its usage so far is recorded.
+        // If the caller disconnects, the function is stopped, and its usage so far is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
         let call = tokio::spawn(async move {

@@ -1,5 +1,4 @@
-//! //! Jobs: list, get, follow, stop, and their usage. Ids are accepted as unique prefixes or
-//! suffixes.
+//! Jobs: list, get, follow, stop, and their usage. Ids are accepted as unique prefixes or suffixes.
 
 use std::sync::Arc;
 
@@ -39,7 +38,7 @@ impl Jobs {
         if self.0.is_unlimited(principal) {
             return self.0.jobs.get(id).await.or_problem();
         }
-        // // The error for an ambiguous short id would contain the ids of hidden jobs.
+        // The error for an ambiguous short id would contain the ids of hidden jobs.
         let found = self.0.jobs.get(id).await.ok().filter(|job| self.is_visible(principal, job));
         found.ok_or_else(|| Problem::new(ErrorCode::JobNotFound, format!("there is no job `{id}`")))
     }
@@ -57,7 +56,7 @@ impl Jobs {
         if job.status.is_final() {
             return Ok(job);
         }
-        // // Searching a long queue takes time, so use a thread of the blocking pool.
+        // Searching a long queue takes time, so use a thread of the blocking pool.
         let (functions, id) = (self.0.functions.clone(), job.id);
         let calls = tokio::task::spawn_blocking(move || functions.calls_of(id)).await;
         let reason =
@@ -103,7 +102,7 @@ impl Jobs {
     pub async fn rerun(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
         let request = self.run_request(&job).await?;
-        // // The new run is neither a retry nor part of the original run's event, whose changes are
+        // The new run is neither a retry nor part of the original run's event, whose changes are
         // committed at most once.
         let request = RunRequest { event: None, retry: None, ..request };
         Runs(self.0.clone()).start(principal, request).await

@@ -1,5 +1,5 @@
-//! //! Layers: sets of files that several functions use. Access to a layer is checked like access
-//! to a function named `layer/NAME`.
+//! Layers: sets of files that several functions use. Access to a layer is checked like access to a
+//! function named `layer/NAME`.
 
 use std::sync::Arc;
 

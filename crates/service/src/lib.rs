@@ -1,10 +1,10 @@
-//! //! All operations that clients can request, independent of the protocol, and the wiring of all
+//! All operations that clients can request, independent of the protocol, and the wiring of all
 //! components.
 //!
-//! //! [`Service::start`] opens a lake and starts its components in the order of their
-//! dependencies. Protocols hold a [`Service`], call one of its methods per request, and encode the
-//! result. Each method takes the [`Principal`](headwater_model::Principal) and checks its rights in
-//! one place. This crate does not access environment variables, the home folder or sockets.
+//! [`Service::start`] opens a lake and starts its components in the order of their dependencies.
+//! Protocols hold a [`Service`], call one of its methods per request, and encode the result. Each
+//! method takes the [`Principal`](headwater_model::Principal) and checks its rights in one place.
+//! This crate does not access environment variables, the home folder or sockets.
 
 mod access;
 mod access_control;

@@ -1,5 +1,5 @@
-//! //! Limits of users and roles: list, get, set, remove. Users may read their own limits and those
-//! of their roles.
+//! Limits of users and roles: list, get, set, remove. Users may read their own limits and those of
+//! their roles.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! //! Logins at an OpenID provider.
+//! Logins at an OpenID provider.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! //! Operations that run as jobs while the caller waits for the result.
+//! Operations that run as jobs while the caller waits for the result.
 
 use futures::future::BoxFuture;
 use headwater_jobs::{JobContext, NewJob};

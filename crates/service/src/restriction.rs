@@ -1,5 +1,5 @@
-//! //! Row filters and column masks: list, create, drop; administrators only. Also contains checks
-//! for operations outside SQL that would show hidden rows or values.
+//! Row filters and column masks: list, create, drop; administrators only. Also contains checks for
+//! operations outside SQL that would show hidden rows or values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -119,8 +119,7 @@ impl Components {
         };
         let forbidden = self.check_unrestricted(principal, action, name, id);
         forbidden.map_err(|mut problem| {
-            // // The error contains the requested spelling, so it does not reveal the stored
-            // spelling.
+            // The error contains the requested spelling, so it does not reveal the stored spelling.
             problem.message = problem.message.replace(&format!("`{name}`"), &format!("`{table}`"));
             problem
         })

@@ -1,4 +1,4 @@
-//! //! SQL statements on row filters and column masks. The operations of the `restriction` module
+//! SQL statements on row filters and column masks. The operations of the `restriction` module
 //! execute them.
 
 use arrow::datatypes::{DataType, SchemaRef};

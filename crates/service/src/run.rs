@@ -53,7 +53,7 @@ impl Runs {
         let new = NewJob::of(JobKind::Run, summary(&project, &request), principal);
         let new = NewJob {
             event: request.event.clone(),
-            // // Tests change nothing, so they do not wait for runs.
+            // Tests change nothing, so they do not wait for runs.
             queue: (!request.test).then(|| run_queue(&project, &branch)),
             reference: Some(branch),
             payload: json!(ActingRequest { request, actor: Actor::of(principal) }),

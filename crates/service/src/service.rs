@@ -1,4 +1,4 @@
-//! //! The wiring: all components of a lake, and their start order.
+//! The wiring: all components of a lake, and their start order.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Settings that apply without a deployment: the name and rate card of the project in the working
 //! folder.
 //!
-//! //! The project file is read at the start of the server, before operations that depend on it,
-//! and every two seconds. If the read fails, the current settings stay in effect.
+//! The project file is read at the start of the server, before operations that depend on it, and
+//! every two seconds. If the read fails, the current settings stay in effect.
 
 use std::path::{Path, PathBuf};
 

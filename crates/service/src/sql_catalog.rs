@@ -1,7 +1,7 @@
-//! //! `information_schema` and `pg_catalog` for a statement. They contain the objects that the
-//! user may see at the ref.
+//! `information_schema` and `pg_catalog` for a statement. They contain the objects that the user
+//! may see at the ref.
 //!
-//! //! Only the tables that a statement mentions are computed and registered in its session.
+//! Only the tables that a statement mentions are computed and registered in its session.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{Batches, Session};

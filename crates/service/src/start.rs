@@ -1,4 +1,4 @@
-//! //! Starts the engine and the function runtime, each with its share of the server's memory.
+//! Starts the engine and the function runtime, each with its share of the server's memory.
 
 use headwater_engine::{Engine, EngineOptions};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};

@@ -1,8 +1,8 @@
-//! //! SQL statements. Each statement is one job with a schema and a stream of record batches as
-//! the result. A request may contain several statements.
+//! SQL statements. Each statement is one job with a schema and a stream of record batches as the
+//! result. A request may contain several statements.
 //!
-//! //! The caller pulls the rows, so they are computed only as fast as they are read. Dropping the
-//! rows stops the statement, which is recorded as cancelled with its usage so far.
+//! The caller pulls the rows, so they are computed only as fast as they are read. Dropping the rows
+//! stops the statement, which is recorded as cancelled with its usage so far.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl Statements {
         let mut started = None;
         for (index, statement) in script.into_iter().enumerate() {
             if let Some(StartedStatement { rows, job }) = started.take() {
-                // // Read and discard the rows of all statements except the last.
+                // Read and discard the rows of all statements except the last.
                 if let Err(problem) = finish(rows).await {
                     let problem = in_script(problem, index, count);
                     return Ok(StartedStatement { job, rows: Err(problem) });
@@ -305,7 +305,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.guard.is_some() {
-            // // The guard is dropped next, which records the job as cancelled.
+            // The guard is dropped next, which records the job as cancelled.
             self.report_usage();
         }
     }
@@ -343,7 +343,7 @@ impl StatementRows {
             Err(problem) => return Err(self.fail(problem)),
         };
         let Some(batch) = batch else {
-            // // Drop the stream, which makes the usage final.
+            // Drop the stream, which makes the usage final.
             self.stream = futures::stream::empty().boxed();
             self.running.end(Ok(std::mem::take(&mut self.result)));
             return Ok(None);

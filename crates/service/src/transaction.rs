@@ -1,12 +1,12 @@
-//! //! Transactions of several statements. Their reads see one commit, and their writes become one
+//! Transactions of several statements. Their reads see one commit, and their writes become one
 //! merge.
 //!
-//! //! The first write creates a hidden branch for all later reads and writes of the transaction.
-//! The commit merges the branch, so other clients see all changes or none. A read-only transaction
+//! The first write creates a hidden branch for all later reads and writes of the transaction. The
+//! commit merges the branch, so other clients see all changes or none. A read-only transaction
 //! creates no branch. On the hidden branch, a user has the same rights as on the target.
 //!
-//! //! A branch left by an unfinished transaction, for example after a kill of the server, is
-//! deleted at the next start.
+//! A branch left by an unfinished transaction, for example after a kill of the server, is deleted
+//! at the next start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -244,7 +244,7 @@ impl Transactions {
         let index = transaction.savepoint(name)?;
         let reference = transaction.savepoints[index].reference.clone();
         transaction.savepoints.truncate(index + 1);
-        // // The next write creates a branch from the savepoint's commit.
+        // The next write creates a branch from the savepoint's commit.
         if let Some(branch) = transaction.branch.take() {
             delete(&self.0.lake, &branch).await;
         }

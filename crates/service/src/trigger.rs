@@ -74,7 +74,7 @@ impl Triggers {
         if self.0.is_unlimited(principal) {
             return found;
         }
-        // // The error for an ambiguous short id would contain the ids of hidden events.
+        // The error for an ambiguous short id would contain the ids of hidden events.
         let visible = found.ok().filter(|found| self.is_event_visible(principal, found));
         visible.ok_or_else(|| {
             Problem::new(ErrorCode::EventNotFound, format!("there is no event `{event}`"))

@@ -1,6 +1,6 @@
-//! //! Uploads: files for an import from a client without access to the server's disk.
+//! Uploads: files for an import from a client without access to the server's disk.
 //!
-//! //! Each file is kept for one day, in its own folder within the lake's folder. The next upload
+//! Each file is kept for one day, in its own folder within the lake's folder. The next upload
 //! deletes expired uploads.
 
 use std::fs::DirBuilder;

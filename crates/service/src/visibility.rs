@@ -1,5 +1,5 @@
-//! //! Checks of the rights to see or change tables, views and namespaces. The checks use the
-//! stored spelling of names.
+//! Checks of the rights to see or change tables, views and namespaces. The checks use the stored
+//! spelling of names.
 
 use headwater_executors::is_change;
 use headwater_lake::CommitView;

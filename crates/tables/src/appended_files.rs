@@ -14,7 +14,7 @@ impl TableHistory<'_> {
     /// appended files that were compacted, returns the original files.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
-            // // The metadata of an intermediate state has expired.
+            // The metadata of an intermediate state has expired.
             Err(error) if error.is_not_found() => Ok(None),
             other => other,
         }

@@ -1,7 +1,7 @@
 //! Caches of immutable files: tables, manifest lists, manifests and file lists, by location.
 //!
-//! //! Iceberg's files never change, so entries never become stale. A commit adds its written
-//! files, so that the next commit and the next plan need no reads. Each cache has a limit in bytes.
+//! Iceberg's files never change, so entries never become stale. A commit adds its written files, so
+//! that the next commit and the next plan need no reads. Each cache has a limit in bytes.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! //! Column statistics of a snapshot's files, as arrays with one value per file. They are
-//! computed on first use, and shared by all plans of the same files.
+//! Column statistics of a snapshot's files, as arrays with one value per file. They are computed on
+//! first use, and shared by all plans of the same files.
 
 use std::collections::HashMap;
 

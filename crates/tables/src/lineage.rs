@@ -1,7 +1,7 @@
-//! //! The ancestors of a table's state, loaded on demand.
+//! The ancestors of a table's state, loaded on demand.
 //!
-//! //! A metadata file lists only the newest snapshots of its own state. Older snapshots are listed
-//! in older metadata files, which the metadata log names. Snapshots of merged states are listed in
+//! A metadata file lists only the newest snapshots of its own state. Older snapshots are listed in
+//! older metadata files, which the metadata log names. Snapshots of merged states are listed in
 //! metadata files that the merge snapshot's summary names. These files are read only if needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -269,7 +269,7 @@ impl Lineage {
             }
             next = snapshot.parent_snapshot_id()?;
         }
-        // // A merge that resolved a conflict with the other side's table has other rows.
+        // A merge that resolved a conflict with the other side's table has other rows.
         let merged_snapshot = self.find(tables, merged).await?;
         let rows = value(merge, TOTAL_RECORDS)?;
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)

@@ -1,4 +1,4 @@
-//! //! Table metadata in the JSON form for clients.
+//! Table metadata in the JSON form for clients.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! //! Options for the tables of a warehouse.
+//! Options for the tables of a warehouse.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

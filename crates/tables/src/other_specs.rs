@@ -1,7 +1,7 @@
-//! //! Overwrites of partitions whose rows are partly in files of an earlier partition spec.
+//! Overwrites of partitions whose rows are partly in files of an earlier partition spec.
 //!
-//! //! The partition values of such files do not determine the current partitions of their rows. So
-//! an overwrite of partitions reads these files and rewrites the rows of other partitions.
+//! The partition values of such files do not determine the current partitions of their rows. So an
+//! overwrite of partitions reads these files and rewrites the rows of other partitions.
 
 use std::collections::HashSet;
 use std::sync::Arc;

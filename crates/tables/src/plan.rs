@@ -1,7 +1,7 @@
 //! Scan plans: the data files of a snapshot and their column statistics.
 //!
-//! //! Bounds and counts come from the manifests. They are Arrow arrays with one value per file, in
-//! the types of the table's columns. Engines use them to prune files.
+//! Bounds and counts come from the manifests. They are Arrow arrays with one value per file, in the
+//! types of the table's columns. Engines use them to prune files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

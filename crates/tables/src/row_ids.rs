@@ -1,7 +1,7 @@
-//! //! Row lineage for tables of format version 3: the id of each row, and the sequence number of
-//! the commit that last changed the row.
+//! Row lineage for tables of format version 3: the id of each row, and the sequence number of the
+//! commit that last changed the row.
 //!
-//! //! For new rows, neither value is stored. The id is the file's first row id plus the row's
+//! For new rows, neither value is stored. The id is the file's first row id plus the row's
 //! position, and the sequence number is that of the file. For rewritten rows, two additional
 //! columns store both values. For a changed row, the stored sequence number is null, so that the
 //! new file's sequence number applies.

@@ -184,7 +184,7 @@ impl TableStates<'_> {
             }))
         });
         let files = files.collect::<Result<Vec<_>>>()?;
-        // // Another plan may have set the same value concurrently.
+        // Another plan may have set the same value concurrently.
         let _ = decoded.files.set(files);
         Ok(())
     }

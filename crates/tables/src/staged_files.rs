@@ -1,4 +1,4 @@
-//! //! Data files and delete files that are written but not yet committed.
+//! Data files and delete files that are written but not yet committed.
 
 use std::sync::Arc;
 

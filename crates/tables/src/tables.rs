@@ -1,4 +1,4 @@
-//! //! The tables of one warehouse: the main handle of the crate.
+//! The tables of one warehouse: the main handle of the crate.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -1,9 +1,8 @@
 //! SQL views, as defined by Iceberg's view specification.
 //!
-//! //! An [`SqlView`] is one immutable state of one view, identified by the location of its
-//! metadata file. A view has versions, each with its columns and its query in one or more SQL
-//! dialects. This crate does not parse SQL: the caller provides a query's columns and executes the
-//! query.
+//! An [`SqlView`] is one immutable state of one view, identified by the location of its metadata
+//! file. A view has versions, each with its columns and its query in one or more SQL dialects. This
+//! crate does not parse SQL: the caller provides a query's columns and executes the query.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -263,7 +262,7 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // // Clients that support only format version 2 cannot read nanosecond timestamps. A view's
+        // Clients that support only format version 2 cannot read nanosecond timestamps. A view's
         // metadata has no table format version for clients to check.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)

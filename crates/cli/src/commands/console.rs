@@ -1,7 +1,7 @@
 //! `headwater console`: opens the console in a browser, logged in.
 //!
-//! //! The address contains a code after `#`, so that browsers do not send the code to the server.
-//! The code is valid once, for one minute. Other users can read the arguments of processes. So the
+//! The address contains a code after `#`, so that browsers do not send the code to the server. The
+//! code is valid once, for one minute. Other users can read the arguments of processes. So the
 //! browser gets the path of a private file that redirects to the address.
 
 use std::fs::OpenOptions;

@@ -1,7 +1,7 @@
 //! `headwater demo`: a tour of the commands on real data.
 //!
-//! //! The demo prints each command before it runs, so that a user can repeat it. A second demo in
-//! the same folder skips the completed steps.
+//! The demo prints each command before it runs, so that a user can repeat it. A second demo in the
+//! same folder skips the completed steps.
 
 use std::path::Path;
 

@@ -49,7 +49,7 @@ fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
     let mut headings = vec![""];
     headings.extend(columns.iter().map(String::as_str));
     headings.extend(repeated.then_some("TIMES"));
-    // // If the table is too wide, hide unchanged columns first.
+    // If the table is too wide, hide unchanged columns first.
     let same = columns.iter().rev().filter(|column| !is_changed(rows, column));
     let same: Vec<&str> = same.map(String::as_str).collect();
     let any_changed = same.len() < columns.len();

@@ -34,7 +34,7 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
         }
         Function::Invoke(arguments) => tokio::select! {
             outcome = invoke(context, api, &arguments) => outcome,
-            // // The server stops the function when the connection closes.
+            // The server stops the function when the connection closes.
             _ = tokio::signal::ctrl_c() => Err(Problem::new(ErrorCode::Cancelled, "stopped")),
         },
     }
@@ -100,7 +100,7 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
     let call = ApiRequest::get(path).method(Method::POST).accept(accept).json(&request)?;
     let (job, answer) = api.send_as_job(call).await?;
     if let Some(job) = job {
-        // // Ignore the error, because printing the events is optional.
+        // Ignore the error, because printing the events is optional.
         let _ = events::print_events(api, &job, false, &mut Printer::new(context.style)).await;
     }
     let answer = collect(answer?).await?;

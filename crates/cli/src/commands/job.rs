@@ -27,7 +27,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         }
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
-            // // Read the status first, to report if the job was still running.
+            // Read the status first, to report if the job was still running.
             let before = api.job(&arguments.id).await?.status;
             stopped(context, before, &api.post(path, &serde_json::json!({})).await?);
             Ok(())

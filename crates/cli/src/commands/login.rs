@@ -1,4 +1,4 @@
-//! //! `headwater login`, `headwater logout` and `headwater profile`: the user's server profiles.
+//! `headwater login`, `headwater logout` and `headwater profile`: the user's server profiles.
 
 use std::io::IsTerminal;
 
@@ -84,7 +84,7 @@ async fn confirmed_in_browser(
     context.style.say(format!("open {address} in a browser and confirm the code {code}"));
     let token = login.wait().await.map_err(error::from_fault)?.id_token;
     let lifetime = i64::try_from(oidc.token_lifetime_s).unwrap_or(0);
-    // // Use a shorter lifetime, because the server's clock may be behind.
+    // Use a shorter lifetime, because the server's clock may be behind.
     let lifetime = chrono::TimeDelta::seconds(lifetime - (lifetime / 2).min(60));
     let request = CreateToken {
         label: "headwater login".to_owned(),

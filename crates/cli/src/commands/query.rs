@@ -49,7 +49,7 @@ pub async fn execute(
     request: QueryRequest,
     shown: Option<u64>,
 ) -> Result<()> {
-    // // Request one extra row, to detect if there are more.
+    // Request one extra row, to detect if there are more.
     let limit = shown.map(|rows| rows.saturating_add(u64::from(is_table(context))));
     let request = QueryRequest { limit, ..request };
     let call = ApiRequest::get("/v1/query").method(hyper::Method::POST);
@@ -156,7 +156,7 @@ async fn answer(context: &Context, api: &Api, call: ApiRequest, to: Output<'_>) 
         copy(context, response, to.watch).await
     };
     if let Err(cut) = outcome {
-        // // The statement failed, so the server aborted the stream. The job contains the error.
+        // The statement failed, so the server aborted the stream. The job contains the error.
         return Err(api.job(&job).await.ok().and_then(|job| job.error).unwrap_or(cut));
     }
     Ok(())

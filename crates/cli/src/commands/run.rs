@@ -1,4 +1,4 @@
-//! //! `headwater run`: sends the project, follows the run and prints its report.
+//! `headwater run`: sends the project, follows the run and prints its report.
 
 use std::collections::BTreeMap;
 

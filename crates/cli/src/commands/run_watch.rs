@@ -1,7 +1,7 @@
-//! //! `headwater run --watch`: runs the project again after each edit, until Ctrl-C. Only the
-//! models that an edit affects run; unchanged models are skipped.
+//! `headwater run --watch`: runs the project again after each edit, until Ctrl-C. Only the models
+//! that an edit affects run; unchanged models are skipped.
 //!
-//! //! The files are compared by content, so saving a file without a change does not start a run.
+//! The files are compared by content, so saving a file without a change does not start a run.
 //! Editors may write several files, or one file in several steps. So a run starts only when the
 //! files have been unchanged for an interval.
 

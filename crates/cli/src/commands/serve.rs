@@ -182,8 +182,7 @@ fn announce_s3(context: &Context, address: SocketAddr, scheme: &str) {
 /// event.
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
-        // // A background server logs less. Its log file only grows, and its jobs are recorded
-        // anyway.
+        // A background server logs less. Its log file only grows, and its jobs are recorded anyway.
         "warn,s3s=off,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
     } else {
         // `s3s` logs each rejected request as an error.
@@ -192,7 +191,7 @@ fn start_log(background: bool) -> LogWriter {
     let filter =
         EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let writer = LogWriter::start();
-    // // A process has only one subscriber, so ignore the error for a second one.
+    // A process has only one subscriber, so ignore the error for a second one.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer.clone())

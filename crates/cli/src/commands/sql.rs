@@ -1,5 +1,5 @@
-//! //! `headwater sql`: a SQL shell on a terminal. Without a terminal, runs the statements of
-//! standard input.
+//! `headwater sql`: a SQL shell on a terminal. Without a terminal, runs the statements of standard
+//! input.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -38,7 +38,7 @@ pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
     shell.is_interactive = input.is_terminal();
     shell.timing = shell.is_interactive;
     if shell.is_interactive {
-        // // Fail early for a ref that does not exist.
+        // Fail early for a ref that does not exist.
         names.set(shell.names().await?);
         context.style.say(context.style.paint(Tone::Faint, "`\\?` for help, Ctrl-D to quit"));
     }
@@ -64,7 +64,7 @@ pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
             Err(problem) => return Err(problem),
         }
         if std::mem::take(&mut shell.names_changed) && shell.is_interactive {
-            // // On an error, keep the old names for completion.
+            // On an error, keep the old names for completion.
             if let Ok(new) = shell.names().await {
                 names.set(new);
             }

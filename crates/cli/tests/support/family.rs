@@ -1,4 +1,4 @@
-//! //! A process and its descendants in `/proc`, and the kernel resources that can outlive them.
+//! A process and its descendants in `/proc`, and the kernel resources that can outlive them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -133,8 +133,8 @@ impl Workspace {
         assert!(status.expect("kill runs").success());
         until("the server is gone", || {
             let ended = !Path::new(&format!("/proc/{pid}/cmdline")).exists() || zombie(pid);
-            // // The socket accepts connections until the server's last thread has ended, or until
-            // the next server replaces the socket.
+            // The socket accepts connections until the server's last thread has ended, or until the
+            // next server replaces the socket.
             let is_next = || self.server().is_some_and(|server| server["pid"] != pid);
             ended && (is_next() || std::os::unix::net::UnixStream::connect(&socket).is_err())
         });

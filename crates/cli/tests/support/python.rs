@@ -1,4 +1,4 @@
-//! //! Python environments with packages of PyPI, shared by all test programs.
+//! Python environments with packages of PyPI, shared by all test programs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 /// Returns the interpreter of an environment with packages. Creates the environment on first use.
 pub fn with_packages(name: &str, packages: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    // // Each test is a separate process; the first one creates the environment.
+    // Each test is a separate process; the first one creates the environment.
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");
     lock.lock().expect("a lock");
     let python = folder.join("bin/python");

@@ -1,9 +1,9 @@
-//! //! Limits for decoding a table from another process. The limit is the table's size, or a small
+//! Limits for decoding a table from another process. The limit is the table's size, or a small
 //! multiple of it if the table may refer to the files of other tables.
 //!
-//! //! An Arrow message of a few bytes can refer to the same region of the file a thousand times,
-//! or declare a dictionary with a million pieces. A decoder would copy and check all of them. So
-//! each message is inspected before decoding, and the referenced bytes are counted.
+//! An Arrow message of a few bytes can refer to the same region of the file a thousand times, or
+//! declare a dictionary with a million pieces. A decoder would copy and check all of them. So each
+//! message is inspected before decoding, and the referenced bytes are counted.
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
@@ -86,7 +86,7 @@ impl DecodeBudget {
             return Ok(());
         }
         let schema = schema.ok_or_else(malformed)?;
-        // // Older versions have no views in messages, and their unions have an additional buffer,
+        // Older versions have no views in messages, and their unions have an additional buffer,
         // which this code does not expect.
         if message.version() != MetadataVersion::V5 {
             return Err(refused("has an older format version than its content needs"));
@@ -96,7 +96,7 @@ impl DecodeBudget {
     }
 
     fn look_at_batch(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<(), ArrowError> {
-        // // Compressed batches are rejected, because a decompressor allocates the declared size.
+        // Compressed batches are rejected, because a decompressor allocates the declared size.
         if batch.compression().is_some() {
             return Err(refused("is compressed"));
         }

@@ -1,8 +1,8 @@
 //! An unnamed file on disk that contains a table. It is deleted when its last descriptor is closed.
 //!
-//! //! Such a file cannot be sealed. Functions receive a read-only descriptor of a file that only
-//! its owner may write. A function that runs as the same user can reopen it for writing. So the
-//! server never maps the file: each read copies a block into memory and checks the copy.
+//! Such a file cannot be sealed. Functions receive a read-only descriptor of a file that only its
+//! owner may write. A function that runs as the same user can reopen it for writing. So the server
+//! never maps the file: each read copies a block into memory and checks the copy.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;

@@ -1,5 +1,5 @@
-//! //! The location of a table's bytes: one file, or pieces of several files, some of which belong
-//! to other tables.
+//! The location of a table's bytes: one file, or pieces of several files, some of which belong to
+//! other tables.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -144,7 +144,7 @@ impl Extents {
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
                 return Err(wrong("its extents are not adjacent"));
             };
-            // // Reject holes, because reading a hole would allocate memory for it.
+            // Reject holes, because reading a hole would allocate memory for it.
             if !file.has(start, length) {
                 return Err(wrong("a piece has holes"));
             }
@@ -225,7 +225,7 @@ impl Extents {
                 done += read as u64;
             }
         }
-        // // The file is sparse, because nothing refers to the gaps between pieces.
+        // The file is sparse, because nothing refers to the gaps between pieces.
         let file = MemoryFile::seal_sparse(gathered.into())?;
         Ok(Extents { written: self.bytes(), ..Extents::whole(file) })
     }

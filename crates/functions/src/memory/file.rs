@@ -1,5 +1,5 @@
-//! //! A memory file: an anonymous file in memory that is passed between processes as a descriptor.
-//! An unsealed file is an ordinary [`File`]; sealing makes it immutable.
+//! A memory file: an anonymous file in memory that is passed between processes as a descriptor. An
+//! unsealed file is an ordinary [`File`]; sealing makes it immutable.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -85,7 +85,7 @@ impl MemoryFile {
     }
 
     fn measured(descriptor: OwnedFd) -> Result<Self> {
-        // // Reject files of hugetlbfs, which have different mapping rules.
+        // Reject files of hugetlbfs, which have different mapping rules.
         let kind = rustix::fs::fstatfs(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         if kind.f_type != TMPFS {
@@ -101,7 +101,7 @@ impl MemoryFile {
     }
 
     fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
-        // // Reject holes, because reading a hole would allocate memory for it.
+        // Reject holes, because reading a hole would allocate memory for it.
         if bytes > held.saturating_add(1 << 21) {
             let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
@@ -148,7 +148,7 @@ impl MemoryFile {
 
     /// Charges the file to a quota.
     pub(super) fn take(&self, taken: QuotaPart) {
-        // // If another caller has set it first, release this charge.
+        // If another caller has set it first, release this charge.
         let _ = self.0.taken.set(taken);
     }
 }

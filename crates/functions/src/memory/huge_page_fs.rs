@@ -1,7 +1,7 @@
-//! //! A file system for results of functions: in memory, private to the server, with huge pages.
-//! In contrast, memory files have huge pages only if the host is configured for them.
+//! A file system for results of functions: in memory, private to the server, with huge pages. In
+//! contrast, memory files have huge pages only if the host is configured for them.
 //!
-//! //! Its files have no names and cannot be sealed. Each file is created for one call. The call's
+//! Its files have no names and cannot be sealed. Each file is created for one call. The call's
 //! process receives the only writable descriptor, and the server keeps a read-only one. The server
 //! accepts a file only if no process can write to it. The file mode lets only the owner open it,
 //! and only for reading, so it cannot be reopened for writing.
@@ -23,7 +23,7 @@ pub(crate) struct HugePageFs(OwnedFd);
 impl HugePageFs {
     /// Mounts the file system. Errors: missing permission, or no huge pages in the kernel.
     pub(crate) fn open() -> io::Result<HugePageFs> {
-        // // The file system needs no limit, because the memory limits of functions apply.
+        // The file system needs no limit, because the memory limits of functions apply.
         let options = [("huge", "always"), ("mode", "0700"), ("size", "0"), ("nr_inodes", "0")];
         let pages = HugePageFs(headwater_sandbox::tmpfs(
             &options.map(|(key, value)| (key, value.to_owned())),

@@ -1,5 +1,5 @@
-//! //! The Arrow IPC file format, read from bytes of another process. Every offset and text is
-//! checked, so that malicious bytes cause at most an error.
+//! The Arrow IPC file format, read from bytes of another process. Every offset and text is checked,
+//! so that malicious bytes cause at most an error.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Encoder of record batches as one Arrow IPC message. It writes each byte once, directly to the
 //! memory that a function reads.
 //!
-//! //! Queries return small batches, which fit into processor caches. A function needs large
-//! batches, because it executes each operation once per batch. Only types with a fixed number of
-//! buffers are supported.
+//! Queries return small batches, which fit into processor caches. A function needs large batches,
+//! because it executes each operation once per batch. Only types with a fixed number of buffers are
+//! supported.
 
 use std::sync::Arc;
 

@@ -49,13 +49,13 @@ impl Mapping {
             PARTS.fetch_add(1, Ordering::Relaxed);
             return Ok(Mapping { start, bytes, parts: 1 });
         }
-        // // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
             let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
-        // // The gap between two pieces is also a mapping, without a file.
+        // The gap between two pieces is also a mapping, without a file.
         let parts = 2 * extents.len() + 1;
         PARTS.fetch_add(parts, Ordering::Relaxed);
         let mapping = Mapping { start, bytes, parts };
@@ -76,9 +76,9 @@ impl Mapping {
 
     /// Returns the mapping as an Arrow buffer that keeps it alive.
     pub(crate) fn buffer(self: &Arc<Self>) -> Buffer {
-        // // SAFETY: `start` is valid for `bytes` bytes during the lifetime of the mapping, which
-        // the buffer holds. The files are frozen, so the bytes cannot change and the pages cannot
-        // be removed.
+        // SAFETY: `start` is valid for `bytes` bytes during the lifetime of the mapping, which the
+        // buffer holds. The files are frozen, so the bytes cannot change and the pages cannot be
+        // removed.
         unsafe { Buffer::from_custom_allocation(self.start, self.bytes, self.clone()) }
     }
 }
@@ -103,8 +103,8 @@ fn map(
     extent: Extent,
     flags: MapFlags,
 ) -> std::io::Result<NonNull<u8>> {
-    // // SAFETY: a new mapping at an address of the kernel's choice touches no other memory. A
-    // mapping at a fixed address lies within a mapping without a buffer over it.
+    // SAFETY: a new mapping at an address of the kernel's choice touches no other memory. A mapping
+    // at a fixed address lies within a mapping without a buffer over it.
     let start = unsafe {
         rustix::mm::mmap(at, extent.bytes as usize, ProtFlags::READ, flags, file, extent.start)?
     };

@@ -4,8 +4,8 @@
 //! sealed file, so its mapping is immutable memory. Data from another process is checked before an
 //! array is created over it.
 //!
-//! //! Results of functions are in files of [`HugePageFs`] if the host supports them, and may refer
-//! to the files of the inputs. [`Extents`] maps the bytes of a table to these files. Rows that are
+//! Results of functions are in files of [`HugePageFs`] if the host supports them, and may refer to
+//! the files of the inputs. [`Extents`] maps the bytes of a table to these files. Rows that are
 //! streamed to a function are in a few [`ReusableFile`]s, which only the server writes and reuses.
 //!
 //! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed

@@ -1,5 +1,4 @@
-//! //! A table received in parts, each in its own memory file. The parts are combined within a
-//! quota.
+//! A table received in parts, each in its own memory file. The parts are combined within a quota.
 
 use std::os::fd::OwnedFd;
 

@@ -1,5 +1,5 @@
-//! //! The quota for tables: a number of bytes in memory, shared by all tables, and a number of
-//! bytes in a folder on disk for tables beyond it.
+//! The quota for tables: a number of bytes in memory, shared by all tables, and a number of bytes
+//! in a folder on disk for tables beyond it.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
-//! //! A reusable file for streamed rows. It is overwritten after the function has released its
-//! rows, so the pages are allocated only once.
+//! A reusable file for streamed rows. It is overwritten after the function has released its rows,
+//! so the pages are allocated only once.
 //!
-//! //! Only this process writes to a file in memory, through a mapping that was created before the
-//! file was sealed. Other holders of the descriptor cannot write to the file, map it for writing,
-//! or change its size. If the memory quota is exhausted, the file is on disk.
+//! Only this process writes to a file in memory, through a mapping that was created before the file
+//! was sealed. Other holders of the descriptor cannot write to the file, map it for writing, or
+//! change its size. If the memory quota is exhausted, the file is on disk.
 #![expect(
     unsafe_code,
     reason = "writes to a memory file by a mapping, which its seals leave alone"
@@ -53,7 +53,7 @@ struct WritableMapping {
     bytes: usize,
 }
 
-// // SAFETY: the memory never moves and belongs to this value alone. Any thread may write to it and
+// SAFETY: the memory never moves and belongs to this value alone. Any thread may write to it and
 // drop it.
 unsafe impl Send for WritableMapping {}
 // SAFETY: a shared reference gives no access to the memory.
@@ -65,7 +65,7 @@ impl WritableMapping {
         file.set_len(bytes as u64)?;
         let file = OwnedFd::from(file);
         let both = ProtFlags::READ.union(ProtFlags::WRITE);
-        // // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
             rustix::mm::mmap(std::ptr::null_mut(), bytes, both, MapFlags::SHARED, &file, 0)?
         };
@@ -76,7 +76,7 @@ impl WritableMapping {
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        // // SAFETY: `start` is valid for `bytes` bytes during the lifetime of this value. The file
+        // SAFETY: `start` is valid for `bytes` bytes during the lifetime of this value. The file
         // cannot get shorter, no other process can write to it, and this process has no other
         // mapping of it.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }

@@ -1,4 +1,4 @@
-//! //! Validation of Arrow messages from another process before Arrow decodes them. Arrow's decoder
+//! Validation of Arrow messages from another process before Arrow decodes them. Arrow's decoder
 //! panics if a schema has an unknown type, or if a buffer is shorter than its rows require.
 //! [`TableTypes::of`] validates a schema, and [`TableTypes::check`] validates the head of a message
 //! against it. Arrow's own validation covers the contents of buffers: offsets, texts, keys.

@@ -1,4 +1,4 @@
-//! //! Reads a table from an Arrow IPC stream of a client. Every length is checked against the
+//! Reads a table from an Arrow IPC stream of a client. Every length is checked against the
 //! available bytes before memory is allocated.
 
 use std::panic::AssertUnwindSafe;
@@ -47,7 +47,7 @@ impl SharedTable {
             };
             finish(open, rows)
         };
-        // // The validation prevents all known panics of Arrow; an unknown panic must not end the
+        // The validation prevents all known panics of Arrow; an unknown panic must not end the
         // server.
         std::panic::catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(malformed("is malformed").into()))

@@ -1,6 +1,6 @@
-//! //! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk if the
-//! memory quota is exhausted. The server writes inputs, and an instance writes its result; both are
-//! read through [`SharedTable`]. Record batches of a table in memory refer to the mapping. Record
+//! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk if the memory
+//! quota is exhausted. The server writes inputs, and an instance writes its result; both are read
+//! through [`SharedTable`]. Record batches of a table in memory refer to the mapping. Record
 //! batches of a table on disk are read from the file each time. In both cases a function receives a
 //! descriptor, and maps it.
 
@@ -283,7 +283,7 @@ impl Reader {
 
 /// Splits a batch into pieces that a reader can keep in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // // The number of pieces is limited, because a batch without values can declare any number of
+    // The number of pieces is limited, because a batch without values can declare any number of
     // rows.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
@@ -482,7 +482,7 @@ mod tests {
             );
             let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
             let batch = RecordBatch::try_from_iter(columns).unwrap();
-            // // The server's own data is not checked on read.
+            // The server's own data is not checked on read.
             let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
             written_by_another(&bytes_of(&table))
         };

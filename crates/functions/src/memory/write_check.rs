@@ -1,5 +1,5 @@
-//! //! Checks if a file is still writable. A file that cannot be sealed is checked with a kernel
-//! lease, the only available method.
+//! Checks if a file is still writable. A file that cannot be sealed is checked with a kernel lease,
+//! the only available method.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};
@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// Returns true if a file is open or mapped for writing. `file` must be read-only and belong to
 /// this process's user.
 pub(super) fn has_writers(file: BorrowedFd<'_>) -> Result<bool> {
-    // // The kernel grants a read lease only if no process has the file open for writing.
+    // The kernel grants a read lease only if no process has the file open for writing.
     match set(file, libc::F_RDLCK) {
         Ok(()) => set(file, libc::F_UNLCK).map(|()| false),
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),

@@ -66,8 +66,7 @@ impl<W> Queue<W> {
         let mut state = self.state.lock();
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
-        // // An owner without queued calls may also enter a full queue, up to twice the queue's
-        // size.
+        // An owner without queued calls may also enter a full queue, up to twice the queue's size.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);
@@ -176,12 +175,12 @@ pub(super) struct QueuedCall<W> {
 
 impl<W> Drop for QueuedCall<W> {
     fn drop(&mut self) {
-        // // If the permit was sent or the channel is closed, the call is no longer in the queue.
+        // If the permit was sent or the channel is closed, the call is no longer in the queue.
         if !self.permit.is_empty() || self.permit.is_terminated() {
             return;
         }
         let removed = self.queue.lock().remove(&self.key, self.number);
-        // // Assign permits again, because other calls may have waited behind this call.
+        // Assign permits again, because other calls may have waited behind this call.
         if removed {
             self.queue.assign();
         }

@@ -1,5 +1,4 @@
-//! //! The order of the queue: the next call to get a permit, and the queue positions shown to
-//! users.
+//! The order of the queue: the next call to get a permit, and the queue positions shown to users.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -39,8 +38,7 @@ struct MemoryWaits {
 impl MemoryWaits {
     /// Returns true if another call may overtake these calls.
     fn lets_pass(&self, is_first_of_owner: bool) -> bool {
-        // // Calls of other owners that wait for memory do not block an owner without running
-        // calls.
+        // Calls of other owners that wait for memory do not block an owner without running calls.
         if is_first_of_owner {
             self.waited_first <= OVERTAKEN_BY_FIRST_MAX
         } else {
@@ -69,14 +67,13 @@ impl<W> State<W> {
         let ranks = self.owner_ranks(now);
         let rank = |at| (self.rank(at, &ranks, now), at);
         let ranked: Vec<_> = (0..self.subqueues.len()).map(rank).collect();
-        // // With a free permit, the first call needs only memory.
+        // With a free permit, the first call needs only memory.
         let first = ranked.iter().min().map(|(_, first)| *first);
         let is_short = first.is_some_and(|first| {
             !self.has_permit(first, permits_max, now) && self.units_needed(first) > self.free_units
         });
         let may = |(_, at): &(_, usize)| self.has_permit(*at, permits_max, now);
-        // // Usually one of the first calls has enough memory, so a heap is cheaper than a full
-        // sort.
+        // Usually one of the first calls has enough memory, so a heap is cheaper than a full sort.
         let mut next: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
         self.is_memory_short = is_short;
         let mut waits = MemoryWaits::default();
@@ -95,8 +92,8 @@ impl<W> State<W> {
         let is_first = self.is_first_of_owner(at);
         let passes = waits.lets_pass(is_first);
         if units == 0 {
-            // // Reserve the instance for the waiting calls only if its memory would be sufficient
-            // for them.
+            // Reserve the instance for the waiting calls only if its memory would be sufficient for
+            // them.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }
@@ -140,8 +137,8 @@ impl<W> State<W> {
         let queue = &subqueue.key.queue;
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
         let function = self.functions.get(queue).copied().unwrap_or_default();
-        // // Within its owner, a subqueue is promoted by its own waiting time, at most to the
-        // owner's rank.
+        // Within its owner, a subqueue is promoted by its own waiting time, at most to the owner's
+        // rank.
         let own = subqueue.promoted(subqueue.waited(now));
         let best = ranks.get(&queue.owner).copied().unwrap_or_default();
         let priority = if own >= best { best } else { self.priority(at, now) };
@@ -209,8 +206,8 @@ impl<W> State<W> {
         while order.len() < POSITION_MAX
             && let Some(Reverse((rank, at))) = next.pop()
         {
-            // // A permit only increases the ranks of the same owner's calls, so an unchanged rank
-            // is still the smallest.
+            // A permit only increases the ranks of the same owner's calls, so an unchanged rank is
+            // still the smallest.
             if self.rank(at, &ranks, now) == rank
                 && let Some(started) = self.start(at)
             {

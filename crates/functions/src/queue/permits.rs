@@ -40,7 +40,7 @@ impl<W> Permit<W> {
     /// Ends the call and keeps its instance and the instance's memory for other calls. If the next
     /// call does not take the instance immediately, `pause` is called on it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
-        // // The instance of a call without a key ends together with the call.
+        // The instance of a call without a key ends together with the call.
         let Some(key) = self.key.instance.clone() else { return };
         self.is_released = true;
         let (number, units) = (self.number, self.units);

@@ -1,4 +1,4 @@
-//! //! The state of the queue and its transitions.
+//! The state of the queue and its transitions.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -176,7 +176,7 @@ impl<W> State<W> {
 
     /// Updates the load of an owner and of its function. Removes loads that become zero.
     pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut Load)) {
-        // // A new owner starts as if it had just received a permit.
+        // A new owner starts as if it had just received a permit.
         let new = Load { last_permit: self.assigned, ..Load::default() };
         let owner = self.owners.entry(key.owner.clone()).or_insert(new);
         change(owner);

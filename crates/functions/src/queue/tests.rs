@@ -178,11 +178,11 @@ fn a_backlog_of_many_functions_is_not_promoted() {
     let first = stage.started();
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     drop(first);
-    // // The owner just got a permit, although its other calls have waited for long.
+    // The owner just got a permit, although its other calls have waited for long.
     let second = stage.started();
     let new = stage.call("new", Priority::Normal, 60).unwrap();
     assert_eq!((second.len(), stage.queue.stats().order[&new].0), (1, 1));
-    // // Calls of the same owner are ordered by waiting time.
+    // Calls of the same owner are ordered by waiting time.
     let low = stage.enqueue(&share("backlog", Priority::Low), "low", 60).unwrap();
     assert_eq!(stage.queue.stats().order[&low].0, 5);
 }
@@ -204,7 +204,7 @@ fn repeated_callers_do_not_overtake_a_waiting_one() {
         drop(permit);
         running.extend(stage.started());
         assert_eq!(running.len(), 1, "{round}");
-        // // Each of the two owners repeats its call immediately.
+        // Each of the two owners repeats its call immediately.
         if let Some(caller) = callers.remove(&number) {
             callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
         }

@@ -245,7 +245,7 @@ async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
         let told = lines.iter().any(|line| line.3.contains("the disk is on fire"));
         assert_eq!(told, body.contains("print"), "{lines:?}");
     }
-    // // The function does not request the rows that would fail.
+    // The function does not request the rows that would fail.
     let body = "    checked(next(iter(data)), 0)\n    return True";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over());
@@ -642,7 +642,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
-    // // The function does not read replies, so the socket's buffer fills up.
+    // The function does not read replies, so the socket's buffer fills up.
     let source = source(
         "
     line, number = data._source._socket, 0

@@ -82,12 +82,12 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
     let functions = start().await;
     environment(&functions, &[("polars", "1.38.1")]).await;
     environment(&functions, &[("humanize", "4.13.0")]).await;
-    // // The folder is on the file system of uv's cache, so that files can be linked.
+    // The folder is on the file system of uv's cache, so that files can be linked.
     let folder = tempfile::tempdir_in(options().tools_dir).unwrap();
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let both = spec(&[("polars", "1.38.1"), ("humanize", "4.13.0")]);
     let built = functions.environment(&both, &|_| ()).await.unwrap();
-    // // The limit allows for a busy machine; downloading or copying the packages takes far longer.
+    // The limit allows for a busy machine; downloading or copying the packages takes far longer.
     assert!(built.created_ms < 30_000, "{} ms", built.created_ms);
 }
 
@@ -205,7 +205,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
     let explained = functions.explain(&made.id[..6]).await.unwrap();
     assert!(explained.zygote.unwrap().memory_bytes > 1 << 20 && explained.calls.is_empty());
 
-    // // An environment is in use as long as a handle to it exists.
+    // An environment is in use as long as a handle to it exists.
     let pruned = functions.prune(Duration::ZERO).await.unwrap();
     assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[made.id.clone()][..]));
     let id = made.id.clone();
@@ -224,7 +224,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
         let names = left.map(|entry| entry.file_name().into_string().unwrap());
         names.filter(|name| name.starts_with(".building")).count() == 0
     });
-    // // A removed environment is built again on request.
+    // A removed environment is built again on request.
     let again = environment(&functions, &[("six", "1.17.0")]).await;
     assert_eq!((&again.id, again.warm), (&id, false));
     holds(&functions, ask(&again, TRUE)).await;
@@ -234,7 +234,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
 async fn what_runs_goes_on_with_the_old_packages_while_new_ones_are_chosen() {
     let (_folder, functions) = alone().await;
     let made = environment(&functions, &[("six", "")]).await;
-    // // Change the description as if an older version had been resolved earlier.
+    // Change the description as if an older version had been resolved earlier.
     let description = made.python.parent().unwrap().parent().unwrap();
     let description = description.join("headwater-environment.json");
     let chosen = made.packages["six"].clone();
@@ -324,8 +324,8 @@ def f():
     let new = environment(&functions, &[("six", "")]).await;
     assert_eq!((&new.id, new.build == old.build), (&old.id, false));
     assert_eq!(folders(&root).len(), 2);
-    // // Idle instances with the old packages have ended. A holder of the old environment continues
-    // to use it.
+    // Idle instances with the old packages have ended. A holder of the old environment continues to
+    // use it.
     for _ in 0..2 {
         assert_eq!((calls(&new).await, calls(&old).await), ("1".to_owned(), "1".to_owned()));
         functions.rebuild(&old.id, &|_| ()).await.unwrap();
@@ -393,7 +393,7 @@ async fn a_planted_program_is_not_run() {
     functions.environment(&spec(&[]), &|_| ()).await.unwrap();
     assert!(!marker.exists());
     drop(functions);
-    // // A folder that only this user can write to is trusted.
+    // A folder that only this user can write to is trusted.
     set(&planted, 0o755);
     options.environments_dir = folder.path().join("others");
     let functions = Functions::start(options).await.unwrap();

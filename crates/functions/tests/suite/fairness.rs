@@ -1,4 +1,4 @@
-//! //! Fairness: the overload of one caller does not delay the calls of another.
+//! Fairness: the overload of one caller does not delay the calls of another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

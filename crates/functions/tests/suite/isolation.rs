@@ -1,4 +1,4 @@
-//! //! Isolation of a sandbox: the resources that a function can access, and the clean-up after
+//! Isolation of a sandbox: the resources that a function can access, and the clean-up after
 //! processes end.
 
 use std::process::{Command, Stdio};
@@ -77,7 +77,7 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
     let refused =
         "try:\n        socket.gethostbyname('api.example.com')\n    except OSError:\n        pass";
     assert_eq!(fails(&format!("{refused}\n    raise ValueError('no')")).await.0, None);
-    // // A host name on the allowed list that does not resolve gets no hint about the list.
+    // A host name on the allowed list that does not resolve gets no hint about the list.
     let (hint, lines) = fails("socket.getaddrinfo('listed.invalid', 443, socket.AF_INET6)").await;
     assert!(hint.is_none(), "{hint:?} {lines:?}");
 }

@@ -40,7 +40,7 @@ async fn agrees(functions: &Functions, calls: Vec<Invocation>) {
 async fn the_sum_over_calls_is_the_kernels_total() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // // The number of prepared sandboxes must be equal before and after.
+    // The number of prepared sandboxes must be equal before and after.
     for _ in 0..10 {
         run_whole(&functions, work(&environment, 0.0, false)).await.0.returned.unwrap();
     }

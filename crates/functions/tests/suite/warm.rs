@@ -87,7 +87,7 @@ def f():
 
 #[tokio::test]
 async fn nobody_else_finds_what_a_call_has_left() {
-    // // Each idle instance keeps its reserved memory.
+    // Each idle instance keeps its reserved memory.
     let options = FunctionsOptions { memory_bytes_total: 64 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let bare = environment(&functions, &[]).await;
@@ -203,7 +203,7 @@ async fn one_that_died_while_it_waited_is_replaced() {
 async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancelled() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // // The lines come from native code, after the end of the function.
+    // The lines come from native code, after the end of the function.
     let source = "import os\ndef f():\n    os.write(1, b'a line\\n' * 100)\n    return True\n";
     for reuse in [true, false] {
         for cancels in [true, false] {
@@ -250,7 +250,7 @@ async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
 async fn a_process_that_waits_does_nothing() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // // The process reports that it is idle, but continues to run.
+    // The process reports that it is idle, but continues to run.
     let name = format!("busy{}", std::process::id());
     let source = format!("import ctypes\nctypes.CDLL(None).prctl(15, b'{name}', 0, 0, 0)\n")
         + "

@@ -1,8 +1,8 @@
 //! Matching of columns between two states, and their differences.
 //!
-//! //! Columns are matched by field id, so a renamed column matches itself. Columns are matched by
-//! name if two branches assigned one id to different columns, or if the table was recreated with
-//! new ids.
+//! Columns are matched by field id, so a renamed column matches itself. Columns are matched by name
+//! if two branches assigned one id to different columns, or if the table was recreated with new
+//! ids.
 
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ impl Sides<'_> {
             before: Some(types.0),
             after: Some(types.1),
         };
-        // // Differences of nested fields are reported at those fields, not at their parent.
+        // Differences of nested fields are reported at those fields, not at their parent.
         let retyped = nested_fields.is_none() && diff.before != diff.after;
         if retyped || diff.renamed_from.is_some() || !diff.changes.is_empty() {
             found.push(diff);

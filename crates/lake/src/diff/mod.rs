@@ -1,8 +1,7 @@
-//! //! Metadata diff of two states of a table or view: columns, layout, properties, files and
-//! counts.
+//! Metadata diff of two states of a table or view: columns, layout, properties, files and counts.
 //!
-//! //! The catalog finds the changed tables without opening files; only the changed tables are
-//! opened. The engine compares rows: it reads the files that [`DiffSide::files_beside`] returns.
+//! The catalog finds the changed tables without opening files; only the changed tables are opened.
+//! The engine compares rows: it reads the files that [`DiffSide::files_beside`] returns.
 
 mod columns;
 

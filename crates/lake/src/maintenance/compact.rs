@@ -1,4 +1,4 @@
-//! //! Compaction and sorting of data files, and rewriting of manifests. Each operation is a commit
+//! Compaction and sorting of data files, and rewriting of manifests. Each operation is a commit
 //! that changes no rows.
 
 use headwater_model::{MaintainedTable, TableName};

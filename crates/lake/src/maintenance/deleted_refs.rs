@@ -1,7 +1,7 @@
 //! Garbage collection of files referenced only by deleted branches and tags.
 //!
-//! //! The catalog records the commits of deleted refs. After a grace period, maintenance removes
-//! the files referenced only by these commits. It removes files by name, so unknown files are never
+//! The catalog records the commits of deleted refs. After a grace period, maintenance removes the
+//! files referenced only by these commits. It removes files by name, so unknown files are never
 //! removed. A journal records the names until all files are removed, because metadata is removed
 //! before the files it references. Then the record of the deleted ref is removed.
 
@@ -100,7 +100,7 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // // The result is ignored: unreadable metadata contributes no files.
+                // The result is ignored: unreadable metadata contributes no files.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }

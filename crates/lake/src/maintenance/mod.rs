@@ -1,10 +1,10 @@
 //! Maintenance of tables: compaction, snapshot expiry and removal of unreferenced files. It never
 //! blocks writers.
 //!
-//! //! Data files are rewritten in separate commits that change no rows. If another commit changed
-//! the same files first, maintenance skips them; otherwise both commits are merged. A file is
-//! removed only if no branch or tag references it, no running read or write uses it, and it is
-//! older than a grace period.
+//! Data files are rewritten in separate commits that change no rows. If another commit changed the
+//! same files first, maintenance skips them; otherwise both commits are merged. A file is removed
+//! only if no branch or tag references it, no running read or write uses it, and it is older than a
+//! grace period.
 
 mod compact;
 mod deleted_refs;

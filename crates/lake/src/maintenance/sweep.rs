@@ -1,12 +1,12 @@
 //! The sweep: removal of unreferenced files.
 //!
-//! //! A file is referenced if the history of a branch, a tag, a recently deleted ref or a commit
-//! in use references it. A retention excludes states of some tables that were superseded long ago,
-//! but never merge bases of branches. The sweep removes other files of the warehouse that are older
+//! A file is referenced if the history of a branch, a tag, a recently deleted ref or a commit in
+//! use references it. A retention excludes states of some tables that were superseded long ago, but
+//! never merge bases of branches. The sweep removes other files of the warehouse that are older
 //! than a minimum age and older than every running write.
 //!
-//! //! If a state cannot be read, its references are unknown: the sweep skips the folders of this
-//! table and reports the reason. The sweep still processes other tables.
+//! If a state cannot be read, its references are unknown: the sweep skips the folders of this table
+//! and reports the reason. The sweep still processes other tables.
 //!
 //! Manifest lists are removed first, then manifests, then data files. An interrupted sweep leaves
 //! only unreferenced files, which the next sweep removes.
@@ -199,7 +199,7 @@ impl Maintenance<'_> {
             return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
         };
         let _end = ScheduleGuard(self.lake);
-        // // Take the time before reading anything, so that files written later are newer than it.
+        // Take the time before reading anything, so that files written later are newer than it.
         let begun = self.lake.clock().now();
         let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
@@ -278,7 +278,7 @@ impl Maintenance<'_> {
 
     async fn states(self, sweep: &Sweep, now: Timestamp) -> Result<States> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
-        // // The states of all tables are needed, because tables can share files.
+        // The states of all tables are needed, because tables can share files.
         let reach = self.lake.catalog().reach(&heads, |_| true).await?;
         let kept_by_count = self.kept_by_count(sweep).await?;
         let expires = |state: &&ReachableState| {
@@ -464,7 +464,7 @@ impl Maintenance<'_> {
     ) -> Result<Vec<String>> {
         self.lake.pins().schedule_removal(found.expired.clone());
         self.files().set_deleting(removed.iter().cloned().collect());
-        // // Wait for merges that are already running; later merges check the scheduled removals.
+        // Wait for merges that are already running; later merges check the scheduled removals.
         let mut waited = Duration::ZERO;
         while self.lake.merging().try_write().is_err() {
             if waited > MERGE_TIMEOUT {
@@ -474,8 +474,8 @@ impl Maintenance<'_> {
             tokio::time::sleep(MERGE_POLL).await;
             waited += MERGE_POLL;
         }
-        // // Files that were referenced at the first check are kept. If they are unreferenced now,
-        // the next sweep removes them.
+        // Files that were referenced at the first check are kept. If they are unreferenced now, the
+        // next sweep removes them.
         let states = self.states(sweep, begun).await?;
         self.find_needed(sweep, &states, found).await?;
         found.expired.retain(|location| states.expiring.contains(location));
@@ -531,7 +531,7 @@ fn location_of(state: &ReachableState) -> String {
 /// Returns the snapshots to read from a state that does not expire.
 fn read_mode(sweep: &Sweep, state: &ReachableState) -> StateRead {
     let at_head = state.until.is_none();
-    // // An intermediate snapshot is read through the state that lists it.
+    // An intermediate snapshot is read through the state that lists it.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
     let snapshots = match sweep.dry_run_expired.get(&state.entry.metadata_location) {
         Some(ids) => SnapshotSet::Without(ids.clone()),

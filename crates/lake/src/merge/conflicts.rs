@@ -1,9 +1,8 @@
 //! The reported conflicts of a merge, with the commits that made the conflicting changes.
 //!
-//! //! A branch may have changed a table in many commits, only one of which conflicts. A binary
-//! search finds the first conflicting state: it merges states of the table on one side with the
-//! other side. The search is bounded; if it ends early, the report has the remaining range of
-//! commits.
+//! A branch may have changed a table in many commits, only one of which conflicts. A binary search
+//! finds the first conflicting state: it merges states of the table on one side with the other
+//! side. The search is bounded; if it ends early, the report has the remaining range of commits.
 
 use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableState};
 use headwater_model::{
@@ -61,7 +60,7 @@ impl Merging<'_> {
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
             if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
-                // // The conflict is reported anyway, with the last commit of each side.
+                // The conflict is reported anyway, with the last commit of each side.
                 tracing::debug!(%error, "cannot find the commits of a conflict");
             }
             conflicts.push(conflict);
@@ -89,7 +88,7 @@ impl Merging<'_> {
         else {
             return Ok(());
         };
-        // // Only a merge of branches has commits between the base and both heads.
+        // Only a merge of branches has commits between the base and both heads.
         if !matches!(self.change, Change::Branch) || entry.is_view() {
             return Ok(());
         }

@@ -1,9 +1,9 @@
 //! Merges a ref into a branch: table by table, and within a table by content.
 //!
-//! //! The catalog classifies tables as changed by one side or by both. A table changed by both
-//! sides is merged by content if the changes are compatible, such as two appends. Otherwise the
-//! conflict lists the files and rows. The first attempts take no lock: if the target branch moves,
-//! the merge is planned again and reuses the results of unchanged tables.
+//! The catalog classifies tables as changed by one side or by both. A table changed by both sides
+//! is merged by content if the changes are compatible, such as two appends. Otherwise the conflict
+//! lists the files and rows. The first attempts take no lock: if the target branch moves, the merge
+//! is planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
 mod conflict_cause;
@@ -263,9 +263,8 @@ impl<'a> Merging<'a> {
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
         let commit = self.commit(message, &final_changes);
         self.check_files_exist(&plan).await?;
-        // // From this point a commit may reference the files, even if this future is dropped or
-        // the response is lost. Remove the files only if the catalog reports that the commit
-        // failed.
+        // From this point a commit may reference the files, even if this future is dropped or the
+        // response is lost. Remove the files only if the catalog reports that the commit failed.
         let written = made.release();
         let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
         match applied {

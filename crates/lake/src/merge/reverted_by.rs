@@ -1,4 +1,4 @@
-//! //! Finds the revert behind an "up to date" merge whose target lacks the source's changes.
+//! Finds the revert behind an "up to date" merge whose target lacks the source's changes.
 
 use std::collections::BTreeSet;
 

@@ -71,7 +71,7 @@ impl Transaction {
 
     async fn commit_with_locks(&mut self, message: &str) -> Result<Commit> {
         let lake = self.view.lake().clone();
-        // // Lock in name order to prevent deadlocks.
+        // Lock in name order to prevent deadlocks.
         let names = self.tables.iter().filter(|(_, pending)| !pending.is_unchanged());
         let locks: Vec<_> = names.map(|(name, _)| lake.commit_lock(&self.branch, name)).collect();
         let mut guards = Vec::new();
@@ -112,9 +112,8 @@ impl Transaction {
         changes.extend(self.view_changes(&state).await?);
         self.check_registered(&state).await?;
         let request = self.commit_request(changes, with, message);
-        // // From this point a commit may reference the files, even if this future is dropped or
-        // the response is lost. Remove the files only if the catalog reports that the commit
-        // failed.
+        // From this point a commit may reference the files, even if this future is dropped or the
+        // response is lost. Remove the files only if the catalog reports that the commit failed.
         let written = self.staged.release();
         match lake.catalog().commit(request).await {
             Ok(commit) => {
@@ -278,7 +277,7 @@ impl Transaction {
     }
 
     fn restore_uncommitted(&mut self, error: &headwater_catalog::Error, written: Uncommitted) {
-        // // After an ambiguous error, such as a disk failure, the commit may have succeeded.
+        // After an ambiguous error, such as a disk failure, the commit may have succeeded.
         if !error.code().is_doubtful() {
             self.staged.restore(written);
         }

@@ -1,9 +1,9 @@
 //! Group commit: concurrent small appends to one table share one file, one snapshot and one commit.
 //!
-//! //! Each small append buffers its rows in memory and coerces them to the table's columns, so
-//! each caller gets its own errors. While one group is committed, the next one is collected; a
-//! single append does not wait. Each caller gets a response when its rows are durable. If a group
-//! fails, its members are committed one by one, so one member's error does not affect the others.
+//! Each small append buffers its rows in memory and coerces them to the table's columns, so each
+//! caller gets its own errors. While one group is committed, the next one is collected; a single
+//! append does not wait. Each caller gets a response when its rows are durable. If a group fails,
+//! its members are committed one by one, so one member's error does not affect the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

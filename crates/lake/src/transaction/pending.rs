@@ -1,4 +1,4 @@
-//! //! The pending changes of one table, in a form that can be rebased on a newer state.
+//! The pending changes of one table, in a form that can be rebased on a newer state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

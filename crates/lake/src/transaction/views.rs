@@ -1,7 +1,6 @@
-//! //! SQL views in a transaction: created, changed and dropped in the same commit as tables.
+//! SQL views in a transaction: created, changed and dropped in the same commit as tables.
 //!
-//! //! A concurrent change of the same view is always a conflict, because a query cannot be
-//! rebased.
+//! A concurrent change of the same view is always a conflict, because a query cannot be rebased.
 
 use headwater_catalog::{State, TableChange, TableEntry, operation};
 use headwater_model::TableName;

@@ -145,7 +145,7 @@ async fn serve(listener: std::net::TcpListener, service: Service, state: Arc<Sta
         });
         tokio::spawn(async move {
             let builder = Builder::new(TokioExecutor::new());
-            // // Only a test closes a connection, so errors are ignored.
+            // Only a test closes a connection, so errors are ignored.
             let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
         });
     }

@@ -332,7 +332,7 @@ async fn play(seed: u64, steps: i64, stride: u64) -> Told {
     for number in 0..steps {
         let step = model.choose(&mut random, number);
         if matches!(step, Step::Maintain(..)) {
-            // // Let the files written so far reach the age for removal.
+            // Let the files written so far reach the age for removal.
             disk.clock.advance(Duration::from_hours(24 * 5));
         }
         let after = model.after(&step);

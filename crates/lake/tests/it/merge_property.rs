@@ -448,7 +448,7 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
 /// copied such a row into a rewritten file, which the merge cannot detect.
 fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<(), TestCaseError> {
     for cause in &conflict.causes {
-        // // Later changes made the cherry-picked rows indistinguishable from other rows.
+        // Later changes made the cherry-picked rows indistinguishable from other rows.
         if cause.kind == ConflictKind::DuplicateCherryPick {
             continue;
         }

@@ -139,7 +139,7 @@ async fn an_object_that_changes_while_it_is_read_is_said_and_nothing_is_imported
         if ending == "parquet" {
             parquet(&path, 0..100_000);
         }
-        // // The first reads of ranges fail and are retried. Meanwhile the object is replaced.
+        // The first reads of ranges fail and are retried. Meanwhile the object is replaced.
         bucket.s3.fail("GET", ending, Fault::Answer(503, "SlowDown"), 2);
         let changing = async {
             while bucket.s3.counts().1 == 0 {

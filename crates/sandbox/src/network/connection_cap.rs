@@ -1,5 +1,5 @@
-//! //! Limits shared by all sandboxes: the host addresses that they must not reach, and the number
-//! of connections. The connection limit keeps enough file descriptors free for the server.
+//! Limits shared by all sandboxes: the host addresses that they must not reach, and the number of
+//! connections. The connection limit keeps enough file descriptors free for the server.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! //! Denied connections, reported in the function's output and in the hint of its error.
+//! Denied connections, reported in the function's output and in the hint of its error.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! //! DNS for sandboxes: queries are forwarded to the host's nameservers. For a sandbox with a
-//! list of hosts, nothing is forwarded, and unlisted names do not exist.
+//! DNS for sandboxes: queries are forwarded to the host's nameservers. For a sandbox with a list of
+//! hosts, nothing is forwarded, and unlisted names do not exist.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // // The error concerns an earlier packet whose client has already closed its socket.
+            // The error concerns an earlier packet whose client has already closed its socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -58,8 +58,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
             continue;
         }
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        // // Without a free connection permit, drop the query, which is equivalent to a lost
-        // packet.
+        // Without a free connection permit, drop the query, which is equivalent to a lost packet.
         let Ok(descriptors) = proxy.policy().connections().acquire() else { continue };
         let (query, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();
@@ -77,9 +76,9 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
-    // // Queries below `.arpa` are not reported, because libraries send them without user code.
+    // Queries below `.arpa` are not reported, because libraries send them without user code.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
-        // // A name that is not a valid host may be arbitrary text, so it is not reported.
+        // A name that is not a valid host may be arbitrary text, so it is not reported.
         let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());
         if let Some(host) = host {
             proxy.deny_name(host).await;
@@ -112,7 +111,7 @@ fn name_of(message: &[u8]) -> Option<(String, usize)> {
         name.push_str(std::str::from_utf8(label).ok()?);
         at += length;
     }
-    // // The type and the class follow, two bytes each.
+    // The type and the class follow, two bytes each.
     let end = at + 4;
     (end <= message.len()).then_some((name, end))
 }

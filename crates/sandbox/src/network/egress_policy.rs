@@ -1,4 +1,4 @@
-//! //! The addresses to which a sandbox may connect.
+//! The addresses to which a sandbox may connect.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -127,8 +127,8 @@ impl EgressPolicy {
 
     /// Returns the addresses to try for a requested destination, or the reason for its denial.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
-        // // A NAT64 address is not replaced by its embedded IPv4 address, because it may be the
-        // only route to the host.
+        // A NAT64 address is not replaced by its embedded IPv4 address, because it may be the only
+        // route to the host.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
         let is_own = |address| is_the_hosts(address) || self.connections.is_own(address);
@@ -320,7 +320,7 @@ mod tests {
             let text: SocketAddr = text.parse().unwrap();
             assert_eq!(public.targets(text).unwrap(), [text], "by the way that there is");
         }
-        // // On the host only the nameserver can be reached, and only by its reserved address.
+        // On the host only the nameserver can be reached, and only by its reserved address.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }

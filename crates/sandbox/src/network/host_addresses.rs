@@ -20,7 +20,7 @@ pub(super) fn is_own(address: IpAddr) -> bool {
     match route_to(address) {
         Ok(kind) => kind != UNICAST,
         Err(rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH) => false,
-        // // On an error, treat the address as the host's, so that the connection is denied.
+        // On an error, treat the address as the host's, so that the connection is denied.
         Err(_) => true,
     }
 }
@@ -59,7 +59,7 @@ mod tests {
         for text in ["127.0.0.1", "127.8.9.10", "::1", "255.255.255.255"] {
             assert!(is_own(text.parse().unwrap()), "{text}");
         }
-        // // These addresses are reserved for documentation, so they are never the host's own.
+        // These addresses are reserved for documentation, so they are never the host's own.
         for text in ["203.0.113.9", "198.51.100.7"] {
             assert!(!is_own(text.parse().unwrap()), "{text}");
         }

@@ -1,6 +1,6 @@
 //! Network access of sandboxes.
 //!
-//! //! A sandbox has its own network namespace, in which every TCP connection is redirected to a
+//! A sandbox has its own network namespace, in which every TCP connection is redirected to a
 //! listener of the server. The server checks the original destination against the call's
 //! [`EgressPolicy`]. If the destination is allowed, the server connects to it and forwards the
 //! bytes. DNS queries are forwarded in the same way. A sandbox therefore never has a socket in the

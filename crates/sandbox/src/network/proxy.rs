@@ -83,12 +83,12 @@ pub fn serve_proxy(
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
-                // // Dropping a pending accept loses no connection.
+                // Dropping a pending accept loses no connection.
                 let accepts = listeners.iter().map(|listener| Box::pin(listener.accept()));
                 let (accepted, ..) = futures::future::select_all(accepts).await;
                 let Ok(permit) = proxy.permits.clone().acquire_owned().await else { return };
                 let Ok((stream, _)) = accepted else {
-                    // // The server may temporarily have no free descriptors.
+                    // The server may temporarily have no free descriptors.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 };
@@ -127,15 +127,14 @@ impl Proxy {
                 let _ = inside.set_nodelay(true);
                 let _ = copy_bidirectional(&mut inside, &mut outside).await;
             }
-            // // Reset the connection, like a host that refuses it.
+            // Reset the connection, like a host that refuses it.
             _ => drop(inside.set_zero_linger()),
         }
     }
 
     async fn deny(&self, inside: TcpStream, wanted: SocketAddr, why: &Denial) {
         let mut whom = wanted.to_string();
-        // // Record the denial first, so that it is available when the function fails because of
-        // it.
+        // Record the denial first, so that it is available when the function fails because of it.
         if let Denial::Unlisted(host) = why {
             self.policy.denied_hosts().record(host);
             if host.name.parse::<IpAddr>().is_err() {

@@ -1,7 +1,7 @@
-//! //! Records of control groups, for the cleanup after a killed spawner.
+//! Records of control groups, for the cleanup after a killed spawner.
 //!
-//! //! A spawner removes its groups when it exits, even after its server was killed. But the groups
-//! of a killed spawner remain. The next spawner may run in another part of the hierarchy, so a file
+//! A spawner removes its groups when it exits, even after its server was killed. But the groups of
+//! a killed spawner remain. The next spawner may run in another part of the hierarchy, so a file
 //! records the paths.
 
 use std::fs;
@@ -25,7 +25,7 @@ impl CgroupRecord {
         let folders = report.groups.folders();
         let lines: Vec<_> = folders.iter().map(|group| group.to_string_lossy()).collect();
         let file = folder.join(format!("{NAME}{}", report.identity));
-        // // Require a new file, because an existing file or link could belong to another user.
+        // Require a new file, because an existing file or link could belong to another user.
         let mut record =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
         record.write_all(lines.join("\n").as_bytes())?;

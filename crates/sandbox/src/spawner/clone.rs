@@ -1,19 +1,19 @@
 //! Sandbox of a clone, created inside the sandbox of its zygote.
 //!
-//! //! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot
-//! create a process with the zygote's memory. So each does one half of the work:
+//! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot create
+//! a process with the zygote's memory. So each does one half of the work:
 //!
-//! //! 1. The spawner starts a *fork helper*. The helper enters the zygote's namespaces, switches
-//! to the zygote's user and clones the first process of a new sandbox. This process is in a new
-//! user namespace, which belongs to the zygote's user and owns all other new namespaces.
-//! //! 2. The first process mounts the clone's own file systems, drops its privileges and sends the
-//! zygote an order with its namespaces.
-//! //! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
-//! again to enter the pid namespace, drops the gained privileges, and waits.
+//! 1. The spawner starts a *fork helper*. The helper enters the zygote's namespaces, switches to
+//!   the zygote's user and clones the first process of a new sandbox. This process is in a new user
+//!   namespace, which belongs to the zygote's user and owns all other new namespaces.
+//! 2. The first process mounts the clone's own file systems, drops its privileges and sends the
+//!   zygote an order with its namespaces.
+//! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
+//!   again to enter the pid namespace, drops the gained privileges, and waits.
 //!
-//! //! All these steps happen before the call. At the start of the call, the first process mounts
-//! the project, drops its last privilege and sends the clone its descriptors. The end of the
-//! spawner kills the first process, which ends all processes of the sandbox.
+//! All these steps happen before the call. At the start of the call, the first process mounts the
+//! project, drops its last privilege and sends the clone its descriptors. The end of the spawner
+//! kills the first process, which ends all processes of the sandbox.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -132,7 +132,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role
     if let Identity::Switch(user) = zygote.identity {
         process_setup::switch_user(user)?;
     }
-    // // Otherwise, the files of this process in `/proc` would belong to root after the switch to
+    // Otherwise, the files of this process in `/proc` would belong to root after the switch to
     // another user.
     let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
     step("be seen by the spawner", own)?;
@@ -194,8 +194,7 @@ fn run_first_process(
         network.send_to(&Channel::from(server))?;
     }
     begin_clone(&own, &begin.descriptors)?;
-    // // The descriptors are no longer needed, because the clone reports its exit in the status
-    // pipe.
+    // The descriptors are no longer needed, because the clone reports its exit in the status pipe.
     process_setup::close_everything();
     reap_processes()
 }
@@ -255,8 +254,8 @@ fn send_order(
 fn reap_processes() -> ! {
     loop {
         if system::wait_for_signal() == libc::SIGTERM {
-            // // The function is the next process in this pid namespace after its init process, so
-            // its id is 2.
+            // The function is the next process in this pid namespace after its init process, so its
+            // id is 2.
             system::kill(2, libc::SIGTERM);
         }
         while system::wait_child(-1).is_some() {}

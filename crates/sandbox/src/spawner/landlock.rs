@@ -56,7 +56,7 @@ pub(super) fn rules() -> Result<Option<OwnedFd>> {
     let ruleset = Ruleset { files: known, network: 0, scoped };
     // Older kernels expect a shorter structure.
     let size = if version >= 6 { size_of::<Ruleset>() } else { size_of::<u64>() };
-    // // SAFETY: the structure outlives the call and has at least the given size.
+    // SAFETY: the structure outlives the call and has at least the given size.
     let made = unsafe {
         libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size, 0_u32)
     };

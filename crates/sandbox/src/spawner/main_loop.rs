@@ -1,4 +1,4 @@
-//! //! Main loop of the spawner: handles requests and reports the exits of processes.
+//! Main loop of the spawner: handles requests and reports the exits of processes.
 
 use std::collections::HashMap;
 use std::io;
@@ -37,8 +37,8 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 pub fn spawner_main() -> ExitCode {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"hw-spawner");
-    // // Calls wait for the spawner, so it uses a short time slice. The processes that it starts
-    // get the default slice.
+    // Calls wait for the spawner, so it uses a short time slice. The processes that it starts get
+    // the default slice.
     answer_promptly();
     crate::network::raise_descriptor_limit();
     let _ = std::env::set_current_dir("/");
@@ -233,8 +233,8 @@ impl MainLoop {
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
         let clones = self.processes.iter().filter(|(_, process)| process.zygote == Some(zygote));
         for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // // The clone sent its message before its function could end, so the message can be
-            // read now.
+            // The clone sent its message before its function could end, so the message can be read
+            // now.
             self.receive_status(id);
             if let Some(clone) = self.processes.get_mut(&id)
                 && clone.cloned() == Some(pid)
@@ -253,7 +253,7 @@ impl MainLoop {
             process.fork_cpu_us += fork_cpu_us;
             if messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. })) {
                 process.group.apply_slice_to_clone();
-                // // Find the clone before it runs user code.
+                // Find the clone before it runs user code.
                 self.find_clones();
             }
         }
@@ -291,7 +291,7 @@ impl MainLoop {
         if !process.begun
             && let Some(zygote) = process.zygote.and_then(|id| self.processes.get_mut(&id))
         {
-            // // No call used this clone, so the next clone is charged for its CPU time.
+            // No call used this clone, so the next clone is charged for its CPU time.
             zygote.unused_clones_cpu_us += measured.cpu_us.unwrap_or_default();
         }
         let message = process.last_message();
@@ -304,7 +304,7 @@ impl MainLoop {
     }
 
     pub(super) fn reply(&self, reply: &Reply) {
-        // // Sending fails only if the server has ended, which the loop detects next.
+        // Sending fails only if the server has ended, which the loop detects next.
         let _ = self.server.send(&serde_json::to_vec(reply).unwrap_or_default(), &[]);
     }
 

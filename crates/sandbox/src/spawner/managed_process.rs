@@ -1,4 +1,4 @@
-//! //! The spawner's state of a process, until the process is reaped.
+//! The spawner's state of a process, until the process is reaped.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -161,8 +161,8 @@ impl ManagedProcess {
     /// Kills the process and its descendants.
     pub(super) fn kill(&self) {
         if self.folder.is_some() {
-            // // Without control groups only the first process can find its descendants, so it
-            // kills them.
+            // Without control groups only the first process can find its descendants, so it kills
+            // them.
             self.signal(END_ALL);
         } else {
             self.signal(rustix::process::Signal::KILL);
@@ -200,7 +200,7 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // // A second socket could hold a file that was not received yet.
+        // A second socket could hold a file that was not received yet.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);

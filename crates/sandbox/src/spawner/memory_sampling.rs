@@ -1,7 +1,7 @@
-//! //! Memory limits on hosts whose control groups cannot enforce them.
+//! Memory limits on hosts whose control groups cannot enforce them.
 //!
-//! //! The spawner samples the resident memory of each function's processes, and kills a function
-//! that exceeds its limit. Only private memory counts, including swap; inputs are mapped as shared
+//! The spawner samples the resident memory of each function's processes, and kills a function that
+//! exceeds its limit. Only private memory counts, including swap; inputs are mapped as shared
 //! memory. Memory that a clone inherits from its zygote does not count. A function can exceed its
 //! limit between two samples; [`data_bytes_max`] limits the memory that it can allocate in that
 //! time.
@@ -63,7 +63,7 @@ impl MemorySampler {
         let own = |process: &i32| private_bytes(*process).saturating_sub(self.inherited_bytes);
         let mut bytes: u64 = processes.iter().map(own).sum();
         if bytes > limit && processes.len() > 2 {
-            // // Use proportional sizes, because forked processes share pages until they write to
+            // Use proportional sizes, because forked processes share pages until they write to
             // them.
             let shares = processes.iter().map(|process| proportional_bytes(*process));
             let shared: Option<u64> = shares.sum();

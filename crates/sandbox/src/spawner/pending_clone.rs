@@ -1,8 +1,8 @@
-//! //! Clones whose sandboxes are being created by fork helpers. This takes milliseconds, and much
+//! Clones whose sandboxes are being created by fork helpers. This takes milliseconds, and much
 //! longer on a busy machine. Meanwhile the spawner handles other requests.
 //!
-//! //! A process cloned by a fork helper is a child of the spawner even before the helper reports
-//! it. If a helper fails or hangs, unreported children are found in `/proc` and killed.
+//! A process cloned by a fork helper is a child of the spawner even before the helper reports it.
+//! If a helper fails or hangs, unreported children are found in `/proc` and killed.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Setup of a new process until its program starts.
 //!
-//! //! In a sandbox the cloned process is the first of its pid namespace. It builds the root file
+//! In a sandbox the cloned process is the first of its pid namespace. It builds the root file
 //! system, drops all privileges and starts the program as its child. After that, it only forwards
 //! SIGTERM and reaps processes. It exits when the program ends, and the kernel then kills all other
 //! processes of the namespace. A function without a sandbox also has such a first process, which
@@ -118,7 +118,7 @@ pub(super) fn run_until_done(
 
 /// Closes all descriptors of the spawner except those of this process and `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
-    // // Zygotes and clones keep the spawner's short slice until the end of the boost.
+    // Zygotes and clones keep the spawner's short slice until the end of the boost.
     if matches!(setup.spec.confinement, Confinement::Tool) {
         work_steadily();
     }
@@ -153,7 +153,7 @@ pub(super) fn report(status: &OwnedFd, failed: &StepError) {
 fn send(status: &OwnedFd, note: &StatusMessage) -> io::Result<()> {
     let mut line = serde_json::to_vec(note)?;
     line.push(b'\n');
-    // // Writes of this length to a pipe are atomic.
+    // Writes of this length to a pipe are atomic.
     rustix::io::write(status, &line)?;
     Ok(())
 }
@@ -176,7 +176,7 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             step("create a folder", fs::create_dir_all(&project))?;
             step("enter the project", std::env::set_current_dir(&project))?;
             adopt_orphans()?;
-            // // Block signals before another process can send one.
+            // Block signals before another process can send one.
             system::block_signals();
             drop_privileges(&setup)?;
             let ended = supervise(setup);
@@ -246,8 +246,7 @@ pub(super) fn drop_capabilities() -> StepResult {
 /// Drops all capabilities of the bounding set, and switches to a user without any files.
 pub(super) fn switch_user(user: u32) -> StepResult {
     for capability in CapabilitySet::all().iter() {
-        // // Ignore errors: this fails for capabilities that the kernel or the process does not
-        // have.
+        // Ignore errors: this fails for capabilities that the kernel or the process does not have.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
@@ -267,7 +266,7 @@ fn adopt_orphans() -> StepResult {
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
     if !matches!(setup.spec.confinement, Confinement::Tool) {
-        // // Leave the session keyring, because keys are inherited across namespaces and users.
+        // Leave the session keyring, because keys are inherited across namespaces and users.
         step("join a new session keyring", system::join_new_keyring())?;
         limit_resources();
     }
@@ -301,7 +300,7 @@ fn limit_resources() {
     ] {
         let maximum = rustix::process::getrlimit(resource).maximum.map_or(most, |m| m.min(most));
         let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
-        // // Ignore errors: lowering a limit fails only if the kernel lacks the limit.
+        // Ignore errors: lowering a limit fails only if the kernel lacks the limit.
         let _ = rustix::process::setrlimit(resource, limit);
     }
 }
@@ -320,7 +319,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
     if setup.spec.command.is_empty() {
         return Ok(0);
     }
-    // // Prevent the program, which runs as the same user, from tracing this process.
+    // Prevent the program, which runs as the same user, from tracing this process.
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("disable dumps of the process", hidden)?;
     system::block_signals();
@@ -335,11 +334,11 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
         system::exit(127);
     }
     let ProcessSetup { status, stdout, stderr, control, files, orders, spec, .. } = setup;
-    // // Close these descriptors, so that readers get the end of file when the program ends.
+    // Close these descriptors, so that readers get the end of file when the program ends.
     drop((stdout, stderr, control, files, orders));
     let exited = wait_for(program, |waited| {
         if spec.zygote {
-            // // Writing fails only if the spawner has ended, which also kills this process.
+            // Writing fails only if the spawner has ended, which also kills this process.
             let _ =
                 send(&status, &StatusMessage::Reaped { pid: waited.pid, status: waited.status });
         }
@@ -384,10 +383,10 @@ fn wait_for(program: i32, reaped: impl Fn(&ReapedChild)) -> i32 {
 
 /// Executes the program in this process.
 fn execute(setup: &ProcessSetup) -> StepResult<i32> {
-    // // Start a new session, so that signals of the terminal do not reach tools either.
+    // Start a new session, so that signals of the terminal do not reach tools either.
     let _ = rustix::process::setsid();
     let null = step("open /dev/null", fs::File::open("/dev/null"))?;
-    // // First copy the descriptors to numbers above all targets, so that none is overwritten.
+    // First copy the descriptors to numbers above all targets, so that none is overwritten.
     let high = |fd: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
     let mut wanted = vec![high(&null), high(&setup.stdout), high(&setup.stderr)];
     wanted.extend(setup.control.iter().chain(&setup.orders).map(|socket| high(socket)));

@@ -108,7 +108,7 @@ impl MainLoop {
         };
         let (pid, descriptor) = match system::clone_process(flags) {
             Ok(CloneResult::Child) => {
-                // // Drop these ends, because the child's copies would keep the pipes open.
+                // Drop these ends, because the child's copies would keep the pipes open.
                 drop(ends);
                 process_setup::run(setup)
             }

@@ -1,9 +1,9 @@
-//! //! Network of a sandbox with network access. All its TCP connections go to a listener on the
+//! Network of a sandbox with network access. All its TCP connections go to a listener on the
 //! loopback interface, which the server serves.
 //!
-//! //! A route makes the kernel treat every address as local. A rule of the packet filter redirects
-//! new connections to the listener, which can query their original destination. The first process
-//! sets up both before it drops its privileges.
+//! A route makes the kernel treat every address as local. A rule of the packet filter redirects new
+//! connections to the listener, which can query their original destination. The first process sets
+//! up both before it drops its privileges.
 
 use std::io::{Error, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -35,7 +35,7 @@ impl SandboxNetwork {
     /// Sets up the network of this process. The loopback interface must be up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
         step("route every address to the loopback interface", route(libc::AF_INET))?;
-        // // If the host has no IPv6, the sandbox must not have it either.
+        // If the host has no IPv6, the sandbox must not have it either.
         let six = host_has_ipv6() && route(libc::AF_INET6).is_ok();
         step("redirect connections to the listener", redirect(six))?;
         let questions = step("listen for DNS queries", UdpSocket::bind(NAMESERVER))?;
@@ -110,7 +110,7 @@ fn redirect(six: bool) -> Result<()> {
     };
     let hook = [number(1, LOCAL_OUT), attribute(2, &PRIORITY.to_be_bytes())].concat();
     let chain = [name(1), name(3), attribute(4 | NESTED, &hook), attribute(7, b"nat\0")].concat();
-    // // The prefixes of loopback addresses: the first byte for IPv4, all bytes for IPv6.
+    // The prefixes of loopback addresses: the first byte for IPv4, all bytes for IPv6.
     let own_six = Ipv6Addr::LOCALHOST.octets();
     let mut rules = vec![rule(2, 16, &[127])];
     if six {

@@ -1,8 +1,8 @@
 //! System call filter for functions.
 //!
-//! //! The filter is a deny list, because packages use many different system calls. Namespaces,
-//! missing capabilities and landlock provide the isolation itself. The filter denies calls with a
-//! history of kernel vulnerabilities that no data function needs: mounts, namespaces, tracing, BPF,
+//! The filter is a deny list, because packages use many different system calls. Namespaces, missing
+//! capabilities and landlock provide the isolation itself. The filter denies calls with a history
+//! of kernel vulnerabilities that no data function needs: mounts, namespaces, tracing, BPF,
 //! performance counters, keys, `io_uring` and uncommon socket families.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 

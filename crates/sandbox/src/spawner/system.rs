@@ -1,5 +1,5 @@
-//! //! System calls without a safe wrapper in another crate. The functions are safe to call only in
-//! the spawner and its children, which are single-threaded.
+//! System calls without a safe wrapper in another crate. The functions are safe to call only in the
+//! spawner and its children, which are single-threaded.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
 
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ fn clone3(flags: i32, exit_signal: i32) -> Result<CloneResult> {
     arguments.flags = flags as u64 | libc::CLONE_PIDFD as u64;
     arguments.pidfd = (&raw mut descriptor) as u64;
     arguments.exit_signal = exit_signal as u64;
-    // // SAFETY: without CLONE_VM and a stack, the child continues on a copy of this process. This
+    // SAFETY: without CLONE_VM and a stack, the child continues on a copy of this process. This
     // process has one thread, so no other thread can hold a lock.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
@@ -37,7 +37,7 @@ fn clone3(flags: i32, exit_signal: i32) -> Result<CloneResult> {
         -1 => Err(clone_error(Error::last_os_error())),
         0 => Ok(CloneResult::Child),
         pid => {
-            // // SAFETY: the kernel stored a new descriptor in this variable, and nothing else owns
+            // SAFETY: the kernel stored a new descriptor in this variable, and nothing else owns
             // it.
             let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
             Ok(CloneResult::Parent { pid: pid as i32, descriptor })
@@ -77,7 +77,7 @@ pub(super) fn execute(command: &[CString], variables: &[CString]) -> Result<Infa
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (arguments, variables) = (pointers(command), pointers(variables));
-    // // SAFETY: both are arrays of C strings that outlive the call and end with a null pointer, so
+    // SAFETY: both are arrays of C strings that outlive the call and end with a null pointer, so
     // `arguments` has at least one element.
     unsafe { libc::execve(arguments[0], arguments.as_ptr(), variables.as_ptr()) };
     Err(Error::last_os_error())
@@ -99,7 +99,7 @@ pub(super) fn close_all_but(kept: &[i32]) {
     let mut first: u32 = 3;
     for descriptor in kept.into_iter().map(|descriptor| descriptor as u32) {
         if descriptor > first {
-            // // SAFETY: the owners of these descriptors are not used again in this process.
+            // SAFETY: the owners of these descriptors are not used again in this process.
             unsafe { libc::syscall(libc::SYS_close_range, first, descriptor - 1, 0) };
         }
         first = first.max(descriptor + 1);
@@ -110,8 +110,8 @@ pub(super) fn close_all_but(kept: &[i32]) {
 
 /// Duplicates `descriptor` onto `target`, which stays open on exec.
 pub(super) fn duplicate_onto(descriptor: i32, target: i32) -> Result<()> {
-    // // SAFETY: the callers renumber the descriptors of a process shortly before exec, and do not
-    // use their Rust owners afterwards.
+    // SAFETY: the callers renumber the descriptors of a process shortly before exec, and do not use
+    // their Rust owners afterwards.
     let done = unsafe { libc::dup2(descriptor, target) };
     if done == target { Ok(()) } else { Err(Error::last_os_error()) }
 }
@@ -206,7 +206,7 @@ pub(super) fn kill_descendants() {
         if found.is_empty() {
             return;
         }
-        // // Children of an ended child become children of this process, so repeat until there are
+        // Children of an ended child become children of this process, so repeat until there are
         // none.
         for pid in found {
             kill(pid, libc::SIGKILL);

@@ -1,5 +1,4 @@
-//! //! Time slices of threads. The kernel schedules a thread with a short slice soon after its
-//! wake-up.
+//! Time slices of threads. The kernel schedules a thread with a short slice soon after its wake-up.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! //! The catalog as a whole: refs, and access to the warehouse.
+//! The catalog as a whole: refs, and access to the warehouse.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Iceberg {
     ) -> Result<StorageAccess, Problem> {
         self.0.authenticated(principal)?;
         let tables = self.0.lake.tables();
-        // // Credentials give access to the whole warehouse, not to individual tables.
+        // Credentials give access to the whole warehouse, not to individual tables.
         let grants =
             wants_credentials && self.0.config.vend_credentials && self.0.is_unlimited(principal);
         let properties = RestTables::new(tables).client_properties(grants);

@@ -1,7 +1,7 @@
-//! //! Changes through the Iceberg REST catalog. Each change is one job and one commit.
+//! Changes through the Iceberg REST catalog. Each change is one job and one commit.
 //!
-//! //! A client without a response repeats its request with the same idempotency key. A request
-//! that was already applied is not applied again.
+//! A client without a response repeats its request with the same idempotency key. A request that
+//! was already applied is not applied again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

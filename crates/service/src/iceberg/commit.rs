@@ -1,7 +1,7 @@
 //! Commits to one table, or to several atomically.
 //!
-//! //! A client without a response repeats a commit, with or without an idempotency key. The commit
-//! is applied once: a repeated request returns the state after the first.
+//! A client without a response repeats a commit, with or without an idempotency key. The commit is
+//! applied once: a repeated request returns the state after the first.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,9 @@
-//! //! Scans planned for Iceberg REST clients: data files, their delete files and the residual
-//! filters.
+//! Scans planned for Iceberg REST clients: data files, their delete files and the residual filters.
 //!
-//! //! Planning is synchronous: the response contains the first page, and a plan task for each
-//! further page. Only the request and the table's state are stored, and each page is planned on
-//! request. Plans expire after an hour, or earlier if many newer plans follow. The client then has
-//! to plan again.
+//! Planning is synchronous: the response contains the first page, and a plan task for each further
+//! page. Only the request and the table's state are stored, and each page is planned on request.
+//! Plans expire after an hour, or earlier if many newer plans follow. The client then has to plan
+//! again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! //! Checks that concurrent commits did not change the state on which an operation is based.
+//! Checks that concurrent commits did not change the state on which an operation is based.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ pub(super) async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewr
     if rewrite.staged.deletes.is_empty() {
         return check_rows_unchanged(tables, table, seen).await;
     }
-    // // A data file that only gets new deletes is not a removed file, so check its existence
+    // A data file that only gets new deletes is not a removed file, so check its existence
     // separately.
     check_delete_files_unchanged(tables, table, seen).await
 }

@@ -314,7 +314,7 @@ fn edit_parts<const N: usize>(
 ) -> Result<[NestedFieldRef; N]> {
     let mut fields = parts.map(Arc::clone).to_vec();
     match change(&mut fields) {
-        // // The change drops the only field, or names a field that does not exist.
+        // The change drops the only field, or names a field that does not exist.
         Err(Error::NoColumns | Error::ColumnNotFound { .. }) => return Err(invalid_part(of, path)),
         done => done?,
     }

@@ -1,5 +1,5 @@
-//! //! Changes of the layout of new rows: partition fields and sort order. Existing files keep
-//! their partition spec.
+//! Changes of the layout of new rows: partition fields and sort order. Existing files keep their
+//! partition spec.
 
 use headwater_model::{PartitionField, nearest};
 use iceberg::spec::{
@@ -36,7 +36,7 @@ pub(super) struct AlteredColumns<'a> {
 impl Layout {
     pub fn of(metadata: &TableMetadata) -> Self {
         let fields = metadata.default_partition_spec().fields().iter();
-        // // Tables of format version 1 replace dropped partition fields by void transforms.
+        // Tables of format version 1 replace dropped partition fields by void transforms.
         let fields = fields.filter(|field| field.transform != Transform::Void);
         let parts = fields.map(|field| NewPartitionField {
             source_id: field.source_id,

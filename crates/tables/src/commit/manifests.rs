@@ -1,6 +1,6 @@
 //! The manifests of a new snapshot: unchanged, rewritten and added ones.
 //!
-//! //! A commit adds one manifest. As soon as there are sixteen manifests of similar size, they are
+//! A commit adds one manifest. As soon as there are sixteen manifests of similar size, they are
 //! merged into one. So a table with n commits has O(log n) manifests, and each entry is rewritten
 //! O(log n) times.
 
@@ -133,7 +133,7 @@ pub(crate) async fn plan(
     let mut changes = Changes::default();
     let mut planned = Vec::with_capacity(before.len() + 1);
     for manifest in before {
-        // // A manifest without live files is omitted, because it lists only files that its own
+        // A manifest without live files is omitted, because it lists only files that its own
         // snapshot removed.
         if manifest.has_added_files() || manifest.has_existing_files() {
             let rewritten = rewrite(tables, metadata, &removal, manifest, &mut changes).await?;
@@ -249,7 +249,7 @@ fn mergeable(planned: &PlannedManifest) -> Option<Class> {
             let files = added as usize + existing as usize;
             (deletes(manifest.content), manifest.partition_spec_id, files)
         }
-        // // A manifest with entries of removed files is not merged, because this snapshot must
+        // A manifest with entries of removed files is not merged, because this snapshot must
         // contain these entries.
         PlannedManifest::New(new)
             if new.changes.iter().any(|c| matches!(c, Change::Removed(_))) =>

@@ -1,6 +1,6 @@
 //! Timestamps and logs of metadata changes that add no snapshot.
 //!
-//! //! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that time is
+//! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that time is
 //! before the last update. Headwater uses its own clock and never decreases the timestamp. So the
 //! metadata logs are removed before a change without a snapshot, and restored afterwards. Logs can
 //! be removed only in the JSON form.

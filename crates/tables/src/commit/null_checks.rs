@@ -1,5 +1,5 @@
-//! //! Checks that a column contains no nulls before it becomes required. Supports top-level and
-//! nested columns.
+//! Checks that a column contains no nulls before it becomes required. Supports top-level and nested
+//! columns.
 //!
 //! A field of a null struct does not count as null.
 
@@ -41,7 +41,7 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
         if nulls > 0 {
             return Err(Error::NullValue { column: column(), rows: nulls });
         }
-        // // Check deleted rows as well, because other readers may read a file without applying its
+        // Check deleted rows as well, because other readers may read a file without applying its
         // deletes.
         let with_deletes = files.iter().filter(|file| file.has_deletes());
         let undeleted: Vec<Arc<DataFile>> =
@@ -134,7 +134,7 @@ mod tests {
         let of = StructArray::new(vec![Arc::clone(&field)].into(), vec![part], Some(non_null));
         let array: ArrayRef = Arc::new(of);
         assert_eq!(nulls_at(&array, &[Step::Part(0)]).ok(), Some(1));
-        // // Three lists, of which the last is null but has an element slot.
+        // Three lists, of which the last is null but has an element slot.
         let lists = ListArray::new(
             Arc::new(Field::new("element", array.data_type().clone(), true)),
             OffsetBuffer::from_lengths([1, 1, 1]),

@@ -1,4 +1,4 @@
-//! //! The snapshots in a table's metadata: the newest ones, and those with a ref.
+//! The snapshots in a table's metadata: the newest ones, and those with a ref.
 
 use std::collections::HashSet;
 

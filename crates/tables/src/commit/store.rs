@@ -63,7 +63,7 @@ async fn write(
     files: &[(String, Bytes)],
     staged: Option<&StagedFiles>,
 ) -> Result<()> {
-    // // Retry a failed background sync here, so that its error is reported.
+    // Retry a failed background sync here, so that its error is reported.
     let rest = match staged {
         Some(staged) if !staged.durable.wait().await => Some(staged),
         _ => None,

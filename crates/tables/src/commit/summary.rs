@@ -88,7 +88,7 @@ impl Changes {
             ("deleted-records", self.removed.rows),
             ("removed-files-size", self.removed.bytes),
             ("added-delete-files", self.added.deletes.files),
-            // // All other delete files written by Headwater are position delete files.
+            // All other delete files written by Headwater are position delete files.
             ("added-position-delete-files", self.added.deletes.files - self.vectors[0]),
             ("added-dvs", self.vectors[0]),
             ("removed-dvs", self.vectors[1]),

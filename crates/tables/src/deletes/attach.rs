@@ -1,6 +1,6 @@
 //! Assignment of delete files to data files.
 //!
-//! //! A position delete applies to data files of the same partition with the same or a smaller
+//! A position delete applies to data files of the same partition with the same or a smaller
 //! sequence number. An equality delete applies to data files with a smaller sequence number, in the
 //! same partition or, if its spec is unpartitioned, in all partitions. Deletion vectors and some
 //! position delete files refer to one data file.
@@ -49,7 +49,7 @@ pub(crate) fn attach(
 
 impl Index {
     fn new(mut deletes: Vec<Arc<DeleteFile>>, metadata: &TableMetadata) -> Result<Self> {
-        // // Sorted, because equal lists must have equal fingerprints.
+        // Sorted, because equal lists must have equal fingerprints.
         deletes.sort_by(|one, other| {
             let number = |file: &DeleteFile| file.sequence_number();
             (number(one), one.key()).cmp(&(number(other), other.key()))

@@ -1,8 +1,8 @@
 //! Equality deletes: rows deleted by the values of some of their columns.
 //!
-//! //! All files of a group are merged into one set of keys, each with the last sequence number
-//! that deletes it. A row is deleted if its key's sequence number is greater than that of its data
-//! file. Nulls are equal to each other.
+//! All files of a group are merged into one set of keys, each with the last sequence number that
+//! deletes it. A row is deleted if its key's sequence number is greater than that of its data file.
+//! Nulls are equal to each other.
 
 use std::collections::HashMap;
 use std::sync::Arc;

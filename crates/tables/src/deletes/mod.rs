@@ -1,9 +1,9 @@
 //! Delete files, which delete rows of data files without rewriting them.
 //!
-//! //! [`attach`] finds the delete files that apply to each data file. [`RowDeletes::deleted`]
-//! reads them and returns the deleted positions, for all kinds of deletes. Delete files of one
-//! partition that may refer to many data files are read together, and only once. So the cost is
-//! linear in the number of files.
+//! [`attach`] finds the delete files that apply to each data file. [`RowDeletes::deleted`] reads
+//! them and returns the deleted positions, for all kinds of deletes. Delete files of one partition
+//! that may refer to many data files are read together, and only once. So the cost is linear in the
+//! number of files.
 
 mod attach;
 mod equality;
@@ -138,7 +138,7 @@ struct Suffix<T> {
 impl<T> Group<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // // The cached keys depend on these types and column names, which can change during schema
+        // The cached keys depend on these types and column names, which can change during schema
         // evolution.
         let found: Vec<_> = columns
             .iter()

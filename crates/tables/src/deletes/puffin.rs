@@ -1,6 +1,6 @@
-//! //! Writes the deletion vectors of a commit to one Puffin file.
+//! Writes the deletion vectors of a commit to one Puffin file.
 //!
-//! //! A data file has at most one vector, which contains all positions of its deleted rows. A new
+//! A data file has at most one vector, which contains all positions of its deleted rows. A new
 //! vector includes the positions of the older vector and of position delete files. It replaces the
 //! delete files that apply only to this data file.
 

@@ -1,4 +1,4 @@
-//! //! A value that many tasks need, but that only one of them reads from storage.
+//! A value that many tasks need, but that only one of them reads from storage.
 
 use std::future::Future;
 use std::sync::{Arc, Weak};

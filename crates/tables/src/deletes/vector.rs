@@ -1,8 +1,8 @@
 //! Deletion vectors: the deleted positions of one data file, as a blob in a Puffin file.
 //!
-//! //! A blob consists of its length, a magic number, a 64-bit Roaring bitmap in the portable
-//! format, and a checksum of magic number and bitmap. The manifest contains the blob's offset and
-//! length in the file.
+//! A blob consists of its length, a magic number, a 64-bit Roaring bitmap in the portable format,
+//! and a checksum of magic number and bitmap. The manifest contains the blob's offset and length in
+//! the file.
 
 use std::ops::Range;
 use std::sync::Arc;

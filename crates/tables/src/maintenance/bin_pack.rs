@@ -1,4 +1,4 @@
-//! //! Selection of data files to compact: small files of one partition, up to the target size, and
+//! Selection of data files to compact: small files of one partition, up to the target size, and
 //! files with many deleted rows.
 
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ impl TableMaintenance<'_> {
 
     /// Returns the files of a table's current snapshot that should be compacted.
     pub async fn bins(self, table: &Table, options: &BinPackOptions) -> Result<Vec<Bin>> {
-        // // A table with columns that cannot be read cannot be rewritten.
+        // A table with columns that cannot be read cannot be rewritten.
         if table.foreign_column().is_some() {
             return Ok(Vec::new());
         }

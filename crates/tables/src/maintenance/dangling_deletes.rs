@@ -1,4 +1,4 @@
-//! //! Delete files without any data file to apply to.
+//! Delete files without any data file to apply to.
 
 use std::collections::HashSet;
 use std::sync::Arc;

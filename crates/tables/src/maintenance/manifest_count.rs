@@ -1,4 +1,4 @@
-//! //! The number of a table's manifests, and the decision to merge them.
+//! The number of a table's manifests, and the decision to merge them.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! //! The files reachable from a table's state: the files needed to read it.
+//! The files reachable from a table's state: the files needed to read it.
 
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -179,7 +179,7 @@ impl WarehouseFiles<'_> {
             }
         };
         let metadata = table.metadata();
-        // // Earlier metadata files are reachable because a merge reads them to find the origin of
+        // Earlier metadata files are reachable because a merge reads them to find the origin of
         // rows.
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
@@ -201,8 +201,8 @@ impl WarehouseFiles<'_> {
             let examine = || self.examine_list(&snapshot, reached);
             cell.get_or_try_init(examine).await.cloned()
         });
-        // // This loop must not await anything else. Other tasks may be waiting for the cells that
-        // it initializes.
+        // This loop must not await anything else. Other tasks may be waiting for the cells that it
+        // initializes.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
@@ -286,8 +286,8 @@ impl WarehouseFiles<'_> {
     /// Fails if a state is unreadable or scheduled for deletion. Metadata and manifest list are
     /// deleted before the data files, so a check of these two is sufficient.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
-        // // A cached metadata file may have been deleted. An uncached one is loaded, which checks
-        // its existence.
+        // A cached metadata file may have been deleted. An uncached one is loaded, which checks its
+        // existence.
         if self.tables.caches().tables.contains_key(metadata_location) {
             self.check_present(metadata_location).await?;
         }

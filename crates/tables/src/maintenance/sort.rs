@@ -1,9 +1,9 @@
 //! Sorts the rows of files in bounded memory.
 //!
-//! //! A sample of the rows determines key ranges that each fit into memory. For each range, the
-//! files are read once, and the rows of the range are sorted and returned. So nothing is spilled to
-//! disk. A small partition, which is the usual case, is read twice: once for the sample and once
-//! for the rows.
+//! A sample of the rows determines key ranges that each fit into memory. For each range, the files
+//! are read once, and the rows of the range are sorted and returned. So nothing is spilled to disk.
+//! A small partition, which is the usual case, is read twice: once for the sample and once for the
+//! rows.
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl TableMaintenance<'_> {
         };
         tokio::spawn(async move {
             if let Err(error) = ordered_read.run(&sender).await {
-                // // An error means that the receiver was dropped and does not need the result.
+                // An error means that the receiver was dropped and does not need the result.
                 let _ = sender.send(Err(error)).await;
             }
         });

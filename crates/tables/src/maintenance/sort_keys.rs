@@ -1,7 +1,7 @@
-//! //! Sort keys of rows, as bytes with the same order as the rows.
+//! Sort keys of rows, as bytes with the same order as the rows.
 //!
-//! //! For a z-order, each value is replaced by its rank in a sample, so that columns of any type
-//! and distribution have equal weight. Then the bits of the ranks are interleaved.
+//! For a z-order, each value is replaced by its rank in a sample, so that columns of any type and
+//! distribution have equal weight. Then the bits of the ranks are interleaved.
 
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, RecordBatch};
 use arrow::compute::SortOptions;
@@ -89,7 +89,7 @@ impl Keys {
         let array = FixedSizeBinaryArray::try_from_iter(values);
         let array = match array {
             Ok(array) => array,
-            // // Without any values, the constructor cannot determine the width of the array.
+            // Without any values, the constructor cannot determine the width of the array.
             Err(_) if z_keys.is_empty() => FixedSizeBinaryArray::new_null(Z_KEY_BYTES as i32, 0),
             Err(error) => return Err(error),
         };

@@ -1,6 +1,6 @@
-//! //! Reads rows of data files without SQL, for samples, diffs and functions.
+//! Reads rows of data files without SQL, for samples, diffs and functions.
 //!
-//! //! Files are read in order. The next file is opened while the current one is read. Only the
+//! Files are read in order. The next file is opened while the current one is read. Only the
 //! required columns are fetched.
 
 mod align;

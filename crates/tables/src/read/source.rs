@@ -1,4 +1,4 @@
-//! //! The Parquet reader's access to a data file in the object store.
+//! The Parquet reader's access to a data file in the object store.
 
 use std::ops::Range;
 use std::sync::Arc;

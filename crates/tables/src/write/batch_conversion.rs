@@ -1,6 +1,6 @@
 //! Conversion of input rows to the table's schema: columns by name, values by type.
 //!
-//! //! Only lossless casts are allowed. A value that does not fit causes an error that names the
+//! Only lossless casts are allowed. A value that does not fit causes an error that names the
 //! column. Values never become null, wrap around or get rounded, with two exceptions: fractions are
 //! rounded to the nearest float, and timestamps are truncated to microseconds.
 
@@ -182,7 +182,7 @@ fn check_part(
 
 fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
-    // // A sliced array may contain values outside of all offsets, which are ignored.
+    // A sliced array may contain values outside of all offsets, which are ignored.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);

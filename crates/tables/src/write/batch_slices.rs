@@ -1,6 +1,6 @@
-//! //! Slices of batches with limited memory after materialization.
+//! Slices of batches with limited memory after materialization.
 //!
-//! //! A small batch can represent a huge amount of data: two billion nulls, a long string with a
+//! A small batch can represent a huge amount of data: two billion nulls, a long string with a
 //! million dictionary keys, or a long run. Materialization needs memory for every value, so a batch
 //! is first sliced by the estimated memory of its rows.
 
@@ -35,7 +35,7 @@ impl<'a> BatchSlices<'a> {
         table: &arrow::datatypes::Fields,
         positions: &[Option<usize>],
     ) -> Self {
-        // // For a column of only nulls, the size of the values depends only on the table's type.
+        // For a column of only nulls, the size of the values depends only on the table's type.
         let is_null = |at: usize| *batch.column(at).data_type() == DataType::Null;
         let missing_bytes = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
         let missing_bytes = missing_bytes.map(|(field, _)| null_bytes(field)).sum();
@@ -59,7 +59,7 @@ impl Iterator for BatchSlices<'_> {
             let piece = self.batch.slice(self.at, rows);
             if rows == 1 || self.bytes(&piece) <= BYTES_MAX {
                 self.at += rows;
-                // // The next slice may have more rows, because its rows may be smaller.
+                // The next slice may have more rows, because its rows may be smaller.
                 self.rows = (self.rows * 2).min(ROWS_MAX);
                 return Some(piece);
             }
@@ -205,7 +205,7 @@ mod tests {
         assert!(pieces.iter().all(|rows| *rows <= ROWS_MAX), "{text}: {pieces:?}");
         let bytes = |rows: &usize| rows * bytes_each;
         assert!(pieces.iter().all(|rows| *rows == 1 || bytes(rows) as u64 <= BYTES_MAX), "{text}");
-        // // At least three in four slices must have a quarter of the maximum size.
+        // At least three in four slices must have a quarter of the maximum size.
         let full = |rows: &&usize| **rows == ROWS_MAX || bytes(rows) as u64 * 4 >= BYTES_MAX;
         assert!(pieces.iter().filter(full).count() * 4 >= (pieces.len() - 1) * 3, "{pieces:?}");
     }

@@ -1,8 +1,8 @@
 //! The writer of one Parquet data file.
 //!
-//! //! Columns are encoded in parallel, on as many threads as there are processors. The order of
-//! rows is preserved. A row group is buffered in memory until it is full. It is then uploaded
-//! during the encoding of the next row group.
+//! Columns are encoded in parallel, on as many threads as there are processors. The order of rows
+//! is preserved. A row group is buffered in memory until it is full. It is then uploaded during the
+//! encoding of the next row group.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};

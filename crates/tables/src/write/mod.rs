@@ -1,8 +1,8 @@
 //! Writes rows to data files: converts them to the table's schema, splits them by partition, and
 //! starts a new file when the target size is reached.
 //!
-//! //! The files belong to no snapshot yet. Their sync starts in the background, and the commit
-//! waits for it. A failed or cancelled write deletes its files.
+//! The files belong to no snapshot yet. Their sync starts in the background, and the commit waits
+//! for it. A failed or cancelled write deletes its files.
 
 mod batch_conversion;
 mod batch_slices;
@@ -52,7 +52,7 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // // Abort uploads first, because they must end before their files are deleted.
+            // Abort uploads first, because they must end before their files are deleted.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -305,8 +305,8 @@ impl<'a> Writer<'a> {
 
     /// Returns the files, and prevents their deletion when the writer is dropped.
     fn finish(mut self) -> StagedFiles {
-        // // Sort the files by the order in which they were opened, to preserve the order of rows
-        // as far as possible.
+        // Sort the files by the order in which they were opened, to preserve the order of rows as
+        // far as possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();

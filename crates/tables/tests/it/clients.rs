@@ -1,7 +1,7 @@
 //! Other engines (PyIceberg and DuckDB) read what Headwater writes, value by value.
 //!
 //!
-//! //! The engines are installed once, from PyPI into a virtual environment in the target folder.
+//! The engines are installed once, from PyPI into a virtual environment in the target folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -66,7 +66,7 @@ async fn a_flipped_byte_in_a_manifest_never_panics() {
             let mut broken = good.clone();
             broken[position] ^= 0xff;
             std::fs::write(&file, broken).unwrap();
-            // // Some bytes are names or unchecked counts, for which only a panic fails the test.
+            // Some bytes are names or unchecked counts, for which only a panic fails the test.
             let _ = read_all(&warehouse.reopened(), table.metadata_location()).await;
         }
         std::fs::write(&file, good).unwrap();

@@ -1,5 +1,5 @@
-//! //! Delete files in the form that other engines write: Parquet and Puffin files, and a snapshot
-//! that adds them.
+//! Delete files in the form that other engines write: Parquet and Puffin files, and a snapshot that
+//! adds them.
 
 use std::collections::HashMap;
 use std::sync::Arc;

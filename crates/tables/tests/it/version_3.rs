@@ -95,7 +95,7 @@ async fn rows_keep_their_ids() {
     let all = ids(&warehouse, &table).await;
     assert!(left.iter().all(|(id, row_id)| all[id] == *row_id));
     assert!(all[&10].unwrap() >= 5 && all[&11] == all[&10].map(|id| id + 1), "{all:?}");
-    // // Many commits merge manifests, but row ids are unchanged.
+    // Many commits merge manifests, but row ids are unchanged.
     let mut table = table;
     for id in 100..140 {
         table = warehouse.append(&table, rows([id])).await;

@@ -185,7 +185,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
             let again = Invocation { reuse: true, ..probe(&mine, &body) };
             holds(one, again).await;
         }
-        // // A call of another function of the same lake does not find the mark either.
+        // A call of another function of the same lake does not find the mark either.
         if fresh {
             holds(other, probe(&theirs, &with(SEARCH, &mark, &name, &pids))).await;
         }

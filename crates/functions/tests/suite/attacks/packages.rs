@@ -210,7 +210,7 @@ return found['passed'] == [] and zygote == {0} and alone",
             holds(&functions, probe(&trapped, &body)).await;
         }
         assert_eq!(processes(&marker).is_empty(), !enabled);
-        // // Other functions of the lake are not affected.
+        // Other functions of the lake are not affected.
         let body = "import builtins
 seen = [name for name in os.listdir('/proc') if name.isdigit()]
 return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir('/tmp') == []";

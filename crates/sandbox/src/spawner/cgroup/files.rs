@@ -77,7 +77,7 @@ pub(crate) fn remove_tree(folder: &Path) {
             remove_tree(&entry.path());
         }
     }
-    // // A killed process leaves its group only after a short time, so removal is retried.
+    // A killed process leaves its group only after a short time, so removal is retried.
     for _ in 0..200 {
         if fs::remove_dir(folder).is_ok() || !folder.exists() {
             return;
@@ -93,7 +93,7 @@ pub(super) fn kill_all(folder: &Path) {
     }
     let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     for pid in processes.lines().filter_map(|line| line.parse::<i32>().ok()) {
-        // // The id of a process in another pid namespace reads as 0. A signal to 0 would kill the
+        // The id of a process in another pid namespace reads as 0. A signal to 0 would kill the
         // spawner's own process group.
         if pid > 0 {
             system::kill(pid, libc::SIGKILL);

@@ -98,8 +98,8 @@ impl Group {
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
         let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
-        // // Version 2 takes precedence, because it measures processor time at a finer resolution
-        // than version 1.
+        // Version 2 takes precedence, because it measures processor time at a finer resolution than
+        // version 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
                 Kind::Memory => {
@@ -129,7 +129,7 @@ impl Group {
     pub(crate) fn set_weight(&mut self, weight: Weight) {
         let Some(share) = self.share.as_ref().filter(|_| self.weight != weight) else { return };
         let number = if weight == Weight::Boosted { share.boosted } else { share.normal };
-        // // Ignore an error: the file is missing if the controller is not delegated.
+        // Ignore an error: the file is missing if the controller is not delegated.
         let _ = set(&share.file, number.to_string());
         self.weight = weight;
         self.apply_slice();
@@ -212,14 +212,14 @@ pub(super) fn share_out(
         None => usual / 8,
     };
     let share = Share { file: folder.join(file), boosted, normal };
-    // // Ignore an error: the file is missing if the controller is not delegated.
+    // Ignore an error: the file is missing if the controller is not delegated.
     let _ = set(&share.file, share.normal.to_string());
     let share = Some(share);
     let Some(millis) = spec.cpu_millis else { return Ok(share) };
     let quota = (u64::from(millis) * PERIOD_US / 1000).max(1000);
     let text = if period { format!("{quota} {PERIOD_US}") } else { quota.to_string() };
     match set(folder.join(limit), text) {
-        // // The server has already warned at startup that CPU time cannot be limited.
+        // The server has already warned at startup that CPU time cannot be limited.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(share),
         done => done.map(|()| share),
     }

@@ -152,8 +152,8 @@ impl Cgroups {
                 Kind::Unified { limits: true } => {
                     write(&folder, "memory.max", memory_bytes)?;
                     write(&folder, "pids.max", processes_max)?;
-                    // // Disable swap. Otherwise a function that exceeds its limit would slow down
-                    // the host instead of being killed.
+                    // Disable swap. Otherwise a function that exceeds its limit would slow down the
+                    // host instead of being killed.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
                     group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
@@ -216,7 +216,7 @@ fn bound_processes(base: &Path, folder: &Path) {
     let most = most.ok().and_then(|text| text.trim().parse::<u64>().ok());
     let most = most.into_iter().chain(number(base, "pids.max")).min();
     if let Some(most) = most {
-        // // Ignore an error: the file does not exist without the controller.
+        // Ignore an error: the file does not exist without the controller.
         let _ = set(folder.join("pids.max"), (most / 2).max(1).to_string());
     }
 }
