@@ -201,7 +201,7 @@ pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
     state.scalar_functions().contains_key(name) || state.higher_order_functions().contains_key(name)
 }
 
-/// Returns the properties of functions that name resolution needs.
+/// Returns the function properties that name resolution needs.
 pub(crate) fn functions(is_scalar: &dyn Fn(&str) -> bool) -> Functions<'_> {
     Functions { is_scalar, respelled: headwater_sql_functions::respelled }
 }

@@ -157,8 +157,8 @@ impl Session {
         let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
         let found = if is_view { Object::view(&table) } else { Object::table(&table) };
         for action in actions {
-            // Actions that do not apply to a view fail later, with an error about the kind of the
-            // object.
+            // Actions that do not apply to a view fail later, with an error that names the object's
+            // type.
             if found.kind().actions().contains(action) {
                 self.authorize_found(*action, &found, &as_written)?;
             } else {

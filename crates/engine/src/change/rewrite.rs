@@ -103,7 +103,8 @@ impl Session {
         Ok(self.engine.lake().tables().deletes().live_rows(files).await?)
     }
 
-    /// Removes files with remaining rows from `places`, and returns them with their deleted rows.
+    /// Removes from `places` the files that keep some of their rows, and returns them with their
+    /// deleted rows.
     async fn split_off_deletes(
         &self,
         target: &Target,
