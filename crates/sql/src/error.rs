@@ -158,7 +158,7 @@ impl Error {
         Error::Invalid { message: message.into(), hint: None, position: None }
     }
 
-    /// Returns the position of the error in the text, if it is known.
+    /// Returns the position of the error in the text, if known.
     pub fn position(&self) -> Option<Position> {
         match self {
             Error::Syntax { position, .. }

@@ -226,7 +226,7 @@ impl VisitorMut for Binder<'_> {
 }
 
 /// Returns a JSON value as a literal at a position. Integers stay integers; other numbers become
-/// doubles. None for objects, also within arrays.
+/// doubles. Returns `None` for objects, also within arrays.
 fn literal(value: &Json, span: Span) -> Option<Expr> {
     let of = |value: Value| Expr::Value(ValueWithSpan { value, span });
     let number = |digits: String| of(Value::Number(digits, false));

@@ -171,7 +171,7 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
 }
 
 /// Replaces ORDER BY keys of a SELECT DISTINCT that repeat an item of the select list by its
-/// position, because DataFusion does not find them otherwise.
+/// position. DataFusion does not find such items otherwise.
 ///
 /// Upstream: <https://github.com/apache/datafusion/issues/5293>
 pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {

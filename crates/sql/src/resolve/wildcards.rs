@@ -21,7 +21,7 @@ use crate::scope::Scope;
 use crate::table_name::{idents, position};
 use headwater_sql_tokens::EXACT;
 
-/// A column that a pattern selects: its output name and its expression.
+/// A column that a pattern selects, with its output name and expression.
 #[derive(Clone)]
 struct Selected {
     name: String,
