@@ -146,7 +146,7 @@ pub enum Error {
     /// The table's schema, partitioning, identity or data changed while the rows were written.
     #[error("the table's {what} changed while its new rows were written")]
     TableChanged {
-        /// What changed: `schema`, `partitioning`, `identity` or `data`.
+        /// Changed property: `schema`, `partitioning`, `identity`, `format version` or `data`.
         what: &'static str,
     },
     /// A snapshot that the table does not have.

@@ -1,8 +1,8 @@
 //! Type promotion of values written before a column's type was widened: partition values and
 //! defaults.
 //!
-//! Iceberg does not rewrite such values. They are compared in the widest type, and written in the
-//! type that the target has.
+//! !Iceberg does not rewrite such values. They are compared in the widest type, and written in the
+//! type of the target.
 
 use iceberg::spec::{
     DataFile, Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,

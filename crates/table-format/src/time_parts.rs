@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
-/// The time transforms, each with its placeholder.
+/// The time transforms, with the bucket transforms that replace them.
 const PLACEHOLDERS: [(&str, &str); 4] = [
     ("year", "bucket[2147483644]"),
     ("month", "bucket[2147483645]"),
@@ -21,7 +21,7 @@ const PLACEHOLDERS: [(&str, &str); 4] = [
     ("hour", "bucket[2147483647]"),
 ];
 
-/// Smallest number of buckets of a placeholder.
+/// Smallest number of buckets that denotes a placeholder.
 const PLACEHOLDER_MIN: u32 = 2_147_483_644;
 
 /// In the fields of a partition spec, replaces all time transforms of a column except the first.

@@ -106,8 +106,8 @@ impl Storage {
         folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
     }
 
-    /// Starts a multipart upload. If the response is lost, an unknown upload remains, but without
-    /// any parts.
+    /// Starts a multipart upload. If the response is lost, an upload with an unknown id remains,
+    /// but it has no parts.
     async fn start_multipart(&self, path: &Path) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.retry_if_lost(|| self.store.put_multipart(path)).await
     }
