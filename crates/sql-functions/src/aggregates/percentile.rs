@@ -113,7 +113,7 @@ impl Target {
         Ok(Target { fraction, result: arguments.return_type().clone() })
     }
 
-    /// Returns the percentile of values; none if there are none.
+    /// Returns the percentile of the values; `None` if there are no values.
     fn of_values(&self, values: &ArrayRef) -> Result<Option<f64>> {
         let values = cast(values, &DataType::Float64)?;
         let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();

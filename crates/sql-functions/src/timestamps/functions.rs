@@ -222,7 +222,7 @@ fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     Ok(Some(values.iter().map(cycle).collect()))
 }
 
-/// Shifts each timestamp by its multiple of 400 years; `way` adds or subtracts.
+/// Shifts each timestamp by its multiple of 400 years; `way` selects addition or subtraction.
 fn moved(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
     let values = values.as_primitive::<TimestampMicrosecondType>();
     let moved = std::iter::zip(values.values(), cycles);
