@@ -26,7 +26,8 @@ pub trait TargetExecutor: Send + Sync {
         context: JobContext,
     ) -> Result<Value, Problem>;
 
-    /// Returns the policy of the asynchronous calls of a function; the default by default.
+    /// Returns the policy of a function's asynchronous calls. The default implementation returns
+    /// the default policy.
     async fn call_policy(&self, _function: &str) -> Result<CallPolicy, Problem> {
         Ok(CallPolicy::default())
     }
@@ -41,9 +42,9 @@ pub trait TargetExecutor: Send + Sync {
 /// The policy of asynchronous calls of a function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallPolicy {
-    /// Retries of a failed call; none for the default of triggers.
+    /// Retries of a failed call; `None` uses the default of triggers.
     pub retries: Option<u32>,
-    /// Maximum age of a call; none for the default of triggers.
+    /// Maximum age of a call; `None` uses the default of triggers.
     pub max_age: Option<Duration>,
     /// The function that receives a record of each successful call.
     pub on_success: Option<String>,
