@@ -121,8 +121,8 @@ pub(crate) type ReadValue<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + 
 
 impl Catalog {
     /// Returns the best common ancestors of two commits, newest first: the common ancestors that
-    /// are not ancestors of other common ancestors. Usually one; several after criss-cross merges;
-    /// none for commits of different lakes.
+    /// are not ancestors of other common ancestors. There is usually one. There are several after
+    /// criss-cross merges, and none for commits of different lakes.
     pub async fn merge_bases(&self, one: CommitId, other: CommitId) -> Result<Vec<CommitId>> {
         self.bases(&[one], other).await
     }
