@@ -31,7 +31,7 @@ pub struct Temporary {
 }
 
 impl CreateTemporary {
-    /// Parses a statement; none if it is another one.
+    /// Parses a statement; `None` if it creates no temporary object.
     pub fn parse(sql: &str) -> Option<Self> {
         let mut words = StatementWords::new(sql);
         let mut removed: Vec<&str> = Vec::new();
