@@ -1,5 +1,5 @@
-//! The merge of two states of a table: a plan over files, and over rows where both sides changed
-//! the same files.
+//! !The merge of two states of a table: a plan for files, and for rows in files that both sides
+//! changed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
