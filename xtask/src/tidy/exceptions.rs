@@ -25,7 +25,7 @@ impl Exceptions {
         Self::parse(&text.map_err(|error| format!("{PATH}: {error}"))?)
     }
 
-    /// Returns whether the file exists.
+    /// Returns true if the file exists.
     pub fn exist() -> bool {
         process::root().join(PATH).exists()
     }
