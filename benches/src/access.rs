@@ -1,4 +1,4 @@
-//! !Cost of authorisation: a warm function call and a query of a user with many grants. The
+//! Cost of authorisation: a warm function call and a query of a user with many grants. The
 //! reference is the same work in a lake without users, alternating in the same run.
 
 use std::path::Path;

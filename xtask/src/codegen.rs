@@ -1,6 +1,6 @@
 //! Generated files: writes them, and checks that none is stale.
 //!
-//! !Tests of the command line write the docs; `HEADWATER_CODEGEN` determines whether they write or
+//! Tests of the command line write the docs; `HEADWATER_CODEGEN` determines whether they write or
 //! compare. The feature lists of the workspace are written here.
 
 use crate::features;

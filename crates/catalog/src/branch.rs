@@ -1,4 +1,4 @@
-//! !Branches: names that refer to a commit and can be moved.
+//! Branches: names that refer to a commit and can be moved.
 
 use bytes::Bytes;
 use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, nearest, reference};

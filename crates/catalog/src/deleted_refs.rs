@@ -1,6 +1,6 @@
 //! Recently deleted branches and tags, with their commits.
 //!
-//! !Commits that are reachable only from deleted refs are retained for a limited time. Running
+//! Commits that are reachable only from deleted refs are retained for a limited time. Running
 //! reads can then finish, and a deleted ref can be restored.
 
 use headwater_model::{CommitId, Timestamp};

@@ -1,4 +1,4 @@
-//! !Tags: names that always refer to the same commit.
+//! Tags: names that always refer to the same commit.
 
 use headwater_model::{CreateRef, RefSpec, Tag, reference};
 use headwater_store::{Batch, Expected, RefChange};

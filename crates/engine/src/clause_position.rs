@@ -1,7 +1,7 @@
 //! Finds the clause of an error whose message has no position: ORDER BY and GROUP BY by position,
 //! LIMIT, OFFSET, WHERE, calls of functions, and comparisons of text with a number.
 //!
-//! !DataFusion reports these errors without positions, so the failed statement is parsed again. An
+//! DataFusion reports these errors without positions, so the failed statement is parsed again. An
 //! error gets a position only if exactly one clause of the statement matches its message.
 
 use std::ops::ControlFlow;

@@ -1,6 +1,6 @@
 //! Errors of statements, with code, hint and position.
 //!
-//! ![`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors,
+//! [`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors,
 //! so that they never leave the crate unchanged. Messages quote the offending word in backticks.
 //! They include its line and column if the text of the statement is known.
 

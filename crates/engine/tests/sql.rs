@@ -1,6 +1,6 @@
 //! Runs the scripts of `tests/sql`, each in a separate lake.
 //!
-//! !Besides SQL, a script may contain these commands: `!branch dev` creates a branch of `main`, and
+//! Besides SQL, a script may contain these commands: `!branch dev` creates a branch of `main`, and
 //! `!ref dev` switches to a ref. `!tag v1` creates a tag, and `!protect main` protects a branch.
 //! `!namespace sales` sets the namespace of unqualified names.
 

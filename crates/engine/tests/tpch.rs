@@ -1,4 +1,4 @@
-//! !TPC-H through Headwater's tables and through DataFusion on the same files. The results are
+//! TPC-H through Headwater's tables and through DataFusion on the same files. The results are
 //! equal, and so are the plans, except for one better plan. This shows that Headwater's statistics,
 //! labels and name matching do not change plans.
 

@@ -1,4 +1,4 @@
-//! !Rights of imports: the locations that they may read, and the tables and branches that they may
+//! Rights of imports: the locations that they may read, and the tables and branches that they may
 //! write.
 
 use std::path::{Component, Path, PathBuf};

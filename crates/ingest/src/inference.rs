@@ -1,6 +1,6 @@
 //! Type inference: statistics about a column's values, and the type that holds them all.
 //!
-//! ![`ColumnStatistics`] are collected per file and merged. The result does not depend on the
+//! [`ColumnStatistics`] are collected per file and merged. The result does not depend on the
 //! order, except for the value that is named as the reason.
 
 use std::collections::HashMap;

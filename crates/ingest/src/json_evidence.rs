@@ -1,4 +1,4 @@
-//! !Collects column statistics from JSON texts.
+//! Collects column statistics from JSON texts.
 
 use std::fmt::{Formatter, Result as FmtResult};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Resolves sources to a list of files: individual files, folders with their subfolders, and globs,
 //! on disk and in buckets.
 //!
-//! !Files are listed in natural order, without duplicates. In folders, names that start with `.` or
+//! Files are listed in natural order, without duplicates. In folders, names that start with `.` or
 //! `_` are skipped. Files with an unknown suffix are also skipped, unless the request names the
 //! format.
 

@@ -1,6 +1,6 @@
 //! Jobs: an id, a status, an event stream and a usage record for all work.
 //!
-//! ![`Jobs`] is a durable queue. It executes no work itself: other crates register an [`Executor`]
+//! [`Jobs`] is a durable queue. It executes no work itself: other crates register an [`Executor`]
 //! for each kind. Alternatively, they execute the work themselves and record it ([`Jobs::record`],
 //! [`Jobs::begin`]).
 //!

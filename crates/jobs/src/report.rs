@@ -1,6 +1,6 @@
 //! Log lines of the server about jobs.
 //!
-//! !Their log target is this module, so that a background server can filter them out. A brief job
+//! Their log target is this module, so that a background server can filter them out. A brief job
 //! is logged in one line, at its end.
 
 use headwater_model::{Job, JobStatus};

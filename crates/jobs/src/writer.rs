@@ -1,6 +1,6 @@
 //! Group writes of job events and records.
 //!
-//! !One task stores the events and records of all active jobs. Ends are written immediately, in one
+//! One task stores the events and records of all active jobs. Ends are written immediately, in one
 //! group. Starts, log lines, progress and usage sums of users are delayed by a tenth of a second,
 //! so a short job is written once, with its end. A batch that contains the end of a background job
 //! is durable. Any other batch is `relaxed`: a power failure may lose it, but `kill -9` of the

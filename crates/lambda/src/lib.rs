@@ -1,6 +1,6 @@
 //! Lambda's REST API: functions, versions, aliases and calls for AWS clients.
 //!
-//! ![`LambdaProtocol`] answers a request: it checks the signature, and parses the path and body. It
+//! [`LambdaProtocol`] answers a request: it checks the signature, and parses the path and body. It
 //! then calls one operation of the service, and encodes the response or error in the format of AWS.
 //! It does not handle connections.
 

@@ -1,4 +1,4 @@
-//! !Requests to function URLs: authentication, the call, and CORS (rules for other origins).
+//! Requests to function URLs: authentication, the call, and CORS (rules for other origins).
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
-//! !The response to a request to a function URL, created from the function's result.
+//! The response to a request to a function URL, created from the function's result.
 //!
-//! !The response has the same origin as the console. Its content is therefore sandboxed: a page of
+//! The response has the same origin as the console. Its content is therefore sandboxed: a page of
 //! a function gets a separate origin, and cannot use the console session of a browser.
 
 use base64::Engine as _;

@@ -1,7 +1,7 @@
 //! The authorization code flow (RFC 6749) with PKCE (RFC 7636): a browser is sent to the provider
 //! and returns with a code.
 //!
-//! !The browser keeps the secrets of a login, so the server stores no state between the two steps.
+//! The browser keeps the secrets of a login, so the server stores no state between the two steps.
 //! An intercepted code is useless without these secrets.
 
 use base64::Engine as _;

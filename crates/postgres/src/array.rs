@@ -1,4 +1,4 @@
-//! !One-dimensional arrays as parameter values: `{1,NULL,"a b"}` and the binary format.
+//! One-dimensional arrays as parameter values: `{1,NULL,"a b"}` and the binary format.
 
 use bytes::{Buf, Bytes};
 use headwater_postgres_catalog::Scalar;

@@ -1,4 +1,4 @@
-//! !Errors of projects, with code, hint and context. An error at a location in a file includes the
+//! Errors of projects, with code, hint and context. An error at a location in a file includes the
 //! file and line.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! !ALTER TABLE. sqlparser cannot parse nested columns, partition fields, sort orders, comments and
+//! ALTER TABLE. sqlparser cannot parse nested columns, partition fields, sort orders, comments and
 //! moves of columns in this statement. Its syntax tree has no nodes for them, so this module has
 //! its own parser. It calls sqlparser only to reject other changes by name.
 

@@ -1,6 +1,6 @@
 //! The supported SQL dialect: sqlparser's generic dialect with extensions known from DuckDB.
 //!
-//! !The parser deliberately accepts more than is supported. A clause that is parsed can be rejected
+//! The parser deliberately accepts more than is supported. A clause that is parsed can be rejected
 //! by name; other text causes only a syntax error.
 
 use std::any::TypeId;

@@ -1,4 +1,4 @@
-//! !The rows that a change was intended to cover, recorded in the snapshot's summary.
+//! The rows that a change was intended to cover, recorded in the snapshot's summary.
 //!
 //! This cannot be derived from the files that a snapshot added and removed. If a change replaced
 //! all rows, or all rows of some partitions, then no other rows may exist there, even after a

@@ -1,7 +1,7 @@
 //! Type promotion of values written before a column's type was widened: partition values and
 //! defaults.
 //!
-//! !Iceberg does not rewrite such values. They are compared in the widest type, and written in the
+//! Iceberg does not rewrite such values. They are compared in the widest type, and written in the
 //! type of the target.
 
 use iceberg::spec::{

@@ -3,7 +3,7 @@
 //! A merge snapshot records the merged snapshot, its second parent, under
 //! [`headwater_tables::MERGED`], and the [`ChangeScope`] of the merged changes.
 //!
-//! !A side may not descend from the base, for example if a conflict was resolved by keeping one
+//! A side may not descend from the base, for example if a conflict was resolved by keeping one
 //! side's table, or in a revert or cherry-pick. Its history then consists of two parts: the reverse
 //! of the base's changes since the common ancestor, and the side's changes. If some snapshots are
 //! unknown and the side kept no file of the table, or of a partition, it is assumed to have

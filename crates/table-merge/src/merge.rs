@@ -1,4 +1,4 @@
-//! !The merge of two states of a table: a plan for files, and for rows in files that both sides
+//! The merge of two states of a table: a plan for files, and for rows in files that both sides
 //! changed.
 
 use std::collections::{HashMap, HashSet};

@@ -1,6 +1,6 @@
 //! Three-way merge of rows in files that both sides changed.
 //!
-//! !Rows have no key and are identified by all their values. The changes of a side are the
+//! Rows have no key and are identified by all their values. The changes of a side are the
 //! differences in the numbers of equal rows, so file layout and compaction do not matter. Deletes
 //! of different rows can always be merged. If both sides deleted the same row, they may also have
 //! updated it, possibly moving it to another partition. Such deletes can be merged only if both

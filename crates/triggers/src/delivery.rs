@@ -1,6 +1,6 @@
 //! Delivery of events, with retries.
 //!
-//! !The start and the end of an attempt are each stored in one batch with the job's record, so that
+//! The start and the end of an attempt are each stored in one batch with the job's record, so that
 //! delivery and job are consistent. An attempt does not count if it was throttled, or interrupted
 //! by the end of the process. An event is attempted at least once. It is not retried after its
 //! maximum age.

@@ -1,6 +1,6 @@
 //! Destinations of asynchronous calls: a function that receives a record of each call that ended.
 //!
-//! !The end of a call and the call of its destination are stored in one batch.
+//! The end of a call and the call of its destination are stored in one batch.
 
 use std::collections::BTreeMap;
 

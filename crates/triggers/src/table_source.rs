@@ -1,6 +1,6 @@
 //! Detection of table changes on a branch.
 //!
-//! !The source follows the branch commit by commit. The last examined commit is stored in the
+//! The source follows the branch commit by commit. The last examined commit is stored in the
 //! journal `trigger_branch_positions`, under the trigger. Position and event are stored in one
 //! batch, so that each commit belongs to exactly one event. Commits caused by the trigger's own
 //! events are skipped. While the event queue is full, no commits are examined. Changes of unknown

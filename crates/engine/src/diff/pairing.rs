@@ -1,4 +1,4 @@
-//! !Pairs rows by key: a removed and an added row with the same key become one changed row.
+//! Pairs rows by key: a removed and an added row with the same key become one changed row.
 //!
 //! Rows arrive in key order, removed rows before added ones, so at most two rows are buffered.
 

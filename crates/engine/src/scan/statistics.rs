@@ -1,4 +1,4 @@
-//! !Converts manifest statistics to DataFusion's: row and null counts, bounds, and byte sizes that
+//! Converts manifest statistics to DataFusion's: row and null counts, bounds, and byte sizes that
 //! decide the join order. A bound is exact if some row has this value. For files with deletes, no
 //! statistics are exact.
 

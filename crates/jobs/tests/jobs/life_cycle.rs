@@ -1,4 +1,4 @@
-//! !Tests of the life cycle of jobs and of their stored records.
+//! Tests of the life cycle of jobs and of their stored records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! !`max_by(value, key)` and `min_by(value, key)` over window frames: the value of the row with the
+//! `max_by(value, key)` and `min_by(value, key)` over window frames: the value of the row with the
 //! largest or smallest non-null key. Without a window, they are rewritten as `first_value` with an
 //! ORDER BY, which DataFusion rejects in a window.
 

@@ -1,7 +1,7 @@
 //! The accumulator of a sliding window frame: holds the rows of the frame and computes the
 //! aggregate from them.
 //!
-//! !The rows are divided into parts, which are small at both ends of the frame and large in the
+//! The rows are divided into parts, which are small at both ends of the frame and large in the
 //! middle. If the state of an aggregate has a fixed size, the state of each large part is computed
 //! once. A row then costs an amortized `O(log n)` for a frame of `n` rows, otherwise `O(n)`.
 

@@ -1,6 +1,6 @@
 //! Rewrites `x IN (SELECT …)` and `EXISTS (SELECT …)` with correct three-valued logic.
 //!
-//! !DataFusion plans them as joins in conditions, and treats null as false. That is wrong under NOT
+//! DataFusion plans them as joins in conditions, and treats null as false. That is wrong under NOT
 //! and within other expressions. There, `IN` is replaced by an explicit comparison: `x NOT IN` is
 //! true if no row is equal or null, and `x` is not null or there are no rows. An uncorrelated `x
 //! NOT IN (SELECT …)` at the top level of a conjunction is not rewritten, because DataFusion has an

@@ -1,6 +1,6 @@
 //! Converts MERGE to a query.
 //!
-//! !Target and source become one join, whose type depends on the clauses. The select list contains
+//! Target and source become one join, whose type depends on the clauses. The select list contains
 //! all conditions and values of the clauses, in textual order.
 
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! !Statements that change rows. Each becomes a query that finds the rows, and is planned like any
+//! Statements that change rows. Each becomes a query that finds the rows, and is planned like any
 //! other query. DataFusion's own DELETE and UPDATE are not used. They change every row if the
 //! condition has a subquery, and ignore LIMIT.
 

@@ -1,4 +1,4 @@
-//! !Rewrites `(a, b) IN (SELECT …)` in a condition, because the planner does not support it. The
+//! Rewrites `(a, b) IN (SELECT …)` in a condition, because the planner does not support it. The
 //! result is EXISTS with a comparison of all values, or NOT EXISTS under NOT.
 
 use sqlparser::ast::{
