@@ -304,8 +304,7 @@ impl Catalog {
         }
     }
 
-    /// Creates a ref if neither its name nor the same name of the other kind exists, and `unmoved`
-    /// holds.
+    /// Creates a ref if no branch or tag has its name, and the precondition `unmoved` holds.
     pub(crate) async fn create_ref(
         &self,
         name: String,

@@ -26,8 +26,8 @@ struct ReachableSides {
     stale: bool,
 }
 
-/// The unvisited commits, and how many of them can still have a best common ancestor among their
-/// ancestors.
+/// The unvisited commits, and the number of them whose ancestors may include a best common
+/// ancestor.
 #[derive(Default)]
 struct Frontier {
     waiting: BTreeMap<CommitOrder, ReachableSides>,

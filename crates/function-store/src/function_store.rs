@@ -228,7 +228,7 @@ impl FunctionStore {
     /// Changes a function. The change is durable when this method returns.
     ///
     /// Errors: `function_not_found`; `precondition_failed` for another revision; `commit_conflict`;
-    /// those of the changes.
+    /// the errors of the individual changes.
     pub async fn change(
         &self,
         name: &str,

@@ -20,7 +20,7 @@ use crate::outcome::{elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
 use crate::report;
 
-/// Number of failed writes after which the end of a job becomes visible anyway.
+/// Number of failed writes after which the end of a job becomes visible although it is not stored.
 const REFUSALS: u32 = 4;
 
 /// The reason for stopping a job.

@@ -32,7 +32,7 @@ pub struct UrlTarget {
 
 impl LambdaProtocol {
     /// Finds the URL of a request, so that the body of an invalid request need not be read. The
-    /// error is the response; it does not tell whether a function exists.
+    /// error is the response; it does not reveal whether a function exists.
     pub async fn find_url(
         &self,
         parts: &Parts,

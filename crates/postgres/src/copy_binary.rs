@@ -13,7 +13,7 @@ use crate::parameter;
 /// The first bytes of the data.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
-/// Flags of the header whose meaning a reader must know.
+/// Critical flags of the header, which a reader must support.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
 
 /// Number of values of the trailer.

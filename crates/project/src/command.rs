@@ -256,8 +256,8 @@ pub struct CommandPaths {
 }
 
 impl CommandPaths {
-    /// Reads the paths from a project file. Returns none if the file has errors, because parsing
-    /// the project reports them.
+    /// Reads the paths from a project file. Returns no paths if the file has errors, because
+    /// parsing the project reports them.
     pub fn read(project_file: &str) -> Self {
         #[derive(Deserialize)]
         struct Commands {

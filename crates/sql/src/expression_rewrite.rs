@@ -1,4 +1,4 @@
-//! Rewrites expressions that the planner would interpret differently, or does not know.
+//! Rewrites expressions that the planner does not support or interprets differently.
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CharacterLength, DataType, Expr, Function, FunctionArg,

@@ -64,7 +64,7 @@ struct Deliveries {
     ended: VecDeque<String>,
     /// Number of consecutive throttled attempts.
     throttled: u32,
-    /// If attempts were throttled, the time before which no delivery starts.
+    /// Time before which no delivery starts, if attempts were throttled.
     resume: Option<Timestamp>,
 }
 

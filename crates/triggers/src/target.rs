@@ -14,10 +14,10 @@ pub trait TargetExecutor: Send + Sync {
     /// `actor`, or of the identity that deployed the project if there is none.
     ///
     /// Each commit must contain the id of its part of the event ([`event_part`]), so that it is
-    /// created at most once. A problem of code `already_exists` whose context has that id of the
-    /// last part as `event` means that the event was delivered before. The codes `too_busy` and
-    /// `unavailable` do not count as attempts. A function is called again if its attempt did not
-    /// end.
+    /// created at most once. A problem with the code `already_exists` may have such an id as
+    /// `event` in its context. If this is the id of the last part, the event was delivered before.
+    /// The codes `too_busy` and `unavailable` do not count as attempts. A function is called again
+    /// if its attempt did not end.
     async fn execute(
         &self,
         trigger: &Trigger,

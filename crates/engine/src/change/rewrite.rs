@@ -27,7 +27,7 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstError, first};
 
-/// The kind of a change, without its query.
+/// Properties of a change other than its query.
 pub(super) struct Kind {
     /// Commit message.
     pub message: String,

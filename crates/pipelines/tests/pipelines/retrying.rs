@@ -1,5 +1,5 @@
-//! Retries of failed runs: what the failed run computed is kept, and the result is that of a run
-//! without a failure.
+//! Retries of failed runs. A retry keeps the results of the failed run, and its result is that of a
+//! run without a failure.
 
 use headwater_model::{Fault, ProjectFiles, RunRequest};
 

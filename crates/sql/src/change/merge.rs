@@ -132,7 +132,8 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
 /// Qualifies columns by the source, because a row without a match has no other columns.
 struct Qualifier<'l> {
     label: &'l Ident,
-    /// Number of subqueries and lambdas around the expression, which have names of their own.
+    /// Nesting depth of subqueries and lambdas around the expression. They define names of their
+    /// own.
     depth: usize,
 }
 

@@ -283,7 +283,8 @@ pub fn normalised_location(location: &str) -> Cow<'_, str> {
     }
 }
 
-/// Deletes files when dropped, unless they are kept. Used to undo a failed or cancelled write.
+/// Guard that deletes files when it is dropped, unless they are kept. Used to undo a failed or
+/// cancelled write.
 #[derive(Debug)]
 pub struct CleanupGuard {
     storage: Arc<Storage>,

@@ -1,4 +1,5 @@
-//! A target like tables: the files of an event are committed at once, and at most once.
+//! A target that behaves like tables: the files of an event are committed together, and at most
+//! once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
