@@ -224,8 +224,7 @@ pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     plans.try_fold(first, together)
 }
 
-/// Casts the rows of a query to a table's columns. Columns that are not listed get their default,
-/// or null.
+/// Casts the rows of a query to a table's columns. Unlisted columns get their default, or null.
 pub(crate) fn cast_rows(
     plan: LogicalPlan,
     (table, schema): (&str, &Schema),

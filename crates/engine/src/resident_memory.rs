@@ -116,8 +116,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a statement and returns the effective limit in bytes; `None` when the monitor is
-    /// shut down.
+    /// Waits for a statement. Returns the effective limit in bytes; `None` at shutdown.
     fn begin(&self) -> Option<u64> {
         let mut state = self.state.lock();
         while state.statements.is_empty() && !state.closed {

@@ -1,5 +1,4 @@
-//! Tests of row changes beyond their SQL results: rewritten files, bytes read, and concurrent
-//! commits.
+//! Tests of row changes beyond SQL results: rewritten files, bytes read, and concurrent commits.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -91,8 +90,7 @@ impl Fixture {
         change.commit("make t").await.unwrap();
     }
 
-    /// Creates the empty system table `system.meanwhile`. Each of its first `times` reads runs the
-    /// statement.
+    /// Creates the empty table `system.meanwhile`, whose first `times` reads run the statement.
     fn meanwhile(&self, sql: &'static str, times: usize) {
         let engine = self.engine.clone();
         let left = AtomicUsize::new(times);

@@ -153,8 +153,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Merges other statistics of the same column. Returns false if no type can hold the values of
-    /// both.
+    /// Merges other statistics of the column. Returns false if no type can hold both.
     pub fn merge(&mut self, other: ColumnStatistics) -> bool {
         for (class, example) in other.examples {
             if self.classes.insert(class) {
@@ -339,9 +338,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns the statistics of a field, and inserts a new field. Returns `None` if there are too
-    /// many fields. `guess` is the field's index if this object has the same fields as the previous
-    /// one.
+    /// Returns the statistics of a field, inserted if the field is new; `None` if there are too
+    /// many fields. `guess` is the index if the object has the same fields as the previous one.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,

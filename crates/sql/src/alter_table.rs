@@ -403,8 +403,7 @@ fn of_table(parser: &mut Parser) -> Result<ParsedAlteration> {
     }
 }
 
-/// Consumes a word, which need not be a keyword of sqlparser. Returns false if the next word is
-/// different.
+/// Consumes a word, which need not be a keyword. Returns false if the next word is different.
 fn word(parser: &mut Parser, wanted: &str) -> bool {
     let found = matches!(&parser.peek_token_ref().token, Token::Word(word)
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));

@@ -49,8 +49,7 @@ pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
     Ok(found)
 }
 
-/// Numbers the `?` of a statement. Returns the parameters without duplicates, in the order of the
-/// text.
+/// Numbers the `?` of a statement. Returns the distinct parameters, in the order of the text.
 pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     let mut collector = Collector::default();
     let _ = statement.visit(&mut collector);

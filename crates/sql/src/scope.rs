@@ -101,8 +101,7 @@ pub struct Scope {
     pub relations: Vec<Relation>,
     /// Join columns; those of the last join come last.
     pub merged: Vec<JoinedColumn>,
-    /// True if the scope has a RIGHT or FULL join, so that join columns need an explicit
-    /// expression.
+    /// True if the scope has a RIGHT or FULL join, so that join columns need an expression.
     pub careful: bool,
     /// Columns of SELECT whose alias equals their own name.
     pub kept: Vec<String>,

@@ -134,8 +134,7 @@ impl Source {
         &mut self.query
     }
 
-    /// Returns the query and its tables. The names of the tables in the query contain their
-    /// versions.
+    /// Returns the query and its tables. Table names in the query contain their versions.
     pub fn into_parts(
         self,
         constants: &Evaluate<'_>,

@@ -103,8 +103,7 @@ impl Session {
         Ok(self.engine.lake().tables().deletes().live_rows(files).await?)
     }
 
-    /// Removes from `places` the files that keep some of their rows, and returns them with their
-    /// deleted rows.
+    /// Removes files that keep some rows from `places`, and returns them with their deleted rows.
     async fn split_off_deletes(
         &self,
         target: &Target,
@@ -121,8 +120,7 @@ impl Session {
         Ok(deletes)
     }
 
-    /// Streams the remaining rows of rewritten files. Reads them only after all positions are
-    /// known.
+    /// Streams the remaining rows of rewritten files, after all positions are known.
     fn rest(&self, target: &Target, places: Arc<Mutex<RowPositions>>) -> BatchStream {
         let tables = self.engine.lake().tables().clone();
         let (table, plan) = (target.table.clone(), target.plan.clone());

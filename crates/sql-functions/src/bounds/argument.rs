@@ -188,8 +188,7 @@ pub(super) fn fixed_width(data_type: &DataType) -> u64 {
     }
 }
 
-/// Returns the size of a range of rows of an array in bytes. Each value counts as an independent
-/// copy.
+/// Returns the bytes of a range of rows. Each value counts as an independent copy.
 pub(super) fn span_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let offsets = |first: Option<i64>, end: Option<i64>| {
@@ -251,8 +250,7 @@ fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Returns the size in bytes of values of rarely used types, in which several rows may share one
-/// value.
+/// Returns the bytes of values of rare types, in which several rows may share one value.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let one = |values: &dyn Array, row: usize| span_bytes(values, row..row + 1);

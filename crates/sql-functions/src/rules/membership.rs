@@ -6,8 +6,7 @@
 //! NOT IN (SELECT …)` at the top level of a conjunction is not rewritten, because DataFusion has an
 //! anti join for it.
 //!
-//! DataFusion does not support IN and EXISTS subqueries in a select list. There, they become row
-//! counts.
+//! DataFusion does not support IN and EXISTS subqueries in a select list. Row counts replace them.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/8241>,
 //! <https://github.com/apache/datafusion/issues/25347>

@@ -201,8 +201,7 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
-/// Returns the multiple of 400 years by which each timestamp is shifted; `None` if all are in
-/// range.
+/// Returns each timestamp's shift, a multiple of 400 years; `None` if all are in range.
 fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     let DataType::Timestamp(TimeUnit::Microsecond, _) = value.data_type() else {
         return Ok(None);

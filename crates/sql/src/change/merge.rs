@@ -68,8 +68,7 @@ pub enum When {
 pub enum Action {
     /// Deletes the row.
     Delete,
-    /// Updates the listed columns. Without a list, sets all columns to the source's columns of the
-    /// same name.
+    /// Updates the listed columns. Without a list, sets all columns to those of the source by name.
     Update(Option<Vec<Assigned>>),
     /// Inserts a row with values for the listed columns, or for all columns in order.
     Insert {

@@ -108,8 +108,7 @@ pub struct Parts {
     pub limit: Option<Expr>,
 }
 
-/// Checks a query and returns it with its table references. The reference to the changed table is
-/// left out.
+/// Checks a query and returns it with its table references, except that to the changed table.
 pub(super) fn source(parts: Parts) -> Result<Source> {
     Ok(Source::new(Box::new(query_of(parts)))?.without(TARGET))
 }

@@ -96,8 +96,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Resolves the columns in a wildcard's options, and returns the columns that the wildcard
-    /// selects.
+    /// Resolves the columns in a wildcard's options. Returns the columns that the wildcard selects.
     fn wildcard(
         &mut self,
         options: &mut WildcardAdditionalOptions,
