@@ -1,6 +1,6 @@
 //! Development tasks: `cargo xtask test | bench | soak | dist | codegen | tidy`.
 //!
-//! It has no dependencies, so that it builds in a second.
+//! This program has no dependencies, so that it builds in a second.
 
 mod codegen;
 mod dist;

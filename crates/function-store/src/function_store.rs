@@ -264,7 +264,8 @@ impl FunctionStore {
                 check_settings(settings)?;
             }
             let last = match (change, function.versions.keys().next_back().copied()) {
-                // A version that this request publishes is not stored yet, and never the same.
+                // A version that the same request publishes is not stored yet, and never equals the
+                // latest state.
                 (FunctionChange::Publish(_), Some(last)) => {
                     Some(self.version(function, Some(last)).await?)
                 }

@@ -134,7 +134,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        // A function in PostgreSQL, and a table here.
+        // `pg_get_keywords` is a function in PostgreSQL, and a table here.
         if let TableFactor::Table { name, args, .. } = factor
             && parts(name).last() == Some(&"pg_get_keywords")
         {

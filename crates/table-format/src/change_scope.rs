@@ -1,8 +1,8 @@
 //! The rows that a change was intended to cover, recorded in the snapshot's summary.
 //!
-//! This cannot be derived from the files that a snapshot added and removed. If a change replaced
-//! all rows, or all rows of some partitions, then no other rows may exist there, even after a
-//! merge. The summary records this under [`REACH`].
+//! The scope cannot be derived from the files that a snapshot added and removed. If a change
+//! replaced all rows, or all rows of some partitions, then no other rows may exist there, even
+//! after a merge. The summary records this under [`REACH`].
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! Column defaults. The initial default is the value in files written before the column was added.
 //! The write default is the value for new rows that omit the column.
 //!
-//! Both are stored in a field's metadata, in Iceberg's JSON single-value serialization.
+//! Both defaults are stored in a field's metadata, in Iceberg's JSON single-value serialization.
 
 use std::sync::Arc;
 

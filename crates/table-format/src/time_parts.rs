@@ -1,10 +1,10 @@
 //! Partition specs with several time transforms of one column, such as `year(ts)` and `month(ts)`.
 //!
-//! Iceberg allows them, and the `iceberg` crate reads and writes them, but its metadata builder
-//! rejects them. Before the builder is called, all time transforms of a column except the first are
-//! replaced by bucket transforms with reserved numbers of buckets. They are restored in the
-//! metadata that the builder returns. [`hidden_metadata`] and [`hidden`] replace them, [`revealed`]
-//! restores them.
+//! Iceberg allows such specs, and the `iceberg` crate reads and writes them, but its metadata
+//! builder rejects them. Before the builder is called, all time transforms of a column except the
+//! first are replaced by bucket transforms with reserved numbers of buckets. The time transforms
+//! are restored in the metadata that the builder returns. [`hidden_metadata`] and [`hidden`]
+//! replace them, [`revealed`] restores them.
 
 use std::borrow::Cow;
 

@@ -21,7 +21,7 @@ pub enum Error {
         /// Suggested correction of the definition.
         hint: String,
     },
-    /// No trigger has the name.
+    /// No trigger has this name.
     #[error("there is no trigger `{name}`")]
     TriggerNotFound {
         /// The name as given.

@@ -9,7 +9,7 @@ use super::encode::has_null;
 pub(super) struct Entry {
     /// Encoded key, or the whole row if there is no key.
     pub key: Vec<u8>,
-    /// Encoded other columns.
+    /// Encoded columns that are not part of the key.
     pub rest: Vec<u8>,
     /// Count on the second side minus the count on the first.
     pub more: i64,

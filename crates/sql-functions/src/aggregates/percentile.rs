@@ -159,8 +159,8 @@ impl Accumulator for OfAll {
             return internal_err!("the state of `percentile_cont` is no list");
         };
         let value = self.target.of_values(list.values())?;
-        // The state of values that are not distinct was moved out. A growing window frame
-        // evaluates the same accumulator again.
+        // For aggregates without DISTINCT, `state` moved the values out of the accumulator. They
+        // are put back, because a growing window frame evaluates the same accumulator again.
         if !self.is_distinct {
             self.of.merge_batch(&[Arc::clone(list) as ArrayRef])?;
         }

@@ -1,10 +1,10 @@
 //! Rewrites `x IN (SELECT …)` and `EXISTS (SELECT …)` with correct three-valued logic.
 //!
-//! DataFusion plans them as joins in conditions, and treats null as false. That is wrong under NOT
-//! and within other expressions. There, `IN` is replaced by an explicit comparison: `x NOT IN` is
-//! true if no row is equal or null, and `x` is not null or there are no rows. An uncorrelated `x
-//! NOT IN (SELECT …)` at the top level of a conjunction is not rewritten, because DataFusion has an
-//! anti join for it.
+//! DataFusion plans these subqueries as joins in conditions, and treats null as false. That is
+//! wrong under NOT and within other expressions. There, `IN` is replaced by an explicit comparison:
+//! `x NOT IN` is true if no row is equal or null, and `x` is not null or there are no rows. An
+//! uncorrelated `x NOT IN (SELECT …)` at the top level of a conjunction is not rewritten, because
+//! DataFusion has an anti join for it.
 //!
 //! DataFusion does not support IN and EXISTS subqueries in a select list. Row counts replace them.
 //!

@@ -268,7 +268,7 @@ fn plan_name(expr: &Expr) -> String {
         Expr::Cast { expr: inner, .. }
         | Expr::AtTimeZone { timestamp: inner, .. }
         | Expr::Nested(inner) => plan_name(inner),
-        // Different digits of one number have the same name: `0.10` and `0.1`.
+        // Different notations of one number have the same name: `0.10` and `0.1`.
         Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. })
             if digits.contains(['.', 'e', 'E']) =>
         {

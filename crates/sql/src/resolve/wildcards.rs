@@ -1,6 +1,7 @@
 //! Columns selected by pattern: `* RENAME (a AS b)`, `* ILIKE '%x%'` and `COLUMNS('regex')`.
 //!
-//! They are expanded to one select list item per column, so the names of all columns must be known.
+//! Patterns are expanded to one select list item per column, so the names of all columns must be
+//! known.
 
 use std::ops::ControlFlow;
 
