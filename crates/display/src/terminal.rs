@@ -85,7 +85,7 @@ impl Style {
         Style { expanded, ..self }
     }
 
-    /// Returns whether rows are printed as lists, one line per column.
+    /// Returns true if rows are printed as lists, one line per column.
     pub fn is_expanded(self) -> bool {
         self.expanded
     }

@@ -148,7 +148,7 @@ fn operator(path: &str, fields: &Map<String, Value>) -> Result<Matcher, PatternE
     }
 }
 
-/// Parses an operator whose condition is on texts.
+/// Parses an operator that applies to texts.
 fn text_operator(path: &str, name: &str, value: &Value) -> Result<TextMatcher, PatternError> {
     let ignores_case = value
         .as_object()

@@ -40,7 +40,7 @@ impl<'f> Residual<'f> {
         Residual { filter, transformed_values: RefCell::default() }
     }
 
-    /// Returns the match of the filter for a file, as far as the partition values determine it.
+    /// Evaluates the filter for a file, as far as the partition values determine the result.
     pub(super) fn truth(&self, file: &DataFile) -> RowMatch {
         self.truth_of(self.filter, file)
     }
