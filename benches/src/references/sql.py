@@ -1,10 +1,10 @@
 """A SQL engine from PyPI that runs statements from standard input and reports their times.
 
-Argument: `duckdb` or `polars`. Each line of input is a JSON request, each line of output its answer:
-`[seconds, rows, texts, difference]`, or `{"error": text}`. A request has `sql`, or `tables` (a name and
-Parquet files each). With `texts`, the answer has the first column as text. With `answer` (an Arrow file),
-`difference` describes the first difference between that file and the engine's own rows; it is empty if
-both have the same rows in any order.
+Arguments: `duckdb` or `polars`, and the number of threads. Each line of input is a JSON request,
+each line of output its answer: `[seconds, rows, texts, difference]`, or `{"error": text}`. A
+request has `sql`, or `tables` (the Parquet files of each name). With `texts`, the answer has the
+first column as text. With `answer` (an Arrow file), `difference` describes the first difference
+between that file and the engine's own rows. It is empty if both have the same rows in any order.
 """
 
 import datetime
@@ -32,7 +32,8 @@ class DuckDb:
 
     def open(self, name, files):
         listed = ", ".join(f"'{file}'" for file in files)
-        self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{listed}])")
+        source = f"SELECT * FROM read_parquet([{listed}])"
+        self.connection.execute(f"CREATE OR REPLACE VIEW {name} AS {source}")
 
     def run(self, sql):
         result = self.connection.execute(sql)
@@ -76,7 +77,8 @@ def rows(table):
 
 def sort_key(row):
     """Orders rows by texts first: rounding of numbers must not change which rows are compared."""
-    texts = [(0, "") if value is None else (1, value) for value in row if not isinstance(value, float)]
+    texts = [value for value in row if not isinstance(value, float)]
+    texts = [(0, "") if value is None else (1, value) for value in texts]
     return texts, [value for value in row if isinstance(value, float)]
 
 
@@ -91,7 +93,8 @@ def difference(table, path):
     with pyarrow.OSFile(path, "rb") as file:
         other = pyarrow.ipc.open_file(file).read_all()
     if table.num_columns != other.num_columns or table.num_rows != other.num_rows:
-        return f"{other.num_rows} rows of {other.num_columns} columns, expected {table.num_rows} of {table.num_columns}"
+        shapes = [f"{t.num_rows} rows of {t.num_columns} columns" for t in (other, table)]
+        return f"{shapes[0]}, expected {shapes[1]}"
     for expected, found in zip(rows(table), rows(other)):
         if not all(equal(a, b) for a, b in zip(expected, found)):
             return f"row {found}, expected {expected}"

@@ -17,7 +17,7 @@ use crate::Outcome;
 use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::rest_server::RestServer;
 
-/// Memory of all queries and of one query, and room for spilled data.
+/// Memory of all queries and of one query, and the size limit of spilled data.
 const MEMORY_BYTES: u64 = 12 << 30;
 const SPILL_BYTES_MAX: u64 = 32 << 30;
 
@@ -89,7 +89,7 @@ impl Engines {
         Ok(Engines { headwater, references })
     }
 
-    /// Adds DuckDB 1.5.5 over Iceberg REST (its last release with an Iceberg extension on PyPI), and
+    /// Adds DuckDB 1.5.5 over Iceberg REST (the last release with its extension on PyPI), and
     /// polars on the lake's files.
     pub async fn add_clients(
         &mut self,
