@@ -62,7 +62,7 @@ impl std::fmt::Display for Decision {
 }
 
 impl Access {
-    /// Decides whether a principal may perform an action on an object.
+    /// Decides if a principal may perform an action on an object.
     pub fn decide(&self, principal: &Principal, action: Action, object: &Object) -> Decision {
         let user = match principal.identity() {
             Identity::Owner => return Decision::Allowed(Reason::LakeOwner),

@@ -1,8 +1,7 @@
 //! The `headwater` command.
 //!
-//! The command uses only the HTTP API of its lake's server. If no server is running, it starts one
-//! in the background. Only this crate reads environment variables, the home folder and the
-//! terminal.
+//! The command uses only the HTTP API of its lake's server, which it starts in the background if
+//! needed. Only this crate reads environment variables, the home folder and the terminal.
 
 mod answer;
 mod api;
@@ -51,8 +50,7 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     if command.runs_server() {
         headwater_server::answer_promptly();
     }
-    // A client waits for one response at a time, and needs a single thread. A server needs several
-    // threads.
+    // A client needs only one thread; a server needs several.
     let mut runtime = if command.runs_server() || context.in_process {
         tokio::runtime::Builder::new_multi_thread()
     } else {

@@ -96,8 +96,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
         });
         let runners: Vec<_> = (0..runs)
             .map(|value| {
-                // Repeat a run whose response was lost. If it was merged, the repetition runs no
-                // models.
+                // Repeat a run whose response was lost. If it was merged, no model runs again.
                 scope.spawn(move || {
                     let mut answers = (0..ATTEMPTS_MAX).map(|_| run(workspace, value).code);
                     assert!(answers.any(|code| code == 0), "the run with {value} never succeeds");

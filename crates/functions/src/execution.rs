@@ -174,7 +174,7 @@ impl Execution<'_> {
         CallDeadline { until: self.until, boost, cancelled: self.cancelled.clone() }
     }
 
-    /// Returns the origin of a call's instance, whether the start is cold, and the CPU time of the
+    /// Returns the origin of a call's instance, true for a cold start, and the CPU time of the
     /// start in microseconds.
     async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool, u64)> {
         let inner = &self.functions.0;

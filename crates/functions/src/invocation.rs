@@ -157,7 +157,7 @@ impl Outcome {
         self.usage.cold_starts > 0
     }
 
-    /// Sets whether the call was a cold start.
+    /// Marks the call as a cold start or not.
     pub(crate) fn begun(mut self, cold: bool) -> Self {
         self.usage.cold_starts = u64::from(cold);
         self

@@ -144,8 +144,7 @@ fn columns(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
     stream.into_inner()
 }
 
-/// A message of the worker. User code shares the worker's process, so the message can have any
-/// content.
+/// A message from the worker's process. User code can send any content.
 #[derive(Debug, Deserialize)]
 struct BatchRequest {
     /// The iteration whose next batch is requested; the previous iteration ends.

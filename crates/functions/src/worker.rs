@@ -216,8 +216,7 @@ pub(crate) fn send_task(
     Ok(SentTask { files, feeds })
 }
 
-/// A message of the worker. User code shares the worker's process, so the message can have any
-/// content.
+/// A message from the worker's process. User code can send any content.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub(crate) enum Message {

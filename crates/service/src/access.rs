@@ -78,9 +78,10 @@ impl Components {
 }
 
 impl Service {
-    /// Authenticates a client. Credentials are the server's token, an access token, a token of the
-    /// OpenID provider, or a user name with its password or one of its tokens. The server's token
-    /// authenticates the owner, with any user name. The audit log records the address.
+    /// Authenticates a client. Credentials are the server's token, an access token or a token of
+    /// the OpenID provider. A user name with its password or one of its tokens is also accepted.
+    /// The server's token authenticates the owner, with any user name. The audit log records the
+    /// address.
     ///
     /// Errors: `unauthenticated`, with the same message for every invalid credential; `too_busy`.
     pub async fn authenticate(

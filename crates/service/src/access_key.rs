@@ -61,7 +61,7 @@ impl AccessKeys {
 
     /// Revokes an access key.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
-        // The error does not reveal whether another user has this key.
+        // The error must not reveal that another user has this key.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),

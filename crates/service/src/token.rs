@@ -53,7 +53,7 @@ impl Tokens {
     /// Revokes a token.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
-        // The error does not reveal whether another user has this token.
+        // The error must not reveal that another user has this token.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),

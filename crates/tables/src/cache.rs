@@ -26,8 +26,7 @@ pub(crate) struct Caches {
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
-    /// First row ids of manifests, by manifest location. They are components of the keys in the
-    /// manifest cache.
+    /// First row ids of manifests, by location. The keys of the manifest cache contain these ids.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
     /// Deleted rows, by data file and the fingerprint of its delete files.

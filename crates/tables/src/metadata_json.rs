@@ -29,7 +29,7 @@ impl Table {
     ) -> Result<Value> {
         let mut value = metadata::to_value(self.metadata())
             .map_err(|error| Error::internal("described", error))?;
-        // A client knows only one state of one branch, so it must not delete files.
+        // A client has access to only one state of one branch, so it must not delete files.
         value["properties"][GC_ENABLED] = "false".into();
         if let Some(known) = last_column_id.filter(|known| *known > self.last_column_id()) {
             value["last-column-id"] = known.into();

@@ -238,7 +238,7 @@ pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, A
 }
 
 /// Clears the row ids and sequence numbers that another branch assigned to its rows after the merge
-/// base, because the target branch may have assigned them to other rows.
+/// base. The target branch may have assigned the same values to other rows.
 pub fn without_ids_after_base(
     batch: &RecordBatch,
     next_row_id: u64,

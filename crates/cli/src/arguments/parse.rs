@@ -85,8 +85,7 @@ fn is_first_command(words: &[String], verb: &str) -> bool {
     words.iter().skip(1).take_while(|word| *word != verb).find(is_noun).is_none()
 }
 
-/// Lists the valid commands at the position of an unknown command, such as those of `table` in
-/// `table foo`.
+/// Lists the commands at the position of an unknown one, such as those of `table` in `table foo`.
 fn commands_before(words: &[String], unknown: &str) -> Vec<String> {
     let root = Arguments::command();
     let mut parent = &root;

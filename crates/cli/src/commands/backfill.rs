@@ -199,8 +199,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Runs the project with a value on a branch, and waits for the end of the job. Returns the
-    /// job's id and its outcome.
+    /// Runs the project with a value on a branch, and waits. Returns the job's id and its outcome.
     async fn job(&self, value: &str, branch: &str) -> Result<(String, Result<Job>)> {
         let mut request = self.request.clone();
         request.reference = Some(branch.parse().map_err(error::from_fault)?);

@@ -318,8 +318,7 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// Prints the reverts because of which a merge has no changes, with the commands that undo the
-/// reverts.
+/// Prints the reverts that left a merge without changes, and the commands that undo them.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());

@@ -23,8 +23,7 @@ use crate::lake_folder::LakeFolder;
 /// The name of the file in the lake's folder that redirects to the address.
 const REDIRECT_FILE: &str = "console.html";
 
-/// Opens the console of the running server. If no server listens for HTTP, starts one in the
-/// foreground.
+/// Opens the console of the running server. If none listens for HTTP, starts one in the foreground.
 pub async fn console(context: &Context, arguments: &Console) -> Result<()> {
     let lake = context.lake_folder()?;
     let is_serving =

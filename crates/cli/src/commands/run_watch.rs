@@ -2,8 +2,8 @@
 //! that an edit affects run; unchanged models are skipped.
 //!
 //! The files are compared by content, so saving a file without a change does not start a run.
-//! Editors may write several files, or one file in several steps. So a run starts only when the
-//! files have been unchanged for an interval.
+//! Editors may write several files, or one file in several steps. So a run starts only after an
+//! interval without changes.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

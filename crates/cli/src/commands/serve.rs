@@ -178,8 +178,7 @@ fn announce_s3(context: &Context, address: SocketAddr, scheme: &str) {
     ));
 }
 
-/// Starts logging to standard error. In the foreground, the log includes each job and trigger
-/// event.
+/// Starts logging to standard error. A foreground server also logs each job and trigger event.
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
         // A background server logs less. Its log file only grows, and its jobs are recorded anyway.

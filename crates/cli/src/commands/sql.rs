@@ -1,5 +1,4 @@
-//! `headwater sql`: a SQL shell on a terminal. Without a terminal, runs the statements of standard
-//! input.
+//! `headwater sql`: a SQL shell, or without a terminal the statements of standard input.
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -1,9 +1,9 @@
 //! Limits for decoding a table from another process. The limit is the table's size, or a small
 //! multiple of it if the table may refer to the files of other tables.
 //!
-//! An Arrow message of a few bytes can refer to the same region of the file a thousand times, or
-//! declare a dictionary with a million pieces. A decoder would copy and check all of them. So each
-//! message is inspected before decoding, and the referenced bytes are counted.
+//! An Arrow message of a few bytes can refer to one region of the file a thousand times, or declare
+//! a dictionary with a million pieces. A decoder would copy and check all of them. So each message
+//! is inspected before decoding, and the referenced bytes are counted.
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;

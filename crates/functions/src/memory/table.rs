@@ -99,8 +99,7 @@ impl SharedTable {
     }
 
     /// Opens a table that a worker wrote to its own memory file, or to the file that it received.
-    /// `outline` is the layout: the bytes of the table in this file, and in the files of its
-    /// inputs.
+    /// `outline` locates the table's bytes in this file and in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -283,8 +282,7 @@ impl Reader {
 
 /// Splits a batch into pieces that a reader can keep in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // The number of pieces is limited, because a batch without values can declare any number of
-    // rows.
+    // Limit the pieces, because a batch without values can declare any number of rows.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {

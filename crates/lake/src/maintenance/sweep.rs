@@ -29,8 +29,7 @@ use crate::lake::Lake;
 /// The number of files removed between two checks for cancellation.
 const REMOVE_BATCH: usize = 500;
 
-/// Minimum number of unreferenced files for the check that rejects the removal of more than half of
-/// all files.
+/// Number of unreferenced files up to which the check for a majority of all files is skipped.
 const MAJORITY_CHECK_MIN: u64 = 100;
 
 /// Maximum time to wait for running merges. The lock is polled, so new merges never wait for the

@@ -81,7 +81,7 @@ pub(super) async fn merge(
     Ok(MergedImports { value: Some(value), objects, duplicates })
 }
 
-/// Merges the lists of two merge bases. Also returns whether both imported the same files.
+/// Merges the lists of two merge bases. Also returns true if both imported the same files.
 pub(super) async fn merge_bases(
     store: &dyn Store,
     table: &TableName,

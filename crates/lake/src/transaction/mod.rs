@@ -449,7 +449,7 @@ impl Transaction {
         Ok(name)
     }
 
-    /// Adds the table with exactly this name to the transaction, whether it exists or not.
+    /// Adds the table with exactly this name to the transaction, even if the table does not exist.
     async fn load(&mut self, name: &TableName) -> Result<()> {
         if self.tables.contains_key(name) {
             return Ok(());

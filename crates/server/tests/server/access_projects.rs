@@ -1,4 +1,4 @@
-//! Tests of users without administration who work on a project: runs, imports, deployments and
+//! Tests of users without administration that work on a project: runs, imports, deployments and
 //! secrets, with the rights of the user.
 
 use headwater_model::Principal;

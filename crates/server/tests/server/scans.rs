@@ -407,8 +407,7 @@ async fn pages() {
     let id = answer["plan-id"].as_str().expect("an id");
     let again = server.get(&format!("{}/plan/{id}", table("t"))).await;
     assert_eq!(again, answer);
-    // The filter is repeated for each file. A long filter increases the number of pages, not their
-    // length.
+    // A filter that is repeated for each file increases the number of pages, not their length.
     let many: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
     sql(&server, "ALTER TABLE t ADD COLUMN name VARCHAR").await;
     let long = planned(

@@ -1,5 +1,4 @@
-//! Checks that a column contains no nulls before it becomes required. Supports top-level and nested
-//! columns.
+//! Checks that a top-level or nested column contains no nulls before it becomes required.
 //!
 //! A field of a null struct does not count as null.
 

@@ -114,8 +114,8 @@ fn suffix<T>(group: &Arc<Group<T>>, number: i64) -> Option<Suffix<T>> {
     (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
 }
 
-/// Returns the only data file of a delete file, according to its entry or its bounds. Returns
-/// `None` if the delete file may refer to several data files.
+/// Returns the only data file of a delete file, according to its entry or its bounds; `None` if it
+/// may refer to several data files.
 pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
         Some(PrimitiveLiteral::String(text)) => Some(text.clone()),

@@ -1,5 +1,4 @@
-//! Position delete files: Parquet files with rows of two columns, a data file's location and a row
-//! position.
+//! Position delete files: Parquet files with two columns, a data file's location and a position.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -20,7 +20,7 @@ const GRANTS: [&str; 8] = [
     "maintain on lake",
 ];
 
-/// A server, and the token of `ana`, who has all grants in `shop`.
+/// A server, and the token of `ana`, which has all grants in `shop`.
 async fn start() -> (Users, String) {
     let users = Users::start().await;
     let ana = users.user("ana", &GRANTS).await;
