@@ -6,8 +6,8 @@ use crate::access::RightsChange;
 use crate::record::{AUDIT_RETENTION, put};
 use crate::{Error, Result};
 
-/// Minimum retention, in seconds. A change of this setting must be noticeable before its audit
-/// event is deleted.
+/// Minimum retention, in seconds. The audit event of a change of this setting is therefore kept at
+/// least as long.
 const KEEP_SECONDS_MIN: u64 = 86_400;
 
 /// The audit retention setting of a lake.

@@ -230,8 +230,8 @@ impl Object {
         self.kind
     }
 
-    /// Returns the object whose owner has access: the bucket for an object in a bucket, otherwise
-    /// the object itself.
+    /// Returns the object whose ownership determines access: the bucket for an object in a bucket,
+    /// otherwise the object itself.
     #[must_use]
     pub fn owned(&self) -> std::borrow::Cow<'_, Object> {
         match self.name.split_once('/') {

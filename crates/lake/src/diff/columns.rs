@@ -69,9 +69,8 @@ impl Sides<'_> {
         pairs.collect()
     }
 
-    /// Returns true if two fields of one table have the same id and were renamed or unchanged.
-    /// Fields with the same id whose names were never used for that id on the other side are
-    /// different columns.
+    /// Returns true if two fields of one table are the same column, renamed or not. Requires the
+    /// same id, and that one side has ever used the other side's name for this id.
     fn is_renamed_or_same(&self, before: &Field, after: &Field) -> bool {
         let (Some(one), Some(other)) = (self.before, self.after) else { return false };
         let id = |field: &Field| field.metadata().get(FIELD_ID)?.parse::<i32>().ok();

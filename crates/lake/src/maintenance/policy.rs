@@ -35,7 +35,7 @@ const CHANGED_MAX: usize = 10_000;
 pub(crate) struct ChangedTables {
     tables: Mutex<BTreeSet<(String, TableName)>>,
     some: Notify,
-    /// The number of writes so far. A change wakes the maintenance task.
+    /// The number of writes so far. Each increment wakes the maintenance task.
     count: watch::Sender<u64>,
 }
 

@@ -67,7 +67,7 @@ const ENDPOINTS: [Row; 29] = [
     ("POST /v1/{prefix}/transactions/commit", "", TRANSACTION, [No, No, Ok]),
 ];
 
-/// Endpoints without an object of the lake, which another test covers.
+/// Endpoints that refer to no object of the lake. Another test covers them.
 const WITHOUT_OBJECT: [&str; 2] = ["GET /v1/config", "POST /v1/oauth/tokens"];
 
 const PROPERTIES: &str = r#"{"updates":{"a":"b"},"removals":[]}"#;

@@ -25,7 +25,7 @@ pub struct Change {
     pub additions: Vec<Addition>,
     /// The kind of the change.
     pub kind: Kind,
-    /// The rows to which the change was meant to apply.
+    /// The scope of the change, for conflict checks in merges.
     pub reach: ChangeScope,
     /// Delete files without any remaining data file to apply to.
     pub dangling: Vec<DeleteKey>,

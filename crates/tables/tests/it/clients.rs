@@ -1,4 +1,4 @@
-//! Other engines (PyIceberg and DuckDB) read what Headwater writes, value by value.
+//! Other engines (PyIceberg and DuckDB) read all values that Headwater has written.
 //!
 //!
 //! The engines are installed once, from PyPI into a virtual environment in the target folder.
