@@ -4,8 +4,8 @@
 //! a process with the zygote's memory. So each does one half of the work:
 //!
 //! 1. The spawner starts a *fork helper*. The helper enters the zygote's namespaces, switches to
-//!    the zygote's user and clones the first process of a new sandbox. This process is in a new user
-//!    namespace, which belongs to the zygote's user and owns all other new namespaces.
+//!    the zygote's user and clones the first process of a new sandbox. This process is in a new
+//!    user namespace, which belongs to the zygote's user and owns all other new namespaces.
 //! 2. The first process mounts the clone's own file systems, drops its privileges and sends the
 //!    zygote an order with its namespaces.
 //! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
