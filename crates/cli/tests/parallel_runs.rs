@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use support::Workspace;
 
-/// Maximum number of runs of a value on a server that is killed repeatedly.
+/// Maximum number of runs for one parameter value, on a server that is killed repeatedly.
 const ATTEMPTS_MAX: usize = 1_000;
 
 /// Returns the full count in a soak test, otherwise the small count.

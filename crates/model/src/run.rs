@@ -219,14 +219,15 @@ pub struct PlannedStep {
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// The number of rows in the tables that it reads, ignoring filters. Absent if it does not run.
+    /// Number of rows in the tables that the model reads, ignoring filters. Absent if the model does
+    /// not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_read: Option<u64>,
     /// The number of bytes in the tables that it reads, including all columns. Absent if it does
     /// not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_read: Option<u64>,
-    /// Estimated cost. Absent if it does not run.
+    /// Estimated cost of the model. Absent if the model does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
     /// Changes of its table's columns, if the table exists and the new columns are known.

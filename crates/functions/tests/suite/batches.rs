@@ -22,7 +22,7 @@ const STEP: i64 = 8_192;
 #[derive(Clone)]
 struct Numbers {
     count: i64,
-    /// The number at which the producer fails.
+    /// Number of the batch at which the producer fails.
     fails_at: i64,
     room: TableQuota,
     begun: Arc<AtomicUsize>,

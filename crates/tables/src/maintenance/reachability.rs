@@ -71,7 +71,8 @@ pub struct StateScan {
     /// Errors of files that are missing, invalid or outside the warehouse. The files reachable from
     /// these files are unknown.
     pub unreadable: Vec<Arc<Error>>,
-    /// The folders that can contain such unknown files, with a trailing slash.
+    /// Folders that can contain files that are reachable only from `unreadable` files, with a
+    /// trailing slash.
     pub folders: Vec<String>,
     /// True if the state needs a file that is not excluded.
     pub more: bool,
