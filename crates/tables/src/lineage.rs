@@ -20,8 +20,8 @@ pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 /// Summary key of the reverted snapshots, as a JSON list.
 pub const UNDONE: &str = "headwater.undone-snapshots";
 
-/// Summary key of the snapshots that a cherry-pick replays, as a JSON list. The value is not a list
-/// if there are too many snapshots.
+/// Key in a snapshot's summary. Its value is the JSON list of the snapshots that a cherry-pick
+/// replays, or another JSON value if there are too many.
 pub const PICKED: &str = "headwater.picked-snapshots";
 
 /// Prefix of summary keys with the versions of source tables. The table's rows were computed from

@@ -396,7 +396,7 @@ pub(super) mod tests {
         seen
     }
 
-    /// Ends [`note_panics`]; fails if there was a panic.
+    /// Stops the recording that [`note_panics`] started, and fails if it recorded a panic.
     pub(crate) fn assert_none(panics: &Mutex<Vec<String>>) {
         drop(std::panic::take_hook());
         let panics = panics.lock().unwrap();

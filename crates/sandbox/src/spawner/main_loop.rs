@@ -291,7 +291,8 @@ impl MainLoop {
         if !process.begun
             && let Some(zygote) = process.zygote.and_then(|id| self.processes.get_mut(&id))
         {
-            // No call used this clone, so the next clone is charged for its CPU time.
+            // No call used this clone of the zygote. The call that uses the next clone pays for the
+            // CPU time of both.
             zygote.unused_clones_cpu_us += measured.cpu_us.unwrap_or_default();
         }
         let message = process.last_message();
