@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench access [SAMPLES]
-       cargo xtask bench sql [tpch[=SCALE]] [tpcds] [clickbench[=MILLIONS]] [memory[=SCALE]]
+       cargo xtask bench sql [tpch[=SCALE]] [tpcds[=SCALE]] [clickbench[=MILLIONS]] [memory[=SCALE]]
        cargo xtask bench pipelines [MODELS]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES] [warm] [callers] [starts] [first] [handover]

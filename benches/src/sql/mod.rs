@@ -25,7 +25,7 @@ pub async fn measure(report: &mut Report, suites: &[&str]) -> Outcome<()> {
         let scale: f64 = scale.parse()?;
         match name {
             "tpch" => tpch::measure_all(report, scale).await?,
-            "tpcds" => tpcds::measure(report).await?,
+            "tpcds" => tpcds::measure(report, scale).await?,
             "clickbench" => clickbench::measure(report, scale).await?,
             "memory" => memory::measure(report, scale).await?,
             _ => return Err(format!("unknown suite `{name}`").into()),

@@ -1,4 +1,4 @@
-//! TPC-DS, scale factor 1, 99 queries. DuckDB's `tpcds` extension generates the data and the
+//! TPC-DS, 99 queries, at any scale factor. DuckDB's `tpcds` extension generates the data and the
 //! queries.
 
 use headwater_lake::Lake;
@@ -12,19 +12,19 @@ use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::report::Report;
 
 /// Adds the results to the report.
-pub async fn measure(report: &mut Report) -> Outcome<()> {
+pub async fn measure(report: &mut Report, scale: f64) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let threads = std::thread::available_parallelism()?.get();
     let mut duckdb = PythonEngine::duckdb(folder.path(), DuckDbRelease::V1_5_5, threads)?;
     duckdb.load_extensions(&["tpcds"])?;
-    duckdb.query("CALL dsdgen(sf = 1)")?;
+    duckdb.query(&format!("CALL dsdgen(sf = {scale})"))?;
     let tables = duckdb.texts("SELECT table_name FROM duckdb_tables() ORDER BY table_name")?;
     let lake = Lake::open_local(folder.path()).await?;
     for table in &tables {
         move_table(&mut duckdb, &lake, table, folder.path()).await?;
     }
     let suite = Suite {
-        name: "TPC-DS SF1".to_owned(),
+        name: format!("TPC-DS SF{scale}"),
         queries: queries(&mut duckdb)?,
         bounds: &[("DataFusion", 1.0), ("DuckDB 2.0", 1.5), ("DuckDB 1.5.5", 1.0)],
         rounds: 5,

@@ -15,6 +15,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::prelude::SessionConfig;
+use headwater_join_order::with_join_order;
 use headwater_lake::Lake;
 use headwater_sql_functions::{
     FunctionMemory, QueryPool, StatementBudget, TotalMemory, optimizer_rules,
@@ -97,7 +98,7 @@ impl Engine {
         let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
-            .with_optimizer_rules(optimizer_rules())
+            .with_optimizer_rules(with_join_order(optimizer_rules()))
             .build();
         headwater_sql_functions::register(&mut template).map_err(fail)?;
         template.register_udf(Arc::clone(&MARK)).map_err(fail)?;

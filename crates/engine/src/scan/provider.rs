@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DataFusionError, Result, project_schema};
+use datafusion::common::{DataFusionError, Result, Statistics, project_schema};
 use datafusion::datasource::physical_plan::{
     FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
 };
@@ -51,6 +51,8 @@ pub(crate) struct LakeTable {
     places: bool,
     /// Files to skip, by index in the plan. Set after planning with this provider.
     settled: OnceLock<Vec<bool>>,
+    /// Statistics of all columns, computed when the optimizer asks for them.
+    statistics: OnceLock<Option<Statistics>>,
 }
 
 impl LakeTable {
@@ -62,6 +64,7 @@ impl LakeTable {
             environment,
             places: false,
             settled: OnceLock::new(),
+            statistics: OnceLock::new(),
         }
     }
 
@@ -75,7 +78,7 @@ impl LakeTable {
     /// the plan, and its index in that file.
     pub(crate) fn with_places(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_places(&view_schema(plan.schema()));
-        LakeTable { schema, plan, environment, places: true, settled: OnceLock::new() }
+        LakeTable { schema, places: true, ..LakeTable::new(plan, environment) }
     }
 
     /// Marks files that later scans skip, because the effect on all their rows is already known.
@@ -134,6 +137,12 @@ impl TableProvider for LakeTable {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let columns: Vec<usize> = (0..self.own_columns()).collect();
+        let compute = || of_scan(&self.plan, &self.schema, &columns).ok().map(|(total, _)| total);
+        self.statistics.get_or_init(compute).clone()
     }
 
     /// Filters prune files, row groups and pages; DataFusion filters the remaining rows again above

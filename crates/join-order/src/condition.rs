@@ -1,0 +1,91 @@
+//! Conditions of a cluster of joins.
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+
+/// A set of relations, one bit each.
+pub type Relations = u64;
+
+/// A condition, and the relations whose columns it reads.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    pub expr: Expr,
+    pub relations: Relations,
+    /// The sides of an equality of two expressions over different relations.
+    pub sides: Option<[Side; 2]>,
+}
+
+/// One side of an equality.
+#[derive(Debug, Clone)]
+pub struct Side {
+    pub expr: Expr,
+    pub relations: Relations,
+}
+
+impl Condition {
+    /// Creates a condition over some relations; `None` if a column belongs to no relation, or if
+    /// the value of the condition differs between evaluations.
+    pub fn new(expr: Expr, relations: &[Arc<LogicalPlan>]) -> Option<Self> {
+        if expr.is_volatile() {
+            return None;
+        }
+        let read = relations_of(&expr, relations)?;
+        let sides = match &expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+                sides(left, right, relations)
+            }
+            _ => None,
+        };
+        Some(Condition { expr, relations: read, sides })
+    }
+
+    /// Returns the two sides in the order of a join's inputs; `None` if the condition is no
+    /// equality between these inputs.
+    pub fn keys(&self, left: Relations, right: Relations) -> Option<(Expr, Expr)> {
+        let [a, b] = self.sides.as_ref()?;
+        let within = |side: &Side, input: Relations| side.relations & !input == 0;
+        if within(a, left) && within(b, right) {
+            Some((a.expr.clone(), b.expr.clone()))
+        } else if within(b, left) && within(a, right) {
+            Some((b.expr.clone(), a.expr.clone()))
+        } else {
+            None
+        }
+    }
+}
+
+impl Side {
+    /// Returns the column that decides the number of distinct values, if there is only one.
+    pub fn column(&self) -> Option<Column> {
+        let mut columns = self.expr.column_refs().into_iter();
+        let first = columns.next()?.clone();
+        columns.next().is_none().then_some(first)
+    }
+}
+
+fn sides(left: &Expr, right: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<[Side; 2]> {
+    let side = |expr: &Expr| {
+        let read = relations_of(expr, relations).filter(|read| *read != 0)?;
+        Some(Side { expr: expr.clone(), relations: read })
+    };
+    let sides = [side(left)?, side(right)?];
+    (sides[0].relations & sides[1].relations == 0).then_some(sides)
+}
+
+/// Returns the relations whose columns an expression reads; `None` if a column is in none of them
+/// or in several.
+fn relations_of(expr: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<Relations> {
+    let mut read = 0;
+    for column in expr.column_refs() {
+        let mut owners =
+            (0..relations.len()).filter(|at| relations[*at].schema().has_column(column));
+        let owner = owners.next()?;
+        if owners.next().is_some() {
+            return None;
+        }
+        read |= 1 << owner;
+    }
+    Some(read)
+}
