@@ -14,7 +14,7 @@ use std::process::ExitCode;
 const USAGE: &str = "Usage: cargo xtask TASK
 
   test                    run what CI runs: format, lints, generated files, all tests
-  bench SUITE             measure against a reference: access, first-light, functions,
+  bench SUITE             measure against a reference: access, events, first-light, functions,
                           pipelines, tables, tpcds
   soak [--seed N]         run the long tests with full counts, in release, with new seeds
   dist [--profile NAME]   build, check and test the published wheel
