@@ -9,6 +9,7 @@ is short and not a table. Exceptions are sent with the user's frames. The module
 modules, and none that a project could shadow.
 """
 
+import base64
 import fcntl
 import functools
 import io
@@ -30,6 +31,7 @@ import headwater_tables as tables  # noqa: E402
 CONTROL = 3
 DESCRIPTORS_MAX = 100
 MESSAGE_BYTES_MAX = 64 << 10
+PART_BYTES_MAX = 32 << 10  # A part of an answer, before Base64.
 SHORT_BYTES_MAX = 8 << 10  # Longer tasks and values are sent in a memory file.
 LINE_CHARS_MAX = 8 << 10
 TEXT_CHARS_MAX = 8 << 10
@@ -85,6 +87,8 @@ class Server:
         self.lock = threading.RLock()
         self.pid = os.getpid()
         self.unanswered = False
+        #: The last message of the call, which is sent at its end; None if it has no such message.
+        self.outcome = None
 
     def send(self, said, descriptors=(), **fields):
         message = json.dumps({"said": said, **fields}).encode()
@@ -93,6 +97,30 @@ class Server:
             message = json.dumps({"said": said, **fields}).encode()
         with self.lock:
             socket.send_fds(self.socket, [message], list(descriptors))
+
+    def hold(self, said, **fields):
+        """Keeps the last message of a call, so that the end of the call is sent with it: each
+        message wakes the server."""
+        self.outcome = said, fields
+
+    def finish(self, goes_on):
+        """Sends the last message, and whether the process waits for another call."""
+        if self.outcome is not None:
+            (said, fields), self.outcome = self.outcome, None
+            self.send(said, kept=goes_on, **fields)
+        elif goes_on:
+            self.send("kept")
+
+    def begin_answer(self, media_type):
+        """Begins an answer that is sent in parts."""
+        self.send("answer", media_type=media_type[:200])
+
+    def send_bytes(self, content):
+        """Sends the next part of an answer. Blocks while the client reads slowly."""
+        content = memoryview(content)
+        for start in range(0, len(content), PART_BYTES_MAX):
+            part = base64.b64encode(content[start : start + PART_BYTES_MAX])
+            self.send("bytes", bytes=part.decode())
 
     def report(self, text):
         """Adds a line of Headwater itself to the log."""
@@ -241,6 +269,7 @@ def forget_shadowed(folders):
 
 
 FOLDERS = []  # Folders in `/tmp` that packages created on import.
+STDIN = [None]  # The standard input of all calls of a process: an empty file.
 FOUND = []  # The function, after it was found; a process runs only one.
 
 
@@ -574,7 +603,11 @@ def send_value(server, value):
         text = json.dumps(value, default=plain_value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise Unfit(type_name(value), message_of(error)) from error
+    if len(text) <= SHORT_BYTES_MAX and not hasattr(FOUND and FOUND[0], "end_call"):
+        server.hold("value", text=text)
+        return
     if len(text) <= SHORT_BYTES_MAX:
+        # The runtime of another language may take long to end the call.
         server.send("value", text=text)
         return
     descriptor = lake.memory_file("headwater-value")
@@ -739,10 +772,12 @@ def run_fed(server, task, files, fed, feeds):
     inputs.close()
     function = find_function(task)
     if hasattr(function, "begin_call"):
-        function.begin_call(task["call"], server.report)
+        function.begin_call(task["call"], server)
     value = function(**arguments)
+    if hasattr(value, "headwater_answer"):
+        value = value.headwater_answer(server, task["call"]["streams"])
     if task["returns"] == "bool":
-        server.send("bool", value=to_bool(value))
+        server.hold("bool", value=to_bool(value))
         return
     arguments.clear()
     if task["returns"] == "any" and not is_tabular(value):
@@ -755,11 +790,13 @@ def unfit_to_go_on(error):
     return isinstance(error, (Stopped, MemoryError, SystemExit))
 
 
-def can_go_on(task, error):
+def can_go_on(server, task, error):
     """Returns true if this process can run another call. Resets it first: empties `/tmp`, kills
     other processes, and returns to the project's folder."""
     # Process 2 is the first in a sandbox, so only this call's processes are killed below.
-    if not task["reuse"] or os.getpid() != 2 or not FOUND or unfit_to_go_on(error):
+    if server.unanswered or not task["reuse"] or server.pid != 2:
+        return False
+    if not FOUND or unfit_to_go_on(error):
         return False
     if threading.active_count() > 1:
         return False  # The threads would run during the next call.
@@ -791,29 +828,30 @@ def main():
     FOLDERS.extend(folder for folder, _, _ in os.walk("/tmp") if folder != "/tmp")
     task, descriptors = server.receive_task()
     while call(server, task, descriptors):
-        server.send("kept")
         task, descriptors = server.receive_task()
-        server.send("begun")
     # A normal exit of the interpreter takes long with large packages, and is not needed.
     os._exit(0)
 
 
 def call(server, task, descriptors):
     """Runs one call. Returns true if the process can run another one."""
-    for descriptor in [CONTROL, *descriptors]:
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     project = task["project"]
     if not FOUND:
         import faulthandler
 
+        os.set_inheritable(CONTROL, False)
         faulthandler.enable(file=2)
+        enter(project)
     printers = [Printer(server, name, fd, project) for name, fd in (("stdout", 1), ("stderr", 2))]
     sys.stdout, sys.stderr = printers
     sys.argv = [task["module"]]
     os.environ.update(task["variables"])
-    sys.stdin = open(os.devnull, encoding="utf-8")
-    enter(project)
-    signal.signal(signal.SIGTERM, stop)
+    if sys.stdin is not STDIN[0] or not is_open(sys.stdin):
+        STDIN[0] = sys.stdin = open(os.devnull, encoding="utf-8")
+    if signal.getsignal(signal.SIGTERM) is not stop:
+        signal.signal(signal.SIGTERM, stop)
     if not FOUND:
         # SIGTERM ends a process that the user's code forks, as `multiprocessing` expects. The
         # signal is blocked during the fork, because Python discards pending signals when it forks.
@@ -831,11 +869,23 @@ def call(server, task, descriptors):
         os._exit(0)  # A child that the user's code forked, and that returned from the call.
     for printer in printers:
         printer.finish()
-    return not server.unanswered and can_go_on(task, raised)
+    goes_on = False
+    try:
+        goes_on = can_go_on(server, task, raised)
+    finally:
+        server.finish(goes_on)
+    return goes_on
+
+
+def is_open(file):
+    try:
+        return not file.closed
+    except ValueError:
+        return False  # Its buffer was detached.
 
 
 def report(server, task, error):
-    """Sends the exception of a call, and returns it; None if only the result was unsupported."""
+    """Reports the exception of a call, and returns it; None if only the result was unsupported."""
     if isinstance(error, Unfit) and hasattr(FOUND and FOUND[0], "unfit"):
         error = FOUND[0].unfit(str(error), error.reason)
     if isinstance(error, Unfit):
@@ -843,7 +893,7 @@ def report(server, task, error):
         returned = str(error)[:TEXT_CHARS_MAX]
         server.send("unfit", returned=returned, reason=reason, hint=error.hint)
         return None
-    server.send(
+    server.hold(
         "raised",
         exception=exception_name(error),
         message=message_of(error),

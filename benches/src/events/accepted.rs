@@ -44,10 +44,7 @@ pub(super) fn rate(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> O
 }
 
 /// Returns the accepted events per second, and the number of rejected ones.
-fn accept(
-    connect: impl Fn() -> Outcome<Connection> + Sync,
-    request: &[u8],
-) -> Outcome<(f64, u64)> {
+fn accept(connect: impl Fn() -> Outcome<Connection> + Sync, request: &[u8]) -> Outcome<(f64, u64)> {
     let rejected = AtomicU64::new(0);
     let call = |connection: &mut Connection| -> Outcome<Duration> {
         let (status, answer, taken) = connection.exchange(request)?;

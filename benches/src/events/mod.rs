@@ -68,11 +68,7 @@ def clean(event, context):
 const BUCKET: &str = "landing";
 
 /// Adds the results of the requested parts, with a burst of `files` files.
-pub fn measure(
-    report: &mut Report,
-    files: usize,
-    wanted: impl Fn(&str) -> bool,
-) -> Outcome<()> {
+pub fn measure(report: &mut Report, files: usize, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let stack_folder = tempfile::tempdir()?;
     let stack = MiniStack::start(stack_folder.path())?;

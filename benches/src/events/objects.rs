@@ -62,11 +62,8 @@ pub(super) fn burst(
 ) -> Outcome<()> {
     wait_until_quiet()?;
     let before = rows(lake)?;
-    let (uploaded, taken) = upload_and_wait(
-        (&lake.key, &lake.s3),
-        files,
-        || Ok(rows(lake)?.saturating_sub(before)),
-    )?;
+    let (uploaded, taken) =
+        upload_and_wait((&lake.key, &lake.s3), files, || Ok(rows(lake)?.saturating_sub(before)))?;
     let doubled = lake.query("SELECT count(*) - count(DISTINCT key) AS n FROM readings")?;
     if doubled[0]["n"] != 0 {
         return Err(format!("rows are not in the table exactly once: {doubled}").into());

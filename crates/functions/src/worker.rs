@@ -110,6 +110,10 @@ struct TaskCall<'a> {
     memory_bytes: u64,
     /// The time limit, in milliseconds since 1970.
     deadline_ms: u64,
+    /// The context that the client sent.
+    client_context: Option<&'a Value>,
+    /// True if the answer may be sent in parts.
+    streams: bool,
 }
 
 impl<'a> TaskCall<'a> {
@@ -121,6 +125,8 @@ impl<'a> TaskCall<'a> {
             function: &invocation.label,
             memory_bytes: invocation.limits.memory_bytes,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            client_context: invocation.client.context.as_ref(),
+            streams: invocation.client.answer.is_some(),
         }
     }
 }
@@ -239,6 +245,13 @@ pub(crate) enum Message {
     },
     /// A request to the lake; its content may be attached to the message.
     Lake { request: LakeMessage },
+    /// The function's answer begins, and is sent in parts.
+    Answer {
+        #[serde(default)]
+        media_type: String,
+    },
+    /// The next bytes of the answer, in Base64.
+    Bytes { bytes: String },
     /// A part of the result table, in a memory file that is attached to the message.
     Part,
     /// A request for a file of the server to write the result table to.
@@ -250,17 +263,28 @@ pub(crate) enum Message {
     /// message.
     Table,
     /// The result is true or false.
-    Bool { value: bool },
+    Bool {
+        value: bool,
+        /// True if the call has ended, and the process waits for another.
+        #[serde(default)]
+        kept: bool,
+    },
     /// The result is another value as JSON: here, or in a memory file that is attached to the
     /// message.
     Value {
         #[serde(default)]
         text: Option<String>,
+        /// True if the call has ended, and the process waits for another.
+        #[serde(default)]
+        kept: bool,
     },
     /// The user's code raised an exception.
     Raised {
         exception: String,
         message: String,
+        /// True if the call has ended, and the process waits for another.
+        #[serde(default)]
+        kept: bool,
         #[serde(default)]
         frames: Vec<Frame>,
         #[serde(default)]
