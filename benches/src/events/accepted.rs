@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Lake, MiniStack, any_key, invoke};
+use super::lake::{Lake, any_key, invoke};
+use super::ministack::MiniStack;
 use crate::Outcome;
 use crate::callers::{TIME, run};
 use crate::invoke::Connection;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Lake, MiniStack, any_key, expect, invoke};
+use super::lake::{Lake, any_key, expect, invoke};
+use super::ministack::MiniStack;
 use crate::Outcome;
 use crate::callers::{CALLERS, RATE_MIN, run};
 use crate::invoke::Connection;

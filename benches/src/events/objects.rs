@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{BUCKET, Key, Lake, MiniStack, Unsigned, any_key, expect};
+use super::lake::{BUCKET, Lake, any_key, expect};
+use super::ministack::MiniStack;
+use super::signing::{Key, Unsigned};
 use crate::Outcome;
 use crate::invoke::Connection;
 use crate::report::{Report, duration};
@@ -62,17 +64,19 @@ pub(super) fn burst(
 ) -> Outcome<()> {
     wait_until_quiet()?;
     let before = rows(lake)?;
-    let (uploaded, taken) =
-        upload_and_wait((&lake.key, &lake.s3), files, || Ok(rows(lake)?.saturating_sub(before)))?;
+    let endpoint = Endpoint { key: &lake.key, address: &lake.s3 };
+    let handled = || Ok(rows(lake)?.saturating_sub(before));
+    let (uploaded, taken) = upload_and_wait(endpoint, files, handled)?;
     let doubled = lake.query("SELECT count(*) - count(DISTINCT key) AS n FROM readings")?;
     if doubled[0]["n"] != 0 {
         return Err(format!("rows are not in the table exactly once: {doubled}").into());
     }
     let some = files.min(REFERENCE_FILES_MAX);
-    let handled = stack.handled().len();
-    let (_, reference) = upload_and_wait((&any_key(), stack.address()), some, || {
-        Ok(stack.handled().len() - handled)
-    })?;
+    let before = stack.handled().len();
+    let key = any_key();
+    let endpoint = Endpoint { key: &key, address: stack.address() };
+    let handled = || Ok(stack.handled().len() - before);
+    let (_, reference) = upload_and_wait(endpoint, some, handled)?;
     let each = |count: usize, taken: Duration| count as f64 / taken.as_secs_f64();
     report.plain(
         &format!("burst of {files} files, rows in a table"),
@@ -95,10 +99,16 @@ pub(super) fn put_and_wait(lake: &Lake<'_>, name: &str) -> Outcome<()> {
     wait_for(1, || rows(lake))
 }
 
+/// An S3 endpoint, and the key for it.
+struct Endpoint<'a> {
+    key: &'a Key,
+    address: &'a str,
+}
+
 /// Puts files from several connections. Returns the time of the uploads, and the time until all are
 /// handled.
 fn upload_and_wait(
-    (key, address): (&Key, &str),
+    Endpoint { key, address }: Endpoint<'_>,
     files: usize,
     handled: impl Fn() -> Outcome<usize>,
 ) -> Outcome<(Duration, Duration)> {

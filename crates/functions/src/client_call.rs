@@ -1,4 +1,4 @@
-//! What a client in the form of AWS Lambda adds to a call: its context, and a stream for the answer.
+//! What a client of AWS Lambda adds to a call: its context, and a stream for the answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -31,16 +31,18 @@ const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Modules for the cleanup between two calls, for requests to the lake, and for the warm-up of a
-/// zygote.
+/// Modules for the cleanup between two calls, for requests to the lake, for output, and for the
+/// warm-up of a zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
 const LAKE: &str = "worker/headwater_lake.py";
+const PRINTER: &str = "worker/headwater_printer.py";
 const REHEARSAL: &str = "worker/headwater_rehearsal.py";
 
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
 const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
 const BETWEEN_TEXT: &str = include_str!("../../../python/worker/headwater_between.py");
 const LAKE_TEXT: &str = include_str!("../../../python/worker/headwater_lake.py");
+const PRINTER_TEXT: &str = include_str!("../../../python/worker/headwater_printer.py");
 const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehearsal.py");
 
 /// The SDK, which user code imports as `headwater`.
@@ -66,6 +68,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (BATCHES, BATCHES_TEXT),
         (BETWEEN, BETWEEN_TEXT),
         (LAKE, LAKE_TEXT),
+        (PRINTER, PRINTER_TEXT),
         (REHEARSAL, REHEARSAL_TEXT),
     ];
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))

@@ -152,17 +152,11 @@ pub(crate) async fn listen(
     loop {
         let received = match unless_over(receive_or_fail(&channel), &over).await {
             Some(Ok(Some(received))) => received,
-            Some(Ok(None)) => {
+            ended => {
                 // A warm process does not report the start of a call.
-                begun |= is_warm;
+                begun |= is_warm && has_read_task(&ended);
                 break;
             }
-            Some(Err(error)) => {
-                // The connection is reset if the process ended before it read its task.
-                begun |= is_warm && error.kind() != std::io::ErrorKind::ConnectionReset;
-                break;
-            }
-            None => break,
         };
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
@@ -189,16 +183,8 @@ pub(crate) async fn listen(
                     break;
                 }
             }
-            Ok(Message::Answer { media_type }) => {
-                let begin = AnswerPart::Begin { media_type };
-                if unless_over(send_part(answer.as_ref(), begin), &over).await.is_none() {
-                    break;
-                }
-            }
-            Ok(Message::Bytes { bytes }) => {
-                let bytes = STANDARD.decode(bytes).unwrap_or_default();
-                let part = AnswerPart::Bytes(bytes.into());
-                if unless_over(send_part(answer.as_ref(), part), &over).await.is_none() {
+            Ok(message @ (Message::Answer { .. } | Message::Bytes { .. })) => {
+                if unless_over(send_part(answer.as_ref(), message), &over).await.is_none() {
                     break;
                 }
             }
@@ -224,30 +210,7 @@ pub(crate) async fn listen(
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
             Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),
-            Ok(Message::Value { text: Some(text), kept: goes_on }) => {
-                (said, kept) = (FinalMessage::Text(text), goes_on);
-            }
-            Ok(Message::Value { text: None, .. }) => {
-                said = file.map_or(FinalMessage::Nothing, FinalMessage::Value);
-            }
-            Ok(Message::Bool { value, kept: goes_on }) => {
-                (said, kept) = (FinalMessage::Bool(value), goes_on);
-            }
-            Ok(Message::Raised {
-                exception,
-                message,
-                frames,
-                hint,
-                unreachable,
-                full,
-                kept: goes_on,
-            }) => {
-                kept = goes_on;
-                said = FinalMessage::Raised { exception, message, frames, hint, unreachable, full };
-            }
-            Ok(Message::Unfit { returned, reason, hint }) => {
-                said = FinalMessage::Unfit { returned, reason, hint };
-            }
+            Ok(message) => (said, kept) = result_of(message, file),
             // User code wrote an invalid message to the worker's socket, which affects only its own
             // call.
             Err(error) => tracing::debug!(%error, "an instance sent an unreadable message"),
@@ -262,8 +225,42 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None }
 }
 
+/// Returns true unless the process ended before it read its task: then the connection is reset.
+fn has_read_task(ended: &Option<std::io::Result<Option<Received>>>) -> bool {
+    match ended {
+        Some(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionReset,
+        Some(Ok(_)) => true,
+        None => false,
+    }
+}
+
+/// Returns the result in a message, and whether the process waits for another call.
+fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, bool) {
+    match message {
+        Message::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),
+        Message::Value { text: None, .. } => {
+            (file.map_or(FinalMessage::Nothing, FinalMessage::Value), false)
+        }
+        Message::Bool { value, kept } => (FinalMessage::Bool(value), kept),
+        Message::Raised { exception, message, frames, hint, unreachable, full, kept } => {
+            (FinalMessage::Raised { exception, message, frames, hint, unreachable, full }, kept)
+        }
+        Message::Unfit { returned, reason, hint } => {
+            (FinalMessage::Unfit { returned, reason, hint }, false)
+        }
+        _ => (FinalMessage::Nothing, false),
+    }
+}
+
 /// Sends a part of a streamed answer, and waits while the client reads slowly.
-async fn send_part(answer: Option<&AnswerSink>, part: AnswerPart) {
+async fn send_part(answer: Option<&AnswerSink>, message: Message) {
+    let part = match message {
+        Message::Answer { media_type } => AnswerPart::Begin { media_type },
+        Message::Bytes { bytes } => {
+            AnswerPart::Bytes(STANDARD.decode(bytes).unwrap_or_default().into())
+        }
+        _ => return,
+    };
     if let Some(answer) = answer {
         answer.send(part).await;
     }

@@ -16,7 +16,7 @@ use crate::invoke::{
 };
 use crate::name::FunctionName;
 use crate::request::LambdaRequest;
-use crate::streamed_call::{CallEnd, CallEvent, StreamedCall};
+use crate::streamed_call::{CallEnd, CallEvent, ClientInput, StreamedCall};
 
 pub(crate) async fn invoke(
     service: &Service,
@@ -38,7 +38,7 @@ pub(crate) async fn invoke(
         }
     }
     let version = function.version().unwrap_or("$LATEST").to_owned();
-    let input = (event(request)?, client_context(request)?);
+    let input = ClientInput { event: event(request)?, context: client_context(request)? };
     let mut call = StreamedCall::new(service, &request.principal, function, input);
     // A call that is rejected has the status of an error.
     let first = call.next().await;
@@ -72,7 +72,7 @@ struct Messages {
     log: Option<Log>,
 }
 
-/// What is needed to read the log of a call after its end.
+/// The identity that reads the log of a call after its end.
 struct Log {
     service: Service,
     principal: Principal,

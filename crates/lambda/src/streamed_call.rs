@@ -16,6 +16,12 @@ use crate::invoke::{EVENT, encode};
 /// The end of a call: its job, and the result as JSON.
 pub(crate) type CallEnd = Result<EndedJob<Bytes>, Problem>;
 
+/// What a client sends with a call.
+pub(crate) struct ClientInput {
+    pub(crate) event: Value,
+    pub(crate) context: Option<Value>,
+}
+
 /// A running call. Dropping it stops the function.
 pub(crate) struct StreamedCall {
     call: BoxFuture<'static, CallEnd>,
@@ -38,7 +44,7 @@ impl StreamedCall {
         service: &Service,
         principal: &Principal,
         function: ResolvedFunction,
-        (event, context): (Value, Option<Value>),
+        ClientInput { event, context }: ClientInput,
     ) -> Self {
         let (answer, parts) = AnswerSink::new();
         let client = ClientCall { context, answer: Some(answer) };

@@ -19,7 +19,7 @@ use crate::name::FunctionName;
 use crate::protocol::{LambdaProtocol, REQUEST_ID};
 use crate::request::decode;
 use crate::signature::Signature;
-use crate::streamed_call::StreamedCall;
+use crate::streamed_call::{ClientInput, StreamedCall};
 use crate::url::URL_ROOT;
 use crate::url_event::UrlRequest;
 use crate::url_response::{failure, response};
@@ -125,7 +125,8 @@ impl LambdaProtocol {
     ) -> Result<Response<LambdaBody>, StatusCode> {
         let function = self.service.invocations().find(principal, &name.called()).await;
         let function = function.map_err(|problem| status_of(&problem))?;
-        let call = StreamedCall::new(&self.service, principal, function, (event, None));
+        let input = ClientInput { event, context: None };
+        let call = StreamedCall::new(&self.service, principal, function, input);
         respond(call).await.map_err(|failure| match failure {
             StreamFailure::Problem(problem) => status_of(&problem),
             StreamFailure::Invalid => StatusCode::BAD_GATEWAY,

@@ -80,7 +80,7 @@ impl Runner {
         let (model, secrets) = (call.model.map(str::to_owned), call.secrets);
         let mut client = call.client;
         if secrets.redacts() {
-            // A secret may span two parts of a streamed answer, so the answer is returned as a whole.
+            // A secret may span two parts of a streamed answer, so the answer is not streamed.
             client.answer = None;
         }
         let invocation = Invocation {

@@ -1,7 +1,6 @@
 //! Work that a caller waits for, and that continues in the background if the caller leaves.
 //!
-//! The work runs in the caller's task. A separate task would cost a wake-up of another thread at its
-//! start and at its end.
+//! The work runs in the caller's task. A separate task would wake another thread twice.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
