@@ -1,4 +1,4 @@
-//! Throughput of a warm no-op function with concurrent callers over HTTP, compared with a plain
+//! Throughput of a warm no-op function with concurrent callers over HTTP. The reference is a plain
 //! Python HTTP server that does nothing, in the same run and with the same clients.
 
 use std::path::Path;

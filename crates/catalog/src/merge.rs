@@ -138,7 +138,7 @@ pub enum RequiredChecks {
 }
 
 impl RequiredChecks {
-    /// Returns `Waived` if `unchecked` is set, else `Required`.
+    /// Returns `Waived` if `unchecked` is set, otherwise `Required`.
     pub fn unless(unchecked: bool) -> Self {
         if unchecked { RequiredChecks::Waived } else { RequiredChecks::Required }
     }

@@ -1,11 +1,11 @@
 //! I/O of an instance: the messages of its worker, and standard output and error of native code.
 //!
-//! Lines are not buffered: each line is sent to the sink immediately, and nothing is read while the
-//! sink is full. So a function that prints endlessly blocks instead of filling memory.
+//! Lines are not buffered: each line is sent to the sink immediately, and reading stops while the
+//! sink is full. So a function that prints endlessly is blocked, and cannot exhaust the server's
+//! memory.
 //!
-//! Reading ends when all processes have closed the other end of the connection, or shortly after
-//! the instance's process has ended. Without a sandbox, a child process may keep the connection
-//! open.
+//! Reading ends when all processes have closed their ends of the connection, or shortly after the
+//! instance's process has ended. Without a sandbox, a child process may keep the connection open.
 
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,7 +35,7 @@ use crate::{AnswerPart, AnswerSink, Error, FunctionEvent, Result, TableQuota};
 /// Maximum length of a line in bytes; a longer one is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Maximum output of an instance in bytes; the rest is discarded with a note.
+/// Maximum output of an instance in bytes. The remaining output is discarded, and a note is added.
 const PRINTED_BYTES_MAX: u64 = 64 << 20;
 
 /// Maximum time between two messages after the process has ended.
@@ -66,7 +66,7 @@ impl LineSink {
         } else {
             return;
         };
-        // An error means that there is no reader; the function continues.
+        // An error means that the receiver was dropped; the function continues.
         let _ = self.sink.send(event).await;
     }
 }
@@ -199,13 +199,13 @@ pub(crate) async fn listen(
             }
             Ok(Message::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
-                // A failure is ignored: the socket's buffer can hold all replies that a correct
+                // Ignore a failure: the socket's buffer has space for all replies that a correct
                 // worker has not read.
                 let _ = channel.get_ref().send(answer, &[]);
             }
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
-                // The same limit applies to all remaining messages together.
+                // One limit applies to all remaining messages together.
                 let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
@@ -284,7 +284,7 @@ fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut Resul
         written.inspect_err(|error| tracing::warn!(%error, "no file for a function")).ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
-    // A failure is ignored: the socket's buffer can hold all replies that a correct worker has not
+    // Ignore a failure: the socket's buffer has space for all replies that a correct worker has not
     // read.
     let _ = channel.get_ref().send(b"file", &written);
 }
@@ -328,8 +328,8 @@ pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
     Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))
 }
 
-/// Reads a pipe until all writers have closed it. After `pause` is cancelled, the pipe is read
-/// until it is empty, and then returned.
+/// Reads a pipe until all writers have closed it. After `pause` is cancelled, reads until the pipe
+/// is empty, and returns the pipe.
 pub(crate) async fn listen_to_pipe(
     mut pipe: Receiver,
     stream: LogStream,
@@ -363,7 +363,7 @@ pub(crate) async fn listen_to_pipe(
     open.then_some(pipe)
 }
 
-/// Takes the complete lines from the buffer, and splits one that is too long.
+/// Takes the complete lines from the buffer. Splits a line that is too long.
 fn take_lines(pending: &mut Vec<u8>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut start = 0;

@@ -104,7 +104,7 @@ pub struct RowsPreview {
     /// The rows, each with one JSON value for every column.
     #[schema(value_type = Vec<Vec<Object>>)]
     pub rows: Vec<Vec<serde_json::Value>>,
-    /// Whether rows are missing because they exceed 256 KiB.
+    /// True if rows are omitted because the result exceeds 256 KiB.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
@@ -158,7 +158,7 @@ pub struct PlannedInstall {
     pub steps: Vec<String>,
 }
 
-/// A model, expectation or view that reads a table written by a run, but is not part of the run.
+/// A model, expectation or view outside the run that reads a table written by the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AffectedReader {
     /// The model, expectation or view.
@@ -271,7 +271,7 @@ pub struct RunReport {
     /// The branch of the run. It is deleted after success and kept for inspection after failure.
     /// Empty for unit tests.
     pub run_branch: String,
-    /// The commit on the branch; none if nothing changed, the run failed or was a preview.
+    /// The commit on the branch. Null if nothing changed, or if the run failed or was a preview.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// The tables that the commit changed.

@@ -32,7 +32,7 @@ const HEADERS: HeaderValue =
 /// Response headers that pages of configured origins may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-headwater-job, retry-after");
 
-/// Seconds for which browsers may remember the answer to a preflight request.
+/// Seconds for which browsers may cache the response to a preflight request.
 const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The accepted hosts and origins of a listener.
@@ -68,8 +68,8 @@ impl WebRules {
         }
     }
 
-    /// Returns the origin of a request if it is a configured one. Pages of configured origins may
-    /// read responses.
+    /// Returns the origin of a request if it is configured. Pages of configured origins may read
+    /// responses.
     fn configured_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let text = origin.to_str().ok()?.to_ascii_lowercase();
@@ -112,7 +112,7 @@ impl WebRules {
     }
 
     /// Returns true if the origin is accepted. `host` is the accepted host with its port, `name`
-    /// the host without it.
+    /// the host without its port.
     fn accepts_origin(&self, origin: &str, host: &str, name: &str) -> bool {
         let origin = origin.to_ascii_lowercase();
         if self.origins.contains(&origin) {
@@ -126,8 +126,8 @@ impl WebRules {
     }
 }
 
-/// Returns a header that is sent exactly once. If a header is repeated, a proxy and this server
-/// might use different values.
+/// Returns a header that occurs exactly once. For a repeated header, a proxy and this server might
+/// use different values.
 pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
@@ -158,7 +158,7 @@ pub async fn apply(
     let Some(origin) = configured.filter(|_| !has_own_rules(request.uri())) else {
         return next.run(request).await;
     };
-    // Browsers send a preflight request, without a token, before a request with one.
+    // Browsers send a preflight request, without a token, before a request with a token.
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight { preflight() } else { next.run(request).await };

@@ -1,8 +1,8 @@
 //! Finds the new versions of rows that both sides changed.
 //!
-//! Rows have no key, so a pair is only a guess for display and does not affect the merge: a base
-//! row is paired with the most similar new row in the side's files. A row without a similar one
-//! counts as deleted.
+//! Rows have no key, so a pair is only a guess for display and does not affect the merge. A base
+//! row is paired with the most similar new row in the side's files. If no new row is similar, the
+//! base row counts as deleted.
 
 use std::collections::HashSet;
 use std::sync::Arc;

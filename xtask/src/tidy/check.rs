@@ -64,7 +64,7 @@ fn excess_max(old: &Exceptions, rule: Rule) -> usize {
     if rule.limit == 0 { excess } else { excess + excess / 100 }
 }
 
-/// Measures the tree; returns also the violations that have no exceptions.
+/// Measures the tree. Also returns the violations that have no exceptions.
 fn measure() -> Result<(Vec<Measurement>, Vec<String>), String> {
     let root = process::root();
     let mut measurements = Vec::new();
