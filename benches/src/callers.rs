@@ -11,13 +11,13 @@ use crate::report::{Report, duration};
 use crate::sample::{percentile, wait_until_quiet};
 
 /// Numbers of concurrent callers, each with a connection of its own.
-const CALLERS: [usize; 5] = [1, 4, 16, 64, 256];
+pub const CALLERS: [usize; 5] = [1, 4, 16, 64, 256];
 
 /// Duration of a measurement.
-const TIME: Duration = Duration::from_secs(5);
+pub const TIME: Duration = Duration::from_secs(5);
 
-/// Minimum number of calls per second.
-const RATE_MIN: u64 = 3_000;
+/// Bound on the calls per second.
+pub const RATE_MIN: u64 = 3_000;
 
 /// A server that answers each request with the same text.
 const PYTHON: &str = "
@@ -56,8 +56,9 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
     server.connect()?.request("POST", INVOKE, "{}")?;
     for callers in CALLERS {
         wait_until_quiet()?;
-        let (rate, latencies) = run(callers, || server.connect())?;
-        let (plain, _) = run(callers, || Connection::open(&python.address, ""))?;
+        let call = |connection: &mut Connection| connection.request("POST", INVOKE, "{}");
+        let (rate, latencies) = run(callers, || server.connect(), call)?;
+        let (plain, _) = run(callers, || Connection::open(&python.address, ""), call)?;
         let at = |share| duration(percentile(&latencies, share));
         report.plain(
             &format!("warm no-op calls, callers: {callers}"),
@@ -70,9 +71,10 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
 }
 
 /// Makes calls in a loop for each caller, and returns the calls per second and the latencies.
-fn run(
+pub fn run(
     callers: usize,
     connect: impl Fn() -> Outcome<Connection> + Sync,
+    call: impl Fn(&mut Connection) -> Outcome<Duration> + Sync,
 ) -> Outcome<(f64, Vec<Duration>)> {
     let began = Instant::now();
     let until = began + TIME;
@@ -80,7 +82,7 @@ fn run(
         let mut connection = connect()?;
         let mut latencies = Vec::new();
         while Instant::now() < until {
-            latencies.push(connection.request("POST", INVOKE, "{}")?);
+            latencies.push(call(&mut connection)?);
         }
         Ok(latencies)
     };

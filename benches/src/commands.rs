@@ -112,7 +112,7 @@ pub fn python(folder: &Path) -> Outcome<PathBuf> {
 }
 
 /// Returns the package cache of the benchmarks, which persists between runs.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     binary().with_file_name("bench-cache")
 }
 

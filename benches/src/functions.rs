@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    CallOwner, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation, Isolation,
-    Limits, Returns, SpawnCommand, ZygoteOptions,
+    CallOwner, ClientCall, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation,
+    Isolation, Limits, Returns, SpawnCommand, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -343,6 +343,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         label: "f".to_owned(),
         room: None,
         lake: None,
+        client: ClientCall::default(),
         reuse: false,
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),

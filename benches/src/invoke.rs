@@ -42,19 +42,25 @@ pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
 pub struct Server {
     child: Child,
     address: String,
+    s3: Option<String>,
     token: String,
 }
 
 impl Server {
     /// Starts a server with a new lake and a project of these files.
     pub fn create(folder: &Path, files: &[(&str, &str)]) -> Outcome<Self> {
+        Server::create_with(folder, files, &[])
+    }
+
+    /// Starts a server with further arguments of `headwater serve`.
+    pub fn create_with(folder: &Path, files: &[(&str, &str)], options: &[&str]) -> Outcome<Self> {
         run(headwater(folder).arg("init").arg(folder))?;
         std::fs::write(folder.join("headwater.toml"), PROJECT)?;
         for (name, text) in files {
             std::fs::write(folder.join(name), text)?;
         }
         run(headwater(folder).arg("deploy"))?;
-        Server::start(folder)
+        Server::start(folder, options)
     }
 
     /// Returns the id of the server's process.
@@ -72,18 +78,27 @@ impl Server {
         self.token.trim()
     }
 
-    fn start(folder: &Path) -> Outcome<Self> {
+    /// Returns the address of the S3 endpoint, if the server has one.
+    pub fn s3(&self) -> Option<&str> {
+        self.s3.as_deref()
+    }
+
+    fn start(folder: &Path, options: &[&str]) -> Outcome<Self> {
         let mut command = headwater(folder);
-        command.args(["serve", "--http", "127.0.0.1:0"]);
+        command.args(["serve", "--http", "127.0.0.1:0"]).args(options);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let mut server = Server { child, address: String::new(), token: String::new() };
+        let (address, token) = (String::new(), String::new());
+        let mut server = Server { child, address, s3: None, token };
         let lake = folder.join(".headwater");
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             let text = std::fs::read(lake.join("server.json")).unwrap_or_default();
             let info: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-            if let Some(address) = info["http"].as_str() {
+            // The file of the server that ran `headwater deploy` may still exist.
+            let is_own = info["pid"].as_u64() == Some(u64::from(server.id()));
+            if let (true, Some(address)) = (is_own, info["http"].as_str()) {
                 server.address = address.to_owned();
+                server.s3 = info["s3"].as_str().map(str::to_owned);
                 server.token = std::fs::read_to_string(lake.join("server.token"))?;
                 return Ok(server);
             }
@@ -151,30 +166,38 @@ impl Connection {
             self.token,
             body.len()
         );
+        let (status, answer, taken) = self.exchange(request.as_bytes())?;
+        if status == 200 {
+            Ok(taken)
+        } else {
+            Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer)).into())
+        }
+    }
+
+    /// Sends the bytes of a request. Returns the status and body of the response, and the latency.
+    pub fn exchange(&mut self, request: &[u8]) -> Outcome<(u16, Vec<u8>, Duration)> {
         let began = Instant::now();
-        self.stream.write_all(request.as_bytes())?;
-        let (mut line, mut length, mut status) = (String::new(), 0, String::new());
+        self.stream.write_all(request)?;
+        let (mut line, mut length, mut status) = (String::new(), 0, None);
         let mut chunked = false;
         loop {
             line.clear();
-            self.reader.read_line(&mut line)?;
+            if self.reader.read_line(&mut line)? == 0 {
+                return Err("the server closed the connection".into());
+            }
             let text = line.trim().to_ascii_lowercase();
             if text.is_empty() {
                 break;
             }
-            if status.is_empty() {
-                status.clone_from(&text);
+            if status.is_none() {
+                let code = text.split(' ').nth(1).unwrap_or_default();
+                status = Some(code.parse().map_err(|_| format!("`{text}` has no status"))?);
             } else if let Some(value) = text.strip_prefix("content-length:") {
                 length = value.trim().parse()?;
             }
             chunked |= text == "transfer-encoding: chunked";
         }
         let answer = if chunked { self.read_chunked()? } else { self.read_exactly(length)? };
-        let taken = began.elapsed();
-        if status.contains(" 200 ") {
-            Ok(taken)
-        } else {
-            Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&answer)).into())
-        }
+        Ok((status.unwrap_or_default(), answer, began.elapsed()))
     }
 }

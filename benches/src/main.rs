@@ -8,6 +8,7 @@ mod batches;
 mod callers;
 mod commands;
 mod durable;
+mod events;
 mod functions;
 mod handover;
 mod invoke;
@@ -29,6 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench access [SAMPLES]
+       cargo xtask bench events [FILES] [invoke] [callers] [put] [accept] [burst]
        cargo xtask bench sql [tpch[=SCALE]] [tpcds[=SCALE]] [clickbench[=MILLIONS]] [memory[=SCALE]]
        cargo xtask bench pipelines [MODELS]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
@@ -37,6 +39,9 @@ const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [comm
 
 /// Default size of the table that one function reads as batches.
 const GIGABYTES: u64 = 10;
+
+/// Default number of files of a burst.
+const FILES: usize = 10_000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +52,10 @@ fn main() -> ExitCode {
         ["access", samples] => match samples.parse() {
             Ok(samples) => measure_access(samples),
             Err(_) => Err(USAGE.into()),
+        },
+        ["events", rest @ ..] => match rest.first().map(|first| first.parse()) {
+            Some(Ok(files)) => measure_events(files, &rest[1..]),
+            _ => measure_events(FILES, rest),
         },
         ["sql", suites @ ..] => measure_sql(suites),
         ["pipelines"] => measure_pipelines(1_000),
@@ -93,6 +102,15 @@ fn first_light(parts: &[&str]) -> Outcome<()> {
 fn measure_access(samples: usize) -> Outcome<()> {
     let mut report = Report::new("access");
     access::measure(&mut report, samples)?;
+    report.print();
+    Ok(())
+}
+
+/// Measures the requested parts of the `events` suite, with a burst of `files` files.
+fn measure_events(files: usize, parts: &[&str]) -> Outcome<()> {
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
+    let mut report = Report::new("events");
+    events::measure(&mut report, files, wanted)?;
     report.print();
     Ok(())
 }

@@ -52,6 +52,8 @@ class Connection:
         self._body_bytes_max = body_bytes_max
         self._unread = bytearray()
         self._requests = self._parse()
+        #: Returns the receiver of the parts of a chunked body; None if the body is collected.
+        self.sink_of = lambda request: None
         #: The path of a request that has begun; empty between requests.
         self.path = ""
         #: True after an invalid request: everything that follows is discarded.
@@ -138,6 +140,7 @@ class Connection:
 
     def _chunks(self, request):
         body = bytearray()
+        sink = self.sink_of(request)
         while True:
             line = yield from self._line(_CHUNK_HEAD_BYTES_MAX)
             try:
@@ -149,7 +152,11 @@ class Connection:
             if length == 0:
                 break
             self._check_size(len(body) + length)
-            body += yield from self._take(length)
+            part = yield from self._take(length)
+            if sink is None:
+                body += part
+            else:
+                sink(part)
             yield from self._line(_CHUNK_HEAD_BYTES_MAX)
         request.body = bytes(body)
         request.trailers = yield from self._fields()

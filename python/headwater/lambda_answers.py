@@ -1,11 +1,14 @@
 """Answers of a Lambda runtime: results, errors, and results with an error in their trailers."""
 
 import base64
+import itertools
 import json
 
 #: Media type of a streamed HTTP response: JSON with status and headers, 8 zero bytes, the body.
 _HTTP_RESPONSE = "application/vnd.awslambda.http-integration-response"
 _SEPARATOR = bytes(8)
+
+_BYTES = "application/octet-stream"
 
 _ERROR_TYPE = "lambda-runtime-function-error-type"
 _ERROR_BODY = "lambda-runtime-function-error-body"
@@ -59,6 +62,45 @@ def _error(kind, body):
         raise RuntimeFailed(str(name), message)
 
     return answer
+
+
+def answer_of(pieces):
+    """Returns the answer of a handler that is a generator of text or bytes, or the generator itself
+    if it yields other values.
+
+    The first value may be a dict with the `statusCode` and `headers` of an HTTP response.
+    """
+    first = next(pieces, b"")
+    if isinstance(first, dict) and "statusCode" in first:
+        head = json.dumps(first).encode() + _SEPARATOR
+        return Answer(_HTTP_RESPONSE, itertools.chain([head], pieces))
+    if not isinstance(first, (str, bytes, bytearray, memoryview)):
+        return _joined(first, pieces)
+    media_type = "text/plain; charset=utf-8" if isinstance(first, str) else _BYTES
+    return Answer(media_type, itertools.chain([first], pieces))
+
+
+def _joined(first, pieces):
+    yield first
+    yield from pieces
+
+
+class Answer:
+    """An answer in parts: text or bytes."""
+
+    def __init__(self, media_type, parts):
+        self._media_type = media_type
+        self._parts = (part.encode() if isinstance(part, str) else part for part in parts)
+
+    def headwater_answer(self, server, streams):
+        """Sends the parts, and returns None; or returns them as a whole if no client streams."""
+        if streams:
+            server.begin_answer(self._media_type)
+            for part in self._parts:
+                server.send_bytes(part)
+            return None
+        body = b"".join(self._parts)
+        return _http_response(body) if self._media_type == _HTTP_RESPONSE else _decoded(body)
 
 
 def _decoded(body):

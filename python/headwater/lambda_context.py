@@ -24,7 +24,7 @@ class Context:
         self.log_group_name = log_group(call)
         self.log_stream_name = LOG_STREAM
         self.identity = None
-        self.client_context = None
+        self.client_context = client_context(call.get("client_context"))
         self.deadline_ms = call["deadline_ms"]
 
     def get_remaining_time_in_millis(self):
@@ -33,6 +33,25 @@ class Context:
 
     def __repr__(self):
         return f"Context(aws_request_id={self.aws_request_id!r})"
+
+
+class _Fields:
+    """Named values of a client, each None if the client did not send it."""
+
+    def __init__(self, names, values):
+        values = values if isinstance(values, dict) else {}
+        for name in names:
+            setattr(self, name, values.get(name))
+
+
+def client_context(sent):
+    """Returns what a client sent about itself, in the form of Lambda; None if it sent nothing."""
+    if not isinstance(sent, dict):
+        return None
+    context = _Fields(["custom", "env", "client"], sent)
+    names = ["installation_id", "app_title", "app_version_name", "app_version_code"]
+    context.client = _Fields([*names, "app_package_name"], sent.get("client"))
+    return context
 
 
 LOG_STREAM = "headwater"

@@ -3,7 +3,9 @@
 import importlib
 import os
 import sys
+from types import GeneratorType
 
+from .lambda_answers import answer_of
 from .lambda_context import Context, variables
 
 
@@ -23,9 +25,10 @@ class Handler:
         self._context = None
         self._loop = None
 
-    def begin_call(self, call, _report):
+    def begin_call(self, call, _server):
         """Prepares the next call."""
-        os.chdir(self._folder)
+        if self._folder != ".":
+            os.chdir(self._folder)
         self._context = Context(call)
         if self._function is None:
             os.environ.update(variables(call, os.getcwd(), self._handler))
@@ -34,7 +37,19 @@ class Handler:
         if self._function is None:
             self._function = self._import()
         returned = self._function(event, self._context)
-        return self._await(returned) if hasattr(returned, "__await__") else returned
+        if hasattr(returned, "__await__"):
+            returned = self._await(returned)
+        if hasattr(returned, "__anext__"):
+            returned = self._pieces(returned)
+        return answer_of(returned) if isinstance(returned, GeneratorType) else returned
+
+    def _pieces(self, pieces):
+        """Iterates over an asynchronous generator."""
+        while True:
+            try:
+                yield self._await(anext(pieces))
+            except StopAsyncIteration:
+                return
 
     def _import(self):
         path, _, name = self._handler.rpartition(".")

@@ -65,15 +65,18 @@ class Runtime:
         self._answer = None
         #: The last request that was rejected, for error messages.
         self._rejected = None
-        self._report = None
+        #: The connection to the server, for the log and for answers in parts.
+        self._server = None
+        #: The connection whose answer is sent on in parts.
+        self._streaming = None
 
-    def begin_call(self, call, report):
+    def begin_call(self, call, server):
         """Prepares the next call."""
-        self._call, self._report = call, report
+        self._call, self._server = call, server
 
     def __call__(self, event=None):
         self._event = json.dumps(event).encode()
-        self._answer, self._rejected = None, None
+        self._answer, self._rejected, self._streaming = None, None, None
         try:
             if self._process is None:
                 self._start()
@@ -121,7 +124,7 @@ class Runtime:
         self._serve(lambda: self._was_asked or self._answer is not None)
         if self._was_asked:
             took = round((time.monotonic() - began) * 1000)
-            self._report(f"the runtime took {took} ms to initialize")
+            self._server.report(f"the runtime took {took} ms to initialize")
 
     def _serve(self, is_done, until=None):
         """Serves the runtime's requests until a condition holds, or until a time.
@@ -143,6 +146,7 @@ class Runtime:
         accepted, _ = listener.accept()
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(accepted, ANSWER_BYTES_MAX)
+        connection.sink_of = lambda request: self._sink_of(connection, request)
         self._selector.register(accepted, selectors.EVENT_READ, lambda _: self._read(connection))
 
     def _read(self, connection):
@@ -156,9 +160,24 @@ class Runtime:
         for request in requests or ():
             self._route(connection, request)
 
+    def _sink_of(self, connection, request):
+        """Returns the receiver of the parts of a body; None if the body is collected."""
+        mode = request.headers.get("lambda-runtime-function-response-mode", "")
+        is_answer = request.path == self._path("response") and self._answer is None
+        if not self._call["streams"] or mode.lower() != "streaming" or not is_answer:
+            return None
+        if self._event is None or self._streaming is not None:
+            return None
+        self._streaming = connection
+        self._server.begin_answer(request.headers.get("content-type", ""))
+        return self._server.send_bytes
+
     def _close(self, connection):
         if connection.path.endswith("/response"):
             self._rejected = "its connection ended within the answer"
+            if self._streaming is connection and self._answer is None:
+                failure = RuntimeFailed("Runtime.TruncatedResponse", self._rejected)
+                self._answer = _raises(failure)
         if self._waiting is connection:
             self._waiting = None
         self._selector.unregister(connection.socket)
@@ -211,6 +230,9 @@ class Runtime:
             ("Lambda-Runtime-Invoked-Function-Arn", arn(call)),
             ("Lambda-Runtime-Trace-Id", trace),
         ]
+        if call["client_context"] is not None:
+            # A header has no characters beyond ASCII.
+            headers.append(("Lambda-Runtime-Client-Context", json.dumps(call["client_context"])))
         connection.reply(200, self._event, headers)
 
     def _receive_answer(self, connection, request):

@@ -9,9 +9,8 @@ is short and not a table. Exceptions are sent with the user's frames. The module
 modules, and none that a project could shadow.
 """
 
+import base64
 import fcntl
-import functools
-import io
 import json
 import linecache
 import os
@@ -26,12 +25,13 @@ import headwater_batches as batches  # noqa: E402
 import headwater_between as between  # noqa: E402
 import headwater_lake as lake  # noqa: E402
 import headwater_tables as tables  # noqa: E402
+from headwater_printer import Printer, relative  # noqa: E402
 
 CONTROL = 3
 DESCRIPTORS_MAX = 100
 MESSAGE_BYTES_MAX = 64 << 10
+PART_BYTES_MAX = 32 << 10  # A part of an answer, before Base64.
 SHORT_BYTES_MAX = 8 << 10  # Longer tasks and values are sent in a memory file.
-LINE_CHARS_MAX = 8 << 10
 TEXT_CHARS_MAX = 8 << 10
 FRAMES_MAX = 50
 BATCH_ROWS_MAX = 1 << 17  # Readers can process the output in batches.
@@ -85,6 +85,8 @@ class Server:
         self.lock = threading.RLock()
         self.pid = os.getpid()
         self.unanswered = False
+        #: The last message of the call, which is sent at its end; None if it has no such message.
+        self.outcome = None
 
     def send(self, said, descriptors=(), **fields):
         message = json.dumps({"said": said, **fields}).encode()
@@ -93,6 +95,30 @@ class Server:
             message = json.dumps({"said": said, **fields}).encode()
         with self.lock:
             socket.send_fds(self.socket, [message], list(descriptors))
+
+    def hold(self, said, **fields):
+        """Keeps the last message of a call, so that the end of the call is sent with it: each
+        message wakes the server."""
+        self.outcome = said, fields
+
+    def finish(self, goes_on):
+        """Sends the last message, and whether the process waits for another call."""
+        if self.outcome is not None:
+            (said, fields), self.outcome = self.outcome, None
+            self.send(said, kept=goes_on, **fields)
+        elif goes_on:
+            self.send("kept")
+
+    def begin_answer(self, media_type):
+        """Begins an answer that is sent in parts."""
+        self.send("answer", media_type=media_type[:200])
+
+    def send_bytes(self, content):
+        """Sends the next part of an answer. Blocks while the client reads slowly."""
+        content = memoryview(content)
+        for start in range(0, len(content), PART_BYTES_MAX):
+            part = base64.b64encode(content[start : start + PART_BYTES_MAX])
+            self.send("bytes", bytes=part.decode())
 
     def report(self, text):
         """Adds a line of Headwater itself to the log."""
@@ -145,86 +171,6 @@ def shorten(value):
     return value
 
 
-class Printer(io.TextIOBase):
-    """Standard output or error of the user's code: sends lines with their source location."""
-
-    encoding = "utf-8"
-    errors = "replace"
-
-    def __init__(self, server, stream, descriptor, project):
-        self._server = server
-        self._stream = stream
-        self._descriptor = descriptor
-        self._project = project
-        self._pending = ""
-        self._where = (None, None)
-        self._lock = threading.RLock()
-
-    @functools.cached_property
-    def buffer(self):
-        return io.FileIO(self._descriptor, "wb", closefd=False)
-
-    def writable(self):
-        return True
-
-    def fileno(self):
-        return self._descriptor
-
-    def isatty(self):
-        return False
-
-    def reconfigure(self, **_):
-        """Accepted for code that sets the encoding of its output."""
-
-    def write(self, text):
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        with self._lock:
-            if text.strip("\r\n"):
-                self._where = self._find(sys._getframe(1))
-            *lines, self._pending = (self._pending + text).split("\n")
-            for line in lines:
-                self._send(line)
-            while len(self._pending) > LINE_CHARS_MAX:
-                cut, self._pending = self._pending[:LINE_CHARS_MAX], self._pending[LINE_CHARS_MAX:]
-                self._send(cut)
-        return len(text)
-
-    def finish(self):
-        """Sends the last line if it has no newline."""
-        with self._lock:
-            if self._pending:
-                self._send(self._pending)
-                self._pending = ""
-
-    def _find(self, frame):
-        """Returns the user's file and line nearest to a frame."""
-        while frame is not None:
-            file = relative(frame.f_code.co_filename, self._project)
-            if file is not None:
-                return file, frame.f_lineno
-            frame = frame.f_back
-        return None, None
-
-    def _send(self, line):
-        # A terminal shows only the text after the last carriage return.
-        line = line.rstrip("\r").rsplit("\r", 1)[-1]
-        file, number = self._where
-        while True:
-            self._server.send(
-                "line", stream=self._stream, file=file, line=number, text=line[:LINE_CHARS_MAX]
-            )
-            line = line[LINE_CHARS_MAX:]
-            if not line:
-                return
-
-
-def relative(file, project):
-    """Returns the path of a project file relative to the project; None for other files."""
-    prefix, hidden = project + os.sep, os.path.join(project, ".headwater")
-    return file[len(prefix):] if file.startswith(prefix) and hidden not in file else None
-
-
 def forget_shadowed(folders):
     """Gives modules of the project precedence over packages of the same name."""
     own = set()
@@ -241,6 +187,7 @@ def forget_shadowed(folders):
 
 
 FOLDERS = []  # Folders in `/tmp` that packages created on import.
+STDIN = [None]  # The standard input of all calls of a process: an empty file.
 FOUND = []  # The function, after it was found; a process runs only one.
 
 
@@ -574,7 +521,11 @@ def send_value(server, value):
         text = json.dumps(value, default=plain_value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise Unfit(type_name(value), message_of(error)) from error
+    if len(text) <= SHORT_BYTES_MAX and not hasattr(FOUND and FOUND[0], "end_call"):
+        server.hold("value", text=text)
+        return
     if len(text) <= SHORT_BYTES_MAX:
+        # The runtime of another language may take long to end the call.
         server.send("value", text=text)
         return
     descriptor = lake.memory_file("headwater-value")
@@ -739,10 +690,12 @@ def run_fed(server, task, files, fed, feeds):
     inputs.close()
     function = find_function(task)
     if hasattr(function, "begin_call"):
-        function.begin_call(task["call"], server.report)
+        function.begin_call(task["call"], server)
     value = function(**arguments)
+    if hasattr(value, "headwater_answer"):
+        value = value.headwater_answer(server, task["call"]["streams"])
     if task["returns"] == "bool":
-        server.send("bool", value=to_bool(value))
+        server.hold("bool", value=to_bool(value))
         return
     arguments.clear()
     if task["returns"] == "any" and not is_tabular(value):
@@ -755,11 +708,13 @@ def unfit_to_go_on(error):
     return isinstance(error, (Stopped, MemoryError, SystemExit))
 
 
-def can_go_on(task, error):
+def can_go_on(server, task, error):
     """Returns true if this process can run another call. Resets it first: empties `/tmp`, kills
     other processes, and returns to the project's folder."""
     # Process 2 is the first in a sandbox, so only this call's processes are killed below.
-    if not task["reuse"] or os.getpid() != 2 or not FOUND or unfit_to_go_on(error):
+    if server.unanswered or not task["reuse"] or server.pid != 2:
+        return False
+    if not FOUND or unfit_to_go_on(error):
         return False
     if threading.active_count() > 1:
         return False  # The threads would run during the next call.
@@ -791,29 +746,30 @@ def main():
     FOLDERS.extend(folder for folder, _, _ in os.walk("/tmp") if folder != "/tmp")
     task, descriptors = server.receive_task()
     while call(server, task, descriptors):
-        server.send("kept")
         task, descriptors = server.receive_task()
-        server.send("begun")
     # A normal exit of the interpreter takes long with large packages, and is not needed.
     os._exit(0)
 
 
 def call(server, task, descriptors):
     """Runs one call. Returns true if the process can run another one."""
-    for descriptor in [CONTROL, *descriptors]:
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     project = task["project"]
     if not FOUND:
         import faulthandler
 
+        os.set_inheritable(CONTROL, False)
         faulthandler.enable(file=2)
+        enter(project)
     printers = [Printer(server, name, fd, project) for name, fd in (("stdout", 1), ("stderr", 2))]
     sys.stdout, sys.stderr = printers
     sys.argv = [task["module"]]
     os.environ.update(task["variables"])
-    sys.stdin = open(os.devnull, encoding="utf-8")
-    enter(project)
-    signal.signal(signal.SIGTERM, stop)
+    if sys.stdin is not STDIN[0] or not is_open(sys.stdin):
+        STDIN[0] = sys.stdin = open(os.devnull, encoding="utf-8")
+    if signal.getsignal(signal.SIGTERM) is not stop:
+        signal.signal(signal.SIGTERM, stop)
     if not FOUND:
         # SIGTERM ends a process that the user's code forks, as `multiprocessing` expects. The
         # signal is blocked during the fork, because Python discards pending signals when it forks.
@@ -831,11 +787,23 @@ def call(server, task, descriptors):
         os._exit(0)  # A child that the user's code forked, and that returned from the call.
     for printer in printers:
         printer.finish()
-    return not server.unanswered and can_go_on(task, raised)
+    goes_on = False
+    try:
+        goes_on = can_go_on(server, task, raised)
+    finally:
+        server.finish(goes_on)
+    return goes_on
+
+
+def is_open(file):
+    try:
+        return not file.closed
+    except ValueError:
+        return False  # Its buffer was detached.
 
 
 def report(server, task, error):
-    """Sends the exception of a call, and returns it; None if only the result was unsupported."""
+    """Reports the exception of a call, and returns it; None if only the result was unsupported."""
     if isinstance(error, Unfit) and hasattr(FOUND and FOUND[0], "unfit"):
         error = FOUND[0].unfit(str(error), error.reason)
     if isinstance(error, Unfit):
@@ -843,7 +811,7 @@ def report(server, task, error):
         returned = str(error)[:TEXT_CHARS_MAX]
         server.send("unfit", returned=returned, reason=reason, hint=error.hint)
         return None
-    server.send(
+    server.hold(
         "raised",
         exception=exception_name(error),
         message=message_of(error),

@@ -15,6 +15,7 @@ import urllib.request
 
 from lambda_client import CODE, ROLE, SEEN, URL, api, archive, client, create, fails, fetch, invoke
 from lambda_settings import destinations, layers, permissions, urls, versioned
+from lambda_streams import node_streams, streams
 
 
 def functions(aws):
@@ -282,6 +283,8 @@ urls(aws, own_key)
 destinations(aws)
 permissions(aws)
 layers(aws)
+streams(aws, own_key)
+node_streams(aws)
 rights(aws)
 print(f"{len(SEEN)} operations: {sorted(SEEN)}", file=sys.stderr)
 assert len(SEEN) >= 45, sorted(SEEN)

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 const USAGE: &str = "Usage: cargo xtask TASK
 
   test                    run what CI runs: format, lints, generated files, all tests
-  bench SUITE             measure against a reference: access, first-light, functions,
-                          pipelines, sql, tables
+  bench SUITE             measure against a reference: access, events, first-light,
+                          functions, pipelines, sql, tables
   soak [--seed N]         run the long tests with full counts, in release, with new seeds
   dist [--profile NAME]   build, check and test the published wheel
   codegen [--check]       write the generated docs and lists, or list the stale ones

@@ -237,3 +237,185 @@ fn soak_objects_put_while_the_server_is_killed_are_appended_exactly_once() {
     workspace.ok(&["stop"]);
     server.wait().expect("the server ends");
 }
+
+/// A handler that crashes or hangs now and then, and never succeeds for some files.
+const FAULTY: &str = r#"
+import os
+import random
+import time
+
+import clean as cleaning
+import headwater
+
+
+@headwater.function(timeout="3s", memory="256MiB")
+def clean(event):
+    key = event["Records"][0]["s3"]["object"]["key"]
+    if key.endswith("99.csv"):
+        raise ValueError("this file is never accepted")
+    fault = random.random()
+    if fault < 0.01:
+        os._exit(7)
+    if fault < 0.02:
+        time.sleep(60)
+    return cleaning.clean(event)
+"#;
+
+/// The CPU time of all processes of functions, in microseconds, as the kernel counts it.
+fn kernel_cpu_us(workspace: &Workspace) -> u64 {
+    let found = Command::new("find")
+        .arg(workspace.path().join(".headwater"))
+        .args(["-name", ".spawner-*"])
+        .output();
+    let records = String::from_utf8(found.expect("find").stdout).expect("paths");
+    let records = records.lines().map(|path| std::fs::read_to_string(path).expect("a record"));
+    let groups: String = records.collect::<Vec<_>>().join("\n");
+    let usage = groups.lines().find_map(|group| {
+        let nanoseconds = std::fs::read_to_string(Path::new(group).join("cpuacct.usage")).ok()?;
+        Some(nanoseconds.trim().parse::<u64>().expect("a number") / 1_000)
+    });
+    usage.unwrap_or_else(|| {
+        let of = |group: &str| {
+            let text = std::fs::read_to_string(Path::new(group).join("cpu.stat")).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok())
+        };
+        groups.lines().find_map(of).expect("a group with its usage")
+    })
+}
+
+/// The CPU time of functions in the usage table, in microseconds.
+fn metered_cpu_us(workspace: &Workspace) -> u64 {
+    let usage = workspace.json(&["usage", "--by", "kind"]);
+    let lines = usage.as_array().expect("lines");
+    let functions = lines.iter().filter(|line| line["group"] == "function");
+    functions.filter_map(|line| line["usage"]["cpu_us"].as_u64()).sum()
+}
+
+#[test]
+fn soak_objects_of_crashing_and_hanging_handlers_are_appended_or_kept_as_failed() {
+    let objects = count_i64(200, 10_000);
+    let workspace = Workspace::empty();
+    workspace.write("headwater.toml", CLEANING.replace("retries = 20", "retries = 6"));
+    let plain = CLEAN.replace("@headwater.function()\n", "");
+    workspace.write("functions/clean.py", plain);
+    workspace.write("functions/faulty.py", FAULTY);
+    workspace.ok(&["init"]);
+    workspace.ok(&["deploy"]);
+    let key = key(&workspace);
+    workspace.ok(&["stop"]);
+    let (mut server, endpoint) = serve_s3(&workspace);
+    // The first call creates the environment, whose processes serve no call.
+    assert_eq!(ended(put(&key, &endpoint, 1)), "0");
+    until("the first row is in the table", || rows(&workspace) == 1);
+    let before = (kernel_cpu_us(&workspace), metered_cpu_us(&workspace));
+    assert_eq!(ended(put(&key, &endpoint, objects)), "0");
+    let failed = objects / 100;
+    let list =
+        |status: &str| workspace.json(&["event", "ls", "--status", status, "--limit", "1000"]);
+    until("every file is in the table or failed", || {
+        list("pending") == json!([])
+            && list("running") == json!([])
+            && rows(&workspace) + count_of(&list("failed")) >= objects
+    });
+    assert_eq!(count_of(&list("failed")), failed);
+    let sums = workspace.rows("SELECT count(*) AS n, count(DISTINCT file) AS files FROM readings");
+    assert_eq!(sums, json!([{"n": objects - failed, "files": objects - failed}]));
+    let lost = "SELECT count(*) AS n FROM readings WHERE file % 100 = 99";
+    assert_eq!(workspace.rows(lost), json!([{"n": 0}]));
+    assert_eq!(workspace.json(&["job", "ls", "--status", "running"]), json!([]));
+    let kernel = kernel_cpu_us(&workspace) - before.0;
+    let metered = metered_cpu_us(&workspace) - before.1;
+    let difference = kernel.abs_diff(metered) as f64 / kernel as f64;
+    assert!(difference < 0.01, "CPU time: kernel {kernel} us, usage {metered} us");
+    workspace.ok(&["stop"]);
+    server.wait().expect("the server ends");
+}
+
+fn count_of(list: &serde_json::Value) -> i64 {
+    i64::try_from(list.as_array().expect("a list").len()).expect("a small count")
+}
+
+/// Waits for a script, and returns what it prints.
+fn ended(script: Child) -> String {
+    let ended = script.wait_with_output().expect("a script");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8_lossy(&ended.stdout).trim().to_owned()
+}
+
+const RECEIVER: &str = r#"
+from headwater import lake
+
+
+def handler(event, context):
+    row = {"id": event["requestPayload"]["id"], "answer": event["responsePayload"]["twice"]}
+    return lake.append("received", [row])
+"#;
+
+const WORKER: &str = "def handler(event, context):\n    return {'twice': 2 * event['id']}\n";
+
+/// Starts a script that calls the function asynchronously, and prints the accepted ids.
+fn send(workspace: &Workspace, key: &Key, from: i64, until: i64) -> Child {
+    let python = python::with_packages("s3-boto3-1.44.5", &["boto3==1.44.5", "requests==2.34.2"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/lambda_send.py");
+    let server = workspace.server().expect("a server");
+    let endpoint = format!("http://{}", server["http"].as_str().expect("an address"));
+    let mut command = Command::new(python);
+    command.args([script, &endpoint, &from.to_string(), &until.to_string()]);
+    command.envs(key.iter().cloned());
+    command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_CONFIG_FILE", "/dev/null");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("a script")
+}
+
+#[test]
+fn soak_calls_of_a_killed_server_reach_their_destination_once() {
+    let (calls, kills) = (count_i64(60, 2_000), count_i64(3, 20));
+    let workspace = Workspace::empty();
+    workspace.ok(&["init"]);
+    workspace.write("work/app.py", WORKER);
+    workspace.write("receive/app.py", RECEIVER);
+    for (name, folder) in [("work", "work"), ("receive", "receive")] {
+        let options = ["--runtime", "python3.11", "--handler", "app.handler"];
+        workspace.ok(&[&["function", "deploy", name, folder], &options[..]].concat());
+    }
+    let key = key(&workspace);
+    workspace.ok(&["stop"]);
+    let received = || {
+        let answer = workspace.run(&["query", "SELECT count(*) AS n FROM received", "-o", "json"]);
+        let parsed: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap_or_default();
+        parsed[0]["n"].as_i64().unwrap_or(0)
+    };
+    let mut server = serve(&workspace);
+    let mut accepted = BTreeSet::new();
+    for kill in 0..=kills {
+        let from = calls * kill / (kills + 1);
+        let sending = send(&workspace, &key, from, calls * (kill + 1) / (kills + 1));
+        let is_last = kill == kills;
+        if !is_last {
+            until("more results have arrived", || received() > from);
+            server.kill().expect("the server is killed");
+            server.wait().expect("the server is gone");
+        }
+        accepted.extend(ended(sending).lines().map(|line| line.parse::<i64>().expect("an id")));
+        if !is_last {
+            server = serve(&workspace);
+        }
+    }
+    let expected = i64::try_from(accepted.len()).expect("a small count");
+    until("every result has arrived", || {
+        received() >= expected
+            && workspace.json(&["event", "ls", "--status", "pending"]) == json!([])
+            && workspace.json(&["event", "ls", "--status", "running"]) == json!([])
+    });
+    let listed = workspace.rows("SELECT id, answer FROM received ORDER BY id");
+    let listed = listed.as_array().expect("rows");
+    let ids: Vec<i64> = listed.iter().filter_map(|row| row["id"].as_i64()).collect();
+    let distinct: BTreeSet<i64> = ids.iter().copied().collect();
+    assert_eq!(distinct.len(), ids.len(), "a result arrived twice: {ids:?}");
+    // A call whose response was lost may have been accepted.
+    assert!(accepted.is_subset(&distinct), "lost: {:?}", accepted.difference(&distinct));
+    assert!(listed.iter().all(|row| row["answer"].as_i64() == row["id"].as_i64().map(|id| 2 * id)));
+    assert_eq!(workspace.json(&["event", "ls", "--status", "failed"]), json!([]));
+    workspace.ok(&["stop"]);
+    server.wait().expect("the server ends");
+}

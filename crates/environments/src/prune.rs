@@ -87,7 +87,9 @@ impl Environments {
 
     /// Returns the name of the current build.
     pub fn current_build(&self, id: &str) -> Option<String> {
-        self.current_folder(id).map(|folder| name(&folder))
+        // Each call of a function checks this: `canonicalize` would read every parent folder.
+        let build = std::fs::read_link(self.folder.join(id)).ok()?;
+        self.folder.join(&build).exists().then(|| name(&build))
     }
 
     /// Returns all environments, most recently used first.

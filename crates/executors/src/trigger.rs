@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use headwater_function_lake::{Appended, CallScope, FunctionLake, LakeParts};
-use headwater_functions::{Argument, ArgumentValue, FunctionResult, Returns};
+use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
     Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
@@ -136,7 +136,8 @@ impl TriggerExecutor {
         };
         let lake = Arc::new(FunctionLake::new(self.parts.clone(), scope));
         let arguments = arguments(&callable, trigger, event)?;
-        let input = CallInput { arguments, returns: Returns::Any, lake: Some(lake.clone()) };
+        let (returns, client) = (Returns::Any, ClientCall::default());
+        let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };
         let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
         let kept = kept(returned.or_problem()?, context)?;
         commit_appended(&lake, context).await?;

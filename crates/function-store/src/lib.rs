@@ -29,5 +29,8 @@ pub use handler::check_handler;
 pub use layer::{LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_layers};
 pub use paths::check_files;
 pub use project::project_files;
-pub use qualifier::{Cors, FunctionUrl, InvokeConfig, QualifierChange, QualifierSettings, UrlAuth};
+pub use qualifier::{
+    Cors, FunctionUrl, InvokeConfig, InvokeMode, QualifierChange, QualifierSettings, UrlAuth,
+    UrlSettings,
+};
 pub use request::{FunctionFiles, read_request};

@@ -40,6 +40,27 @@ pub enum UrlAuth {
     Iam,
 }
 
+/// How the answer to a request to a URL is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InvokeMode {
+    /// As a whole, after the call.
+    #[default]
+    #[serde(rename = "BUFFERED")]
+    Buffered,
+    /// In parts, while the function runs.
+    #[serde(rename = "RESPONSE_STREAM")]
+    ResponseStream,
+}
+
+/// The settings of a URL that may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UrlSettings {
+    /// Rules for requests of web pages of other origins.
+    pub cors: Option<Cors>,
+    /// How answers are sent.
+    pub mode: Option<InvokeMode>,
+}
+
 /// An HTTP URL that calls a function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FunctionUrl {
@@ -48,6 +69,9 @@ pub struct FunctionUrl {
     /// The CORS rules, for requests of web pages of other origins; `None` allows no such requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// How answers are sent.
+    #[serde(default)]
+    pub mode: InvokeMode,
     /// Time of its creation.
     pub created: Timestamp,
     /// Time of its last change.
@@ -104,9 +128,9 @@ pub struct InvokeConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub enum QualifierChange {
     /// Creates the URL.
-    CreateUrl(UrlAuth, Option<Cors>),
+    CreateUrl(UrlAuth, UrlSettings),
     /// Replaces the given settings.
-    UpdateUrl(Option<UrlAuth>, Option<Cors>),
+    UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
     /// Replaces the settings of asynchronous calls. The time of the change is set.
@@ -149,18 +173,20 @@ impl QualifierChange {
         let mut settings = to.qualifiers.get(qualifier).cloned().unwrap_or_default();
         let actor = with.author.actor.clone();
         match self {
-            QualifierChange::CreateUrl(auth, cors) => {
+            QualifierChange::CreateUrl(auth, UrlSettings { cors, mode }) => {
                 check_url(qualifier)?;
                 if settings.url.is_some() {
                     return Err(Error::Exists { what: format!("the URL of `{}`", to.name) });
                 }
                 let (created, modified) = (with.now, with.now);
-                settings.url = Some(FunctionUrl { auth, cors, created, modified, actor });
+                let mode = mode.unwrap_or_default();
+                settings.url = Some(FunctionUrl { auth, cors, mode, created, modified, actor });
             }
-            QualifierChange::UpdateUrl(auth, cors) => {
+            QualifierChange::UpdateUrl(auth, UrlSettings { cors, mode }) => {
                 let mut url = settings.url.take().ok_or_else(|| to.missing("URL"))?;
                 url.auth = auth.unwrap_or(url.auth);
                 url.cors = cors.or(url.cors);
+                url.mode = mode.unwrap_or(url.mode);
                 settings.url = Some(FunctionUrl { modified: with.now, actor, ..url });
             }
             QualifierChange::DeleteUrl => {
@@ -257,7 +283,7 @@ mod tests {
         let alias = FunctionAlias { version: Some(1), ..FunctionAlias::default() };
         change(&store, FunctionChange::CreateAlias("live".into(), alias)).await.expect("an alias");
         let with = |name: &str, one: QualifierChange| FunctionChange::Qualifier(name.into(), one);
-        let url = || QualifierChange::CreateUrl(UrlAuth::Iam, None);
+        let url = || QualifierChange::CreateUrl(UrlAuth::Iam, UrlSettings::default());
         let function = change(&store, with("live", url())).await.expect("a URL");
         let found = function.settings_of(Some("live")).and_then(|it| it.url.as_ref());
         assert_eq!(found.map(|url| url.auth), Some(UrlAuth::Iam));
@@ -268,7 +294,10 @@ mod tests {
             (with("other", url()), ErrorCode::FunctionNotFound),
             (with("1", url()), ErrorCode::InvalidArgument),
             (with("1", QualifierChange::DeleteInvoke), ErrorCode::FunctionNotFound),
-            (with("1", QualifierChange::UpdateUrl(None, None)), ErrorCode::FunctionNotFound),
+            (
+                with("1", QualifierChange::UpdateUrl(None, UrlSettings::default())),
+                ErrorCode::FunctionNotFound,
+            ),
             (with("1", QualifierChange::RemovePermission("a".into())), ErrorCode::FunctionNotFound),
             (
                 with("1", QualifierChange::AddPermission("a".into(), large)),

@@ -45,7 +45,9 @@ impl Execution<'_> {
         let Err(Error::MemoryLimit { limit, .. }) = first.returned else {
             return Ok((first, warm));
         };
-        if !invocation.limits.network.is_off() {
+        let is_answered =
+            invocation.client.answer.as_ref().is_some_and(crate::AnswerSink::has_begun);
+        if !invocation.limits.network.is_off() || is_answered {
             return Ok((first, None));
         }
         let Some(_extra) = self.permit.grow(limit) else { return Ok((first, None)) };

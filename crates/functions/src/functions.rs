@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::call_registry::CallRegistry;
 use crate::cpu_boost::CpuBoost;
+use crate::idle_pause::IdlePause;
 use crate::instance_keys::InstanceKeys;
 use crate::memory::HugePageFs;
 use crate::preload::Preload;
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
     pub(crate) cpu_boost: CpuBoost,
+    pub(crate) idle_pause: IdlePause,
     /// Cancelled when the last handle is dropped.
     pub(crate) closing: DropGuard,
     pub(crate) isolation: Isolation,
@@ -65,6 +67,7 @@ impl Functions {
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
             cpu_boost: CpuBoost::default(),
+            idle_pause: IdlePause::default(),
             closing: CancellationToken::new().drop_guard(),
             isolation: options.isolation,
             pages,

@@ -9,9 +9,8 @@ use headwater_model::LogStream;
 use headwater_sandbox::{
     Channel, EgressPolicy, Exit, ProcessEnd, ResourceUsage, RunningProcess, Signal, Spawner,
 };
-use tokio::net::unix::pipe::Receiver;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::instance_spec::{PROJECT, files, plan};
@@ -66,6 +65,8 @@ struct SentCall {
     started: Instant,
     /// True if the process is a clone, which can end before the call starts.
     cloned: bool,
+    /// True if the process has executed other calls before.
+    is_warm: bool,
 }
 
 /// A process that executes a call.
@@ -78,11 +79,8 @@ pub(crate) struct Instance {
     /// True if the process is a clone, whose zygote can end before the call starts.
     cloned: bool,
     started: Instant,
-    said: oneshot::Receiver<WorkerMessages>,
-    printed: [OutputReaders; 2],
-    /// Aborts all readers of the process's messages and output.
-    listening: AbortHandle,
-    /// Cancelled at the end of the call, if its process is kept for another call.
+    readers: Readers,
+    /// Cancelled when the call has ended and its process is kept for another call.
     pause: CancellationToken,
     /// The usage of the call's streamed inputs.
     fed: Arc<FeedUsage>,
@@ -96,26 +94,6 @@ pub(crate) struct Instance {
     /// Cancelled when the process has ended or the call is dropped.
     over: CancellationToken,
     _ends: DropGuard,
-}
-
-/// The tasks that read the output of native code, until they end.
-struct OutputReaders {
-    listening: Option<oneshot::Receiver<Option<Receiver>>>,
-    pipe: Option<Receiver>,
-}
-
-impl OutputReaders {
-    fn new(listening: oneshot::Receiver<Option<Receiver>>) -> Self {
-        OutputReaders { listening: Some(listening), pipe: None }
-    }
-
-    /// Waits until the readers have ended. The future may be dropped, and this method called again.
-    async fn end(&mut self) {
-        if let Some(listening) = &mut self.listening {
-            self.pipe = listening.await.unwrap_or_default();
-            self.listening = None;
-        }
-    }
 }
 
 /// The reason why the runtime ends an instance.
@@ -169,7 +147,8 @@ impl Instance {
         let cloned = zygote.is_some();
         let warm = WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: 0 };
         let invocation = invocation.bare();
-        let call = SentCall { invocation, sent, pages, policy, started, cloned };
+        let is_warm = false;
+        let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };
         Self::listening(warm, call, sink)
     }
 
@@ -186,7 +165,8 @@ impl Instance {
         let sent = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
         let invocation = invocation.bare();
         let (pages, policy) = (None, None);
-        let call = SentCall { invocation, sent, pages, policy, started, cloned: true };
+        let (cloned, is_warm) = (true, true);
+        let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };
         Self::listening(warm, call, sink)
     }
 
@@ -195,7 +175,7 @@ impl Instance {
         call: SentCall,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
-        let SentCall { invocation, sent, pages, policy, started, cloned } = call;
+        let SentCall { invocation, sent, pages, policy, started, cloned, is_warm } = call;
         let WarmInstance { running, zygote, channel, stdout, stderr, cpu_us } = warm;
         let lines = LineSink::new(sink.clone());
         let (over, pause) = (CancellationToken::new(), CancellationToken::new());
@@ -206,9 +186,10 @@ impl Instance {
         ];
         let network = policy.clone().map(|policy| (policy, sink));
         let (quota, lake) = (invocation.room.clone(), invocation.lake.clone());
-        let supplies = CallResources { quota, pages, lake };
+        let answer = invocation.client.answer.clone();
+        let supplies = CallResources { quota, pages, lake, answer, is_warm };
         let worker = listen(channel, lines, network, supplies, over.clone());
-        let Readers { said, printed, end } = Readers::start(worker, pipes);
+        let readers = Readers::new(worker, pipes);
         let SentTask { files, feeds } = sent;
         let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
         let fed = Arc::new(FeedUsage::default());
@@ -222,9 +203,7 @@ impl Instance {
             zygote,
             cloned,
             started,
-            said,
-            printed: printed.map(OutputReaders::new),
-            listening: end,
+            readers,
             pause,
             fed,
             feeding,
@@ -261,8 +240,8 @@ impl Instance {
                     self.running.end_boost();
                     settled = true;
                 }
-                said = &mut self.said, if heard.is_none() => {
-                    let said = heard.insert(said.unwrap_or_default());
+                said = self.readers.messages() => {
+                    let said = heard.insert(said);
                     // User code can also send this message, so observe the process until it ends.
                     if said.kept.is_none() || !self.invocation.reuse {
                         continue;
@@ -278,7 +257,7 @@ impl Instance {
         };
         let (ended, mut why) = match early {
             Ok(ended) => (ended, None),
-            Err(why) => (self.stop().await?, Some(why)),
+            Err(why) => (self.stop(&mut heard).await?, Some(why)),
         };
         let elapsed = self.started.elapsed();
         self.over.cancel();
@@ -316,11 +295,9 @@ impl Instance {
     ) -> std::result::Result<(), InstanceStopReason> {
         let all = async {
             if heard.is_none() {
-                *heard = Some((&mut self.said).await.unwrap_or_default());
+                *heard = Some(self.readers.messages().await);
             }
-            for printed in &mut self.printed {
-                printed.end().await;
-            }
+            self.readers.output().await;
         };
         let patience = async {
             let why = match why {
@@ -335,7 +312,6 @@ impl Instance {
             () = all => return Ok(()),
             late = patience => late,
         };
-        self.listening.abort();
         Err(late)
     }
 
@@ -343,9 +319,7 @@ impl Instance {
     /// future may be dropped.
     async fn measure(&mut self) -> Option<ResourceUsage> {
         self.pause.cancel();
-        for printed in &mut self.printed {
-            printed.end().await;
-        }
+        self.readers.output().await;
         self.running.measure(&self.inputs).await
     }
 
@@ -356,7 +330,7 @@ impl Instance {
         taken: Option<ResourceUsage>,
     ) -> Result<(Outcome, Option<WarmInstance>)> {
         let elapsed = self.started.elapsed();
-        let [stdout, stderr] = self.printed.map(|printed| printed.pipe);
+        let [stdout, stderr] = self.readers.into_pipes();
         let mut ended = ProcessEnd {
             exit: Exit::Code(0),
             cpu_us: 0,
@@ -391,14 +365,22 @@ impl Instance {
         Ok((Outcome { returned, usage }, warm))
     }
 
-    /// Requests the end of the process, and kills it after a timeout.
-    async fn stop(&mut self) -> Result<ProcessEnd> {
+    /// Requests that the process ends, and kills it after a timeout. Reads its messages meanwhile.
+    async fn stop(&mut self, heard: &mut Option<WorkerMessages>) -> Result<ProcessEnd> {
         self.running.signal(Signal::Terminate);
-        if let Ok(ended) = tokio::time::timeout(GRACE, self.running.ended()).await {
-            return Ok(ended?);
+        let killed = tokio::time::sleep(GRACE);
+        tokio::pin!(killed);
+        let mut is_killed = false;
+        loop {
+            tokio::select! {
+                ended = self.running.ended() => return Ok(ended?),
+                said = self.readers.messages() => *heard = Some(said),
+                () = &mut killed, if !is_killed => {
+                    self.running.signal(Signal::Kill);
+                    is_killed = true;
+                }
+            }
         }
-        self.running.signal(Signal::Kill);
-        Ok(self.running.ended().await?)
     }
 }
 

@@ -7,7 +7,9 @@ use headwater_model::{JobId, LogStream, Priority, ProjectFiles, Usage};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Environment, LakeAccess, Limits, Result, SharedTable, StreamedInput, TableQuota};
+use crate::{
+    ClientCall, Environment, LakeAccess, Limits, Result, SharedTable, StreamedInput, TableQuota,
+};
 
 /// A call of a function.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct Invocation {
     pub begins_until: CancellationToken,
     /// The call's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
+    /// What the client adds to the call.
+    pub client: ClientCall,
 }
 
 /// The owner and priority of a call, which determine its position in the queue.
@@ -89,6 +93,7 @@ impl Invocation {
             share: self.share.clone(),
             begins_until: self.begins_until.clone(),
             lake: self.lake.clone(),
+            client: self.client.clone(),
         }
     }
 }

@@ -109,7 +109,8 @@ impl Functions {
             Ok((mut outcome, warm)) => {
                 if let Some(warm) = warm {
                     let idle = IdleInstance::new(warm, invocation.environment.clone());
-                    permit.keep(idle, IdleInstance::pause);
+                    let pause = || self.0.idle_pause.schedule(&self.0.queue);
+                    permit.keep(idle, |_| pause());
                 }
                 outcome.usage.add(&outside);
                 outcome

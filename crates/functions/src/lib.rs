@@ -10,12 +10,14 @@
 //! environment variables or the home folder, and the process that uses [`Functions`] never forks.
 
 mod call_registry;
+mod client_call;
 mod cpu_boost;
 mod environments;
 mod error;
 mod execution;
 mod functions;
 mod housekeeping;
+mod idle_pause;
 mod idle_shrink;
 mod instance;
 mod instance_keys;
@@ -35,6 +37,7 @@ mod worker;
 mod worker_io;
 mod zygote;
 
+pub use client_call::{AnswerPart, AnswerSink, ClientCall};
 pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use headwater_environments::{Environment, EnvironmentEvent, EnvironmentSpec, make_folder};

@@ -5,6 +5,7 @@
 //! exceeds a limit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headwater_sandbox::{Channel, RunningProcess};
@@ -45,9 +46,11 @@ impl IdleInstance {
         IdleInstance { shrink: ShrinkState::of(&warm), warm, environment }
     }
 
-    /// Pauses the process, unless it is already paused.
-    pub(crate) fn pause(&mut self) {
-        self.warm.running.pause_later();
+    /// Pauses the process, unless it is already paused or returns memory.
+    fn pause(&mut self) {
+        if !self.shrink.is_under_way() {
+            self.warm.running.pause_later();
+        }
     }
 
     /// Returns the instance if its process still exists.
@@ -72,6 +75,24 @@ impl Queue<IdleInstance> {
             }
         });
         is_under_way.get()
+    }
+
+    /// Pauses the instances that have been idle for this time. Returns true, and sets the flag, if
+    /// others are left.
+    pub(crate) fn pause_idle(&self, after: Duration, is_left: &AtomicBool) -> bool {
+        self.with_idle(|instances| {
+            let mut left = false;
+            for (idle, time) in instances {
+                if time >= after {
+                    idle.pause();
+                } else {
+                    left = true;
+                }
+            }
+            // The flag is set under the lock, under which instances are added.
+            is_left.store(left, Ordering::Release);
+            left
+        })
     }
 
     /// Ends the idle instances of environments that satisfy a condition.

@@ -31,16 +31,18 @@ const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Paths of the modules for the cleanup between two calls, for requests to the lake, and for the
+/// Modules for the cleanup between two calls, for requests to the lake, for output, and for the
 /// warm-up of a zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
 const LAKE: &str = "worker/headwater_lake.py";
+const PRINTER: &str = "worker/headwater_printer.py";
 const REHEARSAL: &str = "worker/headwater_rehearsal.py";
 
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
 const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
 const BETWEEN_TEXT: &str = include_str!("../../../python/worker/headwater_between.py");
 const LAKE_TEXT: &str = include_str!("../../../python/worker/headwater_lake.py");
+const PRINTER_TEXT: &str = include_str!("../../../python/worker/headwater_printer.py");
 const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehearsal.py");
 
 /// The SDK, which user code imports as `headwater`.
@@ -66,6 +68,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (BATCHES, BATCHES_TEXT),
         (BETWEEN, BETWEEN_TEXT),
         (LAKE, LAKE_TEXT),
+        (PRINTER, PRINTER_TEXT),
         (REHEARSAL, REHEARSAL_TEXT),
     ];
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))
@@ -110,6 +113,10 @@ struct TaskCall<'a> {
     memory_bytes: u64,
     /// The deadline, in milliseconds since 1970.
     deadline_ms: u64,
+    /// The context that the client sent.
+    client_context: Option<&'a Value>,
+    /// True if the answer may be sent in parts.
+    streams: bool,
 }
 
 impl<'a> TaskCall<'a> {
@@ -121,6 +128,8 @@ impl<'a> TaskCall<'a> {
             function: &invocation.label,
             memory_bytes: invocation.limits.memory_bytes,
             deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            client_context: invocation.client.context.as_ref(),
+            streams: invocation.client.answer.is_some(),
         }
     }
 }
@@ -239,6 +248,13 @@ pub(crate) enum Message {
     },
     /// A request to the lake; its content may be attached to the message.
     Lake { request: LakeMessage },
+    /// The function's answer begins, and is sent in parts.
+    Answer {
+        #[serde(default)]
+        media_type: String,
+    },
+    /// The next bytes of the answer, in Base64.
+    Bytes { bytes: String },
     /// A part of the result table, in a memory file that is attached to the message.
     Part,
     /// Requests a file of the server for the result table.
@@ -250,17 +266,28 @@ pub(crate) enum Message {
     /// message.
     Table,
     /// The result is true or false.
-    Bool { value: bool },
-    /// The result is another value as JSON: in this message, or in a memory file attached to the
+    Bool {
+        value: bool,
+        /// True if the call has ended, and the process waits for another.
+        #[serde(default)]
+        kept: bool,
+    },
+    /// The result is another value as JSON: here, or in a memory file that is attached to the
     /// message.
     Value {
         #[serde(default)]
         text: Option<String>,
+        /// True if the call has ended, and the process waits for another.
+        #[serde(default)]
+        kept: bool,
     },
     /// The user's code raised an exception.
     Raised {
         exception: String,
         message: String,
+        /// True if the call has ended, and the process waits for another.
+        #[serde(default)]
+        kept: bool,
         #[serde(default)]
         frames: Vec<Frame>,
         #[serde(default)]

@@ -7,24 +7,30 @@
 //! Reading ends when all processes have closed their ends of the connection, or shortly after the
 //! instance's process has ended. Without a sandbox, a child process may keep the connection open.
 
+use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
+use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use headwater_model::LogStream;
 use headwater_sandbox::{Channel, EgressPolicy, Messages, ProxySockets, Received, serve_proxy};
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
 use crate::memory::{HugePageFs, MultipartTable, ResultFile};
 use crate::worker::{FinalMessage, Message, WorkerMessages};
-use crate::{Error, FunctionEvent, Result, TableQuota};
+use crate::{AnswerPart, AnswerSink, Error, FunctionEvent, Result, TableQuota};
 
 /// Maximum length of a line in bytes; a longer one is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
@@ -65,37 +71,57 @@ impl LineSink {
     }
 }
 
-/// All readers of an instance in one task, so that a short call wakes few threads.
+type Reader<T> = Pin<Box<MaybeDone<BoxFuture<'static, T>>>>;
+
+/// The readers of a worker's socket and of two pipes. They run in the task of the call, so that a
+/// short call wakes few threads: something must await one of the methods.
 pub(crate) struct Readers {
-    pub(crate) said: oneshot::Receiver<WorkerMessages>,
-    pub(crate) printed: [oneshot::Receiver<Option<Receiver>>; 2],
-    /// Aborts the readers immediately.
-    pub(crate) end: AbortHandle,
+    worker: Reader<WorkerMessages>,
+    pipes: [Reader<Option<Receiver>>; 2],
 }
 
 impl Readers {
-    /// Starts the readers of a worker's socket and of two pipes.
-    pub(crate) fn start(
+    pub(crate) fn new(
         worker: impl Future<Output = WorkerMessages> + Send + 'static,
-        [stdout, stderr]: [impl Future<Output = Option<Receiver>> + Send + 'static; 2],
+        pipes: [impl Future<Output = Option<Receiver>> + Send + 'static; 2],
     ) -> Self {
-        let (worker, said) = told(worker);
-        let ((stdout, out), (stderr, err)) = (told(stdout), told(stderr));
-        let task = tokio::spawn(async move {
-            tokio::join!(worker, stdout, stderr);
-        });
-        Readers { said, printed: [out, err], end: task.abort_handle() }
+        let pipes = pipes.map(|pipe| Box::pin(maybe_done(pipe.boxed())));
+        Readers { worker: Box::pin(maybe_done(worker.boxed())), pipes }
     }
-}
 
-/// Splits a future into a future that completes it, and a receiver for its value.
-fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, oneshot::Receiver<T>) {
-    let (sender, told) = oneshot::channel();
-    let tell = async {
-        // An error means that the receiver was dropped.
-        let _ = sender.send(coming.await);
-    };
-    (tell, told)
+    /// Continues to read the pipes. Returns true when both have ended.
+    fn poll_pipes(&mut self, context: &mut Context<'_>) -> bool {
+        let ended = self.pipes.each_mut().map(|pipe| {
+            matches!(**pipe, MaybeDone::Done(_)) || pipe.as_mut().poll(context).is_ready()
+        });
+        ended == [true, true]
+    }
+
+    /// Returns the messages of the worker when the call has ended. The next time, it only reads.
+    pub(crate) async fn messages(&mut self) -> WorkerMessages {
+        poll_fn(|context| {
+            self.poll_pipes(context);
+            if !matches!(*self.worker, MaybeDone::Gone)
+                && self.worker.as_mut().poll(context).is_ready()
+                && let Some(messages) = self.worker.as_mut().take_output()
+            {
+                return Poll::Ready(messages);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until nothing more is read from the pipes.
+    pub(crate) async fn output(&mut self) {
+        poll_fn(|context| if self.poll_pipes(context) { Poll::Ready(()) } else { Poll::Pending })
+            .await;
+    }
+
+    /// Returns the pipes that are still open.
+    pub(crate) fn into_pipes(self) -> [Option<Receiver>; 2] {
+        self.pipes.map(|mut pipe| pipe.as_mut().take_output().flatten())
+    }
 }
 
 /// Resources that the server provides to a call while it runs.
@@ -106,6 +132,10 @@ pub(crate) struct CallResources {
     pub(crate) pages: Option<Arc<HugePageFs>>,
     /// The call's access to the lake.
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
+    /// The receiver of a streamed answer.
+    pub(crate) answer: Option<AnswerSink>,
+    /// True if the process has executed other calls before.
+    pub(crate) is_warm: bool,
 }
 
 /// Reads the messages of a worker until the call ends.
@@ -116,13 +146,22 @@ pub(crate) async fn listen(
     supplies: CallResources,
     over: CancellationToken,
 ) -> WorkerMessages {
-    let CallResources { quota, pages, lake } = supplies;
+    let CallResources { quota, pages, lake, answer, is_warm } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
     let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(quota.clone()));
-    while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
+    loop {
+        let received = match unless_over(receive_or_fail(&channel), &over).await {
+            Some(Ok(Some(received))) => received,
+            ended => {
+                // A warm process does not report the start of a call.
+                begun |= is_warm && has_read_task(&ended);
+                break;
+            }
+        };
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
-        // The sandbox sends this message before any message of the function.
+        let mut kept = false;
+        // The sandbox sends this message before the function can send any.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             match ProxySockets::open(descriptors) {
                 Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
@@ -137,12 +176,15 @@ pub(crate) async fn listen(
                 lines.send(stream, file, line, text).await;
             }
             Ok(Message::Begun) => begun = true,
-            Ok(Message::Kept) => {
-                return WorkerMessages { begun, said, given, kept: Some(channel) };
-            }
+            Ok(Message::Kept) => kept = true,
             Ok(Message::Lake { request }) => {
                 let answer = lake_access::answer(channel.get_ref(), lake.as_ref(), request, file);
                 if unless_over(answer, &over).await.is_none() {
+                    break;
+                }
+            }
+            Ok(message @ (Message::Answer { .. } | Message::Bytes { .. })) => {
+                if unless_over(send_part(answer.as_ref(), message), &over).await.is_none() {
                     break;
                 }
             }
@@ -168,20 +210,13 @@ pub(crate) async fn listen(
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
             Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),
-            Ok(Message::Value { text: Some(text) }) => said = FinalMessage::Text(text),
-            Ok(Message::Value { text: None }) => {
-                said = file.map_or(FinalMessage::Nothing, FinalMessage::Value);
-            }
-            Ok(Message::Bool { value }) => said = FinalMessage::Bool(value),
-            Ok(Message::Raised { exception, message, frames, hint, unreachable, full }) => {
-                said = FinalMessage::Raised { exception, message, frames, hint, unreachable, full };
-            }
-            Ok(Message::Unfit { returned, reason, hint }) => {
-                said = FinalMessage::Unfit { returned, reason, hint };
-            }
-            // User code wrote an invalid message to the worker's socket. This affects only its own
+            Ok(message) => (said, kept) = result_of(message, file),
+            // User code wrote an invalid message to the worker's socket, which affects only its own
             // call.
             Err(error) => tracing::debug!(%error, "an instance sent an unreadable message"),
+        }
+        if kept {
+            return WorkerMessages { begun: true, said, given, kept: Some(channel) };
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {
@@ -190,7 +225,48 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None }
 }
 
-/// Returns a channel that turns messages into system lines of the function's output.
+/// Returns true unless the process ended before it read its task: then the connection is reset.
+fn has_read_task(ended: &Option<std::io::Result<Option<Received>>>) -> bool {
+    match ended {
+        Some(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionReset,
+        Some(Ok(_)) => true,
+        None => false,
+    }
+}
+
+/// Returns the result in a message, and whether the process waits for another call.
+fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, bool) {
+    match message {
+        Message::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),
+        Message::Value { text: None, .. } => {
+            (file.map_or(FinalMessage::Nothing, FinalMessage::Value), false)
+        }
+        Message::Bool { value, kept } => (FinalMessage::Bool(value), kept),
+        Message::Raised { exception, message, frames, hint, unreachable, full, kept } => {
+            (FinalMessage::Raised { exception, message, frames, hint, unreachable, full }, kept)
+        }
+        Message::Unfit { returned, reason, hint } => {
+            (FinalMessage::Unfit { returned, reason, hint }, false)
+        }
+        _ => (FinalMessage::Nothing, false),
+    }
+}
+
+/// Sends a part of a streamed answer, and waits while the client reads slowly.
+async fn send_part(answer: Option<&AnswerSink>, message: Message) {
+    let part = match message {
+        Message::Answer { media_type } => AnswerPart::Begin { media_type },
+        Message::Bytes { bytes } => {
+            AnswerPart::Bytes(STANDARD.decode(bytes).unwrap_or_default().into())
+        }
+        _ => return,
+    };
+    if let Some(answer) = answer {
+        answer.send(part).await;
+    }
+}
+
+/// Returns a channel whose messages become system lines of the function's output.
 fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
     Box::new(move |text| {
         let sink = sink.clone();
@@ -228,13 +304,19 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
 
 /// Returns the next message; `None` when the other end is closed.
 pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
-    // Yield regularly. Otherwise a continuous stream of messages would block this thread and delay
-    // time limits.
+    receive_or_fail(channel).await.ok().flatten()
+}
+
+/// Returns the next message; `None` when the other end is closed. Fails if the other end was closed
+/// with unread messages.
+async fn receive_or_fail(channel: &AsyncFd<Channel>) -> std::io::Result<Option<Received>> {
+    // Yield regularly, because a continuous stream of messages would otherwise block this thread
+    // and delay time limits.
     tokio::task::coop::consume_budget().await;
     loop {
-        let mut ready = channel.readable().await.ok()?;
+        let mut ready = channel.readable().await?;
         if let Ok(received) = ready.try_io(|channel| channel.get_ref().receive()) {
-            return received.ok().flatten();
+            return received;
         }
     }
 }

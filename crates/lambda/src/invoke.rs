@@ -9,7 +9,9 @@ use bytes::Bytes;
 use headwater_model::{
     ErrorCode, InvokeAsyncRequest, Job, JobEventKind, JobId, LogStream, Principal, Problem,
 };
-use headwater_service::{Argument, ArgumentValue, CallInput, FunctionResult, Returns, Service};
+use headwater_service::{
+    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, Returns, Service,
+};
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
@@ -28,7 +30,7 @@ const LOG_BYTES_MAX: usize = 4 << 10;
 /// Maximum length of an event in bytes.
 pub(crate) const EVENT_BYTES_MAX: usize = 6 << 20;
 
-const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+pub(crate) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 
@@ -86,7 +88,8 @@ async fn call(
     let version = function.version().unwrap_or("$LATEST").to_owned();
     let value = ArgumentValue::Json(event);
     let arguments = vec![Argument { name: EVENT.to_owned(), value }];
-    let input = CallInput { arguments, returns: Returns::Any, permit: None };
+    let client = ClientCall { context: client_context(request)?, answer: None };
+    let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
     let ended = invocations.call(&request.principal, function, input, encode).await?;
     let mut response = match ended.result {
         Ok(body) => Response::new(body),
@@ -101,14 +104,26 @@ async fn call(
     set(&mut response, EXECUTED_VERSION, &version);
     set(&mut response, REQUEST_ID, &ended.job.to_string());
     if request.header("x-amz-log-type") == Some("Tail") {
-        let log = log(service, &request.principal, ended.job, &version).await?;
-        set(&mut response, LOG_RESULT, &STANDARD.encode(log));
+        let log = encoded_log(service, &request.principal, ended.job, &version).await?;
+        set(&mut response, LOG_RESULT, &log);
     }
     Ok(response)
 }
 
+/// Returns the context that a client sends, which is JSON in Base64.
+pub(crate) fn client_context(request: &LambdaRequest) -> Result<Option<Value>> {
+    let Some(text) = request.header("x-amz-client-context") else { return Ok(None) };
+    let bytes = STANDARD.decode(text).ok();
+    let value = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let invalid = || {
+        let message = "Client context must be a valid Base64-encoded JSON object.";
+        LambdaError::new(400, "InvalidRequestContentException", message)
+    };
+    value.filter(Value::is_object).map(Some).ok_or_else(invalid)
+}
+
 /// Returns the event in the body of a request; an empty body is an empty object.
-fn event(request: &LambdaRequest) -> Result<Value> {
+pub(crate) fn event(request: &LambdaRequest) -> Result<Value> {
     if request.body.len() > EVENT_BYTES_MAX {
         let message = format!("Request must be smaller than {EVENT_BYTES_MAX} bytes");
         return Err(LambdaError::new(413, "RequestTooLargeException", message));
@@ -147,7 +162,7 @@ pub(crate) fn is_of_function(code: ErrorCode) -> bool {
 }
 
 /// Returns the response body for an error raised by a function.
-fn error_body(problem: &Problem, job: JobId) -> Bytes {
+pub(crate) fn error_body(problem: &Problem, job: JobId) -> Bytes {
     if problem.code == ErrorCode::TimeLimit {
         let milliseconds = problem.context.get("limit_ms").and_then(Value::as_u64);
         let seconds = milliseconds.unwrap_or_default() as f64 / 1_000.0;
@@ -187,6 +202,16 @@ fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'
     message.strip_suffix(&format!(" ({file}:{})", frame["line"])).unwrap_or(message)
 }
 
+/// Returns the tail of a call's log, in Base64.
+pub(crate) async fn encoded_log(
+    service: &Service,
+    principal: &Principal,
+    job: JobId,
+    version: &str,
+) -> Result<String> {
+    Ok(STANDARD.encode(log(service, principal, job, version).await?))
+}
+
 /// Returns the tail of a call's log in the format of Lambda.
 async fn log(
     service: &Service,
@@ -221,9 +246,13 @@ async fn log(
 fn duration(job: &Job) -> (f64, u64) {
     let elapsed = job.started.zip(job.ended).map(|(started, ended)| ended - started);
     let elapsed = elapsed.and_then(|elapsed| elapsed.to_std().ok());
-    // The system clock may have been set back. Then only the measured time is known.
-    let exact = elapsed.map_or(job.usage.wall_ms as f64, |elapsed| elapsed.as_secs_f64() * 1e3);
-    (exact, job.usage.wall_ms)
+    // The clock of the wall may have been set back; then only the measured time is known.
+    let usage = &job.usage;
+    let waited = usage.queue_ms + usage.start_ms + usage.environment_ms;
+    let wall = usage.wall_ms as f64;
+    let exact = elapsed.map_or(wall, |elapsed| elapsed.as_secs_f64() * 1e3 - waited as f64);
+    // The measured time is rounded up to whole milliseconds, and has no waiting times.
+    (exact.clamp((wall - 1.0).max(0.0), wall), usage.wall_ms)
 }
 
 fn empty(status: StatusCode) -> Response<Bytes> {
@@ -232,7 +261,7 @@ fn empty(status: StatusCode) -> Response<Bytes> {
     response
 }
 
-fn set(response: &mut Response<Bytes>, name: HeaderName, value: &str) {
+pub(crate) fn set<B>(response: &mut Response<B>, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

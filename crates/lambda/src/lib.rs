@@ -6,12 +6,15 @@
 
 mod account;
 mod alias;
+mod body;
 mod concurrency;
 mod configuration;
 mod error;
 mod event_invoke;
+mod event_stream;
 mod function;
 mod invoke;
+mod invoke_stream;
 mod layer;
 mod name;
 mod page;
@@ -20,12 +23,15 @@ mod protocol;
 mod request;
 mod route;
 mod signature;
+mod streamed_call;
 mod tags;
 mod url;
 mod url_call;
 mod url_event;
 mod url_response;
+mod url_stream;
 
+pub use body::LambdaBody;
 pub use protocol::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};
 pub use url::URL_ROOT;
 pub use url_call::UrlTarget;

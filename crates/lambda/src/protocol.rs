@@ -11,14 +11,18 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
 
+use crate::body::LambdaBody;
 use crate::error::{LambdaError, Result};
 use crate::request::{LambdaRequest, parse_query};
 use crate::route::Operation;
 use crate::signature::Signature;
-use crate::{account, alias, concurrency, event_invoke, function, invoke, permission, tags, url};
+use crate::{
+    account, alias, concurrency, event_invoke, function, invoke, invoke_stream, permission, tags,
+    url,
+};
 
 /// The first path segments of all routes.
-pub const ROOTS: [&str; 10] = [
+pub const ROOTS: [&str; 11] = [
     "2014-11-13",
     "2015-03-31",
     "2016-08-19",
@@ -29,6 +33,7 @@ pub const ROOTS: [&str; 10] = [
     "2019-09-30",
     "2020-06-30",
     "2021-10-31",
+    "2021-11-15",
 ];
 
 /// Maximum length of a body in bytes: an archive in Base64, with other fields.
@@ -66,11 +71,15 @@ impl LambdaProtocol {
     }
 
     /// Answers a request. A wrong signature is recorded in the audit log.
-    pub async fn call(&self, request: Request<Bytes>, address: Option<IpAddr>) -> Response<Bytes> {
+    pub async fn call(
+        &self,
+        request: Request<Bytes>,
+        address: Option<IpAddr>,
+    ) -> Response<LambdaBody> {
         let (parts, body) = request.into_parts();
         with_id(match self.answer(parts, body, address).await {
             Ok(response) => response,
-            Err(error) => error.response(),
+            Err(error) => error.response().map(LambdaBody::from),
         })
     }
 
@@ -85,13 +94,16 @@ impl LambdaProtocol {
         parts: Parts,
         body: Bytes,
         address: Option<IpAddr>,
-    ) -> Result<Response<Bytes>> {
+    ) -> Result<Response<LambdaBody>> {
         let principal = self.authenticate(&parts, &body, address).await?;
         let operation = Operation::of(&parts.method, parts.uri.path())?;
         let query = parse_query(parts.uri.query().unwrap_or_default());
         let scheme = self.scheme;
         let request = LambdaRequest { principal, scheme, query, headers: parts.headers, body };
-        self.execute(operation, &request).await
+        if let Operation::InvokeStream(name) = operation {
+            return invoke_stream::invoke(&self.service, &request, name).await;
+        }
+        Ok(self.execute(operation, &request).await?.map(LambdaBody::from))
     }
 
     pub(crate) async fn authenticate(
@@ -252,7 +264,7 @@ fn json(status: StatusCode, answer: &Value) -> Response<Bytes> {
 }
 
 /// Adds the id of the request, unless the response has one.
-fn with_id(mut response: Response<Bytes>) -> Response<Bytes> {
+fn with_id<B>(mut response: Response<B>) -> Response<B> {
     let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
     if let (false, Ok(id)) = (response.headers().contains_key(REQUEST_ID), id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -1,6 +1,8 @@
 //! Configurations of function URLs.
 
-use headwater_service::{Cors, FunctionChange, FunctionUrl, QualifierChange, Service, UrlAuth};
+use headwater_service::{
+    Cors, FunctionChange, FunctionUrl, InvokeMode, QualifierChange, Service, UrlAuth, UrlSettings,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -28,11 +30,17 @@ struct UrlRequest {
 }
 
 impl UrlRequest {
-    fn read(request: &LambdaRequest) -> Result<(Option<UrlAuth>, Option<Cors>)> {
+    fn read(request: &LambdaRequest) -> Result<(Option<UrlAuth>, UrlSettings)> {
         let UrlRequest { auth_type, cors, invoke_mode } = request.parse()?;
-        if invoke_mode.is_some_and(|mode| mode != "BUFFERED") {
-            return Err(LambdaError::invalid("Only the InvokeMode BUFFERED is supported."));
-        }
+        let mode = match invoke_mode.as_deref() {
+            None => None,
+            Some("BUFFERED") => Some(InvokeMode::Buffered),
+            Some("RESPONSE_STREAM") => Some(InvokeMode::ResponseStream),
+            Some(_) => {
+                let message = "InvokeMode is BUFFERED or RESPONSE_STREAM.";
+                return Err(LambdaError::invalid(message));
+            }
+        };
         let auth = match auth_type.as_deref() {
             None => None,
             Some("NONE") => Some(UrlAuth::None),
@@ -40,7 +48,7 @@ impl UrlRequest {
             Some(_) => return Err(LambdaError::invalid("AuthType is NONE or AWS_IAM.")),
         };
         cors.as_ref().map(check_cors).transpose()?;
-        Ok((auth, cors))
+        Ok((auth, UrlSettings { cors, mode }))
     }
 }
 
@@ -68,9 +76,9 @@ pub(crate) async fn create(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let (auth, cors) = UrlRequest::read(request)?;
+    let (auth, settings) = UrlRequest::read(request)?;
     let auth = auth.ok_or_else(|| LambdaError::invalid("AuthType is NONE or AWS_IAM."))?;
-    change(service, request, name, QualifierChange::CreateUrl(auth, cors)).await
+    change(service, request, name, QualifierChange::CreateUrl(auth, settings)).await
 }
 
 pub(crate) async fn update(
@@ -78,8 +86,8 @@ pub(crate) async fn update(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let (auth, cors) = UrlRequest::read(request)?;
-    change(service, request, name, QualifierChange::UpdateUrl(auth, cors)).await
+    let (auth, settings) = UrlRequest::read(request)?;
+    change(service, request, name, QualifierChange::UpdateUrl(auth, settings)).await
 }
 
 pub(crate) async fn delete(
@@ -145,7 +153,7 @@ fn shape(request: &LambdaRequest, name: &FunctionName, url: &FunctionUrl) -> Val
         "AuthType": url.auth,
         "CreationTime": moment(url.created),
         "LastModifiedTime": moment(url.modified),
-        "InvokeMode": "BUFFERED",
+        "InvokeMode": url.mode,
     });
     if let Some(cors) = &url.cors {
         shape["Cors"] = json!(cors);

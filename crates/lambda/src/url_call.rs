@@ -5,19 +5,25 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use chrono::Utc;
 use headwater_model::{ErrorCode, Principal, Problem};
-use headwater_service::{Argument, ArgumentValue, CallInput, Cors, FunctionUrl, Returns, UrlAuth};
+use headwater_service::{
+    Argument, ArgumentValue, CallInput, ClientCall, Cors, FunctionUrl, InvokeMode, Returns, UrlAuth,
+};
 use http::header::{HeaderName, ORIGIN, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::Value;
 
+use crate::body::LambdaBody;
 use crate::invoke::{EVENT, EVENT_BYTES_MAX, encode, is_of_function};
 use crate::name::FunctionName;
 use crate::protocol::{LambdaProtocol, REQUEST_ID};
 use crate::request::decode;
 use crate::signature::Signature;
+use crate::streamed_call::{ClientInput, StreamedCall};
 use crate::url::URL_ROOT;
 use crate::url_event::UrlRequest;
 use crate::url_response::{failure, response};
+use crate::url_stream::{StreamFailure, respond};
 
 const REQUESTED_METHOD: HeaderName = HeaderName::from_static("access-control-request-method");
 const ALLOW_ORIGIN: HeaderName = HeaderName::from_static("access-control-allow-origin");
@@ -32,11 +38,13 @@ pub struct UrlTarget {
 
 impl LambdaProtocol {
     /// Finds the URL of a request, so that the body of an invalid request need not be read. The
-    /// error is the response; it does not reveal whether a function exists.
+    /// error is the response; it does not tell whether a function exists. `is_foreign` is true for
+    /// a page of an origin that the server does not accept: the URL's rules must list it.
     pub async fn find_url(
         &self,
         parts: &Parts,
         address: Option<IpAddr>,
+        is_foreign: bool,
     ) -> Result<UrlTarget, Response<Bytes>> {
         let forbidden = || failure(StatusCode::FORBIDDEN);
         let (name, path) = split(parts.uri.path()).ok_or_else(forbidden)?;
@@ -46,6 +54,11 @@ impl LambdaProtocol {
         let url = url.map_err(|problem| failed(&problem))?.ok_or_else(forbidden)?;
         if let Some(preflight) = preflight(parts, url.cors.as_ref()) {
             return Err(preflight);
+        }
+        if is_foreign
+            && !url.cors.as_ref().is_some_and(|cors| allowed_origin(parts, cors).is_some())
+        {
+            return Err(forbidden());
         }
         if url.auth == UrlAuth::Iam {
             let signature = Signature::read(parts, Utc::now()).map_err(|_| forbidden())?;
@@ -60,14 +73,14 @@ impl LambdaProtocol {
         target: UrlTarget,
         request: Request<Bytes>,
         address: Option<IpAddr>,
-    ) -> Response<Bytes> {
+    ) -> Response<LambdaBody> {
         let (parts, body) = request.into_parts();
         if body.len() > EVENT_BYTES_MAX {
-            return failure(StatusCode::PAYLOAD_TOO_LARGE);
+            return failure(StatusCode::PAYLOAD_TOO_LARGE).map(LambdaBody::from);
         }
         let cors = target.url.cors.clone();
         let called = self.call_target(target, &parts, &body, address).await;
-        let mut response = called.unwrap_or_else(failure);
+        let mut response = called.unwrap_or_else(|status| failure(status).map(LambdaBody::from));
         if let Some(cors) = &cors {
             allow_origin(&parts, cors, &mut response);
         }
@@ -80,7 +93,7 @@ impl LambdaProtocol {
         parts: &Parts,
         body: &Bytes,
         address: Option<IpAddr>,
-    ) -> Result<Response<Bytes>, StatusCode> {
+    ) -> Result<Response<LambdaBody>, StatusCode> {
         let UrlTarget { name, url, path } = target;
         let (principal, signer) = match url.auth {
             UrlAuth::None => (url.actor.principal().with_address(address), None),
@@ -95,8 +108,29 @@ impl LambdaProtocol {
         let id = uuid::Uuid::new_v4().to_string();
         let function = name.name.as_str();
         let request = UrlRequest { parts, body, path: &path, address, signer, function, id };
-        let value = ArgumentValue::Json(request.event(Utc::now()));
-        self.invoke_url(&principal, &name, value).await
+        let event = request.event(Utc::now());
+        if url.mode == InvokeMode::ResponseStream {
+            return self.stream_url(&principal, &name, event).await;
+        }
+        let response = self.invoke_url(&principal, &name, ArgumentValue::Json(event)).await?;
+        Ok(response.map(LambdaBody::from))
+    }
+
+    /// Calls a function, and returns its answer while it runs.
+    async fn stream_url(
+        &self,
+        principal: &Principal,
+        name: &FunctionName,
+        event: Value,
+    ) -> Result<Response<LambdaBody>, StatusCode> {
+        let function = self.service.invocations().find(principal, &name.called()).await;
+        let function = function.map_err(|problem| status_of(&problem))?;
+        let input = ClientInput { event, context: None };
+        let call = StreamedCall::new(&self.service, principal, function, input);
+        respond(call).await.map_err(|failure| match failure {
+            StreamFailure::Problem(problem) => status_of(&problem),
+            StreamFailure::Invalid => StatusCode::BAD_GATEWAY,
+        })
     }
 
     async fn invoke_url(
@@ -109,7 +143,8 @@ impl LambdaProtocol {
         let function = invocations.find(principal, &name.called()).await;
         let function = function.map_err(|problem| status_of(&problem))?;
         let arguments = vec![Argument { name: EVENT.to_owned(), value }];
-        let input = CallInput { arguments, returns: Returns::Any, permit: None };
+        let client = ClientCall::default();
+        let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
         let ended = invocations.call(principal, function, input, encode).await;
         let ended = ended.map_err(|problem| status_of(&problem))?;
         let returned = ended.result.map_err(|problem| status_of(&problem))?;
@@ -172,19 +207,24 @@ fn preflight(parts: &Parts, cors: Option<&Cors>) -> Option<Response<Bytes>> {
     Some(response)
 }
 
-/// Adds the headers for a page of an allowed origin. Returns false for another origin.
-fn allow_origin(parts: &Parts, cors: &Cors, response: &mut Response<Bytes>) -> bool {
+/// Returns the allowed origin of a request, or `*`, and whether it is listed; `None` if it is not
+/// allowed.
+fn allowed_origin(parts: &Parts, cors: &Cors) -> Option<(HeaderValue, bool)> {
     let origins = cors.allow_origins.as_deref().unwrap_or_default();
-    let allows_all = origins.iter().any(|origin| origin == "*");
-    let headers = response.headers_mut();
-    headers.append(VARY, HeaderValue::from_static("origin"));
-    let Some(origin) = parts.headers.get(ORIGIN) else { return false };
-    let is_listed = origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
-    if !allows_all && !is_listed {
-        return false;
+    let origin = parts.headers.get(ORIGIN)?;
+    if origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+        return Some((origin.clone(), true));
     }
     // With `*` a browser sends no cookies, so no page can act for a user.
-    let value = if is_listed { origin.clone() } else { HeaderValue::from_static("*") };
+    let allows_all = origins.iter().any(|origin| origin == "*");
+    allows_all.then(|| (HeaderValue::from_static("*"), false))
+}
+
+/// Adds the headers for a page of an allowed origin. Returns false for another origin.
+fn allow_origin<B>(parts: &Parts, cors: &Cors, response: &mut Response<B>) -> bool {
+    let headers = response.headers_mut();
+    headers.append(VARY, HeaderValue::from_static("origin"));
+    let Some((value, is_listed)) = allowed_origin(parts, cors) else { return false };
     headers.insert(ALLOW_ORIGIN, value);
     if is_listed && cors.allow_credentials == Some(true) {
         let yes = HeaderValue::from_static("true");

@@ -49,7 +49,7 @@ pub(crate) fn response(result: &Bytes) -> Option<Response<Bytes>> {
     Some(sandboxed(response))
 }
 
-fn sandboxed(mut response: Response<Bytes>) -> Response<Bytes> {
+pub(crate) fn sandboxed(mut response: Response<Bytes>) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.append("content-security-policy", HeaderValue::from_static(SANDBOX));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
@@ -66,7 +66,12 @@ fn described_response(fields: &Map<String, Value>) -> Option<Response<Bytes>> {
         },
         Some(_) => return None,
     };
-    let mut response = Response::new(body);
+    Some(described_head(fields)?.map(|_| body))
+}
+
+/// Returns the described response without its body.
+pub(crate) fn described_head(fields: &Map<String, Value>) -> Option<Response<Bytes>> {
+    let mut response = Response::new(Bytes::new());
     // Informational status codes (1xx) are not final responses.
     let status = fields.get("statusCode")?.as_u64().filter(|code| (200..=599).contains(code))?;
     *response.status_mut() = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    Argument, CallOwner, Environment, EnvironmentSpec, FunctionResult, LakeAccess, Returns,
+    Argument, CallOwner, ClientCall, Environment, EnvironmentSpec, FunctionResult, LakeAccess,
+    Returns,
 };
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
@@ -30,6 +31,8 @@ pub struct CallInput {
     pub returns: Returns,
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
+    /// What the client adds to the call.
+    pub client: ClientCall,
 }
 
 impl EnvironmentCache {
@@ -58,7 +61,7 @@ impl Runner {
         input: CallInput,
         context: &JobContext,
     ) -> Result<FunctionResult> {
-        let CallInput { arguments, returns, lake } = input;
+        let CallInput { arguments, returns, lake, client } = input;
         let (cancelled, draining) = (context.cancelled(), context.draining());
         let (asked, label) = (Instant::now(), callable.name.clone());
         let environment = tokio::select! {
@@ -92,6 +95,7 @@ impl Runner {
             reuse: callable.reuse,
             start_until: context.draining(),
             lake,
+            client,
         };
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);

@@ -51,6 +51,11 @@ impl FunctionSecrets {
         FunctionEvent::Line { stream, file, line, text }
     }
 
+    /// Returns true if there are values to remove from output.
+    pub(crate) fn redacts(&self) -> bool {
+        !self.redactor.is_empty()
+    }
+
     /// Removes the values from an error or a JSON result. Tables are not changed.
     pub(crate) fn redact_outcome(&self, mut outcome: Outcome) -> Outcome {
         if self.redactor.is_empty() {

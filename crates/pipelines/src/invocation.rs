@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use headwater_functions::{
-    Argument, CallOwner, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent, Invocation,
-    LakeAccess, Limits, Outcome, Returns,
+    Argument, CallOwner, ClientCall, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
+    Invocation, LakeAccess, Limits, Outcome, Returns,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -43,6 +43,8 @@ pub(crate) struct FunctionCall<'a> {
     pub start_until: CancellationToken,
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
+    /// What the client adds to the call.
+    pub client: ClientCall,
 }
 
 impl Runner {
@@ -76,6 +78,11 @@ impl Runner {
         cancelled: CancellationToken,
     ) -> Outcome {
         let (model, secrets) = (call.model.map(str::to_owned), call.secrets);
+        let mut client = call.client;
+        if secrets.redacts() {
+            // A secret may span two parts of a streamed answer, so the answer is not streamed.
+            client.answer = None;
+        }
         let invocation = Invocation {
             environment: call.environment,
             files: call.project.sandbox_files.clone(),
@@ -90,6 +97,7 @@ impl Runner {
             share: call.share,
             begins_until: call.start_until,
             lake: call.lake,
+            client,
         };
         let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
         let forward_lines = async {

@@ -8,11 +8,12 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use headwater_lambda::{BODY_BYTES_MAX, LambdaProtocol, ROOTS, URL_ROOT};
+use headwater_lambda::{BODY_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_ROOT};
 
 use crate::auth::{TcpPeer, client_address};
 use crate::http::body::BodyKind;
 use crate::state::App;
+use crate::web_rules::Page;
 
 /// Returns the routes of the API.
 pub fn router() -> Router<App> {
@@ -33,8 +34,9 @@ async fn answer_url(State(app): State<App>, request: Request) -> Response {
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let protocol = protocol(&app);
     let (parts, body) = request.into_parts();
-    // The body of a rejected request is not read.
-    let target = match protocol.find_url(&parts, address).await {
+    // The body of a request that is rejected is not read.
+    let is_foreign = parts.extensions.get::<Page>() == Some(&Page::Foreign);
+    let target = match protocol.find_url(&parts, address, is_foreign).await {
         Ok(target) => target,
         Err(rejected) => return rejected.map(Body::from),
     };
@@ -44,7 +46,7 @@ async fn answer_url(State(app): State<App>, request: Request) -> Response {
         Err(error) => return error.into_response(),
     };
     let request = axum::http::Request::from_parts(parts, bytes);
-    protocol.call_url(target, request, address).await.map(Body::from)
+    protocol.call_url(target, request, address).await.map(body_of)
 }
 
 async fn answer(State(app): State<App>, request: Request) -> Response {
@@ -61,7 +63,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }
-    let is_call = parts.uri.path().ends_with("/invocations");
+    let is_call = parts.uri.path().ends_with("invocations");
     let kind = if is_call { BodyKind::Values } else { BodyKind::Table };
     let request = Request::from_parts(parts.clone(), body);
     let (bytes, _permit) = match app.bodies.read(request, kind).await {
@@ -69,5 +71,12 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
         Err(error) => return error.into_response(),
     };
     let request = axum::http::Request::from_parts(parts, bytes);
-    protocol.call(request, address).await.map(Body::from)
+    protocol.call(request, address).await.map(body_of)
+}
+
+fn body_of(body: LambdaBody) -> Body {
+    match body {
+        LambdaBody::Whole(bytes) => Body::from(bytes),
+        LambdaBody::Parts(parts) => Body::from_stream(parts),
+    }
 }

@@ -18,6 +18,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use headwater_lambda::URL_ROOT;
 use headwater_model::{ErrorCode, Problem};
 
 use crate::network::{NetworkConfig, is_loopback_host};
@@ -45,6 +46,15 @@ pub struct WebRules {
     is_https: bool,
 }
 
+/// The web page that sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// No page, or one of an accepted origin.
+    Own,
+    /// A page of another origin, which the URL of a function may accept.
+    Foreign,
+}
+
 impl WebRules {
     /// Creates the rules of a listener.
     pub fn new(config: &NetworkConfig, address: SocketAddr) -> Self {
@@ -66,7 +76,7 @@ impl WebRules {
         self.origins.contains(&text).then(|| origin.clone())
     }
 
-    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<Page, Problem> {
         let host = match uri.authority() {
             Some(authority) => authority.as_str(),
             None => only(headers, HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
@@ -78,11 +88,14 @@ impl WebRules {
                  `--host NAME`.",
             ));
         };
-        let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+        let Some(origin) = headers.get(ORIGIN) else { return Ok(Page::Own) };
         let is_single = headers.get_all(ORIGIN).iter().nth(1).is_none();
         if is_single && origin.to_str().is_ok_and(|origin| self.accepts_origin(origin, host, &name))
         {
-            return Ok(());
+            return Ok(Page::Own);
+        }
+        if has_own_rules(uri) {
+            return Ok(Page::Foreign);
         }
         let origin = String::from_utf8_lossy(origin.as_bytes());
         let message = format!("a page from `{origin}` may not use this server");
@@ -130,13 +143,19 @@ fn host_name(host: &str) -> Option<String> {
     Some(authority.host().trim_matches(['[', ']']).to_owned())
 }
 
-/// Rejects a request with a host or origin that the rules do not accept. Adds the response headers
-/// that let pages of configured origins read the response.
-pub async fn apply(State(rules): State<Arc<WebRules>>, request: Request, next: Next) -> Response {
-    if let Err(problem) = rules.check(request.uri(), request.headers()) {
-        return error_response(request.uri(), problem);
-    }
-    let Some(origin) = rules.configured_origin(request.headers()) else {
+/// Rejects a request whose host or origin the rules do not accept, and lets pages of configured
+/// origins read the response.
+pub async fn apply(
+    State(rules): State<Arc<WebRules>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match rules.check(request.uri(), request.headers()) {
+        Ok(page) => request.extensions_mut().insert(page),
+        Err(problem) => return error_response(request.uri(), problem),
+    };
+    let configured = rules.configured_origin(request.headers());
+    let Some(origin) = configured.filter(|_| !has_own_rules(request.uri())) else {
         return next.run(request).await;
     };
     // Browsers send a preflight request, without a token, before a request with a token.
@@ -148,6 +167,12 @@ pub async fn apply(State(rules): State<Arc<WebRules>>, request: Request, next: N
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     headers.append(VARY, HeaderValue::from_static("origin"));
     response
+}
+
+/// Returns true for the URLs of functions, which have rules for origins of their own.
+fn has_own_rules(uri: &Uri) -> bool {
+    let rest = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(URL_ROOT));
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn preflight() -> Response {
@@ -175,6 +200,24 @@ mod tests {
             headers.insert(ORIGIN, origin.parse().expect("a header"));
         }
         rules.check(&Uri::from_static("/v1/query"), &headers).is_ok()
+    }
+
+    #[test]
+    fn urls_of_functions_have_their_own_rules_for_origins() {
+        let rules = rules(&NetworkConfig::default(), "127.0.0.1:4280");
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("localhost:4280"));
+        headers.insert(ORIGIN, HeaderValue::from_static("https://shop.example"));
+        for (path, accepts) in
+            [("/lambda-url/price/a", true), ("/lambda-urls/price", false), ("/v1/query", false)]
+        {
+            let uri: Uri = path.parse().expect("a path");
+            let page = rules.check(&uri, &headers).ok();
+            assert_eq!(page, accepts.then_some(Page::Foreign), "{path}");
+        }
+        headers.insert(HOST, HeaderValue::from_static("evil.example"));
+        let uri = Uri::from_static("/lambda-url/price/");
+        rules.check(&uri, &headers).expect_err("another host");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use headwater_executors::{
     ParsedFunction, commit_appended, limits, parse_folder, record_secrets, split_name, table_access,
 };
 use headwater_function_lake::{CallScope, FunctionLake};
-use headwater_functions::{Argument, FunctionResult, Returns};
+use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, Returns};
 use headwater_jobs::NewJob;
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
@@ -19,6 +19,7 @@ use headwater_triggers::NewCall;
 use serde_json::Value;
 
 use crate::deployed_function::{self, DeployedFunctions};
+use crate::detached::Detached;
 use crate::layer::Layers;
 use crate::operation::EndedJob;
 use crate::run::project_object;
@@ -43,7 +44,9 @@ pub struct CallInput {
     pub arguments: Vec<Argument>,
     /// The kind of result that the caller accepts.
     pub returns: Returns,
-    /// The quota for the arguments, held until the end of the call.
+    /// What the client adds to the call.
+    pub client: ClientCall,
+    /// The quota used by the arguments, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
 }
 
@@ -198,10 +201,11 @@ impl Invocations {
         // If the caller disconnects, the function is stopped, and its usage so far is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
-        let call = tokio::spawn(async move {
-            let CallInput { arguments, returns, permit } = input;
+        let call = Detached::new(async move {
+            let CallInput { arguments, returns, client, permit } = input;
             let with = (&*project, &*components.given);
-            let input = PipelineInput { arguments, returns, lake: Some(lake.clone()) };
+            let lake_access = Some(lake.clone() as Arc<dyn LakeAccess>);
+            let input = PipelineInput { arguments, returns, lake: lake_access, client };
             let returned = components.runner.call(with, &callable, input, &context).await;
             drop((permit, running));
             let result = match returned.or_problem() {
@@ -217,9 +221,8 @@ impl Invocations {
                 None => result,
             }
         });
-        let result = call.await.unwrap_or_else(|error| {
-            let message = format!("the call stopped before it finished: {error}");
-            Err(Problem::new(ErrorCode::Internal, message))
+        let result = call.await.unwrap_or_else(|| {
+            Err(Problem::new(ErrorCode::Internal, "the call stopped before it finished"))
         });
         drop(leaving.disarm());
         Ok(EndedJob { job, result })

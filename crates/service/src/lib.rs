@@ -18,6 +18,7 @@ mod config;
 mod copy_to;
 mod deployed_function;
 mod deployment;
+mod detached;
 mod environment;
 mod error;
 mod export_file;
@@ -102,12 +103,13 @@ pub use headwater_engine::{
 pub use headwater_executors::read_project;
 pub use headwater_function_store::{
     ARCHIVE_BYTES_MAX, Cors, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl,
-    InvokeConfig, LAYERS, LayerChange, LayerVersion, QualifierChange, QualifierSettings,
-    StoredFunction, StoredLayer, StoredVersion, UrlAuth, UsedLayer, read_source as read_function,
+    InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion, QualifierChange,
+    QualifierSettings, StoredFunction, StoredLayer, StoredVersion, UrlAuth, UrlSettings, UsedLayer,
+    read_source as read_function,
 };
 pub use headwater_functions::{
-    Argument, ArgumentValue, FunctionResult, Isolation, Returns, SharedTable, SpawnCommand,
-    answer_promptly, make_folder, spawner_main,
+    AnswerPart, AnswerSink, Argument, ArgumentValue, ClientCall, FunctionResult, Isolation,
+    Returns, SharedTable, SpawnCommand, answer_promptly, make_folder, spawner_main,
 };
 pub use headwater_jobs::{JobFilter, UsageGroup};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};

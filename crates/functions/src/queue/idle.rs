@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::Queue;
 use super::order::OVERTAKEN_MAX;
 use super::state::State;
 
@@ -37,6 +38,19 @@ pub(super) struct Idle<W> {
     pub(super) units: u64,
     pub(super) since: Instant,
     pub(super) instance: W,
+}
+
+impl<W> Queue<W> {
+    /// Calls a function under the lock of the queue with the idle instances, each with its idle
+    /// time.
+    pub(crate) fn with_idle<T>(
+        &self,
+        visit: impl FnOnce(&mut dyn Iterator<Item = (&mut W, Duration)>) -> T,
+    ) -> T {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let idle = state.idle.iter_mut();
+        visit(&mut idle.map(|idle| (&mut idle.instance, now.saturating_duration_since(idle.since))))
+    }
 }
 
 impl<W> State<W> {

@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, Environment, EnvironmentSpec, Error, FunctionEvent,
-    FunctionResult, Functions, FunctionsOptions, Invocation, Isolation, Limits, Outcome, Returns,
-    SharedTable, SpawnCommand, ZygoteOptions,
+    Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error,
+    FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Isolation, Limits,
+    Outcome, Returns, SharedTable, SpawnCommand, ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -117,6 +117,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),
         lake: None,
+        client: ClientCall::default(),
     }
 }
 

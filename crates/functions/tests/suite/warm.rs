@@ -64,6 +64,28 @@ def f():
 }
 
 #[tokio::test]
+async fn a_call_whose_reused_process_dies_is_not_repeated() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import os, signal
+calls = []
+def f():
+    calls.append(1)
+    print('call', len(calls))
+    if len(calls) > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return True
+";
+    answers(&functions, again(&environment, source)).await;
+    let (outcome, lines) = run_whole(&functions, again(&environment, source)).await;
+    assert!(matches!(outcome.returned, Err(Error::InstanceDied { .. })), "{outcome:?}");
+    let texts: Vec<_> = lines.iter().map(|(_, _, _, text)| text.as_str()).collect();
+    assert_eq!(texts, ["call 2"]);
+    answers(&functions, again(&environment, source)).await;
+}
+
+#[tokio::test]
 async fn each_call_has_standard_streams_whatever_the_last_has_done_to_them() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;

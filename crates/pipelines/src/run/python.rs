@@ -8,8 +8,8 @@ use futures::StreamExt;
 use headwater_engine::Prepared;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, Environment, FunctionResult, Returns, SharedTable,
-    StreamedInput,
+    Argument, ArgumentValue, CallOwner, ClientCall, Environment, FunctionResult, Returns,
+    SharedTable, StreamedInput,
 };
 use headwater_project::{Function, Step};
 use tokio_util::sync::CancellationToken;
@@ -161,6 +161,7 @@ impl Run {
             // server shuts down.
             start_until: CancellationToken::new(),
             lake: None,
+            client: ClientCall::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use headwater_engine::{Batches, Prepared, Session, SessionOptions};
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, FunctionResult, Returns, SharedTable,
+    Argument, ArgumentValue, CallOwner, ClientCall, FunctionResult, Returns, SharedTable,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{
@@ -172,6 +172,7 @@ impl Runner {
             reuse: false,
             start_until: CancellationToken::new(),
             lake: None,
+            client: ClientCall::default(),
         };
         let outcome = Box::pin(self.invoke(call, context, context.cancelled())).await;
         usage.add(&outcome.usage);

@@ -16,7 +16,7 @@ use headwater_model::{
     Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, FunctionResult, ResolvedFunction, Returns,
+    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, ResolvedFunction, Returns,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -94,7 +94,8 @@ async fn invoke(
     let call = prepare(&app, &principal, &name, options, request).await?;
     let principal = principal.with_author(call.author);
     let returns = if format == Format::Json { Returns::Any } else { Returns::Table };
-    let input = CallInput { arguments: call.arguments, returns, permit: call.permit };
+    let (arguments, client) = (call.arguments, ClientCall::default());
+    let input = CallInput { arguments, returns, client, permit: call.permit };
     let encode = move |returned| encode(format, returned);
     let ended = app.service.invocations().call(&principal, call.function, input, encode).await?;
     let mut response =

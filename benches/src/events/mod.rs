@@ -1,0 +1,11 @@
+//! Events and calls through the protocols of AWS, compared with `MiniStack` in the same run: calls
+//! through Lambda's API, objects that call a function, and accepted events.
+
+mod accepted;
+mod calls;
+mod lake;
+mod ministack;
+mod objects;
+mod signing;
+
+pub use lake::measure;

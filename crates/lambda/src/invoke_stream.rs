@@ -1,0 +1,133 @@
+//! `InvokeWithResponseStream`: a call whose answer is sent while the function runs.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use headwater_model::{JobId, Principal, Problem};
+use headwater_service::{AnswerPart, EndedJob, Service};
+use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::body::LambdaBody;
+use crate::error::{LambdaError, Result};
+use crate::event_stream::{self, MEDIA_TYPE, payload_chunks};
+use crate::invoke::{
+    EXECUTED_VERSION, client_context, encoded_log, error_body, event, is_of_function, set,
+};
+use crate::name::FunctionName;
+use crate::request::LambdaRequest;
+use crate::streamed_call::{CallEnd, CallEvent, ClientInput, StreamedCall};
+
+pub(crate) async fn invoke(
+    service: &Service,
+    request: &LambdaRequest,
+    name: FunctionName,
+) -> Result<Response<LambdaBody>> {
+    let name = name.qualified(request.query("Qualifier"))?;
+    let function = service.invocations().find(&request.principal, &name.called()).await?;
+    match request.header("x-amz-invocation-type") {
+        None | Some("RequestResponse") => {}
+        Some("DryRun") => {
+            let mut response = Response::new(LambdaBody::Whole(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            return Ok(response);
+        }
+        Some(other) => {
+            let message = format!("{other} is not an invocation type of a streaming call.");
+            return Err(LambdaError::invalid(message));
+        }
+    }
+    let version = function.version().unwrap_or("$LATEST").to_owned();
+    let input = ClientInput { event: event(request)?, context: client_context(request)? };
+    let mut call = StreamedCall::new(service, &request.principal, function, input);
+    // A call that is rejected has the status of an error.
+    let first = call.next().await;
+    let first = match first {
+        Some(CallEvent::Ended(Err(problem))) => return Err(problem.into()),
+        Some(CallEvent::Ended(Ok(EndedJob { result: Err(problem), .. })))
+            if !is_of_function(problem.code) =>
+        {
+            return Err(problem.into());
+        }
+        first => first,
+    };
+    let log = (request.header("x-amz-log-type") == Some("Tail")).then(|| Log {
+        service: service.clone(),
+        principal: request.principal.clone(),
+        version: version.clone(),
+    });
+    let mut response =
+        Response::new(LambdaBody::Parts(messages(Messages { call, first, has_parts: false, log })));
+    set(&mut response, CONTENT_TYPE, MEDIA_TYPE);
+    set(&mut response, EXECUTED_VERSION, &version);
+    Ok(response)
+}
+
+/// The rest of a call, as messages.
+struct Messages {
+    call: StreamedCall,
+    /// The first event, until it is encoded.
+    first: Option<CallEvent>,
+    has_parts: bool,
+    log: Option<Log>,
+}
+
+/// The identity that reads the log of a call after its end.
+struct Log {
+    service: Service,
+    principal: Principal,
+    version: String,
+}
+
+fn messages(state: Messages) -> stream::BoxStream<'static, std::io::Result<Bytes>> {
+    stream::unfold(state, async |mut state| {
+        loop {
+            let next = match state.first.take() {
+                Some(first) => Some(first),
+                None => state.call.next().await,
+            };
+            let message = match next? {
+                CallEvent::Part(AnswerPart::Begin { .. }) => {
+                    state.has_parts = true;
+                    continue;
+                }
+                CallEvent::Part(AnswerPart::Bytes(bytes)) => payload_chunks(bytes),
+                CallEvent::Ended(end) => state.end(end).await,
+            };
+            return Some((Ok(message), state));
+        }
+    })
+    .boxed()
+}
+
+impl Messages {
+    /// Encodes the result of a call that sent no parts, and its end.
+    async fn end(&mut self, end: CallEnd) -> Bytes {
+        let (job, result) = match end {
+            Ok(EndedJob { job, result }) => (Some(job), result),
+            Err(problem) => (None, Err(problem)),
+        };
+        let mut complete = json!({});
+        let mut messages = Vec::new();
+        match result {
+            Ok(answer) if !self.has_parts => messages.extend(payload_chunks(answer)),
+            Ok(_) => {}
+            Err(problem) => describe(&problem, job, &mut complete),
+        }
+        if let (Some(log), Some(job)) = (&self.log, job)
+            && let Ok(text) = encoded_log(&log.service, &log.principal, job, &log.version).await
+        {
+            complete["LogResult"] = text.into();
+        }
+        messages.extend(event_stream::event("InvokeComplete", &complete));
+        messages.into()
+    }
+}
+
+/// Adds the error of a function to the message of its end.
+fn describe(problem: &Problem, job: Option<JobId>, complete: &mut Value) {
+    let body = error_body(problem, job.unwrap_or_else(JobId::generate));
+    let described: Value = serde_json::from_slice(&body).unwrap_or_default();
+    complete["ErrorCode"] = described["errorType"].clone();
+    complete["ErrorDetails"] = String::from_utf8_lossy(&body).into();
+}

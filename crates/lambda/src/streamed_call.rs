@@ -1,0 +1,79 @@
+//! A call whose answer arrives in parts, for streaming calls and for URLs that stream.
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use headwater_model::{Principal, Problem};
+use headwater_service::{
+    AnswerPart, AnswerSink, Argument, ArgumentValue, CallInput, ClientCall, EndedJob,
+    ResolvedFunction, Returns, Service,
+};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::invoke::{EVENT, encode};
+
+/// The end of a call: its job, and the result as JSON.
+pub(crate) type CallEnd = Result<EndedJob<Bytes>, Problem>;
+
+/// What a client sends with a call.
+pub(crate) struct ClientInput {
+    pub(crate) event: Value,
+    pub(crate) context: Option<Value>,
+}
+
+/// A running call. Dropping it stops the function.
+pub(crate) struct StreamedCall {
+    call: BoxFuture<'static, CallEnd>,
+    parts: mpsc::Receiver<AnswerPart>,
+    ended: Option<CallEnd>,
+    is_over: bool,
+}
+
+/// The next event of a call.
+pub(crate) enum CallEvent {
+    /// The next part of the answer.
+    Part(AnswerPart),
+    /// The call has ended. Its result is the answer if there was no part.
+    Ended(CallEnd),
+}
+
+impl StreamedCall {
+    /// Starts a call when it is polled.
+    pub(crate) fn new(
+        service: &Service,
+        principal: &Principal,
+        function: ResolvedFunction,
+        ClientInput { event, context }: ClientInput,
+    ) -> Self {
+        let (answer, parts) = AnswerSink::new();
+        let client = ClientCall { context, answer: Some(answer) };
+        let arguments =
+            vec![Argument { name: EVENT.to_owned(), value: ArgumentValue::Json(event) }];
+        let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
+        let (invocations, principal) = (service.invocations(), principal.clone());
+        let call =
+            async move { invocations.call(&principal, function, input, encode).await }.boxed();
+        StreamedCall { call, parts, ended: None, is_over: false }
+    }
+
+    /// Returns the next event; `None` after the end.
+    pub(crate) async fn next(&mut self) -> Option<CallEvent> {
+        if self.is_over {
+            return None;
+        }
+        if self.ended.is_none() {
+            tokio::select! {
+                biased;
+                Some(part) = self.parts.recv() => return Some(CallEvent::Part(part)),
+                ended = &mut self.call => self.ended = Some(ended),
+            }
+            self.parts.close();
+        }
+        if let Some(part) = self.parts.recv().await {
+            return Some(CallEvent::Part(part));
+        }
+        self.is_over = true;
+        self.ended.take().map(CallEvent::Ended)
+    }
+}

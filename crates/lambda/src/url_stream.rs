@@ -1,0 +1,108 @@
+//! Answers of function URLs that are sent while the function runs.
+//!
+//! A function describes the status and headers of its response in JSON before 8 zero bytes. Without
+//! that, the answer is the body of a response with the status 200.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, StreamExt};
+use headwater_model::Problem;
+use headwater_service::{AnswerPart, EndedJob};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use serde_json::Value;
+
+use crate::body::LambdaBody;
+use crate::streamed_call::{CallEvent, StreamedCall};
+use crate::url_response::{described_head, response, sandboxed};
+
+/// Media type of an answer that describes its response.
+const DESCRIBED: &str = "application/vnd.awslambda.http-integration-response";
+
+/// The end of the description.
+const SEPARATOR: [u8; 8] = [0; 8];
+
+/// Maximum size of a description in bytes.
+const HEAD_BYTES_MAX: usize = 256 << 10;
+
+/// The reason why there is no response.
+pub(crate) enum StreamFailure {
+    /// The call was rejected, or the function failed before its answer.
+    Problem(Problem),
+    /// The answer of the function is not valid.
+    Invalid,
+}
+
+/// Waits for the start of an answer, and returns the response.
+pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBody>, StreamFailure> {
+    let media_type = match call.next().await {
+        Some(CallEvent::Part(AnswerPart::Begin { media_type })) => media_type,
+        Some(CallEvent::Part(AnswerPart::Bytes(_))) | None => return Err(StreamFailure::Invalid),
+        Some(CallEvent::Ended(end)) => {
+            let EndedJob { result, .. } = end.map_err(StreamFailure::Problem)?;
+            let whole = response(&result.map_err(StreamFailure::Problem)?);
+            let whole = whole.ok_or(StreamFailure::Invalid)?;
+            return Ok(whole.map(LambdaBody::from));
+        }
+    };
+    let (mut response, start) = if media_type.split(';').next() == Some(DESCRIBED) {
+        described(&mut call).await?
+    } else {
+        let mut response = Response::new(Bytes::new());
+        if let Ok(value) = HeaderValue::from_str(&media_type) {
+            response.headers_mut().insert(CONTENT_TYPE, value);
+        }
+        (response, Bytes::new())
+    };
+    let headers = response.headers_mut();
+    if headers.get(CONTENT_TYPE).is_none_or(HeaderValue::is_empty) {
+        let bytes = HeaderValue::from_static("application/octet-stream");
+        headers.insert(CONTENT_TYPE, bytes);
+    }
+    Ok(sandboxed(response).map(|_| LambdaBody::Parts(body(start, call))))
+}
+
+/// Reads the description of a response. Returns it with the bytes after it.
+async fn described(call: &mut StreamedCall) -> Result<(Response<Bytes>, Bytes), StreamFailure> {
+    let mut read = BytesMut::new();
+    loop {
+        let separator = read.windows(SEPARATOR.len()).position(|bytes| bytes == SEPARATOR);
+        if let Some(at) = separator {
+            let head = read.split_to(at + SEPARATOR.len());
+            let fields: Value =
+                serde_json::from_slice(&head[..at]).map_err(|_| StreamFailure::Invalid)?;
+            let response = fields.as_object().and_then(described_head);
+            return Ok((response.ok_or(StreamFailure::Invalid)?, read.freeze()));
+        }
+        match call.next().await {
+            Some(CallEvent::Part(AnswerPart::Bytes(bytes))) if read.len() < HEAD_BYTES_MAX => {
+                read.extend(bytes);
+            }
+            Some(CallEvent::Ended(Err(problem))) => return Err(StreamFailure::Problem(problem)),
+            Some(CallEvent::Ended(Ok(EndedJob { result: Err(problem), .. }))) => {
+                return Err(StreamFailure::Problem(problem));
+            }
+            _ => return Err(StreamFailure::Invalid),
+        }
+    }
+}
+
+/// Returns the rest of an answer. If the function fails, the stream ends with an error.
+fn body(start: Bytes, call: StreamedCall) -> BoxStream<'static, io::Result<Bytes>> {
+    let rest = stream::unfold(call, async |mut call| {
+        loop {
+            match call.next().await? {
+                CallEvent::Part(AnswerPart::Bytes(bytes)) => return Some((Ok(bytes), call)),
+                CallEvent::Part(AnswerPart::Begin { .. }) => {}
+                CallEvent::Ended(Ok(EndedJob { result: Ok(_), .. })) => return None,
+                CallEvent::Ended(_) => {
+                    let failed = io::Error::other("the function failed within its answer");
+                    return Some((Err(failed), call));
+                }
+            }
+        }
+    });
+    let start = stream::iter((!start.is_empty()).then_some(Ok(start)));
+    start.chain(rest).boxed()
+}
