@@ -28,6 +28,7 @@ use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
+use crate::shared_transaction::SharedTransaction;
 use crate::statement_result::{Batches, Metrics, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 use headwater_sql::resolve::{OutputNames, resolve};
@@ -39,6 +40,7 @@ pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
+    pub(crate) shared: SharedTransaction,
 }
 
 impl std::fmt::Debug for Session {
@@ -78,7 +80,8 @@ pub(crate) struct StatementContext {
 
 impl Session {
     pub(crate) fn new(engine: Engine, options: SessionOptions) -> Self {
-        Session { engine, options, registered: RwLock::default() }
+        let shared = SharedTransaction::default();
+        Session { engine, options, registered: RwLock::default(), shared }
     }
 
     /// Registers rows in memory under a name. They shadow a table of the lake with that name.

@@ -43,6 +43,9 @@ impl Session {
         if lake.catalog().branch(&branch).await?.protected {
             return Err(Error::Protected { branch });
         }
+        if self.shared.is_set() {
+            return self.shared.take();
+        }
         let mut transaction = lake.transaction(&branch, &self.options.author).await?;
         for (key, value) in &self.options.properties {
             transaction.property(key, value);
@@ -78,6 +81,10 @@ impl Session {
         metrics: &Arc<Metrics>,
     ) -> Result<StatementResult> {
         let written = transaction.written();
+        if self.shared.is_set() {
+            self.shared.put(transaction);
+            return output::of_write(rows, None, Arc::clone(metrics));
+        }
         metrics.wrote(written.rows_written, written.bytes_written);
         let commit: Option<Commit> = transaction.commit(message).await?;
         output::of_write(rows, commit, Arc::clone(metrics))
