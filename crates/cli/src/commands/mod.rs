@@ -18,6 +18,7 @@ mod function;
 mod function_logs;
 mod grant;
 mod init;
+mod init_dbt;
 mod job;
 mod limit;
 mod log;
