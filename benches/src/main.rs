@@ -30,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench access [SAMPLES]
        cargo xtask bench sql [tpch[=SCALE]] [tpcds] [clickbench[=MILLIONS]] [memory[=SCALE]]
-       cargo xtask bench pipelines [MODELS]
+       cargo xtask bench pipelines [MODELS] [many] [edit] [tasks] [shop] [flights]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES] [warm] [callers] [starts] [first] [handover]
                                    [usage] [hot] [neighbours] [local] [idle] [batches [GIGABYTES]]";
@@ -49,9 +49,11 @@ fn main() -> ExitCode {
             Err(_) => Err(USAGE.into()),
         },
         ["sql", suites @ ..] => measure_sql(suites),
-        ["pipelines"] => measure_pipelines(1_000),
+        ["pipelines", parts @ ..] if parts.iter().all(|part| pipelines::PARTS.contains(part)) => {
+            measure_pipelines(1_000, parts)
+        }
         ["pipelines", models] => match models.parse() {
-            Ok(models) if models > 0 => measure_pipelines(models),
+            Ok(models) if models > 0 => measure_pipelines(models, &["many"]),
             _ => Err(USAGE.into()),
         },
         ["tables", parts @ ..] => measure_tables(parts),
@@ -105,9 +107,11 @@ fn measure_sql(suites: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-fn measure_pipelines(models: usize) -> Outcome<()> {
+/// Measures the requested parts of the `pipelines` suite.
+fn measure_pipelines(models: usize, parts: &[&str]) -> Outcome<()> {
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let mut report = Report::new("pipelines");
-    pipelines::measure(&mut report, models)?;
+    pipelines::measure(&mut report, models, wanted)?;
     report.print();
     Ok(())
 }
