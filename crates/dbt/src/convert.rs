@@ -22,7 +22,7 @@ pub struct Conversion {
     pub files: BTreeMap<String, String>,
     /// Files with data to import.
     pub seeds: Vec<Seed>,
-    /// What is not converted, or works differently.
+    /// Parts that are not converted or work differently.
     pub notes: Vec<Note>,
     /// Number of converted models.
     pub models: usize,
@@ -75,7 +75,7 @@ impl Conversion {
 /// A project that cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConvertError {
-    /// The file and what is wrong with it.
+    /// The file and its error.
     pub message: String,
 }
 

@@ -13,7 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
-use headwater_lake::CommitView;
+use headwater_lake::{CommitView, TransactionSlot};
 use parking_lot::RwLock;
 
 use crate::clause_position;
@@ -28,7 +28,6 @@ use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
-use crate::shared_transaction::SharedTransaction;
 use crate::statement_result::{Batches, Metrics, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 use headwater_sql::resolve::{OutputNames, resolve};
@@ -40,7 +39,7 @@ pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
-    pub(crate) shared: SharedTransaction,
+    pub(crate) shared: TransactionSlot,
 }
 
 impl std::fmt::Debug for Session {
@@ -80,7 +79,7 @@ pub(crate) struct StatementContext {
 
 impl Session {
     pub(crate) fn new(engine: Engine, options: SessionOptions) -> Self {
-        let shared = SharedTransaction::default();
+        let shared = TransactionSlot::default();
         Session { engine, options, registered: RwLock::default(), shared }
     }
 

@@ -20,6 +20,7 @@ use crate::output;
 use crate::planning_error::Limits;
 use crate::scan::plain_batch;
 use crate::session::Session;
+use crate::shared_transaction::in_use;
 use crate::statement_result::{Metrics, StatementResult};
 use crate::table_access::name_as_written;
 use headwater_sql::table_name::{ParsedTableName, position};
@@ -43,8 +44,8 @@ impl Session {
         if lake.catalog().branch(&branch).await?.protected {
             return Err(Error::Protected { branch });
         }
-        if self.shared.is_set() {
-            return self.shared.take();
+        if self.shared.is_open() {
+            return self.shared.take().ok_or_else(in_use);
         }
         let mut transaction = lake.transaction(&branch, &self.options.author).await?;
         for (key, value) in &self.options.properties {
@@ -81,7 +82,7 @@ impl Session {
         metrics: &Arc<Metrics>,
     ) -> Result<StatementResult> {
         let written = transaction.written();
-        if self.shared.is_set() {
+        if self.shared.is_open() {
             self.shared.put(transaction);
             return output::of_write(rows, None, Arc::clone(metrics));
         }

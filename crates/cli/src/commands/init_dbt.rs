@@ -20,7 +20,7 @@ pub fn convert(folder: &Path) -> Result<Conversion> {
     })
 }
 
-/// Prints what was converted, what was not, and the next commands.
+/// Prints the numbers of converted models and tests, the notes, and the next commands.
 pub fn print(context: &Context, converted: &Conversion) {
     let style = context.style;
     let models = output::plural(converted.models as u64, "model");

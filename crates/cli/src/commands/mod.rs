@@ -30,7 +30,6 @@ mod restriction;
 mod role;
 mod run;
 mod run_openlineage;
-mod run_plan;
 mod run_preview;
 mod run_watch;
 mod secret;

@@ -22,7 +22,7 @@ impl Session {
         loop {
             match Box::pin(change()).await {
                 Err(error)
-                    if is_overtaken(&error) && attempt < ATTEMPTS_MAX && !self.shared.is_set() =>
+                    if is_overtaken(&error) && attempt < ATTEMPTS_MAX && !self.shared.is_open() =>
                 {
                     tracing::debug!(attempt, "retrying the change after a concurrent commit");
                     attempt += 1;

@@ -76,7 +76,7 @@ fn rows(shown: &str) -> Vec<String> {
     lines.map(values).collect()
 }
 
-/// Returns what is wrong with a rule's good project.
+/// Returns the difference of a rule's good project from its expectation.
 async fn check_good(world: &World, branch: &str, good: &Good, ran: &Ran) -> Option<String> {
     let Ok(report) = &ran.outcome else { return Some(format!("it fails: {}", ran.refusal())) };
     if good.tables.as_ref().is_some_and(|tables| *tables != report.tables) {
