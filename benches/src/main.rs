@@ -32,7 +32,7 @@ const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [comm
        cargo xtask bench access [SAMPLES]
        cargo xtask bench events [FILES] [invoke] [callers] [put] [accept] [burst]
        cargo xtask bench sql [tpch[=SCALE]] [tpcds[=SCALE]] [clickbench[=MILLIONS]] [memory[=SCALE]]
-       cargo xtask bench pipelines [MODELS]
+       cargo xtask bench pipelines [MODELS] [many] [edit] [tasks] [shop] [flights]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES] [warm] [callers] [starts] [first] [handover]
                                    [usage] [hot] [neighbours] [local] [idle] [batches [GIGABYTES]]";
@@ -58,9 +58,11 @@ fn main() -> ExitCode {
             _ => measure_events(FILES, rest),
         },
         ["sql", suites @ ..] => measure_sql(suites),
-        ["pipelines"] => measure_pipelines(1_000),
+        ["pipelines", parts @ ..] if parts.iter().all(|part| pipelines::PARTS.contains(part)) => {
+            measure_pipelines(1_000, parts)
+        }
         ["pipelines", models] => match models.parse() {
-            Ok(models) if models > 0 => measure_pipelines(models),
+            Ok(models) if models > 0 => measure_pipelines(models, &["many"]),
             _ => Err(USAGE.into()),
         },
         ["tables", parts @ ..] => measure_tables(parts),
@@ -123,9 +125,11 @@ fn measure_sql(suites: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-fn measure_pipelines(models: usize) -> Outcome<()> {
+/// Measures the requested parts of the `pipelines` suite.
+fn measure_pipelines(models: usize, parts: &[&str]) -> Outcome<()> {
+    let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let mut report = Report::new("pipelines");
-    pipelines::measure(&mut report, models)?;
+    pipelines::measure(&mut report, models, wanted)?;
     report.print();
     Ok(())
 }

@@ -18,11 +18,12 @@ from . import partition
 from .access import Access
 from .arrow_body import ArrowBody
 from .connection import ARROW, JSON, Connection, segments
-from .errors import HeadwaterError, from_problem, make
+from .errors import HeadwaterError, make
 from .frames import import_package, is_table, to_stream
 from .project import read_project
 from .refs import Refs
-from .requests import OnEvent, parameter_text, selectors, user_name, without_none
+from .requests import OnEvent, user_name, without_none
+from .runs import FINAL, Runs, job_error
 from .tables import Tables
 
 if TYPE_CHECKING:
@@ -37,10 +38,8 @@ ERROR_SECONDS_MAX = 2.0
 # Retries of a broken event stream without progress.
 FOLLOW_RETRIES = 5
 
-FINAL = ("succeeded", "failed", "cancelled", "interrupted")
 
-
-class Client(Refs, Tables, Access):
+class Client(Refs, Tables, Access, Runs):
     """A client of one lake.
 
     `url` is the address of a server, such as `http://127.0.0.1:4280`. Without it, the client uses
@@ -193,7 +192,7 @@ class Client(Refs, Tables, Access):
                 break
             if job["status"] in FINAL or time.monotonic() > deadline:
                 if job.get("error"):
-                    return _job_error(job)
+                    return job_error(job)
                 break
             time.sleep(0.02)
         hint = "Check its result with `headwater job ls` before you send the request again."
@@ -204,8 +203,7 @@ class Client(Refs, Tables, Access):
 
     def functions(self) -> list[dict[str, Any]]:
         """Lists the functions of the deployed version by name."""
-        found: list[dict[str, Any]] = self._connection.json("GET", "/v1/functions")
-        return found
+        return self._list("/v1/functions")
 
     def invoke(self, function: str, /, **arguments: Any) -> Any:
         """Calls a function of the deployed version and returns its result; a table is a list of dicts.
@@ -261,67 +259,7 @@ class Client(Refs, Tables, Access):
         """Activates an earlier version; a prefix of the version is enough."""
         return self._dict("POST", segments("v1", "deployments", version, "activate"), {})
 
-    # Runs and imports.
-
-    def run(
-        self,
-        project_dir: str | os.PathLike[str],
-        *,
-        ref: str | None = None,
-        parameters: Mapping[str, object] | None = None,
-        strict: bool = True,
-        no_cache: bool = False,
-        select: str | Iterable[str] = (),
-        exclude: str | Iterable[str] = (),
-        retry: str | None = None,
-        dry_run: bool = False,
-        preview: int | None = None,
-        tail: bool = False,
-        priority: str | None = None,
-        on_event: OnEvent | None = None,
-    ) -> dict[str, Any]:
-        """Runs the project in a folder on the branch `ref` and waits for its end; Ctrl-C stops it.
-
-        `parameters` are the project's parameters. In a strict run, a false expectation fails the
-        run. `no_cache` runs unchanged models too. `select` and `exclude` are selectors of models in
-        dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
-        continue. With `preview`, nothing is merged, and each step of the report has `preview` with
-        up to this number of rows: the first, or with `tail` the last. `priority` is `low`, `normal`
-        or `high`: the order of queued calls. `on_event` is called with each event: a dict with
-        `sequence`, `time`, `type` and the fields of the type (`log`, `planned`, `step_started`,
-        `step_ended`, ...).
-
-        Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the
-        plan. Raises the run's error, mostly `RunFailedError`, with the job id in `context["job"]`;
-        the branch is then unchanged.
-        """
-        texts = {name: parameter_text(name, value) for name, value in (parameters or {}).items()}
-        request = {
-            "files": read_project(project_dir),
-            "parameters": texts,
-            "strict": None if retry and strict else strict,
-            "no_cache": no_cache,
-            "select": selectors(select),
-            "exclude": selectors(exclude),
-            "dry_run": dry_run,
-            "preview": None if preview is None else {"rows": preview, "tail": tail},
-        }
-        at = self._at_if_known(ref)
-        asked = without_none({**request, "ref": at, "priority": priority, "retry": retry})
-        return self._work("/v1/runs", asked, on_event)
-
-    def test(
-        self,
-        project_dir: str | os.PathLike[str],
-        select: str | Iterable[str] = (),
-        on_event: OnEvent | None = None,
-    ) -> dict[str, Any]:
-        """Runs the unit tests of a project, or those of the selected models.
-
-        Returns the report. Raises `ExpectationFailedError` with the differences of failed tests.
-        """
-        request = {"files": read_project(project_dir), "select": selectors(select), "test": True}
-        return self._work("/v1/runs", request, on_event)
+    # Imports.
 
     def import_files(
         self,
@@ -380,24 +318,6 @@ class Client(Refs, Tables, Access):
             "decimal_comma": decimal_comma or None,
         }
         return self._work("/v1/imports", without_none(request), on_event)
-
-    def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
-        """Starts a job and follows it to its end; returns its result, or the plan of a dry run."""
-        answer: dict[str, Any] = self._connection.json("POST", path, request)
-        if request.get("dry_run"):
-            return answer
-        try:
-            for event in self.job_events(answer["id"], follow=True):
-                if on_event is not None:
-                    on_event(event)
-        except KeyboardInterrupt:
-            self.stop_job(answer["id"])
-            raise
-        job = self.job(answer["id"])
-        if job["status"] != "succeeded":
-            raise _job_error(job)
-        result: dict[str, Any] = job.get("result") or {}
-        return result
 
     # Jobs and usage.
 
@@ -475,16 +395,6 @@ class Client(Refs, Tables, Access):
     def health(self) -> dict[str, Any]:
         """Returns the server's health: `status`, `version`, `pid`, `lake`, `jobs_running`."""
         return self._dict("GET", "/health")
-
-
-def _job_error(job: Mapping[str, Any]) -> HeadwaterError:
-    """Returns a job's error, with its id in the context."""
-    fallback = {"code": "internal", "message": f"job `{job['id']}` ended as `{job['status']}`"}
-    if job["status"] in ("cancelled", "interrupted"):
-        fallback["code"] = job["status"]
-    error = from_problem(job.get("error") or fallback)
-    error.context.setdefault("job", job["id"])
-    return error
 
 
 def _absolute(source: str | os.PathLike[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .connection import Connection
 from .errors import make
+from .notebook import shown
 
 OnEvent = Callable[[dict[str, Any]], object]
 
@@ -26,7 +27,9 @@ class Requests:
         return ref if ref is not None else self._connection.active_branch()
 
     def _list(self, path: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        answer: list[dict[str, Any]] = self._connection.json("GET", path, parameters=parameters)
+        answer: list[dict[str, Any]] = shown(
+            self._connection.json("GET", path, parameters=parameters)
+        )
         return answer
 
     def _dict(
@@ -36,7 +39,7 @@ class Requests:
         body: Mapping[str, Any] | bytes | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        answer: dict[str, Any] = self._connection.json(method, path, body, parameters)
+        answer: dict[str, Any] = shown(self._connection.json(method, path, body, parameters))
         return answer
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:

@@ -165,6 +165,11 @@ fn bauplan() {
 }
 
 #[test]
+fn dbt() {
+    run_document(&root().join("docs/dbt.md"));
+}
+
+#[test]
 fn import() {
     run_document(&root().join("docs/import.md"));
 }

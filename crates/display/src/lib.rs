@@ -10,4 +10,5 @@ pub mod log_writer;
 pub mod output;
 pub mod preview;
 pub mod progress;
+pub mod run_plan;
 pub mod terminal;

@@ -31,6 +31,7 @@ mod resident_memory;
 mod restricted;
 mod scan;
 mod session;
+mod shared_transaction;
 mod show;
 mod statement_result;
 mod summarize;

@@ -13,7 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
-use headwater_lake::CommitView;
+use headwater_lake::{CommitView, TransactionSlot};
 use parking_lot::RwLock;
 
 use crate::clause_position;
@@ -39,6 +39,7 @@ pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
+    pub(crate) shared: TransactionSlot,
 }
 
 impl std::fmt::Debug for Session {
@@ -78,7 +79,8 @@ pub(crate) struct StatementContext {
 
 impl Session {
     pub(crate) fn new(engine: Engine, options: SessionOptions) -> Self {
-        Session { engine, options, registered: RwLock::default() }
+        let shared = TransactionSlot::default();
+        Session { engine, options, registered: RwLock::default(), shared }
     }
 
     /// Registers rows in memory under a name. They shadow a table of the lake with that name.

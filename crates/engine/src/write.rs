@@ -20,6 +20,7 @@ use crate::output;
 use crate::planning_error::Limits;
 use crate::scan::plain_batch;
 use crate::session::Session;
+use crate::shared_transaction::in_use;
 use crate::statement_result::{Metrics, StatementResult};
 use crate::table_access::name_as_written;
 use headwater_sql::table_name::{ParsedTableName, position};
@@ -42,6 +43,9 @@ impl Session {
         self.authorize(Action::Write, &Object::branch(&branch))?;
         if lake.catalog().branch(&branch).await?.protected {
             return Err(Error::Protected { branch });
+        }
+        if self.shared.is_open() {
+            return self.shared.take().ok_or_else(in_use);
         }
         let mut transaction = lake.transaction(&branch, &self.options.author).await?;
         for (key, value) in &self.options.properties {
@@ -78,6 +82,10 @@ impl Session {
         metrics: &Arc<Metrics>,
     ) -> Result<StatementResult> {
         let written = transaction.written();
+        if self.shared.is_open() {
+            self.shared.put(transaction);
+            return output::of_write(rows, None, Arc::clone(metrics));
+        }
         metrics.wrote(written.rows_written, written.bytes_written);
         let commit: Option<Commit> = transaction.commit(message).await?;
         output::of_write(rows, commit, Arc::clone(metrics))

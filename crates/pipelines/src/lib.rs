@@ -24,6 +24,7 @@ mod invocation;
 mod model_record;
 mod parse;
 mod plan;
+mod replay;
 mod rerun;
 mod retry;
 mod rights;

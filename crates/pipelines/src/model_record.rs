@@ -26,6 +26,9 @@ pub(crate) struct ModelRecord {
     pub line: u32,
     /// Tags.
     pub tags: Vec<String>,
+    /// The docstring of a function, or the comments above a query.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
     /// Tables and models that it reads.
     pub inputs: Vec<InputName>,
     /// Sources of its columns, by column; `None` if they are not known.
@@ -65,6 +68,7 @@ impl ModelRecord {
             file: step.at.file.to_string(),
             line: step.at.line,
             tags: step.tags.clone(),
+            description: step.description.clone(),
             inputs: inputs.into_iter().collect(),
             columns: None,
         }

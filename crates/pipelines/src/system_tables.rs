@@ -47,6 +47,7 @@ impl SystemTable for ModelsTable {
             Field::new("line", DataType::Int64, true),
             Field::new("tags", DataType::Utf8, true),
             Field::new("updated", moment, true),
+            Field::new("description", DataType::Utf8, true),
         ];
         Arc::new(Schema::new(texts.into_iter().chain(others).collect::<Vec<_>>()))
     }
@@ -76,6 +77,9 @@ impl SystemTable for ModelsTable {
         };
         let projects: StringArray = rows.iter().map(|(project, ..)| project.as_deref()).collect();
         let lines = rows.iter().map(|(_, model, _)| i64::from(model.line));
+        let described = rows.iter().map(|(_, model, _)| Some(&*model.description));
+        let descriptions: StringArray =
+            described.map(|text| text.filter(|text| !text.is_empty())).collect();
         let times: TimestampMicrosecondArray = rows.iter().map(|(.., updated)| *updated).collect();
         let columns = vec![
             text(|model| model.namespace.clone()),
@@ -87,6 +91,7 @@ impl SystemTable for ModelsTable {
             Arc::new(Int64Array::from_iter_values(lines)),
             text(|model| model.tags.join(", ")),
             Arc::new(times.with_timezone("UTC")),
+            Arc::new(descriptions),
         ];
         batch(self.schema(), columns)
     }

@@ -8,6 +8,7 @@ mod bauplan;
 mod callable;
 mod command;
 mod contract;
+mod description;
 mod error;
 mod manifest;
 mod overwrite;

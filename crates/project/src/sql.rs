@@ -9,7 +9,9 @@ use headwater_sql::time_travel::Constants;
 use super::bauplan;
 use crate::source::SourceText;
 use crate::step::{Body, Input, Materialization, ParameterInput, Severity, Step, StepKind};
-use crate::{Error, Location, Result, RowExpectation, row_expectation, suggest, units};
+use crate::{
+    Error, Location, Result, RowExpectation, description, row_expectation, suggest, units,
+};
 
 const SETTINGS: [&str; 14] = [
     "name",
@@ -41,6 +43,7 @@ pub(super) fn parse(
         table: TableName { namespace: namespace.to_owned(), name: String::new() },
         kind: StepKind::Sql,
         at: at.clone(),
+        description: description::of_comments(source.text),
         materialization: Materialization::default(),
         keys: Vec::new(),
         partition_by: Vec::new(),

@@ -23,6 +23,8 @@ pub struct Step {
     pub kind: StepKind,
     /// Location of the definition.
     pub at: Location,
+    /// The docstring of a function, or the comments above a query; empty if there are none.
+    pub description: String,
     /// Materialization of the model's rows.
     pub materialization: Materialization,
     /// Key columns of a model with `merge`.

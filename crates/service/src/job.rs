@@ -7,10 +7,11 @@ use futures::stream::BoxStream;
 use headwater_executors::EVERY;
 use headwater_jobs::{JobFilter, UsageGroup};
 use headwater_model::{
-    Action, ErrorCode, FunctionCall, Job, JobEvent, JobKind, Object, OrProblem, Principal, Problem,
-    RunRequest, Timestamp, UsageLine,
+    Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobKind, Object, OrProblem,
+    Principal, Problem, RefSpec, RunRequest, Timestamp, UsageLine,
 };
 
+use crate::branch::Branches;
 use crate::run::Runs;
 use crate::service::Components;
 
@@ -105,6 +106,31 @@ impl Jobs {
         // The new run is neither a retry nor part of the original run's event, whose changes are
         // committed at most once.
         let request = RunRequest { event: None, retry: None, ..request };
+        Runs(self.0.clone()).start(principal, request).await
+    }
+
+    /// Repeats a run exactly: with the same files, parameters and selection, on a new branch of the
+    /// commit that the run started from. The default name of the branch is `rerun/JOB`.
+    pub async fn rerun_exactly(
+        &self,
+        principal: &Principal,
+        id: &str,
+        branch: Option<String>,
+    ) -> Result<Job, Problem> {
+        let job = self.find(principal, id).await?;
+        let request = self.run_request(&job).await?;
+        if request.merge.is_some() || request.test {
+            let message = format!("the run `{}` merges a ref or runs tests", job.id.short());
+            return Err(Problem::new(ErrorCode::InvalidArgument, message)
+                .with_hint("Repeat it without `exact`."));
+        }
+        let start = self.0.runner.start_of(&job).await.or_problem()?;
+        let name = branch.unwrap_or_else(|| format!("rerun/{}", job.id.short()));
+        let from = Some(RefSpec::Commit(start.to_string()));
+        let create = CreateRef { name: name.clone(), from, if_not_exists: false };
+        Branches(self.0.clone()).create(principal, create).await?;
+        let reference = Some(RefSpec::Name(name));
+        let request = RunRequest { event: None, retry: None, reference, ..request };
         Runs(self.0.clone()).start(principal, request).await
     }
 

@@ -93,7 +93,8 @@ pub enum Command {
     /// Create a project and its lake
     #[command(after_help = "Examples:
   headwater init my-lake && cd my-lake
-  headwater init --example flights")]
+  headwater init --example flights
+  headwater init shop --dbt ../shop-dbt")]
     Init(Init),
     /// Run one SQL statement
     #[command(after_help = "Examples:

@@ -17,6 +17,9 @@ pub struct Init {
     /// Start with the files and the data of an example project
     #[arg(long, value_enum, value_name = "EXAMPLE", conflicts_with = "name")]
     pub example: Option<ExampleArgument>,
+    /// Convert the dbt project in this folder: models, tests and seeds
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["example", "name"])]
+    pub dbt: Option<PathBuf>,
     /// Store tables in a bucket, `s3://bucket/prefix` [default: in the lake's folder]
     #[arg(long, value_name = "URL")]
     pub warehouse: Option<String>,

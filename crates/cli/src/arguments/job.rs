@@ -17,6 +17,11 @@ pub enum Job {
     /// Continue a failed run with its own files: models that it ran are not run again
     #[command(after_help = "Example:\n  headwater job retry 3fa9c1")]
     Retry(JobRetry),
+    /// Repeat a run with its own files: on a new branch of the commit that it started from
+    #[command(after_help = "Examples:
+  headwater job rerun 3fa9c1
+  headwater job rerun 3fa9c1 --branch check")]
+    Rerun(JobRerun),
     /// Stop a job
     #[command(after_help = "Example:\n  headwater job stop 3fa9c1")]
     Stop(JobName),
@@ -49,6 +54,19 @@ pub struct JobName {
 pub struct JobRetry {
     /// The id, or its first or last digits
     pub id: String,
+    /// Print the job id and do not wait
+    #[arg(long, short)]
+    pub detach: bool,
+}
+
+/// `headwater job rerun`
+#[derive(Debug, Args)]
+pub struct JobRerun {
+    /// The id, or its first or last digits
+    pub id: String,
+    /// The name of the new branch [default: `rerun/` and the id]
+    #[arg(long, value_name = "NAME")]
+    pub branch: Option<String>,
     /// Print the job id and do not wait
     #[arg(long, short)]
     pub detach: bool,

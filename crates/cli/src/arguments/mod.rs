@@ -64,7 +64,7 @@ pub use self::function::{
 };
 pub use self::grant::{Access, AccessExplain, Grant, Revoke};
 pub use self::init::{ExampleArgument, Init};
-pub use self::job::{Job, JobLogs, JobLs};
+pub use self::job::{Job, JobLogs, JobLs, JobRerun};
 pub use self::limit::Limit;
 pub use self::log::Log;
 pub use self::login::{Login, Logout, Profile};

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use headwater_dbt::Conversion;
 use headwater_model::{ErrorCode, PROJECT_FILE, Problem};
 
 use crate::arguments::{ExampleArgument, Init, OutputFormat};
+use crate::commands::init_dbt;
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -14,6 +16,7 @@ use crate::output;
 
 /// Creates the project and the lake. Keeps existing files, and a project written for Bauplan.
 pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
+    let dbt = arguments.dbt.as_deref().map(init_dbt::convert).transpose()?;
     let folder = &arguments.folder;
     let is_new = !folder.exists();
     std::fs::create_dir_all(folder)
@@ -25,10 +28,16 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
             .with_hint("Use the existing lake, or choose another folder."));
     }
-    let name = project_name(arguments, &folder);
-    let mut created = match arguments.example {
-        Some(ExampleArgument::Flights) => example::write_flights(&folder)?,
-        None => Vec::new(),
+    let name = match &dbt {
+        Some(converted) => converted.name.clone(),
+        None => project_name(arguments, &folder),
+    };
+    let mut created = match (arguments.example, &dbt) {
+        (Some(ExampleArgument::Flights), _) => example::write_flights(&folder)?,
+        (None, Some(converted)) => {
+            converted.write(&folder).map_err(error::from_io("write the converted project"))?
+        }
+        (None, None) => Vec::new(),
     };
     let is_foreign = is_project(&folder) && !folder.join(PROJECT_FILE).is_file();
     if !is_foreign {
@@ -44,7 +53,11 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         return Err(problem);
     }
     if context.output == OutputFormat::Json {
-        output::print_json(&serde_json::json!({ "project": folder, "name": name, "lake": lake }));
+        let mut printed = serde_json::json!({ "project": folder, "name": name, "lake": lake });
+        if let Some(converted) = &dbt {
+            printed["dbt"] = converted.to_json();
+        }
+        output::print_json(&printed);
     } else if is_foreign {
         context.style.say(format!("created a lake for the project in {}", folder.display()));
         context
@@ -52,13 +65,19 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
             .say("next: import its tables with `headwater table import`, then `headwater run`");
     } else {
         context.style.say(format!("created the project {name} in {}", folder.display()));
-        if arguments.example.is_some() {
-            return Ok(());
-        }
+        print_next(context, arguments, dbt.as_ref());
+    }
+    Ok(())
+}
+
+/// Prints what to do with the new project.
+fn print_next(context: &Context, arguments: &Init, dbt: Option<&Conversion>) {
+    if let Some(converted) = dbt {
+        init_dbt::print(context, converted);
+    } else if arguments.example.is_none() {
         context.style.say("next: import files with `headwater table import NAME FILES`,");
         context.style.say("      write models/NAME.sql or models/NAME.py, then `headwater run`");
     }
-    Ok(())
 }
 
 /// Creates the lake's folder and starts its server once, which initializes the lake.

@@ -4,7 +4,7 @@ use headwater_model::{Job as JobRow, JobStatus, RunRequest, Usage};
 
 use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
-use crate::arguments::{Job, JobLogs, JobLs, OutputFormat};
+use crate::arguments::{Job, JobLogs, JobLs, JobRerun, OutputFormat};
 use crate::commands::run;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -25,6 +25,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
             let request = RunRequest { retry: Some(arguments.id), ..RunRequest::default() };
             run::send(context, api, &request, arguments.detach).await
         }
+        Job::Rerun(arguments) => rerun(context, api, &arguments).await,
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
             // Read the status first, to report if the job was still running.
@@ -33,6 +34,20 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Repeats a run on the commit that it started from.
+async fn rerun(context: &Context, api: &Api, arguments: &JobRerun) -> Result<()> {
+    let mut path = format!("/v1/jobs/{}/rerun?exact=true", segment(&arguments.id));
+    if let Some(branch) = &arguments.branch {
+        path.push_str(&format!("&branch={}", segment(branch)));
+    }
+    let job: JobRow = api.post(path, &serde_json::json!({})).await?;
+    if arguments.detach {
+        run::started(context, &job);
+        return Ok(());
+    }
+    run::follow(context, api, &RunRequest::default(), &job).await
 }
 
 /// Prints the result of stopping a job.

@@ -9,7 +9,7 @@ use headwater_model::{
 use crate::answer;
 use crate::api::Api;
 use crate::arguments::{OutputFormat, Run, Test};
-use crate::commands::{branch, reference, run_openlineage, run_plan, run_preview, run_watch};
+use crate::commands::{branch, reference, run_openlineage, run_preview, run_watch};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events;
@@ -37,7 +37,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     };
     if arguments.plan && context.output != OutputFormat::Json {
         let plan: RunPlan = api.post("/v1/runs", &request).await?;
-        run_plan::print(context, &plan);
+        headwater_display::run_plan::print(context.answer_style, &plan);
         return Ok(());
     }
     if arguments.watch {

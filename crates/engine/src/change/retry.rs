@@ -21,7 +21,9 @@ impl Session {
         let mut attempt = 1;
         loop {
             match Box::pin(change()).await {
-                Err(error) if is_overtaken(&error) && attempt < ATTEMPTS_MAX => {
+                Err(error)
+                    if is_overtaken(&error) && attempt < ATTEMPTS_MAX && !self.shared.is_open() =>
+                {
                     tracing::debug!(attempt, "retrying the change after a concurrent commit");
                     attempt += 1;
                 }

@@ -10,6 +10,7 @@ mod discard_guard;
 mod group_commit;
 mod iceberg_rest;
 mod pending;
+mod slot;
 mod views;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub(crate) use self::group_commit::Groups;
 use self::group_commit::SmallAppend;
 pub use self::iceberg_rest::{RestChanges, RestRequests};
 use self::pending::{Change, Pending};
+pub use self::slot::TransactionSlot;
 use self::views::PendingView;
 pub use self::views::ViewChanges;
 pub(crate) use self::views::view_entry;

@@ -6,7 +6,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::Session;
 use headwater_functions::SharedTable;
-use headwater_lake::{new_columns, nullable};
+use headwater_lake::{Transaction, new_columns, nullable};
 use headwater_model::{Action, TableName};
 use headwater_project::Step;
 
@@ -56,14 +56,14 @@ impl Run {
             self.check_change(&[Action::Alter], &name)?;
             transaction.add_columns(&name, new).await.map_err(failed)?;
         }
-        self.commit(step, transaction).await?;
         let statement = statement(&name, &table.schema(), &rows.schema(), &keys);
-        let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
-        let answer = Box::pin(session.execute(&statement)).await.map_err(failed)?;
+        let changed = Box::pin(session.execute_in(transaction, &statement)).await;
+        let (mut transaction, answer) =
+            changed.map_err(|error| Self::failed(step, None, &error))?;
         done.queries.push(answer.metrics.clone());
-        done.usage.bytes_written += answer.metrics.usage().bytes_written;
-        self.note_commit(answer.commit.map(|commit| commit.id));
-        self.note_unchanged(index, &name, done).await
+        self.note_unchanged(index, &name, &mut transaction).await?;
+        done.usage.bytes_written += transaction.written().bytes_written;
+        self.commit(step, transaction).await
     }
 
     /// Checks that each key has one row and that no key is null.
@@ -96,17 +96,20 @@ impl Run {
     }
 
     /// Records the run in the table's snapshot if no row changed.
-    async fn note_unchanged(&self, index: usize, name: &TableName, done: &Done) -> Result<()> {
+    async fn note_unchanged(
+        &self,
+        index: usize,
+        name: &TableName,
+        transaction: &mut Transaction,
+    ) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
-        let mut transaction = self.transaction(index, &done.increments.read).await?;
         let table = transaction.table(name).await.map_err(failed)?;
         if table.summary().get(FINGERPRINT) == Some(&self.plan.steps[index].fingerprint) {
             return Ok(());
         }
         let none = futures::stream::iter([Ok(RecordBatch::new_empty(table.schema()))]).boxed();
-        transaction.append(name, none).await.map_err(failed)?;
-        self.commit(step, transaction).await
+        transaction.append(name, none).await.map_err(failed)
     }
 }
 

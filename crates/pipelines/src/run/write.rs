@@ -86,8 +86,9 @@ impl Run {
         let WriteOptions { read, quarantine } = options;
         let step = &self.plan.project.steps[index];
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
-        self.delete_overwritten(index, read).await?;
-        let mut transaction = self.transaction(index, read).await?;
+        let transaction = self.transaction(index, read).await?;
+        let mut transaction = self.delete_overwritten(index, transaction).await?;
+        let rewritten = transaction.written().rows_written;
         let (namespace, name) = (&step.table.namespace, &step.table.name);
         let existing = transaction.view().find(namespace, name).await.map_err(failed)?;
         let known = existing.as_ref().map(|(_, table)| table.schema());
@@ -133,34 +134,34 @@ impl Run {
         if let Some(quarantine) = quarantine {
             self.add_quarantine(index, &mut transaction, quarantine).await?;
         }
-        let written = transaction.written();
+        let mut written = transaction.written();
+        // Rows that the deletion only rewrote are not new.
+        written.rows_written -= rewritten;
         self.commit(step, transaction).await?;
         Ok(written)
     }
 
-    /// Deletes the rows that match the overwrite filter.
+    /// Deletes the rows that match the overwrite filter, as part of the transaction that adds the
+    /// new rows.
     async fn delete_overwritten(
         &self,
         index: usize,
-        read: &BTreeMap<String, String>,
-    ) -> Result<()> {
+        transaction: Transaction,
+    ) -> Result<Transaction> {
         let step = &self.plan.project.steps[index];
-        let Some(filter) = &step.overwrite_filter else { return Ok(()) };
+        let Some(filter) = &step.overwrite_filter else { return Ok(transaction) };
         let (namespace, name) = (&step.table.namespace, &step.table.name);
-        let transaction = self.transaction(index, read).await?;
         let found = transaction.view().find(namespace, name).await;
-        drop(transaction);
         let found = found.map_err(|error| Self::failed(step, None, &error))?;
-        let Some((name, _)) = found else { return Ok(()) };
+        let Some((name, _)) = found else { return Ok(transaction) };
         let statement = format!("DELETE FROM {} WHERE {filter}", quoted(&name.to_string()));
         let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
-        let session = self.engine_session(step, self.snapshot_properties(index, read))?;
+        let session = self.engine_session(step, BTreeMap::new())?;
         let statement = Prepared::parse(&statement)
             .and_then(|statement| statement.bind(&self.plan.values))
             .map_err(|error| failed(error.into()))?;
-        let answer = Box::pin(session.execute(statement)).await.map_err(failed)?;
-        self.note_commit(answer.commit.map(|commit| commit.id));
-        Ok(())
+        let deleted = Box::pin(session.execute_in(transaction, statement)).await;
+        Ok(deleted.map_err(failed)?.0)
     }
 
     /// Checks that the run may perform actions on a table.

@@ -19,8 +19,10 @@ async fn models_and_lineage_are_those_of_the_last_runs_on_the_branch() {
     world.sql("main", &["CREATE TABLE events AS SELECT 1 AS id, 10 AS amount, 'x' AS kind"]).await;
     world.sql("main", &["CREATE SCHEMA raw", "CREATE TABLE raw.kinds AS SELECT 'x' AS kind"]).await;
     let python = "import headwater\n@headwater.model(materialization='replace', tags=['a'])\n\
-                  def copied(t=headwater.Model('daily')):\n    return t\n";
-    let recent = "SELECT id, amount * 2 AS twice, kind FROM events WHERE kind <> ''";
+                  def copied(t=headwater.Model('daily')):\n    \"\"\"A copy.\n\n    Whole.\"\"\"\n    \
+                  return t\n";
+    let recent =
+        "-- Recent events.\nSELECT id, amount * 2 AS twice, kind FROM events WHERE kind <> ''";
     let daily = format!(
         "{kept}-- headwater: expect_or_quarantine = total > 100\n\
          SELECT r.kind, sum(r.twice) AS total, count(*) AS n FROM recent AS r \
@@ -41,6 +43,10 @@ async fn models_and_lineage_are_those_of_the_last_runs_on_the_branch() {
             "public,recent,test,sql,none,recent.sql,1,,false",
         ]
     );
+    let described =
+        "SELECT name, replace(description, chr(10), '/') FROM system.models ORDER BY name";
+    let expected = ["copied,A copy.//Whole.", "daily,", "recent,Recent events."];
+    assert_eq!(rows(&world, "main", described).await, expected);
     let lineage = "SELECT name, \"column\", input_namespace, input_name, input_column \
                    FROM system.lineage ORDER BY name, \"column\" NULLS FIRST, input_name";
     let expected = [

@@ -106,6 +106,24 @@ async fn a_changed_model_runs_again_unless_it_adds_rows() {
 }
 
 #[tokio::test]
+async fn a_failed_overwrite_deletes_no_rows() {
+    let world = world().await;
+    let sql = "-- headwater: materialization = overwrite_partitions\n\
+               -- headwater: partition_by = id\n\
+               -- headwater: overwrite_filter = id >= 0\n\
+               SELECT id, 10 / (id - 2) AS tenth FROM t";
+    let project = files("", &[("good.sql", &good()), ("tenths.sql", sql)]);
+    world.run(&project).await.report();
+    world.sql("main", &["INSERT INTO t VALUES (2)"]).await;
+    let failed = world.run(&project).await;
+    assert_eq!(failed.steps(), "good succeeded, tenths failed");
+    let again = retry(&world, &project, &failed).await;
+    assert_eq!(again.steps(), "good unchanged, tenths failed", "{:?}", again.outcome);
+    let rows = world.sql(&format!("run/{}", again.id), &["SELECT count(*) AS n FROM tenths"]).await;
+    assert!(rows.contains("| 1 |"), "the run's branch has the rows of the first run: {rows}");
+}
+
+#[tokio::test]
 async fn a_branch_that_others_wrote_to_is_not_continued() {
     let world = world().await;
     let failed = world.run(&project(&good(), 0)).await;

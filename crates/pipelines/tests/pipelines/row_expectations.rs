@@ -88,6 +88,32 @@ async fn quarantined_rows_of_growing_tables_are_added() {
     }
 }
 
+/// Returns the number of commits of the model `clean`.
+async fn commits(world: &World) -> usize {
+    rows(world, "SELECT id FROM system.commits WHERE message = 'Model clean'").await.len()
+}
+
+#[tokio::test]
+async fn rows_and_quarantine_are_one_commit() {
+    let more = [
+        ("append", ""),
+        ("merge", "keys = id\n"),
+        ("overwrite_partitions", "partition_by = id\noverwrite_filter = id > 0\n"),
+    ];
+    for (materialization, more) in more {
+        let world = world().await;
+        let settings = format!("{more}expect_or_quarantine = amount >= 0");
+        let project = files("", &[("clean.sql", &model(materialization, &settings))]);
+        world.run(&project).await.report();
+        world.sql("main", &["INSERT INTO events VALUES (5, 50), (6, -6)"]).await;
+        let before = commits(&world).await;
+        let second = world.run(&project).await;
+        second.report();
+        let after = commits(&world).await;
+        assert_eq!(after - before, 1, "{materialization}: one commit");
+    }
+}
+
 #[tokio::test]
 async fn python_models_have_row_expectations() {
     let world = world().await;

@@ -12,7 +12,7 @@ use crate::callable::check_name;
 use crate::source::SourceText;
 use crate::{
     Body, Callable, Error, Function, Input, Location, ParameterInput, Result, Step, StepKind,
-    suggest, units,
+    description, suggest, units,
 };
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
@@ -104,6 +104,7 @@ impl<'a> Reader<'a> {
             name: table.to_string(),
             table,
             kind,
+            description: description::of_function(function),
             materialization: settings::materialization(&values)?,
             keys: values.texts("keys")?.unwrap_or_default(),
             partition_by: settings::partition_by(&values)?,

@@ -140,17 +140,38 @@ async fn stop(
     Ok(Json(app.service.jobs().stop(&principal, &id).await?))
 }
 
-/// Starts a run again as a new job, with the same files, parameters and branch. Only the files of
-/// recent runs are kept; error `file_not_found` if the files of this run have been deleted.
+/// How to repeat a run.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Repetition {
+    /// Run on a new branch of the commit that the run started from, so that it reads the same rows;
+    /// false by default.
+    #[serde(default)]
+    exact: bool,
+    /// The name of the new branch; `rerun/JOB` by default. Only with `exact`.
+    branch: Option<String>,
+}
+
+/// Starts a run again as a new job, with the same files, parameters and branch. With `exact`, the
+/// new job runs on a new branch of the commit that the run started from. Only the files of recent
+/// runs are kept; error `file_not_found` if the files of this run have been deleted.
 #[utoipa::path(post, path = "/v1/jobs/{job}/rerun",
     operation_id = "rerun_job", tag = "job",
-    params(("job" = String, Path)), responses(
+    params(("job" = String, Path), Repetition), responses(
     (status = 202, description = "The new job.", body = Job),
     (status = "default", body = Problem)))]
 async fn rerun(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(id): Segments<String>,
+    Parameters(how): Parameters<Repetition>,
 ) -> HandlerResult<(StatusCode, Json<Job>)> {
-    Ok((StatusCode::ACCEPTED, Json(app.service.jobs().rerun(&principal, &id).await?)))
+    let jobs = app.service.jobs();
+    let job = if how.exact || how.branch.is_some() {
+        jobs.rerun_exactly(&principal, &id, how.branch).await?
+    } else {
+        jobs.rerun(&principal, &id).await?
+    };
+    Ok((StatusCode::ACCEPTED, Json(job)))
 }

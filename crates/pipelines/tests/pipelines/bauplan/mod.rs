@@ -1,4 +1,5 @@
 //! Projects written for Bauplan.
 
+mod rules;
 mod runs;
 mod strategies;

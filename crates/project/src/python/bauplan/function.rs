@@ -15,7 +15,7 @@ use crate::python::settings::{self, quantity};
 use crate::source::SourceText;
 use crate::{
     Body, Error, Function, Location, Materialization, Result, Retries, Severity, Step, StepKind,
-    suggest, units,
+    description, suggest, units,
 };
 
 const DECORATORS: [&str; 4] = ["model", "expectation", "python", "resources"];
@@ -89,6 +89,7 @@ impl<'a> BauplanReader<'a> {
             name: table.to_string(),
             table,
             kind: *kind,
+            description: description::of_function(function),
             materialization,
             keys: Vec::new(),
             partition_by,

@@ -3,13 +3,11 @@
 
 use headwater_model::{AffectedReader, PlannedColumns, PlannedStep, RunPlan};
 
-use crate::context::Context;
 use crate::output;
-use crate::terminal::Tone;
+use crate::terminal::{Style, Tone};
 
 /// Prints a plan.
-pub fn print(context: &Context, plan: &RunPlan) {
-    let style = context.answer_style;
+pub fn print(style: Style, plan: &RunPlan) {
     let (run, skip): (Vec<_>, Vec<_>) = plan.steps.iter().partition(|step| step.reason.is_some());
     for step in &run {
         let place = style.paint(Tone::Faint, format!("{}:{}", step.file, step.line));

@@ -1,0 +1,377 @@
+//! The conversion of a project.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::checks::{self, Check, Function, identifier};
+use crate::incremental::Materialization;
+use crate::properties::{AllProperties, DeclaredTest, Properties};
+use crate::settings::{ProjectFile, Settings, texts};
+use crate::template::{Rendered, Templates};
+
+/// Name of dbt's project file.
+const PROJECT_FILE: &str = "dbt_project.yml";
+
+/// A converted project.
+#[derive(Debug, Default)]
+pub struct Conversion {
+    /// The project's name.
+    pub name: String,
+    /// Content of the files, by path.
+    pub files: BTreeMap<String, String>,
+    /// Files with data to import.
+    pub seeds: Vec<Seed>,
+    /// Parts that are not converted or work differently.
+    pub notes: Vec<Note>,
+    /// Number of converted models.
+    pub models: usize,
+    /// Number of converted tests.
+    pub tests: usize,
+}
+
+/// A CSV file with the rows of a table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// Name of the table.
+    pub table: String,
+    /// Path in the dbt project.
+    pub path: String,
+    /// Declared types of columns, as Iceberg types.
+    pub types: Vec<(String, String)>,
+}
+
+/// A part of the project that is not converted or works differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Path in the dbt project, with the line if known.
+    pub at: String,
+    /// The part and the reason.
+    pub message: String,
+}
+
+impl Seed {
+    /// Returns the command that imports the file.
+    pub fn import(&self) -> String {
+        let Seed { table, path, types } = self;
+        let types = types.iter().map(|(column, kind)| format!(" --type '{column}={kind}'"));
+        format!("headwater table import {table} {path}{}", types.collect::<String>())
+    }
+}
+
+impl Conversion {
+    /// Returns the summary of the conversion as JSON.
+    pub fn to_json(&self) -> Value {
+        let note = |note: &Note| serde_json::json!({ "at": note.at, "message": note.message });
+        serde_json::json!({
+            "models": self.models,
+            "tests": self.tests,
+            "notes": self.notes.iter().map(note).collect::<Vec<_>>(),
+            "import": self.seeds.iter().map(Seed::import).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A project that cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConvertError {
+    /// The file and its error.
+    pub message: String,
+}
+
+impl std::fmt::Display for ConvertError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConvertError {}
+
+/// Converts the text files of a dbt project, by path.
+pub fn convert(files: &BTreeMap<String, String>) -> Result<Conversion, ConvertError> {
+    let Some(text) = files.get(PROJECT_FILE) else {
+        return Err(ConvertError { message: format!("the folder has no `{PROJECT_FILE}`") });
+    };
+    let project = ProjectFile::of(&yaml(PROJECT_FILE, text)?);
+    let mut properties = AllProperties::default();
+    for (path, text) in files {
+        let below = [&project.model_paths[..], &project.seed_paths].concat();
+        if is_yaml(path) && is_below(path, &below).is_some() {
+            properties.add(path, &yaml(path, text)?);
+        }
+    }
+    let mut work = Work::new(files, project, properties);
+    work.seeds();
+    work.models();
+    work.tests();
+    work.rest();
+    Ok(work.finish())
+}
+
+fn yaml(path: &str, text: &str) -> Result<Value, ConvertError> {
+    let parsed: Result<Option<Value>, _> = serde_saphyr::from_str(text);
+    let parsed = parsed.map_err(|error| ConvertError { message: format!("{path}: {error}") })?;
+    Ok(parsed.unwrap_or_default())
+}
+
+fn is_yaml(path: &str) -> bool {
+    ["yml", "yaml"].iter().any(|extension| has_extension(path, extension))
+}
+
+fn has_extension(path: &str, extension: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, own)| own == extension)
+}
+
+/// Returns the rest of a path below one of the folders.
+fn is_below<'p>(path: &'p str, folders: &[String]) -> Option<&'p str> {
+    folders.iter().find_map(|folder| path.strip_prefix(folder.as_str())?.strip_prefix('/'))
+}
+
+/// A project during its conversion.
+struct Work<'f> {
+    files: &'f BTreeMap<String, String>,
+    project: ProjectFile,
+    properties: AllProperties,
+    templates: Templates,
+    /// Tables that only grow: sources, seeds and `append` models.
+    appended: BTreeSet<String>,
+    sql_models: BTreeSet<String>,
+    functions: Vec<Function>,
+    result: Conversion,
+}
+
+impl<'f> Work<'f> {
+    fn new(
+        files: &'f BTreeMap<String, String>,
+        project: ProjectFile,
+        properties: AllProperties,
+    ) -> Self {
+        let is_macro = |path: &&String| {
+            has_extension(path, "sql") && is_below(path, &project.macro_paths).is_some()
+        };
+        let macros = files.iter().filter(|(path, _)| is_macro(path));
+        let macros = macros.map(|(_, text)| text.as_str()).collect();
+        let appended = properties.sources.values().cloned().collect();
+        let templates =
+            Templates { vars: project.vars.clone(), sources: properties.sources.clone(), macros };
+        let result = Conversion { name: project.name.clone(), ..Conversion::default() };
+        let (sql_models, functions) = (BTreeSet::new(), Vec::new());
+        Work { files, project, properties, templates, appended, sql_models, functions, result }
+    }
+
+    fn note(&mut self, at: impl Into<String>, message: impl Into<String>) {
+        self.result.notes.push(Note { at: at.into(), message: message.into() });
+    }
+
+    fn seeds(&mut self) {
+        for (path, text) in self.files {
+            let Some(rest) = is_below(path, &self.project.seed_paths) else { continue };
+            let Some(rest) = rest.strip_suffix(".csv") else { continue };
+            let folders: Vec<&str> = rest.split('/').collect();
+            let table = folders.last().copied().unwrap_or_default().to_owned();
+            let mut settings = self.project.of_seed(&folders);
+            if let Some(properties) = self.properties.models.get(&table) {
+                settings.extend(properties.settings.clone());
+            }
+            let types = settings.get("column_types").and_then(Value::as_object);
+            let types = types.into_iter().flatten().filter_map(|(column, declared)| {
+                Some((column.clone(), iceberg_type(declared.as_str()?)?))
+            });
+            let seed = Seed { table: table.clone(), path: path.clone(), types: types.collect() };
+            self.result.seeds.push(seed);
+            self.result.files.insert(path.clone(), text.clone());
+            self.appended.insert(table);
+        }
+    }
+
+    /// Converts the models: first those that do not depend on the kind of others.
+    fn models(&mut self) {
+        let files = self.files;
+        let mut rendered = Vec::new();
+        for (path, text) in files {
+            let Some(rest) = is_below(path, &self.project.model_paths) else { continue };
+            if has_extension(rest, "py") {
+                self.note(path, "Python models of dbt are not converted");
+                continue;
+            }
+            let Some(rest) = rest.strip_suffix(".sql") else { continue };
+            let folders: Vec<&str> = rest.split('/').collect();
+            let name = folders.last().copied().unwrap_or_default().to_owned();
+            match self.templates.render(&name, text) {
+                Ok(model) => {
+                    let mut config = self.project.of_model(&folders);
+                    if let Some(properties) = self.properties.models.get(&name) {
+                        config.extend(properties.settings.clone());
+                    }
+                    config.extend(model.config.clone());
+                    rendered.push((path, name, config, model));
+                }
+                Err(error) => {
+                    let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
+                    self.note(format!("{path}{line}"), format!("not converted: {}", error.message));
+                }
+            }
+        }
+        for (path, name, config, model) in rendered {
+            if config.get("enabled") == Some(&Value::Bool(false)) {
+                self.note(path, "the model is disabled");
+                continue;
+            }
+            self.model(path, &name, &config, &model);
+        }
+    }
+
+    fn model(&mut self, path: &str, name: &str, config: &Settings, model: &Rendered) {
+        let appended = &self.appended;
+        let written = Materialization::of(config, model, &|table| appended.contains(table));
+        let properties = self.properties.models.get(name).cloned().unwrap_or_default();
+        let mut lines = description(&properties);
+        if let Some(alias) = config.get("alias").and_then(Value::as_str) {
+            lines.push(format!("-- headwater: name = {alias}"));
+        }
+        let settings = written.settings.iter();
+        lines.extend(settings.map(|(key, value)| format!("-- headwater: {key} = {value}")));
+        let tags = texts(config.get("tags"));
+        if !tags.is_empty() {
+            lines.push(format!("-- headwater: tags = {}", tags.join(", ")));
+        }
+        for note in written.notes {
+            self.note(path, note);
+        }
+        for unsupported in ["pre_hook", "post_hook", "pre-hook", "post-hook", "schema"] {
+            if config.contains_key(unsupported) {
+                self.note(path, format!("`{unsupported}` is not converted"));
+            }
+        }
+        if model.reads_itself {
+            self.note(path, "the model reads its own table outside of `is_incremental()`");
+        }
+        for test in &properties.tests {
+            lines.extend(self.row_check(name, test));
+        }
+        lines.push(model.sql.clone());
+        self.result.files.insert(path.to_owned(), format!("{}\n", lines.join("\n")));
+        self.result.models += 1;
+        self.sql_models.insert(name.to_owned());
+    }
+
+    /// Converts a test of a SQL model. Returns its setting, or adds a function.
+    fn row_check(&mut self, name: &str, test: &DeclaredTest) -> Option<String> {
+        match checks::convert(name, test, true) {
+            Ok(Check::Row(setting, condition)) => {
+                self.result.tests += 1;
+                return Some(format!("-- headwater: {setting} = {condition}"));
+            }
+            Ok(Check::Function(function)) => self.functions.push(function),
+            Err(reason) => self.note(&test.file, format!("`{name}`: {reason}")),
+        }
+        None
+    }
+
+    /// Converts the tests of seeds and sources, and queries that must return no rows.
+    fn tests(&mut self) {
+        let others = self.properties.models.clone();
+        for (name, properties) in others {
+            if self.sql_models.contains(&name) || !self.appended.contains(&name) {
+                continue;
+            }
+            for test in &properties.tests {
+                match checks::convert(&name, test, false) {
+                    Ok(Check::Function(function)) => self.functions.push(function),
+                    Ok(Check::Row(..)) => {}
+                    Err(reason) => self.note(&test.file, format!("`{name}`: {reason}")),
+                }
+            }
+        }
+        let files = self.files;
+        for (path, text) in files {
+            let Some(rest) = is_below(path, &self.project.test_paths) else { continue };
+            let Some(rest) = rest.strip_suffix(".sql") else { continue };
+            if rest.starts_with("generic/") {
+                self.note(path, "generic tests of the project are not converted");
+                continue;
+            }
+            let name = identifier(rest.rsplit('/').next().unwrap_or(rest));
+            match self.templates.render(&name, text) {
+                Ok(test) => self.singular(&name, &test),
+                Err(error) => self.note(path, format!("not converted: {}", error.message)),
+            }
+        }
+    }
+
+    fn singular(&mut self, name: &str, test: &Rendered) {
+        let severity = test.config.get("severity").and_then(Value::as_str);
+        let is_warning = severity.is_some_and(|severity| severity.eq_ignore_ascii_case("warn"));
+        let text = format!("-- Rows that should not exist.\n{}\n", test.sql);
+        self.result.files.insert(format!("expectations/{name}.sql"), text);
+        self.functions.push(Function {
+            name: format!("{name}_is_empty"),
+            is_warning,
+            inputs: vec![format!("rows=headwater.Model({name:?})")],
+            result: "rows.num_rows == 0".to_owned(),
+        });
+    }
+
+    /// Notes the parts that have no counterpart.
+    fn rest(&mut self) {
+        let files = self.files;
+        for path in files.keys() {
+            if is_below(path, &self.project.snapshot_paths).is_some() {
+                self.note(path, "snapshots are not converted; `table@tag` reads older rows");
+            }
+        }
+        for file in ["packages.yml", "dependencies.yml"] {
+            if files.contains_key(file) {
+                self.note(file, "packages are not converted");
+            }
+        }
+    }
+
+    fn finish(mut self) -> Conversion {
+        let mut code = "import headwater\nfrom headwater import expectations\n".to_owned();
+        let mut names = BTreeSet::new();
+        for function in &self.functions {
+            let mut name = function.name.clone();
+            while !names.insert(name.clone()) {
+                name.push('_');
+            }
+            code.push_str(&function.code(&name));
+        }
+        if !self.functions.is_empty() {
+            self.result.files.insert("expectations/expectations.py".to_owned(), code);
+        }
+        self.result.tests += self.functions.len();
+        let name = Value::from(self.result.name.clone());
+        let manifest = format!("[project]\nname = {name}\n");
+        self.result.files.insert("headwater.toml".to_owned(), manifest);
+        self.result
+    }
+}
+
+/// Returns the description of a model as comments.
+fn description(properties: &Properties) -> Vec<String> {
+    properties.description.lines().map(|line| format!("-- {line}").trim_end().to_owned()).collect()
+}
+
+/// Returns the Iceberg type of a declared column type; `None` if it is inferred.
+fn iceberg_type(declared: &str) -> Option<String> {
+    let declared = declared.to_ascii_lowercase();
+    let (base, arguments) = match declared.split_once('(') {
+        Some((base, arguments)) => (base.trim(), Some(arguments.trim_end_matches(')').trim())),
+        None => (declared.trim(), None),
+    };
+    let simple = match (base, arguments) {
+        ("numeric" | "decimal" | "number", Some(arguments)) => {
+            return Some(format!("decimal({})", arguments.replace(' ', "")));
+        }
+        ("bigint" | "int8" | "int64", _) => "long",
+        ("integer" | "int" | "int4" | "smallint", _) => "int",
+        ("varchar" | "text" | "string" | "char", _) => "string",
+        ("double" | "double precision" | "float8" | "float64", _) => "double",
+        ("boolean" | "bool", _) => "boolean",
+        ("date", _) => "date",
+        ("timestamp", _) => "timestamp",
+        _ => return None,
+    };
+    Some(simple.to_owned())
+}

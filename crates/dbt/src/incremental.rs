@@ -1,0 +1,85 @@
+//! Materializations: how a model's table is written.
+
+use serde_json::Value;
+
+use crate::settings::{Settings, texts};
+use crate::template::Rendered;
+
+/// Settings of a converted model, and what differs from dbt.
+#[derive(Debug, Default)]
+pub(crate) struct Materialization {
+    /// Values of the settings, by name.
+    pub settings: Vec<(&'static str, String)>,
+    pub notes: Vec<String>,
+}
+
+impl Materialization {
+    /// Returns the materialization of a model. `appended` are the tables that only grow.
+    pub fn of(config: &Settings, rendered: &Rendered, appended: &dyn Fn(&str) -> bool) -> Self {
+        let kind = config.get("materialized").and_then(Value::as_str).unwrap_or("view");
+        match kind {
+            "table" => Self::plain("replace"),
+            "ephemeral" => Self::plain("none"),
+            "incremental" => Self::incremental(config, rendered, appended),
+            "view" => {
+                let note = "a view becomes a table, which each run brings up to date";
+                Self::plain("replace").with(note)
+            }
+            other => {
+                let note = format!("the materialization `{other}` becomes `replace`");
+                Self::plain("replace").with(&note)
+            }
+        }
+    }
+
+    fn plain(kind: &str) -> Self {
+        let settings = vec![("materialization", kind.to_owned())];
+        Materialization { settings, notes: Vec::new() }
+    }
+
+    fn with(mut self, note: &str) -> Self {
+        self.notes.push(note.to_owned());
+        self
+    }
+
+    fn incremental(
+        config: &Settings,
+        rendered: &Rendered,
+        appended: &dyn Fn(&str) -> bool,
+    ) -> Self {
+        let keys = texts(config.get("unique_key"));
+        if !keys.is_empty() {
+            let mut merge = Self::plain("merge");
+            merge.settings.push(("keys", keys.join(", ")));
+            if rendered.is_incremental {
+                let note = "the model reads its whole inputs, without the part in \
+                            `is_incremental()`; `incremental = INPUT` reads only new rows";
+                merge.notes.push(note.to_owned());
+            }
+            return merge;
+        }
+        let partition = match config.get("partition_by") {
+            Some(Value::Object(by)) => by.get("field").and_then(Value::as_str).map(str::to_owned),
+            other => Some(texts(other).join(", ")).filter(|by| !by.is_empty()),
+        };
+        let strategy = config.get("incremental_strategy").and_then(Value::as_str);
+        if let (Some("insert_overwrite"), Some(partition)) = (strategy, partition) {
+            let mut overwrite = Self::plain("overwrite_partitions");
+            overwrite.settings.push(("partition_by", partition));
+            return overwrite;
+        }
+        let inputs: Vec<&String> = rendered.refs.iter().chain(&rendered.sources).collect();
+        match inputs[..] {
+            [input] if appended(input) => {
+                let mut append = Self::plain("append");
+                append.settings.push(("incremental", input.clone()));
+                append
+            }
+            _ => {
+                let note = "an incremental model without `unique_key` becomes `replace`: it does \
+                            not read exactly one table that only grows";
+                Self::plain("replace").with(note)
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Converts a dbt project to the files of a Headwater project.
+//!
+//! [`convert`] renders the templates of the models, and writes their settings and tests in
+//! Headwater's form. Everything that it cannot convert is a [`Note`] with file and reason. It runs
+//! nothing.
+
+mod checks;
+mod convert;
+mod folder;
+mod incremental;
+mod properties;
+mod settings;
+mod template;
+
+pub use convert::{Conversion, ConvertError, Note, Seed, convert};
+pub use folder::read;

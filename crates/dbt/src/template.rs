@@ -1,0 +1,136 @@
+//! Renders the templates of models: `ref`, `source`, `config`, `var`, `this` and macros.
+//!
+//! `is_incremental()` is false, so the result is the query of a first run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use minijinja::value::{Kwargs, Rest, Serde, Value};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use parking_lot::Mutex;
+
+use crate::settings::Settings;
+
+/// Maximum number of template instructions, so that a loop ends.
+const FUEL: u64 = 1_000_000;
+
+/// Sources by name: the table that each reads.
+pub(crate) type Sources = BTreeMap<(String, String), String>;
+
+/// A rendered template.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Rendered {
+    pub sql: String,
+    /// Settings of `config(…)`.
+    pub config: Settings,
+    /// Names of `ref(…)`.
+    pub refs: BTreeSet<String>,
+    /// Tables of `source(…)`.
+    pub sources: BTreeSet<String>,
+    /// True if the query reads its own table.
+    pub reads_itself: bool,
+    pub is_incremental: bool,
+}
+
+/// Context that all templates of a project share.
+pub(crate) struct Templates {
+    pub vars: Settings,
+    pub sources: Sources,
+    /// Text of all macro definitions.
+    pub macros: String,
+}
+
+/// The line and reason of a template that cannot be rendered.
+pub(crate) struct TemplateError {
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+impl Templates {
+    /// Renders the template of the model `name`.
+    pub fn render(&self, name: &str, text: &str) -> Result<Rendered, TemplateError> {
+        let found = Arc::new(Mutex::new(Rendered::default()));
+        let environment = self.environment(name, &found);
+        let text = format!("{}{text}", self.macros);
+        let above = self.macros.matches('\n').count();
+        let sql = environment.render_str(&text, Value::UNDEFINED);
+        let sql = sql.map_err(|error| TemplateError {
+            line: error.line().and_then(|line| line.checked_sub(above)).filter(|line| *line > 0),
+            message: match (error.kind(), error.detail()) {
+                (_, Some(detail)) => detail.to_owned(),
+                (kind, None) => kind.to_string(),
+            },
+        })?;
+        let mut rendered = std::mem::take(&mut *found.lock());
+        sql.trim().trim_end_matches(';').trim_end().clone_into(&mut rendered.sql);
+        Ok(rendered)
+    }
+
+    fn environment(&self, name: &str, found: &Arc<Mutex<Rendered>>) -> Environment<'static> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_fuel(Some(FUEL));
+        let at = Arc::clone(found);
+        environment.add_function("ref", move |names: Rest<String>| {
+            let Some(name) = names.last().cloned() else {
+                return Err(invalid("`ref` has no name"));
+            };
+            at.lock().refs.insert(name.clone());
+            Ok(name)
+        });
+        let (at, sources) = (Arc::clone(found), self.sources.clone());
+        environment.add_function("source", move |source: String, table: String| {
+            let known = sources.get(&(source.clone(), table.clone())).cloned();
+            let name = known.unwrap_or_else(|| format!("{source}.{table}"));
+            at.lock().sources.insert(name.clone());
+            name
+        });
+        let at = Arc::clone(found);
+        environment.add_function("config", move |given: Kwargs| {
+            for key in given.args() {
+                let value: Value = given.get(key)?;
+                let value =
+                    serde_json::to_value(&value).map_err(|error| invalid(&error.to_string()))?;
+                at.lock().config.insert(key.to_owned(), value);
+            }
+            Ok("")
+        });
+        let vars = self.vars.clone();
+        environment.add_function("var", move |name: String, default: Option<Value>| {
+            match vars.get(&name).map(|value| Value::from(Serde(value))).or(default) {
+                Some(value) => Ok(value),
+                None => Err(invalid(&format!("the variable `{name}` has no value"))),
+            }
+        });
+        let at = Arc::clone(found);
+        environment.add_function("is_incremental", move || {
+            at.lock().is_incremental = true;
+            false
+        });
+        environment
+            .add_global("this", Value::from_object(This(name.to_owned(), Arc::clone(found))));
+        environment.add_global("execute", false);
+        environment.add_global("target", Value::from_pairs([("name", "prod")]));
+        environment
+    }
+}
+
+fn invalid(message: &str) -> minijinja::Error {
+    minijinja::Error::new(ErrorKind::InvalidOperation, message.to_owned())
+}
+
+/// The value `this`: the model's own table.
+#[derive(Debug)]
+struct This(String, Arc<Mutex<Rendered>>);
+
+impl minijinja::value::Object for This {
+    fn repr(self: &Arc<Self>) -> minijinja::value::ObjectRepr {
+        minijinja::value::ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.1.lock().reads_itself = true;
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,231 @@
+"""Runs of projects, and jobs that a program follows while it does other work."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .connection import segments
+from .errors import HeadwaterError, from_problem
+from .notebook import shown
+from .project import read_project
+from .requests import OnEvent, Requests, parameter_text, selectors, without_none
+
+if TYPE_CHECKING:
+    from .client import Client
+
+FINAL = ("succeeded", "failed", "cancelled", "interrupted")
+
+# The time between two questions for the state of a job, in seconds.
+POLL_SECONDS = 0.05
+
+
+class RunningJob:
+    """A job that has been started, such as a run.
+
+    `result` waits for its end. In asynchronous code, `await job` does the same without blocking the
+    event loop.
+    """
+
+    def __init__(self, client: Client, id: str) -> None:
+        self._client = client
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"RunningJob({self.id!r})"
+
+    def state(self) -> dict[str, Any]:
+        """Returns the job: `status`, and after its end `result` or `error`."""
+        return self._client.job(self.id)
+
+    def done(self) -> bool:
+        """Returns true if the job has ended."""
+        return self.state()["status"] in FINAL
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Yields the job's events in order, until it ends."""
+        return self._client.job_events(self.id, follow=True)
+
+    def stop(self) -> dict[str, Any]:
+        """Requests the job to stop and returns its state."""
+        return self._client.stop_job(self.id)
+
+    def result(self, timeout: float | None = None) -> dict[str, Any]:
+        """Waits for the end of the job and returns its result, for a run its report.
+
+        Raises the job's error, and the built-in `TimeoutError` if the job has not ended after
+        `timeout` seconds; it then continues.
+        """
+        if timeout is None:
+            for _ in self.events():
+                pass
+            return _result(self.state())
+        deadline = time.monotonic() + timeout
+        while True:
+            job = self.state()
+            if job["status"] in FINAL:
+                return _result(job)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"job `{self.id}` has not ended after {timeout} s")
+            time.sleep(min(POLL_SECONDS, left))
+
+    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
+        import asyncio
+
+        return asyncio.to_thread(self.result).__await__()
+
+
+class Runs(Requests):
+    """Runs and unit tests of projects."""
+
+    def run(
+        self,
+        project_dir: str | os.PathLike[str],
+        *,
+        ref: str | None = None,
+        parameters: Mapping[str, object] | None = None,
+        strict: bool = True,
+        no_cache: bool = False,
+        select: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
+        retry: str | None = None,
+        dry_run: bool = False,
+        preview: int | None = None,
+        tail: bool = False,
+        priority: str | None = None,
+        on_event: OnEvent | None = None,
+    ) -> dict[str, Any]:
+        """Runs the project in a folder on the branch `ref` and waits for its end; Ctrl-C stops it.
+
+        `parameters` are the project's parameters. In a strict run, a false expectation fails the
+        run. `no_cache` runs unchanged models too. `select` and `exclude` are selectors of models in
+        dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
+        continue. With `preview`, nothing is merged, and each step of the report has `preview` with
+        up to this number of rows: the first, or with `tail` the last. `priority` is `low`, `normal`
+        or `high`: the order of queued calls. `on_event` is called with each event: a dict with
+        `sequence`, `time`, `type` and the fields of the type (`log`, `planned`, `step_started`,
+        `step_ended`, ...).
+
+        Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the
+        plan. Raises the run's error, mostly `RunFailedError`, with the job id in `context["job"]`;
+        the branch is then unchanged.
+        """
+        request = self._run_request(
+            project_dir,
+            ref=ref,
+            parameters=parameters,
+            strict=None if retry and strict else strict,
+            no_cache=no_cache,
+            select=selectors(select),
+            exclude=selectors(exclude),
+            retry=retry,
+            dry_run=dry_run,
+            preview=None if preview is None else {"rows": preview, "tail": tail},
+            priority=priority,
+        )
+        return self._work("/v1/runs", request, on_event)
+
+    def start_run(
+        self,
+        project_dir: str | os.PathLike[str],
+        *,
+        ref: str | None = None,
+        parameters: Mapping[str, object] | None = None,
+        strict: bool = True,
+        no_cache: bool = False,
+        select: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
+        priority: str | None = None,
+    ) -> RunningJob:
+        """Starts a run like `run` and does not wait for its end.
+
+        `result()` of the returned job waits, and `await` does so in asynchronous code.
+        """
+        request = self._run_request(
+            project_dir,
+            ref=ref,
+            parameters=parameters,
+            strict=strict,
+            no_cache=no_cache,
+            select=selectors(select),
+            exclude=selectors(exclude),
+            dry_run=False,
+            priority=priority,
+        )
+        return self.running_job(self._dict("POST", "/v1/runs", request)["id"])
+
+    def rerun(self, job: str, *, exact: bool = True, branch: str | None = None) -> RunningJob:
+        """Repeats a run with its own files and parameters, and does not wait for its end.
+
+        It runs on a new branch of the commit that the run started from, by default `rerun/JOB`.
+        With `exact=False`, it runs on the current state of the run's branch.
+        """
+        how = without_none({"exact": exact or None, "branch": branch})
+        path = segments("v1", "jobs", job, "rerun")
+        return self.running_job(self._dict("POST", path, {}, how)["id"])
+
+    def running_job(self, id: str) -> RunningJob:
+        """Returns a job by its id, to wait for its result."""
+        client: Any = self
+        return RunningJob(client, id)
+
+    def test(
+        self,
+        project_dir: str | os.PathLike[str],
+        select: str | Iterable[str] = (),
+        on_event: OnEvent | None = None,
+    ) -> dict[str, Any]:
+        """Runs the unit tests of a project, or those of the selected models.
+
+        Returns the report. Raises `ExpectationFailedError` with the differences of failed tests.
+        """
+        request = {"files": read_project(project_dir), "select": selectors(select), "test": True}
+        return self._work("/v1/runs", request, on_event)
+
+    def _run_request(
+        self,
+        project_dir: str | os.PathLike[str],
+        *,
+        ref: str | None,
+        parameters: Mapping[str, object] | None,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        texts = {name: parameter_text(name, value) for name, value in (parameters or {}).items()}
+        request = {"files": read_project(project_dir), "parameters": texts, **fields}
+        return without_none({**request, "ref": self._at_if_known(ref)})
+
+    def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
+        """Starts a job and follows it to its end; returns its result, or the plan of a dry run."""
+        client: Any = self
+        answer: dict[str, Any] = self._dict("POST", path, request)
+        if request.get("dry_run"):
+            return answer
+        try:
+            for event in client.job_events(answer["id"], follow=True):
+                if on_event is not None:
+                    on_event(event)
+        except KeyboardInterrupt:
+            self._dict("POST", segments("v1", "jobs", answer["id"], "stop"))
+            raise
+        return _result(self._dict("GET", segments("v1", "jobs", answer["id"])))
+
+
+def _result(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the result of a job that has ended, or raises its error."""
+    if job["status"] != "succeeded":
+        raise job_error(job)
+    result: dict[str, Any] = shown(job.get("result") or {})
+    return result
+
+
+def job_error(job: Mapping[str, Any]) -> HeadwaterError:
+    """Returns a job's error, with its id in the context."""
+    fallback = {"code": "internal", "message": f"job `{job['id']}` ended as `{job['status']}`"}
+    if job["status"] in ("cancelled", "interrupted"):
+        fallback["code"] = job["status"]
+    error = from_problem(job.get("error") or fallback)
+    error.context.setdefault("job", job["id"])
+    return error
