@@ -4,7 +4,7 @@
 //! ref when the statement starts. A write is one commit on the ref's branch.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
@@ -14,7 +14,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::{CommitView, TransactionSlot};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clause_position;
 use crate::column_sources::{self, QueryColumns};
@@ -40,6 +40,8 @@ pub struct Session {
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
     pub(crate) shared: TransactionSlot,
+    /// The metrics of the statement that was started last.
+    running: Mutex<Weak<Metrics>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -79,8 +81,13 @@ pub(crate) struct StatementContext {
 
 impl Session {
     pub(crate) fn new(engine: Engine, options: SessionOptions) -> Self {
-        let shared = TransactionSlot::default();
-        Session { engine, options, registered: RwLock::default(), shared }
+        Session {
+            engine,
+            options,
+            registered: RwLock::default(),
+            shared: TransactionSlot::default(),
+            running: Mutex::default(),
+        }
     }
 
     /// Registers rows in memory under a name. They shadow a table of the lake with that name.
@@ -125,9 +132,8 @@ impl Session {
     pub async fn select_lazy(&self, statement: impl IntoStatement) -> Result<StatementResult> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
-        let run = StatementContext { lazy: true, ..self.run() };
-        let view = self.view().await?;
-        let (plan, names) = self.plan(&run, statement.command()?.into_query()?, &view).await?;
+        let (run, plan, names) = self.planned(statement.command()?.into_query()?).await?;
+        let run = StatementContext { lazy: true, ..run };
         located(self.answer(run, plan, &names).await, &text)
     }
 
@@ -139,9 +145,7 @@ impl Session {
         let Command::Query(source) = statement.clone().command()? else {
             return Ok(Description { parameters, columns: None });
         };
-        let run = self.run();
-        let view = self.view().await?;
-        let (plan, names) = self.plan(&run, source, &view).await?;
+        let (run, plan, names) = self.planned(source).await?;
         let types = plan.get_parameter_types().map_err(|error| run.limits.explain(&error))?;
         for one in &mut parameters {
             one.data_type = types.get(&format!("${}", one.parameter.name)).cloned().flatten();
@@ -159,9 +163,7 @@ impl Session {
     /// nothing.
     pub async fn columns_of(&self, statement: impl IntoStatement) -> Result<QueryColumns> {
         let source = statement.into_statement()?.command()?.into_query()?;
-        let run = self.run();
-        let view = self.view().await?;
-        let (plan, names) = self.plan(&run, source, &view).await?;
+        let (_, plan, names) = self.planned(source).await?;
         let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         let sources = self.compute(move || Ok(column_sources::sources(&plan))).await?;
         Ok(QueryColumns { schema, sources })
@@ -170,15 +172,11 @@ impl Session {
     async fn run_command(&self, command: Command) -> Result<StatementResult> {
         match command {
             Command::Query(source) => {
-                let run = self.run();
-                let view = self.view().await?;
-                let (plan, names) = self.plan(&run, source, &view).await?;
+                let (run, plan, names) = self.planned(source).await?;
                 self.answer(run, plan, &names).await
             }
             Command::Explain { source, analyze, verbose } => {
-                let run = self.run();
-                let view = self.view().await?;
-                let (plan, _) = self.plan(&run, source, &view).await?;
+                let (run, plan, _) = self.planned(source).await?;
                 let plan = LogicalPlanBuilder::from(plan)
                     .explain(verbose, analyze)
                     .and_then(LogicalPlanBuilder::build)
@@ -216,8 +214,14 @@ impl Session {
         let memory_bytes = self.options.memory_bytes.into_iter().chain(own).min();
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
         let metrics = Arc::new(Metrics::new(pool));
+        *self.running.lock() = Arc::downgrade(&metrics);
         let limits = self.engine.limits(memory_bytes);
         StatementContext { state, runtime, metrics, limits, lazy: false }
+    }
+
+    /// Returns the usage so far of the statement that was started last, also before its commit.
+    pub fn usage(&self) -> headwater_model::Usage {
+        self.running.lock().upgrade().map(|metrics| metrics.usage()).unwrap_or_default()
     }
 
     /// Returns the catalog state that a statement reads.
@@ -226,6 +230,16 @@ impl Session {
             Some(view) => Ok(view.clone()),
             None => Ok(self.engine.lake().view(&self.options.reference).await?),
         }
+    }
+
+    /// Plans a query at the session's ref, in a new context.
+    pub(crate) async fn planned(
+        &self,
+        source: Source,
+    ) -> Result<(StatementContext, LogicalPlan, OutputNames)> {
+        let run = self.run();
+        let (plan, names) = self.plan(&run, source, &self.view().await?).await?;
+        Ok((run, plan, names))
     }
 
     /// Looks up the tables of a query, resolves its names and plans it. Also returns the names of
@@ -303,15 +317,10 @@ pub(crate) fn plan_statement(
     planner::plan(state, sources, statement).map_err(|error| limits.explain(&error))
 }
 
-/// Adds the position of a constant or clause to an error.
-fn placed(error: Error, sql: &str) -> Error {
-    clause_position::locate(locate(error, sql), sql)
-}
-
-/// Adds positions to the errors of a result.
+/// Adds the positions of constants and clauses to the errors of a result.
 fn located(answer: Result<StatementResult>, sql: &Arc<str>) -> Result<StatementResult> {
-    let answer = answer.map_err(|error| placed(error, sql))?;
     let sql = Arc::clone(sql);
-    let stream = answer.stream.map_err(move |error| placed(error, &sql));
-    Ok(StatementResult { stream: stream.boxed(), ..answer })
+    let placed = move |error| clause_position::locate(locate(error, &sql), &sql);
+    let answer = answer.map_err(&placed)?;
+    Ok(StatementResult { stream: answer.stream.map_err(placed).boxed(), ..answer })
 }

@@ -78,8 +78,7 @@ impl Session {
 
     /// Runs DESCRIBE for a query: lists the columns of its result, without running it.
     pub(crate) async fn describe_query(&self, source: Source) -> Result<StatementResult> {
-        let view = self.view().await?;
-        let (plan, names) = self.plan(&self.run(), source, &view).await?;
+        let (_, plan, names) = self.planned(source).await?;
         let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         self.columns(schema.fields())
     }

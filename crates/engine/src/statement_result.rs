@@ -101,10 +101,7 @@ impl Metrics {
     /// `rows_written` counts rows written to tables or, if there are none, rows returned. CPU time
     /// is the sum of the compute time of all operators.
     pub fn usage(&self) -> Usage {
-        let mut counted = Counted::default();
-        for plan in self.plans.lock().iter() {
-            counted.add(plan.as_ref());
-        }
+        let counted = self.counted();
         let written = self.rows_written.load(Ordering::Relaxed);
         let answered = self.rows_answered.load(Ordering::Relaxed);
         Usage {
@@ -121,11 +118,13 @@ impl Metrics {
 
     /// Returns the bytes spilled to disk so far.
     pub fn spilled_bytes(&self) -> u64 {
+        self.counted().spilled
+    }
+
+    fn counted(&self) -> Counted {
         let mut counted = Counted::default();
-        for plan in self.plans.lock().iter() {
-            counted.add(plan.as_ref());
-        }
-        counted.spilled
+        self.plans.lock().iter().for_each(|plan| counted.add(plan.as_ref()));
+        counted
     }
 
     /// Returns the number of data files that the plans scan.

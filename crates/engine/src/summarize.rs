@@ -18,9 +18,7 @@ use crate::statement_result::StatementResult;
 impl Session {
     /// Runs SUMMARIZE. The table is read once.
     pub(crate) async fn summarize(&self, source: Source) -> Result<StatementResult> {
-        let run = self.run();
-        let view = self.view().await?;
-        let (plan, names) = self.plan(&run, source, &view).await?;
+        let (run, plan, names) = self.planned(source).await?;
         let limits = run.limits;
         let columns = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         let metrics = Arc::clone(&run.metrics);

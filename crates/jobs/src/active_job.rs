@@ -30,6 +30,8 @@ pub enum StopReason {
     Request,
     /// The server is shutting down.
     Shutdown,
+    /// The job's user has exceeded a daily limit.
+    DayLimit,
 }
 
 /// A job in memory.
@@ -68,6 +70,8 @@ struct State {
     /// Entries to write in the same batch as the end.
     with: Vec<Append>,
     stop: Option<StopReason>,
+    /// The daily limit that stops the job.
+    exceeded: Option<Problem>,
     failures: u32,
 }
 
@@ -128,6 +132,7 @@ impl ActiveJob {
             listed: false,
             with: Vec::new(),
             stop: None,
+            exceeded: None,
             failures: 0,
         };
         ActiveJob {
@@ -213,6 +218,33 @@ impl ActiveJob {
         self.cancel.cancel();
     }
 
+    /// Stops the job because its user has exceeded a daily limit.
+    pub(crate) fn stop_at_limit(&self, problem: Problem) {
+        let mut state = self.state.lock();
+        if state.ended || state.stop.is_some() {
+            return;
+        }
+        state.stop = Some(StopReason::DayLimit);
+        state.exceeded = Some(problem);
+        drop(state);
+        self.cancel.cancel();
+    }
+
+    /// Returns the daily limit that stops the job, if any.
+    pub(crate) fn exceeded(&self) -> Option<Problem> {
+        self.state.lock().exceeded.clone()
+    }
+
+    /// Returns the usage so far; `None` if the work has ended.
+    pub(crate) fn running_usage(&self, now: Timestamp) -> Option<Usage> {
+        let state = self.state.lock();
+        let mut usage = (!state.ended).then_some(state.record.job.usage)?;
+        if self.kind != JobKind::Function {
+            usage.wall_ms = elapsed_ms(state.record.job.started, now);
+        }
+        Some(usage)
+    }
+
     pub(crate) fn stop_reason(&self) -> Option<StopReason> {
         self.state.lock().stop
     }
@@ -231,6 +263,10 @@ impl ActiveJob {
             return None;
         }
         let mut job = state.record.job.clone();
+        let result = match state.exceeded.take() {
+            Some(exceeded) => result.map_err(|_| exceeded),
+            None => result,
+        };
         settle(&mut job, result, state.stop);
         // The runtime measures the time of a call, because it excludes queueing and installation.
         if self.kind != JobKind::Function {

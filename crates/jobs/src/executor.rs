@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_model::{JobEventKind, JobId, JobKind, Principal, Problem, Usage};
+use headwater_model::{ErrorCode, JobEventKind, JobId, JobKind, Principal, Problem, Usage};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -121,6 +121,17 @@ impl JobContext {
         self.live.change_usage(|sum| *sum = usage);
     }
 
+    /// Stops the job if its usage so far and that of the other jobs of its user exceed a daily
+    /// limit. Call it only while the work can be stopped without loss, not after a commit.
+    pub fn enforce_day_limits(&self) {
+        self.shared.enforce_day_limits(&self.live);
+    }
+
+    /// Returns true if the job's user has a daily limit.
+    pub fn has_day_limit(&self) -> bool {
+        self.shared.day_limits(&self.live).is_some()
+    }
+
     /// Returns the token that is cancelled when the job must stop.
     pub fn cancelled(&self) -> CancellationToken {
         self.live.cancel.clone()
@@ -137,6 +148,13 @@ impl JobContext {
     /// dropped.
     pub async fn supervise<T>(&self, work: JoinHandle<Result<T, Problem>>) -> Result<T, Problem> {
         supervise(work, &self.live.cancel, self.shared.options.stop_grace).await
+    }
+
+    /// Returns the error of work that ends because the job was stopped: the daily limit that was
+    /// exceeded, or else `cancelled` with a message.
+    pub fn stopped(&self, message: &str) -> Problem {
+        let exceeded = self.live.exceeded();
+        exceeded.unwrap_or_else(|| Problem::new(ErrorCode::Cancelled, message))
     }
 
     /// Returns the reason for cancellation, if any.

@@ -29,7 +29,7 @@ pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option
         }
         (None, ErrorCode::Cancelled) => (JobStatus::Cancelled, problem),
         (None, ErrorCode::Interrupted) => (JobStatus::Interrupted, problem),
-        (None, _) => (JobStatus::Failed, problem),
+        (None | Some(StopReason::DayLimit), _) => (JobStatus::Failed, problem),
     };
     job.status = status;
     job.error = Some(problem);

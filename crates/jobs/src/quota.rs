@@ -10,20 +10,24 @@
 //! |---|---|---|
 //! | `user_days` | day `/` user | [`DaySum`] |
 //!
-//! The usage of a job is known only at its end. So a job that exceeds a daily limit still ends
+//! A job that reports its usage while it runs is stopped once it and the other running jobs of its
+//! user exceed a daily limit. The usage of other jobs is known only at their end. They end
 //! normally, and the next one is rejected.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{Days, NaiveDate, NaiveTime};
-use headwater_model::{Limits, Timestamp, Usage};
+use headwater_model::{Fault, Limits, Timestamp, Usage};
 use headwater_store::{Append, KeyRange, Store};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
+use crate::active_job::ActiveJob;
 use crate::record::{decode, encode};
+use crate::writer::Shared;
 use crate::{Error, Jobs, Result};
 
 const USER_DAYS: &str = "user_days";
@@ -104,8 +108,8 @@ impl Quotas {
     ) -> Result<Option<JobPermit>> {
         let Some(user) = user else { return Ok(None) };
         let today = self.today(store, user, now).await?;
-        let limits = self.limits_of.read().clone().map(|of| of(user)).unwrap_or_default();
-        check_day(user, &limits, today, now)?;
+        let limits = self.limits(user);
+        check_day(user, &limits, today, now, Ordering::is_ge)?;
         let mut jobs = self.jobs.lock();
         let own = jobs.entry(user.to_owned()).or_default();
         if let Some(limit) = limits.jobs.filter(|limit| *own >= *limit) {
@@ -113,6 +117,10 @@ impl Quotas {
         }
         *own += 1;
         Ok(Some(JobPermit { jobs: self.jobs.clone(), user: user.to_owned() }))
+    }
+
+    fn limits(&self, user: &str) -> Limits {
+        self.limits_of.read().clone().map(|of| of(user)).unwrap_or_default()
     }
 
     /// Returns a permit for a job that was admitted before a restart, and loads the sum of its day.
@@ -236,17 +244,61 @@ impl Jobs {
     }
 }
 
-fn check_day(user: &str, limits: &Limits, today: DaySum, now: Timestamp) -> Result<()> {
+impl Shared {
+    /// Returns the limits of a job's user if they include a daily one.
+    pub(crate) fn day_limits(&self, job: &ActiveJob) -> Option<Limits> {
+        let limits = self.quotas.limits(job.user.as_deref()?);
+        let has_one = limits.bytes_per_day.is_some() || limits.money_per_day.is_some();
+        has_one.then_some(limits)
+    }
+
+    /// Stops a job if the ended and the running jobs of its user exceed a daily limit.
+    pub(crate) fn enforce_day_limits(&self, job: &ActiveJob) {
+        let (Some(user), Some(limits)) = (job.user.as_deref(), self.day_limits(job)) else {
+            return;
+        };
+        let day = job.created.date_naive();
+        // A day that is no longer in memory is no longer subject to limits.
+        let ended = self.quotas.days.lock().get(&(day, user.to_owned())).copied();
+        let Some(mut sum) = ended else { return };
+        let now = self.clock.now();
+        let card = self.rate_card.read().clone();
+        for other in self.live.lock().values() {
+            let is_counted =
+                other.user.as_deref() == Some(user) && other.created.date_naive() == day;
+            if let Some(usage) = is_counted.then(|| other.running_usage(now)).flatten() {
+                sum.bytes = sum.bytes.saturating_add(usage.bytes_read);
+                sum.money += card.cost(&usage);
+            }
+        }
+        let checked = check_day(user, &limits, sum, job.created, Ordering::is_gt);
+        if let Err(error) = checked {
+            let mut problem = error.to_problem();
+            problem.message = format!("the job was stopped: {}", problem.message);
+            job.stop_at_limit(problem);
+        }
+    }
+}
+
+/// Rejects a sum whose comparison with a daily limit is `over`.
+fn check_day(
+    user: &str,
+    limits: &Limits,
+    today: DaySum,
+    now: Timestamp,
+    over: fn(Ordering) -> bool,
+) -> Result<()> {
     let exceeded = |used: String, limit: String| Error::DayQuota {
         user: user.to_owned(),
         used,
         limit,
         day_ends: end_of_day(now),
     };
-    if let Some(limit) = limits.bytes_per_day.filter(|limit| today.bytes >= *limit) {
+    if let Some(limit) = limits.bytes_per_day.filter(|limit| over(today.bytes.cmp(limit))) {
         return Err(exceeded(format!("{} bytes read", today.bytes), limit.to_string()));
     }
-    if let Some(limit) = limits.money_per_day.filter(|limit| today.money >= *limit) {
+    let is_spent = |limit: &f64| today.money.partial_cmp(limit).is_some_and(over);
+    if let Some(limit) = limits.money_per_day.filter(is_spent) {
         return Err(exceeded(format!("{:.6} of money spent", today.money), limit.to_string()));
     }
     Ok(())

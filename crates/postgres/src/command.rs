@@ -153,7 +153,7 @@ fn show(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
         "TRANSACTION" => Some(SessionCommand::Show("transaction_isolation".to_owned())),
         "TIME" => Some(SessionCommand::Show("TimeZone".to_owned())),
         "TABLES" | "VIEWS" | "SCHEMAS" | "NAMESPACES" | "DATABASES" | "COLUMNS" | "CREATE"
-        | "FUNCTIONS" | "BRANCHES" | "TAGS" | "ROLES" | "GRANTS" => None,
+        | "FUNCTIONS" | "BRANCHES" | "TAGS" | "ROLES" | "GRANTS" | "ROW" | "COLUMN" => None,
         _ => Some(SessionCommand::Show(name)),
     }
 }
@@ -331,7 +331,16 @@ mod tests {
 
     #[test]
     fn other_statements_are_sql() {
-        for sql in ["SELECT 1", "SHOW TABLES", "", "-- BEGIN", "'SET'", "(SELECT 1)"] {
+        for sql in [
+            "SELECT 1",
+            "SHOW TABLES",
+            "SHOW ROW FILTERS",
+            "SHOW COLUMN MASKS",
+            "",
+            "-- BEGIN",
+            "'SET'",
+            "(SELECT 1)",
+        ] {
             assert_eq!(SessionCommand::parse(sql), None, "{sql}");
         }
         for sql in ["SET", "SET a", "SET a =", "SAVEPOINT", "LISTEN c", "FETCH PRIOR FROM c"] {

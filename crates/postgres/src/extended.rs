@@ -10,11 +10,12 @@ use headwater_service::{ParameterType, PreparedStatement, split_script};
 use serde_json::Value;
 
 use crate::array;
+use crate::command::SessionCommand;
 use crate::cursor::{column_types, returns_rows};
 use crate::inference::typing_query;
 use crate::message::{Bind, Format, Parse, Target};
 use crate::parameter;
-use crate::reply::Reply;
+use crate::reply::{ColumnType, Reply};
 use crate::session::{Action, Outcome, Portal, Progress, Session, Statement};
 use crate::simple::{columns_of, missing};
 
@@ -113,7 +114,7 @@ impl Session {
             statement.ok_or_else(|| missing("prepared statement", &message.statement))?;
         self.check_status(&statement.action)?;
         let action = bind_values(&statement, &message)?;
-        let mut columns = statement.columns.clone();
+        let mut columns = self.columns(&statement);
         for (index, column) in columns.iter_mut().flatten().enumerate() {
             column.is_binary = Format::at(&message.results, index) == Format::Binary
                 && matches!(action, Action::Sql(_));
@@ -128,6 +129,16 @@ impl Session {
         Ok(())
     }
 
+    /// Returns the columns of a statement. Those of FETCH are the current columns of its cursor.
+    fn columns(&self, statement: &Statement) -> Option<Vec<ColumnType>> {
+        match &statement.action {
+            Action::Session(SessionCommand::Fetch(cursor, _)) => {
+                self.portals.get(cursor)?.columns.clone()
+            }
+            _ => statement.columns.clone(),
+        }
+    }
+
     /// Describes a statement or portal.
     pub fn describe_target(&mut self, target: &Target) -> Outcome {
         let columns = match target {
@@ -136,7 +147,7 @@ impl Session {
                 let statement = statement.ok_or_else(|| missing("prepared statement", name))?;
                 let types: Vec<PgType> = statement.parameters.iter().map(|one| one.1).collect();
                 self.wire.output.parameter_description(&types);
-                statement.columns.clone()
+                self.columns(&statement)
             }
             Target::Portal(name) => self.portal(name)?.columns.clone(),
         };

@@ -1,10 +1,13 @@
 //! The messages that the server sends.
 
 use bytes::{BufMut, BytesMut};
-use headwater_model::Problem;
+use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 
 use crate::position::position;
+
+/// The SQLSTATE of a rejected password.
+const INVALID_PASSWORD: &str = "28P01";
 
 /// State of the session between statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -145,6 +148,16 @@ pub trait Reply {
             Severity::Fatal => "FATAL",
         };
         self.message(b'E', |out| put_report(out, name, problem.code.sqlstate(), problem));
+    }
+
+    /// Reports an error of a login, after which the connection is closed. Clients ask for another
+    /// password if the SQLSTATE is that of a rejected one.
+    fn login_error(&mut self, problem: &Problem) {
+        let sqlstate = match problem.code {
+            ErrorCode::Unauthenticated => INVALID_PASSWORD,
+            code => code.sqlstate(),
+        };
+        self.message(b'E', |out| put_report(out, "FATAL", sqlstate, problem));
     }
 
     /// Reports a notice.

@@ -3,9 +3,7 @@
 use futures::future::BoxFuture;
 use headwater_jobs::{JobContext, NewJob};
 use headwater_lake::Transaction;
-use headwater_model::{
-    ErrorCode, JobId, JobKind, OrProblem, PROPERTY_JOB, Principal, Problem, Usage,
-};
+use headwater_model::{JobId, JobKind, OrProblem, PROPERTY_JOB, Principal, Problem, Usage};
 use serde_json::Value;
 
 use crate::service::Components;
@@ -37,7 +35,8 @@ impl Components {
 
     /// Runs work within a job and charges its processor time to the job.
     ///
-    /// Errors: `cancelled` if the job is stopped; `internal` if the work panics.
+    /// Errors: `cancelled` if the job is stopped, or `quota_exceeded` if a daily limit stops it;
+    /// `internal` if the work panics.
     pub(crate) async fn run_in_job<T: Send + 'static>(
         &self,
         context: &JobContext,
@@ -45,9 +44,10 @@ impl Components {
     ) -> Result<T, Problem> {
         let cancelled = context.cancelled();
         let outcome = tokio::select! {
+            biased;
             outcome = self.operations.run(work) => outcome,
             () = cancelled.cancelled() => {
-                Err(Problem::new(ErrorCode::Cancelled, "the job was stopped"))
+                Err(context.stopped("the job was stopped"))
             }
         };
         outcome.map(|(result, cpu_us)| {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -18,7 +19,7 @@ use headwater_executors::table_access;
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, OrProblem, PROPERTY_JOB, Principal,
-    Problem, QueryRequest, RefSpec, SYSTEM_NAMESPACE,
+    Problem, QueryRequest, RefSpec, SYSTEM_NAMESPACE, Usage,
 };
 use serde_json::{Value, json};
 
@@ -30,6 +31,9 @@ use crate::{access_statement, copy_to};
 
 /// Maximum length of a statement's summary, in characters.
 const SUMMARY_CHARACTERS_MAX: usize = 2_000;
+
+/// Interval at which the usage of a running statement is reported.
+const USAGE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Operations on SQL statements.
 #[derive(Clone)]
@@ -186,7 +190,8 @@ impl Statements {
         let new = new_job(request, source, principal);
         let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
-        let mut running = Running { context, guard: Some(guard), metrics: None };
+        let is_limited = context.has_day_limit();
+        let mut running = Running { context, guard: Some(guard), metrics: None, is_limited };
         let answer = self.execute(principal, request, prepared, &mut running).await;
         let rows = match answer {
             Ok(answer) => Ok(StatementRows::new(running, answer, request.limit)),
@@ -224,18 +229,22 @@ impl Statements {
             Some(file) => Some(CopyTarget::check(&self.components, principal, file).await?),
             None => None,
         };
-        let cancelled = running.context.cancelled();
+        let context = &running.context;
+        // A committed write succeeds, even if it is stopped at the same time.
         let answer = tokio::select! {
+            biased;
             answer = Box::pin(session.execute(prepared)) => {
                 answer.or_problem().map_err(|problem| self.components.conceal(principal, problem))?
             }
-            () = cancelled.cancelled() => return Err(stopped()),
+            problem = stopped(context, || session.usage()) => return Err(problem),
         };
-        running.metrics = Some(answer.metrics.clone());
+        let metrics = answer.metrics.clone();
+        running.metrics = Some(metrics.clone());
         match target {
             Some(target) => tokio::select! {
+                biased;
                 copied = target.write(answer) => copied,
-                () = cancelled.cancelled() => Err(stopped()),
+                problem = stopped(&running.context, || metrics.usage()) => Err(problem),
             },
             None => Ok(answer),
         }
@@ -285,9 +294,28 @@ struct Running {
     /// `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
     metrics: Option<Arc<Metrics>>,
+    /// True if the statement's user has a daily limit.
+    is_limited: bool,
 }
 
 impl Running {
+    /// Returns the usage so far.
+    fn usage(&self) -> Usage {
+        self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
+    }
+
+    /// Fails if a daily limit is exceeded, now that a batch was read.
+    fn check_limit(&self) -> Result<(), Problem> {
+        if self.is_limited {
+            self.report_usage();
+            self.context.enforce_day_limits();
+            if self.context.cancelled().is_cancelled() {
+                return Err(self.context.stopped(STOPPED));
+            }
+        }
+        Ok(())
+    }
+
     fn end(&mut self, result: Result<Value, Problem>) {
         self.report_usage();
         if let Some(guard) = self.guard.take() {
@@ -356,12 +384,20 @@ impl StatementRows {
     }
 
     async fn step(&mut self) -> Result<Option<RecordBatch>, Problem> {
-        let cancelled = self.running.context.cancelled();
-        tokio::select! {
-            batch = self.stream.next(), if self.left != Some(0) => batch.transpose().or_problem(),
-            () = std::future::ready(()), if self.left == Some(0) => Ok(None),
-            () = cancelled.cancelled() => Err(stopped()),
+        if self.left == Some(0) {
+            return Ok(None);
         }
+        let running = &self.running;
+        let batch = tokio::select! {
+            biased;
+            batch = self.stream.next() => batch.transpose().or_problem()?,
+            problem = stopped(&running.context, || running.usage()) => return Err(problem),
+        };
+        // A write is committed before its result is read.
+        if self.result.is_null() {
+            running.check_limit()?;
+        }
+        Ok(batch)
     }
 
     /// Records the failure of the statement, for example because its rows cannot be encoded.
@@ -372,9 +408,21 @@ impl StatementRows {
     }
 }
 
-/// Returns the error of a statement that was stopped.
-fn stopped() -> Problem {
-    Problem::new(ErrorCode::Cancelled, "the statement was stopped")
+/// The message of a statement that was stopped.
+const STOPPED: &str = "the statement was stopped";
+
+/// Reports the usage of a statement while it runs. Returns the error when its job is stopped.
+async fn stopped(context: &JobContext, usage: impl Fn() -> Usage) -> Problem {
+    let cancelled = context.cancelled();
+    loop {
+        tokio::select! {
+            () = cancelled.cancelled() => return context.stopped(STOPPED),
+            () = tokio::time::sleep(USAGE_INTERVAL) => {
+                context.set_usage(usage());
+                context.enforce_day_limits();
+            }
+        }
+    }
 }
 
 /// Reads and discards all rows of a statement.

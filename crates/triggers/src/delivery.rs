@@ -223,6 +223,7 @@ fn judge(
     match (stop, problem.code) {
         (Some(StopReason::Shutdown), _) => Outcome::Interrupted,
         (Some(StopReason::Request), _) => Outcome::Stopped(was_stopped()),
+        (Some(StopReason::DayLimit), _) => Outcome::Failed(problem),
         (None, ErrorCode::TooBusy | ErrorCode::Unavailable | ErrorCode::Interrupted) => {
             Outcome::Throttled
         }

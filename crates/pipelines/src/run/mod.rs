@@ -185,6 +185,7 @@ impl Run {
             }
         }
         self.context.add_usage(&report.usage);
+        self.context.enforce_day_limits();
         self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
         finished.reports.push(report);
         let done = finished.reports.len() as u64;

@@ -87,7 +87,7 @@ pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
     let client = match opened {
         Ok(client) => client,
         Err(problem) => {
-            wire.output.error(Severity::Fatal, &problem);
+            wire.output.login_error(&problem);
             wire.send().await?;
             return Ok(None);
         }

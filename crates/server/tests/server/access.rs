@@ -32,7 +32,11 @@ pub struct Users {
 
 impl Users {
     pub async fn start() -> Self {
-        let server = TestServer::start().await;
+        Self::on(TestServer::start().await).await
+    }
+
+    /// Creates the tables on the empty lake of a server.
+    pub async fn on(server: TestServer) -> Self {
         for sql in [
             "CREATE SCHEMA sales",
             "CREATE SCHEMA shop",

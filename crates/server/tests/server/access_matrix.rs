@@ -233,7 +233,8 @@ fn operations() -> Vec<String> {
     methods.map(id).collect()
 }
 
-async fn revoked(users: &Users) -> String {
+/// Returns a revoked token of the user `full`.
+pub async fn revoked(users: &Users) -> String {
     let owner = Principal::owner();
     let new = users.access.create_token(&owner, "full", NewToken::default()).await;
     let new = new.expect("a token");
@@ -241,8 +242,8 @@ async fn revoked(users: &Users) -> String {
     new.secret
 }
 
-/// Returns a token that has expired.
-async fn expired(users: &Users) -> String {
+/// Returns a token of the user `full` that has expired.
+pub async fn expired(users: &Users) -> String {
     let expires = Some(chrono::Utc::now() + chrono::TimeDelta::milliseconds(500));
     let token = users.token("full", NewToken { expires, ..NewToken::default() }).await;
     let branches = ("list_branches", "GET", "/v1/branches", "", [Ok, Ok, Ok]);

@@ -13,6 +13,8 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("limits::a_user_has_no_more_jobs_at_once_and_others_are_not_affected", jobs),
+        trial("limits::a_daily_limit_stops_a_running_query", stopped_query),
+        trial("limits::a_daily_limit_stops_a_write_before_its_commit", stopped_write),
         trial("limits::the_bytes_of_a_day_count_after_a_restart", days),
         trial("limits::own_limits_precede_those_of_roles_and_are_shown", roles),
         trial("limits::memory_limits_statements_and_functions", memory),
@@ -79,13 +81,45 @@ async fn jobs() {
     users.check(&ana, READS, 200).await;
 }
 
+async fn stopped_query() {
+    let users = Users::start().await;
+    let (ana, ben) = (users.user("ana", &READ).await, users.user("ben", &READ).await);
+    limit(&users.server, "ana", json!({"money_per_day": 0.000_001})).await;
+    // The query has no end, so only its limit can stop it.
+    let (status, problem) = users.sql_at(&ana, "main", ENDLESS).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (429, &json!("quota_exceeded")), "{problem}");
+    let message = problem["message"].as_str().expect("a message");
+    assert!(message.starts_with("the job was stopped: user `ana` has reached"), "{message}");
+    let hint = problem["hint"].as_str().expect("a hint");
+    assert!(hint.contains("headwater limit set ana"), "{hint}");
+    let (_, jobs) = users.get(&ana, "/v1/jobs?limit=1").await;
+    assert_eq!((&jobs[0]["status"], &jobs[0]["error"]), (&json!("failed"), &problem), "{jobs}");
+    assert!(jobs[0]["usage"]["cpu_us"].as_u64() > Some(0), "its usage is charged: {jobs}");
+    refused(&users, &ana).await;
+    users.check(&ben, READS, 200).await;
+}
+
+async fn stopped_write() {
+    let users = Users::start().await;
+    let writes = ["insert on table:shop.*", "write on branch:*"];
+    let ana = users.user("ana", &[&READ[..], &writes].concat()).await;
+    limit(&users.server, "ana", json!({"money_per_day": 0.000_001})).await;
+    let before = users.server.get("/v1/refs/main").await;
+    let (status, problem) =
+        users.sql_at(&ana, "main", &format!("INSERT INTO shop.items {ENDLESS}")).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (429, &json!("quota_exceeded")), "{problem}");
+    assert_eq!(users.server.get("/v1/refs/main").await, before);
+    assert_eq!(users.server.rows("SELECT * FROM shop.items").await, json!([{"id": 1}]));
+}
+
 async fn days() {
     let users = Users::start().await;
     let (ana, ben) = (users.user("ana", &READ).await, users.user("ben", &READ).await);
     let created = "CREATE TABLE shop.many AS SELECT value AS id FROM generate_series(1, 200000)";
     assert!(users.server.rows(created).await.get("code").is_none());
     limit(&users.server, "ana", json!({"bytes_per_day": 1})).await;
-    users.check(&ana, "SELECT max(id % 7) FROM shop.many", 200).await;
+    let (status, problem) = users.sql_at(&ana, "main", "SELECT max(id % 7) FROM shop.many").await;
+    assert_eq!((status.as_u16(), &problem["code"]), (429, &json!("quota_exceeded")), "{problem}");
     let problem = refused(&users, &ana).await;
     let hint = problem["hint"].as_str().expect("a hint");
     assert!(hint.contains("T00:00:00Z"), "it names the end of the day: {hint}");

@@ -13,6 +13,7 @@ mod bucket_triggers;
 mod clients;
 mod console;
 mod copy_to;
+mod declared;
 mod deployments;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
@@ -26,6 +27,7 @@ mod functions;
 mod iceberg;
 mod iceberg_matrix;
 mod lambda;
+mod lambda_matrix;
 mod life_cycle;
 mod limits;
 mod listeners;
@@ -34,6 +36,7 @@ mod names;
 mod network;
 mod object_stores;
 mod postgres;
+mod postgres_matrix;
 mod postgres_tools;
 #[path = "../../../oidc/tests/provider/real.rs"]
 #[expect(dead_code, reason = "a part that other test programs use")]
@@ -43,7 +46,9 @@ mod runs;
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod s3;
 mod s3_clients;
+mod s3_matrix;
 mod scans;
+mod signed;
 mod statements;
 mod support;
 mod tls;
@@ -95,15 +100,18 @@ fn trials() -> Vec<Trial> {
     trials.extend(iceberg::trials());
     trials.extend(iceberg_matrix::trials());
     trials.extend(lambda::trials());
+    trials.extend(lambda_matrix::trials());
     trials.extend(life_cycle::trials());
     trials.extend(limits::trials());
     trials.extend(names::trials());
     trials.extend(network::trials());
     trials.extend(object_stores::trials());
     trials.extend(postgres::trials());
+    trials.extend(postgres_matrix::trials());
     trials.extend(postgres_tools::trials());
     trials.extend(runs::trials());
     trials.extend(s3_clients::trials());
+    trials.extend(s3_matrix::trials());
     trials.extend(scans::trials());
     trials.extend(statements::trials());
     trials.extend(tls::trials());

@@ -1,7 +1,7 @@
 //! Tests of the PostgreSQL protocol: with `psql`, with drivers, and with invalid bytes.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use headwater_server::{ServerConfig, TlsConfig};
@@ -441,17 +441,19 @@ async fn sqlalchemy() {
     script("postgres_sqlalchemy.py").await;
 }
 
+/// Returns the Python interpreter with the drivers.
+pub fn python() -> PathBuf {
+    let name = "postgres-psycopg-3.3.9-asyncpg-0.32.0-sqlalchemy-2.0.58";
+    clients::environment_of(name, &PACKAGES).join("bin/python")
+}
+
 /// Runs a script of `tests/clients` with a new server.
 async fn script(name: &str) {
     let server = started().await;
     let (address, token) = (address(&server), token(&server));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name);
     let work = move || {
-        let python = clients::environment_of(
-            "postgres-psycopg-3.3.9-asyncpg-0.32.0-sqlalchemy-2.0.58",
-            &PACKAGES,
-        );
-        let mut command = Command::new(python.join("bin/python"));
+        let mut command = Command::new(python());
         command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script);
         command.args([address.ip().to_string(), address.port().to_string(), token]);
         clients::run(&mut command);
