@@ -7,11 +7,15 @@
 //! order. Blocks tagged `text`, `toml` or nothing are ignored. `cargo run --release --`
 //! stands for the built command, and lines that build or test the repository are skipped.
 
+#[expect(dead_code, reason = "what only tests of triggers use")]
+#[path = "../../triggers/tests/triggers/servers.rs"]
+mod servers;
 mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use servers::{NatsProcess, PostgresProcess};
 use support::{Workspace, until};
 
 /// The URL of a server in the docs.
@@ -222,6 +226,19 @@ fn events() {
 #[test]
 fn triggers() {
     run_document(&root().join("docs/triggers.md"));
+}
+
+#[test]
+fn message_triggers() {
+    let (postgres, nats) = (PostgresProcess::start(), NatsProcess::start(&[]));
+    let workspace = Workspace::empty();
+    let text = std::fs::read_to_string(root().join("docs/message-triggers.md"));
+    let text = text.expect("the document");
+    let text = text.replace("127.0.0.1:5432", &format!("127.0.0.1:{}", postgres.port()));
+    let text = text.replace("nats://127.0.0.1:4222", &nats.url());
+    let document = workspace.path().join("message-triggers.md");
+    std::fs::write(&document, text).expect("a file");
+    play_in(&workspace, &document);
 }
 
 /// The tables that the document's statements use.

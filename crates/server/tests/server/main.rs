@@ -30,6 +30,7 @@ mod life_cycle;
 mod limits;
 mod listeners;
 mod maintenance;
+mod message_triggers;
 mod names;
 mod network;
 mod object_stores;
@@ -44,6 +45,9 @@ mod runs;
 mod s3;
 mod s3_clients;
 mod scans;
+#[path = "../../../triggers/tests/triggers/servers.rs"]
+#[expect(dead_code, reason = "what only tests of triggers use")]
+mod servers;
 mod statements;
 mod support;
 mod tls;
@@ -109,6 +113,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(tls::trials());
     trials.extend(triggers::trials());
     trials.extend(maintenance::trials());
+    trials.extend(message_triggers::trials());
     trials
 }
 
