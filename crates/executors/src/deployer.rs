@@ -239,8 +239,8 @@ impl Deployer {
         Ok(self.report(before, version, deployment, dry_run).await)
     }
 
-    /// Checks that the secrets named by functions and triggers exist, and that the principal may use
-    /// them.
+    /// Checks that the secrets named by functions and triggers exist, and that the principal may
+    /// use them.
     async fn check_secrets(
         &self,
         project: &Project,

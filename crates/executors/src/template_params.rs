@@ -13,10 +13,10 @@ use serde_json::Value;
 ///
 /// `{file}` is the first file that arrived, or the URL of the object, and `{files}` are all of them
 /// as a JSON array. `{bucket}` and `{key}` identify the object. `{tables}` are the tables that
-/// changed, as a JSON array, and `{commit}` is the last commit that changed them. `{payload}` is the
-/// first notification, row or message, `{payload.FIELD}` a field of it, with `.` between nested
-/// names, and `{payloads}` are all of them as a JSON array. `{time}` is the event's time as RFC 3339,
-/// and `{date}` its day, both in the schedule's time zone. Any other text in braces is unchanged.
+/// changed, as a JSON array, and `{commit}` is the last commit that changed them. `{payload}` is
+/// the first notification, row or message, `{payload.FIELD}` a field of it (`.` before nested
+/// names), and `{payloads}` are all of them as a JSON array. `{time}` is the event's time as RFC
+/// 3339, and `{date}` its day, in the schedule's time zone. Other text in braces is unchanged.
 pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> {
     let values = values(trigger, event);
     let payloads = event.payloads();

@@ -24,8 +24,8 @@ pub struct Event {
     /// relative to the folder, and an object's is its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// For schedules, the scheduled time; for NATS, the time of the first message; for other events,
-    /// the time of detection.
+    /// For schedules, the scheduled time; for NATS, the time of the first message; for other
+    /// events, the time of detection.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Type and data.

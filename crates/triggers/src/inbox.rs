@@ -111,8 +111,8 @@ impl<T: Send + 'static> Inbox<T> {
         self.state.fault.lock().clone()
     }
 
-    /// Takes messages that were received, at most `limit`. Each call returns the same messages until
-    /// [`Inbox::record`] removes them.
+    /// Takes messages that were received, at most `limit`. Each call returns the same messages
+    /// until [`Inbox::record`] removes them.
     pub(crate) fn take(&mut self, limit: usize) -> &[T] {
         if self.held.is_empty() {
             while self.held.len() < limit.min(MESSAGES_MAX)

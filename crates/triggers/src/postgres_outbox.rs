@@ -1,7 +1,7 @@
 //! Rows of an outbox table in PostgreSQL.
 //!
-//! Rows are locked (`FOR UPDATE SKIP LOCKED`), recorded as events, and deleted, in one transaction of
-//! the server. The keys of the rows are stored in one batch with the events, in the journal
+//! Rows are locked (`FOR UPDATE SKIP LOCKED`), recorded as events, and deleted, in one transaction
+//! of the server. The keys of the rows are stored in one batch with the events, in the journal
 //! `trigger_postgres_positions`. If the transaction does not commit, the rows with these keys are
 //! deleted before others are read, so each row is recorded exactly once.
 
@@ -120,7 +120,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Reads, records and deletes rows that become at most `events` events. Errors of the store only.
+    /// Reads, records and deletes rows that become at most `events` events. Errors of the store.
     pub(crate) async fn read(&mut self, context: &SourceContext, events: usize) -> Result<Read> {
         let rows = events.saturating_mul(self.table.batch).min(ROWS_MAX);
         match self.try_read(context, rows).await {

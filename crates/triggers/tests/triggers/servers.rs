@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The user of servers that refuse to run as root.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
 /// The password of the user `headwater` in PostgreSQL.
 pub const PASSWORD: &str = "p@ss word";
@@ -34,7 +34,7 @@ impl PostgresProcess {
         std::fs::write(&password, PASSWORD).expect("a file");
         if is_root(folder) {
             for path in [folder, &password] {
-                chown(path, Some(NOBODY), Some(NOBODY)).expect("an owner");
+                chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).expect("an owner");
             }
         }
         let mut initdb = server.command("initdb");
@@ -98,8 +98,8 @@ impl PostgresProcess {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
-        if self.folder.path().metadata().is_ok_and(|folder| folder.uid() == NOBODY) {
-            command.uid(NOBODY).gid(NOBODY);
+        if self.folder.path().metadata().is_ok_and(|folder| folder.uid() == UNPRIVILEGED) {
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         }
         command
     }
