@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use headwater_model::{ErrorCode, Fault, PostgresTrigger, Problem, Trigger};
 use headwater_secrets::SecretStore;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use url::Url;
 
 use crate::Result;
@@ -73,7 +74,7 @@ impl PostgresServer {
         format!("postgres://{}:{}/{}", self.host, self.port, self.database)
     }
 
-    /// Opens a pool of one connection.
+    /// Opens a pool of one connection, as the driver's listener requires.
     pub(crate) async fn connect(&self, secrets: Option<&SecretStore>) -> Result<PgPool, Problem> {
         let password = secret(secrets, self.secret.as_deref()).await?;
         let options = PgConnectOptions::new_without_pgpass()
@@ -84,6 +85,11 @@ impl PostgresServer {
             .database(&self.database)
             .ssl_mode(self.mode)
             .application_name("headwater");
+        // A pool tries again until its timeout, and then hides why the server cannot be reached.
+        let first = tokio::time::timeout(CONNECT_MAX, PgConnection::connect_with(&options)).await;
+        let first = first.map_err(|_| self.timed_out())?;
+        let first = first.map_err(|error| self.problem(&error))?;
+        first.close().await.map_err(|error| self.problem(&error))?;
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(CONNECT_MAX)

@@ -142,7 +142,7 @@ async fn rows_of_an_outbox_are_events_in_order_and_are_deleted() {
 
     // Rows that are inserted while the server of the lake is not connected are not missed.
     server.stop();
-    fault(&triggers, "unavailable").await;
+    fault(&triggers, "is unavailable: error communicating with database: Connection refused").await;
     server.restart();
     server.sql("INSERT INTO outbox (kind) SELECT 'row ' || n FROM generate_series(1, 700) n");
     let delivered = async || kinds(&outside.until_events(&triggers, 3).await);
