@@ -77,11 +77,11 @@ impl NatsReceiver {
             .await;
         let mut messages = messages.map_err(|error| self.failed(&chain(&error)))?;
         sender.connected();
-        let mut count = 0;
+        let mut count: usize = 0;
         while let Some(message) = messages.next().await {
             let message = message.map_err(|error| self.failed(&chain(&error)))?;
             count += 1;
-            if count % REQUEST_MESSAGES == 0 {
+            if count.is_multiple_of(REQUEST_MESSAGES) {
                 let info = consumer.get_info().await;
                 let info = info.map_err(|error| self.failed(&chain(&error)))?;
                 floor = info.ack_floor.stream_sequence;

@@ -221,7 +221,7 @@ fn message(received: &Received, now: Timestamp) -> NatsMessage {
     NatsMessage {
         subject: message.subject.to_string(),
         sequence: info.map_or(0, |info| info.stream_sequence),
-        time: time.map_or(now, |time| Timestamp::from(DateTime::from_timestamp_nanos(time))),
+        time: time.map_or(now, DateTime::from_timestamp_nanos),
         headers: message.headers.as_ref().map(headers).unwrap_or_default(),
         payload,
         is_base64,
