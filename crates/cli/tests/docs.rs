@@ -7,11 +7,15 @@
 //! Blocks with the tags `text` or `toml`, or without a tag, are ignored. `cargo run --release --`
 //! is replaced by the built command. Lines that build or test the repository are skipped.
 
+#[expect(dead_code, reason = "what only tests of triggers use")]
+#[path = "../../triggers/tests/triggers/servers.rs"]
+mod servers;
 mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use servers::{NatsProcess, PostgresProcess};
 use support::{Workspace, until};
 
 /// The URL of a server in the docs.
@@ -227,6 +231,19 @@ fn events() {
 #[test]
 fn triggers() {
     run_document(&root().join("docs/triggers.md"));
+}
+
+#[test]
+fn message_triggers() {
+    let (postgres, nats) = (PostgresProcess::start(), NatsProcess::start(&[]));
+    let workspace = Workspace::empty();
+    let text = std::fs::read_to_string(root().join("docs/message-triggers.md"));
+    let text = text.expect("the document");
+    let text = text.replace("127.0.0.1:5432", &format!("127.0.0.1:{}", postgres.port()));
+    let text = text.replace("nats://127.0.0.1:4222", &nats.url());
+    let document = workspace.path().join("message-triggers.md");
+    std::fs::write(&document, text).expect("a file");
+    play_in(&workspace, &document);
 }
 
 /// The tables used by the document's statements.

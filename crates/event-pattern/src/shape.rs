@@ -17,6 +17,8 @@ pub enum Shape {
     Count,
     /// Fields. No other fields exist.
     Object(Vec<ShapeField>),
+    /// Any value. If it is an object, it may have any fields.
+    Any,
 }
 
 /// A field in a shape.
@@ -61,6 +63,7 @@ impl Pattern {
                 return Err(PatternError::new(&path, "is no field of the events", hint));
             };
             match (field, &found.shape) {
+                (FieldPattern::Object(_), Shape::Any) => {}
                 (FieldPattern::Object(pattern), shape) => pattern.check_fields(&path, shape)?,
                 (FieldPattern::Value(_), Shape::Object(fields)) => {
                     let name = fields.first().map_or("", |one| one.name);
@@ -99,6 +102,7 @@ impl Matcher {
                 Matcher::Text(_) | Matcher::Cidr(_) => false,
             },
             Shape::Object(_) => false,
+            Shape::Any => true,
         }
     }
 }

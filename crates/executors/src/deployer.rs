@@ -239,7 +239,8 @@ impl Deployer {
         Ok(self.report(before, version, deployment, dry_run).await)
     }
 
-    /// Checks that the secrets named by functions exist, and that the principal may use them.
+    /// Checks that the secrets named by functions and triggers exist, and that the principal may
+    /// use them.
     async fn check_secrets(
         &self,
         project: &Project,
@@ -247,7 +248,8 @@ impl Deployer {
     ) -> Result<(), Problem> {
         let callables = project.callables.values();
         let names = callables.flat_map(|callable| callable.function.secrets.iter().cloned());
-        let names: Vec<String> = names.collect();
+        let of_triggers = project.triggers.iter().flat_map(Trigger::secrets).map(str::to_owned);
+        let names: Vec<String> = names.chain(of_triggers).collect();
         if let Some(access) = access {
             for name in &names {
                 access.check(Action::Use, &Object::secret(name))?;

@@ -1,32 +1,37 @@
 //! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{bucket}`, `{key}`, `{tables}`,
-//! `{commit}`, `{time}`, `{date}` and `{event}` in their values are filled in from the event.
+//! `{commit}`, `{payload}`, `{payload.FIELD}`, `{payloads}`, `{time}`, `{date}` and `{event}` in
+//! their values are filled in from the event.
 
 use std::collections::BTreeMap;
 
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
 use headwater_model::{Event, Trigger};
+use serde_json::Value;
 
 /// Returns the trigger's parameters with the values of an event.
 ///
 /// `{file}` is the first file that arrived, or the URL of the object, and `{files}` are all of them
 /// as a JSON array. `{bucket}` and `{key}` identify the object. `{tables}` are the tables that
-/// changed, as a JSON array, and `{commit}` is the last commit that changed them. `{time}` is the
-/// event's time as RFC 3339, and `{date}` its day, both in the schedule's time zone. Any other text
-/// in braces is unchanged.
+/// changed, as a JSON array, and `{commit}` is the last commit that changed them. `{payload}` is
+/// the first notification, row or message, `{payload.FIELD}` a field of it (`.` before nested
+/// names), and `{payloads}` are all of them as a JSON array. `{time}` is the event's time as RFC
+/// 3339, and `{date}` its day, in the schedule's time zone. Other text in braces is unchanged.
 pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> {
     let values = values(trigger, event);
-    let fill = |text: &str| fill(text, &values);
+    let payloads = event.payloads();
+    let fill = |text: &str| fill(text, &values, payloads.first().copied());
     trigger.parameters.iter().map(|(name, text)| (name.clone(), fill(text))).collect()
 }
 
-fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 9] {
+fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 11] {
     let zone = trigger.schedule.as_ref().and_then(|schedule| schedule.timezone.as_deref());
     let zone = zone.and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC);
     let moment = event.time.with_timezone(&zone);
     let object = event.object();
     let paths = event.files().iter().map(|file| file.path.as_str());
     let files: Vec<&str> = paths.chain(object.map(|object| object.uri.as_str())).collect();
+    let payloads = event.payloads();
     [
         ("file", files.first().map_or_else(String::new, |file| (*file).to_owned())),
         ("files", serde_json::json!(files).to_string()),
@@ -34,6 +39,8 @@ fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 9] {
         ("key", object.map_or_else(String::new, |object| object.key.clone())),
         ("tables", serde_json::json!(event.tables()).to_string()),
         ("commit", event.commit().map_or_else(String::new, |commit| commit.to_string())),
+        ("payload", payloads.first().map_or_else(String::new, |payload| plain(payload))),
+        ("payloads", serde_json::json!(payloads).to_string()),
         ("time", moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         ("date", moment.format("%Y-%m-%d").to_string()),
         ("event", event.id.clone()),
@@ -41,20 +48,42 @@ fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 9] {
 }
 
 /// Replaces all placeholders in one pass, so that braces in inserted values are unchanged.
-fn fill(text: &str, values: &[(&str, String)]) -> String {
+fn fill(text: &str, values: &[(&str, String)], payload: Option<&Value>) -> String {
     let mut filled = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
         filled.push_str(before);
         let value = values.iter().find_map(|(name, value)| {
             let after = after.strip_prefix(name)?.strip_prefix('}')?;
-            Some((value.as_str(), after))
+            Some((value.clone(), after))
         });
-        let (value, after) = value.unwrap_or(("{", after));
-        filled.push_str(value);
+        let value = value.or_else(|| {
+            let (path, after) = after.strip_prefix("payload.")?.split_once('}')?;
+            let field = payload.and_then(|payload| field(payload, path));
+            Some((field.map_or_else(String::new, plain), after))
+        });
+        let (value, after) = value.unwrap_or(("{".to_owned(), after));
+        filled.push_str(&value);
         rest = after;
     }
     filled + rest
+}
+
+/// Returns a nested field of a payload.
+fn field<'a>(payload: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(payload, |value, name| match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        value => value.get(name),
+    })
+}
+
+/// Returns a text without quotes, other values as JSON, and null as an empty text.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        value => value.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +105,9 @@ mod tests {
             "headwater.object.created" => {
                 json!({"object": {"bucket": "landing", "key": "in/a.csv", "size": 1, "etag": "e",
                     "uri": "s3://landing/in/a.csv", "operation": "put", "sequencer": "0"}})
+            }
+            "headwater.postgres.notified" => {
+                json!({"channel": "c", "payloads": [{"id": 7, "to": {"name": "{date}"}}, "x"]})
             }
             "headwater.schedule.fired" => json!({"scheduled": "2026-01-30T23:15:00Z"}),
             _ => json!({"branch": "main", "tables": ["public.t"], "commit": "ab".repeat(32)}),
@@ -100,6 +132,11 @@ mod tests {
         check("{bucket}|{key}|{file}", object, "landing|in/a.csv|s3://landing/in/a.csv");
         check("day={date}!", schedule, "day=2026-01-31!");
         check("{time}", schedule, "2026-01-31T00:15:00+01:00");
+        let notified = "headwater.postgres.notified";
+        check("{payload.id}|{payload.to.name}|{payload.none}", notified, "7|{date}|");
+        check("{payload}", notified, r#"{"id":7,"to":{"name":"{date}"}}"#);
+        check("{payloads}", notified, r#"[{"id":7,"to":{"name":"{date}"}},"x"]"#);
+        check("{payload}{payload.id}{payloads}", schedule, "[]");
         check("{event} {other} {{date}}", schedule, "e1 {other} {2026-01-31}");
     }
 }

@@ -17,13 +17,15 @@ pub struct Event {
     pub specversion: SpecVersion,
     /// Id, unique in the lake. The commits that the event causes contain it.
     pub id: String,
-    /// Origin as a URI reference: the folder, the bucket, the scheduled trigger, or the branch.
+    /// Origin as a URI reference: the folder, the bucket, the scheduled trigger, the branch, the
+    /// database or the stream.
     pub source: String,
-    /// The file, object or table, if there is exactly one. A file's path is relative to the folder,
-    /// and an object's is its key.
+    /// The file, object, table, channel or subject, if there is exactly one. A file's path is
+    /// relative to the folder, and an object's is its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// For schedules, the scheduled time; for other events, the time of detection.
+    /// For schedules, the scheduled time; for NATS, the time of the first message; for other
+    /// events, the time of detection.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Type and data.
@@ -59,6 +61,19 @@ impl Event {
         match &self.data {
             EventData::TableChanged { tables, .. } => tables,
             _ => &[],
+        }
+    }
+
+    /// Returns the payloads of notifications and messages, and rows of outbox tables; empty for
+    /// other events.
+    pub fn payloads(&self) -> Vec<&Value> {
+        match &self.data {
+            EventData::PostgresNotified { payloads: values, .. }
+            | EventData::PostgresRowsAdded { rows: values, .. } => values.iter().collect(),
+            EventData::NatsReceived { messages, .. } => {
+                messages.iter().map(|message| &message.payload).collect()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -120,6 +135,31 @@ pub enum EventData {
         #[schema(value_type = String)]
         commit: CommitId,
     },
+    /// A PostgreSQL server sent notifications on a channel.
+    #[serde(rename = "headwater.postgres.notified")]
+    PostgresNotified {
+        /// The channel.
+        channel: String,
+        /// The payload of each notification, in order. JSON objects and arrays are parsed; other
+        /// payloads are text.
+        payloads: Vec<Value>,
+    },
+    /// Rows were added to an outbox table in PostgreSQL.
+    #[serde(rename = "headwater.postgres.rows_added")]
+    PostgresRowsAdded {
+        /// The table.
+        table: String,
+        /// The rows as objects, in the order of their keys.
+        rows: Vec<Value>,
+    },
+    /// A NATS stream received messages.
+    #[serde(rename = "headwater.nats.received")]
+    NatsReceived {
+        /// The stream.
+        stream: String,
+        /// The messages, in the order of their delivery.
+        messages: Vec<NatsMessage>,
+    },
     /// A client called a function asynchronously.
     #[serde(rename = "headwater.function.invoked")]
     FunctionInvoked {
@@ -145,9 +185,36 @@ impl EventData {
                 scheduled.format("%Y-%m-%d %H:%M:%S").to_string()
             }
             EventData::TableChanged { tables, .. } => tables.join(", "),
+            EventData::PostgresNotified { channel, .. } => channel.clone(),
+            EventData::PostgresRowsAdded { table, .. } => table.clone(),
+            EventData::NatsReceived { stream, messages } => match messages.as_slice() {
+                [message] => message.subject.clone(),
+                _ => stream.clone(),
+            },
             EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
         }
     }
+}
+
+/// A message of a NATS stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NatsMessage {
+    /// The subject.
+    pub subject: String,
+    /// Sequence number in the stream.
+    pub sequence: u64,
+    /// Time at which the stream received the message.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// The headers; the last value of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The payload. JSON objects and arrays are parsed; other payloads are text, or base64 if they
+    /// are not UTF-8.
+    pub payload: Value,
+    /// True if the payload is base64.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_base64: bool,
 }
 
 /// A change of an object.

@@ -15,6 +15,7 @@ mod deployed_function;
 mod deployment;
 mod did_you_mean;
 mod diff;
+mod duration_text;
 mod environment;
 mod error;
 mod event;
@@ -26,6 +27,7 @@ mod job;
 mod limit;
 mod maintenance;
 mod merge;
+mod message_trigger;
 pub mod name;
 mod object;
 mod permission;
@@ -70,7 +72,9 @@ pub use environment::{
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
 pub use error::{ErrorCode, Fault, OrProblem, Problem, sentence};
-pub use event::{ArrivedFile, ChangedObject, Event, EventData, ObjectOperation, SpecVersion};
+pub use event::{
+    ArrivedFile, ChangedObject, Event, EventData, NatsMessage, ObjectOperation, SpecVersion,
+};
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
 };
@@ -87,6 +91,7 @@ pub use merge::{
     ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome,
     MergeReport, MergeRequest, MergeResolution, MergedTable, RowConflict,
 };
+pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
 pub use permission::{Action, Permission, PermissionError};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Event, JobId, Problem, Timestamp};
+use crate::{Event, JobId, NatsTrigger, PostgresTrigger, Problem, Timestamp, duration_text};
 
 /// A trigger: `[[trigger]]` in `headwater.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -15,8 +15,8 @@ use crate::{Event, JobId, Problem, Timestamp};
 pub struct Trigger {
     /// Its name, unique in the project.
     pub name: String,
-    /// Files that arrive in a folder; exactly one of `files`, `bucket`, `schedule` and `tables` is
-    /// given.
+    /// Files that arrive in a folder; exactly one of `files`, `bucket`, `schedule`, `tables`,
+    /// `postgres` and `nats` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesTrigger>,
     /// Objects that are created in a bucket of the lake, or removed from it.
@@ -28,6 +28,12 @@ pub struct Trigger {
     /// Changes of tables on the branch, by any client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<TablesTrigger>,
+    /// Notifications or rows of a PostgreSQL database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresTrigger>,
+    /// Messages of a NATS JetStream stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nats: Option<NatsTrigger>,
     /// The branch to watch, import into and run on; `main` by default.
     #[serde(default)]
     pub branch: Option<String>,
@@ -45,8 +51,8 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
     /// Parameters of the run. The placeholders `{file}`, `{files}`, `{bucket}`, `{key}`,
-    /// `{tables}`, `{commit}`, `{time}`, `{date}` and `{event}` are replaced with values from the
-    /// event.
+    /// `{tables}`, `{commit}`, `{payload}`, `{payload.FIELD}`, `{payloads}`, `{time}`, `{date}` and
+    /// `{event}` are replaced with values from the event.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
     /// The number of retries before an event is marked as failed; 5 by default.
@@ -75,6 +81,8 @@ impl Default for Trigger {
             bucket: None,
             schedule: None,
             tables: None,
+            postgres: None,
+            nats: None,
             branch: None,
             filter: None,
             import: None,
@@ -97,6 +105,13 @@ impl Trigger {
         import.into_iter().chain(self.run.then_some(Target::Run)).chain(function).collect()
     }
 
+    /// Returns the secrets that the source uses.
+    pub fn secrets(&self) -> Vec<&str> {
+        let postgres = self.postgres.as_ref().and_then(|postgres| postgres.secret.as_deref());
+        let nats = self.nats.as_ref().and_then(|nats| nats.secret.as_deref());
+        postgres.into_iter().chain(nats).collect()
+    }
+
     /// Returns a short description of the source.
     pub fn source(&self) -> String {
         if let Some(files) = &self.files {
@@ -111,6 +126,12 @@ impl Trigger {
         }
         if let Some(schedule) = &self.schedule {
             return format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"));
+        }
+        if let Some(postgres) = &self.postgres {
+            return postgres.to_string();
+        }
+        if let Some(nats) = &self.nats {
+            return nats.to_string();
         }
         let changes = |tables: &TablesTrigger| format!("changes of {}", tables.names.join(", "));
         self.tables.as_ref().map(changes).unwrap_or_default()
@@ -303,62 +324,6 @@ pub struct TriggerImport {
     /// Policy for rows that cannot be read.
     #[serde(default)]
     pub on_error: crate::OnError,
-}
-
-/// Conversion of durations to and from text: `500ms`, `2s`, `5m`.
-mod duration_text {
-    use std::borrow::Cow;
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let milliseconds = duration.as_millis();
-        if milliseconds.is_multiple_of(1000) {
-            serializer.collect_str(&format_args!("{}s", milliseconds / 1000))
-        } else {
-            serializer.collect_str(&format_args!("{milliseconds}ms"))
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        parse(&text).ok_or_else(|| {
-            let message = format!("`{text}` is not a duration such as `500ms` or `2s`");
-            serde::de::Error::custom(message)
-        })
-    }
-
-    fn parse(text: &str) -> Option<Duration> {
-        match text.trim().strip_suffix("ms") {
-            Some(number) => number.trim().parse().ok().map(Duration::from_millis),
-            None => crate::parse_duration(text).ok(),
-        }
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn durations_are_read_and_written_as_text() {
-            for (text, milliseconds) in [("500ms", 500), ("0s", 0), ("2s", 2_000)] {
-                let duration = parse(text).expect("a duration");
-                assert_eq!(duration, Duration::from_millis(milliseconds));
-                let written = serialize(&duration, serde_json::value::Serializer);
-                assert_eq!(written.expect("text"), text);
-            }
-            assert_eq!(parse("5m"), Some(Duration::from_secs(300)));
-            for wrong in ["", "ms", "1000", "soon", "-1s"] {
-                assert_eq!(parse(wrong), None, "{wrong}");
-            }
-        }
-    }
 }
 
 /// A trigger with its status.

@@ -296,7 +296,7 @@ impl Components {
             project,
             deployed: deployed.clone(),
         });
-        let triggers = start_triggers(&lake, &jobs, &buckets.objects, targets).await?;
+        let triggers = start_triggers(&lake, &jobs, &buckets.objects, &secrets, targets).await?;
         let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects);
         let deployer =
             Deployer::new(lake.clone(), deployed, sources, secrets.clone(), catalog.clone());
@@ -448,6 +448,7 @@ async fn start_triggers(
     lake: &Lake,
     jobs: &headwater_jobs::Jobs,
     objects: &headwater_objects::Objects,
+    secrets: &SecretStore,
     targets: Option<TriggerExecutor>,
 ) -> Result<Option<headwater_triggers::Triggers>> {
     let Some(targets) = targets else { return Ok(None) };
@@ -456,6 +457,7 @@ async fn start_triggers(
     let options = TriggersOptions {
         commits: Some(commits),
         objects: Some(objects.clone()),
+        secrets: Some(secrets.clone()),
         ..TriggersOptions::new(store, clock, jobs.clone(), &targets.project)
     };
     let triggers = headwater_triggers::Triggers::start(options, Arc::new(targets)).await;

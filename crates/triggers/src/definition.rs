@@ -14,6 +14,9 @@ use crate::event_filter::EventFilter;
 use crate::event_path::EventPath;
 use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;
+use crate::nats_source::{self, NatsEvents, NatsSource};
+use crate::postgres_outbox;
+use crate::postgres_source::{PostgresEvents, PostgresSource};
 use crate::schedule::Schedule;
 use crate::schedule_source::{self, ScheduleSource};
 use crate::source::EventSource;
@@ -43,6 +46,8 @@ pub(crate) enum Source {
     Bucket(Selection),
     Schedule(Box<Schedule>),
     Tables(WatchedTables),
+    Postgres(Box<PostgresEvents>),
+    Nats(Box<NatsEvents>),
     /// Asynchronous calls of a function, which clients send.
     Calls,
 }
@@ -124,26 +129,36 @@ impl Definition {
 
 impl Source {
     fn new(trigger: &Trigger, project: &Path) -> Result<Self> {
-        let Trigger { files, bucket, schedule, tables, .. } = trigger;
-        Ok(match (files, bucket, schedule, tables) {
-            (Some(files), None, None, None) => {
-                Source::Files(WatchedFolder::new(trigger, files, project)?)
-            }
-            (None, Some(bucket), None, None) => Source::Bucket(Selection::new(trigger, bucket)?),
-            (None, None, None, Some(tables)) => {
-                Source::Tables(WatchedTables::new(trigger, tables)?)
-            }
-            (None, None, Some(schedule), None) => {
-                let schedule = Schedule::new(schedule);
-                let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
-                Source::Schedule(Box::new(schedule.map_err(invalid)?))
-            }
-            _ => {
-                let hint = "Give the trigger either `files`, `bucket`, `schedule` or `tables`.";
-                let reason = "it needs exactly one of `files`, `bucket`, `schedule` and `tables`";
-                return Err(invalid(trigger, reason, hint));
-            }
-        })
+        let Trigger { files, bucket, schedule, tables, postgres, nats, .. } = trigger;
+        let given = [
+            files.is_some(),
+            bucket.is_some(),
+            schedule.is_some(),
+            tables.is_some(),
+            postgres.is_some(),
+            nats.is_some(),
+        ];
+        if given.iter().filter(|is_given| **is_given).count() > 1 {
+            return Err(not_one_source(trigger));
+        }
+        if let Some(files) = files {
+            return Ok(Source::Files(WatchedFolder::new(trigger, files, project)?));
+        }
+        if let Some(bucket) = bucket {
+            return Ok(Source::Bucket(Selection::new(trigger, bucket)?));
+        }
+        if let Some(tables) = tables {
+            return Ok(Source::Tables(WatchedTables::new(trigger, tables)?));
+        }
+        if let Some(postgres) = postgres {
+            return Ok(Source::Postgres(Box::new(PostgresEvents::new(trigger, postgres)?)));
+        }
+        if let Some(nats) = nats {
+            return Ok(Source::Nats(Box::new(NatsEvents::new(trigger, nats)?)));
+        }
+        let schedule = Schedule::new(schedule.as_ref().ok_or_else(|| not_one_source(trigger))?);
+        let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
+        Ok(Source::Schedule(Box::new(schedule.map_err(invalid)?)))
     }
 
     /// Creates the event source, which starts at its stored position.
@@ -153,6 +168,8 @@ impl Source {
             Source::Bucket(selection) => Box::new(BucketSource::new(selection.clone())),
             Source::Schedule(schedule) => Box::new(ScheduleSource::new((**schedule).clone())),
             Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
+            Source::Postgres(events) => Box::new(PostgresSource::new((**events).clone())),
+            Source::Nats(events) => Box::new(NatsSource::new((**events).clone())),
             Source::Calls => Box::new(CallSource),
         }
     }
@@ -166,20 +183,27 @@ impl Source {
             Source::Bucket(_) => Some(bucket_source::POSITIONS),
             Source::Schedule(_) => Some(schedule_source::POSITIONS),
             Source::Tables(_) => Some(table_source::POSITIONS),
+            Source::Postgres(_) => Some(postgres_outbox::POSITIONS),
+            Source::Nats(_) => Some(nats_source::POSITIONS),
         }
     }
 
-    /// Returns true if a poll is delayed until notifications pause. This is not needed for objects,
-    /// because their changes are complete when they are notified.
+    /// Returns true if a poll is delayed until notifications pause. This is not needed for objects
+    /// and messages, which are complete when they are notified.
     pub(crate) fn waits_for_quiet(&self) -> bool {
-        !matches!(self, Source::Bucket(_))
+        !matches!(self, Source::Bucket(_) | Source::Postgres(_) | Source::Nats(_))
     }
 
     /// Returns the next scheduled time.
     pub(crate) fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         match self {
             Source::Schedule(schedule) => schedule.next_after(time),
-            Source::Files(_) | Source::Bucket(_) | Source::Tables(_) | Source::Calls => None,
+            Source::Files(_)
+            | Source::Bucket(_)
+            | Source::Tables(_)
+            | Source::Postgres(_)
+            | Source::Nats(_)
+            | Source::Calls => None,
         }
     }
 }
@@ -254,6 +278,12 @@ impl WatchedTables {
         let name = table.qualified();
         self.patterns.iter().any(|pattern| pattern.is_match(&name))
     }
+}
+
+fn not_one_source(trigger: &Trigger) -> Error {
+    let names = "`files`, `bucket`, `schedule`, `tables`, `postgres` and `nats`";
+    let reason = format!("it needs exactly one of {names}");
+    invalid(trigger, reason, "Give the trigger one source, such as `files` or `schedule`.")
 }
 
 /// Returns the number of events that are delivered concurrently.

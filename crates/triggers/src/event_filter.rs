@@ -5,10 +5,14 @@
 use std::sync::Arc;
 
 use headwater_event_pattern::{Pattern, Shape, ShapeField};
-use headwater_model::{BucketEvent, BucketTrigger, Event, MAIN_BRANCH, Trigger};
+use headwater_model::{
+    BucketEvent, BucketTrigger, Event, MAIN_BRANCH, NatsTrigger, PostgresTrigger, Trigger,
+};
 
 use crate::Result;
 use crate::definition::invalid;
+use crate::nats_source::NatsEvents;
+use crate::postgres_server::PostgresServer;
 
 /// The events that a trigger records.
 #[derive(Debug, Clone)]
@@ -36,7 +40,7 @@ impl EventFilter {
 
 /// Returns the form of the events of a trigger.
 fn shape(trigger: &Trigger) -> Shape {
-    let (source, types, subject, data) = if let Some(bucket) = &trigger.bucket {
+    let (source, types, subject, data): Shapes = if let Some(bucket) = &trigger.bucket {
         let source = one(format!("s3://{}", bucket.name));
         (source, object_types(bucket), true, vec![ShapeField::new("object", object(bucket))])
     } else if trigger.files.is_some() {
@@ -57,6 +61,10 @@ fn shape(trigger: &Trigger) -> Shape {
             ShapeField::new("commit", Shape::Text),
         ];
         (source, one("headwater.table.changed".into()), true, data)
+    } else if let Some(postgres) = &trigger.postgres {
+        postgres_shape(trigger, postgres)
+    } else if let Some(nats) = &trigger.nats {
+        nats_shape(trigger, nats)
     } else {
         let data = vec![ShapeField::new("scheduled", Shape::Text)];
         let source = one(format!("/triggers/{}", trigger.name));
@@ -73,6 +81,45 @@ fn shape(trigger: &Trigger) -> Shape {
         fields.push(ShapeField::optional("subject", Shape::Text));
     }
     Shape::Object(fields)
+}
+
+/// The shapes of an event's source, type and data, and true if it may have a subject.
+type Shapes = (Shape, Shape, bool, Vec<ShapeField>);
+
+fn postgres_shape(trigger: &Trigger, postgres: &PostgresTrigger) -> Shapes {
+    let server = PostgresServer::new(trigger, postgres);
+    let source = server.map_or(Shape::Text, |server| one(server.uri()));
+    match (&postgres.outbox, &postgres.channel) {
+        (Some(table), _) => {
+            let table = ShapeField::new("table", one(table.clone()));
+            let data = vec![table, ShapeField::new("rows", Shape::Any)];
+            (source, one("headwater.postgres.rows_added".into()), true, data)
+        }
+        (None, channel) => {
+            let channel = one(channel.clone().unwrap_or_default());
+            let payloads = ShapeField::new("payloads", Shape::Any);
+            let data = vec![ShapeField::new("channel", channel), payloads];
+            (source, one("headwater.postgres.notified".into()), true, data)
+        }
+    }
+}
+
+fn nats_shape(trigger: &Trigger, nats: &NatsTrigger) -> Shapes {
+    let events = NatsEvents::new(trigger, nats);
+    let source = events.map_or(Shape::Text, |events| one(events.uri().to_owned()));
+    let message = vec![
+        ShapeField::new("subject", Shape::Text),
+        ShapeField::new("sequence", Shape::Count),
+        ShapeField::new("time", Shape::Text),
+        ShapeField::optional("headers", Shape::Any),
+        ShapeField::new("payload", Shape::Any),
+        ShapeField::optional("is_base64", Shape::Any),
+    ];
+    let data = vec![
+        ShapeField::new("stream", one(nats.stream.clone())),
+        ShapeField::new("messages", Shape::Object(message)),
+    ];
+    (source, one("headwater.nats.received".into()), true, data)
 }
 
 fn one(text: String) -> Shape {

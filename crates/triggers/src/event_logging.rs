@@ -25,6 +25,13 @@ pub(crate) fn summary(data: &EventData) -> String {
             scheduled.format("%Y-%m-%d %H:%M:%S UTC").to_string()
         }
         EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
+        EventData::PostgresNotified { channel, payloads } => {
+            format!("{} notifications of {channel}", payloads.len())
+        }
+        EventData::PostgresRowsAdded { table, rows } => format!("{} rows of {table}", rows.len()),
+        EventData::NatsReceived { stream, messages } => {
+            format!("{} messages of {stream}", messages.len())
+        }
         EventData::TableChanged { tables, .. } => match tables.as_slice() {
             [table] => format!("{table} changed"),
             tables => format!("{} tables changed", tables.len()),

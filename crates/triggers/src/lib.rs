@@ -1,5 +1,5 @@
-//! Triggers: arriving files, changed objects, scheduled times and table changes become events, and
-//! each event is delivered to the targets of its trigger by a job.
+//! Triggers: arriving files, changed objects, scheduled times, table changes, and messages of
+//! PostgreSQL and NATS become events. A job delivers each event to the targets of its trigger.
 //!
 //! - An event is stored before it is delivered, in one batch with the position of its source.
 //! - Imports and runs process the events of a trigger one at a time, in order. Functions process
@@ -7,6 +7,7 @@
 //! - A failed delivery is retried with back-off. After the last retry, the event is kept as failed.
 
 mod aws_event;
+mod back_off;
 mod bucket_source;
 mod calls;
 mod commits;
@@ -23,7 +24,15 @@ mod event_queue;
 mod file_listing;
 mod file_source;
 mod file_watcher;
+mod inbox;
+mod nats_receiver;
+mod nats_source;
 mod options;
+mod payload;
+mod postgres_listener;
+mod postgres_outbox;
+mod postgres_server;
+mod postgres_source;
 mod rate_limit;
 mod record;
 mod schedule;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use headwater_jobs::Jobs;
 use headwater_model::{Clock, TriggerEventStatus};
 use headwater_objects::Objects;
+use headwater_secrets::SecretStore;
 use headwater_store::Store;
 
 use crate::Commits;
@@ -25,6 +26,9 @@ pub struct TriggersOptions {
     pub commits: Option<Arc<dyn Commits>>,
     /// Buckets, for triggers on objects; these never fire with `None`, which is the default.
     pub objects: Option<Objects>,
+    /// Secrets with the credentials of servers; triggers that name a secret cannot connect with
+    /// `None`, which is the default.
+    pub secrets: Option<SecretStore>,
     /// The project's root as an absolute path. Paths of folders are relative to it.
     pub project: PathBuf,
     /// Pause before the first retry. It doubles with each later retry. 1 s by default.
@@ -54,6 +58,7 @@ impl TriggersOptions {
             jobs,
             commits: None,
             objects: None,
+            secrets: None,
             project: project.into(),
             retry_pause: Duration::from_secs(1),
             retry_pause_max: Duration::from_mins(5),

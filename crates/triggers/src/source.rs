@@ -20,7 +20,7 @@ pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 /// Minimum pause between two polls.
 pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// A source of events: a folder, a bucket, a schedule or tables.
+/// A source of events: a folder, a bucket, a schedule, tables, a database or a stream.
 #[async_trait]
 pub(crate) trait EventSource: Send {
     /// Detects and records the events since the last poll. After an error, the source is replaced

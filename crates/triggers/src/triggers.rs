@@ -20,7 +20,7 @@ use crate::record::decode;
 use crate::source::SourceContext;
 use crate::worker::Worker;
 use crate::{Error, Result, TargetExecutor, TriggerEventFilter, TriggersOptions};
-use crate::{bucket_source, schedule_source, table_source};
+use crate::{bucket_source, nats_source, postgres_outbox, schedule_source, table_source};
 
 /// The triggers of a lake. Clones are handles to the same triggers.
 #[derive(Clone)]
@@ -159,8 +159,13 @@ impl Triggers {
 
     /// Removes the stored positions of triggers that are no longer defined.
     async fn forget_positions(&self, definitions: &BTreeMap<String, Definition>) {
-        let journals =
-            [bucket_source::POSITIONS, schedule_source::POSITIONS, table_source::POSITIONS];
+        let journals = [
+            bucket_source::POSITIONS,
+            schedule_source::POSITIONS,
+            table_source::POSITIONS,
+            postgres_outbox::POSITIONS,
+            nats_source::POSITIONS,
+        ];
         for journal in journals {
             let has_position =
                 |definition: &Definition| definition.source.position_journal() == Some(journal);

@@ -6,7 +6,7 @@ use std::path::Path;
 /// External crates and those of ours that may use them.
 const OWNED: [(&str, &[&str]); 7] = [
     ("datafusion", &["engine", "sql-functions", "restrictions"]),
-    ("sqlx", &["store"]),
+    ("sqlx", &["store", "triggers"]),
     ("axum", &["server"]),
     ("tonic", &["server"]),
     ("arrow-flight", &["server"]),

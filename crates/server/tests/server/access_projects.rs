@@ -254,9 +254,17 @@ async fn secrets() {
     let (status, answer) = users.post(&ana, "/v1/deployments", body.clone()).await;
     assert_eq!(status, 403, "{answer}");
     assert_eq!(answer["message"], "user `ana` may not use secret `SHOP_KEY`");
+    let source = r#"{ url = "postgres://u@127.0.0.1:1/d", secret = "SHOP_KEY", channel = "c" }"#;
+    let trigger = format!("[[trigger]]\nname = \"order\"\nrun = true\npostgres = {source}\n");
+    let manifest = format!("[project]\nname = \"shop\"\n\n{trigger}");
+    let of_trigger = json!({"files": {"headwater.toml": manifest}});
+    let (status, answer) = users.post(&ana, "/v1/deployments", of_trigger.clone()).await;
+    assert_eq!((status, &answer["code"]), (403, &json!("forbidden")), "{answer}");
     users.grant("ana", &["use on secret:SHOP_KEY"]).await;
-    let (status, answer) = users.post(&ana, "/v1/deployments", body).await;
-    assert_eq!(status, 201, "{answer}");
+    for body in [body, of_trigger] {
+        let (status, answer) = users.post(&ana, "/v1/deployments", body).await;
+        assert_eq!(status, 201, "{answer}");
+    }
     let (_, listed) = users.get(&ana, "/v1/secrets").await;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
 }

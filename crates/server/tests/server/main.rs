@@ -32,6 +32,7 @@ mod life_cycle;
 mod limits;
 mod listeners;
 mod maintenance;
+mod message_triggers;
 mod names;
 mod network;
 mod object_stores;
@@ -49,6 +50,9 @@ mod s3_clients;
 mod s3_matrix;
 mod scans;
 mod signed;
+#[path = "../../../triggers/tests/triggers/servers.rs"]
+#[expect(dead_code, reason = "what only tests of triggers use")]
+mod servers;
 mod statements;
 mod support;
 mod tls;
@@ -117,6 +121,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(tls::trials());
     trials.extend(triggers::trials());
     trials.extend(maintenance::trials());
+    trials.extend(message_triggers::trials());
     trials
 }
 

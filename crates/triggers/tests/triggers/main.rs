@@ -5,6 +5,9 @@ mod calls;
 mod crash;
 mod deliveries;
 mod kill;
+mod nats;
+mod postgres;
+mod servers;
 #[expect(dead_code, reason = "the tests of jobs use all of it")]
 #[path = "../../../jobs/tests/jobs/support.rs"]
 mod support;

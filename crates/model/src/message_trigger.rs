@@ -1,0 +1,111 @@
+//! Sources of triggers at message systems: PostgreSQL and NATS JetStream.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::duration_text;
+
+/// Fires for notifications of a PostgreSQL channel, or for rows of an outbox table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresTrigger {
+    /// The database, `postgres://USER@HOST:PORT/DATABASE`, without a password. The parameter
+    /// `sslmode` is `disable`, `prefer` (the default), `require`, `verify-ca` or `verify-full`.
+    pub url: String,
+    /// The secret that contains the password; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The channel to listen on. Each notification is an event. With `outbox`, a notification only
+    /// makes the table be read at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The table whose rows are events. A row is deleted after its event is durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<String>,
+    /// The column with the primary key of the outbox, which also determines the order; `id` by
+    /// default.
+    #[serde(default = "key_default")]
+    pub key: String,
+    /// Pause between two reads of the outbox, such as `500ms`; `5s` by default.
+    #[serde(default = "interval_default", with = "duration_text")]
+    #[schema(value_type = String)]
+    pub interval: Duration,
+    /// The maximum number of notifications or rows in one event; 1 by default.
+    #[serde(default = "batch_default")]
+    #[schema(minimum = 1)]
+    pub batch: usize,
+}
+
+fn key_default() -> String {
+    "id".to_owned()
+}
+
+fn interval_default() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn batch_default() -> usize {
+    1
+}
+
+impl fmt::Display for PostgresTrigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.outbox, &self.channel) {
+            (Some(outbox), _) => write!(f, "rows of {outbox} in {}", self.url),
+            (None, Some(channel)) => write!(f, "notifications of {channel} in {}", self.url),
+            (None, None) => f.write_str(&self.url),
+        }
+    }
+}
+
+/// Fires for messages of a NATS JetStream stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NatsTrigger {
+    /// The servers, `nats://HOST:PORT` or `tls://HOST:PORT`, separated by commas.
+    pub url: String,
+    /// The user; none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The secret with the password of `user`; without a user, with a token or the content of a
+    /// credentials file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The stream; it must exist.
+    pub stream: String,
+    /// Only messages with this subject, in which `*` and `>` are wildcards; all by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The name of the durable consumer, which is created if it is missing; `headwater-TRIGGER` by
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<String>,
+    /// The first message that a new consumer reads; `all` by default.
+    #[serde(default)]
+    pub start: NatsStart,
+    /// The maximum number of messages in one event; 1 by default.
+    #[serde(default = "batch_default")]
+    #[schema(minimum = 1)]
+    pub batch: usize,
+}
+
+impl fmt::Display for NatsTrigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = self.subject.as_deref().unwrap_or(">");
+        write!(f, "messages {subject} of {} in {}", self.stream, self.url)
+    }
+}
+
+/// The first message that a new consumer reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NatsStart {
+    /// The oldest message of the stream.
+    #[default]
+    All,
+    /// The first message after the deployment.
+    New,
+}

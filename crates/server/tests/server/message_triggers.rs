@@ -1,0 +1,132 @@
+//! Triggers on real PostgreSQL and NATS servers, through the HTTP API.
+
+use async_nats::jetstream::{self, stream};
+use hyper::Method;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::servers::{NatsProcess, PASSWORD, PostgresProcess};
+use crate::support::{TestServer, request};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("triggers::a_row_in_postgresql_starts_a_run_with_its_values", row_starts_run),
+        trial("triggers::messages_of_a_killed_nats_server_are_in_the_table_once", messages),
+        trial("triggers::a_deployment_checks_the_secrets_of_triggers", secrets),
+    ]
+}
+
+/// Messages before and after the server is killed.
+const MESSAGES: usize = 60;
+
+const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, customer text);
+    CREATE FUNCTION created() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM pg_notify('orders', to_jsonb(NEW)::text); RETURN NEW; END $$;
+    CREATE TRIGGER created AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION created()";
+
+fn write(server: &TestServer, path: &str, text: &str) {
+    let path = server.folder.path().join(path);
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    std::fs::write(path, text).expect("a file");
+}
+
+async fn deploy(server: &TestServer, trigger: &str) {
+    write(server, "headwater.toml", &format!("[project]\nname = \"shop\"\n\n{trigger}"));
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+}
+
+async fn row_starts_run() {
+    let started = tokio::task::spawn_blocking(PostgresProcess::start);
+    let postgres = started.await.expect("PostgreSQL");
+    postgres.sql(TABLE);
+    let server = TestServer::start().await;
+    let secret = json!({"value": PASSWORD});
+    let set = server.send(request(Method::PUT, "/v1/secrets/SHOP_PASSWORD", Some(&secret))).await;
+    assert!(set.status().is_success(), "{}", set.status());
+    let model = "-- headwater: materialization = append\nSELECT $id AS id, $customer AS customer\n";
+    write(&server, "models/seen.sql", model);
+    let trigger = format!(
+        "[[trigger]]\nname = \"order\"\nrun = true\n\
+         postgres = {{ url = \"{}\", secret = \"SHOP_PASSWORD\", channel = \"orders\" }}\n\
+         parameters = {{ id = \"{{payload.id}}\", customer = \"{{payload.customer}}\" }}\n\n\
+         [parameters.id]\ntype = \"int\"\ndefault = 0\n\n[parameters.customer]\ndefault = \"\"\n",
+        postgres.url()
+    );
+    deploy(&server, &trigger).await;
+    let triggers = server.get("/v1/triggers").await;
+    assert_eq!(triggers[0]["error"], Value::Null, "{triggers}");
+    postgres.sql("INSERT INTO orders VALUES (7, 'Ada'), (8, 'O''Brien; {time}')");
+    let is_done = |events: &Value| events.as_array().is_some_and(|events| events.len() == 2);
+    server.until("/v1/trigger-events?status=done", is_done).await;
+    let seen = server.rows("SELECT id, customer FROM seen ORDER BY id").await;
+    let expected = json!([{"id": 7, "customer": "Ada"}, {"id": 8, "customer": "O'Brien; {time}"}]);
+    assert_eq!(seen, expected);
+    server.running.shutdown().await;
+}
+
+async fn publish(nats: &NatsProcess, numbers: std::ops::Range<usize>) {
+    let context = jetstream::new(async_nats::connect(nats.url()).await.expect("a client"));
+    let subjects = vec!["readings".to_owned()];
+    let config = stream::Config { name: "READINGS".into(), subjects, ..stream::Config::default() };
+    context.get_or_create_stream(config).await.expect("a stream");
+    for number in numbers {
+        let payload = json!({"number": number}).to_string();
+        let sent = context.publish("readings", payload.into()).await.expect("a message");
+        sent.await.expect("an acknowledgement");
+    }
+}
+
+async fn messages() {
+    let started = tokio::task::spawn_blocking(|| NatsProcess::start(&[]));
+    let mut nats = started.await.expect("NATS");
+    publish(&nats, 0..MESSAGES).await;
+    let server = TestServer::start().await;
+    let function = "import headwater\nfrom headwater import lake\n\n\n@headwater.function()\n\
+                    def store(event):\n    messages = event[\"data\"][\"messages\"]\n    \
+                    return lake.append(\"readings\", [one[\"payload\"] for one in messages])\n";
+    write(&server, "functions/store.py", function);
+    let trigger = format!(
+        "[[trigger]]\nname = \"readings\"\nfunction = \"store\"\nconcurrency = 2\n\
+         nats = {{ url = \"{}\", stream = \"READINGS\", batch = 20 }}\n",
+        nats.url()
+    );
+    deploy(&server, &trigger).await;
+    let has_some = |events: &Value| events.as_array().is_some_and(|events| !events.is_empty());
+    server.until("/v1/trigger-events", has_some).await;
+    nats.kill();
+    let is_fault = |triggers: &Value| triggers[0]["error"]["code"] == "unavailable";
+    server.until("/v1/triggers", is_fault).await;
+    let nats = tokio::task::spawn_blocking(move || {
+        nats.restart();
+        nats
+    });
+    let nats = nats.await.expect("NATS");
+    publish(&nats, MESSAGES..2 * MESSAGES).await;
+    let sql = "SELECT count(*) AS n, count(DISTINCT number) AS d FROM readings";
+    let body = json!({"sql": sql});
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
+    loop {
+        let counted = server.post("/v1/query", body.clone()).await;
+        let text = counted.to_string();
+        assert!(tokio::time::Instant::now() < deadline, "{text}");
+        if text.contains(&(2 * MESSAGES).to_string()) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let expected = json!([{"n": 2 * MESSAGES, "d": 2 * MESSAGES}]);
+    assert_eq!(server.rows(sql).await, expected);
+    server.running.shutdown().await;
+}
+
+async fn secrets() {
+    let server = TestServer::start().await;
+    let trigger = "[[trigger]]\nname = \"order\"\nrun = true\n\
+        postgres = { url = \"postgres://u@127.0.0.1/d\", secret = \"ABSENT\", channel = \"c\" }\n";
+    write(&server, "headwater.toml", &format!("[project]\nname = \"shop\"\n\n{trigger}"));
+    let refused = server.deploy().await;
+    assert_eq!(refused["code"], "secret_not_found", "{refused}");
+    server.running.shutdown().await;
+}

@@ -1,0 +1,44 @@
+//! Pauses between attempts to reach a server.
+
+use std::time::Duration;
+
+/// First and maximum pause.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Doubles the pause after each failed attempt. Does no I/O.
+#[derive(Debug, Default)]
+pub(crate) struct BackOff {
+    failures: u32,
+}
+
+impl BackOff {
+    /// Returns the pause after a failed attempt.
+    pub(crate) fn next(&mut self) -> Duration {
+        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        self.failures = self.failures.saturating_add(1);
+        PAUSE.saturating_mul(factor).min(PAUSE_MAX)
+    }
+
+    /// Records that the server was reached.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound() {
+        let mut back_off = BackOff::default();
+        let pauses: Vec<u128> = (0..8).map(|_| back_off.next().as_millis()).collect();
+        assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        for _ in 0..100 {
+            assert_eq!(back_off.next(), PAUSE_MAX);
+        }
+        back_off.reset();
+        assert_eq!(back_off.next(), PAUSE);
+    }
+}

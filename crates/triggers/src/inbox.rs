@@ -1,0 +1,200 @@
+//! Messages that a task receives from a server, and that a source records.
+//!
+//! The task connects, forwards messages to a bounded channel, and requests a poll. When the channel
+//! is full, it stops reading, so that the server holds back further messages. After a failure it
+//! connects again, with back-off. A message is recorded in a numbered step, so that a batch which
+//! the store applied despite an error is not recorded twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_model::Problem;
+use headwater_store::{Append, Error as StoreError, UniqueKey};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::back_off::BackOff;
+use crate::source::{DetectedEvents, NewEvent, SourceContext};
+use crate::{Error, Result};
+
+/// Maximum number of messages that wait to be recorded. A message has up to 1 MiB by default.
+const MESSAGES_MAX: usize = 100;
+
+/// Maximum time that a first poll waits for the connection.
+const CONNECT_WAIT: Duration = Duration::from_secs(3);
+
+/// Prefix of the scopes of unique keys.
+const STEPS: &str = "trigger_inbox_steps";
+
+/// A connection to a server that sends messages.
+#[async_trait]
+pub(crate) trait Receiver: Send + 'static {
+    /// What the server sends.
+    type Message: Send;
+
+    /// Connects, calls [`Sender::connected`] and forwards messages. Returns why that ended; `None`
+    /// if the source has stopped.
+    async fn receive(&mut self, sender: &Sender<Self::Message>) -> Option<Problem>;
+}
+
+/// The receiving end of the channel.
+pub(crate) struct Inbox<T> {
+    messages: mpsc::Receiver<T>,
+    /// Taken from the channel and not recorded yet.
+    held: Vec<T>,
+    state: Arc<State>,
+    steps: Steps,
+    _stop: DropGuard,
+}
+
+/// The sending end of the channel.
+pub(crate) struct Sender<T> {
+    messages: mpsc::Sender<T>,
+    state: Arc<State>,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct State {
+    fault: Mutex<Option<Problem>>,
+    /// True after the first attempt to connect.
+    attempted: watch::Sender<bool>,
+}
+
+impl<T> Sender<T> {
+    /// Records that the server was reached.
+    pub(crate) fn connected(&self) {
+        *self.state.fault.lock() = None;
+        self.state.attempted.send_replace(true);
+        self.wake.notify_one();
+    }
+
+    /// Forwards a message. Returns false if the source has stopped.
+    pub(crate) async fn send(&self, message: T) -> bool {
+        let is_sent = self.messages.send(message).await.is_ok();
+        self.wake.notify_one();
+        is_sent
+    }
+
+    fn failed(&self, problem: Problem) {
+        *self.state.fault.lock() = Some(problem);
+        self.state.attempted.send_replace(true);
+        self.wake.notify_one();
+    }
+}
+
+impl<T: Send + 'static> Inbox<T> {
+    /// Starts a task that receives messages until the inbox is dropped.
+    pub(crate) fn open(context: &SourceContext, receiver: impl Receiver<Message = T>) -> Self {
+        let stop = context.stop.child_token();
+        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+        let state = Arc::new(State { fault: Mutex::default(), attempted: watch::channel(false).0 });
+        let (state_of_task, wake) = (state.clone(), context.wake.clone());
+        let sender = Sender { messages: sender, state: state_of_task, wake, stop: stop.clone() };
+        tokio::spawn(run(receiver, sender));
+        let steps = Steps::new(context);
+        Inbox { messages, held: Vec::new(), state, steps, _stop: stop.drop_guard() }
+    }
+
+    /// Waits until the first attempt to connect has ended, for a limited time.
+    pub(crate) async fn attempted(&self) {
+        let mut attempted = self.state.attempted.subscribe();
+        // The task keeps the sender alive.
+        let _ = tokio::time::timeout(CONNECT_WAIT, attempted.wait_for(|done| *done)).await;
+    }
+
+    /// Returns why messages may be late or missing.
+    pub(crate) fn fault(&self) -> Option<Problem> {
+        self.state.fault.lock().clone()
+    }
+
+    /// Takes messages that were received, at most `limit`. Each call returns the same messages
+    /// until [`Inbox::record`] removes them.
+    pub(crate) fn take(&mut self, limit: usize) -> &[T] {
+        if self.held.is_empty() {
+            while self.held.len() < limit.min(MESSAGES_MAX)
+                && let Ok(message) = self.messages.try_recv()
+            {
+                self.held.push(message);
+            }
+        }
+        &self.held
+    }
+
+    /// Removes the messages that were received.
+    pub(crate) fn discard(&mut self) {
+        while self.messages.try_recv().is_ok() {}
+    }
+
+    /// Records events of the messages that were taken, and removes the messages. The messages stay
+    /// if that fails.
+    pub(crate) async fn record(
+        &mut self,
+        context: &SourceContext,
+        events: Vec<NewEvent>,
+        entries: Vec<Append>,
+    ) -> Result<Vec<T>> {
+        self.steps.record(context, events, entries).await?;
+        Ok(std::mem::take(&mut self.held))
+    }
+}
+
+/// Numbers batches, so that each is recorded once.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    /// Distinguishes the numbers from those of other processes.
+    id: String,
+    step: u64,
+}
+
+impl Steps {
+    pub(crate) fn new(context: &SourceContext) -> Self {
+        Steps { id: context.log.jobs.new_id().to_string(), step: 0 }
+    }
+
+    /// Records a batch. A batch that an earlier attempt recorded despite an error is not recorded
+    /// again.
+    pub(crate) async fn record(
+        &mut self,
+        context: &SourceContext,
+        events: Vec<NewEvent>,
+        entries: Vec<Append>,
+    ) -> Result<()> {
+        let step = UniqueKey {
+            scope: format!("{STEPS}/{}", context.trigger),
+            key: format!("{}\n{}", self.id, self.step),
+        };
+        let detected = DetectedEvents { events, entries, unique: vec![step], is_durable: false };
+        match context.record(detected).await {
+            Ok(()) => {}
+            Err(Error::Store(StoreError::NotUnique { .. })) => context.catch_up().await?,
+            Err(error) => return Err(error),
+        }
+        self.step += 1;
+        Ok(())
+    }
+}
+
+async fn run<R: Receiver>(mut receiver: R, sender: Sender<R::Message>) {
+    let mut back_off = BackOff::default();
+    loop {
+        let problem = tokio::select! {
+            () = sender.stop.cancelled() => return,
+            problem = receiver.receive(&sender) => problem,
+        };
+        let Some(problem) = problem else { return };
+        if sender.state.fault.lock().is_none() {
+            // It was connected.
+            back_off.reset();
+            tracing::warn!(%problem, "the connection of a trigger is lost");
+        }
+        sender.failed(problem);
+        tokio::select! {
+            () = sender.stop.cancelled() => return,
+            () = tokio::time::sleep(back_off.next()) => {}
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Messages of a NATS JetStream stream, through a durable pull consumer.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::Config;
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy};
+use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{self, Message};
+use async_nats::{Client, ConnectOptions};
+use async_trait::async_trait;
+use futures::StreamExt;
+use headwater_model::{ErrorCode, NatsStart, NatsTrigger, Problem};
+use headwater_secrets::SecretStore;
+
+use crate::inbox::{Receiver, Sender};
+use crate::postgres_server::secret;
+
+/// Maximum time for a connection or a request.
+const REQUEST_MAX: Duration = Duration::from_secs(5);
+/// Time after which the server delivers a message again that was not acknowledged.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Maximum number of messages that were delivered and not acknowledged.
+const UNACKNOWLEDGED_MAX: i64 = 1_000;
+/// Messages per request, duration of a request, and interval of signs of life of the server.
+const REQUEST_MESSAGES: usize = 100;
+const REQUEST_TIME: Duration = Duration::from_secs(30);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// The first line of a credentials file.
+const CREDENTIALS: &str = "-----BEGIN NATS USER JWT-----";
+
+/// A message, with the state of the consumer when it was received.
+pub(crate) struct Received {
+    pub message: Message,
+    /// Identifies the stream; a stream that was deleted and created again has another one.
+    pub stream: String,
+    /// All messages up to this sequence number are acknowledged, or not for this consumer.
+    pub floor: u64,
+}
+
+/// A connection that reads a stream.
+pub(crate) struct NatsReceiver {
+    pub nats: NatsTrigger,
+    /// Name of the durable consumer.
+    pub consumer: String,
+    pub secrets: Option<SecretStore>,
+}
+
+#[async_trait]
+impl Receiver for NatsReceiver {
+    type Message = Received;
+
+    async fn receive(&mut self, sender: &Sender<Received>) -> Option<Problem> {
+        self.forward(sender).await.err()
+    }
+}
+
+impl NatsReceiver {
+    /// Forwards messages until the source has stopped.
+    async fn forward(&self, sender: &Sender<Received>) -> Result<(), Problem> {
+        let mut context = jetstream::new(self.connect().await?);
+        context.set_timeout(REQUEST_MAX);
+        let name = &self.nats.stream;
+        let stream = context.get_stream(name).await;
+        let stream =
+            stream.map_err(|error| self.failed(&format!("stream `{name}`: {}", chain(&error))))?;
+        let created = stream.cached_info().created.unix_timestamp_nanos();
+        let identity = format!("{name}/{created}");
+        let consumer = self.consumer(&stream).await?;
+        let mut floor = consumer.cached_info().ack_floor.stream_sequence;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(REQUEST_MESSAGES)
+            .expires(REQUEST_TIME)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await;
+        let mut messages = messages.map_err(|error| self.failed(&chain(&error)))?;
+        sender.connected();
+        let mut count: usize = 0;
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(|error| self.failed(&chain(&error)))?;
+            count += 1;
+            if count.is_multiple_of(REQUEST_MESSAGES) {
+                let info = consumer.get_info().await;
+                let info = info.map_err(|error| self.failed(&chain(&error)))?;
+                floor = info.ack_floor.stream_sequence;
+            }
+            let received = Received { message, stream: identity.clone(), floor };
+            if !sender.send(received).await {
+                return Ok(());
+            }
+        }
+        Err(self.failed("the server ended the delivery"))
+    }
+
+    async fn connect(&self) -> Result<Client, Problem> {
+        let secret = secret(self.secrets.as_ref(), self.nats.secret.as_deref()).await?;
+        let options = ConnectOptions::new()
+            .name("headwater")
+            .connection_timeout(REQUEST_MAX)
+            .request_timeout(Some(REQUEST_MAX));
+        let options = match (&self.nats.user, secret) {
+            (Some(user), secret) => {
+                let password = secret.map(|secret| secret.to_string()).unwrap_or_default();
+                options.user_and_password(user.clone(), password)
+            }
+            (None, Some(secret)) if secret.trim_start().starts_with(CREDENTIALS) => {
+                let message = "the secret does not contain a valid credentials file";
+                options.credentials(&secret).map_err(|_| self.failed(message))?
+            }
+            (None, Some(secret)) => options.token(secret.trim().to_owned()),
+            (None, None) => options,
+        };
+        let servers: Vec<&str> = self.nats.url.split(',').map(str::trim).collect();
+        let connected = tokio::time::timeout(REQUEST_MAX, options.connect(servers)).await;
+        let connected = connected.map_err(|_| self.failed("the server does not answer"))?;
+        connected.map_err(|error| self.failed(&chain(&error)))
+    }
+
+    /// Returns the consumer; creates it if it is missing.
+    async fn consumer(&self, stream: &Stream) -> Result<Consumer<Config>, Problem> {
+        let config = Config {
+            durable_name: Some(self.consumer.clone()),
+            description: Some("a trigger of Headwater".to_owned()),
+            deliver_policy: match self.nats.start {
+                NatsStart::All => DeliverPolicy::All,
+                NatsStart::New => DeliverPolicy::New,
+            },
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            filter_subject: self.nats.subject.clone().unwrap_or_default(),
+            max_ack_pending: UNACKNOWLEDGED_MAX,
+            ..Config::default()
+        };
+        let consumer = stream.get_or_create_consumer(&self.consumer, config).await;
+        let name = &self.consumer;
+        let consumer: Consumer<Config> = consumer
+            .map_err(|error| self.failed(&format!("consumer `{name}`: {}", chain(&error))))?;
+        let found = &consumer.cached_info().config;
+        let wanted = self.nats.subject.as_deref().unwrap_or_default();
+        if found.filter_subject != wanted || found.ack_policy != AckPolicy::Explicit {
+            let message = format!(
+                "consumer `{name}` exists with another subject or without explicit acknowledgements"
+            );
+            return Err(Problem::new(ErrorCode::InvalidArgument, message)
+                .with_hint("Give the trigger another `consumer`, or delete that consumer."));
+        }
+        Ok(consumer)
+    }
+
+    fn failed(&self, reason: &str) -> Problem {
+        let message = format!("NATS at {}: {reason}", self.nats.url);
+        Problem::new(ErrorCode::Unavailable, message)
+            .with_hint("Check the server and the stream; the trigger connects again by itself.")
+    }
+}
+
+/// Returns an error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

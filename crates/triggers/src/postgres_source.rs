@@ -1,0 +1,167 @@
+//! Detection of notifications and outbox rows of a PostgreSQL database.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_model::{EventData, Fault, PostgresTrigger, Trigger};
+
+use crate::Result;
+use crate::definition::invalid;
+use crate::event_queue::OPEN_MAX;
+use crate::inbox::Inbox;
+use crate::payload;
+use crate::postgres_listener::Listener;
+use crate::postgres_outbox::{Outbox, OutboxTable, Read};
+use crate::postgres_server::PostgresServer;
+use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
+
+/// Pause while the event queue is full, and after an error of the store.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Maximum length of the name of a channel or column, in bytes. PostgreSQL truncates longer names.
+const NAME_BYTES_MAX: usize = 63;
+
+/// The largest batch of one event.
+const BATCH_MAX: usize = 100;
+
+/// A channel or table of a database.
+#[derive(Debug, Clone)]
+pub(crate) struct PostgresEvents {
+    server: PostgresServer,
+    channel: Option<String>,
+    outbox: Option<OutboxTable>,
+    interval: Duration,
+    batch: usize,
+}
+
+impl PostgresEvents {
+    /// Parses a trigger. Error: `invalid_project`.
+    pub(crate) fn new(trigger: &Trigger, postgres: &PostgresTrigger) -> Result<Self> {
+        let server = PostgresServer::new(trigger, postgres)?;
+        let PostgresTrigger { channel, outbox, key, interval, batch, .. } = postgres.clone();
+        if channel.is_none() && outbox.is_none() {
+            let hint = "Add `channel = \"…\"` or `outbox = \"…\"`.";
+            return Err(invalid(trigger, "it names neither a channel nor an outbox", hint));
+        }
+        let parts = outbox.iter().flat_map(|outbox| outbox.split('.'));
+        for name in channel.iter().map(String::as_str).chain(parts).chain([key.as_str()]) {
+            if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
+                let hint = "Write the name as PostgreSQL stores it, with at most 63 bytes.";
+                let reason = format!("`{name}` is not a name of a channel, table or column");
+                return Err(invalid(trigger, reason, hint));
+            }
+        }
+        check_batch(trigger, batch)?;
+        let table = |name| OutboxTable { server: server.clone(), name, key, batch };
+        let outbox = outbox.map(table);
+        Ok(PostgresEvents { server, channel, outbox, interval, batch })
+    }
+}
+
+/// Checks the number of messages in an event, and that parameters do not lose messages.
+pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
+    if !(1..=BATCH_MAX).contains(&batch) {
+        let reason = format!("its batch `{batch}` is not between 1 and {BATCH_MAX}");
+        return Err(invalid(trigger, reason, "Write a number such as `batch = 100`."));
+    }
+    let is_single = |text: &String| text.contains("{payload}") || text.contains("{payload.");
+    if batch > 1 && trigger.parameters.values().any(is_single) {
+        let reason = "its parameters use `{payload}`, but an event may have several";
+        return Err(invalid(trigger, reason, "Use `{payloads}`, or remove `batch`."));
+    }
+    if trigger.import.as_ref().is_some_and(|import| import.sources.is_empty()) {
+        let hint = "Name the files with `sources`, or call a function.";
+        return Err(invalid(trigger, "its events have no files to import", hint));
+    }
+    Ok(())
+}
+
+/// The event source for a PostgreSQL database.
+pub(crate) struct PostgresSource {
+    events: PostgresEvents,
+    inbox: Option<Inbox<String>>,
+    outbox: Option<Outbox>,
+}
+
+#[async_trait]
+impl EventSource for PostgresSource {
+    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
+        self.listen(context).await?;
+        let capacity = OPEN_MAX.saturating_sub(context.queue.open_count());
+        if capacity == 0 {
+            return Ok(PollResult::after(FULL_PAUSE));
+        }
+        match &mut self.outbox {
+            Some(outbox) => {
+                outbox.open(context).await?;
+                // A notification only requests this poll.
+                if let Some(inbox) = &mut self.inbox {
+                    inbox.discard();
+                }
+                self.read(context, capacity).await
+            }
+            None => self.take(context, capacity).await,
+        }
+    }
+}
+
+impl PostgresSource {
+    pub(crate) fn new(events: PostgresEvents) -> Self {
+        let outbox = events.outbox.clone().map(Outbox::new);
+        PostgresSource { events, inbox: None, outbox }
+    }
+
+    /// Starts to listen, and waits for the first connection.
+    async fn listen(&mut self, context: &SourceContext) -> Result<()> {
+        let (Some(channel), None) = (&self.events.channel, &self.inbox) else { return Ok(()) };
+        context.catch_up().await?;
+        let listener = Listener {
+            server: self.events.server.clone(),
+            channel: channel.clone(),
+            secrets: context.options.secrets.clone(),
+        };
+        let inbox = Inbox::open(context, listener);
+        inbox.attempted().await;
+        self.inbox = Some(inbox);
+        Ok(())
+    }
+
+    /// Records the rows of the outbox.
+    async fn read(&mut self, context: &SourceContext, capacity: usize) -> Result<PollResult> {
+        let Some(outbox) = &mut self.outbox else { return Ok(PollResult::after(FULL_PAUSE)) };
+        let fault = self.inbox.as_ref().and_then(Inbox::fault);
+        Ok(match outbox.read(context, capacity).await? {
+            Read::Rows(0) => PollResult { pause: self.events.interval, fault },
+            Read::Rows(_) => PollResult { pause: Duration::ZERO, fault },
+            Read::Failed(problem, pause) => PollResult { pause, fault: Some(problem) },
+        })
+    }
+
+    /// Records the notifications that were received.
+    async fn take(&mut self, context: &SourceContext, capacity: usize) -> Result<PollResult> {
+        let Some(inbox) = &mut self.inbox else { return Ok(PollResult::after(FULL_PAUSE)) };
+        let taken = inbox.take(capacity.saturating_mul(self.events.batch));
+        if taken.is_empty() {
+            return Ok(PollResult { pause: context.options.poll_interval, fault: inbox.fault() });
+        }
+        let channel = self.events.channel.clone().unwrap_or_default();
+        let (source, time) = (self.events.server.uri(), context.now());
+        let event = |payloads: &[String]| NewEvent {
+            source: source.clone(),
+            subject: Some(channel.clone()),
+            time,
+            data: EventData::PostgresNotified {
+                channel: channel.clone(),
+                payloads: payloads.iter().map(|text| payload::of_text(text)).collect(),
+            },
+            caused_by: Vec::new(),
+        };
+        let events = taken.chunks(self.events.batch).map(event).collect();
+        // The notifications cannot be received again, so they are kept after an error.
+        Ok(match inbox.record(context, events, Vec::new()).await {
+            Ok(_) => PollResult { pause: Duration::ZERO, fault: inbox.fault() },
+            Err(error) => PollResult { pause: STORE_PAUSE, fault: Some(error.to_problem()) },
+        })
+    }
+}
