@@ -211,6 +211,11 @@ async fn membership() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn quantified() {
+    script("quantified.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn merge() {
     script("merge.slt").await;
 }

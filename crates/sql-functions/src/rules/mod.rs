@@ -13,6 +13,7 @@ mod normalize_comparison;
 mod not_in_list;
 mod overflow;
 mod overridden_rules;
+mod quantified;
 mod rewrite;
 mod round;
 mod round_casts;

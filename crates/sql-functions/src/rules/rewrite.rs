@@ -27,8 +27,9 @@ pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 6] {
 }
 
 /// Returns the analyzer rules, in order.
-pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 9] {
-    let rules: [(_, Rewrite); 9] = [
+pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 10] {
+    let rules: [(_, Rewrite); 10] = [
+        ("quantified_comparison", super::quantified::rewrite),
         ("scalar_subquery", super::scalar_subquery::rewrite),
         ("compare_lengths", super::interval::rewrite),
         ("membership", super::membership::rewrite),
