@@ -10,10 +10,10 @@ use datafusion::physical_plan::metrics::MetricValue;
 use futures::stream::BoxStream;
 use headwater_lake::CommitView;
 use headwater_model::{Commit, Usage};
+use headwater_sql_functions::QueryPool;
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use headwater_sql_functions::QueryPool;
 
 /// Stream of result batches. Dropping it cancels the statement.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
@@ -101,7 +101,7 @@ impl Metrics {
     /// `rows_written` counts rows written to tables or, if there are none, rows returned. CPU time
     /// is the sum of the compute time of all operators.
     pub fn usage(&self) -> Usage {
-        let mut counted = Counted::default();
+        let mut counted = PlanMetrics::default();
         for plan in self.plans.lock().iter() {
             counted.add(plan.as_ref());
         }
@@ -121,7 +121,7 @@ impl Metrics {
 
     /// Returns the bytes spilled to disk so far.
     pub fn spilled_bytes(&self) -> u64 {
-        let mut counted = Counted::default();
+        let mut counted = PlanMetrics::default();
         for plan in self.plans.lock().iter() {
             counted.add(plan.as_ref());
         }
@@ -155,14 +155,14 @@ fn files_planned(plan: &dyn ExecutionPlan) -> usize {
 
 /// Sums of metrics over the operators of a plan.
 #[derive(Default)]
-struct Counted {
+struct PlanMetrics {
     nanoseconds: u64,
     bytes_read: u64,
     rows_read: u64,
     spilled: u64,
 }
 
-impl Counted {
+impl PlanMetrics {
     fn add(&mut self, plan: &dyn ExecutionPlan) {
         if let Some(metrics) = plan.metrics() {
             let (mut computed, mut scanned, mut rows, mut bytes) = (0, 0, 0, None::<u64>);

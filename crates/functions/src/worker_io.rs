@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
-use crate::memory::{HugePageFs, MultipartTable, ResultFile};
+use crate::memory::{ChunkedTable, HugePageFs, ResultFile};
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{Error, FunctionEvent, Result, TableQuota};
 
@@ -118,7 +118,7 @@ pub(crate) async fn listen(
 ) -> WorkerMessages {
     let CallResources { quota, pages, lake } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
-    let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(quota.clone()));
+    let (mut said, mut parts) = (FinalMessage::Nothing, ChunkedTable::new(quota.clone()));
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
@@ -164,8 +164,8 @@ pub(crate) async fn listen(
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
                 // The same limit applies to all remaining messages together.
-                let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
-                said = FinalMessage::MultipartTable(whole.finish().await);
+                let whole = std::mem::replace(&mut parts, ChunkedTable::new(quota.clone()));
+                said = FinalMessage::ChunkedTable(whole.finish().await);
             }
             Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),
             Ok(Message::Value { text: Some(text) }) => said = FinalMessage::Text(text),
@@ -185,7 +185,7 @@ pub(crate) async fn listen(
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {
-        said = FinalMessage::MultipartTable(Err(error));
+        said = FinalMessage::ChunkedTable(Err(error));
     }
     WorkerMessages { begun, said, given, kept: None }
 }

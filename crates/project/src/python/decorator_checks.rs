@@ -38,7 +38,7 @@ pub(super) fn refuse_both(
 
 /// Rejects decorated functions that are not at the top level of the file.
 pub(super) fn refuse_inner(reader: &Reader, bauplan: &Names, body: &[Stmt]) -> Result<()> {
-    let mut inner = Inner { names: [reader.names, bauplan], found: None };
+    let mut inner = NestedDecoratorVisitor { names: [reader.names, bauplan], found: None };
     inner.visit_body(body);
     let Some((name, offset)) = inner.found else { return Ok(()) };
     let message = format!("`{name}` is decorated inside another statement");
@@ -46,12 +46,13 @@ pub(super) fn refuse_inner(reader: &Reader, bauplan: &Names, body: &[Stmt]) -> R
     Err(Error::invalid(reader.source.at(offset), message, hint))
 }
 
-struct Inner<'a> {
+/// Finds the first decorated function that is not at the top level.
+struct NestedDecoratorVisitor<'a> {
     names: [&'a Names; 2],
     found: Option<(String, usize)>,
 }
 
-impl StatementVisitor<'_> for Inner<'_> {
+impl StatementVisitor<'_> for NestedDecoratorVisitor<'_> {
     fn visit_stmt(&mut self, statement: &Stmt) {
         if let Stmt::FunctionDef(function) = statement
             && self.names.into_iter().any(|names| is_decorated(names, function))

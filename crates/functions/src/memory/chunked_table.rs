@@ -9,8 +9,8 @@ use super::table::{Writer, aside, finish, writer};
 use crate::{Error, Result, SharedTable, TableQuota};
 
 /// The received parts.
-pub(crate) struct MultipartTable {
-    room: Option<TableQuota>,
+pub(crate) struct ChunkedTable {
+    quota: Option<TableQuota>,
     state: State,
 }
 
@@ -20,9 +20,9 @@ enum State {
     Failed(Option<Error>),
 }
 
-impl MultipartTable {
-    pub(crate) fn new(room: Option<TableQuota>) -> Self {
-        MultipartTable { room, state: State::None }
+impl ChunkedTable {
+    pub(crate) fn new(quota: Option<TableQuota>) -> Self {
+        ChunkedTable { quota, state: State::None }
     }
 
     /// Returns true if no part was received.
@@ -37,8 +37,8 @@ impl MultipartTable {
             self.state = state;
             return false;
         }
-        let room = self.room.clone();
-        let added = aside(move || append(state, file, room.as_ref())).await;
+        let quota = self.quota.clone();
+        let added = aside(move || append(state, file, quota.as_ref())).await;
         self.state = added.unwrap_or_else(|error| State::Failed(Some(error)));
         matches!(self.state, State::Some { .. })
     }
@@ -61,12 +61,12 @@ impl MultipartTable {
     }
 }
 
-fn append(state: State, file: Option<OwnedFd>, room: Option<&TableQuota>) -> Result<State> {
+fn append(state: State, file: Option<OwnedFd>, quota: Option<&TableQuota>) -> Result<State> {
     let part = SharedTable::open(file.ok_or_else(|| invalid("the file of a part is missing"))?)?;
     let (mut writer, schema, mut rows) = match state {
         State::Some { writer, schema, rows } => (writer, schema, rows),
         State::None | State::Failed(_) => {
-            (Box::new(writer(&part.schema(), room)?), part.schema(), 0)
+            (Box::new(writer(&part.schema(), quota)?), part.schema(), 0)
         }
     };
     if part.schema() != schema {

@@ -18,7 +18,7 @@ use crate::{manifest, overwrite, parameter, python, row_expectation, sql, trigge
 
 /// A project with its parse errors.
 #[derive(Debug)]
-pub struct Parsed {
+pub struct ParsedProject {
     project: Project,
     /// Errors, those of the project file first.
     errors: Vec<Error>,
@@ -27,12 +27,12 @@ pub struct Parsed {
     trigger_errors: Vec<(String, Error)>,
 }
 
-impl Parsed {
+impl ParsedProject {
     /// Parses a project's files, given by path relative to its root. `constants` evaluates constant
     /// expressions in SQL.
     ///
     /// Fails with `invalid_project` if there is no project file, or more than one.
-    pub fn read(files: &ProjectFiles, constants: Constants) -> Result<Parsed> {
+    pub fn read(files: &ProjectFiles, constants: Constants) -> Result<ParsedProject> {
         let texts = &texts(files);
         let file = manifest::file_name(texts)?;
         let mut errors = Vec::new();
@@ -83,7 +83,7 @@ impl Parsed {
         errors.extend(parameter::check_uses(&project).err());
         errors.extend(parameter::use_secrets(&mut project).err());
         let trigger_errors = trigger::check(&located, &project, &errors);
-        Ok(Parsed { project, errors, trigger_errors })
+        Ok(ParsedProject { project, errors, trigger_errors })
     }
 
     /// Returns the project if no file has an error, or else all errors. Triggers may also call
@@ -102,7 +102,7 @@ impl Parsed {
 
     /// Returns the project if no file that a run needs has an error, or else the first such error.
     pub fn into_runnable(self) -> Result<Project> {
-        let Parsed { project, errors, .. } = self;
+        let ParsedProject { project, errors, .. } = self;
         let needed = errors.into_iter().find(|error| is_needed_by_run(error, &project));
         needed.map_or(Ok(project), Err)
     }
@@ -110,7 +110,7 @@ impl Parsed {
     /// Returns the project with the function of this name; `None` if no file defines the function.
     /// Fails if the file that defines it cannot be parsed.
     pub fn into_callable(self, name: &str) -> Result<(Project, Option<Callable>)> {
-        let Parsed { project, errors, .. } = self;
+        let ParsedProject { project, errors, .. } = self;
         let found = project.callables.get(name).cloned();
         let concerns = |error: &Error| match (error, error.file()) {
             (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,
