@@ -10,10 +10,10 @@ use datafusion::physical_plan::metrics::MetricValue;
 use futures::stream::BoxStream;
 use headwater_lake::CommitView;
 use headwater_model::{Commit, Usage};
+use headwater_sql_functions::QueryPool;
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use headwater_sql_functions::QueryPool;
 
 /// Stream of result batches. Dropping it cancels the statement.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
@@ -121,8 +121,8 @@ impl Metrics {
         self.counted().spilled
     }
 
-    fn counted(&self) -> Counted {
-        let mut counted = Counted::default();
+    fn counted(&self) -> PlanMetrics {
+        let mut counted = PlanMetrics::default();
         self.plans.lock().iter().for_each(|plan| counted.add(plan.as_ref()));
         counted
     }
@@ -154,14 +154,14 @@ fn files_planned(plan: &dyn ExecutionPlan) -> usize {
 
 /// Sums of metrics over the operators of a plan.
 #[derive(Default)]
-struct Counted {
+struct PlanMetrics {
     nanoseconds: u64,
     bytes_read: u64,
     rows_read: u64,
     spilled: u64,
 }
 
-impl Counted {
+impl PlanMetrics {
     fn add(&mut self, plan: &dyn ExecutionPlan) {
         if let Some(metrics) = plan.metrics() {
             let (mut computed, mut scanned, mut rows, mut bytes) = (0, 0, 0, None::<u64>);

@@ -31,7 +31,7 @@ impl Environments {
         requirements: Vec<String>,
         newest: bool,
         on_progress: Progress<'_>,
-    ) -> Result<Build> {
+    ) -> Result<StagedEnvironment> {
         let uv = self.uv(on_progress).await?;
         let uv = if newest { uv.newest() } else { uv };
         let building = BuildFolder(self.folder.join(owned(BUILDING)));
@@ -49,7 +49,7 @@ impl Environments {
             .map_err(Error::io("write the lock file of an environment"))?;
         let missing = self.link_bytecode(folder, interpreter).await?;
         let description = Description { python: interpreter.wanted(), requirements, packages };
-        Ok(Build { building, description, missing })
+        Ok(StagedEnvironment { building, description, missing })
     }
 
     /// Rewrites the scripts and links existing bytecode. Returns the packages without bytecode.
@@ -74,9 +74,9 @@ impl Environments {
         &self,
         id: &str,
         interpreter: &Interpreter,
-        build: Build,
+        build: StagedEnvironment,
     ) -> Result<Environment> {
-        let Build { building, description, missing } = build;
+        let StagedEnvironment { building, description, missing } = build;
         if !missing.is_empty() {
             let marked = fs::write(building.0.join(UNCOMPILED), "");
             marked.map_err(Error::io("write the description of an environment"))?;
@@ -201,7 +201,7 @@ fn too_new(packages: &BTreeMap<String, String>) -> bool {
 }
 
 /// A build that is not published yet.
-pub(crate) struct Build {
+pub(crate) struct StagedEnvironment {
     building: BuildFolder,
     description: Description,
     missing: Vec<UncompiledPackage>,

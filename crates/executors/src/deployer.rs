@@ -15,7 +15,7 @@ use headwater_model::{
     OrProblem, Problem, ProjectFiles, Trigger,
 };
 use headwater_objects::Objects;
-use headwater_pipelines::{DeploymentStore, Parsed, Project, deploy_changes, parse_project};
+use headwater_pipelines::{DeploymentStore, ParsedProject, Project, deploy_changes, parse_project};
 use headwater_secrets::SecretStore;
 use headwater_triggers::Triggers;
 use parking_lot::RwLock;
@@ -375,7 +375,7 @@ async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Pr
 }
 
 /// Parses the project in the working folder, as far as its files are readable.
-pub async fn parse_folder(folder: PathBuf) -> Result<Parsed, Problem> {
+pub async fn parse_folder(folder: PathBuf) -> Result<ParsedProject, Problem> {
     let parsed = move || parse_project(&read_project(&folder)?).map_err(|error| error.to_problem());
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
 }

@@ -79,7 +79,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
             let open = move || SharedTable::put_together(outline, (own, given), &files);
             read_table(invocation, aside(open).await)
         }
-        (FinalMessage::MultipartTable(table), _) => read_table(invocation, table),
+        (FinalMessage::ChunkedTable(table), _) => read_table(invocation, table),
         (FinalMessage::Value(file), _) if invocation.kind == Returns::Any => {
             read_value(invocation, file)
         }

@@ -332,7 +332,7 @@ pub(crate) enum FinalMessage {
     /// The result is a table with this layout; some of its bytes may be in the second file.
     Laid(OwnedFd, Option<OwnedFd>),
     /// The result is a table that was combined from parts.
-    MultipartTable(Result<SharedTable>),
+    ChunkedTable(Result<SharedTable>),
     /// The result is true or false.
     Bool(bool),
     /// The result is the JSON in this memory file.

@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
-use crate::memory::{HugePageFs, MultipartTable, ResultFile};
+use crate::memory::{ChunkedTable, HugePageFs, ResultFile};
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{AnswerPart, AnswerSink, Error, FunctionEvent, Result, TableQuota};
 
@@ -148,7 +148,7 @@ pub(crate) async fn listen(
 ) -> WorkerMessages {
     let CallResources { quota, pages, lake, answer, is_warm } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
-    let (mut said, mut parts) = (FinalMessage::Nothing, MultipartTable::new(quota.clone()));
+    let (mut said, mut parts) = (FinalMessage::Nothing, ChunkedTable::new(quota.clone()));
     loop {
         let received = match unless_over(receive_or_fail(&channel), &over).await {
             Some(Ok(Some(received))) => received,
@@ -205,9 +205,9 @@ pub(crate) async fn listen(
             }
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
-                // One limit applies to all remaining messages together.
-                let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
-                said = FinalMessage::MultipartTable(whole.finish().await);
+                // The same limit applies to all remaining messages together.
+                let whole = std::mem::replace(&mut parts, ChunkedTable::new(quota.clone()));
+                said = FinalMessage::ChunkedTable(whole.finish().await);
             }
             Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),
             Ok(message) => (said, kept) = result_of(message, file),
@@ -220,7 +220,7 @@ pub(crate) async fn listen(
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {
-        said = FinalMessage::MultipartTable(Err(error));
+        said = FinalMessage::ChunkedTable(Err(error));
     }
     WorkerMessages { begun, said, given, kept: None }
 }

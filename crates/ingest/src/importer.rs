@@ -21,7 +21,7 @@ use super::rejected::{Rejected, rejected_name, rejected_schema};
 use super::request::{ValidRequest, check};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
-use super::table_check::{Rights, TableCheck};
+use super::table_check::{TableAuthorizer, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
@@ -39,20 +39,20 @@ const ATTEMPTS_MAX: u32 = 10;
 #[derive(Debug, Clone)]
 pub struct Importer {
     lake: Lake,
-    pub(crate) rights: Rights,
+    pub(crate) authorizer: TableAuthorizer,
     pub(crate) buckets: BucketStores,
 }
 
 impl Importer {
     /// Creates an importer for a lake.
     pub fn new(lake: Lake) -> Self {
-        Importer { lake, rights: Rights::default(), buckets: BucketStores::new() }
+        Importer { lake, authorizer: TableAuthorizer::default(), buckets: BucketStores::new() }
     }
 
     /// Returns an importer that performs only those actions on tables that `check` allows.
     #[must_use]
     pub fn with_check(self, check: Option<TableCheck>) -> Self {
-        Importer { rights: Rights(check), ..self }
+        Importer { authorizer: TableAuthorizer(check), ..self }
     }
 
     /// Returns an importer that reads these buckets, given by URL, from these stores instead of a

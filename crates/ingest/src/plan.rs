@@ -99,7 +99,7 @@ impl Importer {
             Some((name, table)) => (name, Some(table)),
             None => (checked.table.clone(), None),
         };
-        self.rights.check_rows(&table, existing.is_some())?;
+        self.authorizer.check_rows(&table, existing.is_some())?;
         let imports = existing.as_ref().and_then(|t| t.summary().get(IMPORTS_KEY).cloned());
         let (files, skipped) = if request.again {
             (files, Vec::new())
@@ -128,7 +128,7 @@ impl Importer {
             partition,
             reasons,
         };
-        self.rights.check_plan(&plan, checked).await?;
+        self.authorizer.check_plan(&plan, checked).await?;
         Ok(plan)
     }
 

@@ -14,15 +14,15 @@ pub type TableCheck = Arc<dyn Fn(Action, &TableName) -> Result<(), Problem> + Se
 
 /// The check that an importer uses; without one, everything is allowed.
 #[derive(Clone, Default)]
-pub(crate) struct Rights(pub(crate) Option<TableCheck>);
+pub(crate) struct TableAuthorizer(pub(crate) Option<TableCheck>);
 
-impl std::fmt::Debug for Rights {
+impl std::fmt::Debug for TableAuthorizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Rights").field(&self.0.is_some()).finish()
+        f.debug_tuple("TableAuthorizer").field(&self.0.is_some()).finish()
     }
 }
 
-impl Rights {
+impl TableAuthorizer {
     fn check(&self, action: Action, table: &TableName) -> Result<()> {
         let Some(check) = &self.0 else { return Ok(()) };
         check(action, table).map_err(|problem| Error::Denied(Box::new(problem)))

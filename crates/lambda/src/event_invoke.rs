@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::{ErrorCode, Timestamp};
 use headwater_service::{
-    FunctionChange, InvokeConfig, QualifierChange, QualifierSettings, Service, StoredFunction,
+    InvokeConfig, QualifierChange, QualifierSettings, Service, StoredFunction,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::error::{LambdaError, Result};
 use crate::name::{FunctionName, arn};
 use crate::page::page;
+use crate::qualifier;
 use crate::request::LambdaRequest;
 
 /// Limits. Those of AWS are 2 retries and 21,600 seconds.
@@ -128,10 +129,8 @@ async fn change(
     name: FunctionName,
     change: QualifierChange,
 ) -> Result<Value> {
-    let name = name.qualified(request.query("Qualifier"))?;
-    let change = FunctionChange::Qualifier(name.qualifier_or_latest().to_owned(), change);
-    let functions = service.invocations().deployed();
-    let changed = functions.change(&request.principal, &name.name, change.into()).await?;
+    let name = request.qualified(name)?;
+    let changed = qualifier::change(service, request, &name, change).await?;
     Ok(config_of(&changed, &name).map(|config| shape(&name, config)).unwrap_or_default())
 }
 
@@ -144,8 +143,7 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let name = name.qualified(request.query("Qualifier"))?;
-    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
+    let (function, name) = qualifier::get(service, request, name).await?;
     let config = config_of(&function, &name).ok_or_else(|| {
         let arn = arn(&name.name, Some(name.qualifier_or_latest()));
         LambdaError::missing(format!("The function {arn} doesn't have an EventInvokeConfig"))

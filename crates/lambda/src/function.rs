@@ -128,7 +128,7 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let name = name.qualified(request.query("Qualifier"))?;
+    let name = request.qualified(name)?;
     let qualifier = name.qualifier.as_deref();
     let functions = service.invocations().deployed();
     let (function, version) = functions.version(&request.principal, &name.name, qualifier).await?;
@@ -161,7 +161,7 @@ pub(crate) async fn configuration_by_name(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    configuration_of(service, request, &name.qualified(request.query("Qualifier"))?).await
+    configuration_of(service, request, &request.qualified(name)?).await
 }
 
 pub(crate) async fn update_configuration(
@@ -213,7 +213,7 @@ pub(crate) async fn delete(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<()> {
-    let name = name.qualified(request.query("Qualifier"))?;
+    let name = request.qualified(name)?;
     let functions = service.invocations().deployed();
     let Some(qualifier) = name.qualifier else {
         return Ok(functions.delete(&request.principal, &name.name).await?);

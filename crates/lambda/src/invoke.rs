@@ -39,7 +39,7 @@ pub(crate) async fn invoke(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Response<Bytes>> {
-    let name = name.qualified(request.query("Qualifier"))?;
+    let name = request.qualified(name)?;
     match request.header("x-amz-invocation-type") {
         None | Some("RequestResponse") => call(service, request, &name).await,
         Some("Event") => accept(service, request, &name).await,

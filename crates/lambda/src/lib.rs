@@ -20,6 +20,7 @@ mod name;
 mod page;
 mod permission;
 mod protocol;
+mod qualifier;
 mod request;
 mod route;
 mod signature;

@@ -1,11 +1,12 @@
 //! Policies of functions. They are stored and returned, but only grants give rights.
 
-use headwater_service::{FunctionChange, QualifierChange, Service};
+use headwater_service::{QualifierChange, Service};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::{LambdaError, Result};
 use crate::name::{FunctionName, arn};
+use crate::qualifier;
 use crate::request::LambdaRequest;
 
 /// The body of `AddPermission`.
@@ -87,7 +88,7 @@ pub(crate) async fn add(
 ) -> Result<Value> {
     let permission: PermissionRequest = request.parse()?;
     permission.check()?;
-    let name = name.qualified(request.query("Qualifier"))?;
+    let name = request.qualified(name)?;
     let statement = permission.statement(&name);
     let id = permission.statement_id.clone();
     let change = QualifierChange::AddPermission(id, statement.clone());
@@ -101,7 +102,7 @@ pub(crate) async fn remove(
     name: FunctionName,
     id: String,
 ) -> Result<()> {
-    let name = name.qualified(request.query("Qualifier"))?;
+    let name = request.qualified(name)?;
     let change = QualifierChange::RemovePermission(id);
     apply(service, request, &name, change, request.query("RevisionId")).await
 }
@@ -113,17 +114,15 @@ async fn apply(
     change: QualifierChange,
     revision: Option<&str>,
 ) -> Result<()> {
-    let functions = service.invocations().deployed();
     if let Some(revision) = revision {
+        let functions = service.invocations().deployed();
         let function = functions.get(&request.principal, &name.name).await?;
         if function.policy_revision(name.qualifier.as_deref()) != revision {
             let message = "The RevisionId is not that of the policy. Read it with GetPolicy.";
             return Err(LambdaError::new(412, "PreconditionFailedException", message));
         }
     }
-    let change = FunctionChange::Qualifier(name.qualifier_or_latest().to_owned(), change);
-    functions.change(&request.principal, &name.name, change.into()).await?;
-    Ok(())
+    qualifier::change(service, request, name, change).await.map(drop)
 }
 
 pub(crate) async fn get(
@@ -131,13 +130,12 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let name = name.qualified(request.query("Qualifier"))?;
-    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
-    let qualifier = name.qualifier.as_deref();
-    let settings = function.settings_of(qualifier).filter(|settings| !settings.policy.is_empty());
+    let (function, name) = qualifier::get(service, request, name).await?;
+    let named = name.qualifier.as_deref();
+    let settings = function.settings_of(named).filter(|settings| !settings.policy.is_empty());
     let settings = settings
         .ok_or_else(|| LambdaError::missing("No policy is associated with the given resource."))?;
     let statements: Vec<&Value> = settings.policy.values().collect();
     let policy = json!({"Version": "2012-10-17", "Id": "default", "Statement": statements});
-    Ok(json!({"Policy": policy.to_string(), "RevisionId": function.policy_revision(qualifier)}))
+    Ok(json!({"Policy": policy.to_string(), "RevisionId": function.policy_revision(named)}))
 }

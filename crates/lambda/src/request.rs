@@ -6,6 +6,7 @@ use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use crate::error::{LambdaError, Result};
+use crate::name::FunctionName;
 
 /// A request.
 pub(crate) struct LambdaRequest {
@@ -22,6 +23,11 @@ impl LambdaRequest {
     pub fn query(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the name of a function with the qualifier of the query.
+    pub fn qualified(&self, name: FunctionName) -> Result<FunctionName> {
+        name.qualified(self.query("Qualifier"))
     }
 
     /// Returns the value of a header.

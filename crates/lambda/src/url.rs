@@ -1,7 +1,7 @@
 //! Configurations of function URLs.
 
 use headwater_service::{
-    Cors, FunctionChange, FunctionUrl, InvokeMode, QualifierChange, Service, UrlAuth, UrlSettings,
+    Cors, FunctionUrl, InvokeMode, QualifierChange, Service, UrlAuth, UrlSettings,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use crate::configuration::moment;
 use crate::error::{LambdaError, Result};
 use crate::name::{FunctionName, arn};
 use crate::page::page;
+use crate::qualifier;
 use crate::request::LambdaRequest;
 
 /// The first part of the paths of URLs.
@@ -104,10 +105,8 @@ async fn change(
     name: FunctionName,
     change: QualifierChange,
 ) -> Result<Value> {
-    let name = name.qualified(request.query("Qualifier"))?;
-    let change = FunctionChange::Qualifier(name.qualifier_or_latest().to_owned(), change);
-    let functions = service.invocations().deployed();
-    let changed = functions.change(&request.principal, &name.name, change.into()).await?;
+    let name = request.qualified(name)?;
+    let changed = qualifier::change(service, request, &name, change).await?;
     let settings = changed.settings_of(name.qualifier.as_deref());
     let url = settings.and_then(|settings| settings.url.as_ref());
     Ok(url.map(|url| shape(request, &name, url)).unwrap_or_default())
@@ -118,8 +117,7 @@ pub(crate) async fn get(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let name = name.qualified(request.query("Qualifier"))?;
-    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
+    let (function, name) = qualifier::get(service, request, name).await?;
     let settings = function.settings_of(name.qualifier.as_deref());
     let url = settings.and_then(|settings| settings.url.as_ref()).ok_or_else(|| {
         LambdaError::missing("The resource you requested does not exist: the function has no URL.")

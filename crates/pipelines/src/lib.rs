@@ -42,8 +42,8 @@ pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use headwater_project::{
     Body, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults, Error as ProjectError,
-    Function, Input, Location, Materialization, Parameter, ParameterInput, ParameterKind, Parsed,
-    Project, ProjectSettings, Retries, Severity, Step, StepKind,
+    Function, Input, Location, Materialization, Parameter, ParameterInput, ParameterKind,
+    ParsedProject, Project, ProjectSettings, Retries, Severity, Step, StepKind,
 };
 pub use parse::parse_project;
 pub use runner::Runner;

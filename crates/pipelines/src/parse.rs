@@ -1,11 +1,11 @@
 //! Parses projects. The engine evaluates constant expressions in SQL.
 
 use headwater_model::ProjectFiles;
-use headwater_project::Parsed;
+use headwater_project::ParsedProject;
 
 /// Parses a project's files, given by path relative to its root.
 ///
 /// Fails with `invalid_project` if there is no project file, or more than one.
-pub fn parse_project(files: &ProjectFiles) -> headwater_project::Result<Parsed> {
-    Parsed::read(files, headwater_engine::version_constant)
+pub fn parse_project(files: &ProjectFiles) -> headwater_project::Result<ParsedProject> {
+    ParsedProject::read(files, headwater_engine::version_constant)
 }

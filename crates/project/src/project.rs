@@ -8,8 +8,8 @@ use std::time::Duration;
 use headwater_model::{DEFAULT_NAMESPACE, Priority, ProjectFiles, RateCard, Trigger, name};
 use headwater_sql::time_travel::Constants;
 
-use crate::{Callable, Error, Location, Materialization, Parameter, Parsed, Result, Step};
-use crate::{manifest, parameter, parsed};
+use crate::{Callable, Error, Location, Materialization, Parameter, ParsedProject, Result, Step};
+use crate::{manifest, parameter, parsed_project};
 
 /// A parsed project.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ impl Project {
     /// Parses a project's files, given by path relative to its root. Returns the first error.
     /// `constants` evaluates constant expressions in SQL.
     pub fn parse(files: &ProjectFiles, constants: Constants) -> Result<Project> {
-        match Parsed::read(files, constants)?.into_whole(|_| false) {
+        match ParsedProject::read(files, constants)?.into_whole(|_| false) {
             Err(Error::Several { mut errors }) => Err(errors.swap_remove(0)),
             other => other,
         }
@@ -95,7 +95,7 @@ impl Project {
     ///
     /// Error: `invalid_project` if the file is missing or invalid.
     pub fn read_settings(files: &ProjectFiles) -> Result<ProjectSettings> {
-        let files = &parsed::texts(files);
+        let files = &parsed_project::texts(files);
         let manifest = manifest::parse(manifest::file_name(files)?, files)?;
         Ok(ProjectSettings { name: manifest.name, rates: manifest.rates })
     }

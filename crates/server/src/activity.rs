@@ -58,17 +58,17 @@ impl Drop for ActiveRequest {
 pub async fn count(State(activity): State<Activity>, request: Request, next: Next) -> Response {
     let busy = activity.begin();
     let response = next.run(request).await;
-    response.map(|body| Body::new(Counted { body, _busy: busy }))
+    response.map(|body| Body::new(ActiveBody { body, _busy: busy }))
 }
 
 /// A response that counts as activity until it is dropped. It keeps the size hint of its body,
 /// because a body of known size is written at once and needs no write timeout.
-struct Counted {
+struct ActiveBody {
     body: Body,
     _busy: ActiveRequest,
 }
 
-impl HttpBody for Counted {
+impl HttpBody for ActiveBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_whole_says_how_long_it_is() {
         let activity = Activity::default();
-        let answer = Counted { body: Body::from("{}"), _busy: activity.begin() };
+        let answer = ActiveBody { body: Body::from("{}"), _busy: activity.begin() };
         assert_eq!(answer.size_hint().exact(), Some(2));
         assert_eq!(activity.idle(), Duration::ZERO);
     }

@@ -32,9 +32,9 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         (JSON_EXISTS, Kind::Exists),
         ("json_contains", Kind::Contains),
         ("parse_json", Kind::Parse),
-        ("to_json", Kind::Build(Build::Value)),
-        ("json_object", Kind::Build(Build::Object)),
-        ("json_array", Kind::Build(Build::Array)),
+        ("to_json", Kind::Construct(Constructor::Value)),
+        ("json_object", Kind::Construct(Constructor::Object)),
+        ("json_array", Kind::Construct(Constructor::Array)),
     ];
     let function = |(name, kind)| {
         let signature = Signature::user_defined(Volatility::Immutable);
@@ -54,11 +54,11 @@ enum Kind {
     Exists,
     Contains,
     Parse,
-    Build(Build),
+    Construct(Constructor),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Build {
+enum Constructor {
     Value,
     Object,
     Array,
@@ -83,11 +83,12 @@ impl ScalarUDFImpl for JsonFunction {
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let (name, count) = (self.name, arguments.len());
         let fits = match self.kind {
-            Kind::Build(Build::Array) => true,
-            Kind::Build(Build::Object) => count.is_multiple_of(2),
-            Kind::Build(Build::Value) | Kind::Valid | Kind::Parse | Kind::PostgresType => {
-                count == 1
-            }
+            Kind::Construct(Constructor::Array) => true,
+            Kind::Construct(Constructor::Object) => count.is_multiple_of(2),
+            Kind::Construct(Constructor::Value)
+            | Kind::Valid
+            | Kind::Parse
+            | Kind::PostgresType => count == 1,
             Kind::Exists | Kind::Contains => count == 2,
             Kind::Type | Kind::Keys | Kind::ArrayLength => (1..=2).contains(&count),
         };
@@ -95,8 +96,8 @@ impl ScalarUDFImpl for JsonFunction {
             return plan_err!("`{name}` does not take {count} arguments");
         }
         let is_text = |place: usize| match self.kind {
-            Kind::Build(Build::Object) => place.is_multiple_of(2),
-            Kind::Build(_) => false,
+            Kind::Construct(Constructor::Object) => place.is_multiple_of(2),
+            Kind::Construct(_) => false,
             _ => true,
         };
         let coerced = arguments.iter().enumerate().map(|(place, given)| match given {
@@ -110,7 +111,7 @@ impl ScalarUDFImpl for JsonFunction {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.kind {
-            Kind::Type | Kind::PostgresType | Kind::Parse | Kind::Build(_) => DataType::Utf8,
+            Kind::Type | Kind::PostgresType | Kind::Parse | Kind::Construct(_) => DataType::Utf8,
             Kind::Keys => DataType::new_list(DataType::Utf8, true),
             Kind::ArrayLength => DataType::Int64,
             Kind::Valid | Kind::Exists | Kind::Contains => DataType::Boolean,
@@ -123,7 +124,7 @@ impl ScalarUDFImpl for JsonFunction {
         let values = arguments.args.into_iter().map(|value| value.into_array(rows));
         let values = values.collect::<Result<Vec<_>>>()?;
         let result = match self.kind {
-            Kind::Build(build) => built(build, &values, rows)?,
+            Kind::Construct(constructor) => built(constructor, &values, rows)?,
             kind => asked(kind, &values, rows)?,
         };
         Ok(if is_single {
@@ -238,22 +239,22 @@ fn contains(all: &Value, one: &Value) -> bool {
 }
 
 /// Builds JSON text from the arguments.
-fn built(build: Build, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
-    let values = match build {
-        Build::Object => arguments.iter().skip(1).step_by(2).collect::<Vec<_>>(),
-        Build::Value | Build::Array => arguments.iter().collect(),
+fn built(constructor: Constructor, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+    let values = match constructor {
+        Constructor::Object => arguments.iter().skip(1).step_by(2).collect::<Vec<_>>(),
+        Constructor::Value | Constructor::Array => arguments.iter().collect(),
     };
     let texts = values.into_iter().map(texts_of).collect::<Result<Vec<_>>>()?;
     let mut found = StringBuilder::with_capacity(rows, 0);
     for row in 0..rows {
         let parts = texts.iter().map(|texts| texts[row].as_str());
-        match build {
-            Build::Value if arguments[0].is_null(row) => found.append_null(),
-            Build::Value => found.append_value(parts.collect::<String>()),
-            Build::Array => {
+        match constructor {
+            Constructor::Value if arguments[0].is_null(row) => found.append_null(),
+            Constructor::Value => found.append_value(parts.collect::<String>()),
+            Constructor::Array => {
                 found.append_value(format!("[{}]", parts.collect::<Vec<_>>().join(",")));
             }
-            Build::Object => {
+            Constructor::Object => {
                 let mut fields = Vec::with_capacity(texts.len());
                 for (key, value) in arguments.iter().step_by(2).zip(parts) {
                     if key.is_null(row) {

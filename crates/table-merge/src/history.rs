@@ -32,16 +32,16 @@ pub(crate) struct History {
 }
 
 /// The lineages of a merge's base and sides.
-pub(crate) struct MergeLineages {
+pub(crate) struct MergeAncestry {
     pub base: Lineage,
     /// The lineages of our side and of their side.
     pub sides: [Lineage; 2],
 }
 
-impl MergeLineages {
+impl MergeAncestry {
     /// Reads older metadata files if the current ones do not list all snapshots since the base.
-    pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> MergeLineages {
-        let mut past = MergeLineages { base: Lineage::of(base), sides: sides.map(Lineage::of) };
+    pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> MergeAncestry {
+        let mut past = MergeAncestry { base: Lineage::of(base), sides: sides.map(Lineage::of) };
         for side in &mut past.sides {
             while !History::between(&past.base, side, &HashSet::new()).complete {
                 let more = side.read_more(tables).await;

@@ -13,7 +13,7 @@ use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMet
 
 use crate::conflict::{Cause, Conflict, Side};
 use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
-use crate::history::{History, MergeLineages};
+use crate::history::{History, MergeAncestry};
 use crate::lost_updates::{self, SideChange};
 use crate::metadata::{MergeStates, MergedMetadata};
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
@@ -151,7 +151,7 @@ pub async fn merge(
     if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
         return Ok(Merged::Conflicts(vec![Conflict::new(Cause::Recreated)]));
     }
-    let mut past = MergeLineages::read(tables, base, [ours, theirs]).boxed().await;
+    let mut past = MergeAncestry::read(tables, base, [ours, theirs]).boxed().await;
     let known = past.read_merged(tables).boxed().await;
     let doubtful = !known || past.sides.iter().any(|side| side.contained_changes().unclear);
     let again = ReplayedChanges::of(&past.base, &past.sides[1]);
@@ -243,7 +243,7 @@ pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: 
     if base.snapshot_id() == now.snapshot_id() {
         return true;
     }
-    let past = MergeLineages::read(tables, base, [now, base]).boxed().await;
+    let past = MergeAncestry::read(tables, base, [now, base]).boxed().await;
     let [history, _] = past.histories(&HashSet::new());
     history.only_appends_or_compacts && history.compacts && (appends || history.appends.is_empty())
 }

@@ -19,7 +19,7 @@ use headwater_tables::{
 use iceberg::spec::{Operation, Snapshot};
 
 use crate::files::{File, owned_state};
-use crate::history::MergeLineages;
+use crate::history::MergeAncestry;
 
 /// The adjusted base of a merge.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ struct Difference {
     added: Vec<File>,
 }
 
-impl MergeLineages {
+impl MergeAncestry {
     fn lineage(&self, state: State) -> &Lineage {
         match state {
             State::Base => &self.base,
@@ -251,7 +251,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn of(past: &MergeLineages) -> Shared {
+    fn of(past: &MergeAncestry) -> Shared {
         let (base, [ours, theirs]) =
             (past.base.contained_changes(), past.sides.each_ref().map(Lineage::contained_changes));
         let before = past.base.ancestors();
@@ -299,7 +299,7 @@ impl Shared {
 
     /// Returns the snapshots whose changes are part of another snapshot's change: of a merge or a
     /// cherry-pick. A revert is represented by the snapshots that it reverts.
-    fn parts(&self, past: &MergeLineages) -> HashSet<i64> {
+    fn parts(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut parts = HashSet::new();
         for state in [State::Base, State::Ours, State::Theirs] {
             let (lineage, ids): (_, Vec<i64>) = match state {
@@ -322,7 +322,7 @@ impl Shared {
     }
 
     /// Returns the snapshots on either side whose changes are all contained in the other side.
-    fn same(&self, past: &MergeLineages) -> HashSet<i64> {
+    fn same(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);
         let is_same = |snapshot: &Snapshot| {
@@ -342,7 +342,7 @@ impl Shared {
 
     /// Groups the changes into runs of consecutive snapshots: reverted ones first, then the others
     /// in order.
-    fn runs(&self, past: &MergeLineages) -> Vec<SnapshotRun> {
+    fn runs(&self, past: &MergeAncestry) -> Vec<SnapshotRun> {
         let mut seen = HashSet::new();
         let mut runs = Vec::new();
         for (ids, states, is_revert) in [

@@ -5,7 +5,10 @@ use std::path::Path;
 
 /// External crates and those of ours that may use them.
 const OWNED: [(&str, &[&str]); 7] = [
-    ("datafusion", &["engine", "sql-functions", "restrictions"]),
+    (
+        "datafusion",
+        &["engine", "join-order", "table-scan", "sql-functions", "sql-aggregates", "restrictions"],
+    ),
     ("sqlx", &["store", "triggers"]),
     ("axum", &["server"]),
     ("tonic", &["server"]),

@@ -1,13 +1,13 @@
 //! The trait of system tables, the engine's own tables, and functions to build their batches.
 
+use headwater_lake::CommitView;
+use headwater_model::{Action, ErrorCode, Problem, Timestamp};
 use std::sync::Arc;
 
 use crate::table_access::TableAccess;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use headwater_lake::CommitView;
-use headwater_model::{Action, ErrorCode, Problem, Timestamp};
 
 /// A table of the namespace `system`.
 #[async_trait]
@@ -50,9 +50,9 @@ pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
         Arc::new(super::commits::Commits),
         Arc::new(super::tables::SystemTables),
         Arc::new(super::views::SystemViews),
-        Arc::new(super::table_parts::Snapshots),
-        Arc::new(super::table_parts::Manifests),
-        Arc::new(super::table_parts::Files),
+        Arc::new(super::table_metadata::Snapshots),
+        Arc::new(super::table_metadata::Manifests),
+        Arc::new(super::table_metadata::Files),
     ]
 }
 

@@ -6,7 +6,7 @@
 mod branches;
 mod commits;
 mod list;
-mod table_parts;
+mod table_metadata;
 mod tables;
 mod views;
 

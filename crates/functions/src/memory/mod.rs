@@ -11,6 +11,7 @@
 //! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed
 //! files on disk, which functions map into memory and the server reads block by block.
 
+mod chunked_table;
 mod decode_limits;
 mod disk;
 mod extents;
@@ -19,7 +20,6 @@ mod huge_page_fs;
 mod ipc;
 mod ipc_encoder;
 mod mapping;
-mod multipart;
 mod quota;
 mod reusable_file;
 mod shape;
@@ -28,11 +28,11 @@ mod stream;
 mod table;
 mod write_check;
 
+pub(crate) use chunked_table::ChunkedTable;
 pub(crate) use extents::{Extent, WorkerFile};
 pub(crate) use file::MemoryFile;
 pub(crate) use huge_page_fs::{HugePageFs, ResultFile};
 pub(crate) use ipc_encoder::{IpcMessage, bytes_of, suits};
-pub(crate) use multipart::MultipartTable;
 pub(crate) use quota::QuotaPart;
 pub use quota::TableQuota;
 pub(crate) use reusable_file::ReusableFile;

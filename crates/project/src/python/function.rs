@@ -5,8 +5,8 @@ use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
 use super::arguments::Values;
+use super::decorator_checks::without_parentheses;
 use super::names::Names;
-use super::placement::without_parentheses;
 use super::settings::{self, quantity};
 use crate::callable::check_name;
 use crate::source::SourceText;

@@ -7,11 +7,11 @@
 mod arguments;
 mod bauplan;
 mod code;
+mod decorator_checks;
 mod foreign;
 mod function;
 mod literal;
 mod names;
-mod placement;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -21,9 +21,9 @@ use ruff_text_size::Ranged;
 
 use self::bauplan::{BauplanReader, refuse_unsupported};
 pub(super) use self::bauplan::{Schema, Schemas};
+use self::decorator_checks::{refuse_both, refuse_inner};
 use self::function::{Defined, Reader};
 use self::names::{BAUPLAN, Names, PACKAGE};
-use self::placement::{refuse_both, refuse_inner};
 use crate::source::SourceText;
 use crate::{Callable, Error, Result, Step};
 

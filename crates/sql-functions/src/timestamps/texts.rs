@@ -29,7 +29,7 @@ pub(crate) fn add_seconds(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr
     let completed = match &**text {
         Expr::Literal(value, _) => value.try_as_str().flatten().and_then(completed).map(lit),
         text if text.get_type(schema).is_ok_and(|of| of.is_string()) => {
-            Some(COMPLETE.call(vec![text.clone()]))
+            Some(WITH_SECONDS.call(vec![text.clone()]))
         }
         _ => None,
     };
@@ -78,17 +78,17 @@ fn all_with_seconds(array: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(texts.iter().map(|text| text.map(whole)).collect::<StringArray>()))
 }
 
-static COMPLETE: LazyLock<ScalarUDF> = LazyLock::new(|| {
-    ScalarUDF::new_from_impl(Complete { signature: Signature::any(1, Volatility::Immutable) })
+static WITH_SECONDS: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    ScalarUDF::new_from_impl(WithSeconds { signature: Signature::any(1, Volatility::Immutable) })
 });
 
 /// Function that adds seconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Complete {
+struct WithSeconds {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Complete {
+impl ScalarUDFImpl for WithSeconds {
     fn name(&self) -> &'static str {
         "\0with_seconds"
     }

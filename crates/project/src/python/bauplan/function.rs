@@ -8,9 +8,9 @@ use ruff_text_size::Ranged;
 use super::schema::{Schema, Schemas, annotated};
 use crate::bauplan::materialization;
 use crate::python::arguments::Values;
+use crate::python::decorator_checks::without_parentheses;
 use crate::python::literal::Literal;
 use crate::python::names::{BAUPLAN, Names};
-use crate::python::placement::without_parentheses;
 use crate::python::settings::{self, quantity};
 use crate::source::SourceText;
 use crate::{

@@ -1,0 +1,84 @@
+//! A table received in parts, each in its own memory file. The parts are combined within a quota.
+
+use std::os::fd::OwnedFd;
+
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+
+use super::table::{Writer, aside, finish, writer};
+use crate::{Error, Result, SharedTable, TableQuota};
+
+/// The received parts.
+pub(crate) struct ChunkedTable {
+    quota: Option<TableQuota>,
+    state: State,
+}
+
+enum State {
+    None,
+    Some { writer: Box<Writer>, schema: SchemaRef, rows: u64 },
+    Failed(Option<Error>),
+}
+
+impl ChunkedTable {
+    pub(crate) fn new(quota: Option<TableQuota>) -> Self {
+        ChunkedTable { quota, state: State::None }
+    }
+
+    /// Returns true if there are no parts yet.
+    pub(crate) fn any(&self) -> bool {
+        !matches!(self.state, State::None)
+    }
+
+    /// Adds a part that another process wrote. Returns false if no more parts are accepted.
+    pub(crate) async fn add(&mut self, file: Option<OwnedFd>) -> bool {
+        let state = std::mem::replace(&mut self.state, State::Failed(None));
+        if matches!(state, State::Failed(_)) {
+            self.state = state;
+            return false;
+        }
+        let quota = self.quota.clone();
+        let added = aside(move || append(state, file, quota.as_ref())).await;
+        self.state = added.unwrap_or_else(|error| State::Failed(Some(error)));
+        matches!(self.state, State::Some { .. })
+    }
+
+    /// Returns the error, if any, that prevents the combination of the parts.
+    pub(crate) fn failure(&mut self) -> Option<Error> {
+        match &mut self.state {
+            State::Failed(error) => error.take(),
+            State::None | State::Some { .. } => None,
+        }
+    }
+
+    /// Returns the combined table.
+    pub(crate) async fn finish(self) -> Result<SharedTable> {
+        match self.state {
+            State::Some { writer, rows, .. } => aside(move || finish(*writer, rows)).await,
+            State::Failed(Some(error)) => Err(error),
+            State::Failed(None) | State::None => Err(invalid("its parts are missing")),
+        }
+    }
+}
+
+fn append(state: State, file: Option<OwnedFd>, quota: Option<&TableQuota>) -> Result<State> {
+    let part = SharedTable::open(file.ok_or_else(|| invalid("the file of a part is missing"))?)?;
+    let (mut writer, schema, mut rows) = match state {
+        State::Some { writer, schema, rows } => (writer, schema, rows),
+        State::None | State::Failed(_) => {
+            (Box::new(writer(&part.schema(), quota)?), part.schema(), 0)
+        }
+    };
+    if part.schema() != schema {
+        return Err(invalid("the columns of a part differ from those of the first"));
+    }
+    for batch in part.mapped().unwrap_or_default() {
+        rows += batch.num_rows() as u64;
+        writer.write(&batch)?;
+    }
+    Ok(State::Some { writer, schema, rows })
+}
+
+fn invalid(what: &str) -> Error {
+    Error::Arrow(ArrowError::InvalidArgumentError(what.to_owned()))
+}

@@ -1,0 +1,170 @@
+//! A partially parsed project, and the errors of files that cannot be parsed.
+//!
+//! An error in a file affects only the definitions in that file. Each use of a project decides
+//! which errors matter: a deployment accepts none, a run accepts errors in files without models and
+//! expectations, and a function call accepts errors in other files.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_model::{ProjectFile, ProjectFiles};
+use headwater_sql::time_travel::Constants;
+
+use crate::command::CommandFunction;
+use crate::project::{by_name, check_growing, check_names, deeply};
+use crate::source::SourceText;
+use crate::{Callable, Error, Project, Result, Step};
+use crate::{manifest, overwrite, parameter, python, row_expectation, sql, trigger};
+
+/// A project with its parse errors.
+#[derive(Debug)]
+pub struct ParsedProject {
+    project: Project,
+    /// Errors, those of the project file first.
+    errors: Vec<Error>,
+    /// Errors of triggers whose function cannot be called, with the name of the function. Only
+    /// deployments use triggers.
+    trigger_errors: Vec<(String, Error)>,
+}
+
+impl ParsedProject {
+    /// Parses a project's files, given by path relative to its root. `constants` evaluates constant
+    /// expressions in SQL.
+    ///
+    /// Fails with `invalid_project` if there is no project file, or more than one.
+    pub fn read(files: &ProjectFiles, constants: Constants) -> Result<ParsedProject> {
+        let texts = &texts(files);
+        let file = manifest::file_name(texts)?;
+        let mut errors = Vec::new();
+        let mut manifest = manifest::parse(file, texts).unwrap_or_else(|error| {
+            errors.push(error);
+            manifest::Manifest::default()
+        });
+        errors.extend(manifest.model_files.check(texts).err());
+        let (mut steps, mut callables): (Vec<Step>, Vec<Callable>) = Default::default();
+        let defines_models =
+            |path: &str| manifest.model_files.contains(path) && !is_in_function(&manifest, path);
+        for (path, text) in texts.iter().filter(|(path, _)| defines_models(path)) {
+            match read_file(path, text, &manifest.defaults.namespace, texts, constants) {
+                Ok(found) => {
+                    steps.extend(found.steps);
+                    callables.extend(found.callables);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        let mut sandbox_files = files.clone();
+        for CommandFunction { callable, module, .. } in std::mem::take(&mut manifest.commands) {
+            sandbox_files.insert(callable.function.file.to_string(), module.into());
+            callables.push(callable);
+        }
+        errors.extend(check_names(&steps).err());
+        errors.extend(row_expectation::check(&steps).err());
+        let callables = by_name(callables, &mut errors);
+        errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
+        errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
+        let files = Arc::new(files.clone());
+        let sandbox_files = Arc::new(sandbox_files);
+        let manifest::Manifest { name, defaults, parameters, rates, triggers: located, .. } =
+            manifest;
+        let triggers = located.iter().map(|located| located.trigger.clone()).collect();
+        let mut project = Project {
+            file,
+            name,
+            defaults,
+            parameters,
+            rates,
+            triggers,
+            steps,
+            callables,
+            files,
+            sandbox_files,
+        };
+        errors.extend(parameter::check_uses(&project).err());
+        errors.extend(parameter::use_secrets(&mut project).err());
+        let trigger_errors = trigger::check(&located, &project, &errors);
+        Ok(ParsedProject { project, errors, trigger_errors })
+    }
+
+    /// Returns the project if no file has an error, or else all errors. Triggers may also call
+    /// functions that are not in the project if `exists` returns true for them.
+    pub fn into_whole(self, exists: impl Fn(&str) -> bool) -> Result<Project> {
+        let mut errors = self.errors;
+        let is_error = |name: &String| self.project.callables.contains_key(name) || !exists(name);
+        let of_triggers = self.trigger_errors.into_iter().filter(|(name, _)| is_error(name));
+        errors.extend(of_triggers.map(|(_, error)| error));
+        match errors.len() {
+            0 => Ok(self.project),
+            1 => Err(errors.remove(0)),
+            _ => Err(Error::Several { errors }),
+        }
+    }
+
+    /// Returns the project if no file that a run needs has an error, or else the first such error.
+    pub fn into_runnable(self) -> Result<Project> {
+        let ParsedProject { project, errors, .. } = self;
+        let needed = errors.into_iter().find(|error| is_needed_by_run(error, &project));
+        needed.map_or(Ok(project), Err)
+    }
+
+    /// Returns the project with the function of this name; `None` if no file defines the function.
+    /// Fails if the file that defines it cannot be parsed.
+    pub fn into_callable(self, name: &str) -> Result<(Project, Option<Callable>)> {
+        let ParsedProject { project, errors, .. } = self;
+        let found = project.callables.get(name).cloned();
+        let concerns = |error: &Error| match (error, error.file()) {
+            (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,
+            (_, Some(file)) if file == project.file => true,
+            // A file that cannot be parsed may define the function if its text contains the name.
+            (_, Some(file)) => {
+                found.is_none()
+                    && project.files.get(file).is_some_and(|file| file.text().contains(name))
+            }
+            (_, None) => false,
+        };
+        match errors.into_iter().find(concerns) {
+            Some(error) => Err(error),
+            None => Ok((project, found)),
+        }
+    }
+}
+
+/// Returns the texts of files; the texts of binary files are empty.
+pub(super) fn texts(files: &ProjectFiles) -> BTreeMap<String, String> {
+    files.iter().map(|(path, file)| (path.clone(), file.text().to_owned())).collect()
+}
+
+/// Returns true if a file is in the folder of a function with a runtime.
+fn is_in_function(manifest: &manifest::Manifest, path: &str) -> bool {
+    let mut folders = manifest.commands.iter().filter_map(|function| function.folder.as_deref());
+    folders.any(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+}
+
+/// Returns true if a run needs the file with the error: a Python file that may define a step. Other
+/// files define functions, or nothing.
+fn is_needed_by_run(error: &Error, project: &Project) -> bool {
+    let Some(file) = error.file() else { return true };
+    let text = project.files.get(file).map_or("", ProjectFile::text);
+    let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
+    let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
+    // Searching for the exact words is not sufficient, because a decorator may be misspelled.
+    !is_python || names_step || (text.contains("headwater") && !text.contains("function"))
+}
+
+fn read_file(
+    path: &str,
+    text: &str,
+    namespace: &str,
+    files: &BTreeMap<String, String>,
+    constants: Constants,
+) -> Result<python::Found> {
+    let source = SourceText::new(path, text);
+    match path.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("sql") => {
+            let steps = vec![sql::parse(&source, namespace, files, constants)?];
+            Ok(python::Found { steps, ..python::Found::default() })
+        }
+        Some("py") => deeply(|| python::parse(&source, namespace, files)),
+        _ => Ok(python::Found::default()),
+    }
+}
