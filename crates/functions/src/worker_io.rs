@@ -154,7 +154,7 @@ pub(crate) async fn listen(
             Some(Ok(Some(received))) => received,
             ended => {
                 // A warm process does not report the start of a call.
-                begun |= is_warm && has_read_task(&ended);
+                begun |= is_warm && has_read_task(ended.as_ref());
                 break;
             }
         };
@@ -226,7 +226,7 @@ pub(crate) async fn listen(
 }
 
 /// Returns true unless the process ended before it read its task: then the connection is reset.
-fn has_read_task(ended: &Option<std::io::Result<Option<Received>>>) -> bool {
+fn has_read_task(ended: Option<&std::io::Result<Option<Received>>>) -> bool {
     match ended {
         Some(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionReset,
         Some(Ok(_)) => true,

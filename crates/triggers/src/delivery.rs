@@ -223,11 +223,10 @@ fn judge(
     match (stop, problem.code) {
         (Some(StopReason::Shutdown), _) => Outcome::Interrupted,
         (Some(StopReason::Request), _) => Outcome::Stopped(was_stopped()),
-        (Some(StopReason::DayLimit), _) => Outcome::Failed(problem),
         (None, ErrorCode::TooBusy | ErrorCode::Unavailable | ErrorCode::Interrupted) => {
             Outcome::Throttled
         }
-        (None, _) => Outcome::Failed(problem),
+        (Some(StopReason::DayLimit) | None, _) => Outcome::Failed(problem),
     }
 }
 

@@ -46,19 +46,16 @@ impl Listener {
         listener.listen(&self.channel).await.map_err(failed)?;
         sender.connected();
         loop {
-            match tokio::time::timeout(IDLE, listener.try_recv()).await {
-                Ok(received) => {
-                    let received = received.map_err(failed)?;
-                    let notification = received.ok_or_else(|| self.lost())?;
-                    if !sender.send(notification.payload().to_owned()).await {
-                        return Ok(());
-                    }
+            if let Ok(received) = tokio::time::timeout(IDLE, listener.try_recv()).await {
+                let received = received.map_err(failed)?;
+                let notification = received.ok_or_else(|| self.lost())?;
+                if !sender.send(notification.payload().to_owned()).await {
+                    return Ok(());
                 }
-                Err(_) => {
-                    // A connection that a firewall dropped reports no error.
-                    let check = tokio::time::timeout(CHECK_MAX, listener.execute("SELECT 1"));
-                    check.await.map_err(|_| self.server.timed_out())?.map_err(failed)?;
-                }
+            } else {
+                // A connection that a firewall dropped reports no error.
+                let check = tokio::time::timeout(CHECK_MAX, listener.execute("SELECT 1"));
+                check.await.map_err(|_| self.server.timed_out())?.map_err(failed)?;
             }
         }
     }

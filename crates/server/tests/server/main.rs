@@ -49,10 +49,10 @@ mod s3;
 mod s3_clients;
 mod s3_matrix;
 mod scans;
-mod signed;
 #[path = "../../../triggers/tests/triggers/servers.rs"]
 #[expect(dead_code, reason = "what only tests of triggers use")]
 mod servers;
+mod signed;
 mod statements;
 mod support;
 mod tls;
