@@ -5,7 +5,6 @@
 
 mod answer;
 mod api;
-mod arguments;
 mod commands;
 mod connect;
 mod context;
@@ -24,6 +23,7 @@ mod secret_input;
 
 use std::process::ExitCode;
 
+use headwater_arguments as arguments;
 use headwater_display::{cell, graph, grid, log_writer, output, progress, terminal};
 
 use crate::arguments::Command;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
         return headwater_server::spawner_main();
     }
-    let arguments = arguments::parse();
+    let arguments = arguments::parse(std::env::args_os());
     let context = Context::from_environment(&arguments);
     let command = arguments.command;
     match context.check_output(&command).and_then(|()| execute(&context, command)) {

@@ -7,20 +7,20 @@ use std::sync::Arc;
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 use futures::StreamExt;
 use headwater_lake::{CommitView, Transaction};
+use headwater_model::PartitionField;
 use headwater_model::{Action, Object, TableName};
+use headwater_sql::alter_table::ParsedSortKey;
+use headwater_sql::create_table::NewTable;
+use headwater_table_scan::plain_schema;
 use headwater_tables::{Alteration, FIELD_METADATA_KEYS, unsaying, without_nanoseconds};
 
 use crate::error::{Error, Result, SqlError};
 use crate::output;
-use crate::scan::plain_schema;
 use crate::session::Session;
 use crate::session::StatementContext;
 use crate::statement_result::StatementResult;
 use crate::table_columns;
 use crate::write::{first, rows};
-use headwater_model::PartitionField;
-use headwater_sql::alter_table::ParsedSortKey;
-use headwater_sql::create_table::NewTable;
 
 /// The table that a statement creates or replaces.
 struct Target {

@@ -19,6 +19,7 @@ use headwater_lake::Lake;
 use headwater_sql_functions::{
     FunctionMemory, QueryPool, StatementBudget, TotalMemory, optimizer_rules,
 };
+use headwater_table_scan::ScanEnvironment;
 use parking_lot::RwLock;
 
 use crate::assignment_cast::MARK;
@@ -26,7 +27,6 @@ use crate::error::{Error, Result};
 use crate::options::{EngineOptions, SessionOptions};
 use crate::planning_error::Limits;
 use crate::resident_memory::ResidentMemoryLimit;
-use crate::scan::ScanEnvironment;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
 

@@ -16,8 +16,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-
-use crate::scan::view_schema;
+use headwater_table_scan::view_schema;
 
 /// Maximum number of rows per batch. Operators are tuned for batches of this size.
 const BATCH_ROWS: usize = 32_768;

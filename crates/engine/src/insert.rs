@@ -11,26 +11,26 @@ use datafusion::sql::sqlparser::ast::{
     self as ast, Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
 use headwater_model::{Action, Object, TableName};
+use headwater_sql::change::is_default;
+use headwater_sql::insert::NewRows;
+use headwater_sql::number::exact_columns;
+use headwater_sql::table_name::{ParsedTableName, position, span_start};
+use headwater_sql::table_references::ReferencedTable;
+use headwater_sql::unsupported_clauses::spell;
+use headwater_sql::values::parts;
+use headwater_sql_resolve::scope::column;
+use headwater_sql_resolve::{FoundTable, resolve};
+use headwater_table_scan::{bare_schema, plain_schema};
 
 use crate::assignment_cast::marked;
 use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
-use crate::scan::{bare_schema, plain_schema};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;
 use crate::write::{first, rows};
-use headwater_sql::change::is_default;
-use headwater_sql::insert::NewRows;
-use headwater_sql::number::exact_columns;
-use headwater_sql::resolve::{FoundTable, resolve};
-use headwater_sql::scope::column;
-use headwater_sql::table_name::{ParsedTableName, position, span_start};
-use headwater_sql::table_references::ReferencedTable;
-use headwater_sql::unsupported_clauses::spell;
-use headwater_sql::values::parts;
 
 impl Session {
     /// Runs INSERT.

@@ -8,13 +8,13 @@ use datafusion::common::DataFusionError;
 use futures::StreamExt;
 use futures::stream;
 use headwater_model::Commit;
+use headwater_sql_resolve::OutputNames;
+use headwater_table_scan::{plain_batch, plain_schema};
 
 use crate::error::Result;
 use crate::executor::RunningPlan;
 use crate::planning_error::Limits;
-use crate::scan::{plain_batch, plain_schema};
 use crate::statement_result::{Metrics, StatementResult};
-use headwater_sql::resolve::OutputNames;
 
 /// Creates the result of a running plan, without string views and with converted errors.
 pub(crate) fn answer(

@@ -28,14 +28,14 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
-
-use crate::assignment_cast::{to_column, values_to_columns};
 use headwater_model::Timestamp;
 use headwater_sql::data_type::settle_types;
 use headwater_sql::expression_rewrite::respell;
-use headwater_sql::resolve::Functions;
 use headwater_sql::time_travel::Constant;
 use headwater_sql_functions::{register_for_constants, round_cast};
+use headwater_sql_resolve::Functions;
+
+use crate::assignment_cast::{to_column, values_to_columns};
 
 /// Table sources of a statement, by namespace and label.
 pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;

@@ -13,14 +13,14 @@ use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Problem, Restriction, Restrictions, TableName};
 use headwater_restrictions::{RestrictedTable, RestrictionExpression, SOURCE, columns_used, query};
 use headwater_sql::parse::parse;
-use headwater_sql::resolve::{FoundTable, resolve};
+use headwater_sql_resolve::{FoundTable, resolve};
+use headwater_table_scan::LakeTable;
 use headwater_tables::{ScanPlan, field_id};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::SessionOptions;
 use crate::planner::{self, Sources};
-use crate::scan::LakeTable;
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::table_access::TableAccess;
 

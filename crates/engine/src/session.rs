@@ -14,6 +14,10 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::CommitView;
+use headwater_sql::statement::{Command, Source};
+use headwater_sql::{IntoStatement, Parameter, Prepared};
+use headwater_sql_resolve::{OutputNames, resolve};
+use headwater_table_scan::plain_schema;
 use parking_lot::RwLock;
 
 use crate::clause_position;
@@ -27,12 +31,8 @@ use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
-use crate::scan::plain_schema;
 use crate::statement_result::{Batches, Metrics, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
-use headwater_sql::resolve::{OutputNames, resolve};
-use headwater_sql::statement::{Command, Source};
-use headwater_sql::{IntoStatement, Parameter, Prepared};
 
 /// A session at one ref, for one author.
 pub struct Session {

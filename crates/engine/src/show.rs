@@ -6,18 +6,18 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::{Action, Object, SYSTEM_NAMESPACE};
-use headwater_tables::{COMMENT, default_text, field_type_name};
-
-use crate::error::Result;
-use crate::output;
-use crate::scan::plain_schema;
-use crate::session::Session;
-use crate::statement_result::StatementResult;
-use crate::table_lookup::TableLookup;
 use headwater_sql::names::same_but_case;
 use headwater_sql::statement::Source;
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::table_references::ReferencedTable;
+use headwater_table_scan::plain_schema;
+use headwater_tables::{COMMENT, default_text, field_type_name};
+
+use crate::error::Result;
+use crate::output;
+use crate::session::Session;
+use crate::statement_result::StatementResult;
+use crate::table_lookup::TableLookup;
 
 impl Session {
     /// Runs SHOW TABLES: lists the tables of a namespace, or of all namespaces except `system`.

@@ -7,11 +7,11 @@ use datafusion::common::DataFusionError;
 use futures::TryStreamExt;
 use headwater_sql::statement::Source;
 use headwater_sql_functions::summary;
+use headwater_table_scan::plain_schema;
 use headwater_tables::field_type_name;
 
 use crate::error::Result;
 use crate::output;
-use crate::scan::plain_schema;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 

@@ -13,6 +13,11 @@ use datafusion::sql::sqlparser::ast::{
     visit_expressions,
 };
 use headwater_model::PartitionField;
+use headwater_sql::alter_table::{ParsedSortKey, comment_of, default_of};
+use headwater_sql::data_type::{UnsupportedType, find_unkept, says_nanoseconds, settle};
+use headwater_sql::table_name::span_start;
+use headwater_sql_resolve::scope;
+use headwater_table_scan::plain_schema;
 use headwater_tables::{
     COMMENT, SortColumn, has_nanoseconds, normalise_schema, parse_type, with_default,
 };
@@ -20,11 +25,6 @@ use headwater_tables::{
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::Limits;
-use crate::scan::plain_schema;
-use headwater_sql::alter_table::{ParsedSortKey, comment_of, default_of};
-use headwater_sql::data_type::{UnsupportedType, find_unkept, says_nanoseconds, settle};
-use headwater_sql::scope;
-use headwater_sql::table_name::span_start;
 
 /// Returns the schema of a list of column definitions.
 pub(crate) fn schema(

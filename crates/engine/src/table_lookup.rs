@@ -14,20 +14,20 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
+use headwater_sql::names::{Match, find, same_but_case};
+use headwater_sql::table_name::{ParsedTableName, RefKind};
+use headwater_sql::table_references::ReferencedTable;
+use headwater_sql_resolve::FoundTable;
+use headwater_table_scan::{LakeTable, view_schema};
 use headwater_tables::LINEAGE;
 
 use crate::error::{Error, Position, Result, SqlError};
 use crate::external_rows::{pieces, viewed};
 use crate::planner::Sources;
-use crate::scan::{LakeTable, view_schema};
 use crate::session::Session;
 use crate::statement_result::Batches;
 use crate::table_access::name_as_written;
 use crate::view::{self, Chain};
-use headwater_sql::names::{Match, find, same_but_case};
-use headwater_sql::resolve::FoundTable;
-use headwater_sql::table_name::{ParsedTableName, RefKind};
-use headwater_sql::table_references::ReferencedTable;
 
 /// Minimum table format version with row lineage.
 const VERSION_OF_LINEAGE: u8 = 3;

@@ -18,22 +18,22 @@ use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
 use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::{Action, CommitId, DEFAULT_NAMESPACE, Object, TableName};
+use headwater_sql::create_view::{NewView, renamed};
+use headwater_sql::names::same_but_case;
+use headwater_sql::parse::parse;
+use headwater_sql::statement::Command;
+use headwater_sql::table_name::ParsedTableName;
+use headwater_sql_resolve::resolve;
+use headwater_table_scan::plain_schema;
 use headwater_tables::{SqlView, ViewDefinition};
 
 use crate::create_table::{distinct_names, nullable};
 use crate::error::{Error, Result, SqlError};
 use crate::output;
 use crate::planner;
-use crate::scan::plain_schema;
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;
-use headwater_sql::create_view::{NewView, renamed};
-use headwater_sql::names::same_but_case;
-use headwater_sql::parse::parse;
-use headwater_sql::resolve::resolve;
-use headwater_sql::statement::Command;
-use headwater_sql::table_name::ParsedTableName;
 
 /// SQL dialect of views that Headwater creates.
 const DIALECT: &str = "headwater";

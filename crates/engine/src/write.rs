@@ -11,6 +11,8 @@ use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
     Action, Commit, Fault, Object, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest,
 };
+use headwater_sql::table_name::{ParsedTableName, position};
+use headwater_table_scan::plain_batch;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result, SqlError};
@@ -18,11 +20,9 @@ use crate::executor::RunningPlan;
 use crate::namespace::spelled_namespace;
 use crate::output;
 use crate::planning_error::Limits;
-use crate::scan::plain_batch;
 use crate::session::Session;
 use crate::statement_result::{Metrics, StatementResult};
 use crate::table_access::name_as_written;
-use headwater_sql::table_name::{ParsedTableName, position};
 
 /// First error of a stream of rows. It is stored separately, because the crates that consume the
 /// rows return only an Arrow error.

@@ -3,7 +3,6 @@
 //!
 //! [`register`] and [`limit_results`] prepare a session's state. This crate does not access tables.
 
-mod aggregates;
 mod bounds;
 mod bytea;
 mod cancellation;

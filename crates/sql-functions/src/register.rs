@@ -5,12 +5,13 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
+use headwater_sql_aggregates as aggregates;
 
 use crate::bounds::BoundResults;
 use crate::slice::WholeDivision;
 use crate::{
-    aggregates, bounds, formats, json, json_values, printf, rules, signed, similar_to, slice,
-    text_casts, timestamps, unique,
+    bounds, formats, json, json_values, printf, rules, signed, similar_to, slice, text_casts,
+    timestamps, unique,
 };
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with

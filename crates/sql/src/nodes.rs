@@ -6,47 +6,47 @@ use sqlparser::ast::{
 };
 
 /// Returns a quoted identifier with this text.
-pub(crate) fn name(text: &str) -> Ident {
+pub fn name(text: &str) -> Ident {
     Ident::with_quote('"', text)
 }
 
 /// Returns a number literal.
-pub(crate) fn number(value: impl ToString) -> Expr {
+pub fn number(value: impl ToString) -> Expr {
     Expr::value(Value::Number(value.to_string(), false))
 }
 
 /// Returns a string literal.
-pub(crate) fn text(value: impl Into<String>) -> Expr {
+pub fn text(value: impl Into<String>) -> Expr {
     Expr::value(Value::SingleQuotedString(value.into()))
 }
 
 /// Returns a binary operation. The operands are not put in parentheses.
-pub(crate) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+pub fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 /// Combines conditions with AND; `None` if there are no conditions.
-pub(crate) fn all(conditions: impl IntoIterator<Item = Expr>) -> Option<Expr> {
+pub fn all(conditions: impl IntoIterator<Item = Expr>) -> Option<Expr> {
     conditions.into_iter().reduce(|left, right| binary(left, BinaryOperator::And, right))
 }
 
 /// Returns the select list item `*` with options.
-pub(crate) fn star(options: WildcardAdditionalOptions) -> SelectItem {
+pub fn star(options: WildcardAdditionalOptions) -> SelectItem {
     SelectItem::Wildcard(options)
 }
 
 /// Returns a select list item with an alias.
-pub(crate) fn item(expr: Expr, alias: &str) -> SelectItem {
+pub fn item(expr: Expr, alias: &str) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: name(alias) }
 }
 
 /// Returns an item of FROM without joins.
-pub(crate) fn only(relation: TableFactor) -> TableWithJoins {
+pub fn only(relation: TableFactor) -> TableWithJoins {
     TableWithJoins { relation, joins: Vec::new() }
 }
 
 /// Returns a table alias with column names.
-pub(crate) fn alias(name: Ident, columns: Vec<Ident>) -> TableAlias {
+pub fn alias(name: Ident, columns: Vec<Ident>) -> TableAlias {
     let column = |name| TableAliasColumnDef { name, data_type: None };
     TableAlias {
         explicit: true,
@@ -57,6 +57,6 @@ pub(crate) fn alias(name: Ident, columns: Vec<Ident>) -> TableAlias {
 }
 
 /// Returns a subquery in FROM.
-pub(crate) fn derived(query: Query, alias: Option<TableAlias>) -> TableFactor {
+pub fn derived(query: Query, alias: Option<TableAlias>) -> TableFactor {
     TableFactor::Derived { lateral: false, subquery: Box::new(query), alias, sample: None }
 }

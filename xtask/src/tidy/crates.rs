@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// External crates and those of ours that may use them.
 const OWNED: [(&str, &[&str]); 7] = [
-    ("datafusion", &["engine", "sql-functions", "restrictions"]),
+    ("datafusion", &["engine", "table-scan", "sql-functions", "sql-aggregates", "restrictions"]),
     ("sqlx", &["store"]),
     ("axum", &["server"]),
     ("tonic", &["server"]),

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use headwater_model::{ErrorCode, Problem};
-use headwater_server::{HttpListener, Isolation, OidcConfig, ServerConfig};
+use headwater_server::{
+    HttpListener, Isolation, NetworkConfig, OidcConfig, Origin, ServerConfig, TlsConfig,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::answer;
-use crate::arguments::{IsolationArgument, Serve};
+use crate::arguments::{IsolationArgument, Serve, ServeNetwork};
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -60,7 +62,7 @@ async fn serve_lake(
         connect::background_config(context, lake)?
     } else {
         let mut config = connect::config(context, lake)?;
-        config.network = arguments.network.config();
+        config.network = network_config(&arguments.network)?;
         config.socket = Some(lake.path.join("server.sock"));
         config.auth = !arguments.no_auth;
         config.service.audit_kept = arguments.keep_audit;
@@ -97,6 +99,23 @@ async fn serve_lake(
         _ = terminate.recv() => server.shutdown().await,
     }
     Ok(())
+}
+
+/// Returns the settings of the listener.
+fn network_config(arguments: &ServeNetwork) -> Result<NetworkConfig> {
+    let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => {
+            Some(TlsConfig::Files { certificate: certificate.clone(), key: key.clone() })
+        }
+        _ => arguments.tls_self_signed.then_some(TlsConfig::SelfSigned),
+    };
+    let origins = arguments.origins.iter().map(|origin| origin.parse::<Origin>());
+    Ok(NetworkConfig {
+        tls,
+        behind_proxy: arguments.behind_proxy,
+        hosts: arguments.hosts.clone(),
+        origins: origins.collect::<Result<_>>()?,
+    })
 }
 
 /// Reads the description of an OpenID provider.

@@ -14,6 +14,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::BatchStream;
 use headwater_model::Fault;
+use headwater_table_scan::{plain_batch, plain_schema};
 use headwater_tables::{DataFile, Positions, Rewrite, RowIds, ScanPlan, Table, Tables};
 use parking_lot::Mutex;
 
@@ -22,7 +23,6 @@ use super::target::{AffectedRows, Target};
 use crate::error::{Error, Result};
 use crate::executor::RunningPlan;
 use crate::planning_error::Limits;
-use crate::scan::{plain_batch, plain_schema};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstError, first};

@@ -1,5 +1,16 @@
 //! Target table of a statement that changes rows.
 
+use headwater_lake::Transaction;
+use headwater_model::{Action, TableName};
+use headwater_sql::change::{Assigned, TARGET};
+use headwater_sql::names::same_but_case;
+use headwater_sql::statement::Source;
+use headwater_sql::table_name::{ParsedTableName, span_start};
+use headwater_sql_functions::StatementBudget;
+use headwater_sql_resolve::scope::column;
+use headwater_sql_resolve::{FoundTable, resolve};
+use headwater_table_scan::{LakeTable, bare_schema, can_match, whole_files};
+use headwater_tables::{MayAffect, ScanPlan, Table};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,7 +18,6 @@ use crate::defaults::defaults_of;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::Limits;
-use crate::scan::{LakeTable, bare_schema, can_match, whole_files};
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::table_lookup::TableLookup;
 use arrow::datatypes::SchemaRef;
@@ -19,16 +29,6 @@ use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, lit};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Statement};
-use headwater_lake::Transaction;
-use headwater_model::{Action, TableName};
-use headwater_sql::change::{Assigned, TARGET};
-use headwater_sql::names::same_but_case;
-use headwater_sql::resolve::{FoundTable, resolve};
-use headwater_sql::scope::column;
-use headwater_sql::statement::Source;
-use headwater_sql::table_name::{ParsedTableName, span_start};
-use headwater_sql_functions::StatementBudget;
-use headwater_tables::{MayAffect, ScanPlan, Table};
 
 /// Value of the table property `write.<statement>.isolation-level` for snapshot isolation.
 const SNAPSHOT_ISOLATION: &str = "snapshot";

@@ -5,12 +5,12 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, cast, lit};
 use headwater_lake::{ColumnMatch, DiffSide};
 use headwater_model::{ErrorCode, Problem, TableName, nearest};
+use headwater_sql::names::same_but_case;
+use headwater_table_scan::view_schema;
 use headwater_tables::{ScanPlan, initial_default};
 
 use super::KEYS_PROPERTY;
 use crate::error::{Error, Result, SqlError};
-use crate::scan::view_schema;
-use headwater_sql::names::same_but_case;
 
 /// Table alias of either side in a plan.
 pub(super) const SIDE: &str = "side";

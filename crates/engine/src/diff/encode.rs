@@ -15,9 +15,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use headwater_lake::json_rows;
+use headwater_table_scan::{plain_batch, plain_schema};
 use serde_json::Value;
-
-use crate::scan::{plain_batch, plain_schema};
 
 /// First byte of an encoded row without nulls; it is 1 if any value is null.
 const WHOLE: u8 = 0;

@@ -10,6 +10,7 @@ use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, col, lit};
 use futures::StreamExt;
 use headwater_model::{CompareRows, ComparisonMethod, RowDiff};
+use headwater_table_scan::LakeTable;
 use headwater_tables::ScanPlan;
 use std::sync::Arc;
 
@@ -21,7 +22,6 @@ use super::{DiffOptions, Outcome, changed_columns};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::SessionOptions;
-use crate::scan::LakeTable;
 
 /// Columns of the comparison plan: encoded key, encoded other columns, and the count on the second
 /// side minus the count on the first.

@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use futures::TryStreamExt;
 use headwater_lake::DiffSide;
 use headwater_model::{ColumnStatistics, StatisticsDiff};
+use headwater_table_scan::{LakeTable, of_scan, view_schema};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -19,7 +20,6 @@ use super::{DiffOptions, Sides};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::SessionOptions;
-use crate::scan::{LakeTable, of_scan, view_schema};
 
 /// The output columns of the statistics plan: a column's name with one of these suffixes.
 const KINDS: [&str; 4] = ["values", "min", "max", "distinct"];

@@ -6,23 +6,16 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
+use headwater_table_format::PuffinWriter;
 use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat};
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::vector::encode;
 use super::write::staged;
 use crate::manifest::off_thread;
 use crate::staged_files::StagedDelete;
 use crate::storage::CleanupGuard;
 use crate::{DataFile, DeleteKey, Error, Positions, Result, StagedFiles, Table, Tables};
-
-/// The first bytes of a Puffin file, and the first and last bytes of its footer.
-const MAGIC: [u8; 4] = *b"PFA1";
-
-/// The reserved field id of a row's position.
-const POSITION_ID: i32 = 2_147_483_645;
 
 /// A data file, the positions of its deleted rows, and the delete files that its new vector
 /// replaces.
@@ -62,36 +55,17 @@ pub(super) async fn write_vectors(
 
 /// Encodes the file and its manifest entries.
 fn encode_file(location: &str, all: Vec<DataFileDeletes>) -> Result<(Bytes, Vec<StagedDelete>)> {
-    let mut content = BytesMut::new();
-    content.put_slice(&MAGIC);
-    let mut blobs: Vec<Value> = Vec::with_capacity(all.len());
-    let mut vectors = Vec::with_capacity(all.len());
-    for (of, positions, replaced) in all {
-        let (offset, blob) = (content.len(), encode(&positions));
-        content.put_slice(&blob);
-        blobs.push(json!({
-            "type": "deletion-vector-v1",
-            "fields": [POSITION_ID],
-            "snapshot-id": -1,
-            "sequence-number": -1,
-            "offset": offset,
-            "length": blob.len(),
-            "properties": {
-                "referenced-data-file": of.location,
-                "cardinality": positions.len().to_string(),
-            },
-        }));
-        vectors.push((of, replaced, positions.len(), offset, blob.len()));
-    }
-    let created_by = concat!("headwater ", env!("CARGO_PKG_VERSION"));
-    let footer = json!({"blobs": blobs, "properties": {"created-by": created_by}}).to_string();
-    content.put_slice(&MAGIC);
-    content.put_slice(footer.as_bytes());
-    content.put_u32_le(footer.len() as u32);
-    content.put_u32_le(0);
-    content.put_slice(&MAGIC);
+    let mut puffin = PuffinWriter::default();
+    let vectors: Vec<_> = all
+        .into_iter()
+        .map(|(of, positions, replaced)| {
+            let blob = puffin.add(&of.location, &positions);
+            (of, replaced, positions.len(), blob)
+        })
+        .collect();
+    let content = puffin.finish();
     let bytes = content.len();
-    let deletes = vectors.into_iter().map(|(of, replaced, rows, offset, length)| {
+    let deletes = vectors.into_iter().map(|(of, replaced, rows, blob)| {
         let built = DataFileBuilder::default()
             .content(DataContentType::PositionDeletes)
             .file_path(location.to_owned())
@@ -101,12 +75,12 @@ fn encode_file(location: &str, all: Vec<DataFileDeletes>) -> Result<(Bytes, Vec<
             .record_count(rows)
             .file_size_in_bytes(bytes as u64)
             .referenced_data_file(Some(of.location.clone()))
-            .content_offset(Some(offset as i64))
-            .content_size_in_bytes(Some(length as i64))
+            .content_offset(Some(blob.start as i64))
+            .content_size_in_bytes(Some(blob.len() as i64))
             .build();
         let file = built.map_err(|error| Error::internal("written", error))?;
         Ok(StagedDelete { file, of, replaced })
     });
     let deletes = deletes.collect::<Result<Vec<_>>>()?;
-    Ok((content.freeze(), deletes))
+    Ok((content, deletes))
 }

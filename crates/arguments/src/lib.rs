@@ -1,0 +1,92 @@
+//! The command line's syntax: every command with its arguments and examples.
+//!
+//! [`Arguments`] is the parsed command line. Each noun has one file; the file of the same name in
+//! `commands/` of the crate `cli` executes its commands. This crate executes nothing and reads no
+//! environment variable.
+
+mod access_key;
+mod audit;
+mod backfill;
+mod branch;
+mod checkout;
+mod command;
+mod completions;
+mod console;
+mod demo;
+mod deployment;
+mod diff;
+mod environment;
+mod event;
+mod function;
+mod grant;
+mod init;
+mod job;
+mod limit;
+mod log;
+mod login;
+mod namespace;
+mod output;
+mod parse;
+mod query;
+mod reference;
+mod restriction;
+mod role;
+mod run;
+mod secret;
+mod serve;
+mod sql;
+mod table;
+mod tag;
+mod test;
+mod token;
+mod trigger;
+mod usage;
+mod user;
+mod view;
+
+pub use self::access_key::Key;
+pub use self::audit::Audit;
+pub use self::backfill::Backfill;
+pub use self::branch::{
+    Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, ConflictOptions,
+    ConflictResolution, CreateRef, RemoveRef, RenameRef,
+};
+pub use self::checkout::Checkout;
+pub use self::command::{Arguments, Command};
+pub use self::completions::Completions;
+pub use self::console::Console;
+pub use self::demo::Demo;
+pub use self::deployment::{Deploy, Deployment};
+pub use self::diff::{BranchDiff, CompareArgument, CompareOptions, TableDiff};
+pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
+pub use self::event::{Event, EventId, EventLs};
+pub use self::function::{
+    Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm,
+};
+pub use self::grant::{Access, AccessExplain, Grant, Revoke};
+pub use self::init::{ExampleArgument, Init};
+pub use self::job::{Job, JobLogs, JobLs};
+pub use self::limit::Limit;
+pub use self::log::Log;
+pub use self::login::{Login, Logout, Profile};
+pub use self::namespace::Namespace;
+pub use self::output::{ColorArgument, OutputFormat};
+pub use self::parse::parse;
+pub use self::query::Query;
+pub use self::reference::{BranchArgument, RefArgument};
+pub use self::restriction::{Restriction, RestrictionCreate};
+pub use self::role::{Role, RoleMember};
+pub use self::run::Run;
+pub use self::secret::Secret;
+pub use self::serve::{IsolationArgument, Serve, ServeNetwork};
+pub use self::sql::Sql;
+pub use self::table::{
+    FormatArgument, OnErrorArgument, Table, TableGet, TableImport, TableLs, TableMaintain, TableRm,
+};
+pub use self::tag::Tag;
+pub use self::test::Test;
+pub use self::token::{Token, TokenCreate};
+pub use self::trigger::Trigger;
+pub use self::usage::{Usage, UsageBy};
+pub use self::user::{User, UserCreate};
+pub use self::view::{View, ViewGet, ViewRm};

@@ -1,0 +1,107 @@
+//! `headwater serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use headwater_model::{parse_duration, parse_size};
+
+/// `headwater serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The address for HTTP; port 0 picks a free port and prints it
+    #[arg(
+        long,
+        visible_alias = "listen",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:4280"
+    )]
+    pub http: SocketAddr,
+    /// TLS, hosts and origins
+    #[command(flatten)]
+    pub network: ServeNetwork,
+    /// Also listen on this address for the PostgreSQL protocol; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1,
+        default_missing_value = "127.0.0.1:5432")]
+    pub postgres: Option<SocketAddr>,
+    /// Also listen on this address for S3 clients; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1,
+        default_missing_value = "127.0.0.1:9000")]
+    pub s3: Option<SocketAddr>,
+    /// Require no token over TCP: any program and user of this machine can use the lake
+    #[arg(long)]
+    pub no_auth: bool,
+    /// Let people log in at the OpenID provider that this TOML file describes
+    #[arg(long, value_name = "FILE")]
+    pub oidc: Option<PathBuf>,
+    /// How functions are isolated
+    #[arg(long, value_enum, default_value_t)]
+    pub isolation: IsolationArgument,
+    /// The memory for queries and functions together: `4GiB` [default: 75 % of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+    /// Disable automatic table maintenance
+    #[arg(long)]
+    pub no_maintenance: bool,
+    /// Once a day, remove files of known tables that were unreferenced for three days
+    #[arg(long, conflicts_with = "no_maintenance")]
+    pub remove_orphans: bool,
+    /// How long events of the audit log are kept: `90d` [default: as set by `audit --keep`]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub keep_audit: Option<Duration>,
+    /// Store the tables of a new lake in a bucket, `s3://bucket/prefix`
+    #[arg(long, value_name = "URL")]
+    pub warehouse: Option<String>,
+    /// Give the server's bucket credentials to Iceberg REST clients that request them
+    #[arg(long)]
+    pub vend_credentials: bool,
+    /// Listen only on the Unix socket and exit when idle
+    #[arg(long, hide = true)]
+    pub background: bool,
+}
+
+/// Options for clients on other machines and for web pages.
+#[derive(Debug, Args)]
+pub struct ServeNetwork {
+    /// Use TLS with this certificate, a PEM file with its chain; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// Use TLS with a self-signed certificate, kept in the lake's folder; for testing
+    #[arg(long, conflicts_with = "tls_certificate")]
+    pub tls_self_signed: bool,
+    /// A proxy terminates TLS and sends the client's address in `X-Forwarded-For`
+    #[arg(long, conflicts_with_all = ["tls_certificate", "tls_self_signed"])]
+    pub behind_proxy: bool,
+    /// Another name or address of this server, besides loopback; repeatable
+    #[arg(long = "host", value_name = "NAME", value_parser = parse_host)]
+    pub hosts: Vec<String>,
+    /// An origin whose web pages may use this server, `https://app.example`; repeatable
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub origins: Vec<String>,
+}
+
+/// Rejects a host with a scheme, port or path.
+fn parse_host(text: &str) -> Result<String, String> {
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let is_address = inner.parse::<std::net::IpAddr>().is_ok();
+    if is_address || (!text.is_empty() && text.chars().all(is_name)) {
+        return Ok(inner.to_owned());
+    }
+    Err("not a host name or an IP address; write it without scheme and port, as in `lake.example`"
+        .to_owned())
+}
+
+/// `--isolation`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum IsolationArgument {
+    /// Namespaces, a read-only root and resource limits
+    #[default]
+    Sandbox,
+    /// A plain process, for hosts without user namespaces; weak isolation
+    Process,
+}

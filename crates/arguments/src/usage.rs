@@ -1,0 +1,37 @@
+//! `headwater usage`.
+
+use clap::{Args, ValueEnum};
+
+/// The longest period in days: a hundred years.
+pub(crate) const DAYS_MAX: u64 = 36_500;
+
+/// `headwater usage`
+#[derive(Debug, Args)]
+pub struct Usage {
+    /// The grouping of the lines
+    #[arg(long, value_enum, default_value_t)]
+    pub by: UsageBy,
+    /// Only the last N days
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
+    pub days: Option<u64>,
+}
+
+/// `--by`
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum UsageBy {
+    /// Days
+    Day,
+    /// Job kinds
+    #[default]
+    Kind,
+    /// Models of the project
+    Model,
+    /// Jobs
+    Job,
+    /// Functions that are called by name
+    Function,
+    /// Branches and other refs
+    Branch,
+    /// Authors
+    Author,
+}

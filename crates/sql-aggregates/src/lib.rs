@@ -1,0 +1,18 @@
+//! SQL aggregates for DataFusion: corrections of its own aggregates whose results deviate from the
+//! SQL standard, and `max_by` and `min_by`.
+//!
+//! Each function returns one or more aggregates; the crate `sql-functions` registers them in a
+//! session. This crate parses no SQL and accesses no tables.
+
+mod by_key;
+mod extreme;
+mod frame;
+mod percentile;
+mod sliding;
+mod sum;
+
+pub use self::by_key::functions as by_key;
+pub use self::extreme::functions as extremes;
+pub use self::percentile::function as percentile;
+pub use self::sliding::register as register_sliding;
+pub use self::sum::checked_sum;

@@ -1,0 +1,24 @@
+//! Name resolution: the second pass over a parsed query, which resolves every name.
+//!
+//! Tables become the two-part names of the planner, each with an alias that qualifies its columns.
+//! Columns, aliases, windows and common table expressions get the spelling of their definition.
+//! Unknown names are rejected with their position, unless only the planner can resolve them. After
+//! this pass, all names match exactly. [`resolve`] is the entry point. This crate plans nothing.
+
+mod asof;
+mod from;
+mod output;
+mod pivot;
+mod projection;
+mod resolver;
+pub mod scope;
+mod select_aliases;
+mod tuple_in;
+mod using;
+mod wildcards;
+mod windows;
+
+pub use self::output::OutputNames;
+pub use self::resolver::{FoundTable, Functions, resolve};
+use self::resolver::{Resolver, function_name};
+pub use self::select_aliases::SelectAlias;

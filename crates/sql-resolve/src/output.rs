@@ -1,0 +1,141 @@
+//! Output names of a query.
+//!
+//! DataFusion generates a name for an expression without an alias, such as `sum(flights.delay)` or
+//! `Int64(1)`. In the result, such a column has the text of the query as its name. Only the result
+//! is renamed; the plan keeps the generated names.
+
+use sqlparser::ast::{Expr, SelectItem, SetExpr};
+
+use crate::function_name;
+use crate::projection::{column_under, text};
+use crate::wildcards::is_pattern;
+
+/// Output name of one item of the select list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum OutputItem {
+    /// One column with this name.
+    Named(String),
+    /// One column that keeps the planner's name.
+    Kept,
+    /// One or several columns with this name.
+    Expands(String),
+    /// Any number of columns.
+    Many,
+}
+
+/// Output names of the first select list, by item.
+#[derive(Debug, Clone, Default)]
+pub struct OutputNames(Vec<OutputItem>);
+
+impl OutputNames {
+    /// Records the texts of a select list, before its names are resolved.
+    pub(crate) fn as_written(body: &SetExpr) -> Self {
+        let item = |item: &SelectItem| match item {
+            item if is_pattern(item) => OutputItem::Many,
+            SelectItem::UnnamedExpr(expr) if expands(expr) => OutputItem::Expands(text(expr)),
+            SelectItem::UnnamedExpr(expr) => OutputItem::Named(text(expr)),
+            SelectItem::ExprWithAlias { .. } => OutputItem::Kept,
+            _ => OutputItem::Many,
+        };
+        OutputNames(projection(body).iter().map(item).collect())
+    }
+
+    /// Changes the names of columns, and of casts of columns, to the spelling of the schema.
+    pub(crate) fn spelled(mut self, body: &SetExpr) -> Self {
+        let resolved = projection(body);
+        // Items after an expanded `*` are counted from the end.
+        let many = self.0.iter().position(|item| *item == OutputItem::Many).unwrap_or(self.0.len());
+        let more = resolved.len().saturating_sub(self.0.len());
+        for (place, item) in self.0.iter_mut().enumerate() {
+            let place = if place > many { place + more } else { place };
+            if more > 0 && *item == OutputItem::Many {
+                continue;
+            }
+            let Some(resolved) = resolved.get(place) else { continue };
+            match resolved {
+                SelectItem::UnnamedExpr(expr) => {
+                    if let (OutputItem::Named(name), Some(column)) = (item, column_under(expr)) {
+                        name.clone_from(&column.value);
+                    }
+                }
+                // A repeated expression has a generated alias.
+                SelectItem::ExprWithAlias { .. } => *item = OutputItem::Kept,
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// Returns the name of each output column; `None` for a column that keeps the planner's name.
+    pub fn of_columns(&self, count: usize) -> Vec<Option<&str>> {
+        let many = |item: &OutputItem| match item {
+            OutputItem::Many => true,
+            OutputItem::Expands(_) => self.0.len() != count,
+            OutputItem::Named(_) | OutputItem::Kept => false,
+        };
+        let first = self.0.iter().position(many);
+        let last = self.0.iter().rposition(many).map(|place| self.0.len() - place - 1);
+        let mut names = vec![None; count];
+        let (head, tail) = match (first, last) {
+            (Some(head), Some(tail)) if head + tail <= count => (head, tail),
+            (None, None) if self.0.len() == count => (count, 0),
+            _ => return names,
+        };
+        let places = (0..head).chain(count - tail..count);
+        let items = self.0[..head].iter().chain(&self.0[self.0.len() - tail..]);
+        for (place, item) in places.zip(items) {
+            if let OutputItem::Named(name) | OutputItem::Expands(name) = item {
+                names[place] = Some(name.as_str());
+            }
+        }
+        names
+    }
+}
+
+/// Returns the first select list of a query.
+fn projection(body: &SetExpr) -> &[SelectItem] {
+    match body {
+        SetExpr::Select(select) => &select.projection,
+        SetExpr::Query(query) => projection(&query.body),
+        SetExpr::SetOperation { left, .. } => projection(left),
+        _ => &[],
+    }
+}
+
+/// Returns true if an expression can expand to several columns.
+fn expands(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function) if function_name(function).starts_with("unnest"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(items: &[OutputItem], fields: &[&str], expected: &[&str]) {
+        let names = OutputNames(items.to_vec());
+        let names = names.of_columns(fields.len());
+        let names: Vec<&str> =
+            names.into_iter().zip(fields).map(|(name, field)| name.unwrap_or(field)).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn names_are_put_where_their_place_is_known() {
+        let named = |name: &str| OutputItem::Named(name.to_owned());
+        check(&[named("a"), OutputItem::Kept, named("c")], &["x", "y", "z"], &["a", "y", "c"]);
+        check(
+            &[named("a"), OutputItem::Many, named("c")],
+            &["x", "y", "z", "w"],
+            &["a", "y", "z", "c"],
+        );
+        check(
+            &[OutputItem::Many, named("b"), OutputItem::Many],
+            &["x", "y", "z"],
+            &["x", "y", "z"],
+        );
+        check(&[named("a")], &["x", "y"], &["x", "y"]);
+        let unnest = OutputItem::Expands("u".to_owned());
+        check(&[unnest.clone(), OutputItem::Kept], &["x", "y"], &["u", "y"]);
+        check(&[unnest, named("b")], &["x", "y", "z"], &["x", "y", "b"]);
+    }
+}

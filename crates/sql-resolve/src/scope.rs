@@ -1,0 +1,380 @@
+//! Name scopes of a query: relations of FROM, aliases of SELECT and lambda parameters. Names are
+//! looked up from the innermost scope outwards.
+
+use std::ops::Range;
+
+use headwater_model::nearest;
+use headwater_sql::names::{Match, find, same_but_case};
+use headwater_sql::{Error, Position, Result};
+use sqlparser::ast::{Expr, Ident, WindowSpec};
+
+use crate::SelectAlias;
+
+/// Known and unknown columns of a relation.
+#[derive(Debug, Clone, Default)]
+pub struct Columns {
+    /// Known names, in order if the order is known.
+    pub names: Vec<String>,
+    /// True if there are additional columns whose names only the planner knows, such as `count(*)`.
+    pub open: bool,
+    /// Additional columns that `*` does not include.
+    pub hidden: Vec<String>,
+}
+
+impl Columns {
+    /// Creates columns with known names only.
+    pub fn known(names: Vec<String>) -> Self {
+        Columns { names, ..Columns::default() }
+    }
+
+    /// Creates columns with unknown names only.
+    pub fn unknown() -> Self {
+        Columns { open: true, ..Columns::default() }
+    }
+
+    /// Renames the first columns by the column list of an alias.
+    #[must_use]
+    pub fn renamed(mut self, names: impl Iterator<Item = String>) -> Self {
+        let names: Vec<String> = names.collect();
+        if names.is_empty() {
+            return self;
+        }
+        let rest = self.names.split_off(names.len().min(self.names.len()));
+        Columns { names: names.into_iter().chain(rest).collect(), ..self }
+    }
+
+    /// Returns all names, hidden ones last.
+    pub fn all(&self) -> impl Iterator<Item = &String> + Clone {
+        self.names.iter().chain(&self.hidden)
+    }
+
+    /// Appends the columns of another relation.
+    pub fn extend(&mut self, other: &Columns) {
+        self.names.extend(other.names.iter().cloned());
+        self.open |= other.open;
+        self.hidden.extend(other.hidden.iter().cloned());
+    }
+}
+
+/// Relation in FROM.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// Name by which the plan refers to the relation.
+    pub label: String,
+    /// Alternative qualified names, in order of preference: `ns.flights`, `flights`.
+    pub paths: Vec<Vec<String>>,
+    /// Columns of the relation.
+    pub columns: Columns,
+}
+
+/// Label used in messages for a subquery without an alias, which has no name in the plan.
+pub const UNNAMED: &str = "the subquery";
+
+impl Relation {
+    /// Returns true if the columns are known and can be qualified with the label.
+    pub fn can_be_named(&self) -> bool {
+        !self.columns.open && self.label != UNNAMED
+    }
+
+    /// Returns a column reference qualified with the label.
+    pub fn column(&self, name: &str) -> Expr {
+        let path = [&*self.label, name].map(|part| Ident::with_quote('"', part));
+        Expr::CompoundIdentifier(path.into())
+    }
+}
+
+/// Column that joins several relations by USING or NATURAL.
+#[derive(Debug, Clone)]
+pub struct JoinedColumn {
+    /// Column name.
+    pub name: String,
+    /// Indexes of the relations that contain the column.
+    pub holders: Vec<usize>,
+    /// Expression that the unqualified name stands for.
+    pub expr: Expr,
+}
+
+/// One scope of names.
+#[derive(Debug, Default)]
+pub struct Scope {
+    /// Relations of FROM that were added so far.
+    pub relations: Vec<Relation>,
+    /// Join columns; those of the last join come last.
+    pub merged: Vec<JoinedColumn>,
+    /// True if the scope has a RIGHT or FULL join, so that join columns need an expression.
+    pub careful: bool,
+    /// Columns of SELECT whose alias equals their own name.
+    pub kept: Vec<String>,
+    /// Aliases of SELECT that are visible in the current clause.
+    pub aliases: Vec<String>,
+    /// Parameters of the enclosing lambdas.
+    pub parameters: Vec<String>,
+    /// Aliases of SELECT that can be replaced by their expressions in the current clause.
+    pub select_aliases: Vec<SelectAlias>,
+    /// Resolved named windows of SELECT.
+    pub windows: Vec<(String, WindowSpec)>,
+}
+
+impl Scope {
+    /// Returns the expression of an unqualified column, searched among some relations; `None` if it
+    /// is ambiguous or has no expression.
+    pub fn value(&self, name: &str, among: Range<usize>) -> Option<JoinedColumn> {
+        let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
+        let holders: Vec<usize> = among.filter(has).collect();
+        if let [one] = holders.as_slice() {
+            let relation = &self.relations[*one];
+            return relation.can_be_named().then(|| JoinedColumn {
+                name: name.to_owned(),
+                expr: relation.column(name),
+                holders,
+            });
+        }
+        let fits = |merged: &&JoinedColumn| {
+            merged.name == name && holders.iter().all(|holder| merged.holders.contains(holder))
+        };
+        self.merged.iter().rev().find(fits).filter(|_| !holders.is_empty()).cloned()
+    }
+
+    /// Resolves an unqualified name in this scope. Exact matches have precedence. Among
+    /// case-insensitive matches, parameters precede aliases, and aliases precede columns.
+    pub fn bare(&self, written: &str) -> Match<'_> {
+        let columns = || self.relations.iter().flat_map(|r| r.columns.all());
+        let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
+        if let Some(exact) = all.find(|name| *name == written) {
+            return Match::One(exact);
+        }
+        for names in [&self.parameters, &self.aliases] {
+            match find(written, names.iter().map(String::as_str)) {
+                Match::None => {}
+                found => return found,
+            }
+        }
+        find(written, columns().map(String::as_str))
+    }
+
+    /// Returns true if an unknown name may still be a column of this scope.
+    pub fn is_open(&self) -> bool {
+        self.relations.iter().any(|relation| relation.columns.open)
+    }
+
+    /// Returns the relation that a qualified name refers to.
+    fn relation(&self, path: &[&str], at: Option<Position>) -> Result<Option<&Relation>> {
+        type Rule = fn(&str, &str) -> bool;
+        let rules: [Rule; 2] = [|one, other| one == other, same_but_case];
+        for rule in rules {
+            let labelled = |r: &&Relation| matches!(path, [name] if rule(name, &r.label));
+            let fits = |r: &&Relation| {
+                r.paths.iter().any(|own| {
+                    own.len() == path.len()
+                        && own.iter().zip(path).all(|(own, part)| rule(own, part))
+                })
+            };
+            for found in [
+                self.relations.iter().filter(labelled).collect::<Vec<_>>(),
+                self.relations.iter().filter(fits).collect::<Vec<_>>(),
+            ] {
+                match found.as_slice() {
+                    [] => {}
+                    [one] => return Ok(Some(one)),
+                    several if several.iter().all(|r| r.label == several[0].label) => {
+                        return Ok(Some(several[0]));
+                    }
+                    several => {
+                        let candidates = several.iter().map(|r| r.label.clone()).collect();
+                        let name = path.join(".");
+                        return Err(Error::Ambiguous { name, candidates, position: at });
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Meaning of a qualified name.
+#[derive(Debug, PartialEq, Eq)]
+pub enum QualifiedName {
+    /// A column of a relation.
+    Column {
+        /// Label of the relation.
+        label: String,
+        /// Column name in its stored spelling.
+        column: String,
+        /// Number of parts of the name that denote the relation.
+        parts: usize,
+    },
+    /// A field of the struct column with this name.
+    Field(String),
+    /// A name that only the planner can resolve.
+    Unknown,
+}
+
+/// Enclosing scopes, outermost first.
+#[derive(Debug, Default)]
+pub struct Scopes(pub Vec<Scope>);
+
+impl Scopes {
+    /// Returns the innermost scope.
+    pub fn here(&mut self) -> Option<&mut Scope> {
+        self.0.last_mut()
+    }
+
+    fn outward(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter().rev()
+    }
+
+    /// Resolves an unqualified column name to its defined spelling; `None` if only the planner can
+    /// resolve it.
+    pub fn column(&self, written: &str, at: Option<Position>) -> Result<Option<String>> {
+        for scope in self.outward() {
+            match scope.bare(written) {
+                Match::One(spelling) => return Ok(Some(spelling.to_owned())),
+                Match::Many(candidates) => {
+                    let candidates = candidates.into_iter().map(str::to_owned).collect();
+                    let name = written.to_owned();
+                    return Err(Error::Ambiguous { name, candidates, position: at });
+                }
+                Match::None if scope.is_open() => return Ok(None),
+                Match::None => {}
+            }
+        }
+        Err(self.missing(written, at))
+    }
+
+    /// Resolves a qualified name: first as a column of a relation, then as a struct field.
+    pub fn path(&self, parts: &[&str], at: Option<Position>) -> Result<QualifiedName> {
+        for scope in self.outward() {
+            for length in (1..parts.len()).rev() {
+                let Some(relation) = scope.relation(&parts[..length], at)? else { continue };
+                return column_of(relation, parts[length], length, at);
+            }
+        }
+        let mut open = false;
+        for scope in self.outward() {
+            match scope.bare(parts[0]) {
+                Match::One(spelling) => return Ok(QualifiedName::Field(spelling.to_owned())),
+                Match::Many(candidates) => {
+                    let candidates = candidates.into_iter().map(str::to_owned).collect();
+                    let name = parts[0].to_owned();
+                    return Err(Error::Ambiguous { name, candidates, position: at });
+                }
+                Match::None => open |= scope.is_open(),
+            }
+        }
+        if open { Ok(QualifiedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
+    }
+
+    /// Returns the expression of a join column, if its name must be replaced by an expression.
+    pub fn merged(&self, spelling: &str) -> Option<Expr> {
+        for scope in self.outward() {
+            let named = scope.parameters.iter().chain(&scope.aliases);
+            if named.into_iter().any(|name| name == spelling) {
+                return None;
+            }
+            match scope.bare(spelling) {
+                Match::None => {}
+                Match::Many(_) => return None,
+                Match::One(_) => {
+                    let merged = scope.merged.iter().any(|merged| merged.name == spelling);
+                    let value = || scope.value(spelling, 0..scope.relations.len());
+                    return merged.then(value).flatten().map(|merged| merged.expr);
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns the relation of a wildcard such as `t.*`.
+    pub fn relation(&self, path: &[&str], at: Option<Position>) -> Result<&Relation> {
+        for scope in self.outward() {
+            if let Some(relation) = scope.relation(path, at)? {
+                return Ok(relation);
+            }
+        }
+        Err(self.missing_relation(path, at))
+    }
+
+    /// Returns the named window.
+    pub fn window(&self, written: &str, at: Option<Position>) -> Result<WindowSpec> {
+        let windows = self.0.last().map(|scope| scope.windows.as_slice()).unwrap_or_default();
+        let names = windows.iter().map(|(name, _)| name.as_str());
+        let found = match find(written, names.clone()) {
+            Match::One(spelling) => windows.iter().find(|(name, _)| name == spelling),
+            Match::None | Match::Many(_) => None,
+        };
+        found.map(|(_, spec)| spec.clone()).ok_or_else(|| Error::Invalid {
+            message: format!("there is no window `{written}` in this SELECT"),
+            hint: nearest(written, names).map(|near| format!("Did you mean `{near}`?")),
+            position: at,
+        })
+    }
+
+    fn missing(&self, written: &str, at: Option<Position>) -> Error {
+        let scope = self.0.last();
+        let relations = scope.map(|s| s.relations.as_slice()).unwrap_or_default();
+        let names = self.outward().flat_map(|scope| {
+            let columns = scope.relations.iter().flat_map(|r| r.columns.names.iter());
+            scope.aliases.iter().chain(columns).map(String::as_str)
+        });
+        Error::ColumnNotFound {
+            column: written.to_owned(),
+            relations: relations.iter().map(|r| r.label.clone()).collect(),
+            near: nearest(written, names),
+            position: at,
+        }
+    }
+
+    fn missing_relation(&self, parts: &[&str], at: Option<Position>) -> Error {
+        let labels: Vec<&str> = self
+            .outward()
+            .flat_map(|scope| scope.relations.iter().map(|relation| relation.label.as_str()))
+            .collect();
+        let wrong = parts[..parts.len().saturating_sub(1).max(1)].join(".");
+        Error::Invalid {
+            hint: nearest(&wrong, labels.iter().copied()).map(|n| format!("Did you mean `{n}`?")),
+            message: format!("there is no table or alias `{wrong}` in this FROM"),
+            position: at,
+        }
+    }
+}
+
+fn column_of(
+    relation: &Relation,
+    written: &str,
+    parts: usize,
+    at: Option<Position>,
+) -> Result<QualifiedName> {
+    let label = relation.label.clone();
+    let names = relation.columns.all().map(String::as_str);
+    match column(written, names, &[&label], at) {
+        Ok(spelling) => Ok(QualifiedName::Column { column: spelling.to_owned(), label, parts }),
+        Err(Error::ColumnNotFound { .. }) if relation.columns.open => {
+            Ok(QualifiedName::Column { label, column: written.to_owned(), parts })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the defined spelling of a column among those of some relations, or the error that it
+/// does not exist.
+pub fn column<'a>(
+    written: &str,
+    names: impl Iterator<Item = &'a str> + Clone,
+    relations: &[&str],
+    at: Option<Position>,
+) -> Result<&'a str> {
+    match find(written, names.clone()) {
+        Match::One(spelling) => Ok(spelling),
+        Match::None => Err(Error::ColumnNotFound {
+            column: written.to_owned(),
+            relations: relations.iter().map(|relation| (*relation).to_owned()).collect(),
+            near: nearest(written, names),
+            position: at,
+        }),
+        Match::Many(candidates) => Err(Error::Ambiguous {
+            name: written.to_owned(),
+            candidates: candidates.into_iter().map(str::to_owned).collect(),
+            position: at,
+        }),
+    }
+}

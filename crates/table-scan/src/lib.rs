@@ -1,0 +1,22 @@
+//! Scans of tables in DataFusion: native Parquet scans that are planned from the manifests.
+//!
+//! [`LakeTable`] is the DataFusion table provider for one snapshot. It prunes files by the bounds
+//! in the manifests, passes row counts and bounds to the optimiser and balances files over
+//! partitions by bytes. It reads columns by field id, so renamed, added, dropped and promoted
+//! columns are correct. This crate resolves no names and checks no rights.
+
+mod align;
+mod delete_filter;
+mod fields;
+mod file_groups;
+mod lineage;
+mod provider;
+mod pruning;
+mod row_locator;
+mod statistics;
+mod string_views;
+
+pub use provider::{LakeTable, ScanEnvironment};
+pub use pruning::{can_match, prune, whole_files};
+pub use statistics::of_scan;
+pub use string_views::{bare_schema, plain_batch, plain_schema, view_schema};

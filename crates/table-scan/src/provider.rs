@@ -1,0 +1,258 @@
+//! DataFusion table provider for a table at one snapshot.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use arrow::datatypes::{Fields, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DataFusionError, Result, project_schema};
+use datafusion::datasource::physical_plan::{
+    FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use headwater_tables::{ScanPlan, Tables, foreign_column};
+
+use crate::delete_filter::{DeletedRows, LiveRowsExec};
+use crate::fields::FieldIdAdapterFactory;
+use crate::file_groups::balance;
+use crate::lineage::{LineageExec, is_lineage, with_lineage};
+use crate::pruning::prune;
+use crate::row_locator::{file_field, row_field, with_places};
+use crate::statistics::of_scan;
+use crate::string_views::view_schema;
+
+/// Minimum number of columns for which the scan of a change filters rows during decoding. The
+/// remaining columns are then decoded only for matching rows, which are usually few.
+const CHANGED_COLUMNS_MIN: usize = 6;
+
+/// State shared by all scans of an engine.
+#[derive(Debug, Clone)]
+pub struct ScanEnvironment {
+    /// URL under which the object store is registered in the runtime.
+    pub url: ObjectStoreUrl,
+    /// Parquet reader with the footer cache.
+    pub reader: Arc<dyn ParquetFileReaderFactory>,
+    /// Reader of delete files.
+    pub tables: Tables,
+}
+
+/// A table at one snapshot.
+#[derive(Debug)]
+pub struct LakeTable {
+    schema: SchemaRef,
+    plan: ScanPlan,
+    environment: ScanEnvironment,
+    places: bool,
+    /// Files to skip, by index in the plan. Set after planning with this provider.
+    settled: OnceLock<Vec<bool>>,
+}
+
+impl LakeTable {
+    /// Creates a provider for the files of a snapshot.
+    pub fn new(plan: ScanPlan, environment: ScanEnvironment) -> Self {
+        LakeTable {
+            schema: view_schema(plan.schema()),
+            plan,
+            environment,
+            places: false,
+            settled: OnceLock::new(),
+        }
+    }
+
+    /// Creates a provider with the row lineage columns at the end.
+    pub fn with_lineage(plan: ScanPlan, environment: ScanEnvironment) -> Self {
+        let schema = with_lineage(&view_schema(plan.schema()));
+        LakeTable { schema, ..LakeTable::new(plan, environment) }
+    }
+
+    /// Creates a provider with two columns for the position of each row: the number of its file in
+    /// the plan, and its index in that file.
+    pub fn with_places(plan: ScanPlan, environment: ScanEnvironment) -> Self {
+        let schema = with_places(&view_schema(plan.schema()));
+        LakeTable { schema, plan, environment, places: true, settled: OnceLock::new() }
+    }
+
+    /// Marks files that later scans skip, because the effect on all their rows is already known.
+    pub fn settle(&self, files: Vec<bool>) {
+        let _ = self.settled.set(files);
+    }
+
+    /// Returns the columns of the files and, if `places` is set, the two position columns.
+    fn file_schema(&self, places: bool) -> TableSchema {
+        let own = self.own_columns();
+        let fields: Fields = self.schema.fields().iter().take(own).cloned().collect();
+        let file = Schema::new_with_metadata(fields, self.schema.metadata().clone());
+        if !places {
+            return TableSchema::from(Arc::new(file));
+        }
+        TableSchema::builder(Arc::new(file))
+            .with_table_partition_cols(vec![file_field()])
+            .with_virtual_columns(vec![row_field()])
+            .build()
+    }
+
+    /// Returns the number of columns without the two position columns at the end.
+    fn own_columns(&self) -> usize {
+        self.schema.fields().len() - if self.places { 2 } else { 0 }
+    }
+
+    /// Returns the number of each file that is left in a pruned plan.
+    fn numbers(&self, plan: &ScanPlan) -> Vec<i32> {
+        let all = self.plan.files().iter().enumerate();
+        let all = all.map(|(number, file)| (Arc::as_ptr(file), number as i32));
+        let all: HashMap<_, _> = all.collect();
+        plan.files().iter().filter_map(|file| all.get(&Arc::as_ptr(file)).copied()).collect()
+    }
+
+    /// Keeps only as many files as needed for `limit` rows. Files with deletes count as zero rows.
+    fn first_files(plan: ScanPlan, limit: usize) -> ScanPlan {
+        let mut rows = 0_u64;
+        let keep: Vec<bool> = plan
+            .files()
+            .iter()
+            .map(|file| {
+                let needed = rows < limit as u64;
+                rows += if file.has_deletes() { 0 } else { file.rows };
+                needed
+            })
+            .collect();
+        if keep.iter().all(|keep| *keep) { plan } else { plan.retain(&keep) }
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Filters prune files, row groups and pages; DataFusion filters the remaining rows again above
+    /// the scan.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        check_columns(&self.schema, projection)?;
+        let mut plan = match self.settled.get() {
+            Some(settled) => {
+                self.plan.retain(&settled.iter().map(|done| !done).collect::<Vec<_>>())
+            }
+            None => self.plan.clone(),
+        };
+        plan = prune(&plan, &self.schema, filters, session)?;
+        if let (Some(limit), true) = (limit, filters.is_empty()) {
+            plan = Self::first_files(plan, limit);
+        }
+        if plan.files().is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
+        }
+        let columns = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let lineage = columns.iter().any(|column| is_lineage(&self.schema.fields()[*column]));
+        if !plan.has_deletes() && !lineage {
+            return self.scan_files(session, &plan, columns, limit, self.places);
+        }
+        let own = self.own_columns();
+        let (wanted, mut read) = (columns.len(), columns);
+        for place in [own, own + 1] {
+            if !read.contains(&place) {
+                read.push(place);
+            }
+        }
+        let all = read.len();
+        let mut scan = self.scan_files(session, &plan, read, None, true)?;
+        if plan.has_deletes() {
+            let gone = DeletedRows::new(self.environment.tables.clone(), self.plan.files());
+            let kept = if lineage { all } else { wanted };
+            scan = Arc::new(LiveRowsExec::new(scan, Arc::new(gone), kept)?);
+        }
+        if lineage {
+            scan = Arc::new(LineageExec::over(scan, self.plan.files(), wanted)?);
+        }
+        Ok(scan)
+    }
+}
+
+impl LakeTable {
+    /// Plans a scan of some columns, with the two position columns among them if `places` is set.
+    fn scan_files(
+        &self,
+        session: &dyn Session,
+        plan: &ScanPlan,
+        columns: Vec<usize>,
+        limit: Option<usize>,
+        places: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let table = self.file_schema(places);
+        let (total, files) = of_scan(plan, table.table_schema(), &columns)?;
+        let partitions = session.config().target_partitions();
+        let options = session.config_options();
+        // Filter pushdown in the Parquet reader is wrong for struct columns that differ between
+        // files.
+        let fields = table.table_schema().fields();
+        let has_nested = columns.iter().any(|&column| fields[column].data_type().is_nested());
+        let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN && !has_nested;
+        let numbers = places.then(|| self.numbers(plan));
+        let mut parquet = session.default_table_options().parquet;
+        if may_hold_nan(plan, table.table_schema(), &columns) {
+            parquet.global.pruning = false;
+            parquet.global.enable_page_index = false;
+        }
+        let source = ParquetSource::new(table)
+            .with_table_parquet_options(parquet)
+            .with_pushdown_filters(options.execution.parquet.pushdown_filters || changes)
+            .with_parquet_file_reader_factory(Arc::clone(&self.environment.reader));
+        let config = FileScanConfigBuilder::new(self.environment.url.clone(), Arc::new(source))
+            .with_file_groups(balance(plan.files(), files, numbers.as_deref(), partitions))
+            .with_statistics(total)
+            .with_projection_indices(Some(columns))?
+            .with_limit(limit)
+            .with_expr_adapter(Some(Arc::new(FieldIdAdapterFactory)))
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+/// Returns true if one of these columns may contain NaN. Parquet bounds exclude NaN, but
+/// comparisons order it above every number, so pruning by bounds within files would lose these
+/// rows.
+fn may_hold_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
+    let fields = columns.iter().filter_map(|&column| schema.fields().get(column));
+    let floats = fields.filter(|field| field.data_type().is_floating());
+    floats.into_iter().any(|field| plan.may_hold_nan(field.name()))
+}
+
+/// Rejects columns whose types only other engines can read.
+fn check_columns(schema: &SchemaRef, projection: Option<&Vec<usize>>) -> Result<()> {
+    let wanted = |place: usize| projection.is_none_or(|columns| columns.contains(&place));
+    let fields = schema.fields().iter().enumerate().filter(|(place, _)| wanted(*place));
+    match fields.map(|(_, field)| foreign_column(field)).find_map(|found| found) {
+        None => Ok(()),
+        Some((column, data_type)) => {
+            let error = headwater_tables::Error::Unread { column, data_type };
+            Err(DataFusionError::External(Box::new(error)))
+        }
+    }
+}
