@@ -95,7 +95,7 @@ impl BackfillReport {
         let failed: Vec<(&ValueReport, &Problem)> = failed.collect();
         let (_, first) = failed.first()?;
         let missing = self.total - (self.values.len() - failed.len());
-        let message = format!("{missing} of {} values are not done", self.total);
+        let message = format!("{missing} of {} values were not backfilled", self.total);
         let mut problem = Problem::new(first.code, message);
         let name = &self.parameter;
         let cause = |(report, problem): &(&ValueReport, &Problem)| {

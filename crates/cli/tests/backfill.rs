@@ -73,7 +73,7 @@ fn values_that_fail_are_named_and_the_others_are_merged() {
     let model = format!("{APPEND}SELECT $n AS n, 1 / (CASE WHEN $n = 3 THEN 0 ELSE 1 END) AS one");
     let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("numbers", model)]);
     let failure = workspace.fails(5, &["backfill", "n=1..5", "--retries", "0"]);
-    assert!(failure.contains("error: 1 of 5 values are not done"), "{failure}");
+    assert!(failure.contains("error: 1 of 5 values were not backfilled"), "{failure}");
     assert!(failure.contains("n=3: ") && failure.contains("4 of 5 done"), "{failure}");
     assert!(failure.contains("Repeat them: `headwater backfill n=3`."), "{failure}");
     let numbers = "SELECT n FROM numbers ORDER BY n";
@@ -92,7 +92,7 @@ fn a_failed_first_value_ends_the_backfill() {
     let model = format!("{APPEND}SELECT 1 / $n AS n");
     let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("numbers", model)]);
     let failure = workspace.fails(5, &["backfill", "n=0..3", "--retries", "0"]);
-    assert!(failure.contains("4 of 4 values are not done"), "{failure}");
+    assert!(failure.contains("4 of 4 values were not backfilled"), "{failure}");
     assert!(failure.contains("Correct the error, and run the command again."), "{failure}");
 }
 

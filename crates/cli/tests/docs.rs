@@ -210,6 +210,16 @@ fn secrets() {
 }
 
 #[test]
+fn access() {
+    run_document(&root().join("docs/access.md"));
+}
+
+#[test]
+fn isolation() {
+    run_document(&root().join("docs/isolation.md"));
+}
+
+#[test]
 fn team() {
     run_document(&root().join("docs/team.md"));
 }

@@ -146,7 +146,7 @@ pub enum Error {
         limit: u64,
     },
     /// The statement was cancelled because the server reached its memory limit.
-    #[error("stopped as the largest statement at the server's memory limit of {}", bytes(*limit))]
+    #[error("the server reached its memory limit of {} and stopped its largest statement", bytes(*limit))]
     ServerMemory {
         /// The limit in bytes.
         limit: u64,

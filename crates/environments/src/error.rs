@@ -28,7 +28,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The id or prefix matches no environment, or more than one.
-    #[error("`{id}` does not match exactly one environment")]
+    #[error("no environment, or more than one, has an id that starts with `{id}`")]
     NotFound {
         /// The requested id or prefix.
         id: String,

@@ -68,8 +68,9 @@ impl JobGuard {
         let (inner, live) = (self.inner.clone(), self.live.clone());
         self.finish_with(result, Vec::new()).await;
         let job = live.job(inner.shared.clock.now());
-        let unwell = || Problem::new(ErrorCode::Internal, "the call did not succeed");
-        (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unwell))
+        let unexplained =
+            || Problem::new(ErrorCode::Internal, "the job failed without an error message");
+        (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unexplained))
     }
 
     /// Ends the job, writes its record and these entries in one batch, and waits until they are

@@ -49,7 +49,7 @@ pub(crate) fn check_type(step: &Step, number: usize, data_type: &DataType) -> Re
     Err(Error::invalid(expectation.at.clone(), message, hint))
 }
 
-/// Fails if a model with a quarantine has one of the columns that the quarantine table adds.
+/// Fails if a model with a quarantine has a column whose name the quarantine table reserves.
 pub(crate) fn check_reserved<'n>(
     step: &Step,
     mut names: impl Iterator<Item = &'n str>,
@@ -60,7 +60,8 @@ pub(crate) fn check_reserved<'n>(
     let is_reserved =
         |name: &&str| QUARANTINE_COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(name));
     let Some(name) = names.find(is_reserved) else { return Ok(()) };
-    let message = format!("`{}` has a column `{name}`, which its quarantine table adds", step.name);
+    let message =
+        format!("column `{name}` of `{}` has a name that its quarantine table reserves", step.name);
     Err(Error::invalid(step.at.clone(), message, "Rename the column."))
 }
 

@@ -6,12 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headwater_model::{Fault, PROJECT_FILE, nearest};
 use serde_json::Value;
 
-use headwater_model::{Fault, PROJECT_FILE, nearest};
-
 use super::Project;
-use crate::{Error, Location, Result, Step, suggest};
+use crate::{Error, Location, Result, Step};
 
 /// A declared parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +77,14 @@ fn given_secret(name: &str) -> Error {
     Error::Parameter { message, hint: format!("Store it with `headwater secret set {name}`.") }
 }
 
+/// Returns the hint for a parameter that the project file does not declare.
+fn how_to_declare(name: &str, file: &str) -> String {
+    match file {
+        PROJECT_FILE => format!("Declare it as `[parameters.{name}]` in headwater.toml."),
+        file => format!("Declare `{name}` below `parameters:` in {file}."),
+    }
+}
+
 /// Checks that every parameter that a step uses is declared.
 pub(super) fn check_uses(project: &Project) -> Result<()> {
     let declared = &project.parameters;
@@ -87,12 +94,7 @@ pub(super) fn check_uses(project: &Project) -> Result<()> {
     let Some((step, used)) = unknown else { return Ok(()) };
     let near = nearest(&used.name, declared.keys().map(String::as_str));
     let hint = near.map_or_else(
-        || match project.file {
-            PROJECT_FILE => {
-                format!("Declare it as `[parameters.{}]` in headwater.toml.", used.name)
-            }
-            file => format!("Declare `{}` below `parameters:` in {file}.", used.name),
-        },
+        || how_to_declare(&used.name, project.file),
         |near| format!("Did you mean `{near}`?"),
     );
     let message = format!(
@@ -141,7 +143,7 @@ pub(super) fn values(
     let used: BTreeSet<&str> =
         steps.iter().flat_map(|step| &step.parameters).map(|used| used.name.as_str()).collect();
     for name in given.keys() {
-        check_given(name, declared, &used)?;
+        check_given(name, project, &used)?;
     }
     let mut values = BTreeMap::new();
     for (name, parameter) in declared {
@@ -157,14 +159,14 @@ pub(super) fn values(
     Ok(values)
 }
 
-fn check_given(
-    name: &str,
-    declared: &BTreeMap<String, Parameter>,
-    used: &BTreeSet<&str>,
-) -> Result<()> {
+fn check_given(name: &str, project: &Project, used: &BTreeSet<&str>) -> Result<()> {
+    let declared = &project.parameters;
     if !declared.contains_key(name) {
-        let message = format!("the project has no parameter `{name}`");
-        let hint = suggest::hint(name, declared.keys().map(String::as_str), "parameters");
+        let message = format!("the project does not declare a parameter `{name}`");
+        let hint = nearest(name, declared.keys().map(String::as_str)).map_or_else(
+            || how_to_declare(name, project.file),
+            |near| format!("Did you mean `{near}`?"),
+        );
         return Err(Error::Parameter { message, hint });
     }
     if !used.contains(name) {

@@ -28,7 +28,7 @@ pub enum Error {
     #[error(transparent)]
     Service(#[from] headwater_service::Error),
     /// A file or folder of the lake cannot be used.
-    #[error("cannot use `{}`", path.display())]
+    #[error("cannot read or write `{}`", path.display())]
     Folder {
         /// The file or folder.
         path: PathBuf,

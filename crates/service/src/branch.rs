@@ -104,12 +104,10 @@ impl Branches {
         if own.as_deref() == Some(project) || self.0.lake.has_checked(project).await.or_problem()? {
             return Ok(());
         }
-        let message = format!("no run of a project `{project}` has passed in this lake yet");
+        let message = format!("project `{project}` has no successful run in this lake");
         let hint = match own.as_deref().and_then(|own| nearest(project, [own])) {
             Some(near) => format!("Did you mean `{near}`?"),
-            None => {
-                "Use the name in its `headwater.toml`, and run the project once first.".to_owned()
-            }
+            None => "Use the name in its `headwater.toml`, and run the project first.".to_owned(),
         };
         Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
     }

@@ -244,7 +244,7 @@ impl Invocations {
             function.function.callable.limits(&function.function.project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(name, needed)?;
         let Some(triggers) = &self.0.triggers else {
-            let message = "asynchronous calls are disabled on this server, like triggers";
+            let message = "triggers and asynchronous calls are disabled on this server";
             return Err(Problem::new(ErrorCode::Unavailable, message));
         };
         let InvokeAsyncRequest { arguments, key, order_key, author } = request;

@@ -255,9 +255,13 @@ impl Work<'_> {
         for branch in active.branches.values() {
             self.remove(branch).await;
         }
-        let message = format!("stopped: {} of {} values done", self.done.lock().await, self.total);
+        let message = format!(
+            "the backfill was stopped after {} of {} values",
+            self.done.lock().await,
+            self.total
+        );
         Problem::new(ErrorCode::Cancelled, message)
-            .with_hint("Run the command again: values that are done can be repeated.")
+            .with_hint("Run the command again; repeating a value does not duplicate its rows.")
     }
 
     /// Prints the outcome of a value.

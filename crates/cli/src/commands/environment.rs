@@ -78,7 +78,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     output::line(match huge_pages_unavailable {
         None => "  results are passed in huge pages".to_owned(),
         Some(reason) => {
-            format!("  results are passed in small pages: {reason}")
+            format!("  results are passed in small memory pages: {reason}")
         }
     });
     let mut grid = Grid::new(context.answer_style, &["PACKAGE", "VERSION"]);

@@ -117,7 +117,7 @@ fn lines(table: &MaintainedTable, dry_run: bool) -> Vec<String> {
     }
     if table.delete_files_removed > 0 {
         let files = output::plural(table.delete_files_removed, "delete file");
-        lines.push(format!("folded in {files}"));
+        lines.push(format!("applied {files}"));
     }
     if !dry_run && table.manifests_after > 0 && table.manifests_before > table.manifests_after + 1 {
         let before = output::plural(table.manifests_before, "manifest");

@@ -38,5 +38,9 @@ fn print_limits(usage: &LimitUsage) {
             .map(|limit| format!("{} of {}", money(usage.money_today), money(limit))),
     ];
     let texts: Vec<_> = texts.into_iter().flatten().collect();
-    output::line(format!("limits until {}: {}", output::moment(usage.day_ends), texts.join(", ")));
+    output::line(format!(
+        "usage of the limits until {}: {}",
+        output::moment(usage.day_ends),
+        texts.join(", ")
+    ));
 }

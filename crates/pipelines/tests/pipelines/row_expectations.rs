@@ -151,7 +151,7 @@ async fn wrong_row_expectations_are_errors_before_the_run() {
                     -- headwater: expect_or_quarantine = id > 0\n\
                     SELECT id, 1 AS quarantine_job FROM events";
     let plan = world.plan(&files("", &[("m.sql", reserved)])).await;
-    assert!(plan.contains("has a column `quarantine_job`"), "{plan}");
+    assert!(plan.contains("column `quarantine_job` of `m` has a name that"), "{plan}");
 
     let quarantine = model("replace", "expect_or_quarantine = amount > 0");
     let both = files("", &[("m.sql", &quarantine), ("m_quarantine.sql", "SELECT 1 AS a")]);

@@ -119,7 +119,7 @@ async fn tests_that_cannot_run_say_why() {
         (
             "- {name: a, model: daily, parameters: {most: 1}, \
              given: {orders: [{day: 2026-01-01, amount: 1}]}, expect: []}",
-            "no parameter `most`",
+            "does not declare a parameter `most`",
         ),
         (
             "- {name: a, model: daily, given: {orders: [{day: 2026-01-01, amount: 1}]}, \

@@ -188,7 +188,7 @@ pub(super) fn severity(values: &Values, at: &Location) -> Result<Severity> {
     if severity != Severity::Quarantine {
         return Ok(severity);
     }
-    let message = "a function checks whole tables, so its failing rows are not known";
+    let message = "a Python expectation checks whole tables and cannot quarantine rows";
     let hint = "Write a condition for rows in the model: \
                 `@headwater.model(expect_or_quarantine=\"amount >= 0\")`.";
     Err(Error::invalid(values.place("severity", at), message, hint))

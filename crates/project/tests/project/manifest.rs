@@ -180,8 +180,12 @@ fn parameters_are_read_as_their_types() {
       hint: Give a value of that type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("nam", "y")]), @r"
-    invalid_argument: the project has no parameter `nam`
+    invalid_argument: the project does not declare a parameter `nam`
       hint: Did you mean `name`?
+    ");
+    insta::assert_snapshot!(values(&[("limit", "7"), ("day", "y")]), @r"
+    invalid_argument: the project does not declare a parameter `day`
+      hint: Declare it as `[parameters.day]` in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("share", "1")]), @r"
     invalid_argument: parameter `share` is given, but no model and no expectation uses it
