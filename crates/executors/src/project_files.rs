@@ -1,8 +1,9 @@
 //! The files of a project that a run receives: its project file, SQL and Python files, unit tests,
 //! and the files that functions in other languages name.
 //!
-//! Data files are not sent: hidden folders, virtual environments, folders called `data`, and other
-//! projects within the folder are skipped.
+//! Hidden folders, virtual environments, installed packages, build results, folders called `data`,
+//! and other projects within the folder are skipped. A function in another language can name such a
+//! folder to send it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -136,11 +137,19 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Problem {
     }
 }
 
+/// Names of folders that contain no code of the project itself.
+const SKIPPED_FOLDERS: [&str; 7] =
+    ["__pycache__", "node_modules", "site-packages", "venv", "build", "dist", "data"];
+
+/// Files that mark a virtual environment or a cache (<https://bford.info/cachedir/>).
+const SKIPPED_MARKS: [&str; 2] = ["pyvenv.cfg", "CACHEDIR.TAG"];
+
 fn is_code_folder(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or(".");
     !name.starts_with('.')
-        && !["__pycache__", "node_modules", "venv", "data"].contains(&name)
-        && !path.join("pyvenv.cfg").exists()
+        && !SKIPPED_FOLDERS.contains(&name)
+        && !name.ends_with(".egg-info")
+        && !SKIPPED_MARKS.iter().any(|mark| path.join(mark).exists())
         && !has_project_file(path)
 }
 
@@ -186,6 +195,15 @@ mod tests {
             ("other/c.sql", ""),
             ("third/bauplan_project.yml", ""),
             ("third/d.sql", ""),
+            ("tools/env/pyvenv.cfg", ""),
+            ("tools/env/lib/python3.11/site-packages/e.py", ""),
+            ("tools/packages/site-packages/f.py", ""),
+            ("build/lib/g.py", ""),
+            ("dist/h.py", ""),
+            ("shop.egg-info/i.py", ""),
+            ("cache/CACHEDIR.TAG", ""),
+            ("cache/j.py", ""),
+            ("web/node_modules/k.py", ""),
             ("notes.md", ""),
             ("notes.yaml", ""),
             ("tests/unit/a.yaml", ""),
