@@ -10,7 +10,7 @@ use headwater_model::{Fault, PROJECT_FILE, nearest};
 use serde_json::Value;
 
 use super::Project;
-use crate::{Error, Location, Result, Step, suggest};
+use crate::{Error, Location, Result, Step};
 
 /// A declared parameter.
 #[derive(Debug, Clone, PartialEq)]
