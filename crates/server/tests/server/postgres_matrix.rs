@@ -131,10 +131,11 @@ const SESSION: [Row; 17] = [
     ("Declare", "BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.items; COMMIT", READS),
     ("Fetch", "BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.items; FETCH c; COMMIT", READS),
     ("Close", "BEGIN; DECLARE c CURSOR FOR SELECT 1; CLOSE c; COMMIT", ALWAYS),
+    // It is a table of the transaction, so it needs the rights to create one.
     (
         "CreateTemporary",
         "BEGIN; CREATE TEMPORARY TABLE t AS SELECT id FROM shop.items; ROLLBACK",
-        READS,
+        WRITES,
     ),
     ("Nothing", "SET CONSTRAINTS ALL DEFERRED", ALWAYS),
 ];
