@@ -19,11 +19,14 @@ fn shop() -> Workspace {
 /// Returns the command of an environment, with the project, the SDK and the built command.
 fn command(workspace: &Workspace, program: &Path) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let own = Path::new(env!("CARGO_BIN_EXE_headwater")).parent().map(Path::to_owned);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)));
     let mut command = Command::new(program);
     command
         .current_dir(workspace.path())
         .env("HEADWATER_PROJECT", workspace.path())
-        .env("HEADWATER_COMMAND", env!("CARGO_BIN_EXE_headwater"))
+        .env("PATH", path.expect("a path"))
         .env("PYTHONPATH", root.join("python"))
         .env_remove("HEADWATER_LAKE")
         .env("HOME", workspace.path());
