@@ -55,6 +55,8 @@ fn a_flow_of_prefect_runs_a_project() {
     let python = python::with_packages("orchestrators-prefect", &["prefect==3.9.1"]);
     let mut flow = command(&workspace, &python);
     flow.arg(example("prefect_flow.py")).env("PREFECT_HOME", workspace.path().join(".prefect"));
+    // Prefect's own server starts within the flow; the default is too short on a busy machine.
+    flow.env("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120");
     let printed = printed(flow);
     assert!(printed.contains("changed: ['daily', 'total']"), "{printed}");
     check_tables(&workspace);
