@@ -17,8 +17,7 @@ import time
 import pyarrow
 import pyarrow.ipc
 
-RELATIVE_TOLERANCE = 1e-6
-ABSOLUTE_TOLERANCE = 1e-6
+TOLERANCE = 1e-6
 
 
 class DuckDb:
@@ -58,7 +57,7 @@ class Polars:
 
 
 def plain(value):
-    """Returns a value that compares equal in all engines: numbers as floats, dates as timestamps."""
+    """Returns a value that is equal in all engines: numbers as floats, dates as timestamps."""
     if isinstance(value, (bool, int, float, decimal.Decimal)):
         return float(value)
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
@@ -85,7 +84,7 @@ def sort_key(row):
 def equal(a, b):
     if isinstance(a, float) and isinstance(b, float):
         both_nan = math.isnan(a) and math.isnan(b)
-        return both_nan or math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+        return both_nan or math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
     return a == b
 
 

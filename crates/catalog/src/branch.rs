@@ -100,8 +100,8 @@ impl Catalog {
         branch.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
     }
 
-    /// Returns the start point from the cached head of branch `from`, if there is one. The creation
-    /// fails if that branch has moved.
+    /// Returns the start point from the cached head of branch `from`, if that head is cached. If
+    /// the branch has moved since, `insert_branch` with this start point returns `None`.
     fn cached_start(&self, name: &str, from: &RefSpec) -> Result<Option<StartPoint>> {
         let RefSpec::Name(source) = from else { return Ok(None) };
         let Some(bytes) = self.heads.get(source).filter(|_| source != name) else {

@@ -179,7 +179,7 @@ impl DivergedTable {
     }
 }
 
-/// Merges into branches. From [`Catalog`].
+/// Operations that merge into branches; part of a [`Catalog`].
 #[derive(Debug, Clone, Copy)]
 pub struct Merges<'a> {
     pub(crate) catalog: &'a Catalog,

@@ -173,7 +173,7 @@ fn with_content(name: &str, number: u64, version: &LayerVersion) -> Value {
 
 async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
     let layers = service.invocations().layers();
-    // Clients request one version by its ARN, with the path of the list operation.
+    // The operation that gets a version by its ARN has the same path as the list operation.
     if request.query("find") == Some("LayerVersion") {
         let (name, number) = version_of(request.query("Arn").unwrap_or_default())?;
         let layer = layers.get(&request.principal, &name).await?;

@@ -109,8 +109,8 @@ fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBat
     Ok(found)
 }
 
-/// Returns, for each row of the base and each new row, true if the first columns are equal, and the
-/// number of equal columns.
+/// Compares each row of `base` with each row of `new`. For each pair, returns true if the values
+/// of the first column are equal, and the number of columns with equal values.
 fn equal_columns(
     base: &RecordBatch,
     new: &RecordBatch,

@@ -1,6 +1,7 @@
 //! Destinations of asynchronous calls: a function that receives a record of each call that ended.
 //!
-//! The end of a call and the call of its destination are stored in one batch.
+//! One batch stores both the end of a call and the record for its destination, so a crash loses
+//! neither alone.
 
 use std::collections::BTreeMap;
 
