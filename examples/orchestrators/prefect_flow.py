@@ -14,8 +14,7 @@ def run_project(project: str, ref: str | None = None) -> dict:
 
     def log(event: dict) -> None:
         if event["type"] == "step_ended":
-            report = event["report"]
-            logger.info("%s %s", report["step"], report["status"])
+            logger.info("%s %s", event["step"], event["status"])
 
     return headwater.Client(project).run(project, ref=ref, on_event=log)
 

@@ -119,8 +119,8 @@ class Runs(Requests):
             parameters=parameters,
             strict=None if retry and strict else strict,
             no_cache=no_cache,
-            select=selectors(select),
-            exclude=selectors(exclude),
+            select=selectors(select) or None,
+            exclude=selectors(exclude) or None,
             retry=retry,
             dry_run=dry_run,
             preview=None if preview is None else {"rows": preview, "tail": tail},
@@ -150,8 +150,8 @@ class Runs(Requests):
             parameters=parameters,
             strict=strict,
             no_cache=no_cache,
-            select=selectors(select),
-            exclude=selectors(exclude),
+            select=selectors(select) or None,
+            exclude=selectors(exclude) or None,
             dry_run=False,
             priority=priority,
         )
@@ -182,8 +182,9 @@ class Runs(Requests):
 
         Returns the report. Raises `ExpectationFailedError` with the differences of failed tests.
         """
-        request = {"files": read_project(project_dir), "select": selectors(select), "test": True}
-        return self._work("/v1/runs", request, on_event)
+        chosen = selectors(select) or None
+        request = {"files": read_project(project_dir), "select": chosen, "test": True}
+        return self._work("/v1/runs", without_none(request), on_event)
 
     def _run_request(
         self,

@@ -360,8 +360,6 @@ class Work(WithServer):
                 "strict": False,
                 "no_cache": False,
                 "dry_run": False,
-                "exclude": [],
-                "select": [],
             },
         )
         self.assertEqual(self.server.seen[1].parameters, {"after": "0", "follow": "true"})

@@ -39,6 +39,8 @@ class StartedRuns(unittest.TestCase):
         self.assertEqual(started.id, JOB)
         sent = self.server.last().body
         self.assertEqual((sent["select"], sent["parameters"]), (["daily"], {"day": "3"}))
+        self.client.start_run(self.project)
+        self.assertNotIn("select", self.server.last().body, "the server rejects an empty list")
         self.server.on("GET", f"/v1/jobs/{JOB}", job("running"), job("succeeded", result=REPORT))
         self.assertFalse(started.done())
         self.assertEqual(started.result(), REPORT)

@@ -19,11 +19,14 @@ fn shop() -> Workspace {
 /// Returns the command of an environment, with the project, the SDK and the built command.
 fn command(workspace: &Workspace, program: &Path) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let own = Path::new(env!("CARGO_BIN_EXE_headwater")).parent().map(Path::to_owned);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)));
     let mut command = Command::new(program);
     command
         .current_dir(workspace.path())
         .env("HEADWATER_PROJECT", workspace.path())
-        .env("HEADWATER_COMMAND", env!("CARGO_BIN_EXE_headwater"))
+        .env("PATH", path.expect("a path"))
         .env("PYTHONPATH", root.join("python"))
         .env_remove("HEADWATER_LAKE")
         .env("HOME", workspace.path());
@@ -52,6 +55,8 @@ fn a_flow_of_prefect_runs_a_project() {
     let python = python::with_packages("orchestrators-prefect", &["prefect==3.9.1"]);
     let mut flow = command(&workspace, &python);
     flow.arg(example("prefect_flow.py")).env("PREFECT_HOME", workspace.path().join(".prefect"));
+    // Prefect's own server starts within the flow; the default is too short on a busy machine.
+    flow.env("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120");
     let printed = printed(flow);
     assert!(printed.contains("changed: ['daily', 'total']"), "{printed}");
     check_tables(&workspace);
