@@ -140,13 +140,11 @@ pub async fn stop_server(api: &Api, lake: &LakeFolder) -> Result<()> {
 }
 
 fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(lake.path.join("server.log"))
-        .map_err(error::from_io("open the server's log"))?;
+    let path = lake.path.join("server.log");
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let log = log.map_err(error::from_io(&format!("write `{}`", path.display())))?;
     let program = std::env::current_exe().map_err(error::from_io("find this program"))?;
-    let errors = log.try_clone().map_err(error::from_io("open the server's log"))?;
+    let errors = log.try_clone().map_err(error::from_io("duplicate the server's log"))?;
     let mut command = std::process::Command::new(program);
     command.args(["serve", "--background", "--lake"]).arg(&lake.path);
     if let Some(warehouse) = &context.warehouse {

@@ -320,6 +320,29 @@ fn a_lake_can_have_a_long_path() {
 }
 
 #[test]
+fn a_moved_lake_must_be_mounted_at_its_original_path() {
+    let workspace = Workspace::empty();
+    let path = workspace.path();
+    let run = |folder: &str, arguments: &[&str]| {
+        let output = workspace.command(arguments).current_dir(path.join(folder)).output();
+        answer(output.expect("the command runs"))
+    };
+    assert_eq!(run(".", &["init", "first"]).code, 0);
+    assert_eq!(run("first", &["query", "CREATE TABLE t AS SELECT 1 AS n"]).code, 0);
+    assert_eq!(run("first", &["stop"]).code, 0);
+    std::fs::rename(path.join("first"), path.join("second")).expect("it moves");
+    let moved = run("second", &["query", "SELECT n FROM t"]);
+    assert_eq!(run("second", &["stop"]).code, 0);
+    contains(
+        &moved.stderr,
+        &["is outside the warehouse", "hint: Mount a moved lake at its original path."],
+    );
+    std::fs::rename(path.join("second"), path.join("first")).expect("it moves back");
+    assert_eq!(run("first", &["query", "SELECT n FROM t"]).code, 0);
+    assert_eq!(run("first", &["stop"]).code, 0);
+}
+
+#[test]
 fn the_author_is_the_system_user() {
     let workspace = Workspace::new();
     let name = std::process::Command::new("id").arg("-un").output().expect("id runs").stdout;

@@ -546,12 +546,12 @@ impl Fault for Error {
             Error::Corrupt { .. } => {
                 "Restore the file from a backup or revert to an earlier commit."
             }
+            Error::OutsideWarehouse { .. } => "Mount a moved lake at its original path.",
             Error::InvalidColumn { .. }
             | Error::NoColumns
             | Error::InvalidProperty { .. }
             | Error::ColumnExists { .. }
             | Error::Input(_)
-            | Error::OutsideWarehouse { .. }
             | Error::Unsupported { .. }
             | Error::InvalidScan { .. }
             | Error::Refused { .. }
