@@ -55,9 +55,8 @@ impl LambdaProtocol {
         if let Some(preflight) = preflight(parts, url.cors.as_ref()) {
             return Err(preflight);
         }
-        if is_foreign
-            && !url.cors.as_ref().is_some_and(|cors| allowed_origin(parts, cors).is_some())
-        {
+        let allowed = url.cors.as_ref().and_then(|cors| allowed_origin(parts, cors));
+        if is_foreign && allowed.is_none() {
             return Err(forbidden());
         }
         if url.auth == UrlAuth::Iam {
