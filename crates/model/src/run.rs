@@ -219,8 +219,8 @@ pub struct PlannedStep {
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Number of rows in the tables that the model reads, ignoring filters. Absent if the model does
-    /// not run.
+    /// Number of rows in the tables that the model reads, ignoring filters. Absent if the model
+    /// does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_read: Option<u64>,
     /// The number of bytes in the tables that it reads, including all columns. Absent if it does
