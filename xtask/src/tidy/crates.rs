@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// External crates and those of ours that may use them.
 const OWNED: [(&str, &[&str]); 7] = [
-    ("datafusion", &["engine", "sql-functions", "restrictions"]),
+    ("datafusion", &["engine", "join-order", "sql-functions", "restrictions"]),
     ("sqlx", &["store"]),
     ("axum", &["server"]),
     ("tonic", &["server"]),
