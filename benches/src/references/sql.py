@@ -36,7 +36,11 @@ class DuckDb:
 
     def run(self, sql):
         result = self.connection.execute(sql)
-        return result.fetch_arrow_table() if result.description else None
+        if not result.description:
+            return None
+        # DuckDB 2 has another name for the method of DuckDB 1.
+        fetch = getattr(result, "to_arrow_table", None) or result.fetch_arrow_table
+        return fetch()
 
 
 class Polars:

@@ -21,13 +21,19 @@ use headwater_join_order::with_join_order;
 #[derive(Debug)]
 struct Table {
     rows: MemTable,
-    claimed_rows: usize,
-    claimed_max: i64,
+    claimed: Claimed,
+}
+
+/// Statistics that need not be true.
+#[derive(Debug, Clone, Copy)]
+struct Claimed {
+    rows: usize,
+    max: i64,
 }
 
 impl Table {
     /// Creates a table with columns of integers; `value` gets the row and the column.
-    fn new(name: &str, rows: i64, claimed: (usize, i64), value: fn(i64, i64) -> i64) -> Self {
+    fn new(name: &str, rows: i64, claimed: Claimed, value: fn(i64, i64) -> i64) -> Self {
         let columns: Vec<i64> = (0..3).collect();
         let field = |column: &i64| Field::new(format!("{name}{column}"), DataType::Int64, true);
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
@@ -39,7 +45,7 @@ impl Table {
         let columns = columns.iter().map(column).collect();
         let batch = RecordBatch::try_new(Arc::clone(&schema), columns).expect("a batch");
         let rows = MemTable::try_new(schema, vec![vec![batch]]).expect("a table");
-        Table { rows, claimed_rows: claimed.0, claimed_max: claimed.1 }
+        Table { rows, claimed }
     }
 }
 
@@ -55,10 +61,10 @@ impl TableProvider for Table {
 
     fn statistics(&self) -> Option<Statistics> {
         let mut statistics = Statistics::new_unknown(&self.schema());
-        statistics.num_rows = Precision::Inexact(self.claimed_rows);
+        statistics.num_rows = Precision::Inexact(self.claimed.rows);
         for column in &mut statistics.column_statistics {
             column.min_value = Precision::Inexact(ScalarValue::Int64(Some(0)));
-            column.max_value = Precision::Inexact(ScalarValue::Int64(Some(self.claimed_max)));
+            column.max_value = Precision::Inexact(ScalarValue::Int64(Some(self.claimed.max)));
         }
         Some(statistics)
     }
@@ -82,10 +88,25 @@ fn session(is_reordered: bool) -> SessionContext {
         SessionStateBuilder::new().with_default_features().with_optimizer_rules(rules).build();
     let context = SessionContext::new_with_state(state);
     let tables = [
-        ("a", Table::new("a", 90, (10_000_000, 99_999), |row, column| row % (7 + column))),
-        ("b", Table::new("b", 40, (5_000_000, 99), |row, column| row % (5 + column))),
-        ("c", Table::new("c", 12, (1_000, 999), |row, column| row + column)),
-        ("d", Table::new("d", 9, (100_000, 99_999), |row, column| row * (column + 1))),
+        (
+            "a",
+            Table::new("a", 90, Claimed { rows: 10_000_000, max: 99_999 }, |row, column| {
+                row % (7 + column)
+            }),
+        ),
+        (
+            "b",
+            Table::new("b", 40, Claimed { rows: 5_000_000, max: 99 }, |row, column| {
+                row % (5 + column)
+            }),
+        ),
+        ("c", Table::new("c", 12, Claimed { rows: 1_000, max: 999 }, |row, column| row + column)),
+        (
+            "d",
+            Table::new("d", 9, Claimed { rows: 100_000, max: 99_999 }, |row, column| {
+                row * (column + 1)
+            }),
+        ),
     ];
     for (name, table) in tables {
         context.register_table(name, Arc::new(table)).expect("a table");
