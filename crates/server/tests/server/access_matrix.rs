@@ -191,10 +191,7 @@ async fn matrix() {
     let limited = users.user("limited", &[]).await;
     let reader = users.user("reader", &READ).await;
     let full = users.user("full", &ALL).await;
-    let none = NewToken { scopes: Some(Vec::new()), ..NewToken::default() };
-    let unscoped = users.token("full", none).await;
-    let scopes = Some(vec![permission("select on table:other.t")]);
-    let misscoped = users.token("full", NewToken { scopes, ..NewToken::default() }).await;
+    let [unscoped, misscoped] = tokens_without_scope(&users).await;
     let revoked = revoked(&users).await;
     let expired = expired(&users).await;
     for row in &OPERATIONS {
@@ -231,6 +228,14 @@ fn operations() -> Vec<String> {
     let methods = paths.flat_map(|methods| methods.as_object().expect("methods").values());
     let id = |operation: &Value| operation["operationId"].as_str().expect("an id").to_owned();
     methods.map(id).collect()
+}
+
+/// Returns tokens of the user `full`: one without scopes, and one with the scope of another table.
+pub async fn tokens_without_scope(users: &Users) -> [String; 2] {
+    let none = NewToken { scopes: Some(Vec::new()), ..NewToken::default() };
+    let scopes = Some(vec![permission("select on table:other.t")]);
+    let other = NewToken { scopes, ..NewToken::default() };
+    [users.token("full", none).await, users.token("full", other).await]
 }
 
 /// Returns a revoked token of the user `full`.

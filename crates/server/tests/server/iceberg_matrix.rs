@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 
 use crate::access::Users;
 use crate::access_matrix::Expected::{self, Forbidden as No, Works as Ok};
-use crate::access_matrix::{ALL, READ, status};
+use crate::access_matrix::{ALL, READ, expired, revoked, status, tokens_without_scope};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -99,17 +99,24 @@ async fn matrix() {
     let limited = users.user("limited", &[]).await;
     let reader = users.user("reader", &READ).await;
     let full = users.user("full", &ALL).await;
+    let [unscoped, misscoped] = tokens_without_scope(&users).await;
+    let revoked = revoked(&users).await;
+    let expired = expired(&users).await;
     for (endpoint, objects, body, [without, reading, all]) in ENDPOINTS {
         let (method, path) = request_of(endpoint, objects);
         let row = (endpoint, method, path.as_str(), body, [without, reading, all]);
-        for invalid in ["", "hwp_00"] {
+        for invalid in ["", &revoked, &expired, "hwp_00"] {
             // Many failed logins would lock out the address.
             let status = status(&users, &row, invalid).await;
             assert!(matches!(status, 401 | 429), "{endpoint} without a credential: {status}");
         }
-        for (name, token, expected) in
-            [("limited", &limited, without), ("reader", &reader, reading), ("full", &full, all)]
-        {
+        for (name, token, expected) in [
+            ("limited", &limited, without),
+            ("a token without scopes", &unscoped, without),
+            ("a token for another table", &misscoped, without),
+            ("reader", &reader, reading),
+            ("full", &full, all),
+        ] {
             let status = status(&users, &row, token).await;
             assert_eq!(status == 403, expected == No, "{endpoint} as {name}: {status}");
             assert!(!matches!(status, 401 | 500..), "{endpoint} as {name}: {status}");
