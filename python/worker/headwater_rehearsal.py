@@ -57,6 +57,10 @@ def rehearse(worker, refresh):
         worker.FOUND.clear()
         server.socket.close()
         sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:] = kept[:5]
+        # Clones close all descriptors. An open file would later close a number of another file.
+        if worker.STDIN[0] is not None:
+            worker.STDIN[0].close()
+            worker.STDIN[0] = None
         signal.signal(signal.SIGTERM, kept[5])
         faulthandler.disable()
         os.chdir(folder)

@@ -71,7 +71,8 @@ async fn a_backlog_of_one_function_does_not_starve_another() {
     let of = |label| Invocation { limits: limits.clone(), ..of("caller", label, &environment) };
     let (busy, other) = (of("busy"), of("other"));
     instance(&functions, busy.clone()).await;
-    let backlog = loops(&functions, 1_000, 2, &busy);
+    // The calls take longer than a starved call has to wait.
+    let backlog = loops(&functions, 4_000, 2, &busy);
     tokio::pin!(backlog);
     tokio::select! {
         _ = &mut backlog => panic!("the backlog ended first"),
