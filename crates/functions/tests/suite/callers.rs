@@ -72,7 +72,7 @@ async fn a_backlog_of_one_function_does_not_starve_another() {
     let (busy, other) = (of("busy"), of("other"));
     instance(&functions, busy.clone()).await;
     // The calls take longer than a starved call has to wait.
-    let backlog = loops(&functions, 4_000, 2, &busy);
+    let backlog = loops(&functions, 1_000, 8, &busy);
     tokio::pin!(backlog);
     tokio::select! {
         _ = &mut backlog => panic!("the backlog ended first"),
