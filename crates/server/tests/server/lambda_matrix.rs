@@ -29,7 +29,7 @@ const DEPLOYS: Answers = [NO, NO, "200"];
 const CREATES: Answers = [NO, NO, "201"];
 const DELETES: Answers = [NO, NO, "204"];
 
-const OPERATIONS: [Row; 45] = [
+const OPERATIONS: [Row; 46] = [
     ("CreateFunction", "POST", "/2015-03-31/functions", NEW, CREATES),
     // The list contains only functions that the principal may deploy.
     ("ListFunctions", "GET", "/2015-03-31/functions", "", ALWAYS),
@@ -38,6 +38,7 @@ const OPERATIONS: [Row; 45] = [
     ("UpdateConfiguration", "PUT", "/2015-03-31/F/configuration", DESCRIPTION, DEPLOYS),
     ("UpdateCode", "PUT", "/2015-03-31/F/code", CODE, DEPLOYS),
     ("Invoke", "POST", "/2015-03-31/F/invocations", "{}", CALLS),
+    ("InvokeStream", "POST", "/2021-11-15/F/response-streaming-invocations", "{}", CALLS),
     ("InvokeAsync", "POST", "/2014-11-13/F/invoke-async", "{}", [NO, "202", "202"]),
     ("PublishVersion", "POST", "/2015-03-31/F/versions", "{}", CREATES),
     ("ListVersions", "GET", "/2015-03-31/F/versions", "", DEPLOYS),
