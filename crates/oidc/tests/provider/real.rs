@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+/// `apt-get` under a lock: tests install packages at the same time.
+const APT: [&str; 2] = ["/tmp/headwater-apt.lock", "apt-get"];
+
 /// The provider's package.
 const PACKAGE: &str = "oidc-provider@9.13.3";
 
@@ -76,9 +79,9 @@ fn installed() -> PathBuf {
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");
     lock.lock().expect("a lock");
     if !Command::new("npm").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        run(Command::new("apt-get").args(["update", "-qq"]));
+        run(Command::new("flock").args(APT).args(["update", "-qq"]));
         let install = ["install", "-qq", "--no-install-recommends", "nodejs", "npm"];
-        run(Command::new("apt-get").args(install));
+        run(Command::new("flock").args(APT).args(install));
     }
     if !folder.join("node_modules/oidc-provider/package.json").exists() {
         std::fs::write(folder.join("package.json"), "{\"private\": true}").expect("a file");

@@ -15,6 +15,9 @@ use crate::real_provider::RealProvider;
 use crate::support::{TestServer, bearer, config, start};
 use crate::trial;
 
+/// `apt-get` under a lock: tests install packages at the same time.
+pub const APT: [&str; 2] = ["/tmp/headwater-apt.lock", "apt-get"];
+
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("clients::pyiceberg_duckdb_and_polars_work_on_a_branch", work_on_a_branch),
@@ -100,9 +103,14 @@ fn environment_with_spark() -> PathBuf {
     if !jars.join("ready").exists() {
         let _ = std::fs::remove_dir_all(&jars);
         std::fs::create_dir(&jars).expect("a folder");
-        run(Command::new("apt-get").args(["update", "-qq"]));
+        run(Command::new("flock").args(APT).args(["update", "-qq"]));
         if Command::new("java").arg("-version").output().is_err() {
-            run(Command::new("apt-get").args(["install", "-qq", "--no-install-recommends", JAVA]));
+            run(Command::new("flock").args(APT).args([
+                "install",
+                "-qq",
+                "--no-install-recommends",
+                JAVA,
+            ]));
         }
         run(Command::new("apt-get").args(["download", "-qq"]).args(CLIENT).current_dir(&jars));
         for file in std::fs::read_dir(&jars).expect("a folder") {

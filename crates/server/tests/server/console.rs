@@ -214,9 +214,13 @@ fn tools() -> PathBuf {
         .map(|(_, package)| package)
         .collect();
     if !needed.is_empty() {
-        run(Command::new("apt-get").args(["update", "-qq"]));
+        run(Command::new("flock").args(clients::APT).args(["update", "-qq"]));
         let install = ["install", "-qq", "--no-install-recommends"];
-        run(Command::new("apt-get").args(install).args(needed).arg("fonts-dejavu-core"));
+        run(Command::new("flock")
+            .args(clients::APT)
+            .args(install)
+            .args(needed)
+            .arg("fonts-dejavu-core"));
     }
     if !folder.join("node_modules/playwright-core/package.json").exists() {
         std::fs::write(folder.join("package.json"), "{\"private\": true}").expect("a file");

@@ -324,8 +324,8 @@ fn sqlstate(mut reply: &[u8]) -> String {
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize - 4;
         let (content, next) = rest.split_at(length);
         if *kind == b'E' {
-            let fields = content.split(|byte| *byte == 0);
-            let code = fields.filter_map(|field| field.strip_prefix(b"C")).next();
+            let mut fields = content.split(|byte| *byte == 0);
+            let code = fields.find_map(|field| field.strip_prefix(b"C"));
             return String::from_utf8(code.expect("a code").to_vec()).expect("text");
         }
         reply = next;

@@ -71,9 +71,14 @@ async fn install(packages: &'static [&'static str], program: &'static str) {
         if std::path::Path::new(program).exists() {
             return;
         }
-        clients::run(Command::new("apt-get").args(["update", "-qq"]));
-        let mut install = Command::new("apt-get");
-        clients::run(install.args(["install", "-qq", "--no-install-recommends"]).args(packages));
+        clients::run(Command::new("flock").args(clients::APT).args(["update", "-qq"]));
+        let mut install = Command::new("flock");
+        clients::run(
+            install
+                .args(clients::APT)
+                .args(["install", "-qq", "--no-install-recommends"])
+                .args(packages),
+        );
     };
     tokio::task::spawn_blocking(work).await.expect("the packages");
 }

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+/// `apt-get` under a lock: tests install packages at the same time.
+const APT: [&str; 2] = ["/tmp/headwater-apt.lock", "apt-get"];
+
 /// The user of servers that refuse to run as root.
 const UNPRIVILEGED: u32 = 65_534;
 
@@ -178,9 +181,9 @@ fn postgres_bin() -> PathBuf {
 /// Installs a Debian package, unless its program exists.
 fn install(package: &str, program: &Path) {
     if !program.exists() {
-        run(Command::new("apt-get").args(["update", "-qq"]));
-        let mut install = Command::new("apt-get");
-        install.args(["install", "-qq", "--no-install-recommends", package]);
+        run(Command::new("flock").args(APT).args(["update", "-qq"]));
+        let mut install = Command::new("flock");
+        install.args(APT).args(["install", "-qq", "--no-install-recommends", package]);
         run(install.env("DEBIAN_FRONTEND", "noninteractive"));
     }
 }
