@@ -225,7 +225,7 @@ impl TableStates<'_> {
         self.tables.caches().manifests.insert(cache_key(manifest), decoded);
     }
 
-    /// Removes all cache entries of a manifest, for any first row id.
+    /// Removes all cache entries of a manifest: one for each first row id.
     pub(crate) fn evict_manifest(self, location: &str) {
         let caches = self.tables.caches();
         caches.manifests.invalidate(location);

@@ -166,7 +166,7 @@ impl Work<'_> {
         let _merging = self.merging.lock().await;
         match self.merge(report).await {
             Err(problem) if problem.code == ErrorCode::MergeConflict => {
-                // The lock is held, so no other value is merged meanwhile.
+                // This task holds the lock, so it alone merges a run of the backfill.
                 self.forget(&report.value).await;
                 report.attempts += 1;
                 let head = self.head().await?;

@@ -161,7 +161,7 @@ impl Lake {
     }
 
     /// Writes the merged table and adds it to `made`. Returns `None` if the target does not change.
-    /// Adds objects to store with the commit to `objects`.
+    /// Appends the objects that the commit must store to `objects`.
     pub(super) async fn write_content(
         &self,
         content: &TableContent,

@@ -22,7 +22,7 @@ pub(super) enum Kind {
     Processor,
     /// Version 1, weighs processor time.
     Shares,
-    /// Version 2: kills and measures, and also limits if the controllers are available.
+    /// Version 2: kills and measures processes. Also limits them if the controllers exist.
     Unified { limits: bool },
 }
 
