@@ -111,7 +111,7 @@ async fn a_failed_overwrite_deletes_no_rows() {
     let sql = "-- headwater: materialization = overwrite_partitions\n\
                -- headwater: partition_by = id\n\
                -- headwater: overwrite_filter = id >= 0\n\
-               SELECT id, 10 / (id - 2) AS tenth FROM t";
+               SELECT id, 10 / (id - 2) AS tenth FROM good";
     let project = files("", &[("good.sql", &good()), ("tenths.sql", sql)]);
     world.run(&project).await.report();
     world.sql("main", &["INSERT INTO t VALUES (2)"]).await;
