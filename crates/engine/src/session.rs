@@ -19,12 +19,13 @@ use headwater_sql::{IntoStatement, Parameter, Prepared};
 use headwater_sql_resolve::{OutputNames, resolve};
 use headwater_table_scan::plain_schema;
 use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
 
 use crate::clause_position;
 use crate::column_sources::{self, QueryColumns};
 use crate::constant_position::locate;
-use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::engine::{Engine, planning_panicked};
+use crate::error::Result;
 use crate::executor::{self, RunningPlan};
 use crate::external_rows::{self, ExternalRows};
 use crate::options::SessionOptions;
@@ -163,7 +164,7 @@ impl Session {
     /// nothing.
     pub async fn columns_of(&self, statement: impl IntoStatement) -> Result<QueryColumns> {
         let source = statement.into_statement()?.command()?.into_query()?;
-        let (_, plan, names) = self.planned(source).await?;
+        let (plan, names) = self.plan(&self.planning_run(), source, &self.view().await?).await?;
         let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         let sources = self.compute(move || Ok(column_sources::sources(&plan))).await?;
         Ok(QueryColumns { schema, sources })
@@ -219,6 +220,19 @@ impl Session {
         StatementContext { state, runtime, metrics, limits, lazy: false }
     }
 
+    /// Returns the context of a query that is planned and never executed. It shares its state,
+    /// because a copy holds every function.
+    fn planning_run(&self) -> StatementContext {
+        let (_, runtime, pool) = self.engine.memory(None);
+        StatementContext {
+            state: Arc::clone(self.engine.template()),
+            runtime,
+            metrics: Arc::new(Metrics::new(pool)),
+            limits: self.engine.limits(None),
+            lazy: false,
+        }
+    }
+
     /// Returns the usage so far of the statement that was started last, also before its commit.
     pub fn usage(&self) -> headwater_model::Usage {
         self.running.lock().upgrade().map(|metrics| metrics.usage()).unwrap_or_default()
@@ -270,13 +284,16 @@ impl Session {
     }
 
     /// Runs planning on the engine's threads: they have large stacks, and network threads are not
-    /// blocked.
+    /// blocked. Inside of [`Engine::plan_all`], this is one of them already.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let done = self.engine.threads()?.spawn(async move { work() }).await;
-        done.map_err(|_| Error::Internal { message: "planning panicked".to_owned() })?
+        let threads = self.engine.threads()?;
+        if Handle::try_current().is_ok_and(|current| current.id() == threads.id()) {
+            return work();
+        }
+        threads.spawn(async move { work() }).await.map_err(|_| planning_panicked())?
     }
 
     /// Runs a plan and returns its result.

@@ -26,6 +26,7 @@ pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
 pub(crate) const FINGERPRINT_CODE: &str = "headwater.fingerprint.code";
 
 /// The plan of a run.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub project: Project,
     pub graph: Graph,
@@ -112,8 +113,7 @@ impl Plan {
         for index in planned {
             plan.steps[index].why = plan.why(index).await;
         }
-        plan.check(runner).await?;
-        Ok(plan)
+        plan.check(runner).await
     }
 
     /// Checks the permissions of the run, and that the secrets of its functions exist.
