@@ -74,6 +74,7 @@ impl Grants {
 
     /// Checks that a principal may see the rights of a user or role; of all if `name` is `None`.
     fn check_subject(&self, principal: &Principal, name: Option<&str>) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
         if name.is_some() && principal.user_name() == name {
             return Ok(());
         }

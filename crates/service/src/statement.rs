@@ -15,11 +15,11 @@ use headwater_engine::{
     BatchStream, Batches, Description, Metrics, Prepared, Session, SessionOptions, StatementResult,
     TableAccess,
 };
-use headwater_executors::table_access;
+use headwater_executors::{EVERY, table_access};
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
-    DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, OrProblem, PROPERTY_JOB, Principal,
-    Problem, QueryRequest, RefSpec, SYSTEM_NAMESPACE, Usage,
+    Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, Object, OrProblem,
+    PROPERTY_JOB, Principal, Problem, QueryRequest, RefSpec, SYSTEM_NAMESPACE, Usage,
 };
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ impl Statements {
         request: &QueryRequest,
     ) -> Result<StartedStatement, Problem> {
         self.components.authenticated(principal)?;
-        let checked = self.check_namespace(request).await;
+        let checked = self.check_namespace(principal, request).await;
         checked.map_err(|problem| self.components.conceal(principal, problem))?;
         let script = match Prepared::parse_script(&request.sql) {
             Ok(script) => script,
@@ -173,7 +173,7 @@ impl Statements {
         statement: Prepared,
     ) -> Result<StartedStatement, Problem> {
         self.components.authenticated(principal)?;
-        let checked = self.check_namespace(request).await;
+        let checked = self.check_namespace(principal, request).await;
         checked.map_err(|problem| self.components.conceal(principal, problem))?;
         let source = statement.source().to_owned();
         self.start_one(principal, request, &source, Ok(statement)).await
@@ -272,10 +272,20 @@ impl Statements {
         Prepared::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
-    /// Rejects an unknown namespace, even if the statement contains no unqualified names.
-    async fn check_namespace(&self, request: &QueryRequest) -> Result<(), Problem> {
+    /// Rejects an unknown namespace, even if the statement contains no unqualified names. Accepts
+    /// any name from a principal that may not read all namespaces, because the error would reveal
+    /// which ones exist.
+    async fn check_namespace(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+    ) -> Result<(), Problem> {
         let namespace = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE);
         let Some(namespace) = namespace else { return Ok(()) };
+        let all = Object::namespace(EVERY);
+        if !self.components.allows(principal, Action::Select, &all) {
+            return Ok(());
+        }
         let main = RefSpec::main();
         let view = self.components.lake.view(request.reference.as_ref().unwrap_or(&main)).await;
         let view = view.or_problem()?;
