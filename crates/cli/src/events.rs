@@ -1,47 +1,92 @@
 //! Follows a job: prints its events to standard error, with a progress line after one second.
 //!
-//! Ctrl-C stops the job; a second Ctrl-C detaches from it.
+//! Ctrl-C stops the job; a second Ctrl-C detaches from it. If the server stops, the command connects
+//! to the next server and continues.
 
 use std::time::Instant;
 
 use headwater_model::{
     ErrorCode, Job, JobEvent, JobEventKind, JobStatus, LogStream, Problem, StepReport, StepStatus,
+    Timestamp,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::api::{Api, ApiRequest, segment};
+use crate::api::{self, Api, ApiRequest, segment};
+use crate::connect;
+use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Cell};
 use crate::progress::{Progress, ProgressLine, TICK};
 use crate::terminal::{Style, Tone};
 
-/// Prints a job's events until it ends; returns the job or its problem.
-pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
+/// Maximum number of times that the server may stop before a command gives up following a job.
+const RECONNECTS_MAX: u32 = 20;
+
+/// Prints a job's events until it ends; returns the job or its problem. If the server stops, connects
+/// again: a queued job continues with the next server.
+pub async fn follow(context: &Context, api: &Api, job: &Job) -> Result<Job> {
     let id = job.id.to_string();
-    let mut printer = Printer::new(style);
-    let watched = print_events(api, &id, true, &mut printer);
-    tokio::select! {
-        outcome = watched => outcome.map_err(|problem| cut_off(problem, &id))?,
+    let mut printer = Printer::new(context.style);
+    let ended = tokio::select! {
+        ended = Box::pin(follow_to_end(context, api, &id, &mut printer)) => ended,
         interrupt = tokio::signal::ctrl_c() => {
             interrupt.map_err(error::from_io("listen for Ctrl-C"))?;
-            style.say("stopping the job; press Ctrl-C again to detach");
+            context.style.say("stopping the job; press Ctrl-C again to detach");
             stop(api, &id).await?;
+            api.job(&id).await
         }
-    }
+    };
     printer.clear();
-    into_result(api.job(&id).await?)
+    into_result(ended?)
 }
 
-/// Returns the error for a server that ended before the job.
+/// Prints the events of a job until it ends, also with the servers that follow the first one.
+async fn follow_to_end(
+    context: &Context,
+    api: &Api,
+    id: &str,
+    printer: &mut Printer,
+) -> Result<Job> {
+    let mut newest: Option<Api> = None;
+    let mut stops = 0;
+    loop {
+        let api = newest.as_ref().unwrap_or(api);
+        let problem = match events_and_job(api, id, printer).await {
+            Ok(job) if job.status.is_final() => return Ok(job),
+            // A server that shuts down ends the events of queued jobs.
+            Ok(_) => Problem::new(ErrorCode::Unavailable, "the server shut down"),
+            Err(problem) => problem,
+        };
+        stops += 1;
+        let is_lost = problem.code == ErrorCode::Unavailable;
+        if !is_lost || context.in_process || stops > RECONNECTS_MAX {
+            return Err(cut_off(problem, id));
+        }
+        printer.reconnecting(id);
+        newest = Some(
+            Box::pin(connect::reconnect(context)).await.map_err(|problem| cut_off(problem, id))?,
+        );
+    }
+}
+
+/// Prints the events of a job until they end, and returns the job.
+async fn events_and_job(api: &Api, id: &str, printer: &mut Printer) -> Result<Job> {
+    print_events(api, id, true, printer).await?;
+    api.job(id).await
+}
+
+/// Returns the error for a server that ended before the job, and cannot be reached again.
 fn cut_off(problem: Problem, id: &str) -> Problem {
     if problem.code != ErrorCode::Unavailable {
         return problem;
     }
-    Problem::new(ErrorCode::Unavailable, format!("the server stopped before job `{id}` finished"))
-        .with_hint(format!(
-            "Run `headwater job get {id}` for its status; no change is partly applied."
-        ))
+    let message = format!("the server stopped before job `{id}` finished");
+    let mut lost = Problem::new(ErrorCode::Unavailable, message);
+    lost.causes = [vec![problem.message], problem.causes].concat();
+    lost.with_hint(format!(
+        "Run `headwater job logs {id} --follow` to follow the job; no change is partly applied."
+    ))
 }
 
 /// Returns a succeeded job, or the problem of a failed one.
@@ -54,9 +99,8 @@ fn into_result(job: Job) -> Result<Job> {
 }
 
 /// Waits for the end of a job without printing its events.
-pub async fn wait(api: &Api, id: &str) -> Result<Job> {
-    print_events(api, id, true, &mut Printer::silent()).await?;
-    api.job(id).await
+pub async fn wait(context: &Context, api: &Api, id: &str) -> Result<Job> {
+    Box::pin(follow_to_end(context, api, id, &mut Printer::silent())).await
 }
 
 async fn stop(api: &Api, id: &str) -> Result<()> {
@@ -117,10 +161,7 @@ impl ResponseLines {
             match self.body.frame().await {
                 None => self.ended = true,
                 Some(frame) => {
-                    let frame = frame.map_err(|_| {
-                        Problem::new(ErrorCode::Unavailable, "the server's response was cut off")
-                            .with_hint("Run the command again.")
-                    })?;
+                    let frame = frame.map_err(|_| api::cut_off())?;
                     self.pending.extend(frame.data_ref().into_iter().flatten());
                 }
             }
@@ -136,6 +177,10 @@ pub struct Printer {
     /// The running steps with their start times.
     steps: Vec<(String, Instant)>,
     progress: Progress,
+    /// Time of the newest event.
+    newest: Option<Timestamp>,
+    /// Time of the newest event of earlier servers. Their events are not printed again.
+    printed: Option<Timestamp>,
 }
 
 impl Printer {
@@ -143,7 +188,19 @@ impl Printer {
     pub fn new(style: Style) -> Self {
         let progress = Progress { text: "waiting".to_owned(), ..Progress::default() };
         let line = ProgressLine::new(style);
-        Printer { style, silent: false, line, steps: Vec::new(), progress }
+        let steps = Vec::new();
+        Printer { style, silent: false, line, steps, progress, newest: None, printed: None }
+    }
+
+    /// Reports that the server has stopped. The next server sends all of the job's events again,
+    /// but may have lost the newest ones. So their sequence numbers are not compared.
+    fn reconnecting(&mut self, id: &str) {
+        self.printed = self.newest;
+        self.steps.clear();
+        if !self.silent {
+            self.clear();
+            self.say(&format!("the server stopped; connecting again to follow job {id}"));
+        }
     }
 
     fn silent() -> Self {
@@ -168,9 +225,11 @@ impl Printer {
 
     /// Prints one event.
     pub fn print(&mut self, event: &JobEvent) {
-        if self.silent {
+        let is_printed = self.printed.is_some_and(|printed| event.time <= printed);
+        if self.silent || is_printed {
             return;
         }
+        self.newest = self.newest.max(Some(event.time));
         match &event.event {
             JobEventKind::Started | JobEventKind::Planned { .. } => {}
             JobEventKind::StepStarted { step } => self.steps.push((step.clone(), Instant::now())),

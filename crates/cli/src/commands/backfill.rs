@@ -207,7 +207,7 @@ impl Work<'_> {
         let job: Job = self.api.post("/v1/runs", &request).await?;
         let id = job.id.to_string();
         self.active.lock().await.jobs.insert(value.to_owned(), id.clone());
-        let ended = events::wait(self.api, &id).await;
+        let ended = events::wait(self.context, self.api, &id).await;
         self.active.lock().await.jobs.remove(value);
         let job = ended?;
         let outcome = match (job.status, &job.error) {
@@ -247,7 +247,7 @@ impl Work<'_> {
         for id in active.jobs.values() {
             let path = format!("/v1/jobs/{}/stop", segment(id));
             if self.api.post::<Job>(path, &json!({})).await.is_ok()
-                && let Err(problem) = events::wait(self.api, id).await
+                && let Err(problem) = events::wait(self.context, self.api, id).await
             {
                 self.context.style.say(format!("job {id} may still run: {}", problem.message));
             }

@@ -75,7 +75,7 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
 
 /// Follows a run and prints its report.
 pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Job) -> Result<()> {
-    let job = events::follow(api, context.style, job).await?;
+    let job = events::follow(context, api, job).await?;
     if answer::is_printed(context, &job.result) {
         return Ok(());
     }

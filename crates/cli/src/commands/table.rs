@@ -153,7 +153,7 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
         run::started(context, &job);
         return Ok(());
     }
-    let job = events::follow(api, context.style, &job).await?;
+    let job = events::follow(context, api, &job).await?;
     if answer::is_printed(context, &job.result) {
         return Ok(());
     }
