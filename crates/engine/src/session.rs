@@ -26,11 +26,11 @@ use crate::constant_position::locate;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::executor::{self, RunningPlan};
-use crate::external_rows::{self, ExternalRows};
 use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
+use crate::row_source::{self, RowSource};
 use crate::statement_result::{Batches, Metrics, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
@@ -100,9 +100,9 @@ impl Session {
     }
 
     /// Registers rows stored outside the engine under a name, like [`Session::register`].
-    pub fn register_stored(&self, name: &str, rows: Arc<dyn ExternalRows>) -> Result<()> {
+    pub fn register_stored(&self, name: &str, rows: Arc<dyn RowSource>) -> Result<()> {
         let provider =
-            external_rows::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
+            row_source::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
         self.registered.write().insert(name.to_owned(), provider);
         Ok(())
     }

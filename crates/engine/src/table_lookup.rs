@@ -22,8 +22,8 @@ use headwater_table_scan::{LakeTable, view_schema};
 use headwater_tables::LINEAGE;
 
 use crate::error::{Error, Position, Result, SqlError};
-use crate::external_rows::{pieces, viewed};
 use crate::planner::Sources;
+use crate::row_source::{pieces, viewed};
 use crate::session::Session;
 use crate::statement_result::Batches;
 use crate::table_access::name_as_written;

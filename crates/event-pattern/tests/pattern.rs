@@ -1,6 +1,6 @@
 //! Tables of patterns, events and results.
 
-use headwater_event_pattern::{Pattern, Shape, ShapeField};
+use headwater_event_pattern::{FieldSchema, Pattern, ValueSchema};
 use serde_json::{Value, json};
 
 fn event() -> Value {
@@ -160,10 +160,13 @@ fn malformed_patterns_are_errors() {
 
 #[test]
 fn patterns_that_no_event_matches_are_errors() {
-    let shape = Shape::Object(vec![
-        ShapeField::new("type", Shape::OneOf(vec!["created".into(), "removed".into()])),
-        ShapeField::optional("subject", Shape::Text),
-        ShapeField::new("data", Shape::Object(vec![ShapeField::new("size", Shape::Count)])),
+    let shape = ValueSchema::Object(vec![
+        FieldSchema::new("type", ValueSchema::OneOf(vec!["created".into(), "removed".into()])),
+        FieldSchema::optional("subject", ValueSchema::Text),
+        FieldSchema::new(
+            "data",
+            ValueSchema::Object(vec![FieldSchema::new("size", ValueSchema::Count)]),
+        ),
     ]);
     let cases = [
         (json!({"type": ["created"]}), None),

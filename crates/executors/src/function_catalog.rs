@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use headwater_function_store::{FunctionStore, LAYERS, StoredVersion, project_files};
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, FunctionSettings, ObjectId, OrProblem, Problem, ProjectFiles};
+use headwater_model::{ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFiles, ResultExt};
 use headwater_pipelines::{Callable, Project, ProjectError, parse_project};
 use headwater_triggers::CallPolicy;
 use moka::sync::Cache;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use headwater_jobs::{Executor, JobContext, NewJob};
 use headwater_lake::{Lake, MAINTENANCE_AUTHOR};
 use headwater_model::{
-    JobEventKind, JobKind, MaintainRequest, OrProblem, Problem, TableName, Usage,
+    JobEventKind, JobKind, MaintainRequest, Problem, ResultExt, TableName, Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use headwater_function_lake::{Appended, CallScope, FunctionLake, LakeParts};
 use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
-    Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
+    Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Problem, RefSpec, ResultExt,
     RunRequest, Target, Trigger, TriggerImport, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};

@@ -12,7 +12,7 @@ use headwater_functions::{
 };
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, ErrorCode, JobId, NameError, Object, OrProblem, Problem, RefSpec, TableName,
+    Action, ErrorCode, JobId, NameError, Object, Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_objects::{Condition, Content, Headers, NewObject, ObjectPath, Objects};
 use parking_lot::Mutex;

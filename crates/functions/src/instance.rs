@@ -19,7 +19,7 @@ use crate::outcome::{CallEnd, conclude, usage};
 use crate::streaming_input::{FeedUsage, InputFeed};
 use crate::warm_instance::WarmInstance;
 use crate::worker::{self, SentTask, WorkerMessages};
-use crate::worker_io::{CallResources, LineSink, Readers, listen, listen_to_pipe, receiver};
+use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
 use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
 
@@ -187,7 +187,7 @@ impl Instance {
         let network = policy.clone().map(|policy| (policy, sink));
         let (quota, lake) = (invocation.room.clone(), invocation.lake.clone());
         let answer = invocation.client.answer.clone();
-        let supplies = CallResources { quota, pages, lake, answer, is_warm };
+        let supplies = CallContext { quota, pages, lake, answer, is_warm };
         let worker = listen(channel, lines, network, supplies, over.clone());
         let readers = Readers::new(worker, pipes);
         let SentTask { files, feeds } = sent;

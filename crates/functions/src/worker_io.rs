@@ -125,7 +125,7 @@ impl Readers {
 }
 
 /// Resources that the server provides to a call while it runs.
-pub(crate) struct CallResources {
+pub(crate) struct CallContext {
     /// The quota for the call's result.
     pub(crate) quota: Option<TableQuota>,
     /// The file system with huge pages, if there is one.
@@ -143,10 +143,10 @@ pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
     lines: LineSink,
     network: Option<(EgressPolicy, mpsc::Sender<FunctionEvent>)>,
-    supplies: CallResources,
+    supplies: CallContext,
     over: CancellationToken,
 ) -> WorkerMessages {
-    let CallResources { quota, pages, lake, answer, is_warm } = supplies;
+    let CallContext { quota, pages, lake, answer, is_warm } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
     let (mut said, mut parts) = (FinalMessage::Nothing, ChunkedTable::new(quota.clone()));
     loop {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use headwater_model::{
-    DEFAULT_NAMESPACE, ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec,
+    DEFAULT_NAMESPACE, ErrorCode, Principal, Problem, QueryRequest, RefSpec, ResultExt,
 };
 use headwater_postgres_catalog::{Identity, PgType, Translation, translate, without_database};
 use headwater_service::{CopiedRows, OpenTransaction, PreparedStatement, Service};

@@ -6,7 +6,7 @@ use headwater_jobs::NewJob;
 use headwater_lake::{conflict_problem, with_rerun_hint};
 use headwater_model::{
     Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
-    MergeRequest, Object, OrProblem, Principal, Problem, RevertRequest, TRANSACTION_BRANCHES,
+    MergeRequest, Object, Principal, Problem, ResultExt, RevertRequest, TRANSACTION_BRANCHES,
     TableName, UpdateRef, nearest,
 };
 

@@ -12,7 +12,7 @@ use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, Retu
 use headwater_jobs::NewJob;
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
-    MAIN_BRANCH, Object, OrProblem, Principal, Problem, ProjectFiles, nearest,
+    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, nearest,
 };
 use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;

@@ -15,7 +15,7 @@ use headwater_function_lake::LakeParts;
 use headwater_functions::Functions;
 use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, JobKind, ObjectId, OrProblem, Principal, Problem, RefSpec};
+use headwater_model::{ErrorCode, JobKind, ObjectId, Principal, Problem, RefSpec, ResultExt};
 use headwater_pipelines::{EnvironmentCache, Runner};
 use headwater_secrets::SecretStore;
 use headwater_triggers::{Commits, TriggersOptions};

@@ -18,8 +18,8 @@ use headwater_engine::{
 use headwater_executors::table_access;
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
-    DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, OrProblem, PROPERTY_JOB, Principal,
-    Problem, QueryRequest, RefSpec, SYSTEM_NAMESPACE, Usage,
+    DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, PROPERTY_JOB, Principal, Problem,
+    QueryRequest, RefSpec, ResultExt, SYSTEM_NAMESPACE, Usage,
 };
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_model::{ErrorCode, OrProblem, Principal, Problem, RefSpec, TableName};
+use headwater_model::{ErrorCode, Principal, Problem, RefSpec, ResultExt, TableName};
 use headwater_table_rest::{RestTables, Scan, ScanPage, ScanRequest};
 use parking_lot::Mutex;
 use uuid::Uuid;
