@@ -73,9 +73,9 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
 
 /// Planner of map types in column definitions, which DataFusion's SQL planner does not support.
 #[derive(Debug)]
-struct Maps;
+struct MapTypePlanner;
 
-impl TypePlanner for Maps {
+impl TypePlanner for MapTypePlanner {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
         let ast::DataType::Map(key, value) = sql_type else { return Ok(None) };
         let part = |name: &str, data_type: &ast::DataType| ColumnDef {
@@ -152,7 +152,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        Some(Arc::new(Maps))
+        Some(Arc::new(MapTypePlanner))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

@@ -113,7 +113,7 @@ impl Uv {
             return Ok(false);
         }
         let file = requirements.to_string_lossy();
-        let target = Target::new(interpreter, folder);
+        let target = InstallTarget::new(interpreter, folder);
         let arguments = [&["pip", "install", "-r", &*file], &target.arguments()[..]];
         Ok(self.run(spawner, &arguments.concat(), true).await?.success)
     }
@@ -127,7 +127,7 @@ impl Uv {
         requirements: &Path,
     ) -> Result<()> {
         let file = requirements.to_string_lossy();
-        let target = Target::new(interpreter, folder);
+        let target = InstallTarget::new(interpreter, folder);
         let arguments = ["pip", "sync", &*file, "--allow-empty-requirements"];
         self.offline_first(spawner, &[&arguments, &target.arguments()[..]].concat()).await
     }
@@ -157,19 +157,19 @@ impl Uv {
 
 /// Target of an installation, as a prefix of the interpreter. With the new environment itself as
 /// target, uv would have to run its interpreter first.
-struct Target {
+struct InstallTarget {
     python: String,
     folder: String,
 }
 
-impl Target {
+impl InstallTarget {
     fn new(interpreter: &Interpreter, folder: &Path) -> Self {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        Target { python: text(&interpreter.path), folder: text(folder) }
+        InstallTarget { python: text(&interpreter.path), folder: text(folder) }
     }
 
     fn arguments(&self) -> [&str; 8] {
-        let Target { python, folder } = self;
+        let InstallTarget { python, folder } = self;
         [
             "--prefix",
             folder,

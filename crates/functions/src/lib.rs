@@ -28,7 +28,7 @@ mod lake_access;
 mod memory;
 mod options;
 mod outcome;
-mod preload;
+mod preload_library;
 mod prepared_clones;
 mod queue;
 mod streaming_input;

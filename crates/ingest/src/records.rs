@@ -176,9 +176,9 @@ mod tests {
     use super::*;
 
     /// A reader that returns one byte per read, so that every record is split at every position.
-    struct Drip<'a>(&'a [u8]);
+    struct OneByteReader<'a>(&'a [u8]);
 
-    impl Read for Drip<'_> {
+    impl Read for OneByteReader<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
             let count = self.0.len().min(1);
             buffer[..count].copy_from_slice(&self.0[..count]);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn all(text: &str) -> Vec<(u64, Vec<String>)> {
-        let mut records = Records::new(ReadBuffer::new(Drip(text.as_bytes())), b',');
+        let mut records = Records::new(ReadBuffer::new(OneByteReader(text.as_bytes())), b',');
         let mut found = Vec::new();
         loop {
             match records.advance().unwrap() {

@@ -10,7 +10,7 @@ use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
 use headwater_store::ReverseScan;
 
 use crate::active_job::ActiveJob;
-use crate::ids::key_at;
+use crate::job_id_generator::key_at;
 use crate::record::{self, JOBS, QUERIES, Record};
 use crate::writer::Shared;
 use crate::{Jobs, Result};

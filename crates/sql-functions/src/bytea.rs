@@ -20,9 +20,9 @@ use datafusion::logical_expr::{
 
 /// Rewrite of casts from text to bytes.
 #[derive(Debug)]
-pub(crate) struct ReadBytes;
+pub(crate) struct ByteaCastRewrite;
 
-impl FunctionRewrite for ReadBytes {
+impl FunctionRewrite for ByteaCastRewrite {
     fn name(&self) -> &'static str {
         "read_bytes"
     }

@@ -25,7 +25,7 @@ mod statement_memory_pool;
 pub mod summary;
 mod text_casts;
 mod timestamps;
-mod unique;
+mod unique_key_check;
 
 pub use bounds::{FunctionMemory, StatementBudget};
 pub use cancellation::{CancellationFlag, stoppable};

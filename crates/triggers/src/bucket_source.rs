@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use headwater_model::{
     BucketEvent, BucketTrigger, ChangedObject, EventData, Fault, Problem, Trigger,
 };
-use headwater_objects::{ObjectChange, Objects, Watch, is_bucket_name};
+use headwater_objects::{ChangeFilter, ObjectChange, Objects, is_bucket_name};
 use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
@@ -40,19 +40,19 @@ const KEY_BYTES_MAX: usize = 1_024;
 /// The changes that a trigger selects.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
-    watch: Watch,
+    watch: ChangeFilter,
     /// True to skip empty objects and those that represent folders, because they contain nothing to
     /// import.
     skips_empty: bool,
 }
 
 /// Returns the changes that triggers select, to be recorded with the objects.
-pub fn bucket_watches(triggers: &[Trigger]) -> Vec<Watch> {
+pub fn bucket_watches(triggers: &[Trigger]) -> Vec<ChangeFilter> {
     triggers.iter().filter_map(|trigger| trigger.bucket.as_ref()).map(watch_of).collect()
 }
 
-fn watch_of(bucket: &BucketTrigger) -> Watch {
-    Watch {
+fn watch_of(bucket: &BucketTrigger) -> ChangeFilter {
+    ChangeFilter {
         bucket: bucket.name.clone(),
         prefix: bucket.prefix.clone(),
         suffix: bucket.suffix.clone(),

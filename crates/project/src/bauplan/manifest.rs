@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_saphyr::{Error as YamlError, Spanned};
 use uuid::Uuid;
 
-use super::model_files::{Included, ModelFiles};
+use super::model_files::{IncludePath, ModelFiles};
 use crate::manifest::{self, Manifest};
 use crate::source::SourceText;
 use crate::{Defaults, Parameter, ParameterKind};
@@ -100,7 +100,7 @@ pub(crate) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
         parameters.insert(name, parameter);
     }
     let include = file.include_paths.unwrap_or_default();
-    let included = include.iter().map(|path| Included::parse(&path.value, at(source, path)));
+    let included = include.iter().map(|path| IncludePath::parse(&path.value, at(source, path)));
     Ok(Manifest {
         name: name.unwrap_or_else(|| id.value.trim().to_owned()),
         defaults: defaults(source, file.defaults.unwrap_or_default())?,

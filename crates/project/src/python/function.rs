@@ -46,7 +46,7 @@ const FUNCTION: [&str; 10] =
     ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
 
 /// The definition created by a decorated function.
-pub(super) enum Defined {
+pub(super) enum ParsedDefinition {
     /// A model or an expectation.
     Step(Box<Step>),
     /// A function that is called by name.
@@ -62,7 +62,7 @@ pub(super) struct Reader<'a> {
 
 /// The decorators of one function.
 #[derive(Default)]
-struct Decorated<'a> {
+struct FunctionDecorators<'a> {
     /// `model` or `expectation`, with its arguments.
     step: Option<(StepKind, Values<'a>)>,
     /// `function`, with its arguments.
@@ -72,13 +72,13 @@ struct Decorated<'a> {
 
 impl<'a> Reader<'a> {
     /// Returns the definition created by a function, if it is decorated.
-    pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<Defined>> {
+    pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<ParsedDefinition>> {
         let at = self.at(&function.name);
         let name = function.name.as_str();
         let decorated = self.decorators(function, &at)?;
         if let Some(values) = &decorated.function {
             let callable = self.callable(function, values, decorated.python.as_ref(), &at)?;
-            return Ok(Some(Defined::Callable(Box::new(callable))));
+            return Ok(Some(ParsedDefinition::Callable(Box::new(callable))));
         }
         let Some((kind, values)) = decorated.step else {
             if decorated.python.is_none() {
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         let (row_expectations, used) = settings::row_expectations(&values, &at)?;
         parameters.extend(used);
         let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
-        Ok(Some(Defined::Step(Box::new(Step {
+        Ok(Some(ParsedDefinition::Step(Box::new(Step {
             name: table.to_string(),
             table,
             kind,
@@ -224,8 +224,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn decorators(&self, function: &StmtFunctionDef, at: &Location) -> Result<Decorated<'a>> {
-        let mut decorated = Decorated::default();
+    fn decorators(
+        &self,
+        function: &StmtFunctionDef,
+        at: &Location,
+    ) -> Result<FunctionDecorators<'a>> {
+        let mut decorated = FunctionDecorators::default();
         for decorator in &function.decorator_list {
             let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
                 continue;

@@ -82,8 +82,8 @@ fn is_written(expr: &Expr) -> bool {
     }
 }
 
-static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(HalfRounding::ToEven));
-static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(HalfRounding::AwayFromZero));
+static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| RoundFunction::udf(HalfRounding::ToEven));
+static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| RoundFunction::udf(HalfRounding::AwayFromZero));
 
 /// The direction in which halves are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,19 +94,19 @@ enum HalfRounding {
 
 /// Function that rounds a number and keeps its type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Rounded {
+struct RoundFunction {
     half: HalfRounding,
     signature: Signature,
 }
 
-impl Rounded {
+impl RoundFunction {
     fn udf(half: HalfRounding) -> ScalarUDF {
         let signature = Signature::any(1, Volatility::Immutable);
-        ScalarUDF::new_from_impl(Rounded { half, signature })
+        ScalarUDF::new_from_impl(RoundFunction { half, signature })
     }
 }
 
-impl ScalarUDFImpl for Rounded {
+impl ScalarUDFImpl for RoundFunction {
     fn name(&self) -> &'static str {
         match self.half {
             HalfRounding::ToEven => "round_half_to_even",

@@ -234,14 +234,14 @@ fn check_batch<'k>(
     if !(0..=ROWS_MAX).contains(&batch.length()) {
         return Err(malformed("a message has too many rows"));
     }
-    let mut walk = ShapeWalk { batch, version, node: 0, buffer: 0, variadic: 0 };
+    let mut walk = NodeIterator { batch, version, node: 0, buffer: 0, variadic: 0 };
     columns.try_for_each(|kind| walk.pass(kind))?;
     let counts = batch.variadicBufferCounts().map_or(0, |counts| counts.len());
     if counts == walk.variadic { Ok(()) } else { Err(malformed("texts have too many buffers")) }
 }
 
 /// An iterator over the nodes and buffers of a batch by type.
-struct ShapeWalk<'b, 'm> {
+struct NodeIterator<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,
     node: usize,
@@ -249,7 +249,7 @@ struct ShapeWalk<'b, 'm> {
     variadic: usize,
 }
 
-impl ShapeWalk<'_, '_> {
+impl NodeIterator<'_, '_> {
     fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (rows, nulls) = self.node()?;
         match kind {
