@@ -271,7 +271,7 @@ fn a_function_with_a_runtime_must_be_complete() {
             "runtime = \"nodejs20\"\ncommand = [\"ls\"]",
             "`command` cannot be used with the runtime `nodejs20`",
         ),
-        ("", "`command` names no program"),
+        ("", "`command` is empty"),
     ] {
         let text = format!("[project]\nname = \"test\"\n[functions.f]\n{declaration}\n");
         workspace.write("headwater.toml", &text);

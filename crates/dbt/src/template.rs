@@ -74,7 +74,7 @@ impl Templates {
         let at = Arc::clone(found);
         environment.add_function("ref", move |names: Rest<String>| {
             let Some(name) = names.last().cloned() else {
-                return Err(invalid("`ref` has no name"));
+                return Err(invalid("`ref()` needs the name of a model"));
             };
             at.lock().refs.insert(name.clone());
             Ok(name)

@@ -143,7 +143,7 @@ fn parts_that_cannot_be_converted_are_named() {
         "models/e.sql:1: not converted: the variable `nothing` has no value",
         "models/f.py: Python models of dbt are not converted",
         "models/g.sql",
-        "models/t.yml: `c`: the test `dbt_utils.not_empty` has no counterpart",
+        "models/t.yml: `c`: the test `dbt_utils.not_empty` has no equivalent in Headwater",
         "models/t.yml: `c`: the test `unique` has `where`",
         "packages.yml: packages are not converted",
     ] {

@@ -56,7 +56,9 @@ impl Session {
             .await?;
         let (found, target_sources) = target.finish();
         let Some(found) = found.get(&written).cloned() else {
-            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
+            return Err(Error::Internal {
+                message: format!("table `{written}` was not resolved before planning"),
+            });
         };
         if overwrite {
             let table = TableName { namespace: found.namespace.clone(), name: found.name.clone() };
@@ -128,7 +130,8 @@ struct RowPlanning<'a> {
 
 impl InsertTarget {
     fn of(found: &ResolvedTable, sources: Sources, columns: Vec<Ident>) -> Result<Self> {
-        let lost = || Error::Internal { message: format!("`{}` was lost", found.name) };
+        let lost =
+            || Error::Internal { message: format!("table `{}` has no table source", found.name) };
         let source = sources.into_values().next().ok_or_else(lost)?;
         let listed: Vec<String> = columns.iter().map(|column| column.value.clone()).collect();
         for (index, column) in columns.iter().enumerate() {

@@ -66,7 +66,7 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut state = SessionStateBuilder::new().with_default_features().build();
     let registered = register_for_constants(&mut state);
     if let Err(error) = registered {
-        tracing::error!(%error, "functions are not limited");
+        tracing::error!(%error, "memory limits of SQL functions could not be registered");
     }
     state
 });

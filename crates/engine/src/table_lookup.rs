@@ -424,7 +424,7 @@ impl Session {
 }
 
 fn unreachable(written: &ParsedTableName) -> Error {
-    Error::Internal { message: format!("`{written}` was found and lost") }
+    Error::Internal { message: format!("table `{written}` was resolved, but not registered") }
 }
 
 /// Creates an in-memory table with several partitions and view types for strings.

@@ -195,7 +195,7 @@ fn check_breadth(plan: &LogicalPlan) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "a view reads more than {RELATIONS_MAX} tables, counted each time that a view names one"
+        "a view contains more than {RELATIONS_MAX} table references, including those of its views"
     );
     Err(Error::ViewChain { message })
 }

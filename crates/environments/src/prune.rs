@@ -194,7 +194,7 @@ impl Environments {
         match swept {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "unused packages are left");
+                tracing::warn!(%error, "unused packages could not be deleted");
                 0
             }
             Err(_) => 0,

@@ -191,14 +191,15 @@ pub(crate) fn executable(path: &Path) -> bool {
 /// Returns true if no other user can replace a program.
 fn is_safe(program: &Path) -> bool {
     let resolved = ownership::resolve(program);
-    let warn = |refused: &ownership::UntrustedReason| tracing::warn!("uv is not run: {refused}");
+    let warn =
+        |refused: &ownership::UntrustedReason| tracing::warn!("uv is not trusted: {refused}");
     resolved.inspect_err(warn).is_ok()
 }
 
 /// Fetches `uv` with the pip of the first interpreter that succeeds.
 async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) -> Result<()> {
     std::fs::create_dir_all(tools).map_err(Error::io("create the tools folder"))?;
-    let mut last = "there is no Python to download it with".to_owned();
+    let mut last = "no Python 3.8 or later is installed to download it with".to_owned();
     let usable = |one: &&Interpreter| one.minor >= 8 && one.check().is_ok();
     for interpreter in interpreters.iter().filter(usable) {
         let folder = tools.join(format!(".uv-{}", Uuid::new_v4().simple()));
@@ -290,7 +291,7 @@ fn hint(message: &str) -> &'static str {
     } else if any(&["no version", "there are no versions", "only "]) {
         "Request a version that exists and is compatible with the other packages."
     } else {
-        "Request a less specific version of one of the packages."
+        "Relax the version of one of the packages."
     }
 }
 

@@ -60,7 +60,7 @@ impl Pattern {
             let Some(found) = known.iter().find(|one| one.name == name) else {
                 let names: Vec<&str> = known.iter().map(|one| one.name).collect();
                 let hint = format!("The fields are `{}`.", names.join("`, `"));
-                return Err(PatternError::new(&path, "is no field of the events", hint));
+                return Err(PatternError::new(&path, "is not a field of these events", hint));
             };
             match (field, &found.shape) {
                 (FieldPattern::Object(_), ValueSchema::Any) => {}

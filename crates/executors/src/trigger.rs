@@ -217,7 +217,7 @@ fn arguments(
 pub async fn commit_appended(lake: &FunctionLake, context: &JobContext) -> Result<(), Problem> {
     let Appended { rows, bytes, is_repeated } = lake.commit().await?;
     if is_repeated {
-        context.log_system("an earlier attempt had committed the rows that this one appended");
+        context.log_system("the appended rows were already committed by an earlier attempt");
     }
     context.add_usage(&Usage { rows_written: rows, bytes_written: bytes, ..Usage::default() });
     Ok(())
@@ -285,7 +285,8 @@ fn once<T: Serialize>(
     match report {
         Ok(report) => Ok(json!(report)),
         Err(problem) if was_committed(&problem, part) => {
-            context.log_system("an earlier attempt had committed this part of the event");
+            context
+                .log_system("this part of the event was already committed by an earlier attempt");
             Ok(Value::Null)
         }
         Err(problem) => Err(problem),

@@ -178,7 +178,7 @@ pub enum Error {
     #[error(transparent)]
     Sandbox(#[from] headwater_sandbox::Error),
     /// Arrow data could not be written or read.
-    #[error("cannot hold the rows of a table")]
+    #[error("the rows of a table cannot be encoded or decoded")]
     Arrow(#[from] ArrowError),
     /// A system call failed.
     #[error("cannot {what}")]

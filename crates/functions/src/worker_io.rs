@@ -165,7 +165,9 @@ pub(crate) async fn listen(
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             match ProxySockets::open(descriptors) {
                 Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
-                Err(error) => tracing::warn!(%error, "no network for a function"),
+                Err(error) => {
+                    tracing::warn!(%error, "the network proxy of a function cannot be started")
+                }
             }
             continue;
         }
@@ -281,7 +283,11 @@ fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
 fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut ResultFile) {
     let written = pages.and_then(|pages| {
         let written = made.file(pages);
-        written.inspect_err(|error| tracing::warn!(%error, "no file for a function")).ok()?
+        written
+            .inspect_err(
+                |error| tracing::warn!(%error, "the result file of a function cannot be created"),
+            )
+            .ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
     // Ignore a failure: the socket's buffer has space for all replies that a correct worker has not

@@ -280,7 +280,7 @@ impl Jobs {
             }
             let grace = shared.options.stop_grace + Duration::from_secs(1);
             if tokio::time::timeout(grace, shared.all_ended()).await.is_err() {
-                tracing::error!("jobs are still under way at the end of the server");
+                tracing::error!("the server exits while jobs are still running");
             }
         }
         if let Err(error) = self.flush().await {

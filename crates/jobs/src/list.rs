@@ -133,7 +133,7 @@ impl Records<'_> {
             let Some(entry) = journal.pop_key(key) else { continue };
             match record::decode(journal.journal(), &entry.key, &entry.value) {
                 Ok(decoded) => record = Some(decoded),
-                Err(error) => tracing::warn!(%error, "a job is left out"),
+                Err(error) => tracing::warn!(%error, "an unreadable job is omitted from the list"),
             }
         }
         if let Some(live) = self.live.pop_if(|live| live.id.to_string() == key) {

@@ -149,7 +149,10 @@ impl Quotas {
         let stored = entry.map(|entry| decode(USER_DAYS, &entry.key, &entry.value));
         // An unreadable sum must not prevent the lake from opening.
         let stored = stored.and_then(|stored| {
-            stored.inspect_err(|error| tracing::warn!(%error, "a day of usage is lost")).ok()
+            let unreadable = |error: &_| {
+                tracing::warn!(%error, "unreadable daily usage of a user: it restarts at 0");
+            };
+            stored.inspect_err(unreadable).ok()
         });
         let (sum, is_new_day) = {
             let mut days = self.days.lock();

@@ -213,7 +213,7 @@ impl Shared {
             }
         }
         if let Err(error) = self.flush().await {
-            tracing::error!(%error, "the last job records are lost");
+            tracing::error!(%error, "the last job records could not be written");
         }
     }
 
@@ -343,7 +343,7 @@ impl Shared {
             tokio::spawn(async move {
                 let retired = shared.closing.run_until_cancelled(shared.retire_queries(more));
                 if let Some(Err(error)) = retired.await {
-                    tracing::warn!(%error, "old records of queries cannot be summed up");
+                    tracing::warn!(%error, "old query records cannot be aggregated");
                 }
                 drop(turn);
             });

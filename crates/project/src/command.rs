@@ -218,7 +218,7 @@ pub(super) fn check_program(
 ) -> Result<()> {
     let Some(program) = command.first().filter(|program| !program.is_empty()) else {
         let hint = "Write the program and its arguments: `command = [\"node\", \"upper.js\"]`.";
-        return Err(Error::invalid(at.clone(), "`command` names no program", hint));
+        return Err(Error::invalid(at.clone(), "`command` is empty", hint));
     };
     if command.iter().any(|word| word.contains('\0')) {
         let message = "`command` contains a NUL character";

@@ -166,7 +166,8 @@ impl Handler<'_> {
             return Ok(literal(text));
         }
         let missing = format!("{}{}", self.prefix, candidates[0]);
-        let message = format!("the project has no file `{missing}`, which `{text}` names");
+        let message =
+            format!("the project has no file `{missing}`, which the handler `{text}` needs");
         Err(invalid(message, "Write the file without its ending, a dot and its function."))
     }
 }

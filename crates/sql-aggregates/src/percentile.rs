@@ -156,7 +156,7 @@ impl Accumulator for PercentileAccumulator {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let state = self.of.state()?;
         let [ScalarValue::List(list)] = state.as_slice() else {
-            return internal_err!("the state of `percentile_cont` is no list");
+            return internal_err!("the state of `percentile_cont` is not a list");
         };
         let value = self.target.of_values(list.values())?;
         // For aggregates without DISTINCT, `state` moved the values out of the accumulator. They
@@ -202,7 +202,7 @@ impl GroupsAccumulator for PercentileGroups {
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let states = self.of.state(emit_to)?;
         let [lists] = states.as_slice() else {
-            return internal_err!("the state of `percentile_cont` is no list");
+            return internal_err!("the state of `percentile_cont` is not a list");
         };
         let percentile = |list: Option<ArrayRef>| match list {
             Some(values) => self.target.of_values(&values),

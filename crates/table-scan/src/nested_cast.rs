@@ -78,7 +78,7 @@ impl PhysicalExpr for NestedCastExpr {
         mut children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let (Some(column), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("one column is aligned at a time");
+            return internal_err!("a nested cast takes one column");
         };
         Ok(Arc::new(NestedCastExpr::new(column, Arc::clone(&self.field))))
     }

@@ -164,8 +164,11 @@ impl Join {
             return plan_err!("the source of MERGE cannot be joined");
         };
         let mut items = projection.expr.into_iter().map(Expr::unalias);
-        let mut next =
-            || items.next().ok_or_else(|| plan_datafusion_err!("a value of MERGE is missing"));
+        let mut next = || {
+            items.next().ok_or_else(|| {
+                plan_datafusion_err!("a clause of MERGE has fewer values than columns")
+            })
+        };
         let (file, row) = (next()?, next()?);
         let mark = if marked { Some(next()?) } else { None };
         let width = columns.names.len();

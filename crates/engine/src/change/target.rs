@@ -266,7 +266,7 @@ impl Columns {
         };
         if !named {
             return Err(Error::Sql(SqlError::Unsupported {
-                what: "assigning to anything but a column of the table".to_owned(),
+                what: "assigning to a part of a column".to_owned(),
                 hint: Some("Assign the whole column, for example with `named_struct`.".to_owned()),
                 position: at,
             }));
@@ -274,7 +274,9 @@ impl Columns {
         let names = self.names.iter().map(String::as_str);
         let spelling = column(&written.value, names, &[&self.label.value], at)?;
         let place = self.names.iter().position(|name| name == spelling);
-        place.ok_or_else(|| Error::Internal { message: format!("`{spelling}` was lost") })
+        place.ok_or_else(|| Error::Internal {
+            message: format!("the assigned column `{spelling}` was not found again"),
+        })
     }
 }
 

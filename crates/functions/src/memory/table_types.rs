@@ -237,7 +237,11 @@ fn check_batch<'k>(
     let mut walk = NodeIterator { batch, version, node: 0, buffer: 0, variadic: 0 };
     columns.try_for_each(|kind| walk.pass(kind))?;
     let counts = batch.variadicBufferCounts().map_or(0, |counts| counts.len());
-    if counts == walk.variadic { Ok(()) } else { Err(malformed("texts have too many buffers")) }
+    if counts == walk.variadic {
+        Ok(())
+    } else {
+        Err(malformed("a string column has too many buffers"))
+    }
 }
 
 /// An iterator over the nodes and buffers of a batch by type.
@@ -315,7 +319,7 @@ impl NodeIterator<'_, '_> {
         self.node += 1;
         let (rows, nulls) = (node.length(), node.null_count());
         if !(0..=ROWS_MAX).contains(&rows) || !(0..=rows).contains(&nulls) {
-            return Err(malformed("a column has more rows than there can be"));
+            return Err(malformed("a column has an invalid number of rows or nulls"));
         }
         Ok((rows.unsigned_abs(), nulls.unsigned_abs()))
     }
@@ -333,7 +337,7 @@ impl NodeIterator<'_, '_> {
         if self.buffer()?.is_multiple_of(width as u64) {
             return Ok(());
         }
-        Err(malformed("a number is cut off"))
+        Err(malformed("a buffer ends within a number"))
     }
 
     fn union(&mut self, mode: UnionMode, rows: u64) -> Result<(), ArrowError> {

@@ -135,7 +135,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Clon
     // Otherwise, the files of this process in `/proc` would belong to root after the switch to
     // another user.
     let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
-    step("be seen by the spawner", own)?;
+    step("make the process dumpable", own)?;
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID

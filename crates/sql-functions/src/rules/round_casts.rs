@@ -124,7 +124,7 @@ impl ScalarUDFImpl for RoundFunction {
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let [field] = arguments.arg_fields else {
-            return internal_err!("a cast rounds exactly one number");
+            return internal_err!("rounding takes one argument");
         };
         Ok(Arc::new(field.as_ref().clone().with_name(self.name())))
     }
@@ -136,7 +136,7 @@ impl ScalarUDFImpl for RoundFunction {
                 let value = rounded(&value.to_array()?, self.half)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?))
             }
-            _ => internal_err!("a number is rounded alone"),
+            _ => internal_err!("rounding takes one argument"),
         }
     }
 }

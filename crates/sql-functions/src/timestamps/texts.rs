@@ -111,7 +111,7 @@ impl ScalarUDFImpl for AddMissingSeconds {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [text] = &arguments.args[..] else {
-            return internal_err!("a cast has one text");
+            return internal_err!("a cast takes one argument");
         };
         with_seconds(text)
     }
