@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
 use crate::memory::{ChunkedTable, HugePageFs, ResultFile};
+use crate::start_clock::StartClock;
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{AnswerPart, AnswerSink, Error, FunctionEvent, Result, TableQuota};
 
@@ -134,6 +135,8 @@ pub(crate) struct CallContext {
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
     /// The receiver of a streamed answer.
     pub(crate) answer: Option<AnswerSink>,
+    /// The clock of the start of the call's runtime.
+    pub(crate) start: StartClock,
     /// True if the process has executed other calls before.
     pub(crate) is_warm: bool,
 }
@@ -146,7 +149,7 @@ pub(crate) async fn listen(
     supplies: CallContext,
     over: CancellationToken,
 ) -> WorkerMessages {
-    let CallContext { quota, pages, lake, answer, is_warm } = supplies;
+    let CallContext { quota, pages, lake, answer, start, is_warm } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
     let (mut said, mut parts) = (FinalMessage::Nothing, ChunkedTable::new(quota.clone()));
     loop {
@@ -178,6 +181,8 @@ pub(crate) async fn listen(
                 lines.send(stream, file, line, text).await;
             }
             Ok(Message::Begun) => begun = true,
+            Ok(Message::Starting) => start.begin(),
+            Ok(Message::Started) => start.end(),
             Ok(Message::Kept) => kept = true,
             Ok(Message::Lake { request }) => {
                 let answer = lake_access::answer(channel.get_ref(), lake.as_ref(), request, file);

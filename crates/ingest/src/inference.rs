@@ -237,7 +237,7 @@ impl ColumnStatistics {
             let wanted = type_name(&others);
             format!(
                 "`--type COLUMN={wanted} --on-error reject` keeps the values of type {wanted}, and \
-                 puts the other rows aside."
+                 moves the other rows to the table of rejected rows."
             )
         });
         ResolvedType { data_type, reason, hint: Some(hint) }

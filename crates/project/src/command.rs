@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{Fault, FunctionArgument, Priority};
-use headwater_sandbox::Network;
+use headwater_sandbox::{LimitSettings, Network};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -124,6 +124,7 @@ pub(super) fn read(
         // Reuse is safe: the worker keeps no state between calls, and Lambda runtimes are designed
         // for many calls.
         reuse: function.network.is_off(),
+        settings: LimitSettings::ProjectFile,
         function,
     };
     Ok(CommandFunction { callable, module, folder })

@@ -1,6 +1,7 @@
 //! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
 use headwater_model::{Fault, FunctionArgument, TableName};
+use headwater_sandbox::LimitSettings;
 use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
@@ -184,6 +185,7 @@ impl<'a> Reader<'a> {
             memory_bytes: quantity(values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(values, "timeout", units::duration, "\"30s\"")?,
             reuse,
+            settings: LimitSettings::Decorator,
             function: body,
         })
     }
