@@ -76,8 +76,8 @@ impl Materialization {
                 append
             }
             _ => {
-                let note = "an incremental model without `unique_key` becomes `replace`: it does \
-                            not read exactly one table that only grows";
+                let note = "an incremental model without `unique_key` becomes `replace`, unless \
+                            it reads exactly one append-only table";
                 Self::plain("replace").with(note)
             }
         }

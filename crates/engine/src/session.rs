@@ -13,7 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
-use headwater_lake::{CommitView, TransactionSlot};
+use headwater_lake::{CommitView, SharedTransaction};
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::{IntoStatement, Parameter, Prepared};
 use headwater_sql_resolve::{OutputNames, resolve};
@@ -39,7 +39,7 @@ pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
-    pub(crate) shared: TransactionSlot,
+    pub(crate) shared: SharedTransaction,
     /// The metrics of the statement that was started last.
     running: Mutex<Weak<Metrics>>,
 }
@@ -85,7 +85,7 @@ impl Session {
             engine,
             options,
             registered: RwLock::default(),
-            shared: TransactionSlot::default(),
+            shared: SharedTransaction::default(),
             running: Mutex::default(),
         }
     }

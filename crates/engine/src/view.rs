@@ -224,7 +224,7 @@ fn sql_of(name: &TableName, view: &SqlView) -> Result<String> {
     }
     let known: Vec<String> = all.iter().map(|(dialect, _)| format!("`{dialect}`")).collect();
     Err(Error::Sql(SqlError::Unsupported {
-        what: format!("view `{name}`, which is written in the SQL of {},", known.join(" and ")),
+        what: format!("view `{name}`, whose query is only in the dialect {},", known.join(" and ")),
         hint: Some(format!("Add a query in the dialect `{DIALECT}`.")),
         position: None,
     }))

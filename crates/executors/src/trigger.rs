@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_function_lake::{Appended, CallScope, FunctionLake, LakeComponents};
+use headwater_function_lake::{AppendResult, CallScope, FunctionLake, LakeComponents};
 use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
@@ -215,7 +215,7 @@ fn arguments(
 
 /// Commits the rows that a function appended, and records its usage.
 pub async fn commit_appended(lake: &FunctionLake, context: &JobContext) -> Result<(), Problem> {
-    let Appended { rows, bytes, is_repeated } = lake.commit().await?;
+    let AppendResult { rows, bytes, is_repeated } = lake.commit().await?;
     if is_repeated {
         context.log_system("the appended rows were already committed by an earlier attempt");
     }

@@ -129,7 +129,7 @@ pub enum Progress {
 }
 
 /// An authenticated client.
-pub struct Client {
+pub struct ClientSession {
     /// The identity.
     pub principal: Principal,
     /// The ref that statements read and write.
@@ -168,8 +168,8 @@ pub struct Session {
 
 impl Session {
     /// Creates a session outside of a transaction.
-    pub fn new(wire: Wire, service: Service, client: Client, cancel: CancelHandle) -> Self {
-        let Client { principal, reference, settings } = client;
+    pub fn new(wire: Wire, service: Service, client: ClientSession, cancel: CancelHandle) -> Self {
+        let ClientSession { principal, reference, settings } = client;
         Session {
             wire,
             service,

@@ -330,7 +330,9 @@ fn arguments(arguments: &mut FunctionArguments, visit: &mut NodeVisitor<'_>) -> 
             FunctionArgumentClause::IgnoreOrRespectNulls(_) => {}
             FunctionArgumentClause::OrderBy(keys) => order(keys, visit)?,
             refused => {
-                return Err(Error::unsupported(format!("`{refused}` among the arguments")));
+                return Err(Error::unsupported(format!(
+                    "`{refused}` in the arguments of a function"
+                )));
             }
         }
     }
@@ -342,7 +344,7 @@ pub fn argument_parts(argument: &mut FunctionArg, visit: &mut NodeVisitor<'_>) -
     let value = match argument {
         FunctionArg::Unnamed(value) | FunctionArg::Named { arg: value, .. } => value,
         FunctionArg::ExprNamed { .. } => {
-            return Err(Error::unsupported("an argument named by an expression"));
+            return Err(Error::unsupported("an argument whose name is an expression"));
         }
     };
     match value {

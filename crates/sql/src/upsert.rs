@@ -17,7 +17,7 @@ use crate::change::{Parts, is_default, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{UNIQUE_KEY, call};
 use crate::names::same_but_case;
-use crate::nodes::{alias, all, binary, derived, name, number, only, star};
+use crate::syntax_nodes::{alias, all, binary, derived, name, number, only, star};
 use crate::table_name::idents;
 use crate::unsupported_clauses::{none, unset};
 

@@ -517,7 +517,7 @@ mod tests {
         assert!(large.mapped().is_none() && room.disk_bytes() == large.bytes());
         assert_eq!(room.memory_bytes(), small.bytes());
         assert_eq!((large.rows(), read(&large).await), (600, vec![batch.clone(); 200]));
-        assert_eq!(read(&large).await.len(), 200, "as often as one likes");
+        assert_eq!(read(&large).await.len(), 200, "any number of times");
         assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
         let mut file = File::from(descriptor_of(&large));
         assert!(file.write_all(b"x").is_err(), "whoever has the descriptor only reads");

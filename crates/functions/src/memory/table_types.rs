@@ -366,7 +366,7 @@ fn malformed(what: &str) -> ArrowError {
 }
 
 fn short() -> ArrowError {
-    malformed("a column is shorter than its rows")
+    malformed("a column has fewer values than rows")
 }
 
 #[cfg(test)]

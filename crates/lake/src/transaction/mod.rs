@@ -10,7 +10,7 @@ mod discard_guard;
 mod group_commit;
 mod iceberg_rest;
 mod pending_changes;
-mod slot;
+mod shared_transaction;
 mod views;
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;
 pub use self::iceberg_rest::{RestChanges, RestRequests};
 use self::pending_changes::{Change, PendingChanges};
-pub use self::slot::TransactionSlot;
+pub use self::shared_transaction::SharedTransaction;
 use self::views::PendingView;
 pub use self::views::ViewChanges;
 pub(crate) use self::views::view_entry;
