@@ -5,8 +5,8 @@
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, OrderByExpr, Query, Spanned, Subscript, WindowFrame, WindowFrameBound,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName,
+    ObjectNamePart, OrderByExpr, Query, Spanned, Subscript, Value, WindowFrame, WindowFrameBound,
     WindowSpec, WindowType,
 };
 
@@ -369,11 +369,26 @@ pub fn window(spec: &mut WindowSpec, visit: &mut NodeVisitor<'_>) -> Result<()> 
         match bound {
             WindowFrameBound::CurrentRow => {}
             WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => {
+                if let Some(Expr::Interval(interval)) = distance.as_deref_mut() {
+                    quote_number(interval);
+                }
                 option(distance.as_deref_mut(), visit)?;
             }
         }
     }
     Ok(())
+}
+
+/// Writes the number of an interval as text: `INTERVAL 3 DAYS` as `INTERVAL '3' DAYS`. In the bound
+/// of a window frame, DataFusion accepts only text.
+///
+/// Upstream: no issue found (November 2026)
+fn quote_number(interval: &mut Interval) {
+    if let Expr::Value(value) = &mut *interval.value
+        && let Value::Number(digits, _) = &value.value
+    {
+        value.value = Value::SingleQuotedString(digits.to_string());
+    }
 }
 
 /// Visits the expressions of an ORDER BY.

@@ -96,8 +96,8 @@ fn unnested(
     let plan = LogicalPlanBuilder::from(join.left.as_ref().clone()).project(renamed)?.build()?;
     let keys: Vec<Column> = (0..left.len()).map(|place| Column::from_name(name(place))).collect();
     let keeps_rows = join.join_type == JoinType::Left;
-    let domain = OuterRows { outer: left.clone(), plan, keys, keeps_rows, prefix };
-    let Some(DecorrelatedPlan { plan, keys }) = domain.evaluate(&subquery.subquery)? else {
+    let outer_rows = OuterRows { outer: left.clone(), plan, keys, keeps_rows, prefix };
+    let Some(DecorrelatedPlan { plan, keys }) = outer_rows.evaluate(&subquery.subquery)? else {
         return Ok(None);
     };
     let (plan, keys) = aliased(plan, keys, alias)?;
@@ -156,8 +156,8 @@ fn for_values(
         .project(columns)?
         .aggregate(groups, Vec::<Expr>::new())?
         .build()?;
-    let domain = OuterRows { outer, plan, keys, keeps_rows: false, prefix };
-    domain.evaluate(&subquery.subquery)
+    let outer_rows = OuterRows { outer, plan, keys, keeps_rows: false, prefix };
+    outer_rows.evaluate(&subquery.subquery)
 }
 
 /// Returns true if evaluating a plan again may return different rows.

@@ -1,4 +1,4 @@
-//! Evaluates a subquery for all rows of a domain, by adding the columns of the domain to every node
+//! Evaluates a subquery for all outer rows, by adding their key columns to every node
 //! of its plan.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -11,10 +11,10 @@ use datafusion::logical_expr::{
     LogicalPlanBuilder, Projection, SkipType, Sort, Unnest, lit, when,
 };
 
-/// A plan with the columns of the domain.
+/// A plan with the key columns of the outer rows.
 pub(super) struct DecorrelatedPlan {
     pub plan: LogicalPlan,
-    /// The columns of the domain in the plan, in the order of [`OuterRows::outer`].
+    /// The key columns in the plan, in the order of [`OuterRows::outer`].
     pub keys: Vec<Column>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct OuterRows {
     /// The plan of the rows. It has the columns of `keys`.
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
-    /// True if a row of the domain is kept even if UNNEST returns no row for it.
+    /// True if an outer row is kept even if UNNEST returns no row for it.
     pub keeps_rows: bool,
     /// Prefix of the names of added columns, unique within the statement.
     pub prefix: String,
@@ -62,7 +62,7 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Returns true if a plan has at most one row for each row of the domain.
+/// Returns true if a plan has at most one row for each outer row.
 pub(super) fn is_single_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
@@ -78,7 +78,7 @@ pub(super) fn is_single_row(plan: &LogicalPlan) -> bool {
 }
 
 impl OuterRows {
-    /// Evaluates a subquery for all rows of the domain; `None` if a node is not supported.
+    /// Evaluates a subquery for all outer rows; `None` if a node is not supported.
     pub(super) fn evaluate(&self, plan: &LogicalPlan) -> Result<Option<DecorrelatedPlan>> {
         self.push(plan, None)
     }
@@ -157,8 +157,8 @@ impl OuterRows {
         Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
     }
 
-    /// Adds the keys to the GROUP BY. An aggregate without groups has a result for every row of the
-    /// domain.
+    /// Adds the keys to the GROUP BY. An aggregate without groups has a result for every outer
+    /// row.
     fn aggregate(&self, aggregate: &Aggregate) -> Result<Option<DecorrelatedPlan>> {
         let Some(inner) = self.push(&aggregate.input, None)? else { return Ok(None) };
         if aggregate.group_expr.iter().any(|one| matches!(one, Expr::GroupingSet(_))) {
@@ -232,7 +232,7 @@ impl OuterRows {
         Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
     }
 
-    /// Keeps the first rows of each row of the domain.
+    /// Keeps the first rows for each outer row.
     fn limited(
         &self,
         inner: DecorrelatedPlan,
