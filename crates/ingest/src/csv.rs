@@ -67,6 +67,9 @@ impl<'a> CsvFile<'a> {
             }
             NextRecord::Record => read_names(records.record(), options.header, &trouble)?,
         };
+        if names.len() == 1 {
+            records.keep_blank_lines();
+        }
         let replay = !options.header;
         Ok(Some(CsvFile { records, names, replay, header: options.header, trouble }))
     }
