@@ -169,7 +169,7 @@ pub(crate) async fn listen(
             match ProxySockets::open(descriptors) {
                 Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
                 Err(error) => {
-                    tracing::warn!(%error, "the network proxy of a function cannot be started")
+                    tracing::warn!(%error, "the network proxy of a function cannot be started");
                 }
             }
             continue;

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::maintenance::{ChangedTables, Maintenance, PinnedCommits};
-use crate::transaction::{Groups, RestRequests};
+use crate::transaction::{AppendQueues, RestRequests};
 use crate::warehouse::{self, WarehouseOptions};
 use crate::{CommitView, Transaction};
 
@@ -42,7 +42,7 @@ struct Inner {
     pins: PinnedCommits,
     merging: Arc<tokio::sync::RwLock<()>>,
     changed: ChangedTables,
-    groups: Groups,
+    groups: AppendQueues,
     sweeping: tokio::sync::Mutex<()>,
 }
 
@@ -63,7 +63,7 @@ impl Lake {
         let tables = Tables::new(object_store, tables);
         let commits = Mutex::new(HashMap::new());
         let (pins, merging) = (PinnedCommits::default(), Arc::default());
-        let (changed, groups) = (ChangedTables::default(), Groups::default());
+        let (changed, groups) = (ChangedTables::default(), AppendQueues::default());
         let sweeping = tokio::sync::Mutex::default();
         Ok(Lake(Arc::new(Inner {
             catalog,
@@ -164,7 +164,7 @@ impl Lake {
     }
 
     /// Returns the queues of group commit.
-    pub(crate) fn groups(&self) -> &Groups {
+    pub(crate) fn groups(&self) -> &AppendQueues {
         &self.0.groups
     }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::change::Operation;
 use crate::content::Content;
-use crate::object::{Commit, check_headers, check_key};
+use crate::object::{ObjectWrite, check_headers, check_key};
 use crate::record::{
     ContentFile, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode,
     part_ref, parts_ref, put, remove, unchanged, upload_ref,
@@ -198,7 +198,7 @@ impl Objects {
         let unused = unused.filter(|blob| blob.size > 0).map(|blob| blob.name.clone()).collect();
         refs.extend(self.discard(unused)?);
         let operation = Operation::new(ObjectOperation::CompleteMultipartUpload);
-        let commit = Commit { path: &target.path, info: &info, condition, operation };
+        let commit = ObjectWrite { path: &target.path, info: &info, condition, operation };
         self.commit(commit, refs).await?;
         Ok(info)
     }

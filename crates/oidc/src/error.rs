@@ -24,7 +24,7 @@ pub enum Error {
     },
     /// The provider sent a response that violates the protocol.
     #[error("the OpenID provider sent an unusable response from `{url}`: {reason}")]
-    ProviderResponse {
+    Answer {
         /// The requested URL.
         url: String,
         /// The cause.

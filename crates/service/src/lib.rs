@@ -94,7 +94,7 @@ pub use user::Users;
 pub use view::Views;
 
 pub use headwater_access::{
-    Access, AuditFilter, AuditLog, Credential, Decision, Denial, NewUser, Reason,
+    Access, AuditFilter, AuditLog, Credential, Decision, DecisionReason, Denial, NewUser,
 };
 pub use headwater_engine::{
     Batches as CopiedRows, Description, DiffOptions, ParameterType, Prepared as PreparedStatement,
@@ -120,8 +120,8 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, Content, Copy, Headers, ListRequest, Listed, ListedPart,
-        ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject,
-        UploadTarget,
+        Bucket, CompletedPart, Condition, Content, Copy, Headers, ListEntry, ListRequest,
+        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath,
+        OpenObject, UploadTarget,
     };
 }

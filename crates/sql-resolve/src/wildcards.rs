@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use headwater_sql::expression::is_columns;
 use headwater_sql::names::same_but_case;
-use headwater_sql::nodes::{all, item};
+use headwater_sql::syntax_nodes::{all, item};
 use headwater_sql::table_name::{idents, position};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::EXACT;

@@ -387,7 +387,7 @@ fn quote_number(interval: &mut Interval) {
     if let Expr::Value(value) = &mut *interval.value
         && let Value::Number(digits, _) = &value.value
     {
-        value.value = Value::SingleQuotedString(digits.to_string());
+        value.value = Value::SingleQuotedString(digits.clone());
     }
 }
 

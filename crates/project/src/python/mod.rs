@@ -62,7 +62,7 @@ pub(super) fn parse(
             match defined {
                 Some(ParsedDefinition::Step(step)) => steps.push((*step, function.range())),
                 Some(ParsedDefinition::Callable(callable)) => {
-                    callables.push((*callable, function.range()))
+                    callables.push((*callable, function.range()));
                 }
                 None => {}
             }

@@ -12,7 +12,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::bytea::ByteaCastRewrite;
 use crate::text_casts::NestedToText;
-use crate::timestamps::{Microseconds, add_seconds};
+use crate::timestamps::{MicrosecondComparison, add_seconds};
 
 /// Returns the function rewrites.
 pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 6] {
@@ -21,7 +21,7 @@ pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 6] {
         Arc::new(NestedToText),
         Arc::new(super::round::RoundingRewrite),
         Arc::new(super::map_value::MapAccessRewrite),
-        Arc::new(Microseconds),
+        Arc::new(MicrosecondComparison),
         Arc::new(super::round_casts::RoundCasts),
     ]
 }
