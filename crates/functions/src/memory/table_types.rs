@@ -237,11 +237,7 @@ fn check_batch<'k>(
     let mut walk = NodeIterator { batch, version, node: 0, buffer: 0, variadic: 0 };
     columns.try_for_each(|kind| walk.pass(kind))?;
     let counts = batch.variadicBufferCounts().map_or(0, |counts| counts.len());
-    if counts == walk.variadic {
-        Ok(())
-    } else {
-        Err(malformed("a string column has too many buffers"))
-    }
+    if counts == walk.variadic { Ok(()) } else { Err(malformed("a string has too many buffers")) }
 }
 
 /// An iterator over the nodes and buffers of a batch by type.

@@ -198,8 +198,7 @@ impl<'a> OngoingMerge<'a> {
         options: MergeOptions,
         change: Change,
     ) -> Self {
-        let (verdicts, scratch) =
-            (MergedContents::new(), UncommittedMerge::new(lake.tables().clone()));
+        let (verdicts, scratch) = (BTreeMap::new(), UncommittedMerge::new(lake.tables().clone()));
         OngoingMerge { lake, request, change, options, verdicts, scratch }
     }
 
