@@ -178,7 +178,7 @@ fn patterns_that_no_event_matches_are_errors() {
         (json!({"type": [{"prefix": "x"}]}), Some("no event fulfils")),
         (json!({"type": [{"anything-but": ["created", "removed"]}]}), Some("no event fulfils")),
         (json!({"type": [{"exists": false}]}), Some("`type` always exists")),
-        (json!({"subjekt": ["x"]}), Some("`subjekt` is no field")),
+        (json!({"subjekt": ["x"]}), Some("`subjekt` is not a field")),
         (json!({"subject": {"key": ["x"]}}), Some("`subject` has no fields")),
         (json!({"subject": [1]}), Some("is never `1`")),
         (json!({"subject": [{"numeric": [">", 1]}]}), Some("no event fulfils")),
@@ -188,7 +188,7 @@ fn patterns_that_no_event_matches_are_errors() {
         (json!({"data": {"size": ["10"]}}), Some("is never `10`")),
         (json!({"data": {"size": [{"prefix": "1"}]}}), Some("no event fulfils")),
         (json!({"data": {"size": [{"numeric": ["<", 0]}]}}), Some("no event fulfils")),
-        (json!({"$or": [{"type": ["created"]}, {"a": ["x"]}]}), Some("`a` is no field")),
+        (json!({"$or": [{"type": ["created"]}, {"a": ["x"]}]}), Some("`a` is not a field")),
     ];
     for (pattern, expected) in cases {
         let parsed = Pattern::parse(&pattern).expect("a pattern");
