@@ -98,7 +98,8 @@ impl Execution<'_> {
             origin = self.origin(invocation) => origin,
             () = self.cancelled.cancelled() => Err(Error::Cancelled { label }),
             () = tokio::time::sleep_until(self.until.into()) => {
-                Err(Error::TimeLimit { label, limit, importing: true, settings, frames: Vec::new() })
+                let frames = Vec::new();
+                Err(Error::TimeLimit { label, limit, importing: true, settings, frames })
             }
         };
         self.outside.start_ms += millis(asked);

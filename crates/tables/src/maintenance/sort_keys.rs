@@ -26,8 +26,8 @@ pub(crate) struct SortKeyEncoder {
 }
 
 impl SortKeyEncoder {
-    /// Creates an encoder for rows of a schema. For a z-order, call [`SortKeyEncoder::add_sample`] before
-    /// computing the first key.
+    /// Creates an encoder for rows of a schema. For a z-order, call
+    /// [`SortKeyEncoder::add_sample`] before computing the first key.
     pub fn new(order: &Order, schema: &SchemaRef) -> Result<Self, ArrowError> {
         let names = order.columns();
         let columns = names.iter().map(|name| schema.index_of(name));
