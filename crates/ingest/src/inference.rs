@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(reason(&["1", "NA", "x"]), "`x` in line 4 of `a.csv` is text");
         let null = "if it means null, import with `--null NA`; 1 of 2 values is text";
         assert!(reason(&["NA", "1"]).ends_with(null));
-        assert!(reason(&["007"]).contains("a zero in front"));
+        assert!(reason(&["007"]).contains("a leading zero"));
         assert!(reason(&["1", "2.5"]).contains("`2.5` in line 3"));
     }
 
