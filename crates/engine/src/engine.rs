@@ -18,7 +18,7 @@ use datafusion::prelude::SessionConfig;
 use headwater_join_order::with_join_order;
 use headwater_lake::Lake;
 use headwater_sql_functions::{
-    FunctionMemory, QueryPool, StatementBudget, TotalMemory, optimizer_rules,
+    FunctionMemory, StatementBudget, StatementMemoryPool, TotalMemory, optimizer_rules,
 };
 use headwater_table_scan::ScanEnvironment;
 use parking_lot::RwLock;
@@ -167,7 +167,7 @@ impl Engine {
     pub(crate) fn statement(
         &self,
         memory_bytes: Option<u64>,
-    ) -> (Arc<SessionState>, Arc<RuntimeEnv>, Arc<QueryPool>) {
+    ) -> (Arc<SessionState>, Arc<RuntimeEnv>, Arc<StatementMemoryPool>) {
         let (budget, runtime, pool) = self.memory(memory_bytes);
         let mut state = SessionState::clone(&self.0.template);
         state.config_mut().options_mut().extensions.insert(budget);
@@ -179,11 +179,11 @@ impl Engine {
     pub(crate) fn memory(
         &self,
         memory_bytes: Option<u64>,
-    ) -> (StatementBudget, Arc<RuntimeEnv>, Arc<QueryPool>) {
+    ) -> (StatementBudget, Arc<RuntimeEnv>, Arc<StatementMemoryPool>) {
         let limit = self.memory_limit(memory_bytes);
         let functions = Arc::new(FunctionMemory::new(limit, Arc::clone(&self.0.functions)));
         let budget = StatementBudget(Arc::clone(&functions));
-        let pool = Arc::new(QueryPool::new(limit, Arc::clone(&self.0.total), functions));
+        let pool = Arc::new(StatementMemoryPool::new(limit, Arc::clone(&self.0.total), functions));
         let mut runtime = self.0.runtime.clone();
         runtime.memory_pool = Arc::clone(&pool) as _;
         (budget, Arc::new(runtime), pool)

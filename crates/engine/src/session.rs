@@ -13,7 +13,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
-use headwater_lake::{CommitView, TransactionSlot};
+use headwater_lake::{CommitView, SharedTransaction};
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::{IntoStatement, Parameter, Prepared};
 use headwater_sql_resolve::{OutputNames, resolve};
@@ -27,11 +27,11 @@ use crate::constant_position::locate;
 use crate::engine::{Engine, planning_panicked};
 use crate::error::Result;
 use crate::executor::{self, RunningPlan};
-use crate::external_rows::{self, ExternalRows};
 use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
+use crate::row_source::{self, RowSource};
 use crate::statement_result::{Batches, Metrics, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
@@ -40,7 +40,7 @@ pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
-    pub(crate) shared: TransactionSlot,
+    pub(crate) shared: SharedTransaction,
     /// The metrics of the statement that was started last.
     running: Mutex<Weak<Metrics>>,
 }
@@ -86,7 +86,7 @@ impl Session {
             engine,
             options,
             registered: RwLock::default(),
-            shared: TransactionSlot::default(),
+            shared: SharedTransaction::default(),
             running: Mutex::default(),
         }
     }
@@ -101,9 +101,9 @@ impl Session {
     }
 
     /// Registers rows stored outside the engine under a name, like [`Session::register`].
-    pub fn register_stored(&self, name: &str, rows: Arc<dyn ExternalRows>) -> Result<()> {
+    pub fn register_stored(&self, name: &str, rows: Arc<dyn RowSource>) -> Result<()> {
         let provider =
-            external_rows::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
+            row_source::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
         self.registered.write().insert(name.to_owned(), provider);
         Ok(())
     }

@@ -81,7 +81,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
         return Err(Error::Sql(SqlError::Unsupported {
             what: format!("the type `{written}` of column `{name}`"),
             hint: Some(format!(
-                "Write `{instead}`; Iceberg tables keep no smaller type or length."
+                "Write `{instead}`; Iceberg has no smaller integers and no text lengths."
             )),
             position,
         }));

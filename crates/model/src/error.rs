@@ -236,12 +236,12 @@ pub trait Fault: std::error::Error {
 }
 
 /// Conversion of a result's error into a [`Problem`].
-pub trait OrProblem<T> {
+pub trait ResultExt<T> {
     /// Returns the value, or the error as a problem.
     fn or_problem(self) -> Result<T, Problem>;
 }
 
-impl<T, E: Fault> OrProblem<T> for Result<T, E> {
+impl<T, E: Fault> ResultExt<T> for Result<T, E> {
     fn or_problem(self) -> Result<T, Problem> {
         self.map_err(|error| error.to_problem())
     }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{Engine, SystemTable, TableAccess};
 use headwater_lake::CommitView;
-use headwater_model::{Action, ErrorCode, Object, OrProblem, Problem, TableName};
+use headwater_model::{Action, ErrorCode, Object, Problem, ResultExt, TableName};
 use headwater_tables::Table;
 
 use crate::build_record::{BUILD, BuildRecord};

@@ -157,14 +157,14 @@ fn read_file(
     namespace: &str,
     files: &BTreeMap<String, String>,
     constants: Constants,
-) -> Result<python::Found> {
+) -> Result<python::FileDefinitions> {
     let source = SourceText::new(path, text);
     match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("sql") => {
             let steps = vec![sql::parse(&source, namespace, files, constants)?];
-            Ok(python::Found { steps, ..python::Found::default() })
+            Ok(python::FileDefinitions { steps, ..python::FileDefinitions::default() })
         }
         Some("py") => deeply(|| python::parse(&source, namespace, files)),
-        _ => Ok(python::Found::default()),
+        _ => Ok(python::FileDefinitions::default()),
     }
 }

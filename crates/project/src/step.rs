@@ -345,6 +345,7 @@ impl Function {
             temp_bytes: self.temp_bytes.unwrap_or(standard.temp_bytes),
             cpu_millis: self.cpu_millis,
             variables: self.variables.clone(),
+            settings: standard.settings,
         }
     }
 

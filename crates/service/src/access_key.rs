@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use headwater_access::{AccessKeys as Keys, KeyPair, NewKey};
 use headwater_model::{
-    AccessKey, CreateAccessKey, CreatedAccessKey, ErrorCode, Identity, OrProblem, Principal,
-    Problem,
+    AccessKey, CreateAccessKey, CreatedAccessKey, ErrorCode, Identity, Principal, Problem,
+    ResultExt,
 };
 use parking_lot::Mutex;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, OrProblem, Permission,
-    Principal, Problem, TableName,
+    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Permission, Principal,
+    Problem, ResultExt, TableName,
 };
 
 use crate::service::Components;

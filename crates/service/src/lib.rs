@@ -18,7 +18,6 @@ mod config;
 mod copy_to;
 mod deployed_function;
 mod deployment;
-mod detached;
 mod environment;
 mod error;
 mod export_file;
@@ -43,6 +42,7 @@ mod s3;
 mod secret;
 mod service;
 mod settings;
+mod spawn_on_drop;
 mod sql_catalog;
 mod start;
 mod statement;
@@ -94,7 +94,7 @@ pub use user::Users;
 pub use view::Views;
 
 pub use headwater_access::{
-    Access, AuditFilter, AuditLog, Credential, Decision, Denial, NewUser, Reason,
+    Access, AuditFilter, AuditLog, Credential, Decision, DecisionReason, Denial, NewUser,
 };
 pub use headwater_engine::{
     Batches as CopiedRows, Description, DiffOptions, ParameterType, Prepared as PreparedStatement,
@@ -120,8 +120,8 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, Content, Copy, Headers, ListRequest, Listed, ListedPart,
-        ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject,
-        UploadTarget,
+        Bucket, CompletedPart, Condition, Content, Copy, Headers, ListEntry, ListRequest,
+        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath,
+        OpenObject, UploadTarget,
     };
 }

@@ -11,11 +11,11 @@ use headwater_executors::{
     MaintenanceExecutor, MeteredRuntime, RunExecutor, TriggerExecutor, TriggerSources,
     start_maintenance,
 };
-use headwater_function_lake::LakeParts;
+use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
 use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, JobKind, ObjectId, OrProblem, Principal, Problem, RefSpec};
+use headwater_model::{ErrorCode, JobKind, ObjectId, Principal, Problem, RefSpec, ResultExt};
 use headwater_pipelines::{EnvironmentCache, Runner};
 use headwater_secrets::SecretStore;
 use headwater_triggers::{Commits, TriggersOptions};
@@ -333,7 +333,7 @@ impl Components {
     }
 
     /// Returns the components of the lake that functions can access.
-    pub fn lake_parts(&self) -> LakeParts {
+    pub fn lake_parts(&self) -> LakeComponents {
         lake_parts(&self.lake, &self.engine, &self.buckets)
     }
 
@@ -371,9 +371,9 @@ impl Components {
     }
 }
 
-fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeParts {
+fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeComponents {
     let objects = buckets.objects.clone();
-    LakeParts { lake: lake.clone(), engine: engine.clone(), objects }
+    LakeComponents { lake: lake.clone(), engine: engine.clone(), objects }
 }
 
 async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {

@@ -18,8 +18,8 @@ use headwater_engine::{
 use headwater_executors::{EVERY, table_access};
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
-    Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, Object, OrProblem,
-    PROPERTY_JOB, Principal, Problem, QueryRequest, RefSpec, SYSTEM_NAMESPACE, Usage,
+    Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, Object, PROPERTY_JOB,
+    Principal, Problem, QueryRequest, RefSpec, ResultExt, SYSTEM_NAMESPACE, Usage,
 };
 use serde_json::{Value, json};
 
@@ -191,7 +191,8 @@ impl Statements {
         let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
         let is_limited = context.has_day_limit();
-        let mut running = Running { context, guard: Some(guard), metrics: None, is_limited };
+        let mut running =
+            RunningStatement { context, guard: Some(guard), metrics: None, is_limited };
         let answer = self.execute(principal, request, prepared, &mut running).await;
         let rows = match answer {
             Ok(answer) => Ok(StatementRows::new(running, answer, request.limit)),
@@ -208,7 +209,7 @@ impl Statements {
         principal: &Principal,
         request: &QueryRequest,
         prepared: headwater_engine::Result<Prepared>,
-        running: &mut Running,
+        running: &mut RunningStatement,
     ) -> Result<StatementResult, Problem> {
         let author = principal.author().to_owned();
         let job = running.context.id();
@@ -299,7 +300,7 @@ impl Statements {
 }
 
 /// The job of a running statement.
-struct Running {
+struct RunningStatement {
     context: JobContext,
     /// `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
@@ -308,7 +309,7 @@ struct Running {
     is_limited: bool,
 }
 
-impl Running {
+impl RunningStatement {
     /// Returns the usage so far.
     fn usage(&self) -> Usage {
         self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
@@ -340,7 +341,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningStatement {
     fn drop(&mut self) {
         if self.guard.is_some() {
             // The guard is dropped next, which records the job as cancelled.
@@ -351,7 +352,7 @@ impl Drop for Running {
 
 /// The rows of a statement, computed on demand.
 pub struct StatementRows {
-    running: Running,
+    running: RunningStatement,
     schema: SchemaRef,
     stream: BatchStream,
     /// Number of rows that may still be returned; `None` without a limit.
@@ -360,7 +361,7 @@ pub struct StatementRows {
 }
 
 impl StatementRows {
-    fn new(running: Running, answer: StatementResult, limit: Option<u64>) -> Self {
+    fn new(running: RunningStatement, answer: StatementResult, limit: Option<u64>) -> Self {
         let result = answer.commit.map_or(Value::Null, |commit| json!({ "commit": commit.id }));
         StatementRows { running, schema: answer.schema, stream: answer.stream, left: limit, result }
     }

@@ -74,7 +74,7 @@ fn print_facts(context: &Context, table: &TableRow) {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));
     };
     if table.restricted {
-        fact("rows", "some, by a row filter or column mask".to_owned());
+        fact("rows", "limited by a row filter or column mask".to_owned());
     } else {
         fact("rows", output::count(table.rows));
         let (files, bytes) = (output::count(table.files), output::bytes(table.bytes));

@@ -21,7 +21,7 @@ const RELATIONS_MIN: usize = 3;
 
 /// Relations of a tree of inner joins.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct InnerJoinTree {
     pub relations: Vec<Arc<LogicalPlan>>,
     pub conditions: Vec<Condition>,
     /// The order of joins in the query.
@@ -34,7 +34,7 @@ pub fn is_inner_join(plan: &LogicalPlan) -> bool {
         && join.null_equality == NullEquality::NullEqualsNothing)
 }
 
-impl Cluster {
+impl InnerJoinTree {
     /// Takes a tree of inner joins apart; `None` if it must stay as it is.
     pub fn of(plan: &Arc<LogicalPlan>) -> Option<Self> {
         let (mut relations, mut exprs) = (Vec::new(), Vec::new());
@@ -49,7 +49,7 @@ impl Cluster {
                 _ => return None,
             }
         }
-        Some(Cluster { relations, conditions, tree })
+        Some(InnerJoinTree { relations, conditions, tree })
     }
 
     /// Estimates the share of row combinations that satisfy the conditions, for each set of

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use super::domain::{Dependent, Domain, is_row_wise, is_single_row};
+use super::outer_rows::{DecorrelatedPlan, OuterRows, is_row_wise, is_single_row};
 
 /// Rewrites the correlated subqueries that DataFusion's rules left.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPl
     if is_row_wise {
         return unnested(join, subquery, alias, prefix);
     }
-    let Some(Dependent { plan, keys }) = for_values(&join.left, subquery, prefix)? else {
+    let Some(DecorrelatedPlan { plan, keys }) = for_values(&join.left, subquery, prefix)? else {
         return Ok(None);
     };
     let (plan, keys) = aliased(plan, keys, alias)?;
@@ -96,8 +96,8 @@ fn unnested(
     let plan = LogicalPlanBuilder::from(join.left.as_ref().clone()).project(renamed)?.build()?;
     let keys: Vec<Column> = (0..left.len()).map(|place| Column::from_name(name(place))).collect();
     let keeps_rows = join.join_type == JoinType::Left;
-    let domain = Domain { outer: left.clone(), plan, keys, keeps_rows, prefix };
-    let Some(Dependent { plan, keys }) = domain.evaluate(&subquery.subquery)? else {
+    let outer_rows = OuterRows { outer: left.clone(), plan, keys, keeps_rows, prefix };
+    let Some(DecorrelatedPlan { plan, keys }) = outer_rows.evaluate(&subquery.subquery)? else {
         return Ok(None);
     };
     let (plan, keys) = aliased(plan, keys, alias)?;
@@ -140,7 +140,7 @@ fn for_values(
     left: &LogicalPlan,
     subquery: &Subquery,
     prefix: String,
-) -> Result<Option<Dependent>> {
+) -> Result<Option<DecorrelatedPlan>> {
     let outer = outer_columns(subquery);
     let is_known = outer.iter().all(|column| left.schema().has_column(column));
     if outer.is_empty() || !is_known || is_volatile(left) || is_correlated(left) {
@@ -156,8 +156,8 @@ fn for_values(
         .project(columns)?
         .aggregate(groups, Vec::<Expr>::new())?
         .build()?;
-    let domain = Domain { outer, plan, keys, keeps_rows: false, prefix };
-    domain.evaluate(&subquery.subquery)
+    let outer_rows = OuterRows { outer, plan, keys, keeps_rows: false, prefix };
+    outer_rows.evaluate(&subquery.subquery)
 }
 
 /// Returns true if evaluating a plan again may return different rows.

@@ -22,7 +22,7 @@ pub enum PartitionFieldRef {
 
 /// The partition fields and sort order of a table during alteration.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(super) struct PartitionAndSortOrder {
     parts: Vec<NewPartitionField>,
     order: Vec<SortField>,
 }
@@ -33,7 +33,7 @@ pub(super) struct AlteredColumns<'a> {
     pub(super) metadata: &'a TableMetadata,
 }
 
-impl Layout {
+impl PartitionAndSortOrder {
     pub fn of(metadata: &TableMetadata) -> Self {
         let fields = metadata.default_partition_spec().fields().iter();
         // Tables of format version 1 replace dropped partition fields by void transforms.
@@ -43,7 +43,10 @@ impl Layout {
             name: field.name.clone(),
             transform: field.transform,
         });
-        Layout { parts: parts.collect(), order: metadata.default_sort_order().fields.clone() }
+        PartitionAndSortOrder {
+            parts: parts.collect(),
+            order: metadata.default_sort_order().fields.clone(),
+        }
     }
 
     /// Appends a partition field.
@@ -172,7 +175,7 @@ impl Layout {
     }
 
     pub fn is_of(&self, metadata: &TableMetadata) -> bool {
-        let now = Layout::of(metadata);
+        let now = PartitionAndSortOrder::of(metadata);
         now.parts == self.parts && now.order == self.order
     }
 
@@ -182,7 +185,7 @@ impl Layout {
         metadata: &TableMetadata,
         mut builder: TableMetadataBuilder,
     ) -> Result<TableMetadataBuilder> {
-        let now = Layout::of(metadata);
+        let now = PartitionAndSortOrder::of(metadata);
         if now.parts != self.parts {
             let spec = spec_of(&self.parts)?;
             let added = builder.add_default_partition_spec(spec);

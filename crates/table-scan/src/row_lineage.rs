@@ -20,7 +20,7 @@ use headwater_sql::change::{FILE, ROW};
 use headwater_tables::{DataFile, LINEAGE, lineage_fields};
 
 /// The first row id of a file, if it has one, and the sequence number of the commit that added it.
-type Origin = (Option<i64>, i64);
+type RowOrigin = (Option<i64>, i64);
 
 /// Returns a schema with the two lineage columns at its end.
 pub(crate) fn with_lineage(schema: &Schema) -> SchemaRef {
@@ -37,14 +37,14 @@ pub(crate) fn is_lineage(field: &FieldRef) -> bool {
 
 /// Operator that fills in the lineage columns and projects to the first columns.
 #[derive(Debug)]
-pub(crate) struct LineageExec {
+pub(crate) struct RowLineageExec {
     input: Arc<dyn ExecutionPlan>,
-    origins: Arc<[Origin]>,
+    origins: Arc<[RowOrigin]>,
     columns: usize,
     properties: Arc<PlanProperties>,
 }
 
-impl LineageExec {
+impl RowLineageExec {
     /// Wraps a scan of `files` that includes the columns [`FILE`] and [`ROW`]. Only the first
     /// `columns` columns are returned.
     pub(crate) fn over(
@@ -53,10 +53,14 @@ impl LineageExec {
         columns: usize,
     ) -> Result<Self> {
         let origins = files.iter().map(|file| (file.first_row_id(), file.sequence_number()));
-        LineageExec::new(input, origins.collect(), columns)
+        RowLineageExec::new(input, origins.collect(), columns)
     }
 
-    fn new(input: Arc<dyn ExecutionPlan>, origins: Arc<[Origin]>, columns: usize) -> Result<Self> {
+    fn new(
+        input: Arc<dyn ExecutionPlan>,
+        origins: Arc<[RowOrigin]>,
+        columns: usize,
+    ) -> Result<Self> {
         let kept: Vec<usize> = (0..columns).collect();
         let schema = Arc::new(input.schema().project(&kept)?);
         let below = input.properties();
@@ -66,18 +70,18 @@ impl LineageExec {
             below.emission_type,
             below.boundedness,
         );
-        Ok(LineageExec { input, origins, columns, properties: Arc::new(properties) })
+        Ok(RowLineageExec { input, origins, columns, properties: Arc::new(properties) })
     }
 }
 
-impl DisplayAs for LineageExec {
+impl DisplayAs for RowLineageExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LineageExec")
     }
 }
 
 /// Filters are not pushed down: the stored values differ from the computed ones.
-impl ExecutionPlan for LineageExec {
+impl ExecutionPlan for RowLineageExec {
     fn name(&self) -> &'static str {
         "LineageExec"
     }
@@ -106,9 +110,9 @@ impl ExecutionPlan for LineageExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("the ids of rows come from one scan");
+            return internal_err!("the operator of row ids has one input");
         };
-        Ok(Arc::new(LineageExec::new(input, Arc::clone(&self.origins), self.columns)?))
+        Ok(Arc::new(RowLineageExec::new(input, Arc::clone(&self.origins), self.columns)?))
     }
 
     fn execute(
@@ -130,7 +134,7 @@ impl ExecutionPlan for LineageExec {
 fn fill_in(
     batch: &RecordBatch,
     schema: &SchemaRef,
-    origins: &[Origin],
+    origins: &[RowOrigin],
     (file, row): (usize, usize),
 ) -> Result<RecordBatch> {
     let files = batch.column(file).as_primitive_opt::<Int32Type>();

@@ -112,7 +112,7 @@ impl Change {
 
 /// The pending changes of a table.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingChanges {
     /// The branch's entry when the transaction first used the table.
     entry: Option<TableEntry>,
     changes: Vec<Change>,
@@ -131,9 +131,9 @@ pub(super) struct AppliedChanges {
     pub made: Vec<NewState>,
 }
 
-impl Pending {
+impl PendingChanges {
     pub fn new(entry: Option<TableEntry>, table: Option<Table>) -> Self {
-        Pending { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
+        PendingChanges { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
     }
 
     /// Returns the branch's entry when the transaction first used the table.

@@ -8,7 +8,7 @@
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/13748>
 
-mod domain;
-mod rule;
+mod dependent_join;
+mod outer_rows;
 
-pub(super) use self::rule::DependentJoin;
+pub(super) use self::dependent_join::DependentJoin;

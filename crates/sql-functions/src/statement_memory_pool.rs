@@ -18,7 +18,7 @@ pub const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
 /// Memory pool of one statement. It divides the limit evenly among operators that can spill, and
 /// records the peak.
 #[derive(Debug)]
-pub struct QueryPool {
+pub struct StatementMemoryPool {
     fair: FairSpillPool,
     limit: usize,
     total: Arc<TotalMemory>,
@@ -27,11 +27,11 @@ pub struct QueryPool {
     functions: Arc<FunctionMemory>,
 }
 
-impl QueryPool {
+impl StatementMemoryPool {
     /// Creates a pool with a limit in bytes, within a total.
     pub fn new(limit: u64, total: Arc<TotalMemory>, functions: Arc<FunctionMemory>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        QueryPool {
+        StatementMemoryPool {
             fair: FairSpillPool::new(limit),
             limit,
             total,
@@ -62,7 +62,7 @@ impl QueryPool {
     }
 }
 
-impl MemoryPool for QueryPool {
+impl MemoryPool for StatementMemoryPool {
     fn name(&self) -> &'static str {
         "statement"
     }
@@ -106,7 +106,7 @@ impl MemoryPool for QueryPool {
     }
 }
 
-impl fmt::Display for QueryPool {
+impl fmt::Display for StatementMemoryPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "statement(pool_size: {} bytes)", self.limit)
     }
@@ -121,7 +121,7 @@ mod tests {
         let total = Arc::new(TotalMemory::new(100));
         let pool = |limit| -> Arc<dyn MemoryPool> {
             let functions = Arc::new(FunctionMemory::new(limit, Arc::clone(&total)));
-            Arc::new(QueryPool::new(limit, Arc::clone(&total), functions))
+            Arc::new(StatementMemoryPool::new(limit, Arc::clone(&total), functions))
         };
         let (one, other) = (pool(80), pool(80));
         let mine = MemoryConsumer::new("mine").register(&one);

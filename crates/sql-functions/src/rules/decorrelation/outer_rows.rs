@@ -1,4 +1,4 @@
-//! Evaluates a subquery for all rows of a domain, by adding the columns of the domain to every node
+//! Evaluates a subquery for all outer rows, by adding their key columns to every node
 //! of its plan.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -11,21 +11,21 @@ use datafusion::logical_expr::{
     LogicalPlanBuilder, Projection, SkipType, Sort, Unnest, lit, when,
 };
 
-/// A plan with the columns of the domain.
-pub(super) struct Dependent {
+/// A plan with the key columns of the outer rows.
+pub(super) struct DecorrelatedPlan {
     pub plan: LogicalPlan,
-    /// The columns of the domain in the plan, in the order of [`Domain::outer`].
+    /// The key columns in the plan, in the order of [`OuterRows::outer`].
     pub keys: Vec<Column>,
 }
 
 /// The rows for which a subquery is evaluated.
-pub(super) struct Domain {
+pub(super) struct OuterRows {
     /// The outer columns that the subquery refers to.
     pub outer: Vec<Column>,
     /// The plan of the rows. It has the columns of `keys`.
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
-    /// True if a row of the domain is kept even if UNNEST returns no row for it.
+    /// True if an outer row is kept even if UNNEST returns no row for it.
     pub keeps_rows: bool,
     /// Prefix of the names of added columns, unique within the statement.
     pub prefix: String,
@@ -33,7 +33,7 @@ pub(super) struct Domain {
 
 /// The rows that LIMIT keeps: `skip + 1..=skip + fetch`, counted from 1.
 #[derive(Clone, Copy)]
-struct KeptRows {
+struct LimitRange {
     skip: usize,
     fetch: Option<usize>,
 }
@@ -62,7 +62,7 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// Returns true if a plan has at most one row for each row of the domain.
+/// Returns true if a plan has at most one row for each outer row.
 pub(super) fn is_single_row(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
@@ -77,16 +77,21 @@ pub(super) fn is_single_row(plan: &LogicalPlan) -> bool {
     }
 }
 
-impl Domain {
-    /// Evaluates a subquery for all rows of the domain; `None` if a node is not supported.
-    pub(super) fn evaluate(&self, plan: &LogicalPlan) -> Result<Option<Dependent>> {
+impl OuterRows {
+    /// Evaluates a subquery for all outer rows; `None` if a node is not supported.
+    pub(super) fn evaluate(&self, plan: &LogicalPlan) -> Result<Option<DecorrelatedPlan>> {
         self.push(plan, None)
     }
 
-    fn push(&self, plan: &LogicalPlan, kept: Option<KeptRows>) -> Result<Option<Dependent>> {
+    fn push(
+        &self,
+        plan: &LogicalPlan,
+        kept: Option<LimitRange>,
+    ) -> Result<Option<DecorrelatedPlan>> {
         match plan {
             LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => {
-                let dependent = Dependent { plan: self.plan.clone(), keys: self.keys.clone() };
+                let dependent =
+                    DecorrelatedPlan { plan: self.plan.clone(), keys: self.keys.clone() };
                 self.limited(dependent, Vec::new(), kept).map(Some)
             }
             // An uncorrelated part below LIMIT is excluded here, because it must keep its order.
@@ -94,14 +99,14 @@ impl Domain {
                 let plan = LogicalPlanBuilder::from(self.plan.clone())
                     .cross_join(plan.clone())?
                     .build()?;
-                Ok(Some(Dependent { plan, keys: self.keys.clone() }))
+                Ok(Some(DecorrelatedPlan { plan, keys: self.keys.clone() }))
             }
             LogicalPlan::Projection(Projection { expr, input, .. }) => {
                 let Some(inner) = self.push(input, kept)? else { return Ok(None) };
                 let Some(mut exprs) = self.resolve_all(expr, &inner.keys)? else { return Ok(None) };
                 exprs.extend(inner.keys.iter().cloned().map(Expr::Column));
                 let plan = LogicalPlanBuilder::from(inner.plan).project(exprs)?.build()?;
-                Ok(Some(Dependent { plan, keys: inner.keys }))
+                Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
             }
             LogicalPlan::SubqueryAlias(alias) => {
                 let Some(inner) = self.push(&alias.input, kept)? else { return Ok(None) };
@@ -109,7 +114,7 @@ impl Domain {
                 let keys = keys.map(|key| Column::new(Some(alias.alias.clone()), key.name));
                 let plan =
                     LogicalPlanBuilder::from(inner.plan).alias(alias.alias.clone())?.build()?;
-                Ok(Some(Dependent { plan, keys: keys.collect() }))
+                Ok(Some(DecorrelatedPlan { plan, keys: keys.collect() }))
             }
             LogicalPlan::Limit(limit) if kept.is_none() => match rows_of(limit)? {
                 Some(kept) => self.push(&limit.input, Some(kept)),
@@ -130,10 +135,10 @@ impl Domain {
         }
     }
 
-    fn sort(&self, sort: &Sort, kept: Option<KeptRows>) -> Result<Option<Dependent>> {
+    fn sort(&self, sort: &Sort, kept: Option<LimitRange>) -> Result<Option<DecorrelatedPlan>> {
         let kept = match (kept, sort.fetch) {
             (Some(_), Some(_)) => return Ok(None),
-            (None, Some(fetch)) => Some(KeptRows { skip: 0, fetch: Some(fetch) }),
+            (None, Some(fetch)) => Some(LimitRange { skip: 0, fetch: Some(fetch) }),
             (kept, None) => kept,
         };
         let Some(inner) = self.push(&sort.input, None)? else { return Ok(None) };
@@ -145,16 +150,16 @@ impl Domain {
         self.limited(inner, order, kept).map(Some)
     }
 
-    fn filter(&self, predicate: &Expr, input: &LogicalPlan) -> Result<Option<Dependent>> {
+    fn filter(&self, predicate: &Expr, input: &LogicalPlan) -> Result<Option<DecorrelatedPlan>> {
         let Some(inner) = self.push(input, None)? else { return Ok(None) };
         let Some(predicate) = self.resolve(predicate, &inner.keys)? else { return Ok(None) };
         let plan = LogicalPlanBuilder::from(inner.plan).filter(predicate)?.build()?;
-        Ok(Some(Dependent { plan, keys: inner.keys }))
+        Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
     }
 
-    /// Adds the keys to the GROUP BY. An aggregate without groups has a result for every row of the
-    /// domain.
-    fn aggregate(&self, aggregate: &Aggregate) -> Result<Option<Dependent>> {
+    /// Adds the keys to the GROUP BY. An aggregate without groups has a result for every outer
+    /// row.
+    fn aggregate(&self, aggregate: &Aggregate) -> Result<Option<DecorrelatedPlan>> {
         let Some(inner) = self.push(&aggregate.input, None)? else { return Ok(None) };
         if aggregate.group_expr.iter().any(|one| matches!(one, Expr::GroupingSet(_))) {
             return Ok(None);
@@ -168,7 +173,7 @@ impl Domain {
         groups.extend(inner.keys.iter().cloned().map(Expr::Column));
         let plan = LogicalPlanBuilder::from(inner.plan).aggregate(groups, values)?.build()?;
         if !aggregate.group_expr.is_empty() {
-            return Ok(Some(Dependent { plan, keys: inner.keys }));
+            return Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }));
         }
         // The keys of both sides of the join need different names.
         let alias = format!("{}_values", self.prefix);
@@ -196,10 +201,10 @@ impl Domain {
             exprs.push(or_default(value, column, aggregate)?.alias(field.name()));
         }
         let plan = joined.project(exprs)?.build()?;
-        Ok(Some(Dependent { plan, keys: self.keys.clone() }))
+        Ok(Some(DecorrelatedPlan { plan, keys: self.keys.clone() }))
     }
 
-    fn unnest(&self, unnest: &Unnest) -> Result<Option<Dependent>> {
+    fn unnest(&self, unnest: &Unnest) -> Result<Option<DecorrelatedPlan>> {
         let Some(inner) = self.push(&unnest.input, None)? else { return Ok(None) };
         let mut options = unnest.options.clone();
         let mut plan = inner.plan;
@@ -224,17 +229,17 @@ impl Domain {
         let plan = LogicalPlanBuilder::from(plan)
             .unnest_columns_with_options(unnest.exec_columns.clone(), options)?
             .build()?;
-        Ok(Some(Dependent { plan, keys: inner.keys }))
+        Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
     }
 
-    /// Keeps the first rows of each row of the domain.
+    /// Keeps the first rows for each outer row.
     fn limited(
         &self,
-        inner: Dependent,
+        inner: DecorrelatedPlan,
         order: Vec<SortKey>,
-        kept: Option<KeptRows>,
-    ) -> Result<Dependent> {
-        let Some(KeptRows { skip, fetch }) = kept else { return Ok(inner) };
+        kept: Option<LimitRange>,
+    ) -> Result<DecorrelatedPlan> {
+        let Some(LimitRange { skip, fetch }) = kept else { return Ok(inner) };
         let columns: Vec<Expr> =
             inner.plan.schema().columns().into_iter().map(Expr::Column).collect();
         let keys = inner.keys.iter().cloned().map(Expr::Column).collect();
@@ -258,7 +263,7 @@ impl Domain {
             })?
             .data;
         let plan = LogicalPlanBuilder::from(window).filter(condition)?.project(columns)?.build()?;
-        Ok(Dependent { plan, keys: inner.keys })
+        Ok(DecorrelatedPlan { plan, keys: inner.keys })
     }
 
     fn resolve_all(&self, exprs: &[Expr], keys: &[Column]) -> Result<Option<Vec<Expr>>> {
@@ -292,9 +297,11 @@ impl Domain {
 }
 
 /// Returns the rows that LIMIT keeps; `None` if its values are not constant.
-fn rows_of(limit: &Limit) -> Result<Option<KeptRows>> {
+fn rows_of(limit: &Limit) -> Result<Option<LimitRange>> {
     match (limit.get_skip_type()?, limit.get_fetch_type()?) {
-        (SkipType::Literal(skip), FetchType::Literal(fetch)) => Ok(Some(KeptRows { skip, fetch })),
+        (SkipType::Literal(skip), FetchType::Literal(fetch)) => {
+            Ok(Some(LimitRange { skip, fetch }))
+        }
         _ => Ok(None),
     }
 }

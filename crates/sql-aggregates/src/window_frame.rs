@@ -79,36 +79,36 @@ impl Arguments {
 pub(crate) struct Frame {
     function: Arc<dyn AggregateUDFImpl>,
     arguments: Arguments,
-    parts: VecDeque<Part>,
+    parts: VecDeque<RowChunk>,
     /// True if the state of the aggregate has a fixed size.
     is_fixed: bool,
 }
 
 /// Consecutive rows: a column for each argument.
 #[derive(Debug)]
-struct Part {
+struct RowChunk {
     columns: Vec<ArrayRef>,
     /// The state of the aggregate for these rows, once computed.
     state: Option<Vec<ArrayRef>>,
 }
 
-impl Part {
+impl RowChunk {
     fn new(columns: Vec<ArrayRef>) -> Self {
-        Part { columns, state: None }
+        RowChunk { columns, state: None }
     }
 
     fn rows(&self) -> usize {
         self.columns.first().map_or(0, Array::len)
     }
 
-    fn slice(&self, start: usize, rows: usize) -> Part {
-        Part::new(self.columns.iter().map(|column| column.slice(start, rows)).collect())
+    fn slice(&self, start: usize, rows: usize) -> RowChunk {
+        RowChunk::new(self.columns.iter().map(|column| column.slice(start, rows)).collect())
     }
 
-    fn followed_by(&self, next: &Part) -> Result<Part> {
+    fn followed_by(&self, next: &RowChunk) -> Result<RowChunk> {
         let pairs = self.columns.iter().zip(&next.columns);
         let columns = pairs.map(|(one, other)| concat(&[one.as_ref(), other.as_ref()]));
-        Ok(Part::new(columns.collect::<Result<_, _>>()?))
+        Ok(RowChunk::new(columns.collect::<Result<_, _>>()?))
     }
 }
 
@@ -123,7 +123,7 @@ impl Frame {
 
     /// Adds the rest of a part whose first rows left the frame. The rest is repeatedly halved, so
     /// that the states of its halves remain usable when further rows leave.
-    fn push_rest(&mut self, mut rest: Part) {
+    fn push_rest(&mut self, mut rest: RowChunk) {
         while self.is_fixed && rest.rows() > SMALL {
             let half = rest.rows() / 2;
             let first = rest.rows() - half;
@@ -157,7 +157,7 @@ impl Frame {
 
 impl Accumulator for Frame {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let mut last = Part::new(values.to_vec());
+        let mut last = RowChunk::new(values.to_vec());
         if last.rows() == 0 {
             return Ok(());
         }
@@ -201,7 +201,7 @@ impl Accumulator for Frame {
 
     fn size(&self) -> usize {
         let bytes =
-            |part: &Part| part.columns.iter().map(Array::get_array_memory_size).sum::<usize>();
+            |part: &RowChunk| part.columns.iter().map(Array::get_array_memory_size).sum::<usize>();
         size_of_val(self) + self.parts.iter().map(bytes).sum::<usize>()
     }
 }

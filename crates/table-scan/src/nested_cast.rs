@@ -14,14 +14,14 @@ use headwater_tables::align;
 /// A nested file column converted to the table's current type. Fields that the file lacks are null;
 /// fields that the table dropped are left out.
 #[derive(Debug, Clone)]
-pub(crate) struct AlignExpr {
+pub(crate) struct NestedCastExpr {
     column: Arc<dyn PhysicalExpr>,
     field: FieldRef,
 }
 
-impl AlignExpr {
+impl NestedCastExpr {
     pub(crate) fn new(column: Arc<dyn PhysicalExpr>, field: FieldRef) -> Self {
-        AlignExpr { column, field }
+        NestedCastExpr { column, field }
     }
 
     /// Returns true if a file's column must be aligned with the table's.
@@ -30,28 +30,28 @@ impl AlignExpr {
     }
 }
 
-impl PartialEq for AlignExpr {
+impl PartialEq for NestedCastExpr {
     fn eq(&self, other: &Self) -> bool {
         self.column.eq(&other.column) && self.field == other.field
     }
 }
 
-impl Eq for AlignExpr {}
+impl Eq for NestedCastExpr {}
 
-impl Hash for AlignExpr {
+impl Hash for NestedCastExpr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.column.hash(state);
         self.field.hash(state);
     }
 }
 
-impl fmt::Display for AlignExpr {
+impl fmt::Display for NestedCastExpr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ALIGN({})", self.column)
     }
 }
 
-impl PhysicalExpr for AlignExpr {
+impl PhysicalExpr for NestedCastExpr {
     fn data_type(&self, _: &Schema) -> Result<DataType> {
         Ok(self.field.data_type().clone())
     }
@@ -78,9 +78,9 @@ impl PhysicalExpr for AlignExpr {
         mut children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
         let (Some(column), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("one column is aligned at a time");
+            return internal_err!("a nested cast takes one column");
         };
-        Ok(Arc::new(AlignExpr::new(column, Arc::clone(&self.field))))
+        Ok(Arc::new(NestedCastExpr::new(column, Arc::clone(&self.field))))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,24 +15,24 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
 };
 
-use crate::frame::{Arguments, Frame};
+use crate::window_frame::{Arguments, Frame};
 
 /// Returns the functions.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
     [("max_by", true), ("min_by", false)].map(|(name, is_max)| {
         let signature = Signature::any(2, Volatility::Immutable);
-        Arc::new(AggregateUDF::from(ByKey { name, is_max, signature }))
+        Arc::new(AggregateUDF::from(MinMaxBy { name, is_max, signature }))
     })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct ByKey {
+struct MinMaxBy {
     name: &'static str,
     is_max: bool,
     signature: Signature,
 }
 
-impl AggregateUDFImpl for ByKey {
+impl AggregateUDFImpl for MinMaxBy {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -50,7 +50,7 @@ impl AggregateUDFImpl for ByKey {
             return internal_err!("`{}` takes a value and a key", self.name);
         };
         let none = |field: &FieldRef| ScalarValue::try_from(field.data_type());
-        Ok(Box::new(Best { is_max: self.is_max, value: none(value)?, key: none(key)? }))
+        Ok(Box::new(BestRow { is_max: self.is_max, value: none(value)?, key: none(key)? }))
     }
 
     fn create_sliding_accumulator(
@@ -71,13 +71,13 @@ impl AggregateUDFImpl for ByKey {
 
 /// The row with the best key so far; the key is null if there is none.
 #[derive(Debug)]
-struct Best {
+struct BestRow {
     is_max: bool,
     value: ScalarValue,
     key: ScalarValue,
 }
 
-impl Accumulator for Best {
+impl Accumulator for BestRow {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let [values, keys] = values else {
             return internal_err!("a value and a key were expected");

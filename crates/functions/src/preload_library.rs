@@ -13,11 +13,11 @@ const SHOWN: &str = "/headwater-zygote.so";
 
 /// The library as a file in a folder of the server.
 #[derive(Debug, Clone)]
-pub(crate) struct Preload(PathBuf);
+pub(crate) struct PreloadLibrary(PathBuf);
 
-impl Preload {
+impl PreloadLibrary {
     /// Writes the library, unless the same file already exists.
-    pub(crate) fn install(folder: &Path) -> Result<Preload> {
+    pub(crate) fn install(folder: &Path) -> Result<PreloadLibrary> {
         let digest = hex::encode(Sha256::digest(LIBRARY));
         let file = folder.join(format!("zygote-{}.so", &digest[..16]));
         if !std::fs::read(&file).is_ok_and(|found| found == LIBRARY) {
@@ -27,7 +27,7 @@ impl Preload {
             std::fs::write(&aside, LIBRARY).map_err(failed())?;
             std::fs::rename(&aside, &file).map_err(failed())?;
         }
-        Ok(Preload(file))
+        Ok(PreloadLibrary(file))
     }
 
     /// Returns the file and its path inside a sandbox.

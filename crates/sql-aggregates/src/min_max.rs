@@ -25,15 +25,15 @@ use datafusion::logical_expr::{
 
 /// Returns the functions that replace DataFusion's.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
-    [min_udaf(), max_udaf()].map(|of| Arc::new(AggregateUDF::from(Extreme { of })))
+    [min_udaf(), max_udaf()].map(|of| Arc::new(AggregateUDF::from(MinMax { of })))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Extreme {
+struct MinMax {
     of: Arc<AggregateUDF>,
 }
 
-impl Extreme {
+impl MinMax {
     fn inner(&self) -> &Arc<dyn AggregateUDFImpl> {
         self.of.inner()
     }
@@ -52,7 +52,7 @@ fn has_nested_parts(data_type: &DataType) -> bool {
     }
 }
 
-impl AggregateUDFImpl for Extreme {
+impl AggregateUDFImpl for MinMax {
     fn name(&self) -> &str {
         self.of.name()
     }
@@ -68,7 +68,7 @@ impl AggregateUDFImpl for Extreme {
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         let to = arguments.return_type().clone();
         let of = self.inner().accumulator(arguments)?;
-        Ok(if to.is_nested() { Box::new(Nested { of, to }) } else { of })
+        Ok(if to.is_nested() { Box::new(NestedMinMax { of, to }) } else { of })
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -95,7 +95,7 @@ impl AggregateUDFImpl for Extreme {
     ) -> Result<Box<dyn Accumulator>> {
         let to = arguments.return_type().clone();
         let of = self.inner().create_sliding_accumulator(arguments)?;
-        Ok(if to.is_nested() { Box::new(Nested { of, to }) } else { of })
+        Ok(if to.is_nested() { Box::new(NestedMinMax { of, to }) } else { of })
     }
 
     fn is_descending(&self) -> Option<bool> {
@@ -131,12 +131,12 @@ impl AggregateUDFImpl for Extreme {
 
 /// The smallest or largest list or struct, in the planned type.
 #[derive(Debug)]
-struct Nested {
+struct NestedMinMax {
     of: Box<dyn Accumulator>,
     to: DataType,
 }
 
-impl Nested {
+impl NestedMinMax {
     /// Casts a value. `ScalarValue::cast_to` would lose the metadata of the fields.
     fn typed(&self, value: &ScalarValue) -> Result<ScalarValue> {
         let array = cast(&value.to_array()?, &self.to)?;
@@ -148,7 +148,7 @@ impl Nested {
     }
 }
 
-impl Accumulator for Nested {
+impl Accumulator for NestedMinMax {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.of.update_batch(values)
     }

@@ -8,7 +8,7 @@ use crate::pattern::{FieldPattern, Pattern, joined};
 
 /// The form of a value. A value may also be an array of such values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shape {
+pub enum ValueSchema {
     /// Any text.
     Text,
     /// One of these texts.
@@ -16,42 +16,42 @@ pub enum Shape {
     /// A number that is not negative.
     Count,
     /// Fields. No other fields exist.
-    Object(Vec<ShapeField>),
+    Object(Vec<FieldSchema>),
     /// Any value. If it is an object, it may have any fields.
     Any,
 }
 
 /// A field in a shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShapeField {
+pub struct FieldSchema {
     /// Its name.
     pub name: &'static str,
     /// Its form.
-    pub shape: Shape,
+    pub shape: ValueSchema,
     /// True if the field may be missing.
     pub is_optional: bool,
 }
 
-impl ShapeField {
+impl FieldSchema {
     /// Creates a field that is never missing.
-    pub fn new(name: &'static str, shape: Shape) -> Self {
-        ShapeField { name, shape, is_optional: false }
+    pub fn new(name: &'static str, shape: ValueSchema) -> Self {
+        FieldSchema { name, shape, is_optional: false }
     }
 
     /// Creates a field that may be missing.
-    pub fn optional(name: &'static str, shape: Shape) -> Self {
-        ShapeField { name, shape, is_optional: true }
+    pub fn optional(name: &'static str, shape: ValueSchema) -> Self {
+        FieldSchema { name, shape, is_optional: true }
     }
 }
 
 impl Pattern {
     /// Checks that each condition of the pattern is fulfilled by some event of a shape.
-    pub fn check(&self, shape: &Shape) -> Result<(), PatternError> {
+    pub fn check(&self, shape: &ValueSchema) -> Result<(), PatternError> {
         self.check_fields("", shape)
     }
 
-    fn check_fields(&self, path: &str, shape: &Shape) -> Result<(), PatternError> {
-        let Shape::Object(known) = shape else {
+    fn check_fields(&self, path: &str, shape: &ValueSchema) -> Result<(), PatternError> {
+        let ValueSchema::Object(known) = shape else {
             let hint = format!("Write the values of `{path}` in an array.");
             return Err(PatternError::new(path, "has no fields", hint));
         };
@@ -60,12 +60,12 @@ impl Pattern {
             let Some(found) = known.iter().find(|one| one.name == name) else {
                 let names: Vec<&str> = known.iter().map(|one| one.name).collect();
                 let hint = format!("The fields are `{}`.", names.join("`, `"));
-                return Err(PatternError::new(&path, "is no field of the events", hint));
+                return Err(PatternError::new(&path, "is not a field of these events", hint));
             };
             match (field, &found.shape) {
-                (FieldPattern::Object(_), Shape::Any) => {}
+                (FieldPattern::Object(_), ValueSchema::Any) => {}
                 (FieldPattern::Object(pattern), shape) => pattern.check_fields(&path, shape)?,
-                (FieldPattern::Value(_), Shape::Object(fields)) => {
+                (FieldPattern::Value(_), ValueSchema::Object(fields)) => {
                     let name = fields.first().map_or("", |one| one.name);
                     let hint = format!("Name one of its fields, such as `{path}.{name}`.");
                     return Err(PatternError::new(&path, "is an object, not a value", hint));
@@ -83,39 +83,43 @@ impl Pattern {
 
 impl Matcher {
     /// Returns true if some value of a field fulfils the condition.
-    fn is_possible(&self, field: &ShapeField) -> bool {
+    fn is_possible(&self, field: &FieldSchema) -> bool {
         if let Matcher::Exists(exists) = self {
             return *exists || field.is_optional;
         }
         match &field.shape {
-            Shape::OneOf(texts) => texts.iter().any(|text| self.matches(&text.as_str().into())),
-            Shape::Text => match self {
+            ValueSchema::OneOf(texts) => {
+                texts.iter().any(|text| self.matches(&text.as_str().into()))
+            }
+            ValueSchema::Text => match self {
                 Matcher::Exact(value) => value.is_string(),
                 Matcher::AnythingBut(excluded) => !excluded.iter().any(Matcher::matches_all_texts),
                 Matcher::Text(_) | Matcher::Cidr(_) | Matcher::Exists(_) => true,
                 Matcher::Numeric(_) => false,
             },
-            Shape::Count => match self {
+            ValueSchema::Count => match self {
                 Matcher::Exact(value) => value.as_f64().is_some_and(|number| number >= 0.0),
                 Matcher::Numeric(range) => range.reaches_zero(),
                 Matcher::AnythingBut(_) | Matcher::Exists(_) => true,
                 Matcher::Text(_) | Matcher::Cidr(_) => false,
             },
-            Shape::Object(_) => false,
-            Shape::Any => true,
+            ValueSchema::Object(_) => false,
+            ValueSchema::Any => true,
         }
     }
 }
 
-fn impossible(path: &str, matcher: &Matcher, field: &ShapeField) -> PatternError {
+fn impossible(path: &str, matcher: &Matcher, field: &FieldSchema) -> PatternError {
     let condition = match matcher {
         Matcher::Exact(value) => format!("is never `{}`", shown(&plain(value))),
         Matcher::Exists(_) => "always exists".to_owned(),
         _ => "has a condition that no event fulfils".to_owned(),
     };
     let hint = match &field.shape {
-        Shape::OneOf(texts) => format!("Its values are `{}`.", texts.join("`, `")),
-        Shape::Count => "It is a number that is not negative; use a number or `numeric`.".into(),
+        ValueSchema::OneOf(texts) => format!("Its values are `{}`.", texts.join("`, `")),
+        ValueSchema::Count => {
+            "It is a number that is not negative; use a number or `numeric`.".into()
+        }
         _ => "It is a text.".into(),
     };
     PatternError::new(path, condition, hint)

@@ -6,14 +6,14 @@ use headwater_model::{Clock, JobId, Timestamp};
 use uuid::{ContextV7, Uuid};
 
 /// A generator of ids that increase even within one millisecond.
-pub(crate) struct Ids {
+pub(crate) struct JobIdGenerator {
     clock: Arc<dyn Clock>,
     context: Mutex<ContextV7>,
 }
 
-impl Ids {
+impl JobIdGenerator {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Ids { clock, context: Mutex::new(ContextV7::new()) }
+        JobIdGenerator { clock, context: Mutex::new(ContextV7::new()) }
     }
 
     pub(crate) fn next(&self) -> JobId {
@@ -43,7 +43,7 @@ mod tests {
     fn ids_sort_by_time_and_lie_above_the_key_of_their_moment() {
         let start = "2026-03-01T00:00:00Z".parse().expect("a time");
         let clock = Arc::new(FixedClock::at(start));
-        let ids = Ids::new(clock.clone());
+        let ids = JobIdGenerator::new(clock.clone());
         let mut made: Vec<String> = (0..100).map(|_| ids.next().to_string()).collect();
         clock.advance(Duration::from_millis(1));
         let later = key_at(clock.now());

@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 
 /// The commits in use in this process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pins(Arc<Mutex<PinState>>);
+pub(crate) struct PinnedCommits(Arc<Mutex<PinState>>);
 
 #[derive(Debug, Default)]
 struct PinState {
     next: u64,
-    pins: BTreeMap<u64, InUse>,
+    pins: BTreeMap<u64, CommitUse>,
     /// The metadata locations of states scheduled for removal.
     scheduled: HashSet<String>,
 }
@@ -22,7 +22,7 @@ struct PinState {
 /// A commit in use, and the start time of the use. The system clock's time is compared with file
 /// times, the lake's clock with snapshot times.
 #[derive(Debug)]
-struct InUse {
+struct CommitUse {
     commit: CommitId,
     since: SystemTime,
     since_lake: Timestamp,
@@ -30,31 +30,31 @@ struct InUse {
 
 /// A guard that keeps a commit in use until its last clone is dropped.
 #[derive(Debug, Clone)]
-pub(crate) struct Pin {
-    _release: Arc<Release>,
+pub(crate) struct CommitPin {
+    _release: Arc<PinRelease>,
 }
 
 #[derive(Debug)]
-struct Release {
-    pins: Pins,
+struct PinRelease {
+    pins: PinnedCommits,
     number: u64,
 }
 
-impl Drop for Release {
+impl Drop for PinRelease {
     fn drop(&mut self) {
         self.pins.0.lock().pins.remove(&self.number);
     }
 }
 
-impl Pins {
+impl PinnedCommits {
     /// Marks a commit as in use.
-    pub fn pin(&self, commit: CommitId, now: Timestamp) -> Pin {
+    pub fn pin(&self, commit: CommitId, now: Timestamp) -> CommitPin {
         let mut held = self.0.lock();
         let number = held.next;
         held.next += 1;
         let since = SystemTime::now();
-        held.pins.insert(number, InUse { commit, since, since_lake: now });
-        Pin { _release: Arc::new(Release { pins: self.clone(), number }) }
+        held.pins.insert(number, CommitUse { commit, since, since_lake: now });
+        CommitPin { _release: Arc::new(PinRelease { pins: self.clone(), number }) }
     }
 
     /// Returns the commits in use.

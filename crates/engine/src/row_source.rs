@@ -22,7 +22,7 @@ use headwater_table_scan::view_schema;
 const BATCH_ROWS: usize = 32_768;
 
 /// Rows that can be read repeatedly, such as a model's output on disk.
-pub trait ExternalRows: fmt::Debug + Send + Sync {
+pub trait RowSource: fmt::Debug + Send + Sync {
     /// Returns the schema.
     fn schema(&self) -> SchemaRef;
 
@@ -31,9 +31,7 @@ pub trait ExternalRows: fmt::Debug + Send + Sync {
 }
 
 /// Creates a table of stored rows, with view types for strings.
-pub(crate) fn table(
-    rows: Arc<dyn ExternalRows>,
-) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+pub(crate) fn table(rows: Arc<dyn RowSource>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let schema = view_schema(&rows.schema());
     let partition = Arc::new(Partition { schema: Arc::clone(&schema), rows });
     Ok(Arc::new(StreamingTable::try_new(schema, vec![partition])?))
@@ -42,7 +40,7 @@ pub(crate) fn table(
 #[derive(Debug)]
 struct Partition {
     schema: SchemaRef,
-    rows: Arc<dyn ExternalRows>,
+    rows: Arc<dyn RowSource>,
 }
 
 impl PartitionStream for Partition {

@@ -234,14 +234,14 @@ fn check_batch<'k>(
     if !(0..=ROWS_MAX).contains(&batch.length()) {
         return Err(malformed("a message has too many rows"));
     }
-    let mut walk = ShapeWalk { batch, version, node: 0, buffer: 0, variadic: 0 };
+    let mut walk = NodeIterator { batch, version, node: 0, buffer: 0, variadic: 0 };
     columns.try_for_each(|kind| walk.pass(kind))?;
     let counts = batch.variadicBufferCounts().map_or(0, |counts| counts.len());
-    if counts == walk.variadic { Ok(()) } else { Err(malformed("texts have too many buffers")) }
+    if counts == walk.variadic { Ok(()) } else { Err(malformed("a string has too many buffers")) }
 }
 
 /// An iterator over the nodes and buffers of a batch by type.
-struct ShapeWalk<'b, 'm> {
+struct NodeIterator<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,
     node: usize,
@@ -249,7 +249,7 @@ struct ShapeWalk<'b, 'm> {
     variadic: usize,
 }
 
-impl ShapeWalk<'_, '_> {
+impl NodeIterator<'_, '_> {
     fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (rows, nulls) = self.node()?;
         match kind {
@@ -315,7 +315,7 @@ impl ShapeWalk<'_, '_> {
         self.node += 1;
         let (rows, nulls) = (node.length(), node.null_count());
         if !(0..=ROWS_MAX).contains(&rows) || !(0..=rows).contains(&nulls) {
-            return Err(malformed("a column has more rows than there can be"));
+            return Err(malformed("a column has an invalid number of rows or nulls"));
         }
         Ok((rows.unsigned_abs(), nulls.unsigned_abs()))
     }
@@ -333,7 +333,7 @@ impl ShapeWalk<'_, '_> {
         if self.buffer()?.is_multiple_of(width as u64) {
             return Ok(());
         }
-        Err(malformed("a number is cut off"))
+        Err(malformed("a buffer ends within a number"))
     }
 
     fn union(&mut self, mode: UnionMode, rows: u64) -> Result<(), ArrowError> {
@@ -362,7 +362,7 @@ fn malformed(what: &str) -> ArrowError {
 }
 
 fn short() -> ArrowError {
-    malformed("a column is shorter than its rows")
+    malformed("a column has fewer values than rows")
 }
 
 #[cfg(test)]

@@ -13,17 +13,17 @@ use headwater_sql::expression::UNIQUE_KEY;
 /// Returns the function.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     let signature = Signature::exact(vec![DataType::Int64], Volatility::Volatile);
-    Arc::new(ScalarUDF::from(UniqueKey { signature }))
+    Arc::new(ScalarUDF::from(UniqueKeyCheck { signature }))
 }
 
 /// `unique(count)`: returns true, or an error if the count shows that several rows have the same
 /// key.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct UniqueKey {
+struct UniqueKeyCheck {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for UniqueKey {
+impl ScalarUDFImpl for UniqueKeyCheck {
     fn name(&self) -> &'static str {
         UNIQUE_KEY
     }

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderOptions, NullableEncoder, make_encoder};
 
 /// Encoder of a map array.
-pub struct Maps<'a> {
+pub struct MapEncoder<'a> {
     offsets: &'a OffsetBuffer<i32>,
     keys: NullableEncoder<'a>,
     values: NullableEncoder<'a>,
@@ -23,11 +23,11 @@ pub fn has_text_keys(map: &MapArray) -> bool {
     matches!(map.key_type(), DataType::Utf8 | DataType::LargeUtf8)
 }
 
-impl<'a> Maps<'a> {
+impl<'a> MapEncoder<'a> {
     /// Creates the encoder of an array.
     pub fn new(map: &'a MapArray, options: &'a EncoderOptions) -> Result<Self, ArrowError> {
         let fields = map.entries().fields();
-        Ok(Maps {
+        Ok(MapEncoder {
             offsets: map.offsets(),
             keys: make_encoder(&fields[0], map.keys(), options)?,
             values: make_encoder(&fields[1], map.values(), options)?,
@@ -47,7 +47,7 @@ impl<'a> Maps<'a> {
     }
 }
 
-impl Encoder for Maps<'_> {
+impl Encoder for MapEncoder<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         out.push(b'{');
         let (begin, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);

@@ -12,7 +12,9 @@ use arrow::datatypes::{FieldRef, Fields, Schema};
 use iceberg::spec::{Datum, PrimitiveLiteral, Struct, TableMetadata};
 
 use super::position::LOCATION_ID;
-use super::{DeleteFile, Deletes, Group, Grouped, Keys, PositionsByFile, Suffix};
+use super::{
+    DeleteFile, DeleteFilesByKey, DeleteGroup, DeletedKeys, Deletes, PositionsByFile, Suffix,
+};
 use crate::promotion::comparable_partition;
 use crate::table::name_mapping;
 use crate::types::schema::{arrow_field, with_names};
@@ -22,12 +24,12 @@ use crate::{DataFile, Error, Result};
 type Partition = (i32, Struct);
 
 /// The delete files of a snapshot, indexed for lookup by data file.
-struct Index {
+struct DeleteFileIndex {
     vectors: HashMap<String, Arc<DeleteFile>>,
-    own: Grouped<String>,
-    positions: HashMap<Partition, Arc<Group<PositionsByFile>>>,
+    own: DeleteFilesByKey<String>,
+    positions: HashMap<Partition, Arc<DeleteGroup<PositionsByFile>>>,
     /// Equality deletes by partition. The key `None` holds those that apply to all partitions.
-    equality: HashMap<Option<Partition>, Vec<Arc<Group<Keys>>>>,
+    equality: HashMap<Option<Partition>, Vec<Arc<DeleteGroup<DeletedKeys>>>>,
 }
 
 /// Assigns delete files to data files.
@@ -39,7 +41,7 @@ pub(crate) fn attach(
     if deletes.is_empty() {
         return Ok(files);
     }
-    let index = Index::new(deletes, metadata)?;
+    let index = DeleteFileIndex::new(deletes, metadata)?;
     let attached = files.into_iter().map(|file| match index.of(&file) {
         Some(deletes) => Arc::new(file.with_deletes(Arc::new(deletes))),
         None => file,
@@ -47,16 +49,16 @@ pub(crate) fn attach(
     Ok(attached.collect())
 }
 
-impl Index {
+impl DeleteFileIndex {
     fn new(mut deletes: Vec<Arc<DeleteFile>>, metadata: &TableMetadata) -> Result<Self> {
         // Sorted, because equal lists must have equal fingerprints.
         deletes.sort_by(|one, other| {
             let number = |file: &DeleteFile| file.sequence_number();
             (number(one), one.key()).cmp(&(number(other), other.key()))
         });
-        let (mut vectors, mut own) = (HashMap::new(), Grouped::new());
-        let mut positions: Grouped<Partition> = Grouped::new();
-        let mut equality: Grouped<(Option<Partition>, Vec<i32>)> = Grouped::new();
+        let (mut vectors, mut own) = (HashMap::new(), DeleteFilesByKey::new());
+        let mut positions: DeleteFilesByKey<Partition> = DeleteFilesByKey::new();
+        let mut equality: DeleteFilesByKey<(Option<Partition>, Vec<i32>)> = DeleteFilesByKey::new();
         for file in deletes {
             let entry = &file.entry.data_file;
             let partition = (file.spec_id, comparable_partition(entry.partition()));
@@ -78,15 +80,15 @@ impl Index {
                 positions.entry(partition).or_default().push(file);
             }
         }
-        let group = |(partition, files)| (partition, Arc::new(Group::new(files, Vec::new())));
+        let group = |(partition, files)| (partition, Arc::new(DeleteGroup::new(files, Vec::new())));
         let positions = positions.into_iter().map(group).collect();
         let mut by_partition: HashMap<_, Vec<_>> = HashMap::new();
         for ((partition, ids), files) in equality {
             let columns = columns(metadata, &ids, &files)?;
-            let group = Arc::new(Group::new(files, columns));
+            let group = Arc::new(DeleteGroup::new(files, columns));
             by_partition.entry(partition).or_default().push(group);
         }
-        Ok(Index { vectors, own, positions, equality: by_partition })
+        Ok(DeleteFileIndex { vectors, own, positions, equality: by_partition })
     }
 
     fn of(&self, file: &DataFile) -> Option<Deletes> {
@@ -109,7 +111,7 @@ impl Index {
 
 /// Returns the files of a group whose sequence number is at least `number`; `None` if there are
 /// none.
-fn suffix<T>(group: &Arc<Group<T>>, number: i64) -> Option<Suffix<T>> {
+fn suffix<T>(group: &Arc<DeleteGroup<T>>, number: i64) -> Option<Suffix<T>> {
     let from = group.files.partition_point(|file| file.sequence_number() < number);
     (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
 }

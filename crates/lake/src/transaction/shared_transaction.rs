@@ -8,13 +8,13 @@ use super::Transaction;
 
 /// A transaction that is handed to statements, and that its owner commits.
 #[derive(Default)]
-pub struct TransactionSlot {
+pub struct SharedTransaction {
     is_open: AtomicBool,
     /// `None` while a statement uses the transaction.
     idle: Mutex<Option<Box<Transaction>>>,
 }
 
-impl TransactionSlot {
+impl SharedTransaction {
     /// Opens the slot with a transaction.
     pub fn open(&self, transaction: Transaction) {
         self.put(transaction);
@@ -31,7 +31,7 @@ impl TransactionSlot {
         self.idle.lock().take().map(|transaction| *transaction)
     }
 
-    /// Returns the transaction after [`TransactionSlot::take`].
+    /// Returns the transaction after [`SharedTransaction::take`].
     pub fn put(&self, transaction: Transaction) {
         *self.idle.lock() = Some(Box::new(transaction));
     }
