@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::http::{self, ErrorResponse};
 use crate::state::App;
-use crate::{activity, auth, console, iceberg, lambda, panic};
+use crate::{activity, auth, console, iceberg, lambda, panic, sqs};
 
 /// Maximum length of a request body, in bytes, unless a route sets its own.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -22,7 +22,7 @@ pub fn router(app: &App) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(panic::catch))
         .layer(from_fn_with_state(app.clone(), auth::authenticate))
-        .merge(lambda::router().layer(from_fn(panic::catch)))
+        .merge(lambda::router().merge(sqs::router()).layer(from_fn(panic::catch)))
         .layer(from_fn_with_state(app.activity.clone(), activity::count))
         .with_state(app.clone())
 }

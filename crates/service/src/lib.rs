@@ -33,6 +33,7 @@ mod maintenance;
 mod namespace;
 mod object;
 mod operation;
+mod queue;
 mod reference;
 mod restriction;
 mod restriction_statement;
@@ -56,6 +57,10 @@ mod user;
 mod view;
 mod visibility;
 
+pub use headwater_queues::{
+    Attribute, Error as QueueError, NewMessage, ReceiveOptions, ReceivedMessage, SentMessage,
+    attributes_md5,
+};
 pub use access_control::AccessControl;
 pub use access_key::{AccessKeys, Signatures};
 pub use audit_export::AuditExport;
@@ -123,3 +128,4 @@ pub mod objects {
         UploadTarget,
     };
 }
+pub use queue::Queues;
