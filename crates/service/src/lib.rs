@@ -34,6 +34,7 @@ mod maintenance;
 mod namespace;
 mod object;
 mod operation;
+mod queue;
 mod reference;
 mod restriction;
 mod restriction_statement;
@@ -68,6 +69,10 @@ pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
 pub use grant::Grants;
+pub use headwater_queues::{
+    Attribute, Error as QueueError, NewMessage, QueueInfo, ReceiveOptions, ReceivedMessage,
+    SentMessage, attributes_md5,
+};
 pub use iceberg::Iceberg;
 pub use import::Imports;
 pub use invocation::{CallInput, Invocations, ResolvedFunction};
@@ -125,3 +130,4 @@ pub mod objects {
         UploadTarget,
     };
 }
+pub use queue::Queues;

@@ -249,6 +249,8 @@ pub(crate) struct Components {
     pub secrets: SecretStore,
     /// The buckets, and the access keys of their clients.
     pub buckets: BucketState,
+    /// The message queues.
+    pub queues: headwater_queues::Queues,
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
     /// Thread pool for operations that are recorded as jobs. It measures their processor time.
@@ -271,6 +273,7 @@ impl Components {
         let access = open_access(&lake).await?;
         let oidc = OidcLogins::of(&config)?;
         let buckets = BucketState::open(&config, &lake)?;
+        let queues = open_queues(&lake).await?;
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
@@ -325,6 +328,7 @@ impl Components {
             deployer,
             secrets,
             buckets,
+            queues,
             given,
             operations: MeteredRuntime::default(),
             scans: ScanCache::default(),
@@ -385,6 +389,11 @@ async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {
 fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
     let (lake, rights) = (lake.clone(), rights.clone());
     ImportExecutor { lake, runtime: MeteredRuntime::default(), rights }
+}
+
+async fn open_queues(lake: &Lake) -> Result<headwater_queues::Queues> {
+    let opened = headwater_queues::Queues::open(lake.store().clone(), lake.clock().clone()).await;
+    opened.map_err(|error| Error::component(&error))
 }
 
 fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {
