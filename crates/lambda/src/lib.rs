@@ -17,6 +17,7 @@ mod function;
 mod invoke;
 mod invoke_stream;
 mod layer;
+mod mapping;
 mod name;
 mod page;
 mod permission;

@@ -255,6 +255,10 @@ impl LambdaProtocol {
                 let is_empty = status == StatusCode::NO_CONTENT;
                 return Ok(if is_empty { no_content(()) } else { json(status, &answer) });
             }
+            Op::Mappings(operation) => {
+                let status = operation.status();
+                return Ok(json(status, &operation.execute(service, request).await?));
+            }
             _ => {
                 let message = "The operation is not supported.";
                 return Err(LambdaError::new(404, "UnknownOperationException", message));

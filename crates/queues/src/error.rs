@@ -14,6 +14,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// No event source mapping has the id.
+    #[error("there is no event source mapping `{id}`")]
+    MappingNotFound {
+        /// The id.
+        id: String,
+    },
     /// A queue with the name and other attributes exists.
     #[error("queue `{name}` exists with other attributes")]
     QueueExists {
@@ -77,6 +83,7 @@ impl Fault for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::QueueNotFound { .. } => ErrorCode::QueueNotFound,
+            Error::MappingNotFound { .. } => ErrorCode::TriggerNotFound,
             Error::QueueExists { .. } => ErrorCode::AlreadyExists,
             Error::Invalid { .. }
             | Error::InvalidContents

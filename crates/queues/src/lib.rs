@@ -12,6 +12,7 @@ mod attributes;
 mod delete;
 mod error;
 mod journal;
+mod mapping;
 mod message;
 mod queue;
 mod queues;
@@ -21,6 +22,7 @@ mod state;
 
 pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};
 pub use error::{Error, Result};
+pub use mapping::{MappingSettings, QueueMapping, QueueMappings};
 pub use message::{
     Attribute, NewMessage, ReceivedMessage, SentMessage, StoredMessage, attributes_md5,
 };

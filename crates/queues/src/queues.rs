@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_model::Clock;
 use headwater_store::{Append, Batch, Store};
@@ -29,6 +30,8 @@ pub struct Queues {
     open: Arc<RwLock<BTreeMap<String, Arc<OpenQueue>>>>,
     /// Held while queues are created, changed or deleted.
     changes: Arc<tokio::sync::Mutex<()>>,
+    /// True if receivers do not wait for messages any more.
+    is_closed: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Queues {
@@ -46,13 +49,26 @@ impl Queues {
             infos.insert(info.id.clone(), info);
         }
         let states = read_states(&store, &infos).await?;
-        let queues = Queues { store, clock, open: Arc::default(), changes: Arc::default() };
+        let (open, changes) = (Arc::default(), Arc::default());
+        let queues = Queues { store, clock, open, changes, is_closed: Arc::default() };
         for (id, state) in states {
             let Some(info) = infos.remove(&id) else { continue };
             let queue = Arc::new(OpenQueue::new(info, state));
             queues.open.write().insert(queue.name.clone(), queue);
         }
         Ok(queues)
+    }
+
+    /// Ends the waits of all receivers, now and from now on.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        for queue in self.open.read().values() {
+            queue.arrived.notify_waiters();
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
     }
 
     /// Creates a queue. An existing queue with the same attributes is not changed. Returns the

@@ -72,7 +72,7 @@ impl Queues {
                 state.next_visible()
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || self.is_closed() {
                 return Ok(false);
             }
             let next = next.and_then(|next| (next - self.clock.now()).to_std().ok());

@@ -35,6 +35,8 @@ mod namespace;
 mod object;
 mod operation;
 mod queue;
+mod queue_mapping;
+mod queue_worker;
 mod reference;
 mod restriction;
 mod restriction_statement;
@@ -70,8 +72,8 @@ pub use environment::Environments;
 pub use error::{Error, Result};
 pub use grant::Grants;
 pub use headwater_queues::{
-    Attribute, Error as QueueError, NewMessage, QueueInfo, ReceiveOptions, ReceivedMessage,
-    SentMessage, attributes_md5,
+    Attribute, Error as QueueError, MappingSettings, NewMessage, QueueInfo, QueueMapping,
+    ReceiveOptions, ReceivedMessage, SentMessage, attributes_md5,
 };
 pub use iceberg::Iceberg;
 pub use import::Imports;
@@ -131,3 +133,4 @@ pub mod objects {
     };
 }
 pub use queue::Queues;
+pub use queue_mapping::{MappingStatus, QueueMappings};

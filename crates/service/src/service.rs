@@ -33,6 +33,7 @@ use crate::job::Jobs;
 use crate::login::OidcLogins;
 use crate::maintenance::Maintenance;
 use crate::namespace::Namespaces;
+use crate::queue_mapping::{MappingState, QueueMappings};
 use crate::reference::Refs;
 use crate::run::Runs;
 use crate::s3::BucketState;
@@ -54,7 +55,9 @@ pub struct Service(Arc<Components>);
 impl Service {
     /// Opens the lake and starts its components.
     pub async fn start(config: ServiceConfig) -> Result<Self> {
-        Ok(Service(Arc::new(Components::start(config).await?)))
+        let components = Arc::new(Components::start(config).await?);
+        QueueMappings::start(&components).await.map_err(|error| Error::component(&error))?;
+        Ok(Service(components))
     }
 
     /// Returns the operations on branches.
@@ -183,12 +186,13 @@ impl Service {
         self.0.jobs.running()
     }
 
-    /// Returns true while a job is running or a deployed trigger may start one.
+    /// Returns true while a job is running, or a deployed trigger or a message may start one.
     pub fn is_busy(&self) -> bool {
         let triggers = self.0.triggers.as_ref();
         self.0.jobs.running() > 0
             || self.0.deployer.has_triggers()
             || triggers.is_some_and(headwater_triggers::Triggers::has_calls)
+            || self.0.mappings.is_active()
     }
 
     /// Stops triggers and automatic maintenance, which start jobs.
@@ -196,6 +200,8 @@ impl Service {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
         }
+        self.0.mappings.stop();
+        self.0.queues.close();
         if let Some(maintenance) = &self.0.auto_maintenance {
             maintenance.cancel();
         }
@@ -209,6 +215,7 @@ impl Service {
     /// Waits until all jobs have ended, or interrupts them after a timeout.
     pub async fn drain(&self, timeout: Duration) {
         self.0.jobs.drain(timeout).await;
+        self.0.mappings.drain().await;
         self.0.refresh_access().await;
     }
 }
@@ -251,6 +258,8 @@ pub(crate) struct Components {
     pub buckets: BucketState,
     /// The message queues.
     pub queues: headwater_queues::Queues,
+    /// The event source mappings of queues, and their workers.
+    pub mappings: MappingState,
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
     /// Thread pool for operations that are recorded as jobs. It measures their processor time.
@@ -274,6 +283,7 @@ impl Components {
         let oidc = OidcLogins::of(&config)?;
         let buckets = BucketState::open(&config, &lake)?;
         let queues = open_queues(&lake).await?;
+        let mappings = MappingState::open(&lake);
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
@@ -329,6 +339,7 @@ impl Components {
             secrets,
             buckets,
             queues,
+            mappings,
             given,
             operations: MeteredRuntime::default(),
             scans: ScanCache::default(),

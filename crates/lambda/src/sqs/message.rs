@@ -247,7 +247,7 @@ pub(super) async fn delete_batch(request: &SqsRequest) -> Result<Value> {
 pub(super) async fn change_visibility(request: &SqsRequest) -> Result<Value> {
     let change: Receipt = request.parse()?;
     let name = name_of(change.queue_url.as_deref())?;
-    change_one(request, &name, &change).await?;
+    change_one(request, &name, &change).await??;
     Ok(Value::Null)
 }
 
@@ -257,7 +257,7 @@ pub(super) async fn change_visibility_batch(request: &SqsRequest) -> Result<Valu
     check_entries(entries.iter().map(|entry| entry.id.as_str()))?;
     let mut answer = BatchAnswer::default();
     for entry in &entries {
-        match change_one(request, &name, entry).await {
+        match change_one(request, &name, entry).await? {
             Ok(()) => answer.succeed(&entry.id, json!({})),
             Err(error) => answer.fail(&entry.id, &error),
         }
@@ -265,17 +265,25 @@ pub(super) async fn change_visibility_batch(request: &SqsRequest) -> Result<Valu
     Ok(answer.into_json())
 }
 
-async fn change_one(request: &SqsRequest, name: &str, change: &Receipt) -> Result<()> {
+/// Changes the visibility of one message. The inner result is the outcome of the entry; other
+/// errors apply to the whole request.
+async fn change_one(request: &SqsRequest, name: &str, change: &Receipt) -> Result<Result<()>> {
+    let (receipt, seconds) = match checked(change) {
+        Ok(checked) => checked,
+        Err(error) => return Ok(Err(error)),
+    };
+    let changed = request.queues.change_visibility(&request.principal, name, receipt, seconds);
+    Ok(changed.await?.map_err(SqsError::from))
+}
+
+/// Returns the receipt and the timeout of a change of visibility.
+fn checked(change: &Receipt) -> Result<(&str, u32)> {
     let receipt = change.receipt_handle.as_deref();
     let receipt = receipt.ok_or_else(|| SqsError::missing("ReceiptHandle"))?;
     let seconds = change.visibility_timeout;
     let seconds = seconds.ok_or_else(|| SqsError::missing("VisibilityTimeout"))?;
     check_range("VisibilityTimeout", Some(seconds), 43_200)?;
-    request
-        .queues
-        .change_visibility(&request.principal, name, receipt, seconds)
-        .await?
-        .map_err(SqsError::from)
+    Ok((receipt, seconds))
 }
 
 /// The outcomes of the entries of a batch.

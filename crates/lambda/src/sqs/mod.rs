@@ -6,3 +6,4 @@ mod protocol;
 mod queue;
 
 pub use protocol::{SqsProtocol, TARGET_PREFIX};
+pub(crate) use queue::arn;

@@ -15,6 +15,7 @@ use crate::{clients, trial};
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("sqs::boto3_uses_every_operation", boto3),
+        trial("sqs::functions_are_called_with_messages", mappings),
         trial("sqs::no_message_is_lost_or_returns_if_the_server_is_killed", killed),
     ]
 }
@@ -40,6 +41,11 @@ async fn boto3() {
     let sql = "SELECT DISTINCT action FROM system.audit WHERE object = 'queue:orders'";
     let actions = server.rows(sql).await.to_string();
     assert!(actions.contains("write") && actions.contains("read"), "{actions}");
+}
+
+async fn mappings() {
+    let server = TestServer::start().await;
+    script(&server, "sqs_mappings.py").await;
 }
 
 async fn killed() {
