@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn attributes_are_checked() {
-        let dead = r#"{"deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:dead", "maxReceiveCount": "3"}"#;
+        let dead = r#"{"deadLetterTargetArn": "arn:aws:sqs:r:0:dead", "maxReceiveCount": "3"}"#;
         let attributes = QueueAttributes::new(
             "orders",
             &given(&[("VisibilityTimeout", "5"), ("RedrivePolicy", dead)]),

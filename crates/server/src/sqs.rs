@@ -1,5 +1,5 @@
-//! The SQS protocol on the HTTP listener: `POST /` and the URLs of queues. Requests are authenticated
-//! by their signatures.
+//! The SQS protocol on the HTTP listener: `POST /` and the URLs of queues. Signatures authenticate
+//! the requests.
 
 use axum::Router;
 use axum::body::Body;

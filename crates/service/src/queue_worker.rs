@@ -2,8 +2,8 @@
 //! and deletes those that it has processed.
 //!
 //! - The messages of a call stay invisible while the function runs.
-//! - Messages of a failed call are received again after the visibility timeout of their queue, until
-//!   they move to its dead-letter queue.
+//! - Messages of a failed call are received again after the visibility timeout of their queue,
+//!   until they move to its dead-letter queue.
 //! - A call that was rejected because of a limit, a missing function or a missing right does not
 //!   count as a reception.
 

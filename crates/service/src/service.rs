@@ -282,8 +282,7 @@ impl Components {
         let access = open_access(&lake).await?;
         let oidc = OidcLogins::of(&config)?;
         let buckets = BucketState::open(&config, &lake)?;
-        let queues = open_queues(&lake).await?;
-        let mappings = MappingState::open(&lake);
+        let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
@@ -317,9 +316,7 @@ impl Components {
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
         register_executors(&jobs, imports, runs, &lake);
-        let auto_maintenance = config
-            .maintenance
-            .then(|| start_maintenance(lake.clone(), jobs.clone(), config.remove_orphans));
+        let auto_maintenance = auto_maintenance(&config, &lake, &jobs);
         Ok(Components {
             config,
             lake,
@@ -405,6 +402,16 @@ fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
 async fn open_queues(lake: &Lake) -> Result<headwater_queues::Queues> {
     let opened = headwater_queues::Queues::open(lake.store().clone(), lake.clock().clone()).await;
     opened.map_err(|error| Error::component(&error))
+}
+
+/// Starts automatic maintenance, unless the configuration disables it.
+fn auto_maintenance(
+    config: &ServiceConfig,
+    lake: &Lake,
+    jobs: &headwater_jobs::Jobs,
+) -> Option<CancellationToken> {
+    let start = || start_maintenance(lake.clone(), jobs.clone(), config.remove_orphans);
+    config.maintenance.then(start)
 }
 
 fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {
