@@ -207,7 +207,7 @@ async fn prepare(url: &str, owner: &Key) -> String {
     assert!(answers.iter().all(|answer| answer.code() == "201"), "{answers:?}");
     let body = r#"{"QueueName":"q"}"#.to_owned();
     let target = Some("CreateQueue");
-    let queue = Signed { body, target, ..Signed::new("sqs", owner, "POST", "/") };
+    let queue = Signed { target, body, ..Signed::new("sqs", owner, "POST", "/") };
     let mapping = request("/2015-03-31/event-source-mappings", &MAPPING.replace(":live", ""));
     let answers = send(url, &[queue, mapping]).await;
     let created: Value = serde_json::from_str(&answers[1].body).expect("JSON");
