@@ -72,6 +72,13 @@ impl ResolvedFunction {
         self.function.callable.check(values, table).or_problem()
     }
 
+    /// Returns the only argument of the function, which receives an event.
+    ///
+    /// Errors: `invalid_argument` if the function has several arguments.
+    pub fn event_argument(&self) -> Result<&str, Problem> {
+        self.function.callable.event_argument().or_problem()
+    }
+
     /// Returns the default argument that receives a table.
     ///
     /// Errors: `invalid_argument` if the function has several arguments.

@@ -33,6 +33,9 @@ mod maintenance;
 mod namespace;
 mod object;
 mod operation;
+mod queue;
+mod queue_mapping;
+mod queue_worker;
 mod reference;
 mod restriction;
 mod restriction_statement;
@@ -68,6 +71,10 @@ pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
 pub use grant::Grants;
+pub use headwater_queues::{
+    Attribute, Error as QueueError, MappingSettings, NewMessage, QueueInfo, QueueMapping,
+    ReceiveOptions, ReceivedMessage, SentMessage, attributes_md5,
+};
 pub use iceberg::Iceberg;
 pub use import::Imports;
 pub use invocation::{CallInput, Invocations, ResolvedFunction};
@@ -125,3 +132,5 @@ pub mod objects {
         OpenObject, UploadTarget,
     };
 }
+pub use queue::Queues;
+pub use queue_mapping::{MappingStatus, QueueMappings};
