@@ -2,11 +2,13 @@
 //! reason why it takes no principal.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libtest_mimic::Trial;
-use quote::ToTokens;
-use syn::{File, ImplItem, Item, Signature, Type, Visibility};
+use syn::{
+    File, FnArg, GenericArgument, ImplItem, Item, Path, PathArguments, ReturnType, Signature, Type,
+    TypeParamBound, UseTree, Visibility,
+};
 
 use crate::declared::{assert_complete, parsed};
 use crate::trial;
@@ -34,9 +36,9 @@ fn methods(takes_principal: bool) -> Vec<String> {
     let mut reachable: BTreeSet<String> = items.iter().flat_map(|item| exported(item)).collect();
     loop {
         let found = all.iter().filter(|(of, _)| reachable.contains(of));
-        let returned: Vec<String> = found.flat_map(|(_, it)| words(&it.output)).collect();
+        let names: Vec<String> = found.flat_map(|(_, it)| returned(it)).collect();
         let count = reachable.len();
-        reachable.extend(returned);
+        reachable.extend(names);
         if reachable.len() == count {
             break;
         }
@@ -52,7 +54,7 @@ fn methods(takes_principal: bool) -> Vec<String> {
 
 /// Returns the paths of a crate's source files below `crates`.
 pub fn sources(krate: &str) -> Vec<String> {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders = vec![PathBuf::from(krate).join("src")];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -88,14 +90,24 @@ fn callable(item: &Item) -> Vec<(String, &Signature)> {
 /// Returns the names that a `pub use` exports.
 fn exported(item: &Item) -> Vec<String> {
     match item {
-        Item::Use(used) if is_public(&used.vis) => words(&used.tree),
+        Item::Use(used) if is_public(&used.vis) => used_names(&used.tree),
         _ => Vec::new(),
     }
 }
 
+fn used_names(tree: &UseTree) -> Vec<String> {
+    match tree {
+        UseTree::Path(path) => used_names(&path.tree),
+        UseTree::Name(name) => vec![name.ident.to_string()],
+        UseTree::Rename(names) => vec![names.ident.to_string(), names.rename.to_string()],
+        UseTree::Group(group) => group.items.iter().flat_map(used_names).collect(),
+        UseTree::Glob(_) => panic!("the service exports names one by one"),
+    }
+}
+
 /// Returns the name of the type of an `impl` block, without its arguments.
-fn self_type(of: &Type) -> String {
-    let Type::Path(path) = of else { panic!("`impl {}`", of.to_token_stream()) };
+pub fn self_type(of: &Type) -> String {
+    let Type::Path(path) = of else { panic!("an `impl` block of a type with a name") };
     path.path.segments.last().expect("a name").ident.to_string()
 }
 
@@ -112,14 +124,62 @@ fn is_public(visibility: &Visibility) -> bool {
 
 /// Returns true if a parameter contains a `Principal`.
 fn has_principal(signature: &Signature) -> bool {
-    words(&signature.inputs).iter().any(|word| word == "Principal")
+    signature.inputs.iter().any(|input| match input {
+        FnArg::Typed(input) => names(&input.ty).iter().any(|name| name == "Principal"),
+        FnArg::Receiver(_) => false,
+    })
 }
 
-/// Returns the names and keywords of a part of the source, and its punctuation.
-pub fn words(part: &impl ToTokens) -> Vec<String> {
-    let mut text = part.to_token_stream().to_string();
-    for bracket in ['(', ')', '[', ']', '{', '}', '<', '>', ',', ';'] {
-        text = text.replace(bracket, &format!(" {bracket} "));
+fn returned(signature: &Signature) -> Vec<String> {
+    match &signature.output {
+        ReturnType::Type(_, of) => names(of),
+        ReturnType::Default => Vec::new(),
     }
-    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Returns all names in a type.
+fn names(of: &Type) -> Vec<String> {
+    match of {
+        Type::Path(path) => path_names(&path.path),
+        Type::Reference(reference) => names(&reference.elem),
+        Type::Slice(slice) => names(&slice.elem),
+        Type::Array(array) => names(&array.elem),
+        Type::Tuple(tuple) => tuple.elems.iter().flat_map(names).collect(),
+        Type::ImplTrait(implemented) => implemented.bounds.iter().flat_map(bound_names).collect(),
+        Type::TraitObject(object) => object.bounds.iter().flat_map(bound_names).collect(),
+        _ => panic!("a kind of type that the test does not know"),
+    }
+}
+
+fn bound_names(bound: &TypeParamBound) -> Vec<String> {
+    match bound {
+        TypeParamBound::Trait(bound) => path_names(&bound.path),
+        _ => Vec::new(),
+    }
+}
+
+fn path_names(path: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for segment in &path.segments {
+        found.push(segment.ident.to_string());
+        match &segment.arguments {
+            PathArguments::None => {}
+            PathArguments::AngleBracketed(arguments) => {
+                for argument in &arguments.args {
+                    match argument {
+                        GenericArgument::Type(of) => found.extend(names(of)),
+                        GenericArgument::AssocType(of) => found.extend(names(&of.ty)),
+                        _ => {}
+                    }
+                }
+            }
+            PathArguments::Parenthesized(call) => {
+                found.extend(call.inputs.iter().flat_map(names));
+                if let ReturnType::Type(_, of) = &call.output {
+                    found.extend(names(of));
+                }
+            }
+        }
+    }
+    found
 }

@@ -1,11 +1,10 @@
 //! The places of the product that create a principal. A new place fails the test.
 
 use libtest_mimic::Trial;
-use quote::ToTokens;
-use syn::{Attribute, File, ImplItem, Item};
+use syn::{ImplItem, Item, Macro};
 
 use crate::declared::parsed;
-use crate::methods::{sources, words};
+use crate::methods::{self_type, sources};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -60,9 +59,8 @@ async fn places() {
     let crates = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     for entry in std::fs::read_dir(crates).expect("a folder") {
         let krate = entry.expect("an entry").file_name().into_string().expect("text");
-        // Parsing every file takes too long.
-        for file in sources(&krate).into_iter().filter(|file| mentions(file)) {
-            let created = created(parsed(&file));
+        for file in sources(&krate) {
+            let created = created(&text(&file));
             found.extend(created.into_iter().map(|what| format!("{file}: {what}")));
         }
     }
@@ -73,10 +71,9 @@ async fn places() {
     assert_eq!(found, listed, "each place that creates a principal is listed");
 }
 
-fn mentions(file: &str) -> bool {
+fn text(file: &str) -> String {
     let path = format!("{}/../{file}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).expect("a source file");
-    ["Principal", "principal()", "Actor", "AuthenticatedUser"].iter().any(|it| text.contains(it))
+    std::fs::read_to_string(path).expect("a source file")
 }
 
 /// Checks that no other function of `Principal` and `Actor` returns one without having one.
@@ -88,8 +85,7 @@ async fn constructors() {
             if let ImplItem::Fn(function) = item
                 && function.sig.receiver().is_none()
             {
-                let of = block.self_ty.to_token_stream();
-                found.push(format!("{of}::{}", function.sig.ident));
+                found.push(format!("{}::{}", self_type(&block.self_ty), function.sig.ident));
             }
         }
     }
@@ -97,39 +93,72 @@ async fn constructors() {
     assert_eq!(found, ["Actor::of", "Principal::anonymous", "Principal::owner", "Principal::user"]);
 }
 
-/// Returns what creates a principal in a file, except in its tests.
-fn created(file: File) -> Vec<String> {
+/// Returns what creates a principal in a source text, except in its tests.
+fn created(text: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for item in file.items.iter().filter(|item| !is_test(item)) {
-        let words = words(item);
-        for at in 0..words.len() {
-            let [before, one, two, three] = [at.wrapping_sub(1), at, at + 1, at + 2]
-                .map(|at| words.get(at).map_or("", |it| it));
-            match (one, two, three) {
-                ("Principal", "::", name) => found.push(format!("Principal::{name}")),
-                ("Principal", "as", _) => found.push("an alias of Principal".to_owned()),
-                ("Actor", "::", "Owner") => found.push("Actor::Owner".to_owned()),
-                ("AuthenticatedUser", "{", _) if !matches!(before, "struct" | "impl" | "->") => {
-                    found.push(CREDENTIAL.to_owned());
-                }
-                (".", "principal", "(") if words.get(at + 3).is_some_and(|it| it == ")") => {
-                    found.push(".principal()".to_owned());
-                }
-                _ => {}
+    // Parsing every file would take too long.
+    if !["Principal", "principal()", "Actor", "AuthenticatedUser"]
+        .iter()
+        .any(|it| text.contains(it))
+    {
+        return found;
+    }
+    let words = without_tests(&words(text));
+    for at in 0..words.len() {
+        let [before, one, two, three, four] = [at.wrapping_sub(1), at, at + 1, at + 2, at + 3]
+            .map(|at| words.get(at).map_or("", |it| it));
+        match (one, two, three) {
+            ("Principal", "::", name) => found.push(format!("Principal::{name}")),
+            ("Principal", "as", _) => found.push("an alias of Principal".to_owned()),
+            ("Actor", "::", "Owner") => found.push("Actor::Owner".to_owned()),
+            ("AuthenticatedUser", "{", _) if !matches!(before, "struct" | "impl" | "->") => {
+                found.push(CREDENTIAL.to_owned());
             }
+            (".", "principal", "(") if four == ")" => found.push(".principal()".to_owned()),
+            _ => {}
         }
     }
     found
 }
 
-fn is_test(item: &Item) -> bool {
-    let attributes: &[Attribute] = match item {
-        Item::Mod(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        _ => &[],
-    };
-    let is_test =
-        |it: &Attribute| it.path().is_ident("cfg") && words(it).iter().any(|it| it == "test");
-    attributes.iter().any(is_test)
+/// Splits a source text into its tokens, without comments.
+fn words(text: &str) -> Vec<String> {
+    let wrapped: Macro = syn::parse_str(&format!("m! {{\n{text}\n}}")).expect("Rust");
+    let mut text = wrapped.tokens.to_string();
+    for bracket in ['(', ')', '[', ']', '{', '}', '<', '>', ',', ';'] {
+        text = text.replace(bracket, &format!(" {bracket} "));
+    }
+    // An arrow is one word.
+    text.replace("- >", "->").split_whitespace().map(str::to_owned).collect()
+}
+
+/// Removes the items with the attribute `#[cfg(test)]`.
+fn without_tests(words: &[String]) -> Vec<String> {
+    let attribute = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        if words[at..].iter().zip(attribute).filter(|(word, it)| *word == it).count()
+            < attribute.len()
+        {
+            kept.push(words[at].clone());
+            at += 1;
+            continue;
+        }
+        // The item ends with its block, or with a semicolon.
+        let mut depth = 0;
+        for word in &words[at + attribute.len()..] {
+            at += 1;
+            match word.as_str() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 && matches!(word.as_str(), "}" | ";") {
+                break;
+            }
+        }
+        at += attribute.len();
+    }
+    kept
 }

@@ -98,7 +98,7 @@ pub const ROWS: &[Row] = &[
         let new = request(json!({"files": {}}));
         done(async move { c.service.deployments().deploy(&c.by, new).await })
     }),
-    // The version has the rights of the owner, who deployed it.
+    // The owner deployed the version, so it has all rights.
     ("Deployments::activate", administers("ok"), |c| {
         done(async move { c.service.deployments().activate(&c.by, c.known.version.clone()).await })
     }),
