@@ -29,7 +29,7 @@ pub enum Error {
     /// A name, attribute or message is invalid.
     #[error("{reason}")]
     Invalid {
-        /// What is invalid.
+        /// Description of the invalid value.
         reason: String,
     },
     /// A message has characters that SQS does not allow.
