@@ -5,6 +5,7 @@
 //! rebased on the new head and reuse their data files. Any other concurrent change of a table is a
 //! conflict. Uncommitted files are removed, also when the transaction is dropped.
 
+mod adopt;
 mod commit;
 mod discard_guard;
 mod group_commit;

@@ -22,6 +22,8 @@ use crate::lake::Lake;
 pub(super) enum Change {
     /// Creation of the table, which cannot be rebased.
     Create,
+    /// The state of a table at another commit, which cannot be rebased.
+    Adopt,
     Append {
         staged: StagedFiles,
         imported: Option<ImportedFiles>,
@@ -59,10 +61,11 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Returns the operation on the table; `None` for a creation, a drop or a REST commit.
+    /// Returns the operation on the table; `None` for a creation, an adopted
+    /// state, a drop or a REST commit.
     fn operation(&self) -> Option<Operation> {
         Some(match self.clone() {
-            Change::Create | Change::Drop | Change::Apply(_) => return None,
+            Change::Create | Change::Adopt | Change::Drop | Change::Apply(_) => return None,
             Change::Append { staged, imported: _ } => Operation::Append(staged),
             Change::OverwritePartitions { staged, retained } => {
                 Operation::OverwritePartitions { staged, retained }
@@ -92,6 +95,7 @@ impl Change {
             | Change::RewriteManifests
             | Change::ExpireSnapshots(_) => true,
             Change::Create
+            | Change::Adopt
             | Change::Overwrite(_)
             | Change::Replace { .. }
             | Change::AddColumns { .. }
