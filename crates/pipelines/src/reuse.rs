@@ -1,9 +1,9 @@
 //! Reuse of tables that runs on other branches have computed from the same code, packages,
 //! parameters and inputs.
 //!
-//! When a run is merged, the store records the table that each `replace` model wrote. A later run on
-//! another branch finds it by the model's fingerprint, and commits the same table metadata instead
-//! of running the model. Only a table that is current on a branch is reused: its files are never
+//! When a run is merged, the store records the table that each `replace` model wrote. A later run
+//! on another branch finds it by the model's fingerprint, and commits the same table metadata
+//! instead of running the model. Only a table that is current on a branch is reused: its files are never
 //! removed, and the right to read the branch
 //! applies to it.
 //!
@@ -51,8 +51,8 @@ struct ComputedTable {
 }
 
 impl Plan {
-    /// Uses the table of another branch instead of running a step, if there is one. The step and its
-    /// parents must have been planned before.
+    /// Uses the table of another branch instead of running a step, if there is one. The step and
+    /// its parents must have been planned before.
     pub(crate) async fn reuse(&mut self, index: usize, runner: &Runner) -> Result<()> {
         if let Some((reused, table)) = self.find_reusable(index, runner).await? {
             let plan = &mut self.steps[index];
@@ -169,7 +169,7 @@ impl Runner {
             let table = &plan.project.steps[index].table;
             let known = transaction.view().find(&table.namespace, &table.name).await;
             let known = known.map_err(failed)?.map(|(_, table)| table.schema());
-            let state = transaction.adopt(table, &reused.view).await.map_err(failed)?;
+            let state = reused.view.adopt_in(&mut transaction, table).await.map_err(failed)?;
             self.check_replacement(table, known.as_deref(), &state.schema())?;
         }
         transaction.property(PROPERTY_JOB, work.context.id().to_string());
@@ -206,8 +206,8 @@ impl Runner {
         })
     }
 
-    /// Returns the changes that record the tables which a run computed or reused, as they are on its
-    /// branch, and that remove the records of deleted branches.
+    /// Returns the changes that record the tables which a run computed or reused, as they are on
+    /// its branch, and that remove the records of deleted branches.
     pub(crate) async fn record_computed(
         &self,
         plan: &Plan,

@@ -1,9 +1,9 @@
-//! Models with `materialization = view`: a run creates an SQL view of the lake on its branch instead
-//! of a table.
+//! Models with `materialization = view`: a run creates an SQL view of the lake on its branch
+//! instead of a table.
 //!
 //! A view stores no rows, so planning treats its model like an intermediate one: models and
-//! expectations that read it depend on everything that the view reads. Properties of the view record
-//! the code that it was created from. A view that another client has replaced is created again.
+//! expectations that read it depend on everything that the view reads. Properties of the view
+//! record the code that it was created from. A view that another client has replaced is created again.
 
 use std::collections::BTreeMap;
 
