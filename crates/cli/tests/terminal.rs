@@ -164,7 +164,7 @@ fn a_long_operation_is_shown_with_its_elapsed_time() {
     workspace.write("models/silent.py", SLOW);
     let text = workspace.in_terminal(80, &["run"]).stdout;
     let drawn: Vec<&str> = text.split(['\r', '\n']).collect();
-    let bar = drawn.iter().find(|line| line.contains("silent  2 s"));
+    let bar = drawn.iter().find(|line| line.contains("silent") && line.contains("  2 s"));
     assert!(bar.is_some(), "{drawn:#?}");
     let empty = drawn.iter().find(|line| line.trim_end().ends_with(['░', '█']));
     assert!(empty.is_none(), "{drawn:#?}");
