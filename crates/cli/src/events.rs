@@ -1,18 +1,20 @@
-//! Follows a job: prints its events to standard error, with a progress line after one second.
+//! Follows a job: prints its events to standard error, with a progress line or the tree of a run
+//! after one second.
 //!
-//! Ctrl-C stops the job; a second Ctrl-C detaches from it. If the server stops, the command connects
-//! to the next server and continues.
+//! Ctrl-C stops the job; a second Ctrl-C detaches from it. If the server stops, the command
+//! connects to the next server and continues.
 
 use std::time::Instant;
 
+use headwater_display::run_tree::{RunTree, step_line};
 use headwater_model::{
-    ErrorCode, Job, JobEvent, JobEventKind, JobStatus, LogStream, Problem, StepReport, StepStatus,
-    Timestamp,
+    ErrorCode, Job, JobEvent, JobEventKind, JobStatus, LogStream, PlannedStep, Problem, Timestamp,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::api::{self, Api, ApiRequest, segment};
+use crate::arguments::OutputFormat;
 use crate::connect;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -20,14 +22,26 @@ use crate::output::{self, Cell};
 use crate::progress::{Progress, ProgressLine, TICK};
 use crate::terminal::{Style, Tone};
 
+/// Number of lines of the terminal that a tree leaves to other output.
+const HEIGHT_LEFT: usize = 5;
+
 /// Maximum number of times that the server may stop before a command gives up following a job.
 const RECONNECTS_MAX: u32 = 20;
 
-/// Prints a job's events until it ends; returns the job or its problem. If the server stops, connects
-/// again: a queued job continues with the next server.
+/// Prints a job's events until it ends; returns the job or its problem. If the server stops,
+/// connects again: a queued job continues with the next server.
 pub async fn follow(context: &Context, api: &Api, job: &Job) -> Result<Job> {
+    follow_with(context, api, job, Printer::new(context.style)).await
+}
+
+/// Like [`follow`], with a printer.
+pub async fn follow_with(
+    context: &Context,
+    api: &Api,
+    job: &Job,
+    mut printer: Printer,
+) -> Result<Job> {
     let id = job.id.to_string();
-    let mut printer = Printer::new(context.style);
     let ended = tokio::select! {
         ended = Box::pin(follow_to_end(context, api, &id, &mut printer)) => ended,
         interrupt = tokio::signal::ctrl_c() => {
@@ -177,6 +191,10 @@ pub struct Printer {
     /// The running steps with their start times.
     steps: Vec<(String, Instant)>,
     progress: Progress,
+    /// The steps of a run, if they are shown as a tree.
+    tree: Option<RunTree>,
+    /// True to print events as JSON lines on standard output.
+    json_lines: bool,
     /// Time of the newest event.
     newest: Option<Timestamp>,
     /// Time of the newest event of earlier servers. Their events are not printed again.
@@ -189,7 +207,25 @@ impl Printer {
         let progress = Progress { text: "waiting".to_owned(), ..Progress::default() };
         let line = ProgressLine::new(style);
         let steps = Vec::new();
-        Printer { style, silent: false, line, steps, progress, newest: None, printed: None }
+        Printer {
+            style,
+            silent: false,
+            line,
+            steps,
+            progress,
+            tree: None,
+            json_lines: false,
+            newest: None,
+            printed: None,
+        }
+    }
+
+    /// Creates a printer of JSON lines on standard output if the output format is NDJSON, otherwise
+    /// of text on standard error.
+    pub fn of(context: &Context) -> Self {
+        let json_lines = context.output == OutputFormat::Ndjson;
+        let style = if json_lines { Style::plain() } else { context.style };
+        Printer { json_lines, ..Printer::new(style) }
     }
 
     /// Reports that the server has stopped. The next server sends all of the job's events again,
@@ -207,13 +243,30 @@ impl Printer {
         Printer { silent: true, ..Printer::new(Style::plain()) }
     }
 
-    /// Removes the progress line.
+    /// Removes the progress line. Leaves the tree of a run in its last state.
     pub fn clear(&mut self) {
         self.line.clear();
+        if let Some(tree) = self.tree.take() {
+            for line in tree.lines(self.style, Instant::now()) {
+                self.style.say(line);
+            }
+        }
+    }
+
+    /// Shows the steps of a run as a tree, if it fits on the terminal.
+    fn planned(&mut self, steps: &[PlannedStep]) {
+        let height = self.style.height().unwrap_or(0).saturating_sub(HEIGHT_LEFT);
+        if self.line.is_possible() && !steps.is_empty() && steps.len() <= height {
+            self.tree = Some(RunTree::new(steps));
+        }
     }
 
     /// Draws the progress line.
     fn tick(&mut self) {
+        if let Some(tree) = &self.tree {
+            self.line.draw_lines(&tree.lines(self.style, Instant::now()));
+            return;
+        }
         let mut progress = self.progress.clone();
         if let Some((_, since)) = self.steps.first() {
             let names: Vec<&str> = self.steps.iter().map(|(name, _)| name.as_str()).collect();
@@ -230,9 +283,22 @@ impl Printer {
             return;
         }
         self.newest = self.newest.max(Some(event.time));
+        if self.json_lines {
+            if let Ok(line) = serde_json::to_string(event) {
+                output::line(line);
+            }
+            return;
+        }
         match &event.event {
-            JobEventKind::Started | JobEventKind::Planned { .. } => {}
-            JobEventKind::StepStarted { step } => self.steps.push((step.clone(), Instant::now())),
+            JobEventKind::Started => {}
+            JobEventKind::Planned { steps } => self.planned(steps),
+            JobEventKind::StepStarted { step } => {
+                let now = Instant::now();
+                self.steps.push((step.clone(), now));
+                if let Some(tree) = &mut self.tree {
+                    tree.start(step, now);
+                }
+            }
             JobEventKind::Progress { stage, done, total, unit } => {
                 self.progress(stage, *done, *total, unit);
             }
@@ -242,7 +308,9 @@ impl Printer {
             }
             JobEventKind::StepEnded { report } => {
                 self.steps.retain(|(step, _)| *step != report.step);
-                self.say(&self.step_line(report));
+                if !self.tree.as_mut().is_some_and(|tree| tree.end(report)) {
+                    self.say(&step_line(self.style, report));
+                }
             }
             JobEventKind::Ended { status, .. } => {
                 self.clear();
@@ -271,45 +339,6 @@ impl Printer {
             return format!("  {mark} {text}");
         }
         format!("  {mark} {} {text}", self.style.paint(Tone::Faint, origin))
-    }
-
-    fn step_line(&self, report: &StepReport) -> String {
-        let (sign, tone, word) = match report.status {
-            StepStatus::Succeeded => ("✓", Tone::Good, ""),
-            StepStatus::Unchanged => ("=", Tone::Faint, "unchanged"),
-            StepStatus::Failed => ("✗", Tone::Bad, "failed"),
-            StepStatus::Warned => ("!", Tone::Warn, "false (warning)"),
-            StepStatus::Skipped => ("-", Tone::Faint, "skipped"),
-        };
-        let mut line = Cell::toned(tone, sign).then(format!(" {:<32}  ", report.step));
-        line = line.then(Cell::toned(Tone::Faint, format!("{:<12}", report.kind)));
-        if word.is_empty() {
-            line = line.then(format!("{:>9}", output::milliseconds(report.usage.wall_ms)));
-            if let Some(rows) = report.rows {
-                line = line.then(format!("  {:>14}", output::plural(rows, "row")));
-            }
-            if let Some(rows) = report.quarantined.filter(|rows| *rows > 0) {
-                line = line.then(Cell::toned(Tone::Warn, format!("  {rows} in quarantine")));
-            }
-        } else {
-            line = line.then(Cell::toned(tone, word));
-        }
-        let width = self.style.width().unwrap_or(usize::MAX);
-        let usage = &report.usage;
-        let waits = [
-            ("queue", usage.queue_ms),
-            ("packages", usage.environment_ms),
-            ("start", usage.start_ms),
-        ];
-        for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
-            let waited = format!("  {name} {}", output::milliseconds(time));
-            let longer = line.clone().then(Cell::toned(Tone::Faint, waited));
-            // Omit times that do not fit; `headwater job get` shows them.
-            if longer.width() <= width {
-                line = longer;
-            }
-        }
-        line.paint(self.style, width).0.trim_end().to_owned()
     }
 
     fn progress(&mut self, stage: &str, done: u64, total: Option<u64>, unit: &str) {

@@ -97,7 +97,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
         let runners: Vec<_> = (0..runs)
             .map(|value| {
                 scope.spawn(move || {
-                    // The command follows a queued run to its end. Only an interrupted run is repeated.
+                    // The command follows a queued run to its end. Repeat only an interrupted run.
                     let mut attempts = (0..ATTEMPTS_MAX).map(|_| run(workspace, value));
                     let done = attempts.any(|answer| answer.code == 0);
                     assert!(done, "the run with {value} never succeeds");

@@ -10,7 +10,7 @@ use headwater_engine::{Prepared, QueryColumns, Session, SessionOptions};
 use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Fault};
 use headwater_project::{Body, Error as ProjectError, Function, Input, Step, suggest};
-use headwater_tables::Tables;
+use headwater_tables::{SqlView, Table, Tables};
 
 use crate::contract::type_differences;
 use crate::plan::{Plan, sql_error};
@@ -113,8 +113,10 @@ impl Plan {
     }
 
     fn table_columns(&self, index: usize) -> Columns {
-        let table = self.steps[index].table.as_ref();
-        table.map_or(Columns::Unknown, |table| Columns::Typed(table.schema()))
+        let plan = &self.steps[index];
+        let table = plan.table.as_ref().map(Table::schema);
+        let schema = table.or_else(|| plan.lake_view.as_ref().map(SqlView::schema));
+        schema.map_or(Columns::Unknown, Columns::Typed)
     }
 
     /// Checks a step and returns its columns, and those of its query if it is SQL.

@@ -11,7 +11,7 @@ use headwater_model::{ProjectFile, ProjectFiles};
 use headwater_sql::time_travel::Constants;
 
 use crate::command::CommandFunction;
-use crate::project::{by_name, check_growing, check_names, deeply};
+use crate::project::{by_name, check_growing, check_names, check_view, deeply};
 use crate::source::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
 use crate::{manifest, overwrite, parameter, python, row_expectation, sql, trigger};
@@ -62,6 +62,7 @@ impl ParsedProject {
         errors.extend(row_expectation::check(&steps).err());
         let callables = by_name(callables, &mut errors);
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
+        errors.extend(steps.iter().filter_map(|step| check_view(step).err()));
         errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
         let files = Arc::new(files.clone());
         let sandbox_files = Arc::new(sandbox_files);

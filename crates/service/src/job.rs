@@ -130,7 +130,8 @@ impl Jobs {
         let create = CreateRef { name: name.clone(), from, if_not_exists: false };
         Branches(self.0.clone()).create(principal, create).await?;
         let reference = Some(RefSpec::Name(name));
-        let request = RunRequest { event: None, retry: None, reference, ..request };
+        let no_reuse = true;
+        let request = RunRequest { event: None, retry: None, reference, no_reuse, ..request };
         Runs(self.0.clone()).start(principal, request).await
     }
 

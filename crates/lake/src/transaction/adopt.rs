@@ -7,30 +7,31 @@ use headwater_model::TableName;
 use headwater_tables::Table;
 
 use super::Transaction;
-use super::pending::Change;
+use super::pending_changes::Change;
 use crate::CommitView;
 use crate::error::{Error, Result};
 
-impl Transaction {
-    /// Sets a table to its state at another commit, and creates it if it does not exist. Returns
-    /// the state. The caller keeps `from` until the commit, so that the files are not removed.
+impl CommitView {
+    /// Sets a table of a transaction to its state at this commit, and creates it if it does not
+    /// exist. Returns the state. The caller keeps this view until the transaction is committed, so
+    /// that the files are not removed.
     ///
-    /// Fails with `TableNotFound` if the other commit does not have the table, with `IsView` if the
-    /// name is a view, and with `TableExists` if the branch has another table of this name.
-    pub async fn adopt(&mut self, name: &TableName, from: &CommitView) -> Result<Table> {
-        let Some((found, entry)) = from.state().find_table(&name.namespace, &name.name).await?
+    /// Fails with `TableNotFound` if this commit does not have the table, with `IsView` if the name
+    /// is a view, and with `TableExists` if the branch has another table of this name.
+    pub async fn adopt_in(&self, transaction: &mut Transaction, name: &TableName) -> Result<Table> {
+        let Some((found, entry)) = self.state().find_table(&name.namespace, &name.name).await?
         else {
-            return Err(from.not_found(name).await?);
+            return Err(self.not_found(name).await?);
         };
-        let state = from.load(&entry).await?;
-        let name = self.resolve(&found).await?;
-        self.flush(&name).await?;
-        match self.pending(&name)?.table() {
-            None => self.check_free(&name).await?,
+        let state = self.load(&entry).await?;
+        let name = transaction.resolve(&found).await?;
+        transaction.flush(&name).await?;
+        match transaction.pending(&name)?.table() {
+            None => transaction.check_free(&name).await?,
             Some(table) if table.id() == state.id() => {}
             Some(_) => return Err(Error::TableExists { table: name }),
         }
-        self.pending(&name)?.add_applied(Change::Adopt, Some(state.clone()));
+        transaction.pending(&name)?.add_applied(Change::Adopt, Some(state.clone()));
         Ok(state)
     }
 }

@@ -21,7 +21,7 @@ async fn write(lake: &Lake, branch: &str, ids: &[i64]) {
 
 async fn adopt(lake: &Lake, branch: &str, from: &str) -> Result<(), ErrorCode> {
     let mut transaction = lake.transaction(branch, "eva").await.unwrap();
-    let adopted = transaction.adopt(&name("T"), &view(lake, from).await).await;
+    let adopted = view(lake, from).await.adopt_in(&mut transaction, &name("T")).await;
     adopted.map_err(|error| error.code())?;
     transaction.commit("adopt").await.map_err(|error| error.code())?;
     Ok(())
@@ -78,7 +78,7 @@ async fn a_dropped_transaction_keeps_the_adopted_files() {
     let fixture = fixture().await;
     let mut transaction = fixture.lake.transaction("two", "eva").await.unwrap();
     transaction.create_namespace("other", BTreeMap::new());
-    transaction.adopt(&name("t"), &view(&fixture.lake, "one").await).await.unwrap();
+    view(&fixture.lake, "one").await.adopt_in(&mut transaction, &name("t")).await.unwrap();
     drop(transaction);
     assert_eq!(sum(&fixture, "one").await, 3);
 }
