@@ -194,7 +194,7 @@ fn a_run_is_a_tree_on_a_terminal_and_json_lines_for_programs() {
     let drawn: Vec<&str> = text.split(['\r', '\n']).collect();
     let has =
         |words: &[&str]| drawn.iter().any(|line| words.iter().all(|word| line.contains(word)));
-    assert!(has(&["silent", "python", "2 s"]) && has(&["└ ", "· ", "after"]), "{drawn:#?}");
+    assert!(has(&["silent", "python", "2 s"]) && has(&["└ ", "·", "after"]), "{drawn:#?}");
     let left = lines(&text);
     let last = left.iter().rposition(|line| line.contains("✓ last")).expect("the last step");
     assert!(left[last].starts_with("  └ ✓ last"), "{left:#?}");

@@ -2,8 +2,8 @@
 //! [EventBridge](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html).
 //!
 //! [`Pattern::parse`] rejects patterns that are malformed, and [`Pattern::check`] those that no
-//! event of a known [`ValueSchema`] matches. [`Pattern::matches`] tests an event. This crate does no
-//! I/O.
+//! event of a known [`ValueSchema`] matches. [`Pattern::matches`] tests an event. This crate does
+//! no I/O.
 
 mod cidr;
 mod error;

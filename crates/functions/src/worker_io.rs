@@ -141,6 +141,19 @@ pub(crate) struct CallContext {
     pub(crate) is_warm: bool,
 }
 
+/// Starts the network proxy of a function. A failure leaves the function without a network.
+fn start_proxy(
+    descriptors: Vec<OwnedFd>,
+    policy: EgressPolicy,
+    sink: mpsc::Sender<FunctionEvent>,
+    over: &CancellationToken,
+) {
+    match ProxySockets::open(descriptors) {
+        Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
+        Err(error) => tracing::warn!(%error, "the network proxy of a function cannot be started"),
+    }
+}
+
 /// Reads the messages of a worker until the call ends.
 pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
@@ -166,12 +179,7 @@ pub(crate) async fn listen(
         let mut kept = false;
         // The sandbox sends this message before the function can send any.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
-            match ProxySockets::open(descriptors) {
-                Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
-                Err(error) => {
-                    tracing::warn!(%error, "the network proxy of a function cannot be started");
-                }
-            }
+            start_proxy(descriptors, policy, sink, &over);
             continue;
         }
         let mut descriptors = descriptors.into_iter();

@@ -3,9 +3,8 @@
 //!
 //! When a run is merged, the store records the table that each `replace` model wrote. A later run
 //! on another branch finds it by the model's fingerprint, and commits the same table metadata
-//! instead of running the model. Only a table that is current on a branch is reused: its files are never
-//! removed, and the right to read the branch
-//! applies to it.
+//! instead of running the model. Only a table that is current on a branch is reused: its files are
+//! never removed, and the right to read the branch applies to it.
 //!
 //! A run reuses only what its user may read completely: the other branch, and the table without row
 //! filters and column masks. The fingerprint of a user with row filters or column masks contains

@@ -3,7 +3,8 @@
 //!
 //! A view stores no rows, so planning treats its model like an intermediate one: models and
 //! expectations that read it depend on everything that the view reads. Properties of the view
-//! record the code that it was created from. A view that another client has replaced is created again.
+//! record the code that it was created from. A view that another client has replaced is created
+//! again.
 
 use std::collections::BTreeMap;
 
