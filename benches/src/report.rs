@@ -151,7 +151,7 @@ fn text(line: &Line) -> String {
     format!("{what:<52} {measured:>19}  {ratio:>9}  {:<27} {reference}", line.bound)
 }
 
-/// Formats a duration with three digits.
+/// Formats a duration with three significant digits.
 pub fn duration(value: Duration) -> String {
     let seconds = value.as_secs_f64();
     match seconds {

@@ -177,7 +177,7 @@ fn a_conflict_of_a_models_table_names_the_command_to_recompute_it() {
     contains(&text, &["headwater branch merge dev --into main --rerun", "recomputes `agg`"]);
     let merge = ["branch", "merge", "dev", "--into", "main", "--rerun"];
     let plan = workspace.ok(&[&merge[..], &["--dry-run"]].concat());
-    contains(&plan, &["agg", "changed input"]);
+    contains(&plan, &["agg", "table `t` changed"]);
     let merged = workspace.run(&merge);
     assert_eq!(merged.code, 0, "{}", merged.stderr);
     contains(&merged.stderr, &["merged into main", "agg recomputed", "t merged by content"]);

@@ -73,7 +73,7 @@ impl SourceFile {
 /// Selection of a file by a source. It determines whether an unknown format is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSelection {
-    /// By name or by a glob: the format must be detected.
+    /// By name or by a glob: a file whose format is not detected is an error.
     Expressly,
     /// By folder: the file is skipped if its suffix is unknown.
     ByFolder,

@@ -15,7 +15,7 @@ use crate::queues::detached;
 use crate::state::{Pick, Picked, Slot};
 use crate::{Error, Queues, Result};
 
-/// How to receive messages.
+/// Options of a request to receive messages.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReceiveOptions {
     /// Maximum number of messages.

@@ -108,7 +108,7 @@ impl Rewriter {
         }
     }
 
-    /// Rewrites the version of a table, and returns the tokens after it.
+    /// Rewrites the time-travel clause after a table name, and returns the tokens after it.
     fn version<'t>(&mut self, tokens: &'t [TokenWithSpan]) -> Option<&'t [TokenWithSpan]> {
         const BEGIN: [&str; 4] = ["FOR", "VERSION", "SYSTEM_VERSION", "AT"];
         if !BEGIN.iter().any(|word| is_word(&tokens[0].token, word)) {

@@ -61,7 +61,7 @@ fn placeholder_length(text: &str) -> Option<u64> {
     Some(FIRST_LENGTH + index as u64)
 }
 
-/// Returns the foreign type of a placeholder's length.
+/// Returns the foreign type that a placeholder of this length represents.
 fn type_of_length(length: u64) -> Option<String> {
     let index = usize::try_from(length.checked_sub(FIRST_LENGTH)?).ok()?;
     TYPES.read().get(index).cloned()

@@ -58,8 +58,9 @@ pub(crate) struct MergedGroup {
     /// For each row, the number of their rows that may be skipped, because they are the same rows
     /// as ours.
     skippable: Arc<HashMap<RowKey, u32>>,
-    /// The number of wanted rows that ours lacks, and of our rows that are not wanted.
+    /// Number of wanted rows that are missing in our table.
     pub rows_added: u64,
+    /// Number of rows in our table that are not wanted.
     pub rows_removed: u64,
 }
 

@@ -44,7 +44,7 @@ impl From<Extent> for (u64, u64, usize, u64) {
     }
 }
 
-/// A file that is passed to a worker with a table.
+/// A file that holds data of a table and is passed to a worker.
 #[derive(Debug, Clone)]
 pub(crate) enum WorkerFile {
     /// A file in memory, to which the result may refer.

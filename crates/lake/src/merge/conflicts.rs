@@ -38,8 +38,9 @@ struct ConflictSearch<'a> {
     /// The table's name on this side.
     table: &'a TableName,
     base: &'a Table,
-    /// The other side's table, and true if the other side is the target.
+    /// The table on the other side of the merge.
     other: &'a Table,
+    /// True if the other side is the target.
     other_is_ours: bool,
     causes: &'a [ConflictCause],
     budget: RowBudget,

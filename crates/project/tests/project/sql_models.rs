@@ -58,7 +58,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("-- headwater: materialization = table\nSELECT 1"), @"
     invalid_project: `table` is not a materialization (models/m.sql:1)
-      hint: The materializations are `none`, `replace`, `append`, `merge`, `overwrite_partitions`.
+      hint: The materializations are `none`, `replace`, `append`, `merge`, `overwrite_partitions`, `view`.
     ");
     insta::assert_snapshot!(refused("-- headwater: replace\nSELECT 1"), @r"
     invalid_project: `replace` is not a setting (models/m.sql:1)

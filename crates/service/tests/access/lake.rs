@@ -121,7 +121,7 @@ impl Lake {
         Call { service: self.service.clone(), by, known: self.known.clone() }
     }
 
-    /// Returns principals with valid credentials, each with its column in the table.
+    /// Returns principals with valid credentials, each with its column in the access matrix.
     pub async fn users(&self) -> Vec<(&'static str, Principal, usize)> {
         for (name, grants) in
             [("limited", &[][..]), ("reader", &READ), ("full", &ALL), ("admin", &[ADMINISTER])]

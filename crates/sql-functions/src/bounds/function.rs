@@ -67,7 +67,7 @@ pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     Some(with_rule(Arc::clone(function.inner()), rule))
 }
 
-/// Returns the function with its results limited by a rule.
+/// Wraps the function so that a rule limits the size of its results.
 pub(super) fn with_rule(inner: Arc<dyn ScalarUDFImpl>, rule: Rule) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(BoundedFunction { inner, rule }))
 }

@@ -140,7 +140,7 @@ struct SubqueryRows<'a> {
     subquery: &'a Subquery,
     /// The compared value, as an outer reference in the subquery.
     outside: Expr,
-    /// Outer columns that the value uses.
+    /// Outer columns that the left operand of IN uses.
     columns: Vec<Expr>,
     nullable: bool,
 }

@@ -29,7 +29,7 @@ impl<'t> FilesSerializer<'t> {
         FilesSerializer { stats, types: types.collect() }
     }
 
-    /// Serializes a file of a partition spec.
+    /// Serializes a data file that was written with the given partition spec.
     pub(super) fn file(&self, file: &DataFile, spec_id: i32) -> Value {
         let mut written = Map::new();
         let mut set = |name: &str, value: Value| {

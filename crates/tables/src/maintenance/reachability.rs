@@ -140,7 +140,7 @@ pub enum SnapshotSet {
 }
 
 impl Views<'_> {
-    /// Fails if the state of a view is unreadable or scheduled for deletion.
+    /// Fails if a view's metadata file is unreadable or scheduled for deletion.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
         self.tables.files().check_present(metadata_location).await?;
         self.load(metadata_location).await.map(drop)
@@ -166,7 +166,7 @@ impl WarehouseFiles<'_> {
 }
 
 impl WarehouseFiles<'_> {
-    /// Adds the files that are reachable from a state and readable. Fails on a transient error.
+    /// Adds the readable files that a table's metadata refers to. Fails on a transient error.
     pub async fn reach(
         self,
         metadata_location: &str,
