@@ -194,14 +194,14 @@ mod tests {
         for (source, filter, expected) in [
             (&bucket, json!({}), "without fields"),
             (&bucket, json!({"subject": "x"}), "`subject` is neither array nor object"),
-            (&bucket, json!({"subjekt": ["x"]}), "`subjekt` is no field"),
+            (&bucket, json!({"subjekt": ["x"]}), "`subjekt` is not a field"),
             (&bucket, json!({"source": ["s3://other"]}), "never `s3://other`"),
             (&bucket, json!({"type": ["headwater.object.removed"]}), "`type` is never"),
             (&bucket, json!({"data": {"object": {"operation": ["delete"]}}}), "never `delete`"),
             (&files, json!({"data": {"files": {"size": ["1"]}}}), "never `1`"),
             (&files, json!({"data": {"files": ["a"]}}), "`data.files` is an object"),
             (&tables, json!({"data": {"branch": ["main"]}}), "never `main`"),
-            (&schedule, json!({"subject": ["x"]}), "`subject` is no field"),
+            (&schedule, json!({"subject": ["x"]}), "`subject` is not a field"),
         ] {
             let error = parse(source, &filter).expect_err(expected);
             assert!(error.to_string().contains(expected), "{filter}: {error}");

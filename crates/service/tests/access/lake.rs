@@ -28,7 +28,7 @@ use crate::matrix::Call;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All grants except administration.
-const ALL: [&str; 13] = [
+const ALL: [&str; 14] = [
     "select,insert,update,delete,create,alter,drop on table:*",
     "select,create,alter,drop on view:*",
     "select,insert,update,delete,create,alter,drop on namespace:*",
@@ -40,6 +40,7 @@ const ALL: [&str; 13] = [
     "set,use on secret:*",
     "read,write on location:*",
     "read,write,list,delete,create,drop on bucket:*",
+    "read,write,delete,create,alter,drop on queue:*",
     "read on usage:*",
     "maintain,audit on lake",
 ];

@@ -6,6 +6,7 @@ mod iceberg;
 mod iceberg_changes;
 mod jobs;
 mod objects;
+mod queues;
 mod refs;
 mod statements;
 mod tables;
@@ -26,6 +27,7 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
         iceberg_changes::ROWS,
         functions::ROWS,
         objects::ROWS,
+        queues::ROWS,
         jobs::ROWS,
         accounts::ROWS,
     ];
