@@ -155,7 +155,7 @@ fn result(report: &StepReport, columns: usize) -> Cell {
     line
 }
 
-/// Returns the cost of a step, and its long waits.
+/// Returns the cost of a step, and the time that it waited if that was long.
 fn details(report: &StepReport) -> Vec<String> {
     let usage = &report.usage;
     let waits =
@@ -166,7 +166,7 @@ fn details(report: &StepReport) -> Vec<String> {
     cost.map(|cost| format!("cost {cost}")).into_iter().chain(waits).collect()
 }
 
-/// Returns the mark, tone and word of a status; the word of a step that succeeded is empty.
+/// Returns the symbol, color and label of a status; the label of success is empty.
 fn status(status: StepStatus) -> (&'static str, Tone, &'static str) {
     match status {
         StepStatus::Succeeded => ("✓", Tone::Good, ""),

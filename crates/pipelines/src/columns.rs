@@ -67,8 +67,8 @@ struct KnownInputs<'a> {
 }
 
 impl Plan {
-    /// Checks every step that runs against its input columns, parents first. Steps whose parents
-    /// have been checked are checked on all threads at once.
+    /// Checks every step that runs against its input columns, parents first. Steps of
+    /// the same level of the graph are checked in parallel.
     pub(crate) async fn check(mut self, runner: &Runner) -> Result<Plan> {
         for level in self.graph.levels() {
             let (running, unchanged): (Vec<usize>, Vec<usize>) =

@@ -22,7 +22,7 @@ pub(crate) enum Phase {
     Ready,
     /// The message cannot be received before a time: it is in flight or delayed.
     Invisible,
-    /// The deletion of the message is being stored.
+    /// The message is deleted as soon as the deletion is on disk.
     Deleting,
 }
 

@@ -164,7 +164,7 @@ impl Queues {
         self.0.queues.delete_messages(name, receipts).await.or_problem()
     }
 
-    /// Changes the time that a received message is invisible.
+    /// Changes the visibility timeout of a received message.
     pub async fn change_visibility(
         &self,
         principal: &Principal,

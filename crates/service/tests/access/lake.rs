@@ -172,7 +172,7 @@ impl Lake {
         ]
     }
 
-    /// Waits for the jobs that calls have started.
+    /// Waits until the jobs that the matrix started have ended.
     pub async fn stop(&self) {
         self.service.stop_background();
         self.service.close();
