@@ -33,7 +33,7 @@ fn in_project(report: &mut Report, folder: &Path, project: &Path) -> Outcome<()>
     std::fs::create_dir_all(&exported)?;
     for table in TABLES {
         let data = format!("data/{table}.csv.zst");
-        run(headwater(project).args(["table", "import", table, &data]))?;
+        run(headwater(project).args(["table", "import", table, &data, "--null", "NA"]))?;
         let file = exported.join(format!("{table}.parquet"));
         let copy = format!("COPY (SELECT * FROM {table}) TO '{}'", file.display());
         run(headwater(project).args(["query", &copy]))?;

@@ -158,7 +158,7 @@ fn dbt(folder: &Path) -> Outcome<Duration> {
 
 fn sqlmesh(folder: &Path) -> Outcome<Duration> {
     let python = environment_with(&folder.join("sqlmesh"), &["sqlmesh==0.236.4"])?;
-    let (project, file) = (folder.join("sqlmesh-shop"), folder.join("sqlmesh.duckdb"));
+    let (project, file) = (folder.join("sqlmesh-shop"), folder.join("sources.duckdb"));
     std::fs::create_dir_all(project.join("models"))?;
     let config = format!(
         "gateways:\n  local:\n    connection: {{type: duckdb, database: '{}'}}\n\

@@ -140,8 +140,8 @@ fn changed(
 impl Plan {
     /// Returns the record of the model's last build of a table.
     pub(crate) async fn last_build(&self, table: &Table) -> Option<BuildRecord> {
-        let text = match table.summary().remove(BUILD) {
-            Some(text) => Some(text),
+        let text = match fingerprint::written(table, BUILD) {
+            Some(text) => Some(text.clone()),
             None => self.view.lake().tables().history().find(table, BUILD, |_| true).await,
         };
         serde_json::from_str(&text?).ok()

@@ -12,12 +12,13 @@ use headwater_model::{ErrorCode, Fault};
 use headwater_project::{Body, Error as ProjectError, Function, Input, Step, suggest};
 use headwater_tables::{SqlView, Table, Tables};
 
+use crate::checked_queries::CheckedQuery;
 use crate::contract::type_differences;
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Location, Result, Runner, fingerprint};
 
 /// Known columns of a step's output.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Columns {
     /// Not known before the run.
     #[default]
@@ -134,16 +135,9 @@ impl Plan {
         let mut query = None;
         let given = match &step.body {
             Body::Sql(sql) => {
-                let planned = self
-                    .plan_query(
-                        runner,
-                        step,
-                        sql,
-                        KnownInputs { inputs: &step.inputs, columns: &inputs },
-                    )
-                    .await?;
-                query = planned.1;
-                planned.0
+                let checked = self.check_query(runner, index, sql, inputs).await?;
+                query.clone_from(&checked.query);
+                checked.output.clone()
             }
             Body::Python(function) => {
                 self.check_environment(runner, step, function)?;
@@ -158,6 +152,29 @@ impl Plan {
         self.check_overwrite_filter(runner, index).await?;
         self.check_increments(index).await?;
         Ok((self.with_table(index, given), query))
+    }
+
+    /// Plans the query of a SQL model, unless an earlier plan did so with the same inputs.
+    async fn check_query(
+        &self,
+        runner: &Runner,
+        index: usize,
+        sql: &str,
+        inputs: Vec<Columns>,
+    ) -> Result<Arc<CheckedQuery>> {
+        let (step, plan) = (&self.project.steps[index], &self.steps[index]);
+        // A session from which tables are hidden must find each table itself.
+        let hides = runner.access.as_ref().is_some_and(|access| access.is_limited());
+        if !hides && let Some(checked) = runner.checked.find(&plan.fingerprint, &inputs) {
+            return Ok(checked);
+        }
+        let known = KnownInputs { inputs: &step.inputs, columns: &inputs };
+        let (output, query) = self.plan_query(runner, step, sql, known).await?;
+        let checked = Arc::new(CheckedQuery { inputs, output, query });
+        if !hides {
+            runner.checked.insert(&plan.fingerprint, Arc::clone(&checked));
+        }
+        Ok(checked)
     }
 
     /// Checks that the Python version, packages and programs of a function can be installed.
@@ -357,6 +374,9 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
         ProjectError::Invalid { at: at.clone(), message, hint: error.hint() }.into()
     };
     Tables::check(schema, &[]).map_err(|error| refused(&step.at, error))?;
+    if step.partition_by.is_empty() {
+        return Ok(());
+    }
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 

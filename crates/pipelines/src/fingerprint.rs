@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use headwater_project::{Body, Step};
+use headwater_tables::Table;
 use sha2::{Digest, Sha256};
 
 use crate::{Defaults, Project};
 
 /// Version of the project format; a new version makes every step run again.
 const VERSION: u32 = 1;
+
+/// Returns a property of a table's current snapshot: a fingerprint or record of the model that
+/// wrote it.
+pub(crate) fn written<'a>(table: &'a Table, property: &str) -> Option<&'a String> {
+    table.metadata().current_snapshot()?.summary().additional_properties.get(property)
+}
 
 /// Returns the hash of a step without its inputs.
 pub(crate) fn code(

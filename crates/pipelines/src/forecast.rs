@@ -111,8 +111,11 @@ impl Plan {
         Ok(())
     }
 
-    /// Returns the cost of each step's last successful run.
+    /// Returns the cost of each step's last successful run; nothing if no step runs.
     async fn last_costs(&self, runner: &Runner) -> Result<BTreeMap<String, f64>> {
+        if self.steps.iter().all(|step| step.reason.is_none()) {
+            return Ok(BTreeMap::new());
+        }
         let filter = JobFilter {
             kinds: vec![JobKind::Run],
             statuses: vec![JobStatus::Succeeded],

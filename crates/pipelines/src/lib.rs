@@ -10,6 +10,7 @@
 
 mod build_record;
 mod call;
+mod checked_queries;
 mod checks;
 mod columns;
 mod contract;

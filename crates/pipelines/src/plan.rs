@@ -243,7 +243,7 @@ impl Plan {
             Some(table)
                 if accumulates
                     && plan.reason.is_none()
-                    && table.summary().get(FINGERPRINT) != Some(&plan.fingerprint) =>
+                    && fingerprint::written(table, FINGERPRINT) != Some(&plan.fingerprint) =>
             {
                 format!("{} {}", plan.fingerprint, table.metadata_location())
             }

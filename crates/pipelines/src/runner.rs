@@ -16,6 +16,7 @@ use headwater_model::{
 use headwater_secrets::SecretStore;
 use headwater_store::{Batch, RefChange, UniqueKey};
 
+use crate::checked_queries::CheckedQueries;
 use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Run, RunResult};
@@ -31,6 +32,7 @@ pub struct Runner {
     pub(crate) secrets: SecretStore,
     /// The permissions of runs; `None` allows everything.
     pub(crate) access: Option<Arc<dyn TableAccess>>,
+    pub(crate) checked: CheckedQueries,
     jobs: Jobs,
 }
 
@@ -54,7 +56,8 @@ impl Runner {
         secrets: SecretStore,
         room: TableQuota,
     ) -> Self {
-        Runner { engine, functions, room, secrets, access: None, jobs }
+        let checked = CheckedQueries::new();
+        Runner { engine, functions, room, secrets, access: None, checked, jobs }
     }
 
     /// Returns the quota for tables passed to and from functions.

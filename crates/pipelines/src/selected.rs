@@ -96,8 +96,8 @@ impl Plan {
         let Some(table) = &self.steps[parent].table else {
             return Err(self.not_selected(step, input, parent));
         };
-        if let Some(fingerprint) = table.summary().remove(FINGERPRINT) {
-            return Ok(fingerprint);
+        if let Some(fingerprint) = fingerprint::written(table, FINGERPRINT) {
+            return Ok(fingerprint.clone());
         }
         let location = table.metadata_location();
         let accumulates = self.project.steps[parent].materialization.accumulates();

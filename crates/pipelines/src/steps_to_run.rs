@@ -4,7 +4,7 @@
 use headwater_project::{Materialization, Step};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
-use crate::{Result, checks};
+use crate::{Result, checks, fingerprint};
 
 /// Reason of a step that runs only because a child needs its output.
 const NEEDED: &str = "its child runs";
@@ -79,7 +79,7 @@ impl Plan {
     /// Returns the reason to run a materialized model, from the fingerprint in its table.
     async fn table_reason(&self, step: &Step, plan: &StepPlan) -> Option<&'static str> {
         let Some(table) = &plan.table else { return Some("first run") };
-        let current = table.summary().get(FINGERPRINT).cloned();
+        let current = fingerprint::written(table, FINGERPRINT);
         let tables = self.view.lake().tables();
         let known = match step.materialization {
             // Commits of other writers do not invalidate the rows that were appended.
@@ -92,13 +92,13 @@ impl Plan {
                 let last = tables.history().find(table, FINGERPRINT, |_| true).await;
                 last.as_ref() == Some(&plan.fingerprint)
             }
-            _ => current.as_ref() == Some(&plan.fingerprint),
+            _ => current == Some(&plan.fingerprint),
         };
         if known {
             return None;
         }
         if current.is_some() {
-            let same = table.summary().get(FINGERPRINT_CODE) == Some(&plan.code);
+            let same = fingerprint::written(table, FINGERPRINT_CODE) == Some(&plan.code);
             return Some(if same { "changed input" } else { "changed code" });
         }
         let written = tables.history().find(table, FINGERPRINT, |_| true).await;

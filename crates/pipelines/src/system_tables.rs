@@ -14,6 +14,7 @@ use headwater_model::{Action, ErrorCode, Object, Problem, ResultExt, TableName};
 use headwater_tables::{SqlView, Table};
 
 use crate::build_record::{BUILD, BuildRecord};
+use crate::fingerprint;
 use crate::model_record::{InputName, ModelRecord};
 
 /// Number of tables that are loaded concurrently.
@@ -220,8 +221,8 @@ fn built_view(view: &SqlView) -> Option<BuiltTable> {
 }
 
 async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<BuiltTable> {
-    let record = match table.summary().remove(BUILD) {
-        Some(record) => record,
+    let record = match fingerprint::written(table, BUILD) {
+        Some(record) => record.clone(),
         None => view.lake().tables().history().find(table, BUILD, |_| true).await?,
     };
     let record: BuildRecord = serde_json::from_str(&record).ok()?;

@@ -14,7 +14,9 @@ use crate::command::CommandFunction;
 use crate::project::{by_name, check_growing, check_names, check_view, deeply};
 use crate::source::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
-use crate::{manifest, overwrite, parameter, python, row_expectation, sql, trigger};
+use crate::{
+    manifest, overwrite, parallel, parameter, python, row_expectation, sql_models, trigger,
+};
 
 /// A project with its parse errors.
 #[derive(Debug)]
@@ -44,8 +46,12 @@ impl ParsedProject {
         let (mut steps, mut callables): (Vec<Step>, Vec<Callable>) = Default::default();
         let defines_models =
             |path: &str| manifest.model_files.contains(path) && !is_in_function(&manifest, path);
-        for (path, text) in texts.iter().filter(|(path, _)| defines_models(path)) {
-            match read_file(path, text, &manifest.defaults.namespace, texts, constants) {
+        let model_files: Vec<_> = texts.iter().filter(|(path, _)| defines_models(path)).collect();
+        let namespace = &manifest.defaults.namespace;
+        let read =
+            |(path, text): &(&String, &String)| read_file(path, text, namespace, texts, constants);
+        for found in parallel::map(&model_files, read) {
+            match found {
                 Ok(found) => {
                     steps.extend(found.steps);
                     callables.extend(found.callables);
@@ -162,7 +168,7 @@ fn read_file(
     let source = SourceText::new(path, text);
     match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("sql") => {
-            let steps = vec![sql::parse(&source, namespace, files, constants)?];
+            let steps = vec![sql_models::parse(&source, namespace, files, constants)?];
             Ok(python::FileDefinitions { steps, ..python::FileDefinitions::default() })
         }
         Some("py") => deeply(|| python::parse(&source, namespace, files)),

@@ -169,3 +169,25 @@ async fn the_plan_says_why_each_step_runs() {
     kept: its table was changed
     ");
 }
+
+#[tokio::test]
+async fn a_model_is_checked_again_when_the_columns_of_its_input_changed() {
+    let world = world().await;
+    let child = ("child.sql", "-- headwater: materialization = replace\nSELECT day FROM parent");
+    let good = [child, ("parent.sql", "SELECT 1 AS day")];
+    let bad = [child, ("parent.sql", "SELECT 1 AS month")];
+    insta::assert_snapshot!(world.plan(&files("", &good)).await, @r"
+    parent: its child runs
+    child: first run
+    ");
+    let refused = world.plan(&files("", &bad)).await;
+    assert!(refused.starts_with("column_not_found"), "{refused}");
+    assert_eq!(world.plan(&files("", &good)).await, "parent: its child runs\nchild: first run");
+
+    let reader = files("", &[("reader.sql", "SELECT day FROM source")]);
+    world.sql("main", &["CREATE TABLE source AS SELECT 1 AS day"]).await;
+    assert_eq!(world.plan(&reader).await, "reader: first run");
+    world.sql("main", &["ALTER TABLE source RENAME COLUMN day TO month"]).await;
+    let refused = world.plan(&reader).await;
+    assert!(refused.starts_with("column_not_found"), "{refused}");
+}

@@ -16,6 +16,12 @@ const SETTINGS: [&str; 6] = [
     "output_schema",
 ];
 
+/// Returns true if a setting in the text may name a schema in another file of the project.
+pub(crate) fn may_read_files(text: &str) -> bool {
+    // Keys may be written with hyphens.
+    text.contains("bauplan") && text.contains("schema")
+}
+
 /// Applies one setting, `key = value`, to a model. `files` are those of the project.
 pub(crate) fn apply(
     step: &mut Step,

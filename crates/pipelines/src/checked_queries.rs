@@ -1,0 +1,43 @@
+//! Columns of SQL models that were checked before, so that a plan checks only the models that
+//! changed since an earlier plan.
+
+use std::sync::Arc;
+
+use headwater_engine::QueryColumns;
+use moka::sync::Cache;
+
+use crate::columns::Columns;
+
+/// Number of models whose columns are kept.
+const CAPACITY: u64 = 20_000;
+
+/// The columns of models that passed their check. Clones share the entries.
+#[derive(Clone)]
+pub(crate) struct CheckedQueries(Cache<String, Arc<CheckedQuery>>);
+
+/// The columns of a model.
+pub(crate) struct CheckedQuery {
+    /// Columns of the inputs with which the model was checked.
+    pub inputs: Vec<Columns>,
+    /// Columns of the output.
+    pub output: Columns,
+    /// Columns of the query with their sources, if they are known.
+    pub query: Option<QueryColumns>,
+}
+
+impl CheckedQueries {
+    pub fn new() -> Self {
+        CheckedQueries(Cache::new(CAPACITY))
+    }
+
+    /// Returns the columns of the model with this fingerprint, if it was checked with the same
+    /// columns of its inputs. The fingerprint covers the query, its parameters, and the tables and
+    /// views that it reads.
+    pub fn find(&self, fingerprint: &str, inputs: &[Columns]) -> Option<Arc<CheckedQuery>> {
+        self.0.get(fingerprint).filter(|checked| checked.inputs == inputs)
+    }
+
+    pub fn insert(&self, fingerprint: &str, checked: Arc<CheckedQuery>) {
+        self.0.insert(fingerprint.to_owned(), checked);
+    }
+}
