@@ -60,7 +60,7 @@ pub struct Grant {
     /// The time at which the grant was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub granted: Timestamp,
-    /// The user who last changed the grant.
+    /// The user that last changed the grant.
     pub by: String,
 }
 

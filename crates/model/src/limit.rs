@@ -82,7 +82,7 @@ pub struct Limit {
     /// The time at which the limits were last changed.
     #[schema(value_type = String, format = DateTime)]
     pub changed: Timestamp,
-    /// The user who last changed the limits.
+    /// The user that last changed the limits.
     pub by: String,
 }
 

@@ -33,7 +33,7 @@ pub struct Restriction {
     /// The time at which the restriction was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The user who last changed the restriction.
+    /// The user that last changed the restriction.
     pub by: String,
 }
 

@@ -27,7 +27,7 @@ pub(super) enum SpillLocation {
 }
 
 impl SpillWriter {
-    /// Creates a file: within a quota or, if `room` is `None`, in memory without a limit.
+    /// Creates a file: within a quota or, without a quota, in memory with no limit.
     pub(super) fn new(room: Option<&TableQuota>) -> Result<Self> {
         Ok(SpillWriter {
             file: MemoryFile::create("headwater-table")?,
