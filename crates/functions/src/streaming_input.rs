@@ -41,8 +41,7 @@ const AHEAD: usize = 1;
 /// Maximum number of reusable files that were never sent to the function.
 const FREE_MAX: usize = 4;
 
-/// Maximum number of files with rows in use by the function. Each of these files uses a file
-/// descriptor.
+/// Maximum number of files with rows that the function uses. Each file needs a descriptor.
 const GIVEN_MAX: usize = 1024;
 
 /// Maximum number of messages of the worker that are read after the end of a call.
@@ -79,8 +78,7 @@ impl fmt::Debug for StreamedInput {
     }
 }
 
-/// The worker's end of the connection over which rows are streamed. Until the server starts to
-/// serve it, this type also holds the server's end.
+/// The worker's end of a connection that streams rows. Also holds the server's end until started.
 pub(crate) struct InputFeed {
     theirs: Channel,
     /// The schema of the rows, encoded as an Arrow IPC stream without rows.
@@ -120,8 +118,7 @@ impl InputFeed {
         [self.theirs.as_fd(), self.columns.descriptor()]
     }
 
-    /// Serves the worker until the end of the call, including the messages that the worker sent
-    /// before the end.
+    /// Serves the worker until the call ends, including the messages sent just before the end.
     pub(crate) fn start(
         self,
         room: Option<TableQuota>,
@@ -150,8 +147,7 @@ fn columns(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
 /// A message from the worker's process. User code in that process can send any content.
 #[derive(Debug, Deserialize)]
 struct BatchRequest {
-    /// The number of the iteration whose next batch is requested. A new number ends the previous
-    /// iteration.
+    /// The iteration whose next batch is requested. A new number ends the previous iteration.
     #[serde(default)]
     next: Option<u64>,
     /// True if the function has ended its iteration.
@@ -160,8 +156,7 @@ struct BatchRequest {
     /// Numbers of the files whose rows the worker has released.
     #[serde(default)]
     free: Vec<u64>,
-    /// Numbers of the files whose rows the worker has released, but that a child process may still
-    /// read.
+    /// Numbers of files whose rows the worker has released, but a child process may still read.
     #[serde(default)]
     lost: Vec<u64>,
     /// True if the worker lost a batch, and the function continued its iteration.
@@ -406,8 +401,7 @@ struct KnownFiles {
     given: BTreeMap<u64, ReusableFile>,
     /// Numbers of the files that the function has mapped and that the server will not use again.
     gone: Vec<u64>,
-    /// The quota charges of files that the function's process may still hold. They are released at
-    /// the end of the call.
+    /// Quota charges of files that the function may still hold, released when the call ends.
     lost: Vec<QuotaPart>,
     last: u64,
 }

@@ -146,8 +146,7 @@ pub enum Error {
     /// The table's schema, partitioning, identity or data changed while the rows were written.
     #[error("the table's {what} changed while its new rows were written")]
     TableChanged {
-        /// The part of the table that changed: `schema`, `partitioning`, `identity`, `format
-        /// version` or `data`.
+        /// The changed part: `schema`, `partitioning`, `identity`, `format version` or `data`.
         what: &'static str,
     },
     /// The table does not have the snapshot.
@@ -340,8 +339,7 @@ impl Error {
         }
     }
 
-    /// Returns the original error of a stream that reads a file. Arrow returns it wrapped in its
-    /// own error.
+    /// Returns the original error of a stream that reads a file; Arrow wraps this error.
     pub fn from_arrow(location: &str, error: ArrowError) -> Self {
         match error {
             ArrowError::ExternalError(source) => match source.downcast::<Error>() {

@@ -282,8 +282,7 @@ impl Reader {
 
 /// Splits a batch into pieces that are small enough to be kept in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // The number of pieces is limited, because a batch without values can declare any number of
-    // rows.
+    // The number of pieces is limited: a batch without values can declare any number of rows.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {
@@ -293,8 +292,7 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
     starts.map(|start| batch.slice(start, BATCH_ROWS_MAX.min(rows - start))).collect()
 }
 
-/// Returns the total number of rows. Fails if the sum overflows, because a batch without columns
-/// can declare any number of rows.
+/// Returns the sum of row counts. It can overflow: a batch without columns can have any count.
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
     rows.ok_or_else(|| ArrowError::IpcError("it has more rows than can be counted".to_owned()))

@@ -1,8 +1,7 @@
 //! Validates Arrow messages from another process before Arrow decodes them. Arrow's decoder panics
 //! if a schema has an unknown type, or if a buffer is shorter than its rows require.
 //! [`TableTypes::of`] validates a schema, and [`TableTypes::check`] validates the head of a message
-//! against this schema. Arrow's own validation covers the contents of buffers: offsets, texts,
-//! keys.
+//! against this schema. Arrow's own code validates the buffers' contents: offsets, texts, keys.
 
 use std::collections::HashMap;
 
@@ -241,8 +240,7 @@ fn check_batch<'k>(
     if counts == walk.variadic { Ok(()) } else { Err(malformed("a string has too many buffers")) }
 }
 
-/// An iterator over the nodes and buffers of a batch, which checks them against the types of the
-/// columns.
+/// An iterator over the nodes and buffers of a batch. It checks them against the columns' types.
 struct NodeIterator<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,

@@ -538,8 +538,7 @@ async fn without_a_sandbox_rows_come_all_the_same() {
     wait_until("files are left", || numbers.is_over());
 }
 
-/// Code that makes a member of a module raise a `TimeoutError` on its next use, as an alarm signal
-/// would.
+/// Code that makes a member of a module raise a `TimeoutError` on its next use.
 const INTERRUPTED: &str = "
 import headwater_batches
 def interrupt(module, name):

@@ -1,10 +1,9 @@
 //! The sweep, which removes unreferenced files.
 //!
 //! A file is referenced if a state in the history of a branch, a tag, a recently deleted ref or a
-//! commit in use refers to it. If a table has a retention, states of this table that were
-//! superseded long ago do not count, unless they belong to a merge base of branches. The sweep
-//! removes the other files of the warehouse, if they are older than a minimum age and older than
-//! every running write.
+//! commit in use refers to it. If a table has a retention, its states that were superseded long ago
+//! do not count, except those of merge bases of branches. The sweep removes the other files of the
+//! warehouse, if they are older than a minimum age and older than every running write.
 //!
 //! If a state cannot be read, the files to which it refers are not known. Then the sweep skips the
 //! folders of this table, reports the reason, and processes the other tables.
@@ -30,8 +29,7 @@ use crate::lake::Lake;
 /// Number of files that are removed between two checks for cancellation.
 const REMOVE_BATCH: usize = 500;
 
-/// The check that the sweep does not remove most files is skipped up to this number of unreferenced
-/// files.
+/// Up to this number of unreferenced files, the sweep may remove more than half of all files.
 const MAJORITY_CHECK_MIN: u64 = 100;
 
 /// Maximum time to wait for running merges. The lock is polled instead of awaited, so that new
@@ -84,8 +82,7 @@ impl SweepPlan {
             retention: None,
             orphans: Some(age),
             dry_run: false,
-            // The majority of files need not be checked, because only files with known names are
-            // removed.
+            // Only files with known names are removed, so they may be more than half of all.
             force: true,
             automatic: true,
             dry_run_expired: HashMap::new(),
@@ -201,8 +198,7 @@ impl Maintenance<'_> {
             return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
         };
         let _end = ScheduleGuard(self.lake);
-        // The time is taken before anything is read, so that files written after the read are newer
-        // than this time.
+        // The time is taken before the reads, so that files written after a read are newer.
         let begun = self.lake.clock().now();
         let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
@@ -327,8 +323,7 @@ impl Maintenance<'_> {
                 Ok::<_, Error>(scan)
             }
         });
-        // All results are collected before they are processed, because reads can wait for each
-        // other.
+        // Results are collected before they are processed: reads can wait for each other.
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
@@ -349,8 +344,7 @@ impl Maintenance<'_> {
         let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
         let scans = stream::iter(locations).map(|location| {
             let files = &files;
-            // If the metadata of an expiring state cannot be read, the error is ignored, because
-            // the state is not needed.
+            // An error is ignored, because an expiring state is not needed any more.
             async move { self.files().reach(&location, &SnapshotSet::Current, files).await }
         });
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
@@ -397,8 +391,7 @@ impl Maintenance<'_> {
         folder_of(&self.files().location_of(&state.entry.metadata_location))
     }
 
-    /// Returns the commits whose histories are kept: every state that can be reached from them is
-    /// referenced.
+    /// Returns the commits from which every state that can be reached is referenced.
     async fn heads(self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
         let mut heads = self.named_commits(deleted_since).await?;
         heads.extend(self.lake.pins().commits());
@@ -417,8 +410,7 @@ impl Maintenance<'_> {
         Ok(heads.into_iter().collect())
     }
 
-    /// Returns the metadata locations of the states that are kept by count, which are the newest
-    /// states on each branch.
+    /// Returns the metadata locations of the states to keep: the newest states of each branch.
     async fn kept_by_count(self, sweep: &SweepPlan) -> Result<HashSet<String>> {
         let mut kept = HashSet::new();
         let Some(count) = sweep.retention.as_ref().and_then(|retention| retention.keep) else {
@@ -436,8 +428,7 @@ impl Maintenance<'_> {
         Ok(kept)
     }
 
-    /// Lists the files that may be removed: those in the folders of known tables, or all files of
-    /// the warehouse.
+    /// Lists the files that may be removed: those in folders of known tables, or all files.
     async fn files_of(self, sweep: &SweepPlan, found: &ReferencedFiles) -> Result<Vec<FoundFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
@@ -472,8 +463,7 @@ impl Maintenance<'_> {
     ) -> Result<Vec<String>> {
         self.lake.pins().schedule_removal(found.expired.clone());
         self.files().set_deleting(removed.iter().cloned().collect());
-        // The sweep waits for merges that are running already. Later merges check the list of
-        // scheduled removals.
+        // Waits for merges that are already running. Later merges check the scheduled removals.
         let mut waited = Duration::ZERO;
         while self.lake.merging().try_write().is_err() {
             if waited > MERGE_TIMEOUT {
@@ -516,8 +506,7 @@ pub(super) fn folder_of(metadata: &str) -> Option<String> {
     name.ends_with(".metadata.json").then(|| format!("{folder}/"))
 }
 
-/// Returns the position of a file in the order of removal: files that refer to other files are
-/// removed first.
+/// Returns a key for the order of removal: files that refer to other files are removed first.
 fn removal_order(file: &str) -> u8 {
     let name = file.rsplit('/').next().unwrap_or_default();
     let is_avro = std::path::Path::new(name).extension().is_some_and(|found| found == "avro");

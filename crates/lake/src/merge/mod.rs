@@ -3,8 +3,7 @@
 //! The catalog finds the tables that one side or both sides changed. A table changed by both sides
 //! is merged by content if the changes are compatible, such as two appends. Otherwise the report
 //! contains a conflict with its files and rows. The first attempts take no lock: if the target
-//! branch moves meanwhile, the merge is planned again, and reuses the results of the tables that
-//! did not change.
+//! branch moves meanwhile, the merge is planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
 mod conflict_cause;
@@ -39,8 +38,7 @@ use crate::lake::Lake;
 /// Maximum number of attempts, if the target branch moves during each attempt.
 const ATTEMPTS_MAX: usize = 50;
 
-/// Number of attempts without locks. During later attempts, other commits of this process must
-/// wait.
+/// Number of attempts without locks. Other commits of this process wait during later attempts.
 const ATTEMPTS_UNLOCKED: usize = 2;
 
 /// Options of a merge.
@@ -52,16 +50,14 @@ pub struct MergeOptions {
     pub properties: BTreeMap<String, String>,
     /// Changes of the store that are applied atomically with the commit.
     pub with: Batch,
-    /// Tables that are never merged by content: if both sides changed one, the merge has a
-    /// conflict.
+    /// Tables that are never merged by content: changes on both sides are a conflict.
     pub whole: BTreeSet<TableName>,
     /// For a merge by a run: the project whose expectations have all passed, or an empty string if
     /// there is no such project. `None` for a merge by a user.
     pub passed: Option<String>,
 }
 
-/// The result of merging a table or view that both sides changed: its merged content, or the
-/// conflict.
+/// The merged content of a table or view that both sides changed, or the conflict.
 #[derive(Debug)]
 enum Verdict {
     Content(Box<TableContent>),
@@ -267,9 +263,8 @@ impl<'a> OngoingMerge<'a> {
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
         let commit = self.commit(message, &final_changes);
         self.check_files_exist(&plan).await?;
-        // From here on, a commit may refer to the files, even if this future is dropped or the
-        // response is lost. So the files are removed only if the catalog reports that the commit
-        // failed.
+        // From here on, a commit may refer to the files, even if the response is lost or this
+        // future is dropped. So the files are only removed if the catalog reports a failure.
         let written = made.release();
         let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
         match applied {
@@ -291,8 +286,7 @@ impl<'a> OngoingMerge<'a> {
         }
     }
 
-    /// Checks that the expectations that the target requires have passed, unless the user merges
-    /// with `--unchecked`.
+    /// Checks that all required expectations have passed, unless `--unchecked` was given.
     async fn check_required(&self, plan: &MergePlan) -> Result<()> {
         let passed = self.options.passed.as_deref();
         if passed.is_none() && self.request.unchecked {
@@ -445,8 +439,7 @@ impl<'a> OngoingMerge<'a> {
         Ok(())
     }
 
-    /// Returns true if, since the base, both sides contain the changes of the same commit, at least
-    /// one of them through a cherry-pick.
+    /// Returns true if both sides contain the same commit since the base, through a cherry-pick.
     async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
         if matches!(&self.change, Change::From { is_revert: true, .. }) {
             return Ok(false);
