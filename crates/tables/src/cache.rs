@@ -31,8 +31,7 @@ pub(crate) struct Caches {
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
     /// Deleted rows of a data file, by its location and the fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
-    /// Deleted positions by data file, by the fingerprint of the position delete files of a
-    /// partition.
+    /// Deleted positions by data file, for each set of position delete files of a partition.
     pub(crate) named: Cache<Fingerprint, Arc<PositionsByFile>>,
     /// Keys of deleted rows, by the fingerprint of equality delete files.
     pub(crate) keys: Cache<Fingerprint, Arc<DeletedKeys>>,

@@ -23,8 +23,7 @@ type Column = (i32, DataType);
 #[derive(Debug, Default)]
 pub(crate) struct FileStats(Mutex<HashMap<(Column, FileStat), ArrayRef>>);
 
-/// Maximum number of cached bytes for each file of a snapshot, by which the cache estimates the
-/// size of its entries.
+/// Maximum number of cached bytes for each file, by which the cache estimates a snapshot's size.
 pub(crate) const BYTES_OF_FILE: usize = 8 * ARRAYS_MAX;
 
 /// Maximum number of arrays cached.

@@ -1,9 +1,8 @@
 //! The ancestors of a table's state, loaded on demand.
 //!
 //! A metadata file lists only the newest snapshots of its own state. Older snapshots are listed in
-//! older metadata files, whose locations are in the metadata log. Snapshots of merged states are
-//! listed in metadata files whose locations are in the summary of the merge snapshot. These files
-//! are read only if needed.
+//! older metadata files, which the metadata log lists. Snapshots of merged states are listed in
+//! metadata files that the summary of the merge snapshot lists. These files are read if needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -51,8 +50,7 @@ struct KnownSnapshot {
     table: Table,
 }
 
-/// The changes that a state contains, including changes that were first committed on another
-/// branch.
+/// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
 pub struct IncludedChanges {
     /// The ids of the snapshots that first committed the changes. Reverted snapshots are excluded.
@@ -77,8 +75,7 @@ impl KnownSnapshot {
 }
 
 impl Lineage {
-    /// Returns the lineage of a state. At first, it knows only the snapshots that the metadata of
-    /// the state lists.
+    /// Returns the lineage of a state, with only the snapshots that its own metadata lists.
     pub fn of(table: &Table) -> Self {
         let current = table.snapshot_id();
         let mut found = Lineage { current, known: HashMap::new(), read: HashSet::new() };
@@ -242,8 +239,7 @@ impl Lineage {
         true
     }
 
-    /// Returns an ancestor, and reads older metadata files for this if needed; `None` if it is not
-    /// found.
+    /// Returns an ancestor, and reads older metadata files if needed; `None` if none has it.
     pub async fn find(&mut self, tables: &Tables, id: i64) -> Option<SnapshotRef> {
         loop {
             if let Some(known) = self.known.get(&id) {
@@ -287,8 +283,7 @@ impl Lineage {
         lacks
     }
 
-    /// Reads metadata files that may list unknown ancestors. Returns true if a metadata file was
-    /// read.
+    /// Reads metadata files that may list unknown ancestors. Returns true if it read one.
     pub async fn read_more(&mut self, tables: &Tables) -> bool {
         self.read_since(tables, &HashSet::new()).await
     }

@@ -116,8 +116,7 @@ impl Tables {
         Ok(listed.collect())
     }
 
-    /// Returns the data files and delete files of a table's current snapshot, in the order of the
-    /// manifests.
+    /// Returns the data and delete files of a table's current snapshot, in the manifests' order.
     pub async fn list_files(&self, table: &Table) -> Result<Vec<ListedFile>> {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };

@@ -29,8 +29,7 @@ impl Table {
     ) -> Result<Value> {
         let mut value = metadata::to_value(self.metadata())
             .map_err(|error| Error::internal("described", error))?;
-        // A client sees only one state of the table on one branch, so it must not delete files that
-        // other states need.
+        // A client knows one state of the table, and could delete files of other states.
         value["properties"][GC_ENABLED] = "false".into();
         if let Some(known) = last_column_id.filter(|known| *known > self.last_column_id()) {
             value["last-column-id"] = known.into();

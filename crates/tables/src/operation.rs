@@ -38,24 +38,21 @@ pub enum Operation {
         /// The new rows.
         staged: StagedFiles,
         /// Existing files of earlier partition specs that have rows in these partitions, and new
-        /// files with their rows in other partitions. [`crate::RowDeletes::retained_rows`] returns
-        /// them.
+        /// files with their other rows, from [`crate::RowDeletes::retained_rows`].
         retained: Option<RetainedRows>,
     },
     /// Replaces data files with changed rows.
     Rewrite(Rewrite),
     /// Replaces data files with files that contain the same rows in another layout.
     Compact {
-        /// The files to remove. If another commit has removed one of them, the commit fails with a
-        /// conflict.
+        /// The files to remove. If one of them no longer exists, this is a conflict.
         removed: Vec<Arc<DataFile>>,
         /// The files to add. Their number of rows must be equal to that of the removed files.
         staged: StagedFiles,
     },
     /// Merges small manifests.
     ArrangeManifests,
-    /// Removes snapshots other than the current one from the metadata. The files of these snapshots
-    /// are not deleted.
+    /// Removes snapshots other than the current one from the metadata, but keeps their files.
     ExpireSnapshots(Vec<i64>),
     /// Replaces columns, partition fields and all rows. The rows must have been written for the
     /// table returned by [`crate::Tables::replacement`].
@@ -102,8 +99,7 @@ pub struct Rewrite {
     /// The table's files when the change was computed. If the table has other files when the change
     /// is committed, there was a concurrent commit.
     pub seen: ScanPlan,
-    /// The files to remove, a subset of `seen`. If another commit has removed one of them, the
-    /// commit fails with a conflict.
+    /// The files to remove, a subset of `seen`. If one no longer exists, this is a conflict.
     pub removed: Vec<Arc<DataFile>>,
     /// The files that replace the removed files.
     pub staged: StagedFiles,
@@ -113,8 +109,7 @@ pub struct Rewrite {
     pub unseen: Option<MayAffect>,
 }
 
-/// A predicate on the files of a plan, which returns true if one of them may contain a row that a
-/// change affects.
+/// Returns true if one of the plan's files may contain a row that a change affects.
 pub type MayAffect = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for Rewrite {

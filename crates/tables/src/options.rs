@@ -33,8 +33,7 @@ pub struct TablesOptions {
     /// Maximum number of snapshots in a metadata file. Older snapshots remain reachable through the
     /// metadata files of earlier catalog commits.
     pub snapshots_listed_max: usize,
-    /// Maximum number of rows that a merge compares one by one, over all files that both sides
-    /// changed.
+    /// Maximum number of rows that a merge compares, in all files that both sides changed.
     pub merge_rows_max: u64,
     /// The clock for snapshot timestamps.
     pub clock: Arc<dyn Clock>,

@@ -1,8 +1,7 @@
 //! Supports overwriting partitions whose rows are partly in files of an earlier partition spec.
 //!
-//! The partition values of such files do not tell to which current partitions their rows belong. So
-//! an overwrite of partitions reads these files, and rewrites the rows that are in other
-//! partitions.
+//! The partition values of such files do not determine the current partitions of their rows. So an
+//! overwrite of partitions reads these files, and rewrites the rows of other partitions.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -249,8 +249,7 @@ impl ScanPlan {
 
     fn bounds(&self, column: &str, bound: FileStat) -> Option<ArrayRef> {
         let (id, data_type) = self.column(column)?;
-        // DataFusion sorts NaN after all numbers, so the bounds are valid only if the file contains
-        // no NaN.
+        // DataFusion sorts NaN after all numbers, so the bounds are valid only without a NaN.
         let floats = matches!(data_type, DataType::Float32 | DataType::Float64);
         let values = self.files.iter().map(|file| {
             if floats && file.may_hold_nan(id) { None } else { bound_of(file, id, bound) }

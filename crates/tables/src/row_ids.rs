@@ -221,8 +221,7 @@ impl Rewrites<'_> {
     }
 }
 
-/// Clears the row ids and sequence numbers of the given rows, so that the commit assigns new
-/// values.
+/// Clears the rows' ids and sequence numbers, so that the commit assigns new values.
 pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     let mut columns = batch.columns().to_vec();

@@ -28,8 +28,7 @@ pub struct TableStates<'a> {
 }
 
 impl<'a> TableStates<'a> {
-    /// Writes the metadata of a table as a metadata file. When the method returns, the file is
-    /// durable.
+    /// Writes the metadata of a table to a file, and makes the file durable.
     pub async fn store(
         self,
         location: String,

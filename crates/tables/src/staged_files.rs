@@ -36,9 +36,8 @@ pub(crate) struct StagedDelete {
     pub(crate) replaced: Vec<DeleteKey>,
 }
 
-/// Maximum size in bytes of data files that are synced together with the metadata files of their
-/// commit instead of earlier in the background. With a single sync, the file system writes its
-/// journal only once.
+/// Data files of up to this number of bytes are synced together with the metadata files of their
+/// commit, not earlier. With a single sync, the file system writes its journal only once.
 const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A running or finished sync of files; `None` if it was not started.
@@ -46,9 +45,8 @@ const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) struct FileSync(Option<Shared<BoxFuture<'static, bool>>>);
 
 impl FileSync {
-    /// Starts to sync the files in the background, if they have more than
-    /// [`SYNC_WITH_COMMIT_BYTES_MAX`] bytes, so that the work before the commit does not wait for
-    /// the sync.
+    /// Starts to sync files in the background if they have more than [`SYNC_WITH_COMMIT_BYTES_MAX`]
+    /// bytes, so that the commit does not have to wait for the whole sync.
     pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
         if bytes <= SYNC_WITH_COMMIT_BYTES_MAX {
             return FileSync(None);

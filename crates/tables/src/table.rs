@@ -67,8 +67,7 @@ impl DeleteTotals {
 }
 
 impl Totals {
-    /// Returns the totals in a snapshot's summary; `None` if the writer of the snapshot omitted
-    /// them.
+    /// Returns the totals in a snapshot's summary; `None` if the summary does not contain them.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Totals> {
         let total = |key: &str| snapshot.summary().additional_properties.get(key)?.parse().ok();
         let deletes = DeleteTotals {
@@ -251,8 +250,7 @@ impl Table {
         columns.filter(|column| ids.contains(&column.id)).map(|c| c.name.clone()).collect()
     }
 
-    /// Returns true if the field with this id, which can be nested, has this name in any schema of
-    /// the table.
+    /// Returns true if any schema has this name for the field with this id, even a nested field.
     pub fn has_called(&self, id: i32, name: &str) -> bool {
         let mut schemas = self.metadata().schemas_iter();
         schemas.any(|schema| schema.field_by_id(id).is_some_and(|field| field.name == name))
@@ -273,8 +271,7 @@ impl Table {
         sorted(self.metadata().properties())
     }
 
-    /// Returns the value of a summary property from the newest listed snapshot whose summary
-    /// contains it.
+    /// Returns a summary property's value from the newest listed snapshot that contains it.
     pub fn noted(&self, property: &str) -> Option<&str> {
         let snapshots = self.metadata().snapshots();
         let values = snapshots.filter_map(|snapshot| {

@@ -126,9 +126,8 @@ impl Tables {
         &self.0.options
     }
 
-    /// Creates a table and writes its first metadata file. Each table gets a new folder with a
-    /// unique name, so that a name can be used again after a table was dropped. The schema is
-    /// normalized first; see [`crate::normalise_schema`].
+    /// Creates a table in a new folder with a unique name, and writes its first metadata file. So a
+    /// name can be used again. The schema is normalized first; see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
         let metadata = evolve::create(&request, self.states().new_location(&request.name), now)?;
@@ -171,10 +170,9 @@ impl Tables {
         evolve::check_partition(schema, partition)
     }
 
-    /// Returns the table as it will be after an [`Operation::Replace`] with these columns and
-    /// partition fields. The new rows must be written for the returned table with
-    /// [`Tables::write`]. The returned table is not stored, and its totals are those of the old
-    /// rows.
+    /// Returns the table as an [`Operation::Replace`] with these columns and partition fields will
+    /// create it. The new rows must be written for this table with [`Tables::write`]. The returned
+    /// table is not stored, and has the totals of the old rows.
     pub fn replacement(
         &self,
         table: &Table,
@@ -193,8 +191,7 @@ impl Tables {
     /// types if the cast is lossless. A lossy cast or a null in a required column fails with the
     /// name of the column, and the files written so far are deleted.
     ///
-    /// If the table has a sort order, rows are sorted by it. Rows that do not fit into memory
-    /// together are sorted in several runs.
+    /// Rows are sorted by the table's sort order, if any, in runs that fit into memory.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         write::write(self.storage(), self.options(), table, rows, false).boxed().await
     }
@@ -204,8 +201,7 @@ impl Tables {
         write::write(self.storage(), self.options(), table, rows, true).boxed().await
     }
 
-    /// Converts rows in the same way and with the same errors as [`Tables::write`], but does not
-    /// write them.
+    /// Converts rows as [`Tables::write`] does, with the same errors, but does not write them.
     pub fn fit(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         write::fit(table, rows)
     }

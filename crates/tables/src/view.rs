@@ -127,8 +127,7 @@ impl SqlView {
         all.map(pair).collect()
     }
 
-    /// Returns the levels of the default namespace, in which table names of the query without a
-    /// namespace are looked up.
+    /// Returns the levels of the default namespace, which unqualified table names refer to.
     pub fn default_namespace(&self) -> Vec<String> {
         self.metadata().current_version().default_namespace().clone().inner()
     }
@@ -262,9 +261,8 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Clients that support only format version 2 of tables cannot read timestamps in
-        // nanoseconds. They cannot detect this by a version, because the metadata of a view has
-        // none.
+        // Clients that support only format version 2 cannot read timestamps in nanoseconds, and the
+        // metadata of a view contains no version that they could check.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }
@@ -299,8 +297,7 @@ pub struct Views<'a> {
 }
 
 impl Views<'_> {
-    /// Creates a view. Each view gets a new folder with a unique name, so that a name can be used
-    /// again after a view was dropped.
+    /// Creates a view in a new folder with a unique name, so that a view's name can be used again.
     pub async fn create(self, name: &TableName, definition: &ViewDefinition) -> Result<SqlView> {
         let version = definition.version(1, self.tables.now_ms())?;
         let location = self.tables.states().new_location(name);
@@ -311,9 +308,8 @@ impl Views<'_> {
         self.store(build(builder.assign_uuid(uuid::Uuid::new_v4()))?, None).await
     }
 
-    /// Replaces a view's query. Fails if a dialect would be dropped and the view's property
-    /// `replace.drop-dialect.allowed` does not permit this. If nothing changes, returns the same
-    /// state.
+    /// Replaces a view's query. Fails if a dialect would be dropped, unless the view's property
+    /// `replace.drop-dialect.allowed` permits this. Returns the same state if nothing changes.
     pub async fn replace(self, view: &SqlView, definition: &ViewDefinition) -> Result<SqlView> {
         let version = definition.version(view.version() + 1, self.next_version_ms(view))?;
         let builder = view.metadata().clone().into_builder();
@@ -386,8 +382,7 @@ impl Views<'_> {
         self.store(metadata, Some(before.metadata_location())).await
     }
 
-    /// Writes the metadata of a view as a metadata file. When the method returns, the file is
-    /// durable.
+    /// Writes the metadata of a view to a file, and makes the file durable.
     pub async fn store(self, metadata: ViewMetadata, previous: Option<&str>) -> Result<SqlView> {
         let location = metadata::next_location(metadata.location(), previous);
         let content =

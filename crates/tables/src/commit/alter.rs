@@ -210,8 +210,7 @@ impl AlteredMetadata {
 /// The name under which a statement sets the format version. It is not stored as a property.
 pub(crate) const FORMAT_VERSION: &str = "format-version";
 
-/// Removes the format version from properties. Returns the version if it differs from the version
-/// of the table.
+/// Removes the format version from properties. Returns it if it differs from the table's.
 fn upgrade(
     metadata: &TableMetadata,
     properties: &mut BTreeMap<String, Option<String>>,

@@ -243,8 +243,7 @@ fn edit(
     })
 }
 
-/// Follows the path `rest` from the current level, and calls `change` for the columns at the end of
-/// the path.
+/// Follows the path `rest` from the current level, and calls `change` for the columns at its end.
 fn descend(
     fields: &mut Vec<NestedFieldRef>,
     rest: &[String],

@@ -164,9 +164,8 @@ pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<(
     Ok(())
 }
 
-/// Rejects a column whose name equals that of an identity partition field of another column.
-/// Readers that resolve partition fields by name would read the wrong column, and the readers of
-/// Iceberg's own libraries reject such tables.
+/// Rejects a column with the name of another column's identity partition field. Readers that find
+/// partition fields by name would read the wrong column, and Iceberg's readers reject such tables.
 fn check_partition_names(
     spec: &iceberg::spec::PartitionSpec,
     columns: &[NestedFieldRef],
@@ -191,8 +190,7 @@ pub fn check_table(metadata: &TableMetadata) -> Result<()> {
     check_version(metadata)
 }
 
-/// Rejects columns that the table's format version does not support, and columns with reserved
-/// names.
+/// Rejects columns with reserved names, and columns that the format version does not support.
 fn check_version(metadata: &TableMetadata) -> Result<()> {
     let schema = metadata.current_schema();
     let three = metadata.format_version() >= FormatVersion::V3;

@@ -27,8 +27,7 @@ const MERGE_COUNT: usize = 16;
 /// The level from which on manifests are not merged. Such a manifest has 4,096 files or more.
 const MERGE_LEVEL_MAX: u32 = 3;
 
-/// Maximum number of entries of a manifest into which others are consolidated. Its size is then a
-/// few megabytes.
+/// Maximum number of entries of a consolidated manifest, whose size is then a few megabytes.
 pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
 /// The files that a commit removes.
@@ -47,8 +46,7 @@ pub enum Removal {
         /// Locations of the files of other partition specs.
         files: HashSet<String>,
     },
-    /// The files at these locations. If the table no longer has one of them, the commit fails with
-    /// a conflict.
+    /// The files at these locations. If one of them no longer exists, this is a conflict.
     Files(HashSet<String>),
 }
 
@@ -163,9 +161,8 @@ pub(crate) async fn plan(
     Ok((planned, changes))
 }
 
-/// Replaces the schema of each new manifest by one that contains all source columns of the
-/// manifest's partition spec. If a source column was dropped, the schema of the newest files does
-/// not contain it.
+/// Gives each new manifest a schema with all source columns of its partition spec. If a source
+/// column was dropped, the schema of the newest files does not contain it.
 fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifest]) {
     for one in planned {
         let PlannedManifest::New(new) = one else { continue };

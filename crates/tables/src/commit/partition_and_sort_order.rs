@@ -36,8 +36,7 @@ pub(super) struct AlteredColumns<'a> {
 impl PartitionAndSortOrder {
     pub fn of(metadata: &TableMetadata) -> Self {
         let fields = metadata.default_partition_spec().fields().iter();
-        // In tables of format version 1, a dropped partition field remains with the transform
-        // `void`.
+        // Tables of format version 1 keep a dropped partition field with the transform `void`.
         let fields = fields.filter(|field| field.transform != Transform::Void);
         let parts = fields.map(|field| NewPartitionField {
             source_id: field.source_id,

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use iceberg::spec::TableMetadata;
 
-/// Returns the snapshots to which refs in the metadata itself point. Such refs are created by other
-/// engines.
+/// Returns the snapshots of refs that the metadata contains. Other engines create such refs.
 pub fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
     // `TableMetadata` has no accessor for its refs, but its JSON contains them.
     let value = serde_json::to_value(metadata).unwrap_or_default();

@@ -9,8 +9,7 @@ use crate::storage::{CleanupGuard, Storage};
 use crate::table::Totals;
 use crate::{Result, StagedFiles, Table, Tables, metadata};
 
-/// The files of a commit: files that are not written yet, and data files that may not be durable
-/// yet.
+/// The files of a commit: files that are not written yet, or may not be durable yet.
 #[derive(Debug, Default)]
 pub(crate) struct PendingFiles {
     /// Encoded files with their locations.

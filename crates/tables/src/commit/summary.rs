@@ -68,8 +68,7 @@ impl Changes {
         }
     }
 
-    /// Builds the summary. If a property of the caller has the name of a property that Iceberg
-    /// defines, it is ignored.
+    /// Builds the summary. Ignores the caller's values for properties that Iceberg defines.
     pub(crate) fn summarise(
         &self,
         before: Totals,
@@ -89,8 +88,7 @@ impl Changes {
             ("deleted-records", self.removed.rows),
             ("removed-files-size", self.removed.bytes),
             ("added-delete-files", self.added.deletes.files),
-            // Delete files that are not deletion vectors are position delete files, because
-            // Headwater writes no others.
+            // Headwater writes only deletion vectors and position delete files.
             ("added-position-delete-files", self.added.deletes.files - self.vectors[0]),
             ("added-dvs", self.vectors[0]),
             ("removed-dvs", self.vectors[1]),

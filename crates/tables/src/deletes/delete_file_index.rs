@@ -20,8 +20,7 @@ use crate::table::name_mapping;
 use crate::types::schema::{arrow_field, with_names};
 use crate::{DataFile, Error, Result};
 
-/// A partition: its spec id, and its values promoted to the widest types that their columns ever
-/// had.
+/// A partition: its spec id, and its values promoted to the widest types of their columns.
 type Partition = (i32, Struct);
 
 /// The delete files of a snapshot, indexed for lookup by data file.
@@ -117,9 +116,8 @@ fn suffix<T>(group: &Arc<DeleteGroup<T>>, number: i64) -> Option<Suffix<T>> {
     (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
 }
 
-/// Returns the location of the only data file to which a delete file refers, taken from the
-/// manifest entry or the bounds of the delete file; `None` if the delete file may refer to several
-/// data files.
+/// Returns the location of the only data file to which a delete file refers, according to its
+/// manifest entry or its bounds; `None` if it may refer to several data files.
 pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
         Some(PrimitiveLiteral::String(text)) => Some(text.clone()),

@@ -23,8 +23,7 @@ use crate::{DataFile, Error, Positions, Result};
 /// Memory of a key in addition to its bytes, in bytes.
 const KEY_BYTES: usize = 48;
 
-/// The keys of a group in Arrow's row format, each with the sequence number of the last file that
-/// contains it.
+/// The keys of a group in Arrow's row format, each with its last file's sequence number.
 #[derive(Debug, Default)]
 pub(crate) struct DeletedKeys(Arc<HashMap<Box<[u8]>, i64>>);
 
@@ -113,8 +112,7 @@ fn rows<'a>(
     })
 }
 
-/// Reads some columns of a file. If `complete` is true, a column that the file does not contain is
-/// an error.
+/// Reads some columns of a file. If `complete` is true, a missing column is an error.
 async fn batches(
     storage: &Arc<Storage>,
     file_location: FileLocation,

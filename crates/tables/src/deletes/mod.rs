@@ -178,8 +178,7 @@ fn fingerprint(of: impl Hash) -> Fingerprint {
 }
 
 impl Deletes {
-    /// Creates the set of delete files that apply to a data file; `None` if no delete file applies
-    /// to it.
+    /// Creates the set of delete files that apply to a data file; `None` if the set is empty.
     fn new(
         vector: Option<Arc<DeleteFile>>,
         own: Vec<Arc<DeleteFile>>,

@@ -28,9 +28,8 @@ impl RowDeletes<'_> {
     }
 
     /// Writes uncommitted delete files, one for each data file. Each contains the rows to delete,
-    /// and the rows that existing delete files for this data file alone delete. To commit the
-    /// files, combine them with data files by [`StagedFiles::and`]. When the method returns, the
-    /// files are durable.
+    /// and the rows that are already deleted by delete files for this data file alone. To commit
+    /// the files, combine them with data files by [`StagedFiles::and`]. They are already durable.
     pub async fn write(
         self,
         table: &Table,
@@ -76,9 +75,8 @@ impl RowDeletes<'_> {
         Ok(deletes.own.iter().map(|file| file.owned_key()).collect())
     }
 
-    /// Adds to `rows` all rows that are deleted by position, and returns the delete files that
-    /// apply only to this data file. If there is a deletion vector, all other position deletes are
-    /// ignored.
+    /// Adds all rows that are deleted by position to `rows`. Returns the delete files that apply
+    /// only to this data file. If there is a deletion vector, other position deletes are ignored.
     pub(super) async fn all_positions(
         self,
         file: &DataFile,

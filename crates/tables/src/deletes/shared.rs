@@ -21,8 +21,7 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    /// Returns the value. The first caller reads it from storage, and other callers wait for the
-    /// result.
+    /// Returns the value. The first caller reads it, and other callers wait for the result.
     pub(super) async fn get(
         &self,
         cache: &Cache<Fingerprint, Arc<T>>,

@@ -19,8 +19,7 @@ pub struct BinPackOptions {
     pub delete_files: usize,
     /// True to rewrite every file with deleted rows.
     pub folds_all: bool,
-    /// Files added after this time are skipped, because a change that is in progress may not
-    /// include them.
+    /// Files added after this time are skipped: a running change may not include them.
     pub before: Option<headwater_model::Timestamp>,
     /// True to skip a file that is much larger than the other files of its bin together. Then a row
     /// is rewritten only a number of times that is logarithmic in the size of its file.
@@ -58,8 +57,7 @@ impl Bin {
 /// A file, and true if the file is rewritten because of its deleted rows, even if it is not small.
 type RewriteCandidate = (Arc<DataFile>, bool);
 
-/// Queries for maintenance: files to rewrite, and rows in a sort order. [`Tables::maintenance`]
-/// returns this type.
+/// Maintenance queries: files to rewrite, and sorted rows. See [`Tables::maintenance`].
 #[derive(Debug, Clone, Copy)]
 pub struct TableMaintenance<'a> {
     pub(crate) tables: &'a Tables,

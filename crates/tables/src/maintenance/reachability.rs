@@ -16,8 +16,7 @@ use crate::{Error, Result, Tables, Views};
 /// Maximum number of files read concurrently, over all states.
 const READS_MAX: usize = 16;
 
-/// Maximum number of concurrent reads of manifest lists for each state, and of manifests for each
-/// manifest list.
+/// Maximum number of concurrent reads: manifest lists for each state, and manifests for each list.
 const LISTS_MAX: usize = 4;
 const MANIFESTS_MAX: usize = 16;
 
@@ -52,8 +51,7 @@ struct ExaminedFile {
 }
 
 impl ExaminedFile {
-    /// Returns a result that contains the error if the error is permanent, and fails with the error
-    /// if it is transient.
+    /// Returns a permanent error inside the result. Fails with a transient error.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
@@ -93,8 +91,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set. The files in `needed` are excluded from it, because they are needed in
-    /// any case.
+    /// Creates an empty set. The files in `needed` are never added, because they are kept anyway.
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
@@ -157,8 +154,7 @@ pub struct WarehouseFiles<'a> {
 }
 
 impl WarehouseFiles<'_> {
-    /// Writes a file that belongs to no table into the warehouse. When the method returns, the file
-    /// is durable.
+    /// Writes a file that belongs to no table into the warehouse, and makes it durable.
     pub async fn write(self, location: &str, content: Bytes) -> Result<()> {
         self.tables.storage().write(location, &content).await
     }
@@ -170,8 +166,7 @@ impl WarehouseFiles<'_> {
 }
 
 impl WarehouseFiles<'_> {
-    /// Adds the files that a metadata file of a table refers to, as far as they can be read, to
-    /// `reached`. Fails on a transient error.
+    /// Adds the readable files to which a table's metadata refers. Fails on a transient error.
     pub async fn reach(
         self,
         metadata_location: &str,
@@ -292,8 +287,7 @@ impl WarehouseFiles<'_> {
         }
     }
 
-    /// Sets the locations of files that are scheduled for deletion. An empty set means that no file
-    /// is scheduled.
+    /// Sets the locations of the files that are scheduled for deletion. The set may be empty.
     pub fn set_deleting(self, locations: HashSet<String>) {
         *self.tables.deleting_files().lock() = locations;
     }

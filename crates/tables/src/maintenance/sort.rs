@@ -87,8 +87,7 @@ impl TableMaintenance<'_> {
         };
         tokio::spawn(async move {
             if let Err(error) = ordered_read.run(&sender).await {
-                // Sending fails only if the receiver was dropped, which then does not need the
-                // result.
+                // Sending fails if the receiver was dropped, which then needs no result.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -272,8 +271,7 @@ fn ranges(
     Ok(from.zip(until).collect())
 }
 
-/// Returns the positions of all rows, as pairs of the index of the batch and the index of the row,
-/// in the sort order.
+/// Returns all rows in the sort order, as pairs of the batch's index and the row's index in it.
 pub(crate) fn sorted_positions(
     keys: &SortKeyEncoder,
     batches: &[RecordBatch],

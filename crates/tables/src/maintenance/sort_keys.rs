@@ -21,8 +21,7 @@ const Z_KEY_BYTES: usize = 16;
 pub(crate) struct SortKeyEncoder {
     columns: Vec<usize>,
     converter: RowConverter,
-    /// Only for a z-order: the value encoder of each column, and the sorted values of the column in
-    /// the sample.
+    /// Only for a z-order: each column's value encoder, and its sorted values in the sample.
     ranks: Vec<(RowConverter, Vec<Vec<u8>>)>,
 }
 

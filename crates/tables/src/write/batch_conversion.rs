@@ -1,5 +1,4 @@
-//! Converts input rows to the table's schema: columns are matched by name, and values are cast to
-//! the column's type.
+//! Converts input rows to the table's schema: matches columns by name, and casts their values.
 //!
 //! Only lossless casts are allowed. A value that does not fit causes an error that names the
 //! column. Values never become null, wrap around or get rounded, with two exceptions: fractions are
@@ -31,8 +30,7 @@ pub(crate) struct BatchConversion {
 }
 
 impl BatchConversion {
-    /// Matches the columns by name. A column with exactly the same name is preferred to one whose
-    /// name differs in case.
+    /// Matches the columns by name. Prefers exact matches to matches that ignore case.
     pub(crate) fn new(input: SchemaRef, table: SchemaRef) -> Result<Self> {
         let positions = positions(input.fields(), table.fields(), "")?;
         Ok(BatchConversion { input, table, positions })
@@ -89,8 +87,7 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
 
 fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
     let exact = found.iter().position(|field| field.name() == name);
-    // If no field has exactly this name, fields match case-insensitively if the name is unambiguous
-    // on both sides.
+    // Otherwise, fields match if their names differ only in case and are unambiguous.
     let folded = name.to_lowercase();
     let same = |field: &&FieldRef| field.name().to_lowercase() == folded;
     exact.or_else(|| {

@@ -1,5 +1,4 @@
-//! Slices batches so that the memory of each slice is limited, even after its values are
-//! materialized.
+//! Slices batches so that each slice uses limited memory after its values are materialized.
 //!
 //! A small batch can represent a huge amount of data: two billion nulls, a long string with a
 //! million dictionary keys, or a long run. Materialization needs memory for every value, so a batch
@@ -16,8 +15,7 @@ use arrow::datatypes::{ArrowNativeType, ByteViewType, DataType, Field, RunEndInd
 /// Maximum number of rows in a slice.
 const ROWS_MAX: usize = 64 * 1024;
 
-/// Approximate maximum size of a slice's values, in bytes. Only a slice of a single row may exceed
-/// this size.
+/// Approximate maximum size of a slice's values in bytes. A slice of one row may be larger.
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// An iterator over the slices of a batch, in order.
@@ -37,8 +35,7 @@ impl<'a> BatchSlices<'a> {
         table: &arrow::datatypes::Fields,
         positions: &[Option<usize>],
     ) -> Self {
-        // If a column contains only nulls, the size of its values depends only on the type in the
-        // table.
+        // If all values are null, their size depends only on the type in the table.
         let is_null = |at: usize| *batch.column(at).data_type() == DataType::Null;
         let missing_bytes = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
         let missing_bytes = missing_bytes.map(|(field, _)| null_bytes(field)).sum();
@@ -192,8 +189,7 @@ mod tests {
     use super::*;
     use crate::parse_type;
 
-    /// Returns the number of rows in each slice, for an array that is converted to a column of this
-    /// type.
+    /// Returns the number of rows in each slice of an array that is converted to this type.
     fn pieces(array: ArrayRef, text: &str) -> Vec<usize> {
         let schema = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
         let batch = RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap();

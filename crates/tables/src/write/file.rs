@@ -30,8 +30,7 @@ use crate::{Error, Result};
 /// more than they save.
 const PARALLEL_VALUES_MIN: usize = 1 << 16;
 
-/// Maximum number of rows that are encoded in one step. The size of the row group is checked after
-/// each step.
+/// Maximum number of rows per encoding step. After each step, the row group's size is checked.
 const ENCODED_ROWS_MAX: usize = 1 << 16;
 
 /// Limits of a row group.
@@ -102,8 +101,7 @@ impl Write for EncodedBytes {
 
 /// The row group that is being filled.
 struct RowGroup {
-    /// One writer per leaf column, in order. The list is empty while encoding jobs have the
-    /// writers.
+    /// One writer per leaf column, in order. Empty while encoding jobs have the writers.
     writers: Vec<ArrowColumnWriter>,
     rows: usize,
 }

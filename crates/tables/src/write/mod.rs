@@ -185,8 +185,7 @@ impl<'a> Writer<'a> {
         self.close_all().await
     }
 
-    /// Returns the schema of the files. The schema has the lineage columns if the first rows have
-    /// them.
+    /// Returns the schema of the files. It has lineage columns if the first rows have them.
     fn columns(&mut self, table: &Table, rows: &Schema) -> Result<arrow::datatypes::SchemaRef> {
         if let Some(format) = &self.format {
             return Ok(format.schema());

@@ -21,8 +21,7 @@ pub(super) struct SortBuffer {
 }
 
 impl SortBuffer {
-    /// Creates a buffer; `None` if the table is unsorted or Headwater does not support its sort
-    /// order.
+    /// Creates a buffer; `None` if the table has no sort order, or one that is not supported.
     pub fn of(table: &Table) -> Result<Option<Self>> {
         let Some(by) = table.sort_order() else { return Ok(None) };
         let keys = SortKeyEncoder::new(&Order::Sort(by), &table.schema());
