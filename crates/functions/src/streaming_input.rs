@@ -118,7 +118,7 @@ impl InputFeed {
         [self.theirs.as_fd(), self.columns.descriptor()]
     }
 
-    /// Serves the worker until the call ends, including the messages sent just before the end.
+    /// Handles the worker's messages until the call ends, including those sent just before the end.
     pub(crate) fn start(
         self,
         room: Option<TableQuota>,
