@@ -1,4 +1,4 @@
-//! The registry of running and queued calls, for display.
+//! The registry of running and queued calls, from which they are listed for users.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -31,7 +31,7 @@ struct Call {
     runs: bool,
 }
 
-/// Maximum number of owners listed in the reason for a call's wait.
+/// Maximum number of owners that the reason why a call waits can list.
 const NAMED_MAX: usize = 5;
 
 /// A registered call, which is removed from the registry when this value is dropped.
@@ -61,7 +61,7 @@ impl CallRegistry {
 }
 
 impl RegisteredCall<'_> {
-    /// Returns the number of the call.
+    /// Returns the sequence number of the call.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
@@ -81,7 +81,8 @@ impl Drop for RegisteredCall<'_> {
 }
 
 impl Functions {
-    /// Returns the running and queued calls. Queued calls have a reason for their wait.
+    /// Returns the running and queued calls. For each queued call, the reason why it waits is
+    /// included.
     pub fn calls(&self) -> Vec<FunctionCall> {
         self.calls_where(|_| true)
     }
@@ -112,7 +113,7 @@ impl Functions {
     }
 }
 
-/// Returns the reason for a call's wait, as text.
+/// Returns the reason why a call waits, as text.
 fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     let Some((position, wanted)) = stats.order.get(&number).copied() else {
         return "queued: about to start, or far behind".to_owned();
@@ -140,8 +141,8 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     )
 }
 
-/// Returns, as text, the owners with the largest shares of the resources, and the resources of idle
-/// instances.
+/// Returns, as text, the owners that use most of a resource, and the share of idle instances.
+/// `shown` formats the number of calls and the bytes of each owner.
 fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> String {
     let mut owners: Vec<_> = stats.owners.iter().collect();
     owners.sort_by_key(|(_, (running, bytes))| std::cmp::Reverse((*bytes, *running)));

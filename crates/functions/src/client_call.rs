@@ -1,4 +1,5 @@
-//! What a client of AWS Lambda adds to a call: its context, and a stream for the answer.
+//! The parts of a call that only clients of AWS Lambda send: a context, and a receiver for a
+//! streamed answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,13 +8,13 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-/// Number of parts that are buffered; a full buffer blocks the function.
+/// Number of parts that are buffered; if the buffer is full, the function waits.
 const PARTS_MAX: usize = 4;
 
-/// The client's side of a call. Empty for calls of other clients.
+/// The context and the receiver of a streamed answer. Both are `None` for calls of other clients.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCall {
-    /// The context that the client sends, as `context.client_context` of the handler.
+    /// The context that the client sent. Handlers read it as `context.client_context`.
     pub context: Option<Value>,
     /// The receiver of a streamed answer; `None` if the answer is returned as a whole.
     pub answer: Option<AnswerSink>,
@@ -22,16 +23,16 @@ pub struct ClientCall {
 /// A part of a streamed answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerPart {
-    /// The first part: the answer begins, with this media type.
+    /// The first part, which contains the media type of the answer.
     Begin {
-        /// The media type, as the function names it; may be empty.
+        /// The media type that the function set; may be empty.
         media_type: String,
     },
-    /// The next bytes.
+    /// The next bytes of the answer.
     Bytes(Bytes),
 }
 
-/// The sender of a streamed answer. Cheap to clone.
+/// The sender of a streamed answer. Clones share the channel.
 #[derive(Debug, Clone)]
 pub struct AnswerSink {
     sender: mpsc::Sender<AnswerPart>,
@@ -50,7 +51,8 @@ impl AnswerSink {
         self.has_begun.load(Ordering::Relaxed)
     }
 
-    /// Sends a part, and waits while the buffer is full. A client that has left gets nothing.
+    /// Sends a part, and waits while the buffer is full. If the client has disconnected, the part
+    /// is discarded.
     pub(crate) async fn send(&self, part: AnswerPart) {
         self.has_begun.store(true, Ordering::Relaxed);
         let _ = self.sender.send(part).await;

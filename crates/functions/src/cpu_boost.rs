@@ -1,9 +1,9 @@
-//! CPU boost of starting calls, limited per owner.
+//! The CPU boost of calls that have just started, limited per owner.
 //!
 //! A starting call has a higher CPU weight, so that short calls do not wait behind long-running
 //! ones. Without a limit, an owner with many successive long calls would always have the boost. So
-//! CPU time beyond a short call counts against its owner, and an owner that recently used much of
-//! it loses the boost.
+//! the CPU time of calls that are not short counts against their owner, and an owner with much
+//! counted CPU time loses the boost for a while.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,23 +11,24 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Maximum duration of a call's boost. It also bounds the boosted CPU time of the call on one
-/// processor.
+/// Maximum duration of a call's boost. On one processor, this is also the maximum CPU time that a
+/// call uses with the boost.
 const BOOST_MAX: Duration = Duration::from_secs(1);
 
-/// CPU time of a call that does not count against its owner.
+/// Maximum CPU time of a short call, which does not count against its owner.
 const SHORT_CALL: Duration = Duration::from_millis(100);
 
-/// CPU time at which an owner loses the boost.
+/// Counted CPU time at which an owner loses the boost.
 const USED_MAX: Duration = Duration::from_secs(2);
 
-/// Divisor of the decay: the counted CPU time decreases by a fifth of the elapsed time.
+/// Divisor of the decay: in one second, the counted CPU time of an owner decreases by a fifth of a
+/// second.
 const DECAY: u32 = 5;
 
-/// Number of owners above which owners without counted CPU time are removed.
+/// Number of owners in the map above which owners without counted CPU time are removed.
 const OWNERS_MAX: usize = 64;
 
-/// Recently used CPU time of each owner, for example by long calls.
+/// The counted CPU time of each owner.
 #[derive(Debug, Default)]
 pub(crate) struct CpuBoost(Mutex<HashMap<Arc<str>, UsedCpuTime>>);
 
@@ -61,7 +62,7 @@ impl CpuBoost {
             owners.retain(|_, used| !used.remaining(now).is_zero());
         }
         let before = owners.get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
-        // The cap limits the time without boost for an owner.
+        // The limit bounds the time for which an owner gets no boost.
         let time = (before + time).min(2 * USED_MAX);
         owners.insert(owner.clone(), UsedCpuTime { time, updated: now });
     }

@@ -1,4 +1,4 @@
-//! Operations on environments.
+//! Operations on environments: list, explain, prune, rebuild.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::functions::Functions;
 use crate::{Environment, EnvironmentEvent, Result};
 
 impl Functions {
-    /// Returns the environments, most recently used first.
+    /// Returns the environments, the most recently used environment first.
     pub async fn environments(&self) -> Vec<EnvironmentSummary> {
         let functions = self.clone();
         let all = tokio::task::spawn_blocking(move || functions.0.environments.all());
         all.await.unwrap_or_default()
     }
 
-    /// Returns an environment, found by a prefix of its id, and the running and queued calls.
-    /// Errors: `environment_not_found`.
+    /// Returns the environment whose id starts with `id`, and the running and queued calls of all
+    /// environments. Errors: `environment_not_found`.
     pub async fn explain(&self, id: &str) -> Result<EnvironmentDetails> {
         let environment = self.named(id).await?;
         let report = self.zygotes().into_iter().find(|one| one.environment == environment.id);
@@ -41,7 +41,8 @@ impl Functions {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // Idle instances do not count as use, because pruning ends them.
+            // Only calls count as use of an environment. Its idle instances do not count, because
+            // pruning ends them.
             if calls.iter().any(|call| call.environment == environment.id) {
                 pruned.busy.push(environment.id);
             } else {
@@ -52,14 +53,15 @@ impl Functions {
         pruned
     }
 
-    /// Removes environments without use for at least this time, except those of running calls.
+    /// Removes the environments that were last used at least `unused_for` ago, except those of
+    /// running calls.
     pub async fn prune(&self, unused_for: Duration) -> Result<PrunedEnvironments> {
         let mut pruned = PrunedEnvironments::default();
         for environment in self.environments().await {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // End the idle instances, because they do not count as use.
+            // The idle instances of the environment end, because its files are removed.
             let of_this = |held: &Environment| held.id == environment.id;
             self.0.queue.end_idle_of(of_this);
             self.0.zygotes.end_unused(of_this);
@@ -77,7 +79,7 @@ impl Functions {
     }
 
     /// Resolves an environment's packages again. Running calls keep the old packages; the next call
-    /// uses the new ones. Errors: `environment_not_found`, `environment_failed`.
+    /// uses the new packages. Errors: `environment_not_found`, `environment_failed`.
     pub async fn rebuild(
         &self,
         id: &str,

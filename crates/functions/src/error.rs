@@ -24,7 +24,7 @@ pub struct Frame {
     pub line: u32,
     /// The function, or `<module>`.
     pub function: String,
-    /// The text of that line, trimmed.
+    /// The text of the line in that file, without surrounding blanks.
     #[serde(default)]
     pub source: String,
 }
@@ -54,11 +54,11 @@ pub enum Error {
         function: String,
         /// The type of the returned value.
         returned: String,
-        /// The reason why this value cannot be converted.
+        /// The reason why the value cannot be converted.
         reason: Option<String>,
-        /// A supported return type, if known.
+        /// A hint: a return type that is supported, if the worker knows one.
         hint: Option<String>,
-        /// The expected type.
+        /// The kind of result that the caller expected.
         wanted: Returns,
     },
     /// The instance exceeded its memory limit.
@@ -73,7 +73,7 @@ pub enum Error {
         label: String,
         /// The memory limit in bytes.
         limit: u64,
-        /// The limit of the second attempt in bytes, if there was one.
+        /// The memory limit of the second attempt in bytes, if the function was run twice.
         retried_with: Option<u64>,
         /// The peak memory in bytes.
         used: u64,
@@ -91,13 +91,13 @@ pub enum Error {
         label: String,
         /// The time limit.
         limit: Duration,
-        /// True if the limit expired before the function started, during the first import of its
-        /// packages.
+        /// True if the limit expired before the function started, while its packages were imported
+        /// for the first time.
         importing: bool,
         /// The place where the limit is set.
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first. Empty if the process did not report
-        /// it in time.
+        /// its stack in time.
         frames: Vec<Frame>,
     },
     /// The function used more space in `/tmp` than its limit.
@@ -170,7 +170,7 @@ pub enum Error {
     BadOutput {
         /// The function's label.
         label: String,
-        /// The reason why the output cannot be read.
+        /// The reason why the output is invalid.
         reason: String,
     },
     /// A function returned a value that is not a table and exceeds the size limit.
@@ -200,7 +200,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a function that converts a system error to an error with the failed operation.
+    /// Returns a function that converts a system error to an [`Error::Io`] with the failed
+    /// operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }
@@ -350,7 +351,7 @@ fn words(wanted: Returns) -> &'static str {
     }
 }
 
-/// Formats the limit of the second attempt, for example ` and its retry limit of 512 MiB`.
+/// Formats the memory limit of the second attempt, for example ` and its retry limit of 512 MiB`.
 fn retried(with: Option<u64>) -> String {
     with.map(|bytes| format!(" and its retry limit of {}", size(bytes))).unwrap_or_default()
 }

@@ -25,17 +25,18 @@ pub(crate) struct Execution<'a> {
     pub(crate) cancelled: &'a CancellationToken,
     /// The deadline of the call.
     pub(crate) until: Instant,
-    /// Waiting times of the call, and resources used outside its process.
+    /// The waiting times of the call, and the resources that it used outside its own process, for
+    /// example for a zygote.
     pub(crate) outside: Usage,
 }
 
-/// The outcome of a call, and its instance if another call can reuse it.
+/// The outcome of a call, and the call's instance if another call can reuse that instance.
 type FinishedCall = (Outcome, Option<WarmInstance>);
 
 impl Execution<'_> {
-    /// Runs a function. If it runs out of memory, runs it once more with twice the memory, if the
-    /// machine has enough. A function with network access runs only once, because a second run
-    /// would repeat its requests.
+    /// Runs a function. If the function runs out of memory, runs it once more with twice the
+    /// memory, if the machine has that much free. A function with network access is not run again,
+    /// because it would repeat its requests.
     pub(crate) async fn run(
         &mut self,
         invocation: &Invocation,
@@ -66,8 +67,8 @@ impl Execution<'_> {
             lake.restart();
         }
         let mut second = match self.run_once(&again, None).await {
-            // The second process has more memory than an idle instance may have, so it is not
-            // reused.
+            // The second process has more memory than an idle instance may have, so the second
+            // process is not reused.
             Ok((second, _)) => second,
             // The usage of the first attempt is always charged.
             Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
@@ -110,7 +111,8 @@ impl Execution<'_> {
         Ok((outcome.begun(cold), warm))
     }
 
-    /// Runs a function in an idle instance, if it still exists.
+    /// Runs a function in the idle instance of the permit; returns `None` if that instance no
+    /// longer exists.
     async fn run_warm(
         &self,
         invocation: &Invocation,
@@ -121,13 +123,13 @@ impl Execution<'_> {
         };
         match instance.finish(self.limits_of(invocation)).await {
             Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
-            // The instance ended while it was idle, so the call needs a new one.
+            // The instance ended while it was idle, so the call needs a new instance.
             Err(Error::NotCloned { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Runs a function in an instance from this origin. If the zygote has just ended and cannot be
+    /// Runs a function in an instance of this origin. If the zygote has just ended and cannot be
     /// cloned, the function runs in a new process, which counts as a cold start.
     async fn run_new(&self, origin: Origin, invocation: &Invocation) -> Result<FinishedCall> {
         let policy = tokio::select! {
@@ -197,8 +199,8 @@ impl Execution<'_> {
         })
     }
 
-    /// Resolves the network access of a call; `None` without a sandbox, because only a sandbox
-    /// restricts it.
+    /// Resolves the network access of a call; `None` without a sandbox, because only a sandbox can
+    /// restrict the network.
     async fn egress_policy(&self, invocation: &Invocation) -> Option<EgressPolicy> {
         let (inner, network) = (&self.functions.0, &invocation.limits.network);
         if inner.isolation == Isolation::Process {
@@ -217,8 +219,8 @@ impl Execution<'_> {
         policy
     }
 
-    /// Returns the zygote for a call. If the call is cancelled, the zygote continues to start, for
-    /// use by the next call.
+    /// Returns the zygote for a call. If the call is cancelled meanwhile, the zygote still starts,
+    /// so that the next call can use it.
     async fn zygote(&self, invocation: &Invocation) -> ZygoteLookup {
         let inner = &self.functions.0;
         let (zygotes, environment) = (inner.zygotes.clone(), invocation.environment.clone());

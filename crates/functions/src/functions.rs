@@ -1,5 +1,5 @@
-//! The handle of the function runtime, which builds environments and runs functions within the
-//! machine's resources.
+//! The handle of the function runtime, which builds environments, and runs functions as long as the
+//! machine has memory and processors for them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::{
     ZygoteReport, housekeeping,
 };
 
-/// A handle of the function runtime, which builds environments and runs functions. Cheap to clone;
-/// dropping the last clone ends the spawner and all processes that it started.
+/// A handle of the function runtime, which builds environments and runs functions. Clones share the
+/// runtime. Dropping the last clone ends the spawner and all processes that the spawner started.
 #[derive(Debug, Clone)]
 pub struct Functions(pub(crate) Arc<Inner>);
 
@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     /// Cancelled when the last handle is dropped.
     pub(crate) closing: DropGuard,
     pub(crate) isolation: Isolation,
-    /// The huge-page file system for results, or the reason for memory files instead.
+    /// The file system with huge pages for results, or the reason why results are in memory files.
     pub(crate) pages: std::result::Result<Arc<HugePageFs>, String>,
     pub(crate) nameservers: Option<Vec<SocketAddr>>,
     pub(crate) connections: Arc<ConnectionCap>,
@@ -48,7 +48,7 @@ pub(crate) struct Inner {
 
 impl Functions {
     /// Starts the spawner. On a host without support for sandboxes, the start succeeds but each
-    /// call fails. [`Functions::warnings`] then contains the reason.
+    /// call fails. In that case, [`Functions::warnings`] contains the reason.
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
         let own = options.own_dir.clone();
         std::fs::create_dir_all(&own).map_err(Error::io("create the functions' folder"))?;
@@ -79,8 +79,8 @@ impl Functions {
         Ok(Functions(inner))
     }
 
-    /// Returns weaknesses of the isolation on this host, to log at the start. Usually there are
-    /// none.
+    /// Returns warnings about weak isolation on this host, which the caller logs at the start.
+    /// Usually the list is empty.
     pub fn warnings(&self) -> Vec<String> {
         let report = self.0.spawner.report();
         let mut warnings = Vec::new();
@@ -114,8 +114,8 @@ impl Functions {
         warnings
     }
 
-    /// Returns true if functions write their results to huge pages. This requires huge pages on the
-    /// host and permission for this user.
+    /// Returns true if functions write their results to huge pages. This requires that the host
+    /// supports huge pages and that this user may mount a file system.
     pub fn uses_huge_pages(&self) -> bool {
         self.0.pages.is_ok()
     }
@@ -131,7 +131,8 @@ impl Functions {
         self.0.environments.has(spec)
     }
 
-    /// Returns the environment of a set of packages, and builds it if missing.
+    /// Returns the environment for a set of packages, and builds the environment if it does not
+    /// exist.
     pub async fn environment(
         &self,
         spec: &EnvironmentSpec,
@@ -166,8 +167,9 @@ fn environments_options(options: &FunctionsOptions) -> EnvironmentsOptions {
     }
 }
 
-/// Creates the huge-page file system for results, or returns the reason for memory files. Functions
-/// that run as the server's user could make such files writable, so their results use memory files.
+/// Creates the huge-page file system for results, or returns the reason why results must be in
+/// memory files. Functions that run as the server's user could make files of this file system
+/// writable, so their results are in memory files.
 fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<HugePageFs>, String> {
     match (isolation, users_apart) {
         (Isolation::Process, _) => Err("functions run without isolation".to_owned()),

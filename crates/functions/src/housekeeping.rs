@@ -7,14 +7,16 @@ use std::time::Duration;
 use crate::functions::Inner;
 use crate::queue::Queue;
 
-/// Interval at which starved calls are promoted and idle instances are evicted for them.
+/// Interval at which starved calls are promoted and idle instances are evicted to free memory for
+/// these calls.
 const ASSIGN_EVERY: Duration = Duration::from_secs(1);
 
 /// Minimum interval between evictions of idle zygotes.
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
 
-/// Interval between checks of idle instances, normally and while one shrinks its memory.
+/// Interval between checks of idle instances, first the normal interval, then the interval while an
+/// instance shrinks its memory.
 const SHRINK_EVERY: Duration = Duration::from_secs(1);
 const SHRINK_STEP: Duration = Duration::from_millis(10);
 

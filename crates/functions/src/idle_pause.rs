@@ -1,6 +1,7 @@
 //! Pausing of idle instances: a process that gets no other call within some milliseconds is paused.
 //!
-//! Pausing and resuming take two requests to the spawner. Calls in quick succession need none.
+//! Pausing and resuming an instance take two requests to the spawner. Calls in quick succession
+//! avoid both, because the instance is not paused between them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +10,18 @@ use std::time::Duration;
 use crate::queue::Queue;
 use crate::warm_instance::IdleInstance;
 
-/// Idle time before an instance is paused. It runs no code of the function meanwhile, unless the
-/// function left a process behind.
+/// Idle time before an instance is paused. Within this time, no code of the function runs, unless
+/// the function left a process behind.
 const PAUSE_AFTER: Duration = Duration::from_millis(5);
 
-/// The task that pauses idle instances, which runs as long as there are some to pause.
+/// The task that pauses idle instances, which runs as long as any instance is left to pause.
 #[derive(Debug, Default)]
 pub(crate) struct IdlePause {
     is_running: Arc<AtomicBool>,
 }
 
 impl IdlePause {
-    /// Starts the task unless it runs. Called under the lock of the queue.
+    /// Starts the task unless it is running. The caller holds the lock of the queue.
     pub(crate) fn schedule(&self, queue: &Arc<Queue<IdleInstance>>) {
         if self.is_running.swap(true, Ordering::AcqRel) {
             return;

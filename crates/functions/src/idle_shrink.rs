@@ -1,6 +1,6 @@
 //! Shrinking of idle instances: an idle process returns unneeded memory to the kernel. For this,
-//! the runtime resumes the paused process briefly. A call can arrive during this time, because the
-//! process handles its requests in order.
+//! the runtime resumes the paused process briefly. A call can arrive while the process runs,
+//! because the process handles its requests in order.
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,24 @@ use tokio::sync::oneshot;
 use crate::warm_instance::WarmInstance;
 use crate::worker::Message;
 
-/// Idle time before the first attempt to shrink an instance, and between attempts. The time is
-/// long, because returning and reallocating memory takes some milliseconds.
+/// Idle time before the first attempt to shrink an instance, and between attempts. A shorter time
+/// would slow calls down, because returning memory and allocating it again takes some milliseconds.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
 /// Time limit of an attempt, and maximum number of attempts. Both protect against user code that
-/// continues to run after it reported completion.
+/// continues to run after it has reported the end of its call.
 const RUN_MAX: Duration = Duration::from_millis(100);
 const TRIES_MAX: u32 = 3;
 
-/// The state of shrinking.
+/// The progress of shrinking an instance.
 #[derive(Debug)]
 pub(crate) enum ShrinkState {
-    /// The process is idle: the start of the idle time, and the number of attempts that timed out.
+    /// The process is idle since this time. The number counts the attempts that timed out.
     Awake(Instant, u32),
-    /// The process is running and returns memory.
+    /// The process has been running since this time to return memory. The number counts the
+    /// attempts, including this one.
     Running(Instant, u32),
-    /// The process is being paused.
+    /// The process is being paused. The boxed state is the state after that.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
     /// Shrinking is complete.
     Done,
@@ -34,7 +35,8 @@ pub(crate) enum ShrinkState {
 
 impl ShrinkState {
     pub(crate) fn of(warm: &WarmInstance) -> ShrinkState {
-        // A process without a zygote shares no memory, so it has nothing to return.
+        // A process that was not cloned from a zygote shares no memory with one, so it has nothing
+        // to return.
         if warm.zygote.is_some() {
             ShrinkState::Awake(Instant::now(), 0)
         } else {

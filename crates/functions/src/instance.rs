@@ -1,4 +1,4 @@
-//! An instance: a process that executes a call, from its task to its result.
+//! An instance: a process that executes a call, from receiving its task to returning its result.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Time limit for reading the remaining messages of a call after it was stopped.
 const HEARD_MAX: Duration = Duration::from_secs(2);
 
-/// The origin of an instance.
+/// The origin of an instance: how its process is created.
 #[derive(Debug, Clone)]
 pub(crate) enum Origin {
     /// A new process without a sandbox, in its own folder.
@@ -57,14 +57,14 @@ pub(crate) struct CallDeadline {
     pub(crate) cancelled: CancellationToken,
 }
 
-/// A call that was sent to a process.
+/// A call whose task was sent to a process.
 struct SentCall {
     invocation: Invocation,
     sent: SentTask,
     pages: Option<Arc<HugePageFs>>,
     policy: Option<EgressPolicy>,
     started: Instant,
-    /// True if the process is a clone, which can end before the call starts.
+    /// True if the process is a clone, which may end before it starts the call.
     cloned: bool,
     /// True if the process has executed other calls before.
     is_warm: bool,
@@ -73,17 +73,19 @@ struct SentCall {
 /// A process that executes a call.
 pub(crate) struct Instance {
     invocation: Invocation,
-    /// The files with the call's arguments, by the number that the worker uses.
+    /// The files with the call's arguments. The worker refers to each file by its index.
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,
-    /// True if the process is a clone, whose zygote can end before the call starts.
+    /// True if the process is a clone, which may end before it starts the call.
     cloned: bool,
     started: Instant,
-    /// The clock that extends the deadline by the time in which the runtime starts.
+    /// The clock that extends the deadline by the time that the runtime of the call, such as Node,
+    /// needs to start.
     start_clock: StartClock,
     readers: Readers,
-    /// Cancelled when the call has ended and its process is kept for another call.
+    /// Cancelled when the call has ended and its process is kept for another call. Then the readers
+    /// of the pipes stop.
     pause: CancellationToken,
     /// The usage of the call's streamed inputs.
     fed: Arc<FeedUsage>,
@@ -120,7 +122,8 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        // A process that is reused could keep the file open for writing, so it gets none.
+        // A process that is reused could keep the file of an earlier call open for writing, so it
+        // gets no such file.
         let pages = pages.filter(|_| !reuse);
         let how = worker::CallSettings { reuse, huge_pages: pages.is_some() };
         let sent = worker::send_task(&mine, invocation, &project, how)?;
@@ -221,9 +224,9 @@ impl Instance {
         })
     }
 
-    /// Waits for the call, and ends the process unless it can be reused. The outcome includes the
-    /// usage; after an error, the usage is unknown. A reusable process is also returned, and may
-    /// still be running.
+    /// Waits for the end of the call, and ends the process unless it can be reused. The outcome
+    /// includes the usage of the call; if the method fails, the usage is unknown. A process that
+    /// can be reused is also returned, and may still be running.
     pub(crate) async fn finish(
         mut self,
         CallDeadline { until, boost, cancelled }: CallDeadline,
@@ -248,7 +251,8 @@ impl Instance {
                 }
                 said = self.readers.messages() => {
                     let said = heard.insert(said);
-                    // User code can also send this message, so observe the process until it ends.
+                    // User code can also send this message. So unless the process is reused, it is
+                    // observed until it ends.
                     if said.kept.is_none() || !self.invocation.reuse {
                         continue;
                     }
@@ -291,8 +295,8 @@ impl Instance {
         Ok((Outcome { returned, usage }, None))
     }
 
-    /// Waits for the remaining messages and output of the call. The call ends even if the receiver
-    /// of lines is blocked.
+    /// Waits for the remaining messages and output of the call. A receiver that does not read the
+    /// printed lines cannot prevent the end of the call.
     async fn hear_the_rest(
         &mut self,
         heard: &mut Option<WorkerMessages>,
@@ -321,8 +325,8 @@ impl Instance {
         Err(late)
     }
 
-    /// Reads the remaining messages of a call whose process is kept, and returns its usage. The
-    /// future may be dropped.
+    /// Reads the remaining messages of a call whose process is kept, and returns its usage.
+    /// Dropping the future loses no data.
     async fn measure(&mut self) -> Option<ResourceUsage> {
         self.pause.cancel();
         self.readers.output().await;
@@ -351,7 +355,7 @@ impl Instance {
             let (running, zygote) = (self.running, self.zygote);
             Some(WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: taken.cpu_us })
         } else {
-            // A process is not reused if its usage cannot be measured for each call.
+            // A process is reused only if the usage of each call can be measured.
             let mut running = self.running;
             running.signal(Signal::Kill);
             ended = ProcessEnd { exit: Exit::Code(0), ..running.ended().await? };
@@ -371,7 +375,7 @@ impl Instance {
         Ok((Outcome { returned, usage }, warm))
     }
 
-    /// Requests that the process ends, and kills it after a timeout. Reads its messages meanwhile.
+    /// Requests the end of the process, reads its remaining messages, and kills it after a timeout.
     async fn stop(&mut self, heard: &mut Option<WorkerMessages>) -> Result<ProcessEnd> {
         self.running.signal(Signal::Terminate);
         let killed = tokio::time::sleep(GRACE);
@@ -397,7 +401,7 @@ fn inodes(files: &[WorkerFile]) -> Vec<u64> {
 }
 
 /// Returns true if another call may use the process. False after a call with streamed rows, because
-/// the process may keep these rows.
+/// the process may still hold these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
     invocation.reuse

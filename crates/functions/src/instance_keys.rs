@@ -1,4 +1,4 @@
-//! The identities of instances, which determine the calls that can share them.
+//! The identities of calls, which determine whether two calls can use the same instance.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ struct Identity {
     module: String,
     function: String,
     files: Arc<ProjectFiles>,
-    /// The environment's id and build.
+    /// The id of the environment, and the build of its packages.
     environment: String,
     build: String,
     limits: Limits,

@@ -46,7 +46,8 @@ pub(crate) fn plan(invocation: &Invocation, origin: &Origin) -> Result<ProcessSp
     })
 }
 
-/// Returns the process specification of a clone, for calls with these limits.
+/// Returns the process specification of a clone of the zygote with this id, for calls with these
+/// limits.
 pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> ProcessSpec {
     let (temp_bytes, network) = (limits.temp_bytes, !limits.network.is_off());
     ProcessSpec {
@@ -65,7 +66,8 @@ pub(crate) fn variables(
     temp: &str,
     cpu_millis: Option<u32>,
 ) -> Vec<(String, String)> {
-    // Without `/sys`, libraries cannot count processors, and some log a warning at each call.
+    // Sandboxes have no `/sys`, so libraries cannot count processors there, and some log a warning
+    // at each call.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let limit = cpu_millis.map_or(processors, |millis| millis.div_ceil(1000).max(1) as usize);
     let threads = processors.min(limit).to_string();
@@ -81,7 +83,7 @@ pub(crate) fn variables(
     variables.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
-/// Returns a sandbox with an environment and its interpreter.
+/// Returns a sandbox that contains an environment and its Python interpreter.
 pub(crate) fn environment_sandbox(
     environment: &Environment,
     temp_bytes: u64,
@@ -91,8 +93,8 @@ pub(crate) fn environment_sandbox(
     Ok(SandboxSpec { read_only, temp_bytes, network })
 }
 
-/// Writes the project, the worker and the SDK to a memory file, with paths below the sandbox's root
-/// or below the work folder. A zygote does not receive the project.
+/// Writes the project, the worker and the SDK to a memory file, with paths relative to the root of
+/// the sandbox or to the work folder. A zygote does not receive the project.
 pub(crate) fn files(
     invocation: &Invocation,
     origin: &Origin,

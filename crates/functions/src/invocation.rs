@@ -30,8 +30,8 @@ pub struct Invocation {
     pub limits: Limits,
     /// The label shown to users: the model's name.
     pub label: String,
-    /// The memory and disk quota for the rows of a generator function. `None` means unlimited
-    /// memory and no disk.
+    /// The quota for the rows that a generator function returns. `None` means that memory is
+    /// unlimited and no rows are written to disk.
     pub room: Option<TableQuota>,
     /// True if later calls of this function may reuse the process. Reuse requires the same files,
     /// packages and limits, and no network access. `/tmp` is emptied between calls; modules and
@@ -43,14 +43,14 @@ pub struct Invocation {
     pub begins_until: CancellationToken,
     /// The call's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// What the client adds to the call.
+    /// The context and the receiver of a streamed answer, if the client sent them.
     pub client: ClientCall,
 }
 
 /// The owner and priority of a call, which determine its position in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallOwner {
-    /// The owner, a run or a caller, as shown to users. Owners share the queue fairly.
+    /// The owner as shown to users: a run or a caller. Owners share the queue fairly.
     pub owner: Arc<str>,
     /// The job that the call belongs to, if any.
     pub job: Option<JobId>,
@@ -67,7 +67,7 @@ impl Default for CallOwner {
 
 impl Invocation {
     /// Returns the size of the arguments in bytes: tables, and values as text. Streamed rows are
-    /// counted when they are sent.
+    /// not included, because they are counted when they are sent.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => table.bytes(),
@@ -77,7 +77,7 @@ impl Invocation {
         self.arguments.iter().map(bytes).sum()
     }
 
-    /// Returns a copy without the arguments, which may be large.
+    /// Returns a copy of the call without its arguments, which may be large.
     pub(crate) fn bare(&self) -> Invocation {
         Invocation {
             environment: self.environment.clone(),
@@ -120,7 +120,7 @@ pub enum ArgumentValue {
     Json(Value),
 }
 
-/// The expected kind of result.
+/// The kind of result that the caller expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Returns {
     /// A table: of pyarrow, pandas or polars, a record batch reader, or a list of dicts.
@@ -138,7 +138,7 @@ pub enum FunctionEvent {
     Line {
         /// The output stream.
         stream: LogStream,
-        /// The user's file that printed it, relative to the project; `None` for native code.
+        /// The user's file that printed the line, relative to the project; `None` for native code.
         file: Option<String>,
         /// The line in that file.
         line: Option<u32>,
@@ -157,12 +157,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Returns true if the call was a cold start: its environment had no zygote yet.
+    /// Returns true if the call was a cold start: the environment had no zygote when the call
+    /// started.
     pub fn is_cold(&self) -> bool {
         self.usage.cold_starts > 0
     }
 
-    /// Marks the call as a cold start or not.
+    /// Records if the call was a cold start.
     pub(crate) fn begun(mut self, cold: bool) -> Self {
         self.usage.cold_starts = u64::from(cold);
         self
@@ -187,6 +188,6 @@ pub enum FunctionResult {
     Table(SharedTable),
     /// True or false.
     Bool(bool),
-    /// Unvalidated JSON from user code.
+    /// JSON text that user code returned, and that is not validated.
     Json(Bytes),
 }

@@ -14,10 +14,10 @@ use crate::warm_instance::IdleInstance;
 use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
 
 impl Functions {
-    /// Runs a function once and waits for its outcome. Uses an idle instance if the invocation
-    /// allows it, otherwise a new one. Printed lines are sent to `sink` while the function runs. A
-    /// full sink blocks the function, and a closed sink discards the lines. Dropping the future
-    /// kills the process.
+    /// Runs a function once and waits for its outcome. Uses an idle instance if there is one that
+    /// the invocation allows, otherwise a new instance. Printed lines are sent to `sink` while the
+    /// function runs. If the sink is full, the function waits; if the sink is closed, lines are
+    /// discarded. Dropping the future kills the process.
     pub async fn invoke(
         &self,
         mut invocation: Invocation,
@@ -46,14 +46,15 @@ impl Functions {
         Outcome { returned, usage }
     }
 
-    /// Limits the memory of a call to the total memory of all functions.
+    /// Reduces the memory limit of a call to the total memory of all functions, if the limit is
+    /// higher.
     async fn limit_memory(&self, invocation: &mut Invocation, sink: &mpsc::Sender<FunctionEvent>) {
         let most = self.0.queue.memory_bytes();
         if invocation.limits.memory_bytes <= most {
             return;
         }
         let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
-        // If the function set no limit, the default is reduced without a message.
+        // A message is sent only if the function set the limit itself.
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(
@@ -120,12 +121,12 @@ impl Functions {
     }
 }
 
-/// Returns the elapsed time in milliseconds.
+/// Returns the elapsed time since an instant in milliseconds.
 pub(crate) fn millis(since: Instant) -> u64 {
     since.elapsed().as_millis() as u64
 }
 
-/// Sends a line from the system to the receiver of a function's output.
+/// Sends a line of Headwater itself to the receiver of a function's output.
 pub(crate) async fn log_system_line(sink: &mpsc::Sender<FunctionEvent>, text: String) {
     let (stream, file, line) = (LogStream::System, None, None);
     // An error means that the reader has disconnected.

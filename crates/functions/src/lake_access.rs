@@ -1,8 +1,9 @@
 //! Requests of running functions to the lake: objects, queries, rows to append.
 //!
-//! The worker sends a request over its socket, with the content in a memory file. The answer also
-//! arrives in a memory file: a line of JSON, and the content. This crate only transports requests
-//! and answers. An implementation of [`LakeAccess`] checks and executes them.
+//! The worker sends a request over its socket, and attaches a memory file with the content of the
+//! request. The answer also has a memory file attached, which contains a line of JSON and the
+//! content of the answer. This crate only transports requests and answers. An implementation of
+//! [`LakeAccess`] checks and executes them.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -27,7 +28,8 @@ pub trait LakeAccess: std::fmt::Debug + Send + Sync {
     /// Answers a request. Errors are raised in the function.
     async fn answer(&self, request: LakeRequest) -> Result<LakeAnswer, Problem>;
 
-    /// Discards the uncommitted effects of the call, because the call runs again from its start.
+    /// Discards the effects of the call that are not committed yet, because the call runs again
+    /// from its start.
     fn restart(&self);
 }
 
@@ -50,7 +52,7 @@ pub enum LakeRequest {
         /// The content of the object.
         content: Bytes,
     },
-    /// Run a query.
+    /// Run an SQL query.
     Query {
         /// The SQL statement.
         sql: String,
@@ -73,7 +75,8 @@ pub struct LakeAnswer {
     pub content: Vec<Bytes>,
 }
 
-/// A request in the format of the worker. The sender can be any code of the function.
+/// A request in the format of the worker. Any code in the function's process can send such a
+/// message.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
 pub(crate) enum LakeMessage {
@@ -115,7 +118,7 @@ fn without_lake() -> Problem {
         .with_hint("In a model or expectation, name the tables as inputs.")
 }
 
-/// Combines a message and its content into a request.
+/// Combines a message and its attached file into a request.
 async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequest, Problem> {
     let content = || {
         let missing = || Problem::new(ErrorCode::InvalidArgument, "the request has no content");
@@ -138,7 +141,7 @@ async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequ
     })
 }
 
-/// Writes an answer to a sealed memory file. Frees each part after it is written.
+/// Writes an answer to a memory file and seals the file. Each part is freed after it was written.
 fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
     let failed = || Error::io("write a memory file");
     let mut file = MemoryFile::create("headwater-lake")?;
@@ -149,7 +152,7 @@ fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
     MemoryFile::seal(file.into())
 }
 
-/// Seals a memory file and copies its content; `None` if it is too large.
+/// Seals a memory file and copies its content; `None` if the content is too large.
 fn read(file: OwnedFd) -> Result<Option<Bytes>> {
     let file = MemoryFile::seal(file)?;
     match file.bytes() {
@@ -159,7 +162,7 @@ fn read(file: OwnedFd) -> Result<Option<Bytes>> {
     }
 }
 
-/// Returns the error for content that is larger than [`LAKE_CONTENT_BYTES_MAX`].
+/// Returns the error for content (`what`) that is larger than [`LAKE_CONTENT_BYTES_MAX`].
 pub fn too_large(what: &str) -> Problem {
     let most = LAKE_CONTENT_BYTES_MAX >> 20;
     Problem::new(ErrorCode::InvalidArgument, format!("{what} is larger than {most} MiB"))

@@ -3,8 +3,9 @@
 //!
 //! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages and runs a
 //! user's Python function in it. Each function runs in a separate process, which the spawner
-//! creates in Linux namespaces and with limits. Inputs and output are sealed memory files, which
-//! the receiver maps. The caller receives printed lines while the function runs.
+//! creates in separate Linux namespaces and with resource limits. Inputs and output are sealed
+//! memory files, which the receiver maps into its memory. The caller receives printed lines while
+//! the function runs.
 //!
 //! This crate uses Arrow and processes, but never the tables of the lake. It does not read
 //! environment variables or the home folder, and the process that uses [`Functions`] never forks.

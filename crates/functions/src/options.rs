@@ -1,5 +1,5 @@
-//! Options of the function runtime. The caller provides machine-dependent values, such as the
-//! locations of interpreters.
+//! Options of the function runtime. The caller provides the values that depend on the machine, such
+//! as the folders with interpreters.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,11 +10,13 @@ use headwater_sandbox::SpawnCommand;
 /// The isolation of a function from the machine and from other functions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Isolation {
-    /// Separate namespaces, a read-only root, no capabilities, limits enforced by the kernel.
+    /// The function runs in separate namespaces with a read-only root, without capabilities, and
+    /// with limits that the kernel enforces.
     #[default]
     Sandbox,
-    /// A separate process without a sandbox, for hosts without user namespaces. The function has
-    /// the file access of the server's user, and unrestricted network access.
+    /// The function runs in a separate process without a sandbox, for hosts without user
+    /// namespaces. The function has the file access of the server's user, and unrestricted network
+    /// access.
     Process,
 }
 
@@ -37,7 +39,8 @@ pub struct ZygoteOptions {
     pub enabled: bool,
     /// Idle time after which a zygote ends.
     pub idle_max: Duration,
-    /// Maximum memory of all idle zygotes in bytes, except a zygote that is starting.
+    /// Maximum memory of all idle zygotes together, in bytes. A zygote that is starting does not
+    /// count.
     pub memory_bytes_max: u64,
 }
 
@@ -60,12 +63,12 @@ pub struct FunctionsOptions {
     /// Folder for this server's temporary files; created if missing.
     pub own_dir: PathBuf,
     /// Folder of the environments, each in a subfolder; created if missing. All servers of a user
-    /// may share it.
+    /// can share this folder.
     pub environments_dir: PathBuf,
-    /// Folder for the installation of `uv` if the machine has none.
+    /// Folder in which `uv` is installed if the machine has no `uv`.
     pub tools_dir: PathBuf,
-    /// Folder of uv's cache. It is on the same file system as `environments_dir`, so that files are
-    /// linked instead of copied.
+    /// Folder of uv's cache. It must be on the same file system as `environments_dir`, so that
+    /// files are linked instead of copied.
     pub cache_dir: PathBuf,
     /// Maximum memory of all running functions, in bytes.
     pub memory_bytes_total: u64,
@@ -73,12 +76,12 @@ pub struct FunctionsOptions {
     pub concurrency: usize,
     /// Maximum number of queued calls in total; the limit of one owner is lower.
     pub waiting_max: usize,
-    /// Folders with interpreters and `uv`, in search order: usually those of `PATH`.
+    /// Folders with interpreters and `uv`, in search order: usually the folders in `PATH`.
     pub python_search: Vec<PathBuf>,
-    /// DNS servers for functions with network access; by default those of `/etc/resolv.conf`.
+    /// DNS servers for functions with network access; by default those in `/etc/resolv.conf`.
     pub nameservers: Option<Vec<SocketAddr>>,
-    /// Addresses of this host that functions may connect to. Only for tests on a machine without a
-    /// second host.
+    /// This host's own addresses that functions may connect to. Only for tests on a machine without
+    /// a second host.
     pub reachable_own: Vec<IpAddr>,
     /// Maximum number of connections of all functions. The default depends on the number of free
     /// file descriptors.

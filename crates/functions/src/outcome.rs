@@ -1,4 +1,4 @@
-//! The outcome of a call, determined from its worker's messages and its process's exit.
+//! Determines the outcome of a call from the messages of the worker and the exit of the process.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::streaming_input::FeedUsage;
 use crate::worker::FinalMessage;
 use crate::{Error, FunctionResult, Invocation, Result, Returns, SharedTable};
 
-/// Full names of the exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions
-/// with the same class names have other meanings.
+/// Full names of the exceptions that Python, numpy and pyarrow raise when memory is exhausted.
+/// Other exceptions with the same class names have other meanings.
 const OUT_OF_MEMORY: [&str; 4] = [
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",
@@ -22,7 +22,7 @@ const OUT_OF_MEMORY: [&str; 4] = [
     "pyarrow.lib.ArrowMemoryError",
 ];
 
-/// Returns the usage of one call of a process. CPU time of earlier calls in the process is
+/// Returns the usage of one call in a process. The CPU time of earlier calls in the same process is
 /// subtracted.
 pub(crate) fn usage(
     elapsed: Duration,
@@ -44,7 +44,7 @@ pub(crate) fn usage(
 /// The state of a call after it has ended.
 pub(crate) struct CallEnd<'a> {
     pub(crate) ended: ProcessEnd,
-    /// The reason for which the runtime ended the call; `None` if the call ended by itself.
+    /// The reason why the runtime ended the call; `None` if the call ended by itself.
     pub(crate) stopped: Option<InstanceStopReason>,
     pub(crate) fed: &'a FeedUsage,
     pub(crate) policy: Option<&'a EgressPolicy>,
@@ -67,7 +67,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     if stopped != Some(InstanceStopReason::Cancelled)
         && let Some(error) = fed.take_failure()
     {
-        // Discard a result that was computed from incomplete rows.
+        // The result is discarded, because it was computed from incomplete rows.
         return Err(error);
     }
     match (said, stopped) {
@@ -135,7 +135,7 @@ fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Fun
 /// Maximum size of a result that is not a table, in bytes.
 const VALUE_BYTES_MAX: u64 = 16 << 20;
 
-/// Parses the JSON that a function returned. User code can return any content.
+/// Parses the JSON that a function returned. User code can return any bytes.
 fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<FunctionResult> {
     let bad = |reason: String| bad_output(invocation, reason);
     let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;

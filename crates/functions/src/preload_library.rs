@@ -1,4 +1,5 @@
-//! The C library that zygotes preload. It keeps unchanged pages shared between zygote and clones.
+//! The C library that zygotes preload. The library keeps pages that a clone has not changed shared
+//! with the zygote.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use crate::{Error, Result};
 
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
 
-/// Path of the library inside a sandbox.
+/// Path of the library as seen inside a sandbox.
 const SHOWN: &str = "/headwater-zygote.so";
 
 /// The library as a file in a folder of the server.
@@ -30,7 +31,7 @@ impl PreloadLibrary {
         Ok(PreloadLibrary(file))
     }
 
-    /// Returns the file and its path inside a sandbox.
+    /// Returns the path of the file, and its path inside a sandbox.
     pub(crate) fn shown(&self) -> (PathBuf, PathBuf) {
         (self.0.clone(), PathBuf::from(SHOWN))
     }

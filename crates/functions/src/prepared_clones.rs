@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use crate::instance_spec::clone_plan;
 use crate::{Limits, Result};
 
-/// Number of clones prepared during bursts of calls, and the time for which they are kept after the
-/// last call.
+/// Number of clones that are prepared during bursts of calls, and the time for which they are kept
+/// after the last call.
 const COUNT_BUSY: usize = 4;
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Age at which a prepared clone counts as started.
+/// Age at which a prepared clone is assumed to have finished its start.
 const STARTED_AFTER: Duration = Duration::from_millis(100);
 
 /// Prepared clones of one zygote. Each waits for a call with the limits for which it was created.
@@ -80,7 +80,7 @@ impl PreparedClones {
         if fitting.count() >= state.wanted() {
             return;
         }
-        // Ignore a failure, because the next call reports it.
+        // If no clone can be prepared, the next call reports the error.
         if let Ok(running) = spawner.run(clone_plan(zygote, limits), &[]) {
             let (limits, since) = (limits.clone(), Instant::now());
             state.clones.push(PreparedClone { limits, running, since });
@@ -90,7 +90,7 @@ impl PreparedClones {
         drop(oldest);
     }
 
-    /// Removes the additional clones that were prepared for bursts.
+    /// Removes the clones that were prepared for a burst and are no longer needed.
     pub(crate) fn remove_surplus(&self) {
         let mut state = self.0.lock();
         let surplus = state.clones.len().saturating_sub(state.wanted());

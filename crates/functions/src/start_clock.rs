@@ -1,8 +1,8 @@
-//! The clock that stops while the runtime of a call starts, such as Node.
+//! The clock of a call, which stops while the runtime of the call, such as Node, starts.
 //!
 //! The time limit of a call does not include the start of its runtime, as in AWS Lambda. Only the
 //! first start within a call counts, and only up to [`START_MAX`], because user code can also send
-//! the messages of a start.
+//! the messages that report a start.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ const START_MAX: Duration = Duration::from_secs(10);
 /// The state of the runtime's start.
 #[derive(Debug, Clone, Copy)]
 enum Start {
-    /// The call has no runtime, or its runtime has not been started.
+    /// The call has no runtime to start, or has not started it yet.
     None,
     /// The runtime has been starting since this time.
     Running(Instant),
-    /// The start took this time.
+    /// The runtime has started, and the start took this time.
     Ended(Duration),
 }
 
@@ -45,7 +45,7 @@ impl StartClock {
         });
     }
 
-    /// Records that the runtime has started.
+    /// Records that the start of the runtime has ended.
     pub(crate) fn end(&self) {
         self.0.send_if_modified(|start| {
             let Start::Running(since) = *start else { return false };
@@ -90,7 +90,7 @@ mod tests {
         clock.end();
         sleeping.await.expect("the task ends");
         assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
-        // A second start does not extend the deadline.
+        // A second start of the runtime does not extend the deadline.
         clock.begin();
         let before = Instant::now();
         clock.sleep_until(deadline).await;

@@ -1,10 +1,10 @@
-//! Streaming input: a function reads rows batch by batch while they are computed.
+//! Streams rows to a function: the function reads batch after batch while the rows are computed.
 //!
-//! The function requests each batch over a separate socket. A server task replies with the batch's
-//! file, and prepares batches in advance. A file is overwritten after the function has released its
-//! rows. Rows that the function keeps are charged to the call's memory quota; beyond the quota they
-//! are on disk. Each iteration computes the rows again. A false message about batches affects only
-//! the process that sent it.
+//! The function requests each batch over a separate socket. A task of the server replies with a
+//! file that contains the batch, and prepares the next batches. A file is overwritten after the
+//! function has released the rows in it. Rows that the function keeps are charged to the memory
+//! quota of the call; rows beyond the quota are on disk. Each iteration computes the rows again. A
+//! false message about batches affects only the process that sent it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,20 +31,20 @@ use crate::memory::{IpcMessage, MemoryFile, QuotaPart, ReusableFile, aside, byte
 use crate::worker_io::receive;
 use crate::{Error, Result, TableQuota};
 
-/// Maximum bytes and rows of a batch. A batch of one large row may exceed the bytes.
+/// Maximum bytes and rows of a batch. A batch that consists of one large row may have more bytes.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const BATCH_ROWS_MAX: usize = 1 << 17;
 
-/// Number of batches prepared in advance.
+/// Number of batches that are computed before the function requests them.
 const AHEAD: usize = 1;
 
 /// Maximum number of reusable files that were never sent to the function.
 const FREE_MAX: usize = 4;
 
-/// Maximum number of files with rows in use by the function. Each uses a file descriptor.
+/// Maximum number of files with rows that the function uses. Each file needs a descriptor.
 const GIVEN_MAX: usize = 1024;
 
-/// Maximum number of messages that are read after the end of a call.
+/// Maximum number of messages of the worker that are read after the end of a call.
 const LATE_MAX: usize = 1_000;
 
 /// Maximum number of discarded files that are listed in one reply.
@@ -61,9 +61,9 @@ pub struct StreamedInput {
 }
 
 impl StreamedInput {
-    /// Creates a feed of rows. At the start of each iteration, the previous iteration is dropped
-    /// and `begin` computes the rows again. Returns `None` if the type of a column can only be
-    /// passed as a whole table.
+    /// Creates a feed of rows. Each time the function iterates over the rows, `begin` computes them
+    /// again, and the previous iteration is dropped. Returns `None` if a column has a type that
+    /// only a whole table can contain.
     pub fn new(
         schema: SchemaRef,
         begin: impl Fn() -> Rows + Send + Sync + 'static,
@@ -78,16 +78,16 @@ impl fmt::Debug for StreamedInput {
     }
 }
 
-/// The worker's end of a feed. It holds the server's end until serving starts.
+/// The worker's end of a connection that streams rows. Also holds the server's end until started.
 pub(crate) struct InputFeed {
     theirs: Channel,
-    /// The schema, encoded as a stream without rows.
+    /// The schema of the rows, encoded as an Arrow IPC stream without rows.
     columns: MemoryFile,
     ours: Channel,
     streamed: StreamedInput,
 }
 
-/// The usage of a feed.
+/// The number of bytes that a feed has sent, and its error.
 #[derive(Debug, Default)]
 pub(crate) struct FeedUsage {
     bytes: AtomicU64,
@@ -100,7 +100,7 @@ impl FeedUsage {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes the error that ended the stream of rows.
+    /// Returns the error that ended the stream of rows, if any, and removes it.
     pub(crate) fn take_failure(&self) -> Option<Error> {
         self.failure.lock().take()
     }
@@ -113,12 +113,12 @@ impl InputFeed {
         Ok(InputFeed { theirs, columns, ours, streamed: streamed.clone() })
     }
 
-    /// Returns the worker's end and the columns.
+    /// Returns the descriptors of the worker's end and of the file with the columns.
     pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
         [self.theirs.as_fd(), self.columns.descriptor()]
     }
 
-    /// Serves the worker until the end of the call, including messages sent before the end.
+    /// Handles the worker's messages until the call ends, including those sent just before the end.
     pub(crate) fn start(
         self,
         room: Option<TableQuota>,
@@ -144,22 +144,22 @@ fn columns(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
     stream.into_inner()
 }
 
-/// A message from the worker's process. User code can send any content.
+/// A message from the worker's process. User code in that process can send any content.
 #[derive(Debug, Deserialize)]
 struct BatchRequest {
-    /// The iteration whose next batch is requested; the previous iteration ends.
+    /// The iteration whose next batch is requested. A new number ends the previous iteration.
     #[serde(default)]
     next: Option<u64>,
-    /// True if the message ends an iteration.
+    /// True if the function has ended its iteration.
     #[serde(default)]
     end: bool,
-    /// Files whose rows the worker has released.
+    /// Numbers of the files whose rows the worker has released.
     #[serde(default)]
     free: Vec<u64>,
-    /// Files whose rows the worker has released, but that a child process may still read.
+    /// Numbers of files whose rows the worker has released, but a child process may still read.
     #[serde(default)]
     lost: Vec<u64>,
-    /// True if the worker continued an iteration after losing a batch.
+    /// True if the worker lost a batch, and the function continued its iteration.
     #[serde(default)]
     broken: bool,
 }
@@ -168,20 +168,20 @@ struct BatchRequest {
 #[derive(Debug, Default, Serialize)]
 struct BatchReply {
     scan: u64,
-    /// The file of the batch; `None` after the last batch.
+    /// The number of the file that contains the batch; `None` after the last batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<u64>,
-    /// The size of the file in bytes, only in the first reply with this file.
+    /// The size of the file in bytes, given only in the first reply with this file.
     size: usize,
     /// Size of the batch in bytes.
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
-    /// Files that the server will not use again.
+    /// Numbers of the files that the server will not use again.
     gone: Vec<u64>,
 }
 
-/// A running feed.
+/// The task of the server that serves a feed.
 struct FeedTask {
     channel: AsyncFd<Channel>,
     streamed: StreamedInput,
@@ -200,8 +200,8 @@ impl FeedTask {
                 self.scan = None;
                 self.files.clear();
             }
-            // Ignore a failure: the socket's buffer has space for all replies that a correct worker
-            // has not read.
+            // A failure is ignored: the socket's buffer has space for all replies that a correct
+            // worker leaves unread.
             if let Some(number) = asked.next
                 && !self.answer(number).await
             {
@@ -210,8 +210,8 @@ impl FeedTask {
         }
     }
 
-    /// Reads the messages sent just before the end of the call. Their number is limited, because a
-    /// running process could send messages endlessly.
+    /// Reads the messages that the worker sent just before the end of the call. Their number is
+    /// limited, because a running process could send messages endlessly.
     fn hear_the_rest(&self) {
         for _ in 0..LATE_MAX {
             let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
@@ -261,8 +261,8 @@ impl FeedTask {
         })
     }
 
-    /// Sends a reply. If sending fails while the worker may still read, the call fails, because the
-    /// function might otherwise use incomplete rows.
+    /// Sends a reply. If sending fails while the worker may still read, the whole call fails.
+    /// Otherwise, the function might use incomplete rows.
     fn send(&self, answer: &BatchReply, descriptors: &[BorrowedFd<'_>]) -> bool {
         let bytes = serde_json::to_vec(answer).unwrap_or_default();
         let sent = self.channel.get_ref().send(&bytes, descriptors);
@@ -288,7 +288,7 @@ fn too_many() -> Error {
     )))
 }
 
-/// One iteration over the rows.
+/// One iteration of a function over the rows.
 struct Iteration {
     number: u64,
     ready: mpsc::Receiver<Result<Option<(File, usize)>>>,
@@ -302,7 +302,7 @@ impl Iteration {
         let (streamed, files) = (streamed.clone(), files.clone());
         let making = tokio::spawn(async move {
             let made = make((streamed.begin)(), &files, &sender).await;
-            // Sending fails after the iteration has ended, which is not an error.
+            // If the iteration has ended, sending fails, which is not an error.
             let _ = sender.send(made.map(|()| None)).await;
         });
         Iteration { number, ready, making: making.abort_handle(), over: false }
@@ -326,7 +326,7 @@ impl Drop for Iteration {
     }
 }
 
-/// Writes rows to files, while the next rows are computed concurrently.
+/// Writes rows to files, and computes the next rows concurrently.
 async fn make(
     rows: Rows,
     files: &Arc<FeedFiles>,
@@ -337,7 +337,7 @@ async fn make(
     while let Some(batches) = next {
         let files = files.clone();
         let written = aside(move || files.write(&IpcMessage::new(&batches)?));
-        // If these rows exceed the quota, do not compute the next ones.
+        // If the rows exceed the quota, the next rows are not computed.
         let following = async { Ok(coming.next().await) };
         let (written, following) = tokio::try_join!(written, following)?;
         if sender.send(Ok(Some(written))).await.is_err() {
@@ -348,7 +348,7 @@ async fn make(
     Ok(())
 }
 
-/// Computed rows that are not sent yet, some of them already split.
+/// Computed rows that have not been sent. Some are already split into pieces.
 struct PendingRows {
     rows: Fuse<Rows>,
     waiting: std::vec::IntoIter<(RecordBatch, usize)>,
@@ -376,7 +376,8 @@ impl PendingRows {
     }
 }
 
-/// Splits a batch into pieces of a suitable size, with their approximate sizes.
+/// Splits a batch into pieces that are small enough for one file. Returns the pieces and their
+/// approximate sizes.
 fn cut(batch: &RecordBatch) -> Result<Vec<(RecordBatch, usize)>> {
     let (rows, bytes) = (batch.num_rows(), bytes_of(batch)?);
     let pieces = rows.div_ceil(BATCH_ROWS_MAX).max(bytes.div_ceil(BATCH_BYTES_MAX)).max(1);
@@ -394,30 +395,29 @@ struct FeedFiles {
 
 #[derive(Debug, Default)]
 struct KnownFiles {
-    /// Reusable files. A file that the function already has mapped has a number.
+    /// Files that can be reused. A file has a number if the function has mapped it before.
     free: Vec<(Option<u64>, ReusableFile)>,
-    /// Files whose rows the function holds, by number.
+    /// Files whose rows the function uses, by number.
     given: BTreeMap<u64, ReusableFile>,
-    /// Files that the function has mapped and that the server will not use again.
+    /// Numbers of the files that the function has mapped and that the server will not use again.
     gone: Vec<u64>,
-    /// The charges of files that the process may still hold. They are released at the end of the
-    /// call.
+    /// Quota charges of files that the function may still hold, released when the call ends.
     lost: Vec<QuotaPart>,
     last: u64,
 }
 
-/// A file with rows that are not sent yet. On drop, the file is returned for reuse.
+/// A file with rows that have not been sent. If the value is dropped, the file can be reused.
 #[derive(Debug)]
 struct File {
     files: Arc<FeedFiles>,
-    /// The file's number, if the function already has the file mapped.
+    /// The file's number, if the function has mapped the file before.
     number: Option<u64>,
-    /// `None` once the file is sent.
+    /// The file; `None` after it was sent.
     chunk: Option<ReusableFile>,
 }
 
 impl FeedFiles {
-    /// Writes rows to a file that the function has released, or to a new one.
+    /// Writes rows to a file that the function has released, or to a new file.
     fn write(self: &Arc<Self>, gathered: &IpcMessage) -> Result<(File, usize)> {
         let file = |number, chunk| {
             (File { files: self.clone(), number, chunk: Some(chunk) }, gathered.bytes())
@@ -435,7 +435,7 @@ impl FeedFiles {
         Ok(file(None, ReusableFile::of(gathered, self.room.as_ref())?))
     }
 
-    /// Sends a file to the function. Returns false if that failed.
+    /// Sends a file to the function with `say`. Returns false if that failed.
     fn give(&self, mut file: File, say: impl FnOnce(u64, &ReusableFile, bool) -> bool) -> bool {
         let Some(chunk) = file.chunk.take() else { return false };
         let mut known = self.known.lock();
@@ -446,7 +446,7 @@ impl FeedFiles {
         heard
     }
 
-    /// Reuses the memory files that the function reports as released.
+    /// Makes the memory files that the function has released available again.
     fn returned(&self, asked: &BatchRequest) {
         let mut known = self.known.lock();
         for number in &asked.free {
@@ -468,7 +468,7 @@ impl FeedFiles {
         self.known.lock().free.retain(|(number, _)| number.is_some());
     }
 
-    /// Returns true if the function holds rows of too many files.
+    /// Returns true if the function uses the rows of too many files.
     fn is_full(&self) -> bool {
         self.known.lock().given.len() >= GIVEN_MAX
     }

@@ -24,12 +24,12 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct WarmInstance {
     pub(crate) running: RunningProcess,
-    /// The zygote from which the instance was cloned. It must exist as long as the instance.
+    /// The zygote from which the instance was cloned. The zygote must not end before the instance.
     pub(crate) zygote: Option<Arc<Zygote>>,
     pub(crate) channel: AsyncFd<Channel>,
     pub(crate) stdout: Receiver,
     pub(crate) stderr: Receiver,
-    /// The CPU time so far, in microseconds.
+    /// The CPU time of all calls of the process so far, in microseconds.
     pub(crate) cpu_us: u64,
 }
 
@@ -46,7 +46,7 @@ impl IdleInstance {
         IdleInstance { shrink: ShrinkState::of(&warm), warm, environment }
     }
 
-    /// Pauses the process, unless it is already paused or returns memory.
+    /// Pauses the process, unless it is paused already or is returning memory.
     fn pause(&mut self) {
         if !self.shrink.is_under_way() {
             self.warm.running.pause_later();
@@ -77,8 +77,8 @@ impl Queue<IdleInstance> {
         is_under_way.get()
     }
 
-    /// Pauses the instances that have been idle for this time. Returns true, and sets the flag, if
-    /// others are left.
+    /// Pauses the instances that have been idle for at least `after`. Returns true if other idle
+    /// instances are left, and stores this result in `is_left`.
     pub(crate) fn pause_idle(&self, after: Duration, is_left: &AtomicBool) -> bool {
         self.with_idle(|instances| {
             let mut left = false;
@@ -89,13 +89,14 @@ impl Queue<IdleInstance> {
                     left = true;
                 }
             }
-            // The flag is set under the lock, under which instances are added.
+            // The flag is set while the queue is locked, because instances are also added under
+            // this lock.
             is_left.store(left, Ordering::Release);
             left
         })
     }
 
-    /// Ends the idle instances of environments that satisfy a condition.
+    /// Ends the idle instances whose environments satisfy a condition.
     pub(crate) fn end_idle_of(self: &Arc<Self>, holds: impl Fn(&Environment) -> bool) {
         self.end_idle(|idle, _| holds(&idle.environment));
     }

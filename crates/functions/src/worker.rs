@@ -1,5 +1,5 @@
 //! The worker: the Python program in an instance that maps the inputs, calls the user's function
-//! and returns the output. This file defines its messages.
+//! and returns the output. This file defines the messages that the worker sends and receives.
 
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,21 +18,21 @@ use crate::memory::{Extent, MemoryFile, ResultFile, WorkerFile};
 use crate::streaming_input::InputFeed;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
 
-/// Path of the worker program, below the folder of worker and SDK.
+/// Path of the worker program, relative to the folder with the worker and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
 
-/// Path of the zygote program.
+/// Path of the zygote program, relative to the same folder.
 pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
-/// Paths of the modules for tables and streamed rows, which worker and zygote import.
+/// Paths of the modules for tables and for streamed rows, which the worker and the zygote import.
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Modules for the cleanup between two calls, for requests to the lake, for output, and for the
-/// warm-up of a zygote.
+/// Paths of the modules that clean up between two calls, send requests to the lake, write output,
+/// and warm up a zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
 const LAKE: &str = "worker/headwater_lake.py";
 const PRINTER: &str = "worker/headwater_printer.py";
@@ -74,13 +74,14 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
-/// Maximum size of a task that is sent in a message, in bytes; the worker has the same limit.
+/// Maximum size in bytes of a task that is sent in the message itself instead of a file. The worker
+/// has the same limit.
 const SHORT_BYTES_MAX: usize = 8 << 10;
 
 /// Maximum number of descriptors in one message to the worker.
 const DESCRIPTORS_AT_ONCE: usize = 100;
 
-/// Maximum size of a table that is received in parts and becomes contiguous in memory, in bytes.
+/// Maximum size in bytes of a table that is received in parts and then copied to contiguous memory.
 const PART_BYTES_MAX: u64 = 64 << 20;
 
 /// A task that is sent to a worker.
@@ -91,10 +92,10 @@ struct Task<'a> {
     function: &'a str,
     returns: &'static str,
     arguments: Vec<TaskArgument<'a>>,
-    /// For each file of a table, true if the result may refer to the file.
+    /// One value for each file of a table: true if the result may refer to the file.
     files: Vec<bool>,
-    /// The number of feeds. Their descriptors follow the files: for each feed, a socket and a file
-    /// with the columns.
+    /// The number of streamed inputs. Their descriptors follow those of the files: for each feed, a
+    /// socket and a file with the columns.
     feeds: usize,
     huge_pages: bool,
     network: bool,
@@ -111,7 +112,7 @@ struct TaskCall<'a> {
     id: String,
     function: &'a str,
     memory_bytes: u64,
-    /// The deadline, in milliseconds since 1970.
+    /// The deadline of the call, in milliseconds since 1970.
     deadline_ms: u64,
     /// The context that the client sent.
     client_context: Option<&'a Value>,
@@ -145,7 +146,7 @@ enum TaskArgument<'a> {
 
 /// The files and feeds to send to a worker with a task.
 pub(crate) struct SentTask {
-    /// The files, by number.
+    /// The files, each at the index by which the task refers to it.
     pub(crate) files: Vec<WorkerFile>,
     /// The feeds of the streamed arguments.
     pub(crate) feeds: Vec<InputFeed>,
@@ -225,19 +226,20 @@ pub(crate) fn send_task(
     Ok(SentTask { files, feeds })
 }
 
-/// A message from the worker's process. User code can send any content.
+/// A message from the worker's process. User code in that process can send any content.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub(crate) enum Message {
-    /// The sandbox's network is ready. The sandbox's sockets are attached to the message.
+    /// The sandbox's network is ready. The network sockets of the sandbox are attached to the
+    /// message.
     Network,
     /// The worker is about to run the user's code.
     Begun,
-    /// The runtime of another language starts, before it receives the event.
+    /// The runtime of another language than Python starts. It receives the event only later.
     Starting,
-    /// The runtime has started.
+    /// The runtime of the other language has started.
     Started,
-    /// The call has ended, and the process waits for another.
+    /// The call has ended, and the process waits for another call.
     Kept,
     /// The process has returned its unneeded memory.
     Rested,
@@ -261,10 +263,11 @@ pub(crate) enum Message {
     Bytes { bytes: String },
     /// A part of the result table, in a memory file that is attached to the message.
     Part,
-    /// Requests a file of the server for the result table.
+    /// The worker requests a file of the server for the result table.
     File,
     /// The result is a table. A memory file with the layout is attached to the message. A memory
-    /// file with the table's bytes is also attached, unless the server provided that file.
+    /// file with the table's bytes is also attached, unless these bytes are in a file that the
+    /// server provided.
     Laid,
     /// The result is a table. Its memory file, or the file of its last part, is attached to the
     /// message.
@@ -272,16 +275,16 @@ pub(crate) enum Message {
     /// The result is true or false.
     Bool {
         value: bool,
-        /// True if the call has ended, and the process waits for another.
+        /// True if the call has ended, and the process waits for another call.
         #[serde(default)]
         kept: bool,
     },
-    /// The result is another value as JSON: here, or in a memory file that is attached to the
-    /// message.
+    /// The result is another value as JSON, in the message or in a memory file that is attached to
+    /// it.
     Value {
         #[serde(default)]
         text: Option<String>,
-        /// True if the call has ended, and the process waits for another.
+        /// True if the call has ended, and the process waits for another call.
         #[serde(default)]
         kept: bool,
     },
@@ -289,14 +292,14 @@ pub(crate) enum Message {
     Raised {
         exception: String,
         message: String,
-        /// True if the call has ended, and the process waits for another.
+        /// True if the call has ended, and the process waits for another call.
         #[serde(default)]
         kept: bool,
         #[serde(default)]
         frames: Vec<Frame>,
         #[serde(default)]
         hint: Option<String>,
-        /// True if a host could not be reached.
+        /// True if the user's code failed because a host could not be reached.
         #[serde(default)]
         unreachable: bool,
         /// Size of `/tmp` in bytes, if the user's code failed because `/tmp` is full.
@@ -313,15 +316,15 @@ pub(crate) enum Message {
     },
 }
 
-/// The messages received from a worker.
+/// The combined content of the messages received from a worker during a call.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerMessages {
     /// True if the user's code was started.
     pub(crate) begun: bool,
     pub(crate) said: FinalMessage,
-    /// The file for the result table.
+    /// The file that the server provided for the result table.
     pub(crate) given: ResultFile,
-    /// The socket, if the worker waits for another call.
+    /// The socket of the worker, if the worker waits for another call.
     pub(crate) kept: Option<AsyncFd<Channel>>,
 }
 
@@ -335,13 +338,13 @@ pub(crate) enum FinalMessage {
     Table(OwnedFd),
     /// The result is a table with this layout; some of its bytes may be in the second file.
     Laid(OwnedFd, Option<OwnedFd>),
-    /// The result is a table that was combined from parts.
+    /// The result is a table that the worker sent in parts, which are combined.
     ChunkedTable(Result<SharedTable>),
     /// The result is true or false.
     Bool(bool),
     /// The result is the JSON in this memory file.
     Value(OwnedFd),
-    /// The result is this JSON.
+    /// The result is this JSON text.
     Text(String),
     /// The user's code raised an exception.
     Raised {

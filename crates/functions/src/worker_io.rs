@@ -1,11 +1,13 @@
-//! I/O of an instance: the messages of its worker, and standard output and error of native code.
+//! I/O of an instance: the messages of its worker, and the standard output and error of native
+//! code.
 //!
 //! Lines are not buffered: each line is sent to the sink immediately, and reading stops while the
 //! sink is full. So a function that prints endlessly is blocked, and cannot exhaust the server's
 //! memory.
 //!
-//! Reading ends when all processes have closed their ends of the connection, or shortly after the
-//! instance's process has ended. Without a sandbox, a child process may keep the connection open.
+//! Reading ends when all processes of the instance have closed their ends of the socket and the
+//! pipes, or shortly after the instance's process has ended. Without a sandbox, a child process may
+//! keep them open.
 
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,13 +35,13 @@ use crate::start_clock::StartClock;
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{AnswerPart, AnswerSink, Error, FunctionEvent, Result, TableQuota};
 
-/// Maximum length of a line in bytes; a longer one is split.
+/// Maximum length of a line in bytes; a longer line is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Maximum output of an instance in bytes. The remaining output is discarded, and a note is added.
+/// Maximum output of an instance in bytes. Further output is discarded, and a line says so.
 const PRINTED_BYTES_MAX: u64 = 64 << 20;
 
-/// Maximum time between two messages after the process has ended.
+/// Maximum waiting time for the next message after the process has ended.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The destination of lines.
@@ -67,15 +69,16 @@ impl LineSink {
         } else {
             return;
         };
-        // An error means that the receiver was dropped; the function continues.
+        // If the receiver was dropped, sending fails. The function continues nevertheless.
         let _ = self.sink.send(event).await;
     }
 }
 
 type Reader<T> = Pin<Box<MaybeDone<BoxFuture<'static, T>>>>;
 
-/// The readers of a worker's socket and of two pipes. They run in the task of the call, so that a
-/// short call wakes few threads: something must await one of the methods.
+/// The readers of a worker's socket and of the two output pipes. So that a short call wakes few
+/// threads, the readers are not separate tasks: they read only while the task of the call awaits
+/// one of the methods.
 pub(crate) struct Readers {
     worker: Reader<WorkerMessages>,
     pipes: [Reader<Option<Receiver>>; 2],
@@ -90,7 +93,7 @@ impl Readers {
         Readers { worker: Box::pin(maybe_done(worker.boxed())), pipes }
     }
 
-    /// Continues to read the pipes. Returns true when both have ended.
+    /// Reads more output from the pipes. Returns true when both readers have ended.
     fn poll_pipes(&mut self, context: &mut Context<'_>) -> bool {
         let ended = self.pipes.each_mut().map(|pipe| {
             matches!(**pipe, MaybeDone::Done(_)) || pipe.as_mut().poll(context).is_ready()
@@ -98,7 +101,8 @@ impl Readers {
         ended == [true, true]
     }
 
-    /// Returns the messages of the worker when the call has ended. The next time, it only reads.
+    /// Reads until the call has ended, and returns the messages of the worker. After that, the
+    /// method only reads the pipes and never returns.
     pub(crate) async fn messages(&mut self) -> WorkerMessages {
         poll_fn(|context| {
             self.poll_pipes(context);
@@ -113,7 +117,7 @@ impl Readers {
         .await
     }
 
-    /// Waits until nothing more is read from the pipes.
+    /// Reads the pipes until both readers have ended.
     pub(crate) async fn output(&mut self) {
         poll_fn(|context| if self.poll_pipes(context) { Poll::Ready(()) } else { Poll::Pending })
             .await;
@@ -135,13 +139,14 @@ pub(crate) struct CallContext {
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
     /// The receiver of a streamed answer.
     pub(crate) answer: Option<AnswerSink>,
-    /// The clock of the start of the call's runtime.
+    /// The clock that stops while the runtime of the call starts.
     pub(crate) start: StartClock,
     /// True if the process has executed other calls before.
     pub(crate) is_warm: bool,
 }
 
-/// Starts the network proxy of a function. A failure leaves the function without a network.
+/// Starts the network proxy of a function. If the proxy cannot start, the function runs without
+/// network access.
 fn start_proxy(
     descriptors: Vec<OwnedFd>,
     policy: EgressPolicy,
@@ -169,7 +174,7 @@ pub(crate) async fn listen(
         let received = match unless_over(receive_or_fail(&channel), &over).await {
             Some(Ok(Some(received))) => received,
             ended => {
-                // A warm process does not report the start of a call.
+                // A process that is reused does not report the start of a call.
                 begun |= is_warm && has_read_task(ended.as_ref());
                 break;
             }
@@ -177,7 +182,7 @@ pub(crate) async fn listen(
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
         let mut kept = false;
-        // The sandbox sends this message before the function can send any.
+        // The first message of this kind comes from the sandbox, before the function can send one.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             start_proxy(descriptors, policy, sink, &over);
             continue;
@@ -214,13 +219,13 @@ pub(crate) async fn listen(
             }
             Ok(Message::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
-                // Ignore a failure: the socket's buffer has space for all replies that a correct
-                // worker has not read.
+                // A failure is ignored: the socket's buffer has space for all replies that a
+                // correct worker leaves unread.
                 let _ = channel.get_ref().send(answer, &[]);
             }
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
-                // The same limit applies to all remaining messages together.
+                // Parts that follow are charged to the same quota.
                 let whole = std::mem::replace(&mut parts, ChunkedTable::new(quota.clone()));
                 said = FinalMessage::ChunkedTable(whole.finish().await);
             }
@@ -240,7 +245,8 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None }
 }
 
-/// Returns true unless the process ended before it read its task: then the connection is reset.
+/// Returns false if the process ended before it read its task. In that case, the kernel resets the
+/// connection.
 fn has_read_task(ended: Option<&std::io::Result<Option<Received>>>) -> bool {
     match ended {
         Some(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionReset,
@@ -249,7 +255,7 @@ fn has_read_task(ended: Option<&std::io::Result<Option<Received>>>) -> bool {
     }
 }
 
-/// Returns the result in a message, and whether the process waits for another call.
+/// Returns the result in a message, and true if the process waits for another call.
 fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, bool) {
     match message {
         Message::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),
@@ -281,7 +287,7 @@ async fn send_part(answer: Option<&AnswerSink>, message: Message) {
     }
 }
 
-/// Returns a channel whose messages become system lines of the function's output.
+/// Returns a channel for messages of Headwater, which become system lines in the function's output.
 fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
     Box::new(move |text| {
         let sink = sink.clone();
@@ -292,7 +298,7 @@ fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
     })
 }
 
-/// Sends a file for the result table to a worker. Each call receives at most one.
+/// Sends a file for the result table to a worker. Each call gets at most one such file.
 fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut ResultFile) {
     let written = pages.and_then(|pages| {
         let written = made.file(pages);
@@ -303,12 +309,12 @@ fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut Resul
             .ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
-    // Ignore a failure: the socket's buffer has space for all replies that a correct worker has not
-    // read.
+    // A failure is ignored: the socket's buffer has space for all replies that a correct worker
+    // leaves unread.
     let _ = channel.get_ref().send(b"file", &written);
 }
 
-/// Returns the next message; `None` if the process has ended and no more messages arrive.
+/// Returns the result of `coming`; `None` if the process has ended and no more messages arrive.
 async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToken) -> Option<T> {
     let silent = async {
         over.cancelled().await;
@@ -327,10 +333,10 @@ pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
 }
 
 /// Returns the next message; `None` when the other end is closed. Fails if the other end was closed
-/// with unread messages.
+/// while it had unread messages.
 async fn receive_or_fail(channel: &AsyncFd<Channel>) -> std::io::Result<Option<Received>> {
-    // Yield regularly, because a continuous stream of messages would otherwise block this thread
-    // and delay time limits.
+    // The task yields regularly, because a continuous stream of messages would otherwise block this
+    // thread and delay time limits.
     tokio::task::coop::consume_budget().await;
     loop {
         let mut ready = channel.readable().await?;
@@ -398,7 +404,7 @@ fn take_lines(pending: &mut Vec<u8>) -> Vec<String> {
     lines
 }
 
-/// Returns a line as a terminal shows it: the text after the last carriage return.
+/// Returns the text that a terminal would show for a line: the part after the last carriage return.
 fn shown(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let last = line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line);

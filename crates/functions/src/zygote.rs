@@ -1,11 +1,11 @@
 //! Zygotes: one process per environment, with the environment's packages already imported. Each
-//! call runs in a clone of it, which starts faster than a new Python process.
+//! call runs in a clone of the zygote, which starts faster than a new Python process.
 //!
 //! A zygote has a separate sandbox and runs only code of the packages, because all functions with
 //! this environment share it. The first call that needs a zygote starts it and waits for it. A
-//! zygote ends after a long idle time, or when zygotes use too much memory. After a failed start,
-//! functions start in new processes and receive the reason; later the start is retried in the
-//! background.
+//! zygote ends after a long idle time, or when all zygotes together use too much memory. If a
+//! zygote cannot be started, calls run in new processes and report the reason, and the start is
+//! retried later in the background.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -28,17 +28,19 @@ const IMPORT_MAX: Duration = Duration::from_secs(120);
 
 /// Memory limit of a zygote without its clones, in bytes.
 const MEMORY_BYTES_MAX: u64 = 8 << 30;
-/// Process limit of a zygote. A library may start one thread per processor when it is imported.
+/// Maximum number of processes and threads of a zygote. A library may start one thread per
+/// processor when it is imported.
 const PROCESSES_MAX: u64 = 1024;
 
-/// Back-off after the first failed start of a zygote. It doubles with each failure up to a maximum.
+/// Back-off after the first failed start of a zygote. The back-off doubles with each failure, up to
+/// [`RETRY_MAX`].
 const RETRY: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// Time for which a failed start is remembered.
 const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 
-/// The key for lookup of a zygote. Functions with the same key share a zygote.
+/// The properties by which a zygote is found. All calls with the same key share one zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ZygoteKey {
     environment: String,
@@ -51,7 +53,7 @@ impl ZygoteKey {
     }
 }
 
-/// All zygotes.
+/// The zygotes of all environments.
 #[derive(Debug)]
 pub(crate) struct Zygotes {
     spawner: Arc<Spawner>,
@@ -63,15 +65,15 @@ pub(crate) struct Zygotes {
 /// The slot for the zygote of one environment.
 #[derive(Debug, Default)]
 struct ZygoteSlot {
-    /// The state. It is locked while the zygote starts.
+    /// The state. The lock is held while the zygote starts.
     state: tokio::sync::Mutex<State>,
-    /// CPU time of starts that is not charged to a call yet, in microseconds.
+    /// CPU time of starts that has not been charged to any call, in microseconds.
     owed_us: AtomicU64,
 }
 
 impl ZygoteSlot {
-    /// Returns the lookup result for a call. Adds the CPU time of starts that is not charged to
-    /// another call.
+    /// Returns the lookup result for a call. Charges the call with the CPU time of starts that has
+    /// not been charged to any call.
     fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
@@ -92,7 +94,7 @@ struct FailedStart {
     reason: String,
     /// The back-off before the next attempt.
     pause: Duration,
-    /// True if another attempt is in progress.
+    /// True if another attempt to start the zygote is in progress.
     tried: bool,
 }
 
@@ -111,7 +113,7 @@ impl FailedStart {
 }
 
 impl State {
-    /// Returns the lookup result for a call; `None` if the zygote must be started first.
+    /// Returns the lookup result for a call; `None` if a zygote must be started first.
     fn found(&mut self) -> Option<ZygoteLookup> {
         match self {
             State::Alive(zygote) if zygote.is_alive() => {
@@ -133,7 +135,7 @@ pub(crate) struct Zygote {
     /// The id of the process in the spawner.
     id: u64,
     running: Mutex<RunningProcess>,
-    /// The environment, whose folder must exist as long as the zygote.
+    /// The environment, whose folder must not be removed before the zygote ends.
     environment: Environment,
     ready: ReadyMessage,
     used: Mutex<Instant>,
@@ -152,20 +154,20 @@ pub struct ZygoteReport {
     /// Packages that the zygote could not import, with the reasons. Every call imports these
     /// packages itself.
     pub skipped: BTreeMap<String, String>,
-    /// The reason for the lack of a zygote. Without a zygote, every call imports all packages.
+    /// The reason why there is no zygote. Without a zygote, every call imports all packages.
     pub failure: Option<String>,
 }
 
 /// The result of looking up the zygote for a call.
 #[derive(Debug, Default)]
 pub(crate) struct ZygoteLookup {
-    /// The zygote to clone; `None` if the call needs a new process.
+    /// The zygote to clone; `None` if the call must start a new process.
     pub(crate) zygote: Option<Arc<Zygote>>,
     /// True if the zygote was started for this call.
     pub(crate) started: bool,
     /// CPU time of zygote starts charged to this call, including failed starts, in microseconds.
     pub(crate) cpu_us: u64,
-    /// True if the caller must attempt another start for later calls.
+    /// True if the caller must try to start the zygote again, for the calls after this one.
     pub(crate) again: bool,
 }
 
@@ -187,7 +189,8 @@ impl Zygotes {
         Zygotes { spawner, options, library, slots: Mutex::default() }
     }
 
-    /// Returns the zygote of an environment without waiting, if its state is known.
+    /// Returns the zygote of an environment if its state is known; `None` if finding out would
+    /// require waiting.
     pub(crate) fn at_hand(&self, environment: &Environment) -> Option<ZygoteLookup> {
         if !self.options.enabled {
             return Some(ZygoteLookup::default());
@@ -214,14 +217,15 @@ impl Zygotes {
         slot.give(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
     }
 
-    /// Charges a start to the next call, because the start's own call was cancelled.
+    /// Charges the CPU time of a start to the next call, because the call that caused the start was
+    /// cancelled.
     pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
         if let Some(slot) = self.slots.lock().get(&ZygoteKey::of(environment)) {
             slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
         }
     }
 
-    /// Retries a failed start. Until it succeeds, calls run without a zygote.
+    /// Retries a failed start. Until a start succeeds, calls run without a zygote.
     pub(crate) async fn try_again(&self, environment: &Environment) {
         let slot = self.slots.lock().get(&ZygoteKey::of(environment)).cloned();
         let Some(slot) = slot else { return };
@@ -281,7 +285,8 @@ impl Zygotes {
         Ok(Zygote { id, running, environment, ready, used, clones: PreparedClones::default() })
     }
 
-    /// Removes a zygote that could not be cloned. Its process ends after its last clone.
+    /// Removes a zygote that could not be cloned. The process of the zygote ends after its last
+    /// clone has ended.
     pub(crate) fn forget(&self, zygote: &Arc<Zygote>) {
         let held = |slot: &Arc<ZygoteSlot>| {
             let state = slot.state.try_lock();
@@ -291,7 +296,8 @@ impl Zygotes {
         self.slots.lock().retain(|_, slot| !held(slot));
     }
 
-    /// Removes the zygotes of environments. Each ends with the last call that uses it.
+    /// Removes the zygotes whose environments satisfy a condition. Each zygote ends with the last
+    /// call that uses it.
     pub(crate) fn end_where(&self, gone: impl Fn(&Environment) -> bool) {
         self.slots.lock().retain(|_, slot| {
             let state = slot.state.try_lock();
@@ -302,12 +308,12 @@ impl Zygotes {
         });
     }
 
-    /// Ends the idle zygotes of environments.
+    /// Ends the idle zygotes whose environments satisfy a condition.
     pub(crate) fn end_unused(&self, gone: impl Fn(&Environment) -> bool) {
         self.let_go(|zygote| gone(&zygote.environment));
     }
 
-    /// Ends the zygotes that have been idle for too long, and removes those whose process has
+    /// Ends the zygotes that have been idle for too long, and removes the zygotes whose process has
     /// ended.
     pub(crate) fn sweep(&self) {
         self.let_go(|zygote| {
@@ -316,8 +322,8 @@ impl Zygotes {
         });
     }
 
-    /// Ends idle zygotes, in descending order of idle time, until the remaining zygotes are within
-    /// the memory limit.
+    /// Ends idle zygotes, starting with the longest idle time, until the remaining zygotes are
+    /// within the memory limit.
     fn make_room(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
         self.let_go(|zygote| {
@@ -335,10 +341,11 @@ impl Zygotes {
         }
     }
 
-    /// Removes the unused zygotes that satisfy a condition, and those whose process has ended.
+    /// Removes the unused zygotes that satisfy a condition, and the zygotes whose process has
+    /// ended.
     fn let_go(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
-            // A locked slot is in use, so keep its zygote.
+            // If the slot is locked, its zygote is in use and is kept.
             let Ok(mut state) = slot.state.try_lock() else { return true };
             match &*state {
                 State::Alive(zygote) if zygote.is_alive() => {
@@ -391,7 +398,7 @@ impl Zygote {
         self.clones.take(self.id, spawner, limits)
     }
 
-    /// Prepares clones for the next calls.
+    /// Prepares clones for the calls that will follow.
     pub(crate) fn prepare_clones(&self, spawner: &Spawner, limits: &Limits) {
         self.clones.prepare(self.id, spawner, limits);
     }
@@ -410,7 +417,7 @@ fn plan(environment: &Environment, library: &PreloadLibrary) -> Result<ProcessSp
     let mut variables = variables("/environment/bin", "/tmp", None);
     let packages = serde_json::to_string(&environment.requested).unwrap_or_default();
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
-    // jemalloc in pyarrow would start a thread, which a clone does not inherit.
+    // Without this setting, jemalloc in pyarrow would start a thread, which clones do not inherit.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
     sandbox.read_only.push(library.shown());
     variables.push(PreloadLibrary::variable());

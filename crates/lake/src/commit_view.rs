@@ -8,14 +8,15 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::maintenance::CommitPin;
 
-/// The catalog's state at one commit, for reads. Immutable, and cheap to clone.
+/// The state of the catalog at one commit, for reading. The value is immutable, and clones share
+/// it.
 #[derive(Clone)]
 pub struct CommitView {
     lake: Lake,
     reference: RefSpec,
     branch: Option<String>,
     state: State,
-    /// A pin that prevents the removal of the commit's files.
+    /// A pin, which prevents that files of the commit are removed.
     _pin: CommitPin,
 }
 
@@ -54,7 +55,7 @@ impl CommitView {
         &self.reference
     }
 
-    /// Returns this view with another ref for messages.
+    /// Returns this view with another ref, which messages then show.
     #[must_use]
     pub fn written_as(self, reference: RefSpec) -> Self {
         CommitView { reference, ..self }
@@ -70,8 +71,8 @@ impl CommitView {
         &self.state
     }
 
-    /// Returns a table by its exact name, or else case-insensitively. Fails with `TableNotFound`
-    /// and the most similar name.
+    /// Returns the table with exactly this name or, if there is none, with a name that differs only
+    /// in case. Fails with `TableNotFound`, which contains the most similar name.
     pub async fn table(&self, name: &TableName) -> Result<Table> {
         match self.find(&name.namespace, &name.name).await? {
             Some((_, table)) => Ok(table),
@@ -79,7 +80,8 @@ impl CommitView {
         }
     }
 
-    /// Resolves a table name, and returns the entry with the catalog's spelling of the name.
+    /// Finds a table. Returns its name as the catalog spells it, and the table; `None` if there is
+    /// no such table.
     pub async fn find(&self, namespace: &str, name: &str) -> Result<Option<(TableName, Table)>> {
         let Some((name, entry)) = self.state.find_table(namespace, name).await? else {
             return Ok(None);
@@ -87,7 +89,7 @@ impl CommitView {
         Ok(Some((name, self.load(&entry).await?)))
     }
 
-    /// Loads the table that an entry of this commit refers to.
+    /// Loads the table to which an entry of this commit refers.
     pub async fn load(&self, entry: &TableEntry) -> Result<Table> {
         let location = &entry.metadata_location;
         if self.lake.pins().is_scheduled(location) {
@@ -97,7 +99,7 @@ impl CommitView {
         Ok(self.lake.tables().load(location).await?)
     }
 
-    /// Lists the tables of one or all namespaces by name. Reads no table files.
+    /// Lists the tables of one namespace, or of all namespaces, by name. Reads no table files.
     pub async fn list(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
         Ok(self.state.tables(namespace).await?)
     }
@@ -115,12 +117,12 @@ impl CommitView {
         }
     }
 
-    /// Loads the SQL view that an entry of this commit refers to.
+    /// Loads the SQL view to which an entry of this commit refers.
     pub async fn load_view(&self, entry: &TableEntry) -> Result<SqlView> {
         Ok(self.lake.tables().views().load(&entry.metadata_location).await?)
     }
 
-    /// Returns the error for a missing view, with the most similar name.
+    /// Returns the error for a missing view, which contains the most similar name.
     pub async fn no_view(&self, name: &TableName) -> Result<Error> {
         let views = self.state.views(None).await?;
         Ok(Error::ViewNotFound {
@@ -131,7 +133,7 @@ impl CommitView {
         })
     }
 
-    /// Returns the error for a missing table, with the most similar name.
+    /// Returns the error for a missing table, which contains the most similar name.
     pub async fn not_found(&self, name: &TableName) -> Result<Error> {
         if self.state.view(name).await?.is_some() {
             return Ok(Error::IsView { view: name.clone() });
@@ -144,7 +146,8 @@ impl CommitView {
         })
     }
 
-    /// Fails with `NamespaceNotFound` and the most similar name if the namespace does not exist.
+    /// Fails with `NamespaceNotFound`, which contains the most similar name, if the namespace does
+    /// not exist.
     pub async fn check_namespace(&self, name: &str) -> Result<()> {
         if self.state.namespace(name).await?.is_some() {
             return Ok(());
@@ -155,9 +158,9 @@ impl CommitView {
     }
 }
 
-/// Returns the most similar table name. Prefers a table of the same namespace, then the same name
-/// in another namespace, then any similar name. A name from another namespace is returned
-/// qualified.
+/// Returns the most similar table name. A table of the same namespace is preferred, then a table
+/// with the same name in another namespace, then any table with a similar name. The name of a table
+/// in another namespace is returned with its namespace.
 fn near_table<'a>(
     name: &TableName,
     tables: impl Iterator<Item = &'a TableName> + Clone,
@@ -170,7 +173,8 @@ fn near_table<'a>(
     if let Some(same) = tables.clone().find(|table| table.name.to_lowercase() == wanted) {
         return Some(same.qualified());
     }
-    // Compare only table names: a shared namespace would make all qualified names similar.
+    // Only the names without namespaces are compared, because a common namespace would make all
+    // qualified names similar.
     let near = nearest(&name.name, tables.clone().map(|table| table.name.as_str()))?;
     tables.clone().find(|table| table.name == near).map(TableName::qualified)
 }

@@ -1,4 +1,4 @@
-//! Descriptions of tables and views, as list and show commands return them.
+//! Descriptions of tables and views in the form in which the API returns them.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{RefSpec, SqlView, Table, TableName};
@@ -10,7 +10,7 @@ use crate::lake::Lake;
 const LOAD_CONCURRENCY: usize = 16;
 
 impl Lake {
-    /// Describes a table at a ref, with its name in the catalog's case.
+    /// Describes a table at a ref, with its name as the catalog spells it.
     pub async fn describe(&self, reference: &RefSpec, name: &TableName) -> Result<Table> {
         let view = self.view(reference).await?;
         match view.find(&name.namespace, &name.name).await? {
@@ -19,7 +19,8 @@ impl Lake {
         }
     }
 
-    /// Lists the tables at a ref by name, optionally of one namespace, which must exist.
+    /// Lists the tables at a ref by name. If a namespace is given, it must exist, and only its
+    /// tables are listed.
     pub async fn list(&self, reference: &RefSpec, namespace: Option<&str>) -> Result<Vec<Table>> {
         let view = self.view(reference).await?;
         let entries = view.list(namespace).await?;
@@ -35,7 +36,7 @@ impl Lake {
         stream::iter(entries).map(describe).buffered(LOAD_CONCURRENCY).try_collect().await
     }
 
-    /// Describes a view at a ref, with its name in the catalog's case.
+    /// Describes a view at a ref, with its name as the catalog spells it.
     pub async fn describe_view(&self, reference: &RefSpec, name: &TableName) -> Result<SqlView> {
         let view = self.view(reference).await?;
         match view.state().find(&name.namespace, &name.name).await? {
@@ -46,7 +47,8 @@ impl Lake {
         }
     }
 
-    /// Lists the views at a ref by name, optionally of one namespace, which must exist.
+    /// Lists the views at a ref by name. If a namespace is given, it must exist, and only its views
+    /// are listed.
     pub async fn list_views(
         &self,
         reference: &RefSpec,

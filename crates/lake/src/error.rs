@@ -101,9 +101,9 @@ pub enum Error {
     /// A concurrent commit imported a file of this import.
     #[error("`{file}` was imported into `{table}` by a concurrent commit")]
     ImportedMeanwhile {
-        /// The file that was imported twice.
+        /// The file that both commits import.
         file: String,
-        /// The table that it was imported into.
+        /// The table into which the file was imported.
         table: TableName,
     },
     /// The target branch requires checks that the source has not passed.
@@ -119,10 +119,11 @@ pub enum Error {
         reference: String,
         /// The project whose checks are required.
         project: String,
-        /// True if the checks passed on an older state that lacks later commits of the target.
+        /// True if the checks passed on a state of the source that does not contain later commits
+        /// of the target.
         moved: bool,
     },
-    /// Maintenance would remove more than half of the files.
+    /// Maintenance would remove more than half of the files of the warehouse.
     #[error("{files} of {of} files would be removed, which is more than half")]
     MostWouldGo {
         /// The number of unreferenced files.
@@ -141,7 +142,7 @@ pub enum Error {
     /// The maintenance was cancelled.
     #[error("the maintenance was cancelled")]
     Cancelled,
-    /// An Arrow conversion failed.
+    /// Rows or schemas could not be converted in Arrow.
     #[error("a record batch cannot be built")]
     Arrow(#[from] arrow::error::ArrowError),
     /// The list of imported files cannot be read.
@@ -152,7 +153,7 @@ pub enum Error {
         /// The reason why the list cannot be read.
         reason: String,
     },
-    /// The warehouse of a lake with tables cannot be changed.
+    /// The warehouse of a lake cannot be changed after tables were created.
     #[error("the lake has tables in the warehouse `{current}`, which cannot be changed")]
     WarehouseFixed {
         /// The current warehouse; `local` for the folder next to the database.
@@ -251,7 +252,7 @@ impl Fault for Error {
 }
 
 impl Error {
-    /// Returns the hint of variants with a constant hint.
+    /// Returns the hint of the errors whose hint is always the same.
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
@@ -286,7 +287,7 @@ impl Error {
         }
     }
 
-    /// Returns true if all attempts failed because of concurrent changes of the branch.
+    /// Returns true if an operation gave up because the branch changed during every attempt.
     pub fn is_contended(&self) -> bool {
         match self {
             Error::Catalog(error) => matches!(**error, headwater_catalog::Error::Contended { .. }),
@@ -295,7 +296,8 @@ impl Error {
         }
     }
 
-    /// Returns true if a retry from the branch's new head can succeed.
+    /// Returns true if the operation can succeed when it is repeated from the new head of the
+    /// branch.
     pub fn is_stale(&self) -> bool {
         matches!(self, Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. })
     }

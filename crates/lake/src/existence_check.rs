@@ -58,7 +58,7 @@ impl Lake {
         checks.buffered(CHECK_CONCURRENCY).try_collect().await
     }
 
-    /// Returns true if only maintenance changed a table between two of its states.
+    /// Returns true if, between two states of a table, only maintenance changed it.
     pub(crate) async fn changed_only_by_maintenance(
         &self,
         base: &TableEntry,
@@ -75,7 +75,7 @@ impl Lake {
         Ok(headwater_table_merge::only_arranged(self.tables(), &base, &now, false).await)
     }
 
-    /// Returns true if only maintenance changed the target of a merge since the merge base.
+    /// Returns true if, since the merge base, only maintenance changed the target of a merge.
     pub(crate) async fn target_changed_only_by_maintenance(
         &self,
         plan: &MergePlan,

@@ -1,8 +1,8 @@
 //! Allocation of field ids for new columns, unique across all branches of a table.
 //!
-//! Iceberg identifies a column by its field id, and a branch does not record the ids assigned on
-//! other branches. So the store holds the last assigned id of each table, in one ref per table.
-//! Allocated ids that remain unused are skipped.
+//! Iceberg identifies a column by its field id, and a branch does not record the ids that were
+//! assigned on other branches. So the store contains one ref for each table, with the last id that
+//! any branch has assigned. If an allocated id remains unused, it is never assigned.
 
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
@@ -13,12 +13,13 @@ use headwater_tables::Table;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// Maximum number of attempts if field ids are allocated concurrently.
+/// Maximum number of attempts if other processes allocate field ids of the same table at the same
+/// time.
 const ATTEMPTS_MAX: usize = 100;
 
 impl Lake {
     /// Allocates field ids for new columns of a table. Returns the id before the first allocated
-    /// one.
+    /// id.
     pub(crate) async fn allocate_field_ids(&self, table: &Table, columns: &[Field]) -> Result<i32> {
         let name = format!("columns/{}", table.id());
         let count: i32 = columns.iter().map(ids_in).sum();
@@ -47,7 +48,7 @@ impl Lake {
     }
 
     /// Reserves the field ids that another engine assigned to new columns of a table, up to `last`.
-    /// Returns `None` if another branch already uses one of them.
+    /// Returns `None` if another branch already uses one of these ids.
     pub(crate) async fn reserve_field_ids(
         &self,
         before: &Table,
@@ -97,7 +98,8 @@ fn ids_in(field: &Field) -> i32 {
         | DataType::ListView(item)
         | DataType::LargeListView(item)
         | DataType::FixedSizeList(item, _) => ids_in(item),
-        // A map's entries struct needs no id. Counting the struct anyway only skips one id.
+        // The struct with the entries of a map needs no id. It is counted nevertheless, which only
+        // leaves one id unused.
         DataType::Map(entries, _) => ids_in(entries),
         DataType::Dictionary(_, values) => {
             ids_in(&Field::new("", values.as_ref().clone(), true)) - 1

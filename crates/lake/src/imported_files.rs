@@ -1,13 +1,13 @@
-//! The list of files imported into a table, used to skip files imported before.
+//! The list of files that were imported into a table. An import skips the files in this list.
 //!
-//! The list belongs to the table's snapshot: the snapshot summary holds, under [`IMPORTS_KEY`], the
-//! ids of the store objects that contain the list. So branches, merges and time travel apply to the
-//! list, and a commit writes rows and list atomically. A list is stored as segments of growing
-//! size, merged like an LSM tree, so adding one file writes little data.
+//! The list belongs to the table's snapshot: the snapshot summary contains, under the key
+//! [`IMPORTS_KEY`], the ids of the store objects with the list. So branches, merges and time travel
+//! apply to the list, and a commit changes rows and list atomically. A list is stored in segments,
+//! which are merged as in an LSM tree, so that adding one file writes little data.
 //!
-//! A file is identified by path and content hash: the same content under another path is another
-//! file, and a path with new content is imported again. Size and modification times only avoid
-//! reading unchanged files.
+//! A file is identified by its path and the hash of its content. So the same content under another
+//! path is another file, and a path whose content has changed is imported again. Size and times of
+//! a file are compared only to avoid reading files that have not changed.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -23,10 +23,11 @@ use crate::error::{Error, Result};
 /// The key of the snapshot summary that holds the object ids of the list.
 pub const IMPORTS_KEY: &str = "headwater.imports";
 
-/// The resolution of file timestamps. Two changes within this time may have the same timestamp.
+/// The resolution of file timestamps. Two changes of a file within this time may get the same
+/// timestamp.
 const CLOCK_TICK: Duration = Duration::from_millis(50);
 
-/// The size and times of a file or object, determined without reading its content.
+/// The size and times of a file or object, which are known without reading its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     /// Size in bytes.
@@ -44,19 +45,20 @@ pub struct ImportedFile {
     bytes: u64,
     /// The first half of the SHA-256 of the file's bytes on disk, in hexadecimal digits.
     hash: String,
-    /// The times of the last content change and entry change, in nanoseconds. `None` if the file
-    /// changed shortly before the import, because a later change could get the same time.
+    /// The times of the last change of the content and of the directory entry, in nanoseconds.
+    /// `None` if the file changed shortly before the import, because a later change could then have
+    /// the same times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<(i128, i128)>,
 }
 
 impl ImportedFile {
-    /// Returns the path or URL that the file was imported from.
+    /// Returns the path or URL from which the file was imported.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Records a file by its path without symbolic links, its state on disk, and its hash.
+    /// Records a file by its path without symbolic links, its size and times, and its hash.
     pub fn new(path: &str, stamp: FileStamp, hash: [u8; 16]) -> Self {
         let FileStamp { bytes, modified_ns, changed_ns } = stamp;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -70,18 +72,18 @@ impl ImportedFile {
     }
 }
 
-/// The files of one import, to add to the list of its table.
+/// The files of one import, which are to be added to the list of the table.
 #[derive(Debug, Clone)]
 pub struct ImportedFiles {
     /// The imported files.
     pub files: Vec<ImportedFile>,
-    /// True to allow the repeated import of a file.
+    /// True to import files even if they are in the list.
     pub again: bool,
-    /// The list's value in the snapshot summary at the time when the import selected its files.
+    /// The value of the list in the snapshot summary when the import selected its files.
     pub known: Option<String>,
 }
 
-/// A segment of a list: its object and its number of files.
+/// A segment of a list: the id of its store object, and the number of files in it.
 #[derive(Debug, Clone, Copy)]
 struct Segment {
     id: ObjectId,
@@ -89,9 +91,9 @@ struct Segment {
 }
 
 impl ImportedFiles {
-    /// Returns the new summary value: the list `current` with these files added. Adds the new
-    /// segments to `objects`. Fails with `ImportedMeanwhile` if another commit imported one of the
-    /// files.
+    /// Adds these files to the list `current`, and returns the new value for the snapshot summary.
+    /// The new segments are added to `objects`. Fails with `ImportedMeanwhile` if another commit
+    /// imported one of the files since the import selected them.
     pub async fn add_to(
         &self,
         store: &dyn Store,
@@ -123,7 +125,7 @@ impl ImportedFiles {
     }
 }
 
-/// The list of files imported into a table.
+/// The list of files that were imported into a table, by path.
 #[derive(Debug, Default)]
 pub struct Imported(HashMap<String, Vec<ImportedFile>>);
 
@@ -142,7 +144,7 @@ impl Imported {
         self.has(&file.path, &file.hash)
     }
 
-    /// Returns the files that another list does not contain, by path.
+    /// Returns the files that are not in another list, by path.
     pub fn without(&self, other: &Imported) -> Vec<ImportedFile> {
         let files = self.0.values().flatten().filter(|file| !other.has_file(file));
         let mut files: Vec<ImportedFile> = files.cloned().collect();
@@ -166,14 +168,14 @@ impl Imported {
         self.0.contains_key(path)
     }
 
-    /// Returns true if the file was imported, and its size and times are the same.
+    /// Returns true if a file with this path was imported and still has the same size and times.
     pub fn is_untouched(&self, path: &str, stamp: FileStamp) -> bool {
         let times = Some((stamp.modified_ns, stamp.changed_ns));
         let entries = self.0.get(path).into_iter().flatten();
         entries.into_iter().any(|entry| entry.bytes == stamp.bytes && entry.times == times)
     }
 
-    /// Returns true if a file with this path and content hash was already imported.
+    /// Returns true if a file with this path and content hash was imported before.
     pub fn has(&self, path: &str, hash: &str) -> bool {
         self.0.get(path).is_some_and(|entries| entries.iter().any(|entry| entry.hash == hash))
     }

@@ -7,7 +7,7 @@ use arrow::json::writer::LineDelimited;
 use serde_json::Value;
 
 /// Converts the rows of batches to JSON objects with all columns, including nulls. Timestamps
-/// become RFC 3339 strings, binary values hexadecimal strings.
+/// become strings in RFC 3339 format, and binary values become hexadecimal strings.
 pub fn json_rows(batches: &[RecordBatch]) -> Result<Vec<Value>, ArrowError> {
     let mut text = Vec::new();
     let builder = WriterBuilder::new().with_explicit_nulls(true);

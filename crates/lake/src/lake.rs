@@ -29,7 +29,7 @@ pub struct LakeOptions {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A lake. Cheap to clone.
+/// A lake. Clones share its components.
 #[derive(Clone)]
 pub struct Lake(Arc<Inner>);
 
@@ -46,7 +46,7 @@ struct Inner {
     sweeping: tokio::sync::Mutex<()>,
 }
 
-/// The key of a commit lock: branch and table.
+/// The key of a commit lock: the branch and the table.
 type CommitKey = (String, TableName);
 
 impl std::fmt::Debug for Lake {
@@ -56,7 +56,8 @@ impl std::fmt::Debug for Lake {
 }
 
 impl Lake {
-    /// Opens a lake from its components. In a new store, creates an empty `main`.
+    /// Opens a lake from its components. If the store is new, creates the branch `main` without
+    /// tables.
     pub async fn open(options: LakeOptions) -> Result<Lake> {
         let LakeOptions { store, object_store, tables, clock } = options;
         let catalog = Catalog::open(store.clone(), clock.clone()).await?;
@@ -79,18 +80,18 @@ impl Lake {
         })))
     }
 
-    /// Opens the lake in a folder, usually `.headwater`, and creates a missing lake. The folder
-    /// contains `lake.db` and, by default, the tables in `warehouse/`. Several processes can open
-    /// the lake. Only one of them may remove files, because a process does not detect the reads and
-    /// writes of others.
+    /// Opens the lake in a folder, usually `.headwater`, and creates the lake if it does not exist.
+    /// The folder contains `lake.db` and, by default, the tables in `warehouse/`. Several processes
+    /// can open the lake. Only one of them may remove files, because a process does not know about
+    /// the reads and writes of other processes.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
         Lake::open_folder(folder, WarehouseOptions::default()).await
     }
 
-    /// Like [`Lake::open_local`], with the location of the tables.
+    /// Opens a lake like [`Lake::open_local`], with its tables in the given warehouse.
     ///
-    /// Fails with [`Error::WarehouseFixed`] if the lake has tables in another location. Fails if a
-    /// bucket cannot be reached, does not exist, or belongs to another lake.
+    /// Fails with [`Error::WarehouseFixed`] if the lake has tables in another warehouse. Also fails
+    /// if the bucket cannot be reached, does not exist, or belongs to another lake.
     pub async fn open_folder(folder: &Path, warehouse: WarehouseOptions) -> Result<Lake> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let fail = |source| Error::Folder { path: folder.display().to_string(), source };
@@ -115,7 +116,8 @@ impl Lake {
         Maintenance::new(self)
     }
 
-    /// Returns the records of REST commits, used to detect repeated requests.
+    /// Returns the records of commits by Iceberg REST clients, by which repeated requests are
+    /// detected.
     pub fn rest_requests(&self) -> RestRequests<'_> {
         RestRequests { lake: self }
     }
@@ -130,7 +132,7 @@ impl Lake {
         &self.0.clock
     }
 
-    /// Returns a read snapshot of a ref. Later commits do not change it.
+    /// Returns a read snapshot of a ref. Later commits do not change this snapshot.
     pub async fn view(&self, reference: &RefSpec) -> Result<CommitView> {
         let resolved = self.catalog().resolve(reference).await?;
         let pin = self.pins().pin(resolved.commit, self.clock().now());
@@ -138,7 +140,8 @@ impl Lake {
         Ok(CommitView::new(self.clone(), reference.clone(), resolved.branch, state, pin))
     }
 
-    /// Starts a transaction on a branch. Takes no lock; the commit detects conflicts.
+    /// Starts a transaction on a branch. No lock is taken: conflicts are detected when the
+    /// transaction commits.
     pub async fn transaction(&self, branch: &str, author: &str) -> Result<Transaction> {
         let head = self.catalog().branch(branch).await?;
         let pin = self.pins().pin(head.commit, self.clock().now());
@@ -153,7 +156,7 @@ impl Lake {
         &self.0.pins
     }
 
-    /// Returns the lock of the sweep: only one sweep runs at a time.
+    /// Returns the lock that ensures that only one sweep runs at a time.
     pub(crate) fn sweeping(&self) -> &tokio::sync::Mutex<()> {
         &self.0.sweeping
     }
@@ -168,7 +171,7 @@ impl Lake {
         &self.0.groups
     }
 
-    /// Returns the tables with writes that maintenance has not checked yet.
+    /// Returns the tables that were written and that automatic maintenance has not checked since.
     pub(crate) fn changed(&self) -> &ChangedTables {
         &self.0.changed
     }
@@ -178,14 +181,14 @@ impl Lake {
         self.changed().add(branch, std::iter::once(table));
     }
 
-    /// Returns the lock against file removal. Merges of historical states hold the lock for
-    /// reading, as do commits that refer to files of other engines.
+    /// Returns the lock that prevents the removal of files. It is held for reading by merges of
+    /// historical states, and by commits that refer to files of other engines.
     pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }
 
-    /// Returns this process's lock for commits to a table on a branch. The lock avoids retries
-    /// within the process; compare-and-swap protects against other processes.
+    /// Returns this process's lock for commits to a table on a branch. The lock only avoids retries
+    /// within this process; the commit itself is protected by compare-and-swap.
     pub(crate) fn commit_lock(
         &self,
         branch: &str,

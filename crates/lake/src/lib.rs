@@ -3,7 +3,7 @@
 //! [`Lake`] is the handle. A [`CommitView`] is a read snapshot of one commit. A [`Transaction`]
 //! changes any number of tables on a branch atomically, in one commit. [`diff_tables`] compares two
 //! states by metadata, and [`Lake::merge`] merges branches. Every protocol writes through this
-//! crate, so a failed write leaves no partial change.
+//! crate, so that a failed write leaves no partial change.
 
 mod commit_view;
 mod describe;
@@ -36,7 +36,7 @@ pub use warehouse::WarehouseOptions;
 pub use write::{WriteRows, new_columns, nullable};
 
 pub use headwater_catalog::TableChange;
-/// Requests of Iceberg's REST catalog.
+/// Requests of clients of Iceberg's REST catalog.
 pub use headwater_table_rest::{NewTable, NewView, TableCommit, ViewCommit};
 pub use headwater_tables::BatchStream;
 /// Credentials and timeouts of cloud object stores.

@@ -1,4 +1,5 @@
-//! The commits on which a project's expectations passed, for branches that require it.
+//! The commits on which a project's expectations passed, which some branches require before a
+//! merge.
 
 use bytes::Bytes;
 use headwater_catalog::MergePlan;
@@ -11,8 +12,8 @@ use crate::lake::Lake;
 /// The journal of checked commits, by commit and project.
 const JOURNAL: &str = "commits_checked";
 
-/// Returns the journal key that records that a project has any checked commit. It cannot equal the
-/// key of a commit.
+/// Returns the journal key of the record that a project's expectations have passed on some commit.
+/// No commit has the same key.
 fn key_of_project(project: &str) -> String {
     format!("/{project}")
 }
@@ -36,16 +37,18 @@ impl Lake {
         Ok(())
     }
 
-    /// Returns true if all expectations of a project have passed on any commit so far.
+    /// Returns true if all expectations of a project have passed on at least one commit.
     pub async fn has_checked(&self, project: &str) -> Result<bool> {
         Ok(self.store().latest(JOURNAL, &key_of_project(project)).await?.is_some())
     }
 
-    /// Rejects a merge into a branch with required checks unless the result is a checked state.
+    /// Rejects a merge into a branch that requires checks, unless the checks have passed on the
+    /// state that results from the merge.
     ///
     /// The required project's expectations must have passed on the source, or in the current run
-    /// (`passed`). `exact` is true if the target becomes identical to the source. A revert, or a
-    /// merge of two changed sides, creates a new state without checks.
+    /// (`passed`). `exact` is true if the target becomes identical to the source. A revert, and a
+    /// merge of two sides that both have changes, result in a new state on which no checks have
+    /// passed.
     pub(crate) async fn check_required(
         &self,
         plan: &MergePlan,

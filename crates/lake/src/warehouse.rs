@@ -1,8 +1,9 @@
 //! The warehouse: the location of table files, a local folder or a cloud bucket.
 //!
-//! The database stores the location, which can be changed only while no commit has a table, because
-//! commits contain absolute file locations. An object in a bucket prefix marks it as claimed by one
-//! lake. Without it, another lake would remove the files as unreferenced.
+//! The lake's database contains the location. It can be changed only as long as no commit has a
+//! table, because commits contain absolute file locations. In a bucket, an object marks the prefix
+//! as that of one lake. Without this object, another lake could use the same prefix, and remove the
+//! files of this lake as unreferenced.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +20,14 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The warehouse name of the folder next to the database.
+/// The name of the warehouse in the folder next to the database.
 pub(crate) const LOCAL: &str = "local";
 
-/// The names of the refs that store the warehouse URL and the lake id.
+/// The names of the refs in the store that contain the URL of the warehouse and the id of the lake.
 const URL_REF: &str = "lake/warehouse";
 const ID_REF: &str = "lake/id";
 
-/// The object store timeouts that apply while a lake is opened.
+/// The timeouts of the object store while a lake is opened.
 const OPENING: StoreTimeouts =
     StoreTimeouts { request: Duration::from_secs(10), total: Duration::from_secs(15) };
 
@@ -40,7 +41,7 @@ pub struct WarehouseOptions {
     pub cloud: CloudSettings,
 }
 
-/// Opens the requested warehouse, or the lake's current one.
+/// Opens the requested warehouse, or the lake's current warehouse.
 pub(crate) async fn open(
     folder: &Path,
     store: &Arc<dyn Store>,
@@ -67,8 +68,8 @@ fn open_folder(folder: &Path) -> Result<(Arc<dyn ObjectStore>, TablesOptions)> {
     Ok((Arc::new(object_store), TablesOptions::local(&warehouse)))
 }
 
-/// Determines the warehouse URL, claims its prefix and stores the URL. `None` means the local
-/// folder.
+/// Returns the URL of the warehouse, after marking its prefix and recording the URL in the
+/// database; `None` for the local folder.
 async fn choose(
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,
@@ -101,7 +102,7 @@ async fn choose(
     Ok(url)
 }
 
-/// Fails if a commit has a table, because then the warehouse cannot be changed.
+/// Fails if a commit has a table. In that case, the warehouse cannot be changed.
 async fn check_empty(
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,
@@ -117,7 +118,7 @@ async fn check_empty(
     Err(Error::WarehouseFixed { current: current.unwrap_or(LOCAL).to_owned() })
 }
 
-/// Returns the unique id of the lake, created on first use.
+/// Returns the unique id of the lake, which is created on first use.
 async fn lake_id(store: &Arc<dyn Store>) -> Result<String> {
     let read = async || {
         let found = store.reference(ID_REF).await?;
@@ -130,7 +131,7 @@ async fn lake_id(store: &Arc<dyn Store>) -> Result<String> {
     let value = Some(Bytes::from(id.clone()));
     let change = RefChange { name: ID_REF.to_owned(), expected: Expected::Absent, value };
     match store.apply(Batch { refs: vec![change], ..Batch::default() }).await {
-        // Another process created the id concurrently.
+        // Another process has created the id at the same time.
         Err(headwater_store::Error::Conflict { .. }) => Ok(read().await?.unwrap_or(id)),
         other => Ok(other.map(|_| id)?),
     }

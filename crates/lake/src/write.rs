@@ -14,7 +14,7 @@ use headwater_tables::{BatchStream, has_nanoseconds, in_microseconds, without_de
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// The maximum number of attempts if the table changes concurrently.
+/// Maximum number of attempts, if other commits change the table during each attempt.
 const ATTEMPTS_MAX: usize = 10;
 
 /// Rows to write.
@@ -30,7 +30,7 @@ pub struct WriteRows {
     pub schema: SchemaRef,
     /// The commit's author.
     pub author: String,
-    /// The job id, stored in the commit.
+    /// The id of the job, which the commit contains.
     pub job: String,
 }
 
@@ -44,8 +44,8 @@ impl Lake {
     ) -> Result<WriteReport> {
         let mut attempt = 1;
         loop {
-            // A concurrent commit may have created the table or changed its columns, so the write
-            // is planned again.
+            // Another commit may have created the table or changed its columns, so the write is
+            // planned again.
             match Box::pin(self.write_once(request, rows())).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,
@@ -103,17 +103,18 @@ impl Lake {
     }
 }
 
-/// Returns the columns of the rows that the table lacks. Existing rows get null values.
+/// Returns the columns of the rows that the table does not have. In these columns, existing rows
+/// have nulls.
 pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
     let new = schema.fields().iter().filter(|field| !known(field.name()));
     new.map(|field| without_defaults(field)).collect()
 }
 
-/// Returns the columns for the target table: all columns nullable, because later rows may have
-/// nulls, and without the source table's defaults. Timestamps get microseconds unless the table's
-/// column has nanoseconds, because functions and Python packages return all timestamps in
-/// nanoseconds.
+/// Returns the columns of the target table for rows with this schema. All columns are nullable,
+/// because later rows may have nulls, and have no defaults. Timestamps have microseconds, unless
+/// the existing column has nanoseconds, because functions and Python packages return all timestamps
+/// in nanoseconds.
 pub fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
     let uses_nanoseconds = |name: &str| {
         let known = table.and_then(|table| table.field_with_name(name).ok());

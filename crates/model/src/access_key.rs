@@ -15,7 +15,7 @@ pub struct CreateAccessKey {
     pub label: String,
     /// The permissions that limit the key. If absent, the key has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time at which the key expires. If absent, it does not expire.
+    /// The time at which the key expires. If absent, the key does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
 }
@@ -38,16 +38,16 @@ pub struct AccessKey {
     pub label: String,
     /// The permissions that limit the key. If absent, the key has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time it was created.
+    /// The time at which the key was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The time at which it expires. If absent, it does not expire.
+    /// The time at which the key expires. If absent, the key does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
-    /// The time of its last use, with a precision of one minute.
+    /// The time of the key's last use, with a precision of one minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used: Option<Timestamp>,
-    /// The time at which it was revoked, if it was.
+    /// The time at which the key was revoked; absent if the key was not revoked.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked: Option<Timestamp>,
 }

@@ -21,19 +21,19 @@ pub enum UserKind {
 pub struct User {
     /// The name.
     pub name: String,
-    /// The kind.
+    /// The kind of the user.
     pub kind: UserKind,
-    /// The time it was created.
+    /// The time at which the user was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
     /// True if the user is disabled, so that its credentials are rejected.
     pub disabled: bool,
-    /// True if it has a password.
+    /// True if the user has a password.
     pub has_password: bool,
     /// The identity of the user at an OpenID provider: the issuer and the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// The roles granted to it, by name.
+    /// The roles granted to the user, by name.
     pub roles: Vec<String>,
 }
 
@@ -42,10 +42,10 @@ pub struct User {
 pub struct Role {
     /// The name.
     pub name: String,
-    /// The time it was created.
+    /// The time at which the role was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The roles granted to it, by name.
+    /// The roles granted to this role, by name.
     pub roles: Vec<String>,
 }
 
@@ -57,10 +57,10 @@ pub struct Grant {
     /// The actions and the objects.
     #[serde(flatten)]
     pub permission: Permission,
-    /// The time of its last change.
+    /// The time at which the grant was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub granted: Timestamp,
-    /// The user that changed it last.
+    /// The user that last changed the grant.
     pub by: String,
 }
 
@@ -72,7 +72,7 @@ pub struct NewToken {
     pub label: String,
     /// The permissions that limit the token. If absent, the token has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time at which the token expires. If absent, it does not expire.
+    /// The time at which the token expires. If absent, the token does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
 }
@@ -88,16 +88,16 @@ pub struct AccessToken {
     pub label: String,
     /// The permissions that limit the token. If absent, the token has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time it was created.
+    /// The time at which the token was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The time at which it expires. If absent, it does not expire.
+    /// The time at which the token expires. If absent, the token does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
-    /// The time of its last use, with a precision of one minute.
+    /// The time of the token's last use, with a precision of one minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used: Option<Timestamp>,
-    /// The time at which it was revoked, if it was.
+    /// The time at which the token was revoked; absent if the token was not revoked.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked: Option<Timestamp>,
 }

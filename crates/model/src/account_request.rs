@@ -53,7 +53,7 @@ pub struct CreateToken {
     pub label: String,
     /// The permissions that limit the token. If absent, the token has all permissions of its user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time at which the token expires. If absent, it does not expire.
+    /// The time at which the token expires. If absent, the token does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,
 }

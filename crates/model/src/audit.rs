@@ -12,9 +12,9 @@ use crate::{AuthMethod, JobId, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
-    /// It was allowed.
+    /// Access was allowed.
     Allowed,
-    /// It was denied.
+    /// Access was denied.
     Denied,
 }
 
@@ -46,7 +46,7 @@ impl Default for AuditRetention {
 /// An event of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEvent {
-    /// The time.
+    /// The time of the event.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// The user, `owner` or `anonymous`. For a failed login, the name that the client sent, if a

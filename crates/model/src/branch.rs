@@ -11,9 +11,9 @@ pub const TRANSACTION_BRANCHES: &str = "_transaction/";
 /// A branch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Branch {
-    /// Its name.
+    /// The branch's name.
     pub name: String,
-    /// The commit at its head.
+    /// The commit at the head of the branch.
     #[schema(value_type = String)]
     pub commit: CommitId,
     /// True if the branch is protected: it rejects direct writes, and only merges change it.
@@ -22,11 +22,11 @@ pub struct Branch {
     /// The project whose expectations must have passed before a merge into the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
-    /// The failed run that wrote this branch or the branch from which it was created. Such a branch
-    /// cannot be merged without checks.
+    /// The failed run that wrote this branch, or that wrote the branch from which this branch was
+    /// created. A branch with such a run cannot be merged without checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
-    /// The time of its creation.
+    /// The time at which the branch was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
 }
@@ -42,12 +42,12 @@ impl Branch {
 /// A tag: a name for one commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Tag {
-    /// Its name.
+    /// The tag's name.
     pub name: String,
-    /// The commit.
+    /// The commit that the tag names.
     #[schema(value_type = String)]
     pub commit: CommitId,
-    /// The time of its creation.
+    /// The time at which the tag was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
 }
@@ -57,7 +57,7 @@ pub struct Tag {
 pub struct CreateRef {
     /// The new name.
     pub name: String,
-    /// The ref at which it starts; `main` by default.
+    /// The ref at which the branch or tag starts; `main` by default.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub from: Option<crate::RefSpec>,

@@ -10,7 +10,7 @@ use crate::{MergeChoice, RefSpec, TableName};
 /// Request to apply the change of a commit to a branch.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CherryPickRequest {
-    /// The commit, whose change since its first parent is applied.
+    /// The commit to apply: its changes since its first parent.
     #[schema(value_type = String)]
     pub commit: RefSpec,
     /// The message of the new commit; by default the message of the applied commit.
@@ -38,7 +38,7 @@ pub struct RevertRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub commit: Option<RefSpec>,
-    /// The run to revert, by job id. All tables that it wrote are reverted together.
+    /// The run to revert, by job id. All tables that the run wrote are reverted together.
     #[serde(default)]
     pub run: Option<String>,
     /// Tables to revert; all by default.

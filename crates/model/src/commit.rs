@@ -10,10 +10,11 @@ use crate::{CommitId, Timestamp};
 /// Property: the job that created the commit.
 pub const PROPERTY_JOB: &str = "headwater.job";
 
-/// Property: the trigger event that caused the commit. At most one commit has a given id.
+/// Property: the trigger event that caused the commit. At most one commit contains a given event
+/// id.
 pub const PROPERTY_EVENT: &str = "headwater.event";
 
-/// Property: the commit whose change this cherry-pick applied again.
+/// Property: the commit whose change a cherry-pick applied again in this commit.
 pub const PROPERTY_PICKED: &str = "headwater.picked";
 
 /// Property: the commit that this commit reverted.
@@ -29,7 +30,7 @@ pub struct Commit {
     /// then the source's).
     #[schema(value_type = Vec<String>)]
     pub parents: Vec<CommitId>,
-    /// The author.
+    /// The author of the commit.
     pub author: String,
     /// The message; its first line is the subject.
     pub message: String,

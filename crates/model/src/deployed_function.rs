@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{ObjectId, ProjectFiles, Timestamp};
 
-/// The settings of a function. Each version has its own.
+/// The settings of a function. Each version of the function has its own settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct FunctionSettings {
@@ -47,23 +47,24 @@ pub struct DeployFunction {
     pub author: Option<String>,
 }
 
-/// A version of a function that is deployed without a project. It never changes.
+/// A version of a function that is deployed without a project. A version never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionVersion {
-    /// The version number, from 1. Null for the latest state, which is not published as a version.
+    /// The version number, from 1. Null for the latest state of the function, which has no number
+    /// until it is published as a version.
     pub version: Option<u64>,
-    /// Its settings.
+    /// The settings of the version.
     #[serde(flatten)]
     pub settings: FunctionSettings,
-    /// The hash of its files: the same files have the same hash.
+    /// The hash of the version's files: the same files have the same hash.
     #[schema(value_type = String)]
     pub code: ObjectId,
-    /// The size of its files in bytes.
+    /// The size of the version's files in bytes.
     pub code_bytes: u64,
-    /// Time of its last change.
+    /// The time of the version's last change.
     #[schema(value_type = String, format = DateTime)]
     pub modified: Timestamp,
-    /// Author of its last change.
+    /// The author of the version's last change.
     pub author: String,
 }
 
@@ -83,17 +84,18 @@ pub struct FunctionAlias {
 /// A function that is deployed without a project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeployedFunction {
-    /// Its name.
+    /// The function's name.
     pub name: String,
-    /// Its latest state, used by calls that name no version.
+    /// The function's latest state, used by calls that name no version.
     #[serde(flatten)]
     pub latest: FunctionVersion,
-    /// The paths of its files.
+    /// The paths of the files of the latest state.
     pub files: Vec<String>,
-    /// The numbers of its versions.
+    /// The numbers of the published versions.
     pub versions: Vec<u64>,
-    /// Its aliases.
+    /// The function's aliases, by name.
     pub aliases: BTreeMap<String, FunctionAlias>,
-    /// The maximum number of concurrent calls. If null, the function has no limit of its own.
+    /// The maximum number of concurrent calls of the function. If null, the function has no limit
+    /// of its own.
     pub concurrency: Option<u32>,
 }

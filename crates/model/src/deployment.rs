@@ -21,15 +21,15 @@ pub struct DeployRequest {
 /// A deployed version of a project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Deployment {
-    /// The hash of its files: the same files have the same version.
+    /// The hash of the version's files: the same files have the same version.
     #[schema(value_type = String)]
     pub version: ObjectId,
     /// The project's name.
     pub project: String,
-    /// The time of its last deployment.
+    /// The time at which the version was last deployed.
     #[schema(value_type = String, format = DateTime)]
     pub deployed: Timestamp,
-    /// The author of its last deployment.
+    /// The author of the last deployment of the version.
     pub author: String,
     /// True if this version is active.
     pub active: bool,
@@ -39,14 +39,14 @@ pub struct Deployment {
     pub triggers: Vec<String>,
     /// The number of models.
     pub models: u64,
-    /// The paths of its files.
+    /// The paths of the version's files.
     pub files: Vec<String>,
 }
 
 /// The outcome of a deployment, a rollback or a dry run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeployReport {
-    /// The version.
+    /// The deployed version.
     pub deployment: Deployment,
     /// True if the request was a dry run, so that nothing was deployed.
     pub dry_run: bool,

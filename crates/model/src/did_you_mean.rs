@@ -6,7 +6,7 @@
 const LIKENESS_MIN: f64 = 0.8;
 
 /// Similarity assigned to names that differ by one typing error. It exceeds the similarity of names
-/// that merely have similar letters and lengths.
+/// that have similar letters and lengths but differ in more places.
 const ONE_SLIP: f64 = 0.9;
 
 /// Minimum length of a name in which one wrong letter, or two swapped letters, counts as a typing
@@ -24,8 +24,8 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate.to_owned())
 }
 
-/// Returns a similarity from 0 to 1. The Jaro-Winkler measure does not detect swapped letters in
-/// short names, so short names are also compared directly.
+/// Returns the similarity of two names, from 0 to 1. The Jaro-Winkler measure does not detect
+/// swapped letters in short names, so short names are also compared by edit distance.
 fn likeness(one: &str, other: &str) -> f64 {
     let one_slip = one.chars().count() >= SHORT && strsim::osa_distance(one, other) == 1;
     strsim::jaro_winkler(one, other).max(if one_slip { ONE_SLIP } else { 0.0 })

@@ -9,13 +9,13 @@ use crate::{CommitId, TableName};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// Only at the second ref.
+    /// The table or row exists only at the second ref.
     Added,
-    /// Only at the first ref.
+    /// The table or row exists only at the first ref.
     Removed,
-    /// At both refs, with differences.
+    /// The table or row exists at both refs and differs.
     Changed,
-    /// The same at both refs.
+    /// The table or row is the same at both refs.
     Same,
 }
 
@@ -35,7 +35,7 @@ pub struct Diff {
 /// A table or view that differs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TableDiff {
-    /// Its name.
+    /// The name of the table or view.
     #[schema(value_type = String)]
     pub table: TableName,
     /// Added, removed, changed, or the same.
@@ -51,14 +51,16 @@ pub struct TableDiff {
     /// Properties that differ, by key.
     #[serde(default)]
     pub properties: Vec<PropertyDiff>,
-    /// The number of data files that are only on the second side, or have other deleted rows there.
+    /// The number of data files that are only on the second side, or whose deleted rows differ
+    /// there.
     pub files_added: u64,
-    /// The number of data files that are only on the first side, or have other deleted rows there.
+    /// The number of data files that are only on the first side, or whose deleted rows differ
+    /// there.
     pub files_removed: u64,
-    /// Bytes of the added files.
+    /// Bytes of the files counted in `files_added`.
     #[serde(default)]
     pub bytes_added: u64,
-    /// Bytes of the removed files.
+    /// Bytes of the files counted in `files_removed`.
     #[serde(default)]
     pub bytes_removed: u64,
     /// Number of rows on the first side; null if the table does not exist there.
@@ -75,9 +77,11 @@ pub struct TableDiff {
     /// no key. Without a key, a changed row counts as one removed and one added row.
     #[serde(default)]
     pub rows_changed: Option<u64>,
-    /// Number of rows in the added files: an upper bound of the added rows.
+    /// Number of rows in the files counted in `files_added`: an upper bound for the number of added
+    /// rows.
     pub rows_in_files_added: u64,
-    /// Number of rows in the removed files: an upper bound for the number of removed rows.
+    /// Number of rows in the files counted in `files_removed`: an upper bound for the number of
+    /// removed rows.
     pub rows_in_files_removed: u64,
     /// The comparison of rows, with some of the rows that differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,16 +109,16 @@ pub struct TableComparison {
     pub diff: TableDiff,
 }
 
-/// The condition for comparing the rows of changed tables.
+/// The condition under which the rows of changed tables are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CompareRows {
-    /// Only if metadata is sufficient, or few bytes must be read.
+    /// Rows are compared only if metadata is sufficient, or few bytes must be read.
     #[default]
     Auto,
-    /// Always.
+    /// Rows are always compared.
     Always,
-    /// Only if metadata is sufficient: no data file is read.
+    /// Rows are compared only if metadata is sufficient: no data file is read.
     Never,
 }
 
@@ -122,20 +126,20 @@ pub enum CompareRows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ComparisonMethod {
-    /// Metadata only, because files were only added or only removed.
+    /// Only metadata was read, because files were only added or only removed.
     Metadata,
     /// The rows of the files that differ were compared.
     Compared,
-    /// Rows were not compared, for the given reason.
+    /// Rows were not compared, for the reason in `reason`.
     NotCompared,
 }
 
 /// The comparison of rows, with some of the rows that differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RowsDiff {
-    /// The method.
+    /// The method of the comparison.
     pub how: ComparisonMethod,
-    /// The reason for which rows were not compared or are not shown.
+    /// The reason why rows were not compared or are not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The columns that identify rows; empty if complete rows are compared.
@@ -143,7 +147,7 @@ pub struct RowsDiff {
     /// Number of changed rows in which a column differs, by column.
     #[serde(default)]
     pub changed_columns: Vec<ChangedColumn>,
-    /// Number of keys with several differing rows on one side. Those rows count as removed and
+    /// Number of keys with more than one differing row on one side. Those rows count as removed and
     /// added.
     #[serde(default)]
     pub duplicate_keys: u64,
@@ -165,9 +169,9 @@ pub struct RowsDiff {
 /// A column whose value differs in changed rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangedColumn {
-    /// Its name.
+    /// The column's name.
     pub column: String,
-    /// Number of changed rows in which it differs.
+    /// Number of changed rows in which the column differs.
     pub rows: u64,
 }
 
@@ -187,7 +191,7 @@ pub struct RowDiff {
     /// The columns in which a changed row differs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// Number of equal rows that were added or removed.
+    /// Number of equal rows that this entry represents, if they were added or removed.
     pub times: u64,
 }
 
@@ -224,14 +228,14 @@ pub struct ColumnStatistics {
 /// A column that differs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ColumnDiff {
-    /// Its name; a nested field as `address.city`.
+    /// The column's name; the name of a nested field is `address.city`.
     pub column: String,
-    /// Its name on the first side, if it differs.
+    /// The column's name on the first side, if it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renamed_from: Option<String>,
-    /// Its type on the first side.
+    /// The column's type on the first side.
     pub before: Option<String>,
-    /// Its type on the second side.
+    /// The column's type on the second side.
     pub after: Option<String>,
     /// Other changes: `nullable`, `comment`, `default`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -241,19 +245,19 @@ pub struct ColumnDiff {
 /// A property that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PropertyDiff {
-    /// Its key.
+    /// The property's key.
     pub key: String,
-    /// Its value at the first ref.
+    /// The property's value at the first ref.
     pub before: Option<String>,
-    /// Its value at the second ref.
+    /// The property's value at the second ref.
     pub after: Option<String>,
 }
 
 /// The query of a view at both refs, in each of its dialects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ViewDiff {
-    /// At the first ref; empty if the view is missing there.
+    /// The query at the first ref; empty if the view is missing there.
     pub before: Vec<crate::ViewQuery>,
-    /// At the second ref; empty if the view is missing there.
+    /// The query at the second ref; empty if the view is missing there.
     pub after: Vec<crate::ViewQuery>,
 }

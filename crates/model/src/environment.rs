@@ -10,7 +10,7 @@ use crate::{JobId, Priority, Timestamp};
 /// A Python version with packages, shared by all functions with the same requirements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentSummary {
-    /// Its id: a hash of the Python version and requirements.
+    /// The environment's id: a hash of the Python version and the requirements.
     pub id: String,
     /// The Python version.
     pub python: String,
@@ -18,11 +18,11 @@ pub struct EnvironmentSummary {
     pub requirements: Vec<String>,
     /// The installed packages: version by package name.
     pub packages: BTreeMap<String, String>,
-    /// Size of its files in bytes.
+    /// Size of the environment's files in bytes.
     pub bytes: u64,
-    /// Size of the files that no other environment shares, in bytes.
+    /// Size in bytes of the files that the environment shares with no other environment.
     pub bytes_own: u64,
-    /// The time of its last use.
+    /// The time of the environment's last use.
     #[schema(value_type = String, format = DateTime)]
     pub used: Timestamp,
     /// True if a call is using it.
@@ -32,12 +32,12 @@ pub struct EnvironmentSummary {
 /// A zygote: the process with an environment's imported packages, from which calls are cloned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ZygoteSummary {
-    /// Its private memory in bytes.
+    /// The zygote's private memory in bytes.
     pub memory_bytes: u64,
-    /// The duration of its imports in milliseconds.
+    /// The duration of the zygote's imports in milliseconds.
     pub imported_ms: u64,
-    /// Packages that could not be imported in advance, with the reason. Each call imports them
-    /// itself.
+    /// Packages that could not be imported in advance, with the reason. Each call imports these
+    /// packages itself.
     pub skipped: BTreeMap<String, String>,
     /// The reason why the zygote does not exist, if it could not be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,24 +47,24 @@ pub struct ZygoteSummary {
 /// A running or queued call of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionCall {
-    /// Its label: the name of the model or function.
+    /// The label of the call: the name of the model or function.
     pub label: String,
-    /// Its environment.
+    /// The environment of the call.
     pub environment: String,
-    /// Its memory limit in bytes.
+    /// The memory limit of the call in bytes.
     pub memory_bytes: u64,
-    /// Its owner: a run or a caller. Owners share the queue fairly.
+    /// The owner of the call: a run or a caller. Owners share the queue fairly.
     pub owner: String,
-    /// Its job.
+    /// The job of the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,
-    /// Its priority.
+    /// The priority of the call.
     pub priority: Priority,
-    /// The time at which it started running or waiting.
+    /// The time at which the call started to run or to wait.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// The reason why it is waiting; absent if it is running.
+    /// The reason why the call is waiting; absent if it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
 }
@@ -74,7 +74,7 @@ pub struct FunctionCall {
 pub struct EnvironmentDetails {
     /// The environment.
     pub environment: EnvironmentSummary,
-    /// Its zygote; absent if the environment has not been used for some time.
+    /// The environment's zygote; absent if the environment has not been used for some time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zygote: Option<ZygoteSummary>,
     /// The reason why functions cannot write results to huge pages; absent if they can.
@@ -88,7 +88,7 @@ pub struct EnvironmentDetails {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PruneEnvironments {
-    /// Minimum time since the last use of an environment, in seconds; 0 selects all.
+    /// Minimum time since the last use of an environment, in seconds; 0 selects all environments.
     pub unused_seconds: u64,
     /// Return the result without removing anything.
     pub dry_run: bool,
@@ -101,7 +101,7 @@ pub struct PrunedEnvironments {
     pub removed: Vec<EnvironmentSummary>,
     /// Environments that were selected but kept, because calls are using them.
     pub busy: Vec<String>,
-    /// Bytes that were freed.
+    /// Bytes that the removal freed.
     pub bytes: u64,
 }
 
@@ -114,7 +114,7 @@ pub struct RebuiltEnvironment {
     pub changed: BTreeMap<String, PackageChange>,
 }
 
-/// The version of a package before and after resolution.
+/// The version of a package before and after packages were resolved again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PackageChange {
     /// The version before; absent if the package is new.

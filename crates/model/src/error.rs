@@ -1,5 +1,5 @@
 //! Error codes and their equivalents in HTTP, SQL and shells. Every crate has its own error enum,
-//! which implements [`Fault`] to convert it to a [`Problem`]. Errors leave the process as problems.
+//! which implements [`Fault`] to convert it to a [`Problem`]. Only problems are sent to clients.
 //! This module does not format for a terminal.
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ pub enum ErrorCode {
     EnvironmentNotFound,
     /// The project has no callable function of this name.
     FunctionNotFound,
-    /// The trigger or event does not exist.
+    /// The trigger, or the event source mapping of a queue, does not exist.
     TriggerNotFound,
     /// The event does not exist.
     EventNotFound,
@@ -111,7 +111,7 @@ pub enum ErrorCode {
     Internal,
 }
 
-/// A row of the table: code, text, HTTP status, SQLSTATE and exit code.
+/// A row of [`TABLE`]: code, text, HTTP status, SQLSTATE and exit code.
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table of codes, in the order of the enum.
@@ -177,8 +177,7 @@ impl ErrorCode {
         TABLE.iter().map(|row| row.0)
     }
 
-    /// Returns true if the outcome is unknown: the request may have taken effect although it
-    /// returned this error.
+    /// Returns true if a request that returned this error may still have taken effect.
     pub const fn is_doubtful(self) -> bool {
         use ErrorCode::{Corrupt, Internal, Storage, Unavailable};
         matches!(self, Storage | Corrupt | Unavailable | Internal)
@@ -211,7 +210,7 @@ impl std::fmt::Display for ErrorCode {
     }
 }
 
-/// The properties that all error enums share.
+/// The code, hint and context that every error enum provides.
 pub trait Fault: std::error::Error {
     /// Returns the code.
     fn code(&self) -> ErrorCode;
@@ -275,12 +274,12 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     found
 }
 
-/// An error as sent over HTTP, in the event stream, and as stored.
+/// An error in the form in which it is sent over HTTP and in the event stream, and stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// The code.
+    /// The error code.
     pub code: ErrorCode,
-    /// A lower-case fragment with the offending value in backticks.
+    /// The message: a lower-case fragment with the offending value in backticks.
     pub message: String,
     /// The causes, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -288,7 +287,7 @@ pub struct Problem {
     /// The hint: one imperative sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Machine-readable values.
+    /// Machine-readable values, such as the table of a conflict.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Object)]
     pub context: BTreeMap<String, serde_json::Value>,

@@ -9,13 +9,13 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, Timestamp};
 
-/// An event. It is recorded before it is delivered.
+/// An event. An event is recorded before it is delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Version of the CloudEvents specification.
     #[serde(default)]
     pub specversion: SpecVersion,
-    /// Id, unique in the lake. The commits that the event causes contain it.
+    /// Id, unique in the lake. The commits that the event causes contain this id.
     pub id: String,
     /// Origin as a URI reference: the folder, the bucket, the scheduled trigger, the branch, the
     /// database or the stream.
@@ -131,7 +131,7 @@ pub enum EventData {
         branch: String,
         /// The tables, qualified by their namespaces.
         tables: Vec<String>,
-        /// The last of the commits.
+        /// The last commit that changed one of the tables.
         #[schema(value_type = String)]
         commit: CommitId,
     },
@@ -171,7 +171,7 @@ pub enum EventData {
 }
 
 impl EventData {
-    /// Returns the names of the changed files, objects or tables, as a short text.
+    /// Returns the names of the changed files, objects or tables, as one short text.
     pub fn subjects(&self) -> String {
         match self {
             EventData::FileArrived { files } => match files.as_slice() {
@@ -206,7 +206,7 @@ pub struct NatsMessage {
     /// Time at which the stream received the message.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
-    /// The headers; the last value of each.
+    /// The headers. If a header occurs several times, its last value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The payload. JSON objects and arrays are parsed; other payloads are text, or base64 if they
@@ -226,13 +226,13 @@ pub struct ChangedObject {
     pub key: String,
     /// The URI `s3://BUCKET/KEY`.
     pub uri: String,
-    /// The operation that changed it.
+    /// The operation that changed the object.
     pub operation: ObjectOperation,
     /// Size in bytes.
     pub size: u64,
     /// The entity tag, without quotes.
     pub etag: String,
-    /// Order of the changes of one key: hexadecimal digits, compared as text.
+    /// A text that orders the changes of one key: hexadecimal digits, compared as text.
     pub sequencer: String,
 }
 
@@ -242,11 +242,11 @@ pub struct ChangedObject {
 pub enum ObjectOperation {
     /// The object was written.
     Put,
-    /// It was copied from another object.
+    /// The object was copied from another object.
     Copy,
-    /// Its multipart upload was completed.
+    /// The object's multipart upload was completed.
     CompleteMultipartUpload,
-    /// It was deleted.
+    /// The object was deleted.
     Delete,
 }
 
@@ -256,7 +256,7 @@ impl ObjectOperation {
         !matches!(self, ObjectOperation::Delete)
     }
 
-    /// Returns the event name used in S3 notifications.
+    /// Returns the name of the operation in S3 event notifications.
     pub const fn aws_name(self) -> &'static str {
         match self {
             ObjectOperation::Put => "ObjectCreated:Put",

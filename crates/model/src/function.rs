@@ -11,19 +11,19 @@ use crate::ProjectFiles;
 /// A callable function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionSummary {
-    /// Its name.
+    /// The function's name.
     pub name: String,
-    /// The file and line of its definition.
+    /// The file and line of the function's definition.
     pub defined_at: String,
-    /// Its arguments, in order.
+    /// The function's arguments, in order.
     pub arguments: Vec<FunctionArgument>,
     /// True if one process may execute several calls, one after the other.
     pub reuse: bool,
-    /// Its memory limit in bytes.
+    /// The function's memory limit in bytes.
     pub memory_bytes: u64,
-    /// Its time limit in milliseconds.
+    /// The function's time limit in milliseconds.
     pub timeout_ms: u64,
-    /// Its priority in the queue of calls.
+    /// The function's priority in the queue of calls.
     #[serde(default)]
     pub priority: Priority,
 }
@@ -45,12 +45,12 @@ pub struct FunctionSummary {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// Runs after calls of all other priorities.
+    /// The call or run starts after those of all other priorities.
     Low,
     /// The default.
     #[default]
     Normal,
-    /// Runs before calls of all other priorities.
+    /// The call or run starts before those of all other priorities.
     High,
 }
 
@@ -58,7 +58,7 @@ impl Priority {
     /// All priorities, the lowest first.
     pub const ALL: [Priority; 3] = [Priority::Low, Priority::Normal, Priority::High];
 
-    /// Returns `low`, `normal` or `high`.
+    /// Returns the text form: `low`, `normal` or `high`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Priority::Low => "low",
@@ -67,7 +67,7 @@ impl Priority {
         }
     }
 
-    /// Parses the text form.
+    /// Parses the text form; `None` if there is no such priority.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.as_str() == text)
     }
@@ -76,9 +76,9 @@ impl Priority {
 /// An argument of a function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionArgument {
-    /// Its name.
+    /// The argument's name.
     pub name: String,
-    /// True if each call must provide a value for it.
+    /// True if each call must provide a value for the argument.
     pub required: bool,
 }
 

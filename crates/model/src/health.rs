@@ -10,8 +10,8 @@ pub struct Health {
     pub status: String,
     /// The server's version.
     pub version: String,
-    /// Its process id. This field and the ones below are returned only with the token or over the
-    /// Unix socket.
+    /// The server's process id. This field and the ones below are returned only with the token or
+    /// over the Unix socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// The lake's folder.

@@ -44,7 +44,7 @@ pub struct ImportRequest {
     pub again: bool,
     /// Infer types and validate rows, but write nothing.
     pub dry_run: bool,
-    /// The author.
+    /// The author of the commit.
     pub author: Option<String>,
     /// The trigger event that caused the import; an event is committed at most once.
     pub event: Option<String>,
@@ -68,7 +68,8 @@ pub enum FileFormat {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnError {
-    /// Stop at the first bad row and report its file, line, column and value. Nothing is written.
+    /// Stop at the first bad row, report its file, line, column and value, and write no rows at
+    /// all.
     #[default]
     Stop,
     /// Write the row and the reason to `<table>__rejected`, and continue.
@@ -94,20 +95,20 @@ pub struct ImportPlan {
 /// A file to import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportFile {
-    /// Its absolute path.
+    /// The file's absolute path.
     pub path: String,
-    /// Its size on disk.
+    /// The file's size on disk, in bytes.
     pub bytes: u64,
-    /// Its format.
+    /// The file's format.
     pub format: FileFormat,
 }
 
 /// A column of an import plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImportColumn {
-    /// Its name.
+    /// The column's name.
     pub name: String,
-    /// Its type, in Iceberg's notation.
+    /// The column's type, in Iceberg's notation.
     #[serde(rename = "type")]
     pub data_type: String,
     /// True if the table already has the column.
@@ -128,16 +129,16 @@ pub struct ImportReport {
     pub table: TableName,
     /// True if the table was created.
     pub created_table: bool,
-    /// The commit; null if every file was skipped.
+    /// The commit; null if all files were skipped.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
-    /// Files read.
+    /// Number of files read.
     pub files: u64,
-    /// Files skipped because they were imported before.
+    /// Number of files skipped because they were imported before.
     pub files_skipped: u64,
-    /// Rows written to the table.
+    /// Number of rows written to the table.
     pub rows: u64,
-    /// Rows written to `<table>__rejected`.
+    /// Number of rows written to `<table>__rejected`.
     pub rows_rejected: u64,
     /// Columns that were added to the table.
     pub columns_added: Vec<String>,

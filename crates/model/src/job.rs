@@ -114,15 +114,15 @@ impl JobKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
-    /// Recorded, but not started.
+    /// The job is recorded, but has not started.
     Queued,
-    /// Running.
+    /// The job is running.
     Running,
-    /// Ended without an error.
+    /// The job ended without an error.
     Succeeded,
-    /// Ended with an error.
+    /// The job ended with an error.
     Failed,
-    /// Stopped by request.
+    /// The job was stopped by request.
     Cancelled,
     /// The server stopped while the job was running.
     Interrupted,
@@ -138,41 +138,41 @@ impl JobStatus {
 /// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
-    /// Its id.
+    /// The job's id.
     #[schema(value_type = String)]
     pub id: JobId,
-    /// Its kind.
+    /// The kind of the job's work.
     pub kind: JobKind,
-    /// Its status.
+    /// The job's status.
     pub status: JobStatus,
     /// A one-line description: the statement, the table and its files, or the project.
     pub summary: String,
     /// The author of the request.
     pub author: String,
-    /// The ref that it reads or writes.
+    /// The ref that the job reads or writes.
     pub reference: Option<String>,
-    /// The trigger event that caused it.
+    /// The trigger event that caused the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// The time at which it was recorded.
+    /// The time at which the job was recorded.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The time at which it started.
+    /// The time at which the job started.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub started: Option<Timestamp>,
-    /// The time at which it ended.
+    /// The time at which the job ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended: Option<Timestamp>,
-    /// Its usage.
+    /// The resources that the job used.
     pub usage: Usage,
-    /// The cost of its usage, by the rate card at the time it ended.
+    /// The cost of the usage, by the rate card at the time the job ended.
     #[serde(default)]
     pub cost: f64,
-    /// The error, if it failed.
+    /// The error of a failed job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// The reasons why a queued job has not started. If only this job is requested, also the
-    /// reasons why its function calls are waiting.
+    /// The reasons why a queued job has not started. In the response to a request for this job
+    /// only, also the reasons why the job's function calls are waiting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
     /// The result, such as an `ImportReport`, `RunReport` or `MaintainReport`; null if there is
@@ -211,18 +211,18 @@ pub enum LogStream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
-    /// It ran and succeeded.
+    /// The step ran and succeeded.
     Succeeded,
-    /// It was not run, because it is up to date.
+    /// The step did not run, because its result is up to date.
     Unchanged,
-    /// It was not run, because a run on another branch computed its table from the same code,
-    /// packages, parameters and inputs.
+    /// The model did not run, because a run on another branch computed its table from the same
+    /// code, packages, parameters and inputs.
     Reused,
-    /// It ran and failed.
+    /// The step ran and failed.
     Failed,
     /// An expectation failed, but its severity is `warn` or the run is not strict.
     Warned,
-    /// A dependency failed, or the run was stopped.
+    /// The step did not run, because a step on which it depends failed or the run was stopped.
     Skipped,
 }
 
@@ -236,42 +236,42 @@ pub enum JobEventKind {
     Progress {
         /// The stage: `infer schema`, `import`, `install packages`.
         stage: String,
-        /// Units done.
+        /// Number of units done.
         done: u64,
-        /// Total units, if known.
+        /// Total number of units, if known.
         total: Option<u64>,
         /// The unit: `files`, `rows`, `bytes`, `models`.
         unit: String,
     },
     /// A line printed by a function, or a message of Headwater.
     Log {
-        /// Its origin.
+        /// The origin of the line.
         stream: LogStream,
-        /// The model that printed it.
+        /// The model that printed the line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
-        /// The user's file that printed it.
+        /// The user's file that printed the line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
-        /// The line in that file.
+        /// The number of the line in that file that printed the text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         line: Option<u32>,
         /// The text, without its line end.
         text: String,
     },
-    /// The steps of a run are known.
+    /// The steps of a run were planned.
     Planned {
         /// The steps, parents before children.
         steps: Vec<crate::PlannedStep>,
     },
     /// A model or expectation started.
     StepStarted {
-        /// Its name.
+        /// The name of the model or expectation.
         step: String,
     },
     /// A model or expectation ended.
     StepEnded {
-        /// Its result and usage.
+        /// The result and usage of the model or expectation.
         #[serde(flatten)]
         report: Box<crate::StepReport>,
     },

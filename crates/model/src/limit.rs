@@ -1,4 +1,4 @@
-//! Limits of users and roles: jobs at once, memory, and bytes and money per day.
+//! Limits of users and roles: concurrent jobs, memory, and bytes and cost per day.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::{ErrorCode, Problem, Timestamp};
 
 /// The limits of a user or role. A missing value means no limit. A request that sets limits
-/// replaces all of them.
+/// replaces all limits of the user or role.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -32,7 +32,7 @@ impl Limits {
         *self == Limits::default()
     }
 
-    /// Checks the memory that a function declares against the limit.
+    /// Checks that the memory that a function declares does not exceed the limit.
     ///
     /// Errors: `quota_exceeded`.
     pub fn check_memory(&self, function: &str, bytes: u64) -> Result<(), Problem> {
@@ -43,7 +43,7 @@ impl Limits {
         Err(Problem::new(ErrorCode::QuotaExceeded, message).with_hint(hint))
     }
 
-    /// Returns these limits; values missing here are taken from `other`.
+    /// Returns these limits, with the values of `other` for those that are not set here.
     #[must_use]
     pub fn or(self, other: Limits) -> Self {
         Limits {
@@ -54,8 +54,8 @@ impl Limits {
         }
     }
 
-    /// Returns the combined limits: the higher limit for each value. If only one of both limits a
-    /// value, that limit applies.
+    /// Returns the combined limits: the higher limit for each value. If only one of the two sets a
+    /// value, that value applies.
     #[must_use]
     pub fn max(self, other: Limits) -> Self {
         let highest = |one: Option<u64>, other: Option<u64>| one.max(other);
@@ -79,27 +79,28 @@ pub struct Limit {
     pub name: String,
     /// The limits.
     pub limits: Limits,
-    /// The time of their last change.
+    /// The time at which the limits were last changed.
     #[schema(value_type = String, format = DateTime)]
     pub changed: Timestamp,
-    /// The author of their last change.
+    /// The user that last changed the limits.
     pub by: String,
 }
 
-/// The effective limits of a user, from its own limits and those of its roles, and its usage today.
+/// The effective limits of a user, which combine the limits of the user and its roles, and the
+/// user's usage today.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LimitUsage {
     /// The effective limits.
     pub limits: Limits,
     /// Number of jobs that have not ended.
     pub jobs: u32,
-    /// The number of bytes that its jobs have read today.
+    /// The number of bytes that the user's jobs have read today (UTC).
     pub bytes_today: u64,
-    /// Cost of its jobs today.
+    /// The cost of the user's jobs today (UTC).
     pub money_today: f64,
     /// The currency of costs.
     pub currency: String,
-    /// The end of the day (UTC), when the daily usage starts again at zero.
+    /// The end of the current day (UTC). Then the daily usage starts again at zero.
     #[schema(value_type = String, format = DateTime)]
     pub day_ends: Timestamp,
 }

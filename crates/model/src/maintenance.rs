@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 use crate::{CommitId, TableName, Timestamp};
 
 /// Request to maintain a table, or all tables of a branch. Only the requested tasks run. If none is
-/// requested, the defaults are compaction, folding of deletes and merging of manifests.
+/// requested, the defaults are compaction, rewriting of files with many deleted rows and merging of
+/// manifests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MaintainRequest {
@@ -21,13 +22,13 @@ pub struct MaintainRequest {
     pub manifests: bool,
     /// Remove the files of table states that were superseded more than this number of seconds ago.
     pub expire_before_seconds: Option<u64>,
-    /// Keep this number of table states on each branch and remove the files of older ones. With
+    /// Keep this number of table states on each branch and remove the files of older states. With
     /// `expire_before_seconds`, a state expires only if both settings allow it.
     pub keep: Option<u64>,
     /// Remove unreferenced files: files that no reachable commit needs.
     pub orphans: bool,
     /// Remove files, of all tables, that are referenced only by deleted branches and tags. A server
-    /// also does so automatically.
+    /// also removes these files automatically.
     pub deleted_refs: bool,
     /// Minimum time in seconds since an unreferenced file was written, or since a branch or tag was
     /// deleted. Three days by default, at least one hour.
@@ -37,7 +38,7 @@ pub struct MaintainRequest {
     pub force: bool,
     /// Return the report without changing anything.
     pub dry_run: bool,
-    /// The author of commits.
+    /// The author of the commits.
     pub author: Option<String>,
 }
 
@@ -80,11 +81,11 @@ pub struct MaintainedTable {
     pub table: TableName,
     /// Number of data files that were replaced.
     pub files_rewritten: u64,
-    /// Bytes of these files.
+    /// Bytes of the replaced data files.
     pub bytes_rewritten: u64,
     /// Number of data files written; 0 in a dry run.
     pub files_written: u64,
-    /// Bytes of these files.
+    /// Bytes of the written data files.
     pub bytes_written: u64,
     /// Number of delete files removed.
     pub delete_files_removed: u64,
@@ -109,13 +110,13 @@ pub struct MaintainedTable {
 pub struct RemovedFiles {
     /// Number of expired table states.
     pub states_expired: u64,
-    /// Number of files that only these states needed.
+    /// Number of files that only the expired states needed.
     pub files_expired: u64,
-    /// Bytes of these files.
+    /// Bytes of the files counted in `files_expired`.
     pub bytes_expired: u64,
     /// Number of unreferenced files.
     pub orphans: u64,
-    /// Bytes of these files.
+    /// Bytes of the unreferenced files.
     pub orphan_bytes: u64,
     /// Number of unreferenced files that are too recent to remove.
     pub too_recent: u64,
@@ -124,7 +125,7 @@ pub struct RemovedFiles {
     pub skipped_tables: Vec<SkippedTable>,
 }
 
-/// A table whose files were not removed, because it is unknown which files it needs.
+/// A table whose files were not removed, because the files that the table needs are not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SkippedTable {
     /// The current or last name of the table.
@@ -137,12 +138,12 @@ pub struct SkippedTable {
 /// The last maintenance of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TableMaintenance {
-    /// The table.
+    /// The maintained table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// The branch.
+    /// The branch on which the table was maintained.
     pub branch: String,
-    /// The time.
+    /// The time of the maintenance.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// The author of the request; `maintenance` for automatic maintenance.

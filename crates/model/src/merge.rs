@@ -59,16 +59,16 @@ pub enum MergeChoice {
     /// Do not merge.
     #[default]
     Fail,
-    /// Keep the target's table.
+    /// Keep the target's version of the table.
     Ours,
-    /// Take the source's table.
+    /// Take the source's version of the table.
     Theirs,
 }
 
 /// The result of a merge.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MergeReport {
-    /// The outcome.
+    /// The outcome of the merge.
     pub outcome: MergeOutcome,
     /// The target's head after the merge.
     #[schema(value_type = String)]
@@ -85,8 +85,8 @@ pub struct MergeReport {
     /// The conflicts. If there are any, nothing was changed.
     #[serde(default)]
     pub conflicts: Vec<MergeConflict>,
-    /// If the target is up to date: its newest commit that reverted changes of the source.
-    /// Reverting that commit restores them.
+    /// Set only if the target is up to date: the target's newest commit that reverted changes of
+    /// the source. Reverting this commit restores the changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<Commit>,
 }
@@ -140,7 +140,8 @@ pub struct MergedTable {
     /// Number of rows removed from the target.
     #[serde(default)]
     pub rows_removed: u64,
-    /// True if these numbers count all rows of the rewritten files, including unchanged rows.
+    /// True if `rows_added` and `rows_removed` count all rows of the rewritten files, including
+    /// unchanged rows.
     #[serde(default)]
     pub whole_files: bool,
     /// Data files taken from the source.
@@ -152,7 +153,7 @@ pub struct MergedTable {
     /// True if the target's columns, partitions or properties changed.
     #[serde(default)]
     pub schema_changed: bool,
-    /// The reason why it could not be merged by content, if one side was chosen instead.
+    /// The reasons why the table could not be merged by content, if one side was chosen instead.
     #[serde(default)]
     pub causes: Vec<ConflictCause>,
 }
@@ -175,23 +176,23 @@ pub struct MergeConflict {
     /// The table.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// The target's commit that made the conflicting change. If it was not found, the last commit
-    /// since the merge base that changed the table.
+    /// The target's commit that made the conflicting change. If the search found no such commit,
+    /// the last commit since the merge base that changed the table.
     pub target: Option<Commit>,
-    /// Set if the search for that commit reached its limit. The conflicting change was then made
-    /// after this commit, up to and including `target`.
+    /// Set if the search for the target's conflicting commit reached its limit. The conflicting
+    /// commit is then after this commit, and at or before `target`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_after: Option<Commit>,
     /// The target's change: `appended`, `replaced`, `created`, `dropped`, `changed`.
     pub target_change: String,
-    /// The source's commit that made the conflicting change, or its last commit that changed the
-    /// table.
+    /// The source's commit that made the conflicting change. If the search found no such commit,
+    /// the last commit of the source that changed the table.
     pub source: Option<Commit>,
-    /// Set if the search for that commit reached its limit. The conflicting change was then made
-    /// after this commit, up to and including `source`.
+    /// Set if the search for the source's conflicting commit reached its limit. The conflicting
+    /// commit is then after this commit, and at or before `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_after: Option<Commit>,
-    /// The source's change.
+    /// The source's change, in the same terms as `target_change`.
     pub source_change: String,
     /// The project whose model writes the table; null for other tables.
     #[serde(default)]
@@ -204,9 +205,9 @@ pub struct MergeConflict {
 /// One reason why the changes of the two sides cannot be combined.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConflictCause {
-    /// Its kind.
+    /// The kind of the cause.
     pub kind: ConflictKind,
-    /// Its description. The sides are called the target and the source.
+    /// A description of the cause. It calls the two sides the target and the source.
     pub message: String,
     /// The affected data files; only the first of them if there are many.
     #[serde(default)]
@@ -229,7 +230,7 @@ pub struct ConflictCause {
 /// A row that both sides of a merge changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RowConflict {
-    /// Its columns; changed ones first.
+    /// The columns of the row; changed columns first.
     pub columns: Vec<ColumnConflict>,
     /// True if the target removed the row.
     pub target_removed: bool,
@@ -244,13 +245,13 @@ pub struct ColumnConflict {
     pub column: String,
     /// True if the value on either side differs from the merge base.
     pub changed: bool,
-    /// Its value at the merge base.
+    /// The column's value at the merge base.
     #[schema(value_type = Object)]
     pub base: serde_json::Value,
-    /// Its value in the target; null if the target removed the row.
+    /// The column's value in the target; null if the target removed the row.
     #[schema(value_type = Object)]
     pub target: serde_json::Value,
-    /// Its value in the source; null if the source removed the row.
+    /// The column's value in the source; null if the source removed the row.
     #[schema(value_type = Object)]
     pub source: serde_json::Value,
 }
@@ -289,14 +290,14 @@ pub enum ConflictKind {
     TooManyRows,
     /// Both sides changed the same files, whose rows cannot be compared.
     Incomparable,
-    /// Both sides contain the change of the same cherry-picked commit, and its rows cannot be
-    /// identified.
+    /// Both sides contain the change of the same cherry-picked commit, and the rows of that change
+    /// cannot be identified.
     DuplicateCherryPick,
     /// Both sides imported the same files.
     DuplicateImport,
     /// Criss-cross merges resolved the table in different ways.
     AmbiguousMergeBase,
-    /// The passed checks would not cover a combination of both sides, so the table can only be
-    /// taken as a whole from one side.
+    /// The checks that passed on one side do not cover a combination of both sides, so the table
+    /// can only be taken as a whole from one side.
     Checked,
 }

@@ -18,8 +18,8 @@ pub struct PostgresTrigger {
     /// The secret that contains the password; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// The channel to listen on. Each notification is an event. With `outbox`, a notification only
-    /// makes the table be read at once.
+    /// The channel to listen on. Each notification is an event. With `outbox`, a notification is
+    /// not an event: it only starts a read of the outbox table at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// The table whose rows are events. A row is deleted after its event is durable.
@@ -70,11 +70,11 @@ pub struct NatsTrigger {
     /// The user; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The secret with the password of `user`; without a user, with a token or the content of a
-    /// credentials file.
+    /// The secret with the password of `user`. Without a user, the secret contains a token or the
+    /// content of a credentials file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// The stream; it must exist.
+    /// The stream, which must exist.
     pub stream: String,
     /// Only messages with this subject, in which `*` and `>` are wildcards; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -29,7 +29,7 @@ pub const NAMESPACE_LEVELS_MAX: usize = 16;
 /// Maximum length of a namespace, in bytes.
 pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
-/// Formats the kind of the name, for example `table name`; for `ref` only `ref`.
+/// Formats the kind of a name for messages, for example `table name`; a `ref` stays `ref`.
 fn thing(what: &str) -> String {
     if ["ref", "partition"].contains(&what) { what.to_owned() } else { format!("{what} name") }
 }
@@ -38,7 +38,7 @@ fn thing(what: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is not a usable {}: {reason}", thing(what))]
 pub struct NameError {
-    /// The text.
+    /// The text that is not a valid name.
     pub name: String,
     /// The kind of name: `table`, `namespace`, `branch`, `tag`, `ref`, `partition`.
     pub what: &'static str,

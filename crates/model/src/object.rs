@@ -1,4 +1,4 @@
-//! The id of an immutable object, such as a commit: the SHA-256 of its bytes.
+//! The id of an immutable object, such as a commit: the SHA-256 of the object's bytes.
 
 use std::fmt;
 use std::str::FromStr;

@@ -23,14 +23,15 @@ pub enum Action {
     Update,
     /// Delete rows, objects of a bucket, or all messages of a queue.
     Delete,
-    /// Create an object of this name.
+    /// Create an object with the name that the permission covers.
     Create,
     /// Change the object's definition, properties or name.
     Alter,
     /// Remove the object.
     Drop,
-    /// See a branch and its commits, a trigger, an environment, or the jobs of a user; import from
-    /// a location; read objects of a bucket; receive and delete messages of a queue.
+    /// List and describe a branch and its commits, a trigger, an environment, or the jobs of a
+    /// user; import from a location; read objects of a bucket; receive and delete messages of a
+    /// queue.
     Read,
     /// Commit to a branch; write objects of a bucket; send messages to a queue.
     Write,
@@ -42,7 +43,7 @@ pub enum Action {
     Set,
     /// Give a secret's value to functions.
     Use,
-    /// Run a project, or replay an event of a trigger.
+    /// Run a project, or deliver an event of a trigger again.
     Run,
     /// Deploy a version of a project or function.
     Deploy,
@@ -106,7 +107,7 @@ impl Action {
     }
 }
 
-/// Returns the item of a list with a name, ignoring case.
+/// Returns the item of `all` whose text equals `text`, ignoring case.
 pub(crate) fn named<T: Copy + fmt::Display>(all: &[T], text: &str) -> Option<T> {
     all.iter().copied().find(|one| one.to_string().eq_ignore_ascii_case(text))
 }
@@ -123,19 +124,19 @@ pub enum PermissionError {
     /// The action does not exist.
     #[error("unknown action `{text}`")]
     Action {
-        /// The text.
+        /// The unknown action.
         text: String,
     },
     /// The kind of object does not exist.
     #[error("unknown kind of object in `{text}`")]
     Kind {
-        /// The text.
+        /// The unknown kind.
         text: String,
     },
     /// The pattern cannot match a valid name.
     #[error("`{text}` is not a usable pattern: {reason}")]
     Pattern {
-        /// The text.
+        /// The text of the pattern.
         text: String,
         /// The violated rule.
         reason: String,

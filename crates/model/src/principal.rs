@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{Permission, Timestamp};
 
-/// The author recorded if a request names none.
+/// The author that is recorded if a request contains no author.
 const ANONYMOUS: &str = "anonymous";
 
 /// Maximum length of an author, in bytes.
@@ -33,7 +33,8 @@ pub enum Identity {
     Owner,
     /// A user or a service account.
     User(Arc<AuthenticatedUser>),
-    /// A client without a credential. It may read only the server's health and the API description.
+    /// A client without a credential. Such a client may read only the server's health and the API
+    /// description.
     Anonymous,
 }
 
@@ -42,7 +43,8 @@ pub enum Identity {
 pub struct AuthenticatedUser {
     /// The name.
     pub name: String,
-    /// The time the account was created. A later account with the same name is a different account.
+    /// The time at which the account was created. A later account with the same name is a different
+    /// account.
     pub created: Timestamp,
     /// The credential.
     pub method: AuthMethod,
@@ -50,7 +52,7 @@ pub struct AuthenticatedUser {
     pub token: Option<String>,
     /// The permissions that limit the token. `None` means all permissions of the user.
     pub scopes: Option<Vec<Permission>>,
-    /// The expiry time in the credential itself, if any.
+    /// The expiry time that the credential itself contains, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
 }
@@ -60,7 +62,8 @@ pub struct AuthenticatedUser {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
-    /// The owner of the lake. Also used for records of earlier releases, which contain no identity.
+    /// The owner of the lake. This is also the value for records of earlier releases, which contain
+    /// no identity.
     #[default]
     Owner,
     /// A user.
@@ -70,7 +73,7 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// Returns the identity of a principal.
+    /// Returns the actor with the identity of a principal.
     pub fn of(principal: &Principal) -> Self {
         match principal.identity() {
             Identity::Owner => Actor::Owner,
@@ -79,8 +82,8 @@ impl Actor {
         }
     }
 
-    /// Returns the identity without the token, which may expire before the work starts. The token's
-    /// scopes are kept.
+    /// Returns the actor without the id of the token, which may expire before the work starts. The
+    /// token's scopes are kept.
     #[must_use]
     pub fn without_token(mut self) -> Self {
         if let Actor::User(user) = &mut self {
@@ -90,7 +93,7 @@ impl Actor {
         self
     }
 
-    /// Returns the principal for running the work.
+    /// Returns the principal with whose permissions the work runs.
     pub fn principal(&self) -> Principal {
         match self {
             Actor::Owner => Principal::owner(),
@@ -153,7 +156,7 @@ impl Principal {
         &self.identity
     }
 
-    /// Returns the expiry time in the credential itself; `None` if it contains none.
+    /// Returns the expiry time that the credential itself contains; `None` if it contains none.
     pub fn expires(&self) -> Option<Timestamp> {
         match &self.identity {
             Identity::User(user) => user.expires,
@@ -198,8 +201,8 @@ impl Principal {
         }
     }
 
-    /// Returns the principal with another author, truncated to [`AUTHOR_BYTES_MAX`]. Has no effect
-    /// if the author is absent or empty, or if the principal is not the owner.
+    /// Returns the principal with another author, truncated to [`AUTHOR_BYTES_MAX`]. The principal
+    /// keeps its author if `author` is absent or empty, or if the principal is not the owner.
     #[must_use]
     pub fn with_author(mut self, author: Option<String>) -> Self {
         if let Some(mut author) = author.filter(|author| !author.is_empty()) {
@@ -209,7 +212,8 @@ impl Principal {
         self
     }
 
-    /// Returns the user's name, or the author that the owner chose; `None` if there is neither.
+    /// Returns the user's name, or the author that the owner chose; `None` for an owner without an
+    /// author and for anonymous clients.
     pub fn named_author(&self) -> Option<String> {
         self.user_name().map(ToOwned::to_owned).or_else(|| self.author.clone())
     }

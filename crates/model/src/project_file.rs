@@ -30,17 +30,17 @@ pub enum ProjectFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BinaryFile {
-    /// Its bytes in Base64.
+    /// The file's bytes, as Base64 in JSON.
     #[serde(serialize_with = "encode", deserialize_with = "decode")]
     #[schema(value_type = String)]
     pub base64: Vec<u8>,
-    /// True if it is executable.
+    /// True if the file is executable.
     #[serde(default)]
     pub executable: bool,
 }
 
 impl ProjectFile {
-    /// Creates the content of a file from its bytes: text if they are UTF-8.
+    /// Creates the content of a file from its bytes: text if the bytes are UTF-8.
     pub fn new(bytes: Vec<u8>, executable: bool) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => ProjectFile::Text(text),
@@ -50,7 +50,7 @@ impl ProjectFile {
         }
     }
 
-    /// Returns its text; empty if it is binary.
+    /// Returns the file's text; empty for binary content.
     pub fn text(&self) -> &str {
         match self {
             ProjectFile::Text(text) => text,
@@ -58,7 +58,7 @@ impl ProjectFile {
         }
     }
 
-    /// Returns its bytes.
+    /// Returns the file's bytes.
     pub fn bytes(&self) -> &[u8] {
         match self {
             ProjectFile::Text(text) => text.as_bytes(),

@@ -1,4 +1,4 @@
-//! SQL statements: the request.
+//! The request to execute SQL statements.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub struct QueryRequest {
     /// Memory limit of a statement, in bytes; beyond it the statement spills to disk.
     #[serde(default)]
     pub memory_bytes_max: Option<u64>,
-    /// The author.
+    /// The author of the job and of its commits.
     #[serde(default)]
     pub author: Option<String>,
 }

@@ -44,7 +44,7 @@ pub fn check_ref_name(name: &str, what: &'static str) -> Result<(), NameError> {
 /// A ref as written; the catalog resolves it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RefSpec {
-    /// The head of a branch, or a tag.
+    /// The head of a branch, or the commit of a tag.
     Name(String),
     /// A commit in the history of a branch or tag, by its full or abbreviated hash.
     At {
@@ -59,7 +59,7 @@ pub enum RefSpec {
     Before {
         /// The other ref.
         of: Box<RefSpec>,
-        /// The distance.
+        /// The distance from the other ref's commit.
         back: AncestorDistance,
     },
 }

@@ -13,7 +13,7 @@ use crate::{RefSpec, TableName, Timestamp};
 pub struct Restriction {
     /// The name, unique in the lake.
     pub name: String,
-    /// The table, as it was named when the restriction was created.
+    /// The name that the table had when the restriction was created.
     #[schema(value_type = String)]
     pub table: TableName,
     /// The Iceberg id of that table, which is kept when the table is renamed.
@@ -26,13 +26,14 @@ pub struct Restriction {
     pub using: String,
     /// The columns that the restriction uses, with their Iceberg field ids.
     pub columns: BTreeMap<String, i32>,
-    /// The users and roles that are restricted. If empty, all except administrators.
+    /// The users and roles that are restricted. If empty, the restriction applies to all except
+    /// administrators.
     #[serde(default)]
     pub to: Vec<String>,
-    /// The time of its last change.
+    /// The time at which the restriction was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// The author of its last change.
+    /// The user that last changed the restriction.
     pub by: String,
 }
 
@@ -68,7 +69,7 @@ pub struct Restrictions {
     pub user: String,
     /// The user and its roles: the names for which `is_member` returns true.
     pub members: BTreeSet<String>,
-    /// The row filters and column masks.
+    /// The row filters and column masks of the table.
     pub all: Vec<Restriction>,
 }
 
@@ -86,7 +87,8 @@ pub struct CreateRestriction {
     /// The SQL expression: the condition for visible rows, or the value shown instead of the
     /// column's value.
     pub using: String,
-    /// The users and roles to restrict. If empty, all except administrators.
+    /// The users and roles to restrict. If empty, the restriction applies to all except
+    /// administrators.
     #[serde(default)]
     pub to: Vec<String>,
     /// True to replace an existing restriction with this name.

@@ -28,7 +28,7 @@ pub struct RunRequest {
     /// Run every model, including unchanged ones.
     pub no_cache: bool,
     /// Run models whose tables a run on another branch has already computed from the same code,
-    /// packages, parameters and inputs; by default, their tables are reused.
+    /// packages, parameters and inputs. By default, these tables are reused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_reuse: bool,
     /// The models and expectations to run, in dbt's selection syntax; all if empty. A space or
@@ -39,17 +39,17 @@ pub struct RunRequest {
     /// Models and expectations to exclude, in the same syntax.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// The failed or stopped run to continue, by job id. Models that it completed are not run
-    /// again. `files` and `parameters` default to those of that run, which also determines the
-    /// branch and the selection.
+    /// The failed or stopped run to continue, by job id. Models that this run completed are not run
+    /// again. `files` and `parameters` default to those of this run, and its branch and selection
+    /// are used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
     /// Validate and plan only.
     pub dry_run: bool,
-    /// Run the project's unit tests instead of its models; no table is read or written.
+    /// Run the project's unit tests instead of its models. Tests neither read nor write tables.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub test: bool,
-    /// Return rows of every model's result, and merge nothing: tables stay as they are.
+    /// Return rows of every model's result and do not merge, so that no table changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewRequest>,
     /// Priority of the run's function calls; by default the priority set for each model, or else
@@ -59,7 +59,7 @@ pub struct RunRequest {
     /// and the tables that the models wrote. Tables of `replace` models are recomputed and never
     /// conflict.
     pub merge: Option<MergeRequest>,
-    /// The author.
+    /// The author of the job and of its commits.
     pub author: Option<String>,
     /// The trigger event that caused the run; an event is committed at most once.
     pub event: Option<String>,
@@ -69,11 +69,11 @@ pub struct RunRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewRequest {
-    /// Maximum number of rows of each model, from 1 to 1000; 10 by default.
+    /// Maximum number of rows to return for each model, from 1 to 1000; 10 by default.
     #[serde(default = "default_rows", deserialize_with = "deserialize_rows")]
     #[schema(minimum = 1, maximum = 1000)]
     pub rows: u32,
-    /// The last rows instead of the first.
+    /// True to return the last rows instead of the first.
     #[serde(default)]
     pub tail: bool,
 }
@@ -118,7 +118,7 @@ pub struct RowsPreview {
 pub struct PreviewColumn {
     /// The column's name.
     pub name: String,
-    /// Its Arrow type.
+    /// The column's Arrow type.
     #[serde(rename = "type")]
     pub column_type: String,
 }
@@ -128,7 +128,7 @@ pub struct PreviewColumn {
 pub struct RunPlan {
     /// The project's name.
     pub project: String,
-    /// The selected steps and those that they need, parents before children.
+    /// The selected steps and the steps that they need, parents before children.
     pub steps: Vec<PlannedStep>,
     /// The number of rows in the tables to read. Filters are not considered, so this is an upper
     /// bound.
@@ -138,8 +138,8 @@ pub struct RunPlan {
     /// an upper bound.
     #[serde(default)]
     pub bytes_read: u64,
-    /// Estimated cost by the rate card: the cost of each model's last run, or, if there is none, of
-    /// the bytes to read.
+    /// Estimated cost by the rate card: the sum over the models. The cost of a model is that of its
+    /// last run or, if there was none, the cost of the bytes to read.
     #[serde(default)]
     pub cost: f64,
     /// The rate card's currency.
@@ -148,7 +148,8 @@ pub struct RunPlan {
     /// Environments to build before their functions can run.
     #[serde(default)]
     pub installs: Vec<PlannedInstall>,
-    /// The models, expectations and views that read written tables without being part of the run.
+    /// The models, expectations and views that read tables written by the run, but are not part of
+    /// the run.
     #[serde(default)]
     pub affected: Vec<AffectedReader>,
 }
@@ -156,9 +157,9 @@ pub struct RunPlan {
 /// An environment that a run builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedInstall {
-    /// Its Python version and packages, for example `python 3.11, polars 1.38.1`.
+    /// The environment's Python version and packages, for example `python 3.11, polars 1.38.1`.
     pub environment: String,
-    /// The models and expectations that use it.
+    /// The models and expectations that use the environment.
     pub steps: Vec<String>,
 }
 
@@ -169,10 +170,10 @@ pub struct AffectedReader {
     pub name: String,
     /// `sql`, `python`, `expectation` or `view`.
     pub kind: String,
-    /// The written models that it reads, directly or indirectly.
+    /// The models of the run that this reader reads, directly or indirectly.
     pub reads: Vec<String>,
     /// True if one of these models removes a column or changes its type. Null if the new columns of
-    /// a table are not known before the run.
+    /// one of their tables are not known before the run.
     pub breaking: Option<bool>,
 }
 
@@ -197,17 +198,17 @@ impl PlannedColumns {
 /// One step of a run plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedStep {
-    /// The model or expectation.
+    /// The name of the model or expectation.
     pub name: String,
     /// `sql`, `python` or `expectation`.
     pub kind: String,
-    /// The file that defines it.
+    /// The file that defines the step.
     pub file: String,
-    /// The line in that file.
+    /// The line of the definition in that file.
     pub line: u32,
-    /// The models and lake tables that it reads.
+    /// The models and lake tables that the step reads.
     pub parents: Vec<String>,
-    /// The lake tables among its parents.
+    /// The lake tables among the step's parents.
     pub tables: Vec<String>,
     /// The materialization: `none`, `replace`, `append`, `merge`, `overwrite_partitions` or `view`.
     /// Null for expectations.
@@ -215,30 +216,31 @@ pub struct PlannedStep {
     /// The Python version and packages of a Python step, for example `python 3.11, polars 1.38.1`.
     pub environment: Option<String>,
     /// The reason to run the step: `changed code`, `changed input`, `first run`, `no cache`. Null
-    /// if it does not run.
+    /// if the step does not run.
     pub reason: Option<String>,
     /// The reason in detail: the file, table, parameter or environment that changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub why: Vec<String>,
-    /// The branch whose table is reused instead of running the model. A run there computed the
-    /// table from the same code, packages, parameters and inputs.
+    /// The branch whose table is reused instead of running the model. A run on that branch computed
+    /// the table from the same code, packages, parameters and inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reuses: Option<String>,
-    /// Its tags.
+    /// The step's tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// Number of rows in the tables that the model reads, ignoring filters. Absent if the model
     /// does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_read: Option<u64>,
-    /// The number of bytes in the tables that it reads, including all columns. Absent if it does
-    /// not run.
+    /// The number of bytes in the tables that the model reads, including all columns. Absent if the
+    /// model does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_read: Option<u64>,
     /// Estimated cost of the model. Absent if the model does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
-    /// Changes of its table's columns, if the table exists and the new columns are known.
+    /// Changes of the columns of the model's table, if the table exists and the new columns are
+    /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<PlannedColumns>,
 }
@@ -250,22 +252,22 @@ pub struct StepReport {
     pub step: String,
     /// `sql`, `python`, `expectation` or `test`.
     pub kind: String,
-    /// Its outcome.
+    /// The outcome of the step.
     pub status: StepStatus,
     /// The branch whose table was reused, if the status is `reused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reuses: Option<String>,
-    /// Number of rows of its result.
+    /// Number of rows in the step's result.
     pub rows: Option<u64>,
     /// Number of rows that failed an expectation and are in the quarantine table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<u64>,
-    /// Rows of its result, if the request has `preview`.
+    /// Rows of the step's result, if the request contains `preview`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<RowsPreview>,
-    /// Its usage, including waiting times.
+    /// The step's usage, including waiting times.
     pub usage: Usage,
-    /// Its cost by the rate card.
+    /// The step's cost by the rate card.
     #[serde(default)]
     pub cost: f64,
     /// The reason of a failure or warning.
@@ -283,7 +285,8 @@ pub struct RunReport {
     /// The branch of the run. It is deleted after success and kept for inspection after failure.
     /// Empty for unit tests.
     pub run_branch: String,
-    /// The commit on the branch. Null if nothing changed, or if the run failed or was a preview.
+    /// The commit that the run made on the branch. Null if nothing changed, or if the run failed or
+    /// was a preview.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// The tables that the commit changed.
@@ -295,7 +298,7 @@ pub struct RunReport {
     pub steps: Vec<StepReport>,
     /// The total usage of all steps.
     pub usage: Usage,
-    /// Its cost by the rate card.
+    /// The total cost of all steps by the rate card.
     pub cost: f64,
     /// The rate card's currency.
     pub currency: String,

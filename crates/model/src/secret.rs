@@ -12,10 +12,10 @@ pub struct Secret {
     pub name: String,
     /// Number of times the secret has been set since it was created.
     pub version: u64,
-    /// Time at which it was created.
+    /// Time at which the secret was created.
     #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
-    /// Time at which it was last set.
+    /// Time at which the secret was last set.
     #[schema(value_type = String, format = DateTime)]
     pub updated: Timestamp,
     /// Author of the last version.

@@ -45,7 +45,7 @@ pub struct LoginStart {
 pub struct LoginCode {
     /// The code.
     pub code: String,
-    /// The address of the redirect, as in the request that started the login.
+    /// The address of the redirect: the same as in the request that started the login.
     pub redirect: String,
     /// The nonce of the login.
     pub nonce: String,
@@ -70,13 +70,13 @@ impl fmt::Debug for LoginCode {
 /// A browser's session.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Session {
-    /// The author of the session's commits and jobs, if the identity determines it.
+    /// The author of the session's commits and jobs. Absent if the client can choose the author.
     pub author: Option<String>,
     /// The value of the header `x-headwater-session`, which requests need in addition to the
     /// cookie. It is returned only in the login response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The time at which the session ends at the latest. Absent if there was no login.
+    /// The latest time at which the session ends. Absent if the session needed no login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires: Option<Timestamp>,

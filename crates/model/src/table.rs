@@ -10,35 +10,36 @@ use crate::{TableName, Timestamp};
 /// A table at a ref.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Table {
-    /// Its name, without the default namespace.
+    /// The table's name, without the default namespace.
     #[schema(value_type = String)]
     pub name: TableName,
-    /// The namespace.
+    /// The table's namespace.
     pub namespace: String,
     /// Iceberg's table id.
     pub id: String,
-    /// Its columns, in order.
+    /// The table's columns, in order.
     pub columns: Vec<Column>,
-    /// Its partition fields, in order.
+    /// The table's partition fields, in order.
     pub partition: Vec<PartitionField>,
-    /// The sort order of written rows; empty if there is none, or if Headwater does not support it.
+    /// The sort order of written rows; empty if the table has none, or one that Headwater does not
+    /// support.
     #[serde(default)]
     pub sort: Vec<SortField>,
-    /// The columns that identify its rows: Iceberg's identifier fields.
+    /// The columns that identify the table's rows: Iceberg's identifier fields.
     #[serde(default)]
     pub identifier: Vec<String>,
-    /// Its Iceberg format version: 1, 2 or 3.
+    /// The table's Iceberg format version: 1, 2 or 3.
     #[serde(default)]
     pub format_version: u8,
     /// Number of rows in the current snapshot.
     pub rows: u64,
     /// Number of data files in the current snapshot.
     pub files: u64,
-    /// Size of those files in bytes.
+    /// Size in bytes of the data files in the current snapshot.
     pub bytes: u64,
     /// The current Iceberg snapshot; null if no rows have been written yet.
     pub snapshot: Option<i64>,
-    /// The time of that snapshot.
+    /// The time of the current snapshot.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub updated: Option<Timestamp>,
     /// The location of the Iceberg metadata file, which any engine can open.
@@ -58,19 +59,19 @@ pub struct Table {
 /// A column.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Column {
-    /// Its name.
+    /// The column's name.
     pub name: String,
-    /// Its type, in Iceberg's notation: `long`, `timestamptz`, `decimal(10, 2)`.
+    /// The column's type, in Iceberg's notation: `long`, `timestamptz`, `decimal(10, 2)`.
     #[serde(rename = "type")]
     pub data_type: String,
     /// True if nulls are allowed.
     pub nullable: bool,
     /// Iceberg's field id.
     pub field_id: i32,
-    /// Its default value as SQL: `1`, `'open'`. Absent if the default is null.
+    /// The column's default value as SQL: `1`, `'open'`. Absent if the default is null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
-    /// Its comment.
+    /// The column's comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
 }
@@ -120,7 +121,8 @@ pub enum Transform {
     Hour,
     /// The hash of the value modulo this number of buckets.
     Bucket(u32),
-    /// Text truncated to this number of characters, or a number rounded down to a multiple of it.
+    /// Text truncated to this number of characters, or a number rounded down to a multiple of this
+    /// number.
     Truncate(u32),
     /// No partitioning: all rows are in one partition.
     Void,
@@ -161,7 +163,7 @@ impl TryFrom<String> for Transform {
 }
 
 impl Transform {
-    /// Returns the transform with this name, and with this width if the transform takes one.
+    /// Returns the transform with this name; `bucket` and `truncate` also need a width.
     fn named(name: &str, width: Option<&str>) -> Option<Self> {
         let name = name.to_lowercase();
         let Some(width) = width else {
@@ -224,7 +226,7 @@ impl std::str::FromStr for PartitionField {
     }
 }
 
-/// The reason why a partition field without a column is invalid.
+/// The reason in the error for a partition field without a column.
 const UNNAMED: &str = "it names no column";
 
 fn is_number(text: &str) -> bool {
@@ -259,9 +261,9 @@ impl PartitionField {
 /// A namespace at a ref.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Namespace {
-    /// Its name.
+    /// The namespace's name.
     pub name: String,
-    /// Its properties.
+    /// The namespace's properties.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
@@ -269,6 +271,6 @@ pub struct Namespace {
 /// Request for a new namespace.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct CreateNamespace {
-    /// Its name.
+    /// The name of the new namespace.
     pub name: String,
 }

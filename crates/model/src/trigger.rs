@@ -13,7 +13,7 @@ use crate::{Event, JobId, NatsTrigger, PostgresTrigger, Problem, Timestamp, dura
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
-    /// Its name, unique in the project.
+    /// The trigger's name, unique in the project.
     pub name: String,
     /// Files that arrive in a folder; exactly one of `files`, `bucket`, `schedule`, `tables`,
     /// `postgres` and `nats` is given.
@@ -37,11 +37,12 @@ pub struct Trigger {
     /// The branch to watch, import into and run on; `main` by default.
     #[serde(default)]
     pub branch: Option<String>,
-    /// A pattern in EventBridge's language. Only events that match it are recorded; all by default.
+    /// A pattern in EventBridge's language. Only events that match it are recorded; by default, all
+    /// events are recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub filter: Option<serde_json::Value>,
-    /// Imports the files into this table; before the run, if `run` is also set.
+    /// Imports the files into this table; if `run` is also set, the import comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub import: Option<TriggerImport>,
     /// Runs the project.
@@ -269,12 +270,12 @@ pub struct ScheduleTrigger {
     /// An IANA time zone; UTC by default.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// Policy for scheduled times that were missed while no server was running; `once` by default.
+    /// Policy for scheduled times that passed while no server was running; `once` by default.
     #[serde(default)]
     pub catchup: CatchupPolicy,
 }
 
-/// Policy for scheduled times that were missed while no server was running.
+/// Policy for scheduled times that passed while no server was running.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CatchupPolicy {
@@ -301,8 +302,8 @@ pub struct TablesTrigger {
     /// The maximum number of commits in one event; 500 by default. With 1, each commit is an event.
     #[serde(default = "batch_default")]
     pub batch: usize,
-    /// The maximum number of events per minute for changes of unknown cause, after an initial burst
-    /// of 60; 10 by default. Further changes are delayed.
+    /// The maximum number of events per minute for changes that no known event caused, after an
+    /// initial burst of 60; 10 by default. Further changes are delayed.
     #[serde(default = "max_events_per_minute_default")]
     #[schema(minimum = 1)]
     pub max_events_per_minute: u32,
@@ -341,7 +342,8 @@ pub struct TriggerStatus {
     pub done: u64,
     /// The number of failed events.
     pub failed: u64,
-    /// The reason why events may be missing or late, such as a missing folder.
+    /// The current problem of the trigger's source, such as a missing folder. Events may be missing
+    /// or late while it lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
 }
@@ -350,13 +352,13 @@ pub struct TriggerStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TriggerEventStatus {
-    /// Recorded, and not yet due or delivered.
+    /// The event is recorded, but is not yet due or has not been delivered.
     Pending,
-    /// A job is delivering it.
+    /// A job is delivering the event.
     Running,
-    /// Delivered.
+    /// The event was delivered.
     Done,
-    /// Failed after the last retry; kept with its error.
+    /// Delivery failed after the last retry. The event is kept with its error.
     Failed,
 }
 
@@ -385,7 +387,7 @@ pub struct TriggerEvent {
     /// Error of the last attempt.
     #[serde(default)]
     pub error: Option<Problem>,
-    /// The principal that called the function; absent for events of triggers.
+    /// The principal that called the function; absent if a trigger recorded the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Usage and its cost.
+//! The resources that jobs use, and what they cost.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,7 +25,7 @@ pub struct Usage {
     pub bytes_in: u64,
     /// Bytes that functions returned.
     pub bytes_out: u64,
-    /// Time in a queue, in milliseconds.
+    /// Time that the work waited in a queue, in milliseconds.
     pub queue_ms: u64,
     /// Time spent waiting for the environments of functions, in milliseconds.
     pub environment_ms: u64,
@@ -61,8 +61,8 @@ impl Usage {
         self.retries += other.retries;
     }
 
-    /// Returns the waiting time in milliseconds. It is not charged, and not part of the elapsed
-    /// time of a call or step.
+    /// Returns the waiting time in milliseconds. The waiting time costs nothing and is not part of
+    /// the elapsed time of a call or step.
     pub fn waited_ms(&self) -> u64 {
         self.queue_ms + self.environment_ms + self.start_ms
     }
@@ -115,9 +115,9 @@ impl RateCard {
 pub struct UsageLine {
     /// The group: a day, a job kind, a model or a job.
     pub group: String,
-    /// Number of its jobs.
+    /// Number of jobs in the group.
     pub jobs: u64,
-    /// The usage of these jobs.
+    /// The usage of the jobs in the group.
     pub usage: Usage,
     /// The cost of this usage by the rate card.
     pub cost: f64,

@@ -10,22 +10,22 @@ use crate::{Column, TableName, Timestamp};
 /// A view at a ref: a named query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SqlView {
-    /// Its name, without the default namespace.
+    /// The view's name, without the default namespace.
     #[schema(value_type = String)]
     pub name: TableName,
-    /// The namespace.
+    /// The view's namespace.
     pub namespace: String,
     /// Iceberg's view id.
     pub id: String,
     /// The columns of the query's result at the time the view was created, in order.
     pub columns: Vec<Column>,
-    /// Its query, in one or several dialects.
+    /// The view's query, in one or several dialects.
     pub queries: Vec<ViewQuery>,
-    /// The default namespace of its query.
+    /// The default namespace of the view's query.
     pub default_namespace: String,
-    /// The version number of its definition; each change of the query creates a new version.
+    /// The version number of the view's definition. Each change of the query creates a new version.
     pub version: i32,
-    /// The time of this version.
+    /// The time at which this version was created.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub updated: Option<Timestamp>,
     /// The location of the Iceberg metadata file.

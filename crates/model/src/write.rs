@@ -9,7 +9,7 @@ use crate::{CommitId, TableName};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WriteMode {
-    /// Adds the rows. Columns are matched by name; new ones are added, missing ones are null.
+    /// Adds the rows. Columns are matched by name; new columns are added, missing columns are null.
     #[default]
     Append,
     /// Replaces the table's rows and columns.
@@ -29,7 +29,7 @@ pub struct WriteReport {
     /// The commit; null if there was nothing to write.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
-    /// Rows written.
+    /// Number of rows written.
     pub rows: u64,
     /// Columns added to the table.
     pub columns_added: Vec<String>,

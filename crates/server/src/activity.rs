@@ -12,7 +12,7 @@ use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-/// A counter of requests, shared by its clones.
+/// A counter of requests in progress. Clones share one count.
 #[derive(Debug, Clone)]
 pub struct Activity(Arc<Mutex<RequestCount>>);
 
@@ -61,8 +61,8 @@ pub async fn count(State(activity): State<Activity>, request: Request, next: Nex
     response.map(|body| Body::new(ActiveBody { body, _busy: busy }))
 }
 
-/// A response that counts as activity until it is dropped. It keeps the size hint of its body,
-/// because a body of known size is written at once and needs no write timeout.
+/// A response body that counts as activity until it is dropped. It has the size hint of the
+/// original body, because a body of known size is written at once and needs no write timeout.
 struct ActiveBody {
     body: Body,
     _busy: ActiveRequest,

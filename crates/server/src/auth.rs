@@ -28,8 +28,8 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Prefix of access tokens.
 const ACCESS_TOKEN_PREFIX: &str = "hwp_";
 
-/// Returns true if a text has the form of a user's token: an access token, or a token of an OpenID
-/// provider. The owner's token has a different form.
+/// Returns true if a text has the form of an access token or of a token of an OpenID provider. The
+/// owner's token has a different form.
 pub fn is_user_token(text: &str) -> bool {
     text.starts_with(ACCESS_TOKEN_PREFIX) || is_jwt(text)
 }
@@ -90,7 +90,7 @@ pub fn client_address(app: &App, peer: SocketAddr, headers: &HeaderMap) -> IpAdd
 }
 
 /// Returns the error for a request without a valid token. An invalid token counts as a failed
-/// login. Failures on the Unix socket are not limited, because its requests have no address.
+/// login. Failed logins over the Unix socket are not counted, because its requests have no address.
 fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     if let Some(address) = address.filter(|_| has_header) {
         let attempt = LoginAttempt { address, user: None };
@@ -106,14 +106,14 @@ fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     )
 }
 
-/// Returns the principal of the console session, found by the secrets in a request.
+/// Returns the principal of the console session whose secrets a request contains.
 fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
     app.sessions.principal(shown_session(headers)?)
 }
 
-/// Returns the principal of a request. On the Unix socket it is the owner, unless the request
-/// contains a user's token. On a TCP listener without authentication it is the owner until the
-/// first user exists.
+/// Returns the principal of a request. On the Unix socket the principal is the owner, unless the
+/// request contains a user's token. On a TCP listener without authentication the principal is the
+/// owner until the first user is created.
 async fn identify(
     app: &App,
     peer: Option<&TcpPeer>,

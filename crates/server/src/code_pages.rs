@@ -1,4 +1,4 @@
-//! Releases code pages after the server has started.
+//! Releases the memory of the program's code pages after the server has started.
 //!
 //! Most code that runs during the start (registering functions, parsing settings, opening the lake)
 //! is not used again. Its pages occupy about 30 MB of resident memory. If released pages are needed
@@ -20,8 +20,8 @@ pub(crate) fn release_code_pages() {
     }
 }
 
-/// Returns the address range from a line of `/proc/self/maps`; `None` unless it maps this program's
-/// code.
+/// Returns the address range from a line of `/proc/self/maps`; `None` if the line maps something
+/// other than this program's code.
 fn code_range(line: &str, program: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (range, permissions) = (fields.next()?, fields.next()?);

@@ -16,7 +16,7 @@ pub struct ServerConfig {
     pub service: ServiceConfig,
     /// Address of the HTTP listener; port 0 selects a free port. `None` for no TCP listener.
     pub http: Option<SocketAddr>,
-    /// TLS of the listeners; hosts and origins of the HTTP listener.
+    /// TLS of all listeners, and the allowed hosts and origins of the HTTP listener.
     pub network: NetworkConfig,
     /// Address of the PostgreSQL listener; port 0 selects a free port. `None` for no listener.
     pub postgres: Option<SocketAddr>,
@@ -24,7 +24,8 @@ pub struct ServerConfig {
     pub postgres_connections_max: usize,
     /// Address of the S3 listener; port 0 selects a free port. `None` for no listener.
     pub s3: Option<SocketAddr>,
-    /// True to require a token for requests over TCP. The server's token is in the lake's folder.
+    /// True to require a token for requests over TCP. The server's token is in a file of the lake's
+    /// folder.
     pub auth: bool,
     /// Time after which a TCP client that stops reading its response is disconnected.
     pub write_timeout: Duration,

@@ -22,7 +22,7 @@ pub enum Error {
     LakeHeld {
         /// The lake's folder.
         lake: PathBuf,
-        /// The other server's description, if it was published.
+        /// The description of the other server, if that server has published one.
         info: Option<Box<ServerInfo>>,
     },
     /// The service failed to start.

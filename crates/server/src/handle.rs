@@ -15,8 +15,8 @@ use crate::lock::ServerInfo;
 use crate::state::App;
 use crate::tls::Tls;
 
-/// A running server. Dropping the handle stops the server immediately, without waiting for jobs;
-/// use [`ServerHandle::shutdown`] to wait for them.
+/// A running server. Dropping the handle stops the server immediately, without waiting for running
+/// jobs; [`ServerHandle::shutdown`] waits for them.
 pub struct ServerHandle {
     parts: ServerParts,
     task: JoinHandle<()>,
@@ -81,7 +81,8 @@ impl ServerHandle {
         self.parts.state.service.access_control().registry(&Principal::owner())
     }
 
-    /// Answers a request without a listener, like a request on the Unix socket.
+    /// Answers a request that did not come from a listener, with the rights of a request on the
+    /// Unix socket.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         match self.parts.router.clone().oneshot(request).await {
             Ok(response) => response,
@@ -95,8 +96,8 @@ impl ServerHandle {
         self.parts.state.shutdown.completed().await;
     }
 
-    /// Rejects new jobs, waits [`crate::ServerConfig::grace`] for running ones, interrupts the
-    /// rest, and returns after the shutdown.
+    /// Shuts the server down: rejects new jobs, waits at most [`crate::ServerConfig::grace`] for
+    /// running jobs, and interrupts those that still run. Returns when the server has stopped.
     pub async fn shutdown(&self) {
         self.parts.state.shut_down(self.parts.state.config.grace);
         self.wait().await;

@@ -1,6 +1,6 @@
-//! Lambda's REST API and the URLs of functions on the HTTP listener. Signatures authenticate
-//! requests to the API. The configuration of a function determines the authentication of requests
-//! to its URL.
+//! Lambda's REST API and the URLs of functions on the HTTP listener. Requests to the API are
+//! authenticated by their signatures. Requests to the URL of a function are authenticated as the
+//! function's configuration requires.
 
 use axum::Router;
 use axum::body::Body;
@@ -34,7 +34,7 @@ async fn answer_url(State(app): State<App>, request: Request) -> Response {
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let protocol = protocol(&app);
     let (parts, body) = request.into_parts();
-    // The body of a request that is rejected is not read.
+    // A rejected request is answered before its body is read.
     let is_foreign = parts.extensions.get::<Page>() == Some(&Page::Foreign);
     let target = match protocol.find_url(&parts, address, is_foreign).await {
         Ok(target) => target,
@@ -59,7 +59,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
         return LambdaProtocol::too_long().map(Body::from);
     }
     let (parts, body) = request.into_parts();
-    // The body of a request without a valid key is not read.
+    // A request without a valid key is rejected before its body is read.
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }

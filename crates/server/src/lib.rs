@@ -3,10 +3,10 @@
 //!
 //! [`Server::start`] locks a lake, starts its [`Service`](headwater_service::Service) and opens the
 //! listeners of a [`ServerConfig`]. [`ServerHandle`] controls the running server, and
-//! [`ServerHandle::call`] sends it a request without a listener.
+//! [`ServerHandle::call`] sends a request to the server without a listener.
 //!
 //! A handler parses a request, calls one method of the service, and encodes the result. This crate
-//! does not read environment variables or the home folder; the command line does.
+//! does not read environment variables or the home folder. Only the command line reads them.
 
 mod activity;
 mod auth;

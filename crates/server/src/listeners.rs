@@ -1,5 +1,5 @@
-//! The listeners. HTTP/1.1, and HTTP/2 with prior knowledge, use a TCP port and a Unix socket. The
-//! PostgreSQL and S3 protocols use TCP ports.
+//! The listeners of a server. HTTP/1.1, and HTTP/2 with prior knowledge, are served on a TCP port
+//! and a Unix socket, the PostgreSQL and S3 protocols on TCP ports.
 //!
 //! Clients on TCP must authenticate, and TLS is required on an address that other machines can
 //! reach. Only the owner of the lake can open the socket.
@@ -46,8 +46,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Maximum time for open connections to finish after the listeners are closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A bound HTTP address with its certificate. It is bound before the server starts, so that its
-/// errors are reported first. Connections wait until a server accepts them.
+/// A bound HTTP address with its certificate. The address is bound before the server starts, so
+/// that an address in use is reported before anything else happens. Connections wait until the
+/// server accepts them.
 pub struct HttpListener {
     tcp: TcpListener,
     tls: Option<Tls>,
@@ -57,7 +58,7 @@ impl HttpListener {
     /// Binds an address; port 0 selects a free port.
     ///
     /// Errors: [`Error::NoTls`] or [`Error::NoAuth`] if the configuration does not protect the
-    /// address; [`Error::Listen`] if another program uses it; [`Error::Certificate`].
+    /// address; [`Error::Listen`] if another program uses the address; [`Error::Certificate`].
     pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
         config.network.check_address(address, config.auth)?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
@@ -72,11 +73,11 @@ impl HttpListener {
 struct Timeouts {
     /// Timeout for receiving the head of a request.
     header: Duration,
-    /// Timeout for the client to read a part of a response.
+    /// Time within which a client must read some bytes of a response.
     write: Option<Duration>,
 }
 
-/// The bound listeners, which do not accept connections yet.
+/// Bound listeners. They accept connections only after [`BoundListeners::open`].
 pub struct BoundListeners {
     tcp: Option<TcpListener>,
     tls: Option<Tls>,
@@ -89,7 +90,7 @@ pub struct BoundListeners {
 }
 
 impl BoundListeners {
-    /// Binds the configured listeners; `http` is an already bound HTTP listener, if any.
+    /// Binds the configured listeners; `http` is the HTTP listener, if it is bound already.
     pub async fn bind(config: &ServerConfig, http: Option<HttpListener>) -> Result<Self> {
         let http = match (http, config.http) {
             (None, Some(address)) => Some(HttpListener::bind(address, config).await?),
@@ -149,7 +150,7 @@ impl BoundListeners {
         self.token.as_ref().map(|token| token.path.clone())
     }
 
-    /// Returns the required token of requests over TCP; `None` if they need no token.
+    /// Returns the required token of requests over TCP; `None` if these requests need no token.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref().map(|file| &file.token)
     }
@@ -210,8 +211,9 @@ fn create_token(lake_dir: &Path) -> Result<TokenFile> {
     TokenFile::create(lake_dir).map_err(failed)
 }
 
-/// Binds the socket at a temporary path, restricts access to the owner, and renames it. An existing
-/// file at the path was left by a killed server, because this server holds the lake's lock.
+/// Binds the socket at a temporary path, restricts access to the owner, and renames it to the
+/// configured path. An existing file at that path can be replaced: this server holds the lake's
+/// lock, so only a killed server can have left the file.
 fn bind_socket(path: &Path) -> Result<UnixListener> {
     let failed = |source| Error::Listen { address: path.display().to_string(), source };
     let mut new = path.as_os_str().to_owned();
@@ -268,7 +270,7 @@ async fn serve<L, F>(
     loop {
         tokio::select! {
             () = closing.cancelled() => break,
-            // `accept` itself waits and retries while no file descriptor is free.
+            // `accept` waits and retries if no file descriptor is free.
             (stream, address) = listener.accept() => {
                 connections.spawn(start(stream, address, graceful.watcher()));
             }
@@ -276,7 +278,7 @@ async fn serve<L, F>(
         }
     }
     drop(listener);
-    // Dropping the set closes the remaining connections.
+    // Dropping the set closes the connections that are still open.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await;
 }
 
@@ -308,7 +310,7 @@ async fn serve_tcp(
     protocol: TcpProtocol,
 ) {
     let TcpProtocol { router, tls, token, timeouts } = protocol;
-    // Otherwise, small frames of a response would wait for TCP acknowledgements.
+    // Without this option, small parts of a response would wait for TCP acknowledgements.
     let _ = stream.set_nodelay(true);
     let peer = TcpPeer { address, token };
     let router = router.map_request(move |mut request: Request<Incoming>| {

@@ -1,10 +1,10 @@
-//! The lock of a lake, which ensures that only one server uses the lake, and the file with this
-//! server's description.
+//! The lock of a lake, which ensures that only one server uses the lake, and the file that
+//! describes the server.
 //!
 //! The lock is an exclusive `flock` on `server.lock`, which the kernel releases when the process
-//! ends. `server.json` contains the server's addresses. It is replaced atomically by renaming, and
-//! is valid only while the lock is held. On shutdown the file is renamed, not removed. So the next
-//! server can reuse its disk space even if the disk is full.
+//! ends. `server.json` contains the server's addresses. The file is replaced atomically by
+//! renaming, and is valid only while the lock is held. On shutdown the file is renamed instead of
+//! removed, so that the next server can reuse its disk space even if the disk is full.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -20,19 +20,19 @@ use crate::{Error, Result};
 /// Interval between attempts to take the lock.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The size of the padded file is a multiple of this number, in bytes.
+/// The description is padded to a multiple of this size, in bytes.
 const INFO_BYTES: usize = 4096;
 
 /// The description of a running server in `server.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerInfo {
-    /// Its process id.
+    /// The server's process id.
     pub pid: u32,
-    /// Its version.
+    /// The server's version.
     pub version: String,
-    /// Its Unix socket.
+    /// The path of the server's Unix socket.
     pub socket: Option<PathBuf>,
-    /// The address of its HTTP listener.
+    /// The address of the server's HTTP listener.
     pub http: Option<SocketAddr>,
     /// True if the HTTP listener uses TLS.
     #[serde(default)]
@@ -41,17 +41,17 @@ pub struct ServerInfo {
     /// self-signed.
     #[serde(default)]
     pub certificate_file: Option<PathBuf>,
-    /// The address of its PostgreSQL listener.
+    /// The address of the server's PostgreSQL listener.
     #[serde(default)]
     pub postgres: Option<SocketAddr>,
-    /// The address of its S3 listener.
+    /// The address of the server's S3 listener.
     #[serde(default)]
     pub s3: Option<SocketAddr>,
     /// The file with the server's token; `None` if requests over TCP need no token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
-    /// True if a command started it in the background. Such a server ends when idle, and may be
-    /// replaced.
+    /// True if a command started the server in the background. Such a server ends when idle, and a
+    /// command may replace it by a server of another version.
     #[serde(default)]
     pub background: bool,
     /// The start time.
@@ -66,7 +66,8 @@ fn info_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json")
 }
 
-/// Returns the path of the invalidated description, whose disk space the next server reuses.
+/// Returns the path to which the description is renamed on shutdown. The next server reuses the
+/// file's disk space.
 fn spare_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json.new")
 }
@@ -83,7 +84,8 @@ pub(crate) struct LakeLock {
 }
 
 impl LakeLock {
-    /// Acquires the lock. Waits at most `wait` for another server to release it.
+    /// Acquires the lock. If another server holds the lock, waits at most `wait` until that server
+    /// releases it.
     pub(crate) async fn take(lake_dir: &Path, wait: Duration) -> Result<Self> {
         let path = lock_path(lake_dir);
         let folder = |source| Error::Folder { path: path.clone(), source };
@@ -115,13 +117,13 @@ impl LakeLock {
         let mut text = serde_json::to_vec_pretty(info).unwrap_or_default();
         text.resize(text.len().next_multiple_of(INFO_BYTES), b' ');
         write_over(&spare, &text).and_then(|()| std::fs::rename(&spare, &path)).map_err(|source| {
-            // An incomplete description is useless, and its disk space may be needed.
+            // An incomplete description is useless, and other files may need its disk space.
             let _ = std::fs::remove_file(&spare);
             Error::Folder { path, source }
         })
     }
 
-    /// Invalidates an existing description of this server or of an earlier one.
+    /// Invalidates the description of this server, or one that an earlier server left.
     fn retract(&self) {
         let path = info_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {
@@ -130,7 +132,7 @@ impl LakeLock {
     }
 }
 
-/// Overwrites a file in place, to reuse its disk space.
+/// Overwrites a file in place, so that no new disk space is needed.
 fn write_over(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
     file.write_all(text)?;
@@ -151,7 +153,7 @@ mod tests {
     async fn a_failed_description_leaves_no_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let lock = LakeLock::take(folder.path(), Duration::ZERO).await.expect("the lock");
-        // The description cannot replace a folder.
+        // Publishing fails, because a file cannot replace a folder.
         std::fs::create_dir(info_path(folder.path())).expect("a folder");
         std::fs::write(info_path(folder.path()).join("file"), "").expect("a file");
         let info = ServerInfo {

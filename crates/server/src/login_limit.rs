@@ -1,9 +1,10 @@
 //! Limits on failed logins, per address and per user.
 //!
 //! After [`FAILURES_FREE`] failures, further attempts are rejected for a time that doubles with
-//! each failure. During that time passwords are rejected, but valid tokens are accepted, because
-//! tokens cannot be guessed. Otherwise, a client could lock out others with the same address. The
-//! table has a bounded size: it evicts the sources whose last failure is oldest.
+//! each failure. During that time passwords are rejected, but valid tokens are accepted: tokens
+//! cannot be guessed, and otherwise one client could lock out other clients with the same address.
+//! The number of recorded sources (addresses and users) is limited. Beyond the limit, the source
+//! whose last failure is oldest is removed.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use headwater_model::{ErrorCode, Problem};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
-/// Field of a problem's context with the number of seconds until the next attempt.
+/// Key in a problem's context with the number of seconds until the next attempt.
 pub const RETRY_AFTER: &str = "retry_after_s";
 
 /// The number of failures before the first lock-out.
@@ -24,13 +25,13 @@ const LOCK_MIN: Duration = Duration::from_secs(1);
 /// Maximum duration of a lock-out.
 const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// Time after its last failure until a source is forgotten.
+/// Time after the last failure of a source (an address or a user) until its failures are forgotten.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
 
-/// Maximum number of remembered sources.
+/// Maximum number of sources whose failures are recorded.
 const SOURCES_MAX: u64 = 20_000;
 
-/// Maximum length of a remembered user name, in bytes.
+/// Maximum length of a recorded user name, in bytes.
 const USER_BYTES_MAX: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -110,7 +111,7 @@ impl LoginLimit {
         }
     }
 
-    /// Returns the time until the attempt is allowed; `None` if it is allowed now.
+    /// Returns the time until the attempt is allowed; `None` if the attempt is allowed now.
     fn wait(&self, attempt: LoginAttempt<'_>, now: Instant) -> Option<Duration> {
         let locks = attempt.sources().filter_map(|source| self.failures.get(&source));
         let until = locks.map(|failures| failures.locked_until).max()?;
@@ -126,7 +127,7 @@ fn refusal(wait: Duration) -> Problem {
     problem
 }
 
-/// Returns the duration of the lock-out after a number of failures.
+/// Returns the duration of the lock-out after this number of failures.
 fn lock(failures: u32) -> Duration {
     let Some(excess) = failures.checked_sub(FAILURES_FREE) else { return Duration::ZERO };
     LOCK_MIN.saturating_mul(1 << excess.min(20)).min(LOCK_MAX)

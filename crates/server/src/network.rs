@@ -1,7 +1,7 @@
-//! Settings of a listener that other machines can reach.
+//! Network settings of the listeners.
 //!
-//! A listener on an address other than loopback needs authentication and TLS. A proxy in front of
-//! it may provide the TLS.
+//! A listener on an address that is not loopback needs authentication and TLS. A proxy in front of
+//! the listener can provide the TLS.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,11 +20,11 @@ pub struct NetworkConfig {
     pub behind_proxy: bool,
     /// Accepted names and addresses of this server, in addition to loopback names.
     pub hosts: Vec<String>,
-    /// Origins of web pages that may use this server, in addition to its own.
+    /// Origins of web pages that may use this server, in addition to the server's own origin.
     pub origins: Vec<Origin>,
 }
 
-/// Source of a certificate.
+/// The source of a certificate.
 #[derive(Debug, Clone)]
 pub enum TlsConfig {
     /// PEM files: the certificate with its chain, and its private key.
@@ -34,7 +34,7 @@ pub enum TlsConfig {
         /// The private key.
         key: PathBuf,
     },
-    /// A self-signed certificate in the lake's folder; created if missing.
+    /// A self-signed certificate in the lake's folder, which is created if it is missing.
     SelfSigned,
 }
 
@@ -58,12 +58,12 @@ impl NetworkConfig {
     }
 }
 
-/// Origin of a web page: `https://app.example`, without a path.
+/// The origin of a web page: `https://app.example`, without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
 
 impl Origin {
-    /// Returns the origin as browsers send it.
+    /// Returns the origin in the form in which browsers send it.
     pub fn as_str(&self) -> &str {
         &self.0
     }

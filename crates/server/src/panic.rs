@@ -1,5 +1,5 @@
-//! Panics of handlers. The response is the error `internal`, the panic is logged, and the server
-//! continues.
+//! Catches panics of handlers. The response is the error `internal`, the panic is logged, and the
+//! server continues.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +16,7 @@ use crate::protocol::error_response;
 pub async fn catch(request: Request, next: Next) -> Response {
     let uri = request.uri().clone();
     let path = uri.path().to_owned();
-    // Unwind safe, because the request's state is dropped with the panic.
+    // Unwinding is safe, because the state of the request is dropped with the panic.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answer.unwrap_or_else(|payload| {
         let mut problem = Problem::new(ErrorCode::Internal, format!("`{path}` panicked"))

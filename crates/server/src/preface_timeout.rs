@@ -1,6 +1,7 @@
 //! Timeout for the first bytes of a new connection.
 //!
-//! The first bytes determine the HTTP version. The timeouts of that version apply only afterwards.
+//! The first bytes determine the version of HTTP. The timeouts of HTTP/1 and HTTP/2 apply only
+//! after that.
 
 use std::future::Future;
 use std::io;

@@ -8,8 +8,8 @@ use crate::console;
 use crate::http::ErrorResponse;
 use crate::iceberg::{self, IcebergError};
 
-/// Paths of the HTTP API that need no token. Their responses contain no data of the lake, or they
-/// are used for logins.
+/// Paths of the HTTP API that need no token. Their responses contain no data of the lake, or the
+/// requests are logins.
 const PUBLIC_PATHS: [&str; 4] = ["/health", "/v1/login", "/v1/openapi.json", "/v1/session"];
 
 /// Returns true if a path needs no token.

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use headwater_model::{AUTHOR_BYTES_MAX, ErrorCode, Principal, Problem};
 
-/// Header with the author of a request. An author in the request itself overrides it.
+/// Header with the author of a request. An author in the body of the request overrides the header.
 const AUTHOR_HEADER: &str = "x-headwater-author";
 
 /// Returns the authenticated principal of a request, with the author from the header.
@@ -44,7 +44,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
         .with_hint("Send JSON, with the header `content-type: application/json`."))
 }
 
-/// Converts the error for a body that is too long or incomplete.
+/// Converts the error that axum reports for a body that is too long or incomplete.
 pub fn body_error(rejection: &BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let problem = Problem::new(ErrorCode::InvalidArgument, "the request body is too long");

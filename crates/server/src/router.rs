@@ -9,7 +9,7 @@ use crate::http::{self, ErrorResponse};
 use crate::state::App;
 use crate::{activity, auth, console, iceberg, lambda, panic, sqs};
 
-/// Default maximum length of a request body, in bytes. Routes can set their own.
+/// Default maximum length of a request body, in bytes. A route can set another limit.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Returns the router of all protocols.

@@ -1,6 +1,7 @@
-//! The S3 protocol. It has its own listener, because its paths are buckets and keys.
+//! The S3 protocol. The protocol has a listener of its own, because buckets and keys can have any
+//! path.
 //!
-//! Requests are authenticated only by their signatures.
+//! Requests are authenticated by their signatures only.
 
 use std::net::IpAddr;
 

@@ -15,7 +15,8 @@ use crate::{Error, Result, ServerConfig, ServerHandle, router};
 pub struct Server;
 
 impl Server {
-    /// Opens the lake and the configured listeners. The server answers requests on return.
+    /// Opens the lake and the configured listeners. When the method returns, the server answers
+    /// requests.
     ///
     /// Errors: [`Error::LakeHeld`] if another server still holds the lake after the configured
     /// wait.
@@ -93,7 +94,7 @@ async fn drain(state: &AppState) {
     }
 }
 
-/// A guard that marks the shutdown as complete on drop, even after a panic.
+/// A guard that marks the shutdown as complete when it is dropped, even after a panic.
 struct ShutdownGuard(Arc<AppState>);
 
 impl Drop for ShutdownGuard {

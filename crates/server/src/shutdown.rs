@@ -1,4 +1,5 @@
-//! The state of a server's shutdown: the request, the timeout for jobs, and the completion.
+//! The state of a server's shutdown: requested or not, the time that running jobs get, and its
+//! completion.
 
 use std::time::Duration;
 
@@ -35,8 +36,8 @@ impl Shutdown {
         self.timeout.borrow().is_some()
     }
 
-    /// Waits for a shutdown request. If `than` is given, waits for a request with a shorter timeout
-    /// than that. Returns the timeout.
+    /// Waits for a shutdown request and returns its timeout. If `than` is given, waits for a
+    /// request with a timeout shorter than `than`.
     pub async fn requested(&self, than: Option<Duration>) -> Duration {
         let mut timeout = self.timeout.subscribe();
         let requested = timeout.wait_for(|timeout| match (timeout, than) {
@@ -45,7 +46,7 @@ impl Shutdown {
         });
         match requested.await {
             Ok(timeout) => timeout.unwrap_or_default(),
-            // Cannot happen: the sender is a field of `self`.
+            // This error cannot occur, because the sender is a field of `self`.
             Err(_) => Duration::ZERO,
         }
     }
@@ -57,7 +58,7 @@ impl Shutdown {
 
     /// Waits until the shutdown is complete.
     pub async fn completed(&self) {
-        // Cannot fail: the sender is a field of `self`.
+        // Waiting cannot fail, because the sender is a field of `self`.
         let _ = self.completed.subscribe().wait_for(|completed| *completed).await;
     }
 }

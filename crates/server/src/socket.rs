@@ -19,8 +19,8 @@ pub async fn connect_socket(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(short).await
 }
 
-/// Returns a short path to the same socket, and its folder, if opened. The folder must stay open
-/// while the path is in use.
+/// Returns a short path to the same socket. For a long path, also returns the opened folder, which
+/// must stay open while the short path is in use.
 pub(crate) fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
         return Ok((path.to_owned(), None));

@@ -1,5 +1,5 @@
-//! The SQS protocol on the HTTP listener: `POST /` and the URLs of queues. Signatures authenticate
-//! the requests.
+//! The SQS protocol on the HTTP listener: `POST /` and the URLs of queues. Requests are
+//! authenticated by their signatures.
 
 use axum::Router;
 use axum::body::Body;
@@ -28,7 +28,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     let scheme = if app.config.network.is_https() { "https" } else { "http" };
     let protocol = SqsProtocol::new(&app.service, scheme);
     let (parts, body) = request.into_parts();
-    // The body of a client without a valid key is not read.
+    // A request without a valid key is rejected before its body is read.
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }

@@ -46,7 +46,7 @@ impl AppState {
         })
     }
 
-    /// Begins the shutdown: rejects new jobs, and gives running jobs the time `timeout` to end.
+    /// Begins the shutdown: rejects new jobs, and lets running jobs end within `timeout`.
     pub fn shut_down(&self, timeout: Duration) {
         self.service.close();
         self.shutdown.request(timeout);
@@ -64,7 +64,7 @@ impl AppState {
         }
     }
 
-    /// Applies changed settings and deployments periodically. Never returns.
+    /// Periodically checks for changed settings and deployments, and applies them. Never returns.
     pub async fn watch(&self) {
         loop {
             tokio::time::sleep(REFRESH_INTERVAL).await;

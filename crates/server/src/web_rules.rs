@@ -1,9 +1,9 @@
 //! Rules for the `Host` and `Origin` of requests over TCP.
 //!
 //! A web page can send requests to any address that its browser can reach and, by DNS rebinding,
-//! read the responses. So the `Host` must be a loopback name or a configured one. An `Origin`,
-//! which browsers send with requests of pages, must be the server's own or a configured one. Pages
-//! of configured origins may read responses (CORS).
+//! read the responses. So the `Host` must be a loopback name or a configured name. The `Origin`,
+//! which browsers send with requests of pages, must be the server's own origin or a configured
+//! origin. Pages of configured origins may read responses (CORS).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -40,18 +40,20 @@ const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 pub struct WebRules {
     hosts: Vec<String>,
     origins: Vec<String>,
-    /// The address of the listener; `None` if it listens on all addresses of the machine.
+    /// The address of the listener; `None` if the listener accepts connections on all addresses of
+    /// the machine.
     address: Option<IpAddr>,
     is_tls: bool,
     is_https: bool,
 }
 
-/// The web page that sends a request.
+/// The origin of the web page that sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
-    /// No page, or one of an accepted origin.
+    /// The request comes from no page, or from a page of an accepted origin.
     Own,
-    /// A page of another origin, which the URL of a function may accept.
+    /// The request comes from a page of another origin, which only the URL of a function may
+    /// accept.
     Foreign,
 }
 
@@ -68,8 +70,8 @@ impl WebRules {
         }
     }
 
-    /// Returns the origin of a request if it is configured. Pages of configured origins may read
-    /// responses.
+    /// Returns the origin of a request if that origin is configured. Pages of configured origins
+    /// may read responses.
     fn configured_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let text = origin.to_str().ok()?.to_ascii_lowercase();
@@ -118,7 +120,8 @@ impl WebRules {
         if self.origins.contains(&origin) {
             return true;
         }
-        // Even with a proxy, a browser on this machine may load the page directly from this server.
+        // Even if there is a proxy, a browser on this machine may load the page directly from this
+        // server.
         let is_plain = !self.is_tls && (!self.is_https || is_loopback_host(name));
         let own =
             |scheme| origin.strip_prefix(scheme).is_some_and(|it| it.eq_ignore_ascii_case(host));
@@ -126,8 +129,8 @@ impl WebRules {
     }
 }
 
-/// Returns a header that occurs exactly once. For a repeated header, a proxy and this server might
-/// use different values.
+/// Returns a header that occurs exactly once; `None` for a repeated header, of which a proxy and
+/// this server might use different values.
 pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
@@ -136,7 +139,7 @@ pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
 /// Returns the host without its port, and without the brackets of an IPv6 address.
 fn host_name(host: &str) -> Option<String> {
     let authority: Authority = host.parse().ok()?;
-    // A host must not contain a user name.
+    // A `Host` with a user name is invalid.
     if authority.as_str().contains('@') {
         return None;
     }
@@ -158,7 +161,7 @@ pub async fn apply(
     let Some(origin) = configured.filter(|_| !has_own_rules(request.uri())) else {
         return next.run(request).await;
     };
-    // Browsers send a preflight request, without a token, before a request with a token.
+    // Before a request with a token, browsers send a preflight request, which has no token.
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight { preflight() } else { next.run(request).await };
@@ -169,7 +172,7 @@ pub async fn apply(
     response
 }
 
-/// Returns true for the URLs of functions, which have rules for origins of their own.
+/// Returns true for the URLs of functions, which have their own rules for origins.
 fn has_own_rules(uri: &Uri) -> bool {
     let rest = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(URL_ROOT));
     rest.is_some_and(|rest| rest.starts_with('/'))

@@ -1,6 +1,6 @@
-//! Write timeout of streamed responses over TCP. A client that stops reading must not keep a query
-//! and its memory. The Unix socket has no timeout, because its owner may view a response in a pager
-//! for a long time.
+//! Write timeout of streamed responses over TCP. A client that stops reading its response must not
+//! keep a query and the query's memory. The Unix socket has no timeout, because the lake's owner
+//! may view a response in a pager for a long time.
 
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub async fn apply(State(timeout): State<Duration>, request: Request, next: Next
     response.map(|body| with_timeout(body, timeout))
 }
 
-/// Returns a body that reads one frame ahead. Drops the inner body if the client does not read that
-/// frame in time.
+/// Returns a body that reads one frame ahead. If the client does not read the frame in time, the
+/// inner body is dropped.
 fn with_timeout(mut body: Body, timeout: Duration) -> Body {
     let (sender, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, axum::Error>>(1);
     let timed_out = Arc::new(AtomicBool::new(false));

@@ -1,23 +1,23 @@
-//! The rows that a change was intended to cover, recorded in the snapshot's summary.
+//! The rows that a change was meant to cover, as recorded in the summary of its snapshot.
 //!
 //! The scope cannot be derived from the files that a snapshot added and removed. If a change
-//! replaced all rows, or all rows of some partitions, then no other rows may exist there, even
-//! after a merge. The summary records this under [`REACH`].
+//! replaced all rows, or all rows of some partitions, then a merge must not add other rows there.
+//! The summary contains the scope under the key [`REACH`].
 
 use std::collections::BTreeSet;
 
 use iceberg::spec::{Operation, Snapshot};
 
-/// Summary key of a change's scope: `all`, or a JSON list of partitions.
+/// Summary key of the scope of a change: `all`, or a JSON list of partitions.
 pub const REACH: &str = "headwater.reach";
 
-/// Maximum number of partitions listed in a summary.
+/// Maximum number of partitions that a summary lists.
 const PARTITIONS_MAX: usize = 500;
 
-/// Value used if there are too many partitions to list.
+/// Value of the scope if there are too many partitions to list.
 const MANY: &str = "partitions";
 
-/// The rows that a change was intended to cover.
+/// The rows that a change was meant to cover.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ChangeScope {
     /// Only the changed rows.
@@ -25,7 +25,7 @@ pub enum ChangeScope {
     Rows,
     /// All rows of these partitions.
     Partitions(BTreeSet<String>),
-    /// All rows of all changed partitions.
+    /// All rows of the partitions in which files changed.
     ChangedPartitions,
     /// All rows.
     All,
@@ -45,7 +45,8 @@ impl ChangeScope {
             },
             None => {}
         }
-        // For snapshots of other engines, the value is derived from their summaries.
+        // For snapshots of other engines, the scope is derived from other properties of the
+        // summary.
         if summary.operation != Operation::Overwrite || value("engine-name") == Some("headwater") {
             return ChangeScope::Rows;
         }

@@ -1,8 +1,9 @@
-//! Column metrics of a data file for its manifest entry, from the Parquet writer's statistics.
+//! Computes the column metrics of a data file for its manifest entry, from the statistics of the
+//! Parquet writer.
 //!
-//! Bounds of strings and binary are truncated to 16 characters or bytes, as in Iceberg: the lower
-//! bound by dropping the rest, the upper bound by also incrementing the last character that can be
-//! incremented.
+//! Bounds of strings and binary are truncated to 16 characters or bytes, as in Iceberg: for a lower
+//! bound, the rest is dropped; for an upper bound, the last character that can be incremented is
+//! also incremented.
 
 use std::collections::HashMap;
 
@@ -62,15 +63,15 @@ struct Column {
     upper: Range,
 }
 
-/// A bound over several row groups.
+/// A bound of a column over several row groups.
 #[derive(Debug, Default, Clone, PartialEq)]
 enum Range {
-    /// The row groups so far have no values.
+    /// None of the row groups so far has a value.
     #[default]
     Empty,
-    /// The bound of all values so far.
+    /// The bound of all values in the row groups so far.
     Known(Datum),
-    /// Some row group has values but no bound.
+    /// A row group has values but no bound.
     Unknown,
 }
 
@@ -110,8 +111,8 @@ pub fn describe_columns(
         .upper_bounds(upper);
 }
 
-/// Returns the metrics of each leaf column with a field id, and true if it is nested in a list or
-/// map.
+/// Returns the metrics of each leaf column with a field id, and true if the column is nested in a
+/// list or map.
 fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, Column)> {
     let mut found = Vec::new();
     for (position, leaf) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
@@ -148,7 +149,8 @@ impl Column {
         if nulls == Some(values) {
             return;
         }
-        // A floating-point row group without bounds contains only NaN, because bounds exclude NaN.
+        // If a row group has floating-point values but no bounds, all values are NaN, because
+        // bounds do not include NaN.
         let floats = matches!(primitive, PrimitiveType::Float | PrimitiveType::Double);
         let lower = statistics.and_then(|s| datum(s, s.min_bytes_opt()?, primitive));
         let upper = statistics.and_then(|s| datum(s, s.max_bytes_opt()?, primitive));
@@ -176,8 +178,8 @@ impl Range {
     }
 }
 
-/// Converts a Parquet statistic to an Iceberg value. Small decimals are integers in Parquet, with
-/// the lowest byte first; other types have the same encoding as in Iceberg.
+/// Converts a Parquet statistic to an Iceberg value. In Parquet, small decimals are integers with
+/// the lowest byte first. Values of other types have the same encoding as in Iceberg.
 fn datum(statistics: &Statistics, bytes: &[u8], primitive: &PrimitiveType) -> Option<Datum> {
     let decimal = matches!(primitive, PrimitiveType::Decimal { .. });
     let big_endian = match statistics {
@@ -203,7 +205,7 @@ fn shorten_lower(bound: Datum) -> Datum {
     }
 }
 
-/// Returns the truncated upper bound; `None` if it has no character that can be incremented.
+/// Returns the truncated upper bound; `None` if no character can be incremented.
 fn shorten_upper(bound: Datum) -> Option<Datum> {
     match bound.literal() {
         PrimitiveLiteral::String(text) => match text.char_indices().nth(BOUND_LENGTH_MAX) {
@@ -219,8 +221,8 @@ fn shorten_upper(bound: Datum) -> Option<Datum> {
     }
 }
 
-/// Returns the smallest string that is at most as long as `text` and greater than all strings with
-/// this prefix.
+/// Returns the smallest string that is at most as long as `text` and greater than all strings that
+/// start with `text`.
 fn increment_text(text: &str) -> Option<String> {
     let mut kept: Vec<char> = text.chars().collect();
     while let Some(last) = kept.pop() {

@@ -1,5 +1,5 @@
-//! Column defaults. The initial default is the value in files written before the column was added.
-//! The write default is the value for new rows that omit the column.
+//! Column defaults. The initial default is the value that rows have which were written before the
+//! column was added. The write default is the value for new rows without a value for the column.
 //!
 //! Both defaults are stored in a field's metadata, in Iceberg's JSON single-value serialization.
 
@@ -22,12 +22,12 @@ pub const INITIAL: &str = "headwater.initial-default";
 /// The field metadata key of the write default.
 pub const WRITE: &str = "headwater.write-default";
 
-/// Returns the values of a column that is missing in a file: its initial default, or null.
+/// Returns `rows` values of a column that a file does not contain: its initial default, or null.
 pub fn missing_in_file(field: &Field, rows: usize) -> ArrayRef {
     default_array(field, INITIAL, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
 
-/// Returns the values of a column that is missing in new rows: its write default, or null.
+/// Returns `rows` values of a column that new rows do not contain: its write default, or null.
 pub fn missing_in_rows(field: &Field, rows: usize) -> ArrayRef {
     default_array(field, WRITE, rows).unwrap_or_else(|| new_null_array(field.data_type(), rows))
 }
@@ -37,7 +37,7 @@ pub fn without_defaults(field: &Field) -> Field {
     unsaying(field, &[INITIAL, WRITE])
 }
 
-/// Returns a column without some metadata keys, which are also removed from nested columns.
+/// Returns a column without these keys in its metadata and in that of its nested columns.
 pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.retain(|key, _| !keys.contains(&key.as_str()));
@@ -45,7 +45,8 @@ pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
     field.clone().with_data_type(within).with_metadata(metadata)
 }
 
-/// Returns true if new rows may omit the column although it is required.
+/// Returns true if new rows may omit a column, even if it is required, because it has a write
+/// default.
 pub fn has_write_default(field: &Field) -> bool {
     field.metadata().contains_key(WRITE)
 }
@@ -55,7 +56,7 @@ pub fn default_text(field: &Field) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(field.metadata().get(WRITE)?).ok()?;
     let is_number = field.data_type().is_numeric();
     Some(match value.as_str() {
-        // In JSON, a decimal is stored as a string.
+        // In the JSON, a decimal is a string.
         Some(text) if is_number => text.to_owned(),
         Some(text) => format!("'{}'", text.replace('\'', "''")),
         None => value.to_string(),
@@ -72,7 +73,7 @@ fn default_array(field: &Field, key: &str, rows: usize) -> Option<ArrayRef> {
     arrow::compute::cast(&array, field.data_type()).ok()
 }
 
-/// Returns the type with view types replaced by the corresponding plain types.
+/// Returns the type in which view types are replaced by the types without views.
 fn plain_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::Utf8,
@@ -98,8 +99,8 @@ pub fn write_default(field: &Field) -> Option<ArrayRef> {
     default_array(field, WRITE, 1)
 }
 
-/// Returns a column with a write default, given as an array of one value. If the column is added to
-/// an existing table, the value is also its initial default.
+/// Returns a column with a write default, given as an array of one value. If the column is then
+/// added to an existing table, the value also becomes its initial default.
 pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
     let name = column.name().clone();
     if is_null_value(value) {
@@ -117,12 +118,12 @@ pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
     Ok(column.with_metadata(metadata))
 }
 
-/// Converts a value to the default of a column; `None` for null. Rejects values that metadata
-/// cannot represent, such as NaN.
+/// Converts a value to the default of a column; `None` for null. Fails for a value that table
+/// metadata cannot contain, such as NaN.
 pub fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
     let Some(literal) = literal(column, value, data_type)? else { return Ok(None) };
     if matches!(*data_type, Type::Primitive(TimestampNs | TimestamptzNs)) {
-        // The `iceberg` crate writes such defaults but cannot read them back.
+        // The `iceberg` crate writes such defaults, but cannot read them.
         let reason = format!("defaults of the type `{data_type}` are not supported");
         return Err(Error::InvalidColumn { column: join("", column), reason });
     }
@@ -150,7 +151,8 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
     if cast.is_null(0) {
         return Ok(None);
     }
-    // Converting to a float may round to the nearest value. Any other cast must be lossless.
+    // A conversion to a float may round to the nearest value. All other conversions must be
+    // lossless.
     if !value.data_type().is_string() && !cast.data_type().is_floating() {
         let back = cast_with_options(&cast, value.data_type(), &options);
         if back.is_ok_and(|back| back.as_ref() != value.as_ref()) {
@@ -175,7 +177,7 @@ fn is_null_value(value: &ArrayRef) -> bool {
     value.logical_null_count() == value.len()
 }
 
-/// Returns a value as JSON text; `None` if it cannot be serialized.
+/// Returns a value as JSON text; `None` if the value cannot be serialized.
 pub fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
     if !is_writable(literal, data_type) {
         return None;
@@ -184,7 +186,7 @@ pub fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
 }
 
 /// Returns true if the value can be serialized. The `iceberg` crate panics on timestamps outside
-/// chrono's range. It also panics on timestamps with a zone that are before 1970 and have a
+/// chrono's range. It also panics on timestamps with a time zone that are before 1970 and have a
 /// fraction of a second.
 pub fn is_writable(literal: &Literal, data_type: &Type) -> bool {
     use PrimitiveType::{Date, Time, Timestamp, Timestamptz};

@@ -1,7 +1,7 @@
 //! Errors of table operations, with hints.
 //!
-//! Errors of the `iceberg` crate, Parquet and object stores are wrapped: each becomes a variant
-//! that names the affected column or file.
+//! Errors of the `iceberg` crate, Parquet and object stores are converted to variants that contain
+//! the affected column or file.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -18,7 +18,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Failure to create, write, read or plan a table.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A type that an Iceberg table cannot store.
+    /// A column has a type that an Iceberg table cannot store.
     #[error("column `{column}` has the type `{data_type}`, which a table cannot hold")]
     UnsupportedType {
         /// The column; fields of structs are separated by dots.
@@ -42,13 +42,13 @@ pub enum Error {
         /// The Iceberg type.
         data_type: String,
     },
-    /// Text that is not a column type.
+    /// A text is not a column type.
     #[error("`{text}` is not a column type")]
     InvalidType {
         /// The text that could not be parsed.
         text: String,
     },
-    /// A column that a table cannot have.
+    /// A table cannot have the column.
     #[error("column `{column}` cannot be used: {reason}")]
     InvalidColumn {
         /// Name of the column.
@@ -56,7 +56,7 @@ pub enum Error {
         /// The rule that the column breaks.
         reason: String,
     },
-    /// A column feature that requires format version 3.
+    /// A feature of the column requires format version 3.
     #[error("column `{column}` cannot be used: {what} format version 3")]
     NeedsVersion3 {
         /// Name of the column.
@@ -64,7 +64,7 @@ pub enum Error {
         /// The required feature, with a verb such as `needs`.
         what: &'static str,
     },
-    /// A schema without columns.
+    /// The schema has no columns.
     #[error("a table needs at least one column")]
     NoColumns,
     /// A column that is to be added already exists.
@@ -76,42 +76,42 @@ pub enum Error {
     /// A column does not exist in the table.
     #[error("the table has no column `{column}`")]
     ColumnNotFound {
-        /// The column as requested.
+        /// The column as the request contains it.
         column: String,
         /// A column with a similar name, if there is one.
         near: Option<String>,
     },
-    /// An invalid partition field.
+    /// A partition field is invalid.
     #[error("the table cannot be partitioned by `{field}`: {reason}")]
     InvalidPartition {
-        /// The partition field as given.
+        /// The partition field as the request contains it.
         field: String,
         /// The rule that the partition field breaks.
         reason: String,
     },
-    /// A partition field that the table does not have.
+    /// The table does not have the partition field.
     #[error("the table has no partition field `{field}`")]
     PartitionNotFound {
-        /// The partition field as requested.
+        /// The partition field as the request contains it.
         field: String,
         /// A partition field with a similar name, if there is one.
         near: Option<String>,
     },
-    /// Table properties that cannot be set.
+    /// Table properties cannot be set to the given values.
     #[error("the properties `{keys}` cannot be set: {reason}")]
     InvalidProperty {
-        /// The properties' names.
+        /// The names of the properties.
         keys: String,
         /// The rule that one of them breaks.
         reason: String,
     },
-    /// The rows to write lack a required column.
+    /// The rows to write do not contain a required column.
     #[error("the rows lack the required column `{column}`")]
     MissingColumn {
         /// Name of the column.
         column: String,
     },
-    /// A null in a required column.
+    /// Rows have a null in a required column.
     #[error("column `{column}` is required, but {rows} rows have a null there")]
     NullValue {
         /// The column, with dots for nested fields.
@@ -119,7 +119,7 @@ pub enum Error {
         /// Number of rows in the batch that have a null in the column.
         rows: usize,
     },
-    /// An input column that cannot be cast to the table's type.
+    /// An input column cannot be cast to the type of the table's column.
     #[error("column `{column}` has type `{found}`, but the table has type `{expected}`")]
     WrongType {
         /// The column, with dots for nested fields.
@@ -129,7 +129,7 @@ pub enum Error {
         /// The type of the table's column.
         expected: String,
     },
-    /// A value that the table's type cannot represent.
+    /// The type of the table's column cannot represent a value.
     #[error("column `{column}` has a value that does not fit the table's type `{expected}`")]
     BadValue {
         /// The column, with dots for nested fields.
@@ -146,16 +146,16 @@ pub enum Error {
     /// The table's schema, partitioning, identity or data changed while the rows were written.
     #[error("the table's {what} changed while its new rows were written")]
     TableChanged {
-        /// Changed property: `schema`, `partitioning`, `identity`, `format version` or `data`.
+        /// The changed part: `schema`, `partitioning`, `identity`, `format version` or `data`.
         what: &'static str,
     },
-    /// A snapshot that the table does not have.
+    /// The table does not have the snapshot.
     #[error("the table has no snapshot `{snapshot}`")]
     SnapshotNotFound {
         /// The snapshot's id.
         snapshot: i64,
     },
-    /// A location outside the warehouse.
+    /// A location is outside the warehouse.
     #[error("`{location}` is outside the warehouse `{root}`")]
     OutsideWarehouse {
         /// The location that was given.
@@ -163,7 +163,7 @@ pub enum Error {
         /// The root URL of the warehouse.
         root: String,
     },
-    /// An Iceberg feature that is not supported.
+    /// A file uses an Iceberg feature that is not supported.
     #[error("`{location}` uses {feature}, which is not supported")]
     Unsupported {
         /// Location of the file.
@@ -171,13 +171,13 @@ pub enum Error {
         /// Name of the unsupported feature.
         feature: String,
     },
-    /// A format version whose tables are read-only.
+    /// Tables of this format version can only be read.
     #[error("tables of format version {version} are read-only")]
     OldFormat {
         /// The format version.
         version: &'static str,
     },
-    /// A file whose content is invalid.
+    /// The content of a file is invalid.
     #[error("`{location}` cannot be read: {reason}")]
     Corrupt {
         /// Location of the file.
@@ -185,27 +185,27 @@ pub enum Error {
         /// Reason why the content is invalid.
         reason: String,
     },
-    /// A missing file of a table.
+    /// A file of a table does not exist.
     #[error("`{location}` is missing")]
     Missing {
         /// Location of the file.
         location: String,
     },
-    /// No space left on the device.
+    /// The device has no space left.
     #[error("no space is left to write `{location}`")]
     DiskFull {
         /// Location of the file.
         location: String,
     },
-    /// A warehouse URL that is invalid.
+    /// The URL of a warehouse is invalid.
     #[error("`{url}` cannot be a warehouse: {reason}")]
     InvalidWarehouse {
-        /// The location as given.
+        /// The URL as the user wrote it.
         url: String,
         /// Reason why the URL is invalid.
         reason: String,
     },
-    /// Invalid settings of a cloud object store in the environment.
+    /// The settings of a cloud object store, in environment variables, are invalid.
     #[error("the object store of `{url}` cannot be configured")]
     InvalidCloud {
         /// The URL of the warehouse or the file.
@@ -214,24 +214,24 @@ pub enum Error {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// A warehouse that belongs to another lake.
+    /// The warehouse belongs to another lake.
     #[error("`{url}` is the warehouse of another lake")]
     WarehouseTaken {
         /// URL of the warehouse.
         url: String,
     },
-    /// A cloud object store that rejects requests or does not respond.
+    /// A cloud object store rejects requests or does not respond.
     #[error("{}", trouble.describe(location))]
     Cloud {
         /// Location of the file.
         location: String,
-        /// Reason why the object store failed.
+        /// The cause of the failure.
         trouble: FailureCause,
         /// The object store's error.
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// Any other object store error.
+    /// An object store returned another error.
     #[error("the object store failed on `{location}`")]
     Storage {
         /// Location of the file.
@@ -240,31 +240,31 @@ pub enum Error {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// A change requested by another engine that is invalid for the table.
+    /// A change that another engine requests is invalid for the table.
     #[error("the change cannot be made: {reason}")]
     Refused {
         /// The rule that the change breaks.
         reason: String,
     },
-    /// A scan requested by another engine that is invalid.
+    /// A scan that another engine requests is invalid.
     #[error("the scan cannot be planned: {reason}")]
     InvalidScan {
         /// Reason why the scan is invalid.
         reason: String,
     },
-    /// A view replacement that would drop SQL dialects.
+    /// The new query of a view would drop SQL dialects.
     #[error("replacing the view would drop its query in other SQL dialects")]
     DialectLost,
-    /// An Iceberg commit requirement that does not hold.
+    /// A requirement of an Iceberg commit is not met.
     #[error("commit requirement failed: {reason}")]
     Unmet {
-        /// Description of the failed requirement.
+        /// Description of the requirement that is not met.
         reason: String,
     },
     /// An internal error.
     #[error("a table could not be {doing}: {reason}")]
     Internal {
-        /// The failed operation, as a past participle.
+        /// The operation that failed, as a past participle such as `encoded`.
         doing: &'static str,
         /// Description of the error.
         reason: String,
@@ -339,7 +339,7 @@ impl Error {
         }
     }
 
-    /// Returns the original error of a stream that reads a file, which Arrow has wrapped.
+    /// Returns the original error of a stream that reads a file; Arrow wraps this error.
     pub fn from_arrow(location: &str, error: ArrowError) -> Self {
         match error {
             ArrowError::ExternalError(source) => match source.downcast::<Error>() {
@@ -395,8 +395,8 @@ fn causes(error: &Error) -> Vec<String> {
     causes
 }
 
-/// Returns the code of an input stream's error. If the error wraps a problem, this is the problem's
-/// code.
+/// Returns the code for an error of an input stream. If the error wraps a problem, the code is that
+/// of the problem.
 fn input_code(error: &ArrowError) -> ErrorCode {
     if let ArrowError::ExternalError(inner) = error {
         if let Some(problem) = inner.downcast_ref::<Problem>() {
@@ -421,7 +421,7 @@ fn input_code(error: &ArrowError) -> ErrorCode {
     }
 }
 
-/// Returns the problem wrapped in an input stream's error.
+/// Returns the problem that an error of an input stream wraps; `None` for other errors.
 fn input_problem(error: &Error) -> Option<Problem> {
     let Error::Input(ArrowError::ExternalError(inner)) = error else { return None };
     let own = || inner.downcast_ref::<Error>().map(Fault::to_problem);
@@ -429,7 +429,7 @@ fn input_problem(error: &Error) -> Option<Problem> {
 }
 
 impl Fault for Error {
-    /// Returns the problem of an input stream unchanged.
+    /// Returns a problem that came from an input stream unchanged.
     fn to_problem(&self) -> Problem {
         input_problem(self).unwrap_or_else(|| Problem {
             code: self.code(),

@@ -1,10 +1,10 @@
-//! Keys of the metadata that Arrow fields of table schemas carry.
+//! Keys in the metadata of Arrow fields, for properties of Iceberg columns.
 
 /// The field metadata key of the Iceberg field id.
 pub const FIELD_ID: &str = "PARQUET:field_id";
 
-/// The field metadata key of the column's names in the name mapping, as a JSON list. Files without
-/// field ids identify the column by these names.
+/// The field metadata key of the column's names in the name mapping, as a JSON list. In files
+/// without field ids, the column is found by these names.
 pub const NAMES: &str = "headwater.names";
 
 /// The field metadata key of the column's comment.

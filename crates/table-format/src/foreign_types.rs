@@ -2,10 +2,10 @@
 //! cannot parse.
 //!
 //! Other engines create, write and read columns of these types. Headwater keeps them in the schema,
-//! but neither reads nor writes their values. In memory, a foreign type is replaced by a
-//! placeholder: `fixed[N]` with a length that no real column has. Each type has its own length.
-//! [`hide`] replaces the types before JSON is parsed as a schema; [`reveal`] restores them after a
-//! schema is serialized. No file and no response contains a placeholder.
+//! but neither reads nor writes their values. In memory, a foreign type is represented by a
+//! placeholder: the type `fixed[N]` with a length that no real column has. Each foreign type has a
+//! different length. [`hide`] replaces the types before JSON is parsed as a schema; [`reveal`]
+//! restores them after a schema is serialized. No file and no response contains a placeholder.
 //!
 //! Upstream: <https://github.com/apache/iceberg-rust/issues/2581>; this module can be removed when
 //! the crate parses all four types.
@@ -17,7 +17,7 @@ use iceberg::spec::{NestedField, PrimitiveType, Schema, TableMetadata, Type};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-/// Key of a field's metadata that holds its foreign type.
+/// Key in the metadata of a field; the value is the field's foreign type.
 pub const FOREIGN_TYPE: &str = "headwater.foreign-type";
 
 /// Smallest length of a placeholder, in bytes.
@@ -26,14 +26,14 @@ const FIRST_LENGTH: u64 = 1 << 62;
 /// Maximum length of a type's text, such as `geometry(srid:4326)`, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// Maximum number of foreign types in a process. Types with different spatial reference systems are
-/// counted separately.
+/// Maximum number of foreign types in a process. Types that differ in their spatial reference
+/// system count separately.
 const TYPES_MAX: usize = 10_000;
 
 /// Foreign types of this process. The index is the placeholder's length minus [`FIRST_LENGTH`].
 static TYPES: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
-/// Returns true if the text names a foreign type.
+/// Returns true if the text is the name of a foreign type.
 fn is_foreign(text: &str) -> bool {
     let takes_parameters = |name: &str| {
         let rest = text.strip_prefix(name);
@@ -50,7 +50,7 @@ fn placeholder_length(text: &str) -> Option<u64> {
     let known = position(&TYPES.read());
     let index = known.or_else(|| {
         let mut types = TYPES.write();
-        // Another thread may have added the type before this one acquired the lock.
+        // Another thread may have added the type before this thread acquired the lock.
         position(&types).or_else(|| {
             (types.len() < TYPES_MAX).then(|| {
                 types.push(text.to_owned());
@@ -80,8 +80,8 @@ pub fn primitive_of(field: &Field) -> Option<PrimitiveType> {
     placeholder_length(field.metadata().get(FOREIGN_TYPE)?).map(PrimitiveType::Fixed)
 }
 
-/// Returns true if JSON text may contain a foreign type or a placeholder. False positives are
-/// possible.
+/// Returns true if JSON text may contain a foreign type or a placeholder. The result can be true
+/// although the JSON contains neither.
 pub fn may_name_some(content: &[u8]) -> bool {
     const NAMES: [&[u8]; 4] = [b"\"variant\"", b"\"geometry", b"\"geography", b"\"unknown\""];
     NAMES.iter().any(|name| content.windows(name.len()).any(|some| some == *name))
@@ -90,12 +90,12 @@ pub fn may_name_some(content: &[u8]) -> bool {
             .any(|some| some == PLACEHOLDER_PREFIX.as_bytes())
 }
 
-/// Prefix of every placeholder. A schema from outside that contains one is rejected.
+/// Prefix of every placeholder. A schema from outside that contains a placeholder is rejected.
 const PLACEHOLDER_PREFIX: &str = "fixed[4611686018427";
 
 /// Replaces foreign types by placeholders in the JSON of a schema, or of any value that contains
-/// schemas. Fails with the type if the JSON already contains a placeholder or the table of types is
-/// full.
+/// schemas. Fails, and returns the type as the error, if the JSON already contains a placeholder or
+/// the table of types is full.
 pub fn hide(value: &mut Value) -> Result<(), String> {
     change_types(value, &|text| {
         if text.starts_with(PLACEHOLDER_PREFIX) {
@@ -120,7 +120,8 @@ pub fn reveal(value: &mut Value) {
     let _ = change_types(value, &|text| Ok(known(text)));
 }
 
-/// Replaces every string that is a type by the result of `change`, if it returns one.
+/// Calls `change` with every string in the JSON that can be a type, and replaces the string if
+/// `change` returns another.
 fn change_types(
     value: &mut Value,
     change: &dyn Fn(&str) -> Result<Option<String>, String>,
@@ -131,7 +132,8 @@ fn change_types(
             for (key, part) in parts.iter_mut() {
                 let text = match (key.as_str(), part.as_str()) {
                     ("type" | "element" | "key" | "value", Some(text)) => text,
-                    // These fields contain free text and values that may look like types.
+                    // These fields are skipped, because they contain free text and values, which
+                    // may look like types.
                     ("doc" | "initial-default" | "write-default" | "properties", _) => continue,
                     _ => {
                         change_types(part, change)?;
@@ -148,25 +150,25 @@ fn change_types(
     }
 }
 
-/// Returns true if a schema has a column of a foreign type, also a nested one.
+/// Returns true if a schema has a column of a foreign type, including nested columns.
 pub fn has_some(schema: &Schema) -> bool {
     let mut fields = schema.field_id_to_fields().values();
     fields.any(|field| matches!(&*field.field_type, Type::Primitive(one) if foreign(one).is_some()))
 }
 
-/// Returns true if any schema of a table has a column of a foreign type.
+/// Returns true if a schema of a table, including earlier schemas, has a column of a foreign type.
 pub fn has_any(metadata: &TableMetadata) -> bool {
     metadata.schemas_iter().any(|schema| has_some(schema))
 }
 
-/// Returns the Arrow field metadata of a column of a foreign type; empty for any other.
+/// Returns the Arrow field metadata of a column of a foreign type; empty for other columns.
 pub fn metadata_of(field: &NestedField) -> HashMap<String, String> {
     let text = field.field_type.as_primitive_type().and_then(foreign);
     text.map(|text| (FOREIGN_TYPE.to_owned(), text)).into_iter().collect()
 }
 
-/// Returns the name of a column and its foreign type, or a foreign type nested in it; `None` if it
-/// has none.
+/// If a column has a foreign type, or a nested column with one, returns the name of that column and
+/// the foreign type; otherwise `None`.
 pub fn foreign_column(field: &Field) -> Option<(String, String)> {
     if let Some(text) = field.metadata().get(FOREIGN_TYPE) {
         return Some((field.name().clone(), text.clone()));

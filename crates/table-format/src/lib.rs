@@ -3,7 +3,8 @@
 //!
 //! Each module encodes, decodes or converts one part of the format. This crate keeps no state and
 //! caches nothing; the crate `tables` uses it to read, plan and commit. It also supports features
-//! that the `iceberg` crate lacks or rejects: foreign types, transforms, UUID partitions.
+//! that the `iceberg` crate does not support or rejects: foreign types, transforms, UUID
+//! partitions.
 
 mod avro;
 mod change_scope;

@@ -1,10 +1,10 @@
-//! Modified copies of manifest entries. The `iceberg` crate can only build new entries.
+//! Copies manifest entries with changes, because the `iceberg` crate can only build new entries.
 
 use iceberg::spec::{DataFile, DataFileBuilder};
 
 use crate::{Error, Result};
 
-/// Returns a builder with all values of a data file's entry.
+/// Returns a builder that has all values of the entry of a data file.
 pub fn builder_of(file: &DataFile) -> DataFileBuilder {
     let mut builder = DataFileBuilder::default();
     builder
@@ -41,7 +41,7 @@ pub fn with_row_id(
 ) -> Result<DataFile> {
     let mut builder = builder_of(file);
     builder.first_row_id(first_row_id);
-    // The builder can set a sort order but not remove it; order 0 is Iceberg's unsorted order.
+    // The builder can set a sort order but cannot remove it. In Iceberg, order 0 means unsorted.
     builder.sort_order_id(order.unwrap_or(0));
     builder.build().map_err(|error| Error::internal("merged", error))
 }

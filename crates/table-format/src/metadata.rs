@@ -1,4 +1,4 @@
-//! Metadata files: their names and their encoding.
+//! Metadata files: their names, encoding and decoding.
 
 use bytes::Bytes;
 use iceberg::spec::{Schema, TableMetadata};
@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::{Error, Result, foreign_types};
 
-/// Returns the location of a table's next metadata file. Its name contains the next number, and a
-/// unique part, because two branches may use the same number.
+/// Returns the location of a table's next metadata file. The name contains the next version number
+/// and a unique part, because two branches may use the same number.
 pub fn next_location(table_location: &str, previous: Option<&str>) -> String {
     let version = previous.and_then(version_of).map_or(0, |version| version + 1);
     format!("{table_location}/metadata/{version:05}-{}.metadata.json", Uuid::new_v4())
@@ -28,7 +28,7 @@ pub fn encode(metadata: &TableMetadata) -> Result<Bytes> {
     Ok(serde_json::to_vec(&to_value(metadata).map_err(failed)?).map_err(failed)?.into())
 }
 
-/// Returns the metadata as JSON, with foreign types in place of placeholders.
+/// Returns the metadata as JSON, in which placeholders are replaced by their foreign types.
 pub fn to_value(metadata: &TableMetadata) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(metadata)?;
     foreign_types::reveal(&mut value);
@@ -63,13 +63,14 @@ pub fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
 /// Suffix of the keys `initial-default` and `write-default`.
 const DEFAULT_KEY_SUFFIX: &[u8] = b"-default\"";
 
-/// Returns true if a column may have a default.
+/// Returns true if the JSON may contain a default of a column.
 fn has_defaults(content: &[u8]) -> bool {
     content.windows(DEFAULT_KEY_SUFFIX.len()).any(|some| some == DEFAULT_KEY_SUFFIX)
 }
 
-/// Returns the name of a column whose default is in the JSON but was not parsed. Its values would
-/// be read as null, and the next metadata file would lack the default.
+/// Returns the name of a column whose default is in the JSON but was not parsed. Without an error,
+/// values of the column would be read as null, and the next metadata file would not contain the
+/// default.
 pub fn unread_default(written: &Value, read: &Schema) -> Option<String> {
     let not_parsed =
         |key: &str, found: bool| written.get(key).is_some_and(|one| !one.is_null()) && !found;

@@ -31,8 +31,8 @@ pub struct NewPartitionField {
     pub transform: IcebergTransform,
 }
 
-/// Creates the partition spec for partition fields over a schema. An exact match of a column name
-/// is preferred to a case-insensitive one.
+/// Creates the partition spec for partition fields over a schema. A column with exactly the given
+/// name is preferred to one whose name differs only in case.
 pub fn spec_for(
     schema: &Schema,
     fields: &[PartitionField],
@@ -48,14 +48,14 @@ pub fn spec_for(
     spec_of(&parts)
 }
 
-/// Creates the partition spec for partition fields, in the form that the metadata builder takes.
+/// Creates the partition spec for partition fields, in the form that the metadata builder requires.
 pub fn spec_of(parts: &[NewPartitionField]) -> Result<UnboundPartitionSpec> {
     let parts = parts.iter().map(|part| (part.source_id, part.name.as_str(), part.transform));
     time_parts::unbound(parts)
 }
 
-/// Resolves a partition field over a column, which may be nested in structs. The name is `wanted`
-/// if given, otherwise derived from the column and the transform.
+/// Resolves a partition field over a column, which may be nested in structs. The name of the
+/// partition field is `wanted` or, if this is `None`, derived from the column and the transform.
 pub fn part_for(
     field: &PartitionField,
     wanted: Option<&str>,
@@ -86,8 +86,9 @@ pub fn part_for(
     Ok(NewPartitionField { source_id: column.id, name, transform })
 }
 
-/// Finds a column by its name, or by a dotted path through structs. Exact matches are preferred to
-/// case-insensitive ones. Returns its path as spelled in the table.
+/// Finds a column by its name, or by a dotted path through structs. A column with exactly the given
+/// name is preferred to one whose name differs only in case. Also returns the path as the table
+/// spells it.
 pub fn column_at<'a>(
     columns: &'a [NestedFieldRef],
     name: &str,
@@ -153,7 +154,7 @@ pub fn transform_of(transform: Transform) -> IcebergTransform {
     }
 }
 
-/// Converts a transform from the type of the `iceberg` crate; `None` for an unknown one.
+/// Converts a transform from the type of the `iceberg` crate; `None` for an unknown transform.
 pub fn known_transform(transform: IcebergTransform) -> Option<Transform> {
     Some(match transform {
         IcebergTransform::Identity => Transform::Identity,
@@ -168,7 +169,7 @@ pub fn known_transform(transform: IcebergTransform) -> Option<Transform> {
     })
 }
 
-/// Rejects a partition field if an equal one, or one with the same name, exists.
+/// Rejects a partition field if the spec already has an equal field, or one with the same name.
 pub fn check_new(
     part: &NewPartitionField,
     others: &[NewPartitionField],
@@ -275,7 +276,8 @@ pub fn partition_columns(
 }
 
 /// Returns the partition values of a file with their transforms, by the id of the source column.
-/// The values have types that can be compared even after a type promotion.
+/// The values are promoted to types in which they can be compared, even if a column's type was
+/// widened.
 pub fn values_of(
     spec: &PartitionSpec,
     values: &Struct,
@@ -370,7 +372,8 @@ pub fn describe(spec: &PartitionSpec, partition_type: &StructType, values: &Stru
 }
 
 /// Returns the folders of a partition within the data folder. Readers use the manifests, so the
-/// folders are only informative: values may be truncated and special characters replaced.
+/// folder names are only for people: values may be truncated, and special characters may be
+/// replaced.
 pub fn folder(spec: &PartitionSpec, partition_type: &StructType, values: &Struct) -> String {
     let fields = spec.fields().iter().zip(partition_type.fields()).zip(values.iter());
     let parts: Vec<_> = fields

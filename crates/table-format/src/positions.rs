@@ -4,7 +4,7 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use roaring::RoaringTreemap;
 
 /// Positions of rows in a data file, from 0, as a Roaring bitmap: a million consecutive positions
-/// take a few bytes, a million scattered ones about two megabytes.
+/// need a few bytes, a million scattered positions about two megabytes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Positions(RoaringTreemap);
 
@@ -14,7 +14,7 @@ impl Positions {
         Positions::default()
     }
 
-    /// Adds a position; returns false if it was already present.
+    /// Adds a position. Returns false if the set already contained it.
     pub fn insert(&mut self, position: u64) -> bool {
         self.0.insert(position)
     }
@@ -44,7 +44,7 @@ impl Positions {
         self.0.min().zip(self.0.max())
     }
 
-    /// Returns the positions from `first` on, in order.
+    /// Returns the positions that are at least `first`, in order.
     pub fn from(&self, first: u64) -> impl Iterator<Item = u64> + '_ {
         let mut rest = self.0.iter();
         rest.advance_to(first);

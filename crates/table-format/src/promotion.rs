@@ -1,8 +1,8 @@
-//! Type promotion of values written before a column's type was widened: partition values and
+//! Promotes values that were written before a column's type was widened: partition values and
 //! defaults.
 //!
 //! Iceberg does not rewrite such values. They are compared in the widest type, and written in the
-//! type of the target.
+//! type of the file to which they are written.
 
 use iceberg::spec::{
     DataFile, Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,
@@ -10,7 +10,7 @@ use iceberg::spec::{
 
 use crate::manifest_entry::builder_of;
 
-/// Returns a value in the widest type that it can be promoted to.
+/// Returns a value in the widest type to which it can be promoted.
 pub fn comparable(value: PrimitiveLiteral) -> PrimitiveLiteral {
     match value {
         PrimitiveLiteral::Int(value) => PrimitiveLiteral::Long(value.into()),
@@ -29,7 +29,7 @@ pub fn comparable_partition(values: &Struct) -> Struct {
     values.iter().map(|one| one.map(value)).collect()
 }
 
-/// Promotes a value to a wider type; `None` if it already has that type.
+/// Promotes a value to a wider type; `None` if the value has that type already.
 fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
     match (value, data_type) {
         (
@@ -40,7 +40,7 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
             Literal::Primitive(PrimitiveLiteral::Float(value)),
             Type::Primitive(PrimitiveType::Double),
         ) => Some(Literal::double(value.0)),
-        // A UUID is serialized as its bytes, see `manifest::uuids`.
+        // A UUID is serialized as its bytes; see `manifest::uuids`.
         (
             Literal::Primitive(PrimitiveLiteral::UInt128(value)),
             Type::Primitive(PrimitiveType::Fixed(_)),
@@ -50,7 +50,7 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
 }
 
 /// Returns an entry whose partition values have the types of the target manifest; `None` if they
-/// already have.
+/// have these types already.
 pub fn promoted_file(
     file: &DataFile,
     types: &StructType,
@@ -72,12 +72,12 @@ pub fn promoted_file(
     built.map(Some).map_err(invalid)
 }
 
-/// Promotes a default to the widened type of its column.
+/// Promotes the default of a column to the column's widened type.
 pub fn promoted_default(value: Option<&Literal>, data_type: &Type) -> Option<Literal> {
     value.map(|value| promoted(value, data_type).unwrap_or_else(|| value.clone()))
 }
 
-/// Promotes a column's defaults to its widened type.
+/// Promotes the defaults of a column to the column's widened type.
 pub fn promote_defaults(field: &mut NestedField) {
     let data_type = field.field_type.clone();
     field.initial_default = promoted_default(field.initial_default.as_ref(), &data_type);

@@ -1,5 +1,5 @@
-//! Writes Puffin files: blobs, and a footer that describes them. Headwater writes files of deletion
-//! vectors only.
+//! Writes Puffin files: blobs, and a footer that describes them. Headwater writes only files of
+//! deletion vectors.
 
 use std::ops::Range;
 
@@ -28,7 +28,7 @@ impl Default for PuffinWriter {
 }
 
 impl PuffinWriter {
-    /// Adds the deletion vector of a data file; returns the blob's bytes in the file.
+    /// Adds the deletion vector of a data file. Returns the range of the blob's bytes in the file.
     pub fn add(&mut self, data_file: &str, positions: &Positions) -> Range<usize> {
         let (offset, blob) = (self.content.len(), deletion_vector::encode(positions));
         self.content.put_slice(&blob);
@@ -47,7 +47,7 @@ impl PuffinWriter {
         offset..self.content.len()
     }
 
-    /// Appends the footer; returns the whole file.
+    /// Appends the footer. Returns the content of the whole file.
     pub fn finish(self) -> Bytes {
         let PuffinWriter { mut content, blobs } = self;
         let created_by = concat!("headwater ", env!("CARGO_PKG_VERSION"));

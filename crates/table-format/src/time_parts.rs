@@ -2,9 +2,9 @@
 //!
 //! Iceberg allows such specs, and the `iceberg` crate reads and writes them, but its metadata
 //! builder rejects them. Before the builder is called, all time transforms of a column except the
-//! first are replaced by bucket transforms with reserved numbers of buckets. The time transforms
-//! are restored in the metadata that the builder returns. [`hidden_metadata`] and [`hidden`]
-//! replace them, [`revealed`] restores them.
+//! first are replaced by placeholders: bucket transforms with reserved numbers of buckets. In the
+//! metadata that the builder returns, the time transforms are restored. [`hidden_metadata`] and
+//! [`hidden`] insert placeholders, and [`revealed`] replaces them by time transforms.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
-/// The time transforms, with the bucket transforms that replace them.
+/// The time transforms, and the bucket transforms that are their placeholders.
 const PLACEHOLDERS: [(&str, &str); 4] = [
     ("year", "bucket[2147483644]"),
     ("month", "bucket[2147483645]"),
@@ -25,7 +25,7 @@ const PLACEHOLDERS: [(&str, &str); 4] = [
 const PLACEHOLDER_MIN: u32 = 2_147_483_644;
 
 /// In the fields of a partition spec, replaces all time transforms of a column except the first.
-/// Returns true if any was replaced.
+/// Returns true if a transform was replaced.
 pub fn hide(spec: &mut Value) -> Result<bool> {
     let mut seen = Vec::new();
     let mut hidden = false;

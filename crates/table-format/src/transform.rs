@@ -1,4 +1,4 @@
-//! Partition transforms of arrays, as defined by Iceberg's specification.
+//! Applies partition transforms to arrays, as Iceberg's specification defines them.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ const MONTHS_PER_YEAR: i32 = 12;
 /// The year in which Unix time begins.
 const EPOCH: i32 = 1970;
 
-/// Applies a transform to an array; `None` if it does not support the type.
+/// Applies a transform to an array; `None` if the transform does not support the type.
 pub fn transformed(column: &ArrayRef, transform: Transform) -> Option<ArrayRef> {
     match transform {
         Transform::Identity => Some(column.clone()),
@@ -40,13 +40,13 @@ pub fn transformed(column: &ArrayRef, transform: Transform) -> Option<ArrayRef> 
     }
 }
 
-/// Returns timestamps as hours since 1970.
+/// Returns the number of hours since 1970 for each timestamp.
 fn hours(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     let hour = |micros: Option<i64>| Some(micros?.div_euclid(MICROSECONDS_PER_HOUR));
     Some(micros(column)?.into_iter().map(hour).collect())
 }
 
-/// Returns timestamps as microseconds; nanoseconds are rounded down.
+/// Returns the number of microseconds since 1970 for each timestamp. Nanoseconds are rounded down.
 fn micros(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     match column.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
@@ -60,7 +60,7 @@ fn micros(column: &ArrayRef) -> Option<Vec<Option<i64>>> {
     }
 }
 
-/// Returns dates or timestamps as days since 1970.
+/// Returns the number of days since 1970 for each date or timestamp.
 fn days(column: &ArrayRef) -> Option<Vec<Option<i32>>> {
     if *column.data_type() == DataType::Date32 {
         return Some(column.as_primitive::<Date32Type>().iter().collect());
@@ -119,7 +119,7 @@ fn buckets(column: &ArrayRef, count: u32) -> Option<ArrayRef> {
     Some(Arc::new(buckets))
 }
 
-/// Returns the shortest big-endian two's complement encoding.
+/// Returns the shortest big-endian two's complement encoding of a number.
 fn shortest_bytes(bytes: &[u8; 16]) -> &[u8] {
     let sign = if bytes[0] & 0x80 == 0 { 0x00 } else { 0xFF };
     let mut first = 0;
@@ -129,7 +129,8 @@ fn shortest_bytes(bytes: &[u8; 16]) -> &[u8] {
     &bytes[first..]
 }
 
-/// Truncates strings and binary to a width; rounds numbers down to a multiple of it.
+/// Truncates strings and binary values to a width, and rounds numbers down to a multiple of the
+/// width.
 fn truncated(column: &ArrayRef, width: u32) -> Option<ArrayRef> {
     let multiple = i64::from(width).max(1);
     Some(match column.data_type() {
@@ -198,7 +199,7 @@ mod tests {
     use super::*;
     use crate::values::literal_at;
 
-    /// Compares the results with the `iceberg` crate's transforms of single values.
+    /// Compares the results with those of the `iceberg` crate, which transforms single values.
     fn check(column: ArrayRef, data: Vec<Datum>, transforms: &[Transform]) {
         for transform in transforms {
             let made = transformed(&column, *transform).expect("a transform of this type");
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn hashes_match_the_specification() {
-        // Test values from appendix B of Iceberg's specification.
+        // These test values are from appendix B of Iceberg's specification.
         let hash = |bytes: &[u8]| murmur3(bytes) as i32;
         assert_eq!(hash(&34_i64.to_le_bytes()), 2_017_239_379);
         assert_eq!(hash(b"iceberg"), 1_210_000_089);

@@ -1,4 +1,4 @@
-//! Conversion of single values, such as bounds and partition values, between Iceberg and Arrow.
+//! Converts single values, such as bounds and partition values, between Iceberg and Arrow.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ fn numbers<'a, T: ArrowPrimitiveType>(
     Arc::new(builder.finish())
 }
 
-/// Returns an int. A partition value may be stored as a long even if its type is int.
+/// Returns an int. A partition value of type int may be stored as a long.
 fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     match value {
         PrimitiveLiteral::Int(value) => Some(*value),
@@ -74,7 +74,8 @@ fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     }
 }
 
-/// Returns a long. The value is an int if it was written before the column was promoted to long.
+/// Returns a long. The stored value is an int if it was written before the column was promoted to
+/// long.
 fn as_long(value: &PrimitiveLiteral) -> Option<i64> {
     match value {
         PrimitiveLiteral::Long(value) => Some(*value),
@@ -86,8 +87,8 @@ fn as_long(value: &PrimitiveLiteral) -> Option<i64> {
 /// Microseconds per day.
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
-/// Returns a timestamp. The value is a date if it was written before the column was promoted to
-/// timestamp.
+/// Returns a timestamp. The stored value is a date if it was written before the column was promoted
+/// to timestamp.
 fn as_timestamp(value: &PrimitiveLiteral, of_day: i64) -> Option<i64> {
     match value {
         PrimitiveLiteral::Long(value) => Some(*value),

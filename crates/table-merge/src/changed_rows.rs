@@ -1,8 +1,8 @@
-//! Finds the new versions of rows that both sides changed.
+//! Finds the new versions of rows that both sides changed, for display in a conflict.
 //!
-//! Rows have no key, so a pair is only a guess for display and does not affect the merge. A base
-//! row is paired with the most similar new row in the side's files. If no new row is similar, the
-//! base row counts as deleted.
+//! Because rows have no key, a new version is only a guess, which does not affect the merge. A row
+//! of the base is paired with the most similar new row in the files of a side. If no new row is
+//! similar, the row counts as deleted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use headwater_tables::{DataFile, Error, Result, read_with_schema};
 
 use crate::rows::{Counts, RowReader, keys};
 
-/// Maximum number of new rows of a side that are compared.
+/// Maximum number of new rows of a side that are compared with rows of the base.
 const CANDIDATES_MAX: usize = 10_000;
 
 /// A row that both sides changed, in its three states.
@@ -24,14 +24,14 @@ const CANDIDATES_MAX: usize = 10_000;
 pub struct ChangedRow {
     /// The row in the base.
     pub base: RecordBatch,
-    /// The row on our side; `None` if deleted.
+    /// The row on our side; `None` if it was deleted.
     pub ours: Option<RecordBatch>,
-    /// The row on their side; `None` if deleted.
+    /// The row on their side; `None` if it was deleted.
     pub theirs: Option<RecordBatch>,
 }
 
 impl RowReader<'_> {
-    /// Pairs rows of the base with new rows in files of both sides.
+    /// Pairs rows of the base with new rows in the files of both sides.
     pub(crate) async fn pair(
         &self,
         base: &[RecordBatch],
@@ -57,7 +57,7 @@ impl RowReader<'_> {
             .collect())
     }
 
-    /// Returns a limited number of rows that occur more often on a side than in the base; `None` if
+    /// Returns the rows that occur more often on a side than in the base, up to a limit; `None` if
     /// there are no such rows.
     async fn new_rows(
         &self,
@@ -86,9 +86,9 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns, for each row of the base, the most similar new row. Rows with an equal first column are
-/// preferred, then those with more equal columns; more than half of the columns must be equal. If
-/// there is only one new row and one base row, they are always paired.
+/// Returns, for each row of the base, the most similar new row. A new row with an equal first
+/// column is preferred, then one with more equal columns. More than half of the columns must be
+/// equal. If there is only one row of the base and one new row, they are always paired.
 fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBatch>>, ArrowError> {
     let columns = base.num_columns();
     let single = base.num_rows() == 1 && new.num_rows() == 1;
@@ -109,8 +109,8 @@ fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBat
     Ok(found)
 }
 
-/// Compares each row of `base` with each row of `new`. For each pair, returns true if the values
-/// of the first column are equal, and the number of columns with equal values.
+/// Compares each row of `base` with each row of `new`. For each pair of rows, returns two values:
+/// true if the first columns are equal, and the number of equal columns.
 fn equal_columns(
     base: &RecordBatch,
     new: &RecordBatch,

@@ -1,8 +1,8 @@
 //! Three-way merge of columns by field id, so that one side may rename or widen a column while the
-//! other writes values to it.
+//! other side writes values to the column.
 //!
-//! Columns that both sides added with the same name and type become one column with our id.
-//! [`Columns::theirs`] maps this id to the id in their files.
+//! Columns that both sides added with the same name and type become one column with our id. For
+//! such columns, [`Columns::theirs`] maps our id to the id in their files.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +15,7 @@ use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, 
 use crate::conflict::{Cause, Conflict, Side};
 use crate::metadata::MergeStates;
 
-/// Merges a value; `None` if both sides changed it differently.
+/// Merges a value of which three versions exist; `None` if both sides changed it in different ways.
 pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours)
@@ -31,7 +31,8 @@ pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
 pub(crate) struct Columns {
     /// The merged fields, in order.
     pub fields: Vec<NestedFieldRef>,
-    /// Their field ids by the merged ids, including nested ones.
+    /// For each column whose id differs in their files, including nested columns: the id in their
+    /// files, by the merged id.
     pub theirs: HashMap<i32, i32>,
 }
 
@@ -62,16 +63,16 @@ impl ColumnMerge<'_> {
         self.unify(merged, three, path)
     }
 
-    /// Returns true if a side never had a column, and so cannot have dropped it. In a criss-cross
-    /// merge, the base may have columns that have other ids on a side.
+    /// Returns true if a side never had the column with this id, and so cannot have dropped it.
+    /// This is possible in a criss-cross merge, whose base can have ids that a side does not have.
     fn never_had(&self, side: Side, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())
     }
 
-    /// Returns a column added by one side. It is a conflict if the other side has a different
-    /// column with the same id, because rows would be read with the wrong column. Other engines may
-    /// assign ids in this way.
+    /// Returns a column that one side added. Adds a conflict if the other side has a different
+    /// column with the same id, because values would be read from the wrong column. Other engines
+    /// can assign ids in this way.
     fn added(&mut self, one: &NestedFieldRef, other: Side) -> NestedFieldRef {
         let schemas = self.three.of(other).schemas_iter();
         let existing: Vec<&NestedFieldRef> =
@@ -90,7 +91,8 @@ impl ColumnMerge<'_> {
         one.clone()
     }
 
-    /// Merges the column with one id; `None` if it is dropped.
+    /// Merges the three versions of the column with one id; `None` if the merged table does not
+    /// have the column.
     fn field(&mut self, three: [Option<&NestedFieldRef>; 3], path: &str) -> Option<NestedFieldRef> {
         match three {
             [_, Some(ours), Some(theirs)] if ours == theirs => Some(ours.clone()),
@@ -122,7 +124,7 @@ impl ColumnMerge<'_> {
         }
     }
 
-    /// Merges the properties of a column that the base and both sides have.
+    /// Merges the properties of a column that exists in the base and on both sides.
     fn parts(&mut self, three: [&NestedFieldRef; 3], path: &str) -> NestedField {
         let [base, ours, theirs] = three;
         let within = join(path, &base.name);
@@ -142,7 +144,7 @@ impl ColumnMerge<'_> {
             None => self.column(path, &base.name, "given a comment", "given another comment"),
         }
         promote_defaults(&mut field);
-        // A default may still have the column's type before the other side promoted it.
+        // If the other side promoted the column's type, a default may still have the earlier type.
         let default =
             |one: &&NestedFieldRef| promoted_default(one.write_default.as_ref(), &field.field_type);
         match three_way([default(&base), default(&ours), default(&theirs)]) {
@@ -184,7 +186,8 @@ impl ColumnMerge<'_> {
         found.unwrap_or_else(|| three[1].clone())
     }
 
-    /// Merges equal columns that both sides added into one. Any other duplicate name is a conflict.
+    /// Merges equal columns that both sides added into one column. If two columns have the same
+    /// name for another reason, adds a conflict.
     fn unify(
         &mut self,
         merged: Vec<NestedFieldRef>,
@@ -236,8 +239,8 @@ impl ColumnMerge<'_> {
     }
 }
 
-/// Returns the ids of all columns in merged order: our order, or theirs if only they changed it,
-/// followed by the columns that the other side added.
+/// Returns the ids of all columns in merged order: the columns of our side (of their side, if only
+/// their side changed the order), followed by the columns that the other side added.
 fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     let ids = |fields: &[NestedFieldRef]| fields.iter().map(|field| field.id).collect::<Vec<_>>();
     let [base, ours, theirs] = [base, ours, theirs].map(ids);
@@ -251,7 +254,7 @@ fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     first.iter().chain(rest).copied().collect()
 }
 
-/// Formats a column's write default, or else its initial default.
+/// Formats the write default of a column or, if it has none, the initial default.
 fn default_of(field: &NestedField) -> String {
     let default = field.write_default.as_ref().or(field.initial_default.as_ref());
     let text = default.and_then(|one| text_of(one, &field.field_type));
@@ -262,7 +265,8 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// Returns true if two types are equal except for their ids. Adds the pairs of corresponding ids.
+/// Returns true if two types are equal except for their ids. Adds the pairs of corresponding ids to
+/// `ids`.
 fn pair(one: &Type, other: &Type, ids: &mut HashMap<i32, i32>) -> bool {
     let mut parts = |one: &NestedField, other: &NestedField| {
         ids.insert(one.id, other.id);
@@ -285,7 +289,7 @@ fn pair(one: &Type, other: &Type, ids: &mut HashMap<i32, i32>) -> bool {
     }
 }
 
-/// Returns an Arrow schema with field ids replaced.
+/// Returns an Arrow schema in which field ids are replaced.
 pub(crate) fn with_ids(schema: &Schema, ids: &HashMap<i32, i32>) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field_with_ids(field, ids));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))

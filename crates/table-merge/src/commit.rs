@@ -1,4 +1,4 @@
-//! Commits of computed merges: writes the merged rows, and adds and removes files in one snapshot.
+//! Commits computed merges: writes the merged rows, and adds and removes files in one snapshot.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ pub struct CommittedMerge {
 }
 
 impl TableMerge {
-    /// Commits the merge to our side; `summary` is added to its snapshot's summary. On failure, the
-    /// files written by the merge are deleted.
+    /// Commits the merge to our side; `summary` is added to the summary of the snapshot. If the
+    /// commit fails, the files that it wrote are deleted.
     pub async fn commit(
         &self,
         tables: &Tables,
@@ -93,7 +93,7 @@ impl TableMerge {
         self.shape.apply(builder).map_err(|error| Error::internal("merged", error))
     }
 
-    /// Applies the merged metadata, with all partition specs of added files.
+    /// Adds the merged metadata to the builder, with the partition specs of all added files.
     fn edit(&self, builder: TableMetadataBuilder) -> Result<TableMetadataBuilder> {
         let rejected = |error: iceberg::Error| Error::internal("merged", error);
         let mut builder = self.apply_shape(builder)?;
@@ -133,7 +133,8 @@ impl TableMerge {
     }
 }
 
-/// Returns the first row id of a file if all its row ids were already assigned in the base.
+/// Returns the first row id of a file, if all row ids in the file were assigned before the base;
+/// otherwise `None`.
 fn known_ids(file: &DataFile, base: BaseCounters) -> Option<i64> {
     let first = file.entry.data_file.first_row_id()?;
     let end = u64::try_from(first).ok()?.checked_add(file.rows)?;
@@ -141,7 +142,7 @@ fn known_ids(file: &DataFile, base: BaseCounters) -> Option<i64> {
 }
 
 /// Returns the id of the merged table's sort order that equals one of theirs; `None` if it has no
-/// equal one.
+/// equal sort order.
 fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i32> {
     let wanted = theirs.sort_order_by_id(i64::from(id))?;
     let mut orders = after.sort_orders_iter();

@@ -12,9 +12,9 @@ use crate::changed_rows::ChangedRow;
 /// A side of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The target of the merge, called our side.
+    /// The target of the merge, which is called our side.
     Ours,
-    /// The source of the merge, called their side.
+    /// The source of the merge, which is called their side.
     Theirs,
 }
 
@@ -29,10 +29,10 @@ impl Side {
     }
 }
 
-/// A conflict: both sides changed a part of the table incompatibly.
+/// A conflict: the changes of both sides to a part of the table are not compatible.
 #[derive(Debug, Clone)]
 pub struct Conflict {
-    /// Reason why the changes conflict.
+    /// The reason why the changes conflict.
     pub cause: Cause,
     /// The affected data files.
     pub files: Vec<Arc<DataFile>>,
@@ -47,9 +47,9 @@ pub struct Conflict {
 /// The cause of a conflict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// The table was recreated by one side or both.
+    /// One side, or each side, dropped the table and created it again.
     Recreated,
-    /// Both sides changed or added a column with the same name differently.
+    /// Both sides changed or added a column with the same name in different ways.
     Column {
         /// The path of the column.
         column: String,
@@ -58,15 +58,15 @@ pub enum Cause {
         /// Their change of the column or its type, as text.
         theirs: String,
     },
-    /// One side dropped columns in which the other changed values.
+    /// One side dropped columns in which the other side changed values.
     Dropped {
         /// The paths of the columns.
         columns: Vec<String>,
-        /// The side that dropped them.
+        /// The side that dropped the columns.
         side: Side,
     },
-    /// Both sides assigned the same field id to different new columns, so it is ambiguous which
-    /// column the values in their files belong to.
+    /// Both sides assigned the same field id to different new columns, so it is ambiguous to which
+    /// column the values in their files belong.
     FieldId {
         /// The field id.
         id: i32,
@@ -75,7 +75,7 @@ pub enum Cause {
         /// Name of their column with this id.
         theirs: String,
     },
-    /// One side has nulls in a column that the other made required.
+    /// One side has nulls in a column that the other side made required.
     Nulls {
         /// Name of the column.
         column: String,
@@ -95,20 +95,20 @@ pub enum Cause {
     Identifier,
     /// Both sides set a property to different values.
     Property {
-        /// Key of the property.
+        /// The name of the property.
         key: String,
         /// Our value; `None` if we removed the property.
         ours: Option<String>,
         /// Their value; `None` if they removed the property.
         theirs: Option<String>,
     },
-    /// One side replaced all rows, or all rows of some partitions, and the other changed some of
-    /// them.
+    /// One side replaced all rows, or all rows of some partitions, and the other side changed some
+    /// of these rows.
     Replaced {
         /// The side that replaced rows.
         side: Side,
-        /// The partitions that one side replaced and the other changed; `None` if all rows were
-        /// replaced.
+        /// The partitions that one side replaced and in which the other side changed rows; `None`
+        /// if one side replaced all rows.
         partitions: Option<Vec<String>>,
     },
     /// Both sides changed the same rows.
@@ -145,7 +145,7 @@ impl Conflict {
 }
 
 impl fmt::Display for Cause {
-    /// Formats the cause; `ours` is the target of the merge and `theirs` the source.
+    /// Formats the cause. The text calls our side the target, and their side the source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |side: &Side| match side {
             Side::Ours => ("the target", "the source"),

@@ -1,4 +1,5 @@
-//! Three-way merge of data files: added, removed, and changed on both sides.
+//! Three-way merge of data files: those that a side added or removed, and those that both sides
+//! changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use crate::history::History;
 
 pub(crate) type File = Arc<DataFile>;
 
-/// The state of a file, including its deletes: a file that gets new delete files counts as removed
-/// and added.
+/// The state of a file: its location and the fingerprint of its delete files. So a file with new
+/// delete files counts as removed and added.
 type FileState<'a> = (&'a str, Fingerprint);
 
 /// A partition: its partition spec id and its values.
@@ -22,9 +23,9 @@ pub(crate) struct Files<'a> {
     pub base: &'a [File],
     pub ours: &'a [File],
     pub theirs: &'a [File],
-    /// The number of live rows of files.
+    /// The numbers of live rows of these files.
     pub live: LiveRows,
-    /// Snapshots whose rows are on both sides but cannot be identified.
+    /// Snapshots whose rows are on both sides, although it is not known which rows these are.
     pub unclear: &'a HashSet<i64>,
 }
 
@@ -33,8 +34,8 @@ pub(crate) struct Files<'a> {
 pub(crate) struct LiveRows(HashMap<(String, Fingerprint), u64>);
 
 impl LiveRows {
-    /// Counts the live rows of files that differ between the states. Only these counts are needed,
-    /// to distinguish compaction from changes.
+    /// Counts the live rows of the files that are not in all three states. Only these counts are
+    /// needed, to tell compaction from changes of rows.
     pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
         let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
         for file in states.into_iter().flatten().filter(|file| file.has_deletes()) {
@@ -50,7 +51,7 @@ impl LiveRows {
     }
 
     fn count(&self, file: &File) -> u64 {
-        // Only files with deletes must be read to count their live rows.
+        // Of these files, only those with deletes must be read to count their live rows.
         if file.has_deletes() {
             self.0.get(&owned_state(file)).copied().unwrap_or(file.rows)
         } else {
@@ -67,26 +68,26 @@ impl<'a> Files<'a> {
     }
 }
 
-/// The merge result for data files.
+/// The data files that a merge adds, removes and rewrites.
 #[derive(Debug, Default)]
 pub(crate) struct FilePlan {
-    /// Their files to add unchanged.
+    /// Files of their side that are added unchanged.
     pub files_to_add: Vec<File>,
-    /// Our files to remove.
+    /// Files of our side that are removed.
     pub files_to_remove: Vec<File>,
-    /// Files changed on both sides, whose rows must be merged.
+    /// Groups of files that both sides changed, and whose rows must be merged.
     pub groups: Vec<SharedFiles>,
-    /// Files outside the groups that each side replaced.
+    /// For each side, the files outside the groups that the side replaced.
     pub elsewhere: [ReplacedFiles; 2],
-    /// Files that each side replaced, if it did more than append and compact.
+    /// For each side, the files that the side replaced, if it did more than append and compact.
     pub replaced: [ReplacedFiles; 2],
-    /// True if their files replace our files in a group.
+    /// True if, in a group, files of their side replace files of our side.
     pub settles: bool,
-    /// The combined scope of the changes.
+    /// The combined scope of the changes of both sides.
     pub reach: ChangeScope,
 }
 
-/// Files that a side replaced by others.
+/// Files of one side that were replaced by other files.
 #[derive(Debug, Default)]
 pub(crate) struct ReplacedFiles {
     pub old: Vec<File>,
@@ -94,22 +95,22 @@ pub(crate) struct ReplacedFiles {
     pub new: Vec<File>,
 }
 
-/// Files of one partition that contain rows which both sides may have changed. Rows outside these
-/// files are unchanged.
+/// Files of one partition that contain rows which both sides may have changed. Neither side changed
+/// rows in other files of the base.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct SharedFiles {
     pub base: Vec<File>,
     pub ours: Vec<File>,
     pub theirs: Vec<File>,
-    /// True if changes may have moved rows to other partitions.
+    /// True if the changes may have moved rows from one partition to another.
     pub rows_may_move: bool,
-    /// True if both sides only appended and compacted.
+    /// True if both sides only appended and compacted rows.
     pub only_appends_or_compacts: bool,
-    /// True if the same row may have been added by both sides.
+    /// True if both sides may have added the same row.
     pub unclear: bool,
 }
 
-/// The files that a side changed since the base.
+/// The files that a side has changed since the base.
 struct Change<'a> {
     side: Side,
     added: Vec<&'a File>,
@@ -137,8 +138,8 @@ impl<'a> Change<'a> {
         change
     }
 
-    /// Returns the partitions in which the side kept no file of the base. It may have replaced all
-    /// rows there.
+    /// Returns the partitions in which the side kept no file of the base. The side may have
+    /// replaced all rows in these partitions.
     fn possibly_replaced(&self, base: &'a [File]) -> ChangeScope {
         let removed = states_of(&self.removed);
         let remaining = base.iter().filter(|file| !removed.contains(&file.state()));
@@ -160,13 +161,14 @@ impl<'a> Change<'a> {
         file.entry.snapshot_id.is_some_and(|id| self.history.appends.contains(&id))
     }
 
-    /// Returns the files that the side replaced, and the new files, both filtered by `wanted`.
+    /// Returns the files that the side replaced, and the new files, in both cases only those for
+    /// which `wanted` returns true.
     fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> ReplacedFiles {
         let new = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
         ReplacedFiles { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
     }
 
-    /// Returns the files with changed rows; files that were only compacted are excluded.
+    /// Returns the files with changed rows. Files that were only compacted are not included.
     fn changed(&self) -> Vec<&'a File> {
         let with_appended_rows = self.with_appended_rows();
         let counts = |file: &&&File| {
@@ -177,7 +179,7 @@ impl<'a> Change<'a> {
     }
 
     /// Returns the partitions in which the new files have a different number of rows than the files
-    /// they replace. These contain rows that were appended before the compaction.
+    /// that they replace. Rows were appended there before a compaction.
     fn with_appended_rows(&self) -> HashSet<PartitionKey> {
         let mut rows: HashMap<PartitionKey, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
@@ -189,7 +191,7 @@ impl<'a> Change<'a> {
         rows.into_iter().filter(|(_, rows)| *rows != 0).map(|(key, _)| key).collect()
     }
 
-    /// Returns the partitions that the changes were intended to cover completely.
+    /// Returns the partitions that the changes were meant to cover completely.
     fn partitions(&self) -> BTreeSet<String> {
         match &self.history.reach {
             ChangeScope::Partitions(partitions) => partitions.clone(),
@@ -201,8 +203,8 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Returns a conflict if this side's changes were intended to cover more rows than they
-    /// changed, and the other side changed some of these rows.
+    /// Returns a conflict if the scope of this side's changes includes rows that the other side
+    /// changed.
     fn reach_conflict(&self, other: &Change<'_>) -> Option<Conflict> {
         let mut files: Vec<File> = other.changed().into_iter().cloned().collect();
         let replaced = self.partitions();
@@ -210,8 +212,8 @@ impl<'a> Change<'a> {
             ChangeScope::Rows => return None,
             ChangeScope::All => None,
             ChangeScope::Partitions(_) | ChangeScope::ChangedPartitions => {
-                // For a file of another partition spec, the partition does not determine whether
-                // the file is affected.
+                // If a file has another partition spec, its partition does not tell if it is
+                // affected, so it is assumed to be.
                 let own = self.added.iter().chain(&self.removed).copied();
                 let specs: HashSet<i32> =
                     own.chain(files.iter()).map(|file| file.spec_id).collect();
@@ -296,7 +298,7 @@ impl FilePlan {
         Ok(plan)
     }
 
-    /// Replaces our files of a group by their files.
+    /// In a group, replaces the files of our side by those of their side.
     pub fn take_theirs(&mut self, group: &SharedFiles) {
         self.settles = true;
         let (ours, theirs) = (states(&group.ours), states(&group.theirs));
@@ -310,8 +312,8 @@ impl SharedFiles {
     /// Returns the side that only compacted the rows of the group, if there is one.
     fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
-        // The row counts must be equal, because rows appended before the compaction would change
-        // them.
+        // The numbers of rows must be equal. They would differ if rows had been appended before the
+        // compaction.
         let only_compacts = |change: &Change<'_>, files: &[File]| {
             change.history.only_appends_or_compacts && rows(files) == rows(&self.base)
         };
@@ -322,7 +324,7 @@ impl SharedFiles {
     }
 }
 
-/// Returns the files that both sides changed, by partition, with their replacements.
+/// Groups the files that both sides changed, with the files that replace them, by partition.
 fn group(
     base: &[File],
     ours: &Change<'_>,
@@ -339,7 +341,8 @@ fn group(
         owned(change.added.iter().filter(|file| !change.appended(file)))
     };
     let (our_new, their_new) = (replacing(ours), replacing(theirs));
-    // If rows may have moved between partitions of different specs, all files form one group.
+    // If the files have different partition specs, all of them form one group, because a row can
+    // then be in different partitions.
     let files = base.iter().chain(&our_new).chain(&their_new);
     let specs: HashSet<i32> = files.map(|file| file.spec_id).collect();
     let key = |file: &File| match specs.len() {
@@ -390,7 +393,7 @@ fn key(file: &File) -> PartitionKey {
     (file.spec_id, file.partition.clone())
 }
 
-/// Returns the location and the fingerprint of a file's deletes.
+/// Returns the location of a file, and the fingerprint of its delete files.
 pub(crate) fn owned_state(file: &File) -> (String, Fingerprint) {
     (file.location.clone(), file.state().1)
 }

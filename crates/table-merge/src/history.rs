@@ -1,12 +1,12 @@
-//! The changes of one side since the base, according to its snapshots, and their scope.
+//! The changes of one side since the base, as its snapshots record them, and their scope.
 //!
-//! A merge snapshot records the merged snapshot, its second parent, under
-//! [`headwater_tables::MERGED`], and the [`ChangeScope`] of the merged changes.
+//! The summary of a merge snapshot contains the merged snapshot, which is its second parent, under
+//! the key [`headwater_tables::MERGED`], and the [`ChangeScope`] of the merged changes.
 //!
 //! A side may not descend from the base, for example if a conflict was resolved by keeping one
 //! side's table, or in a revert or cherry-pick. Its history then consists of two parts: the reverse
 //! of the base's changes since the common ancestor, and the side's changes. If some snapshots are
-//! unknown and the side kept no file of the table, or of a partition, it is assumed to have
+//! not known, and the side kept no file of the table or of a partition, it is assumed that the side
 //! replaced all rows there.
 
 use std::collections::HashSet;
@@ -19,11 +19,11 @@ use iceberg::spec::{Operation, Snapshot};
 pub(crate) struct History {
     /// The combined scope of the side's changes.
     pub reach: ChangeScope,
-    /// Snapshots that only added rows.
+    /// The snapshots that only added rows.
     pub appends: HashSet<i64>,
     /// True if all snapshots are known, and each of them only added or compacted rows.
     pub only_appends_or_compacts: bool,
-    /// True if any of them compacted rows.
+    /// True if at least one of the snapshots compacted rows.
     pub compacts: bool,
     /// True if all snapshots are known.
     pub complete: bool,
@@ -31,7 +31,7 @@ pub(crate) struct History {
     pub from_base: bool,
 }
 
-/// The lineages of a merge's base and sides.
+/// The lineages of the base and of both sides of a merge.
 pub(crate) struct MergeAncestry {
     pub base: Lineage,
     /// The lineages of our side and of their side.
@@ -39,7 +39,8 @@ pub(crate) struct MergeAncestry {
 }
 
 impl MergeAncestry {
-    /// Reads older metadata files if the current ones do not list all snapshots since the base.
+    /// Reads older metadata files if the current metadata files do not list all snapshots since the
+    /// base.
     pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> MergeAncestry {
         let mut past = MergeAncestry { base: Lineage::of(base), sides: sides.map(Lineage::of) };
         for side in &mut past.sides {
@@ -71,8 +72,8 @@ impl MergeAncestry {
         }
     }
 
-    /// Returns the changes of both sides since the base. Excludes the snapshots in `same`, whose
-    /// changes the base also contains.
+    /// Returns the changes of both sides since the base. The snapshots in `same` are not included,
+    /// because the base also contains their changes.
     pub fn histories(&self, same: &HashSet<i64>) -> [History; 2] {
         self.sides.each_ref().map(|side| {
             let mut found = History::between(&self.base, side, same);
@@ -84,8 +85,8 @@ impl MergeAncestry {
 
 impl History {
     /// Returns the changes from the base to the side. The side may not descend from the base, for
-    /// example in a revert or cherry-pick. The changes then are the reverse of the base's changes
-    /// since the common ancestor, followed by the side's changes.
+    /// example in a revert or cherry-pick. In that case, the changes are the reverse of the base's
+    /// changes since the common ancestor, followed by the side's changes since then.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side, same);
         found.from_base = side.descends_from(base);
@@ -95,15 +96,15 @@ impl History {
             let (undone, undone_began) = History::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
-            // Files that a reverted removal adds again contain no new rows.
+            // If a removal was reverted, files are added again, but they contain no new rows.
             found.only_appends_or_compacts &=
                 undone.only_appends_or_compacts && undone.appends.is_empty();
         }
         found
     }
 
-    /// Returns the side's snapshots that are not in `known`, and true if they reach back to the
-    /// first snapshot.
+    /// Returns the side's snapshots that are not in `known`, and true if all of them, back to the
+    /// first snapshot, are known.
     fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (History, bool) {
         let mut found =
             History { only_appends_or_compacts: true, complete: true, ..Self::default() };
@@ -115,7 +116,8 @@ impl History {
             };
             let parent = snapshot.parent_snapshot_id();
             let before = parent.and_then(|id| side.get(id));
-            // The part of a merge that both sides contain does not count as a change of this side.
+            // If a merge merged changes that both sides contain, these do not count as changes of
+            // this side.
             let merged = merged_by(snapshot);
             let is_shared = merged.is_some_and(|id| known.contains(&id));
             let reach =

@@ -1,10 +1,11 @@
 //! Three-way merge of two states of a table by content.
 //!
-//! Metadata and files are merged separately. In files that both sides changed, rows are merged.
-//! [`merge`] computes the result and writes nothing; [`TableMerge::commit`] commits it to our side.
-//! Incompatible changes are reported as [`Conflict`]es with the affected files and rows.
+//! Metadata and files are merged separately. If both sides changed the same files, the rows in
+//! these files are merged. [`merge`] computes the result and writes nothing; [`TableMerge::commit`]
+//! commits it to our side. Incompatible changes are reported as [`Conflict`]es with the affected
+//! files and rows.
 //!
-//! This crate does not move refs and does not depend on branches; the crate `lake` uses it to merge
+//! This crate does not move refs and knows nothing of branches. The crate `lake` uses it to merge
 //! the tables of two commits.
 
 mod changed_rows;

@@ -1,6 +1,6 @@
-//! Lost updates: values that one side changed in a column that the other dropped. The merged table
-//! cannot contain these values, so this is a conflict. Values of added rows are dropped with the
-//! column, like those of existing rows.
+//! Finds lost updates: values that one side changed in a column that the other side dropped. The
+//! merged table cannot contain these values, so this is a conflict. There is no conflict about the
+//! values of added rows, which are dropped with the column like those of existing rows.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::conflict::{Cause, Conflict, Side};
 use crate::files::{File, ReplacedFiles};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
-/// The columns of a side that the base also has, and those that remain in the merged table.
+/// The columns of a side that the base also has, and those of them that the merged table also has.
 struct ComparedColumns {
     all: SchemaRef,
     remaining: SchemaRef,
@@ -27,11 +27,11 @@ struct ComparedColumns {
     dropped: Vec<String>,
 }
 
-/// The number of added minus removed rows, by their values in the remaining columns and by all
-/// their values.
+/// The number of added minus removed rows, by two keys of the row: that of the remaining columns,
+/// and that of all columns.
 type RowChanges = HashMap<(RowKey, RowKey), i64>;
 
-/// The files that one side replaced, and the metadata of the merge.
+/// The files that one side replaced, and the metadata that the merge needs.
 pub(crate) struct SideChange<'a> {
     pub(crate) base: &'a TableMetadata,
     pub(crate) merged: &'a TableMetadata,
@@ -40,8 +40,8 @@ pub(crate) struct SideChange<'a> {
     pub(crate) replaced: &'a ReplacedFiles,
 }
 
-/// Returns the conflict about values that a side changed in rewritten files, if the other side
-/// dropped the column of these values.
+/// Returns a conflict if a side changed values in rewritten files, and the other side dropped the
+/// column of these values.
 pub(crate) async fn check(
     tables: &Tables,
     change: &SideChange<'_>,
@@ -74,7 +74,8 @@ pub(crate) async fn check(
     Ok(Some(Conflict { rows, rows_total, ..Conflict::about(cause, replaced.old.clone()) }))
 }
 
-/// Returns the rows whose only change was in dropped columns, counted by all their values.
+/// Returns the rows in which only dropped columns changed: the number of equal rows, by the key of
+/// all columns.
 fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
     let came: HashSet<RowKey> = changes
         .iter()
@@ -87,7 +88,7 @@ fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
 }
 
 impl ComparedColumns {
-    /// Returns the columns of a side; `None` if no column was dropped.
+    /// Returns the columns to compare; `None` if no column was dropped.
     fn of(base: &TableMetadata, merged: &TableMetadata, side: &Schema) -> Option<ComparedColumns> {
         let has = |of: &TableMetadata, id: i32| of.current_schema().field_by_id(id).is_some();
         let known = |id: i32| has(base, id);
@@ -147,7 +148,7 @@ impl ComparedColumns {
         RecordBatch::try_new_with_options(self.remaining.clone(), columns, &options)
     }
 
-    /// Returns a limited number of rows with these values.
+    /// Returns rows with these values, up to a limit.
     async fn rows(
         &self,
         tables: &Tables,
@@ -172,7 +173,8 @@ impl ComparedColumns {
     }
 }
 
-/// Returns the columns, including nested ones, that have one of the ids.
+/// Returns the fields that have one of the ids. Of nested fields, only those with one of the ids
+/// remain.
 fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
     fields
         .iter()
@@ -184,7 +186,8 @@ fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
         .collect()
 }
 
-/// Returns the type with only these nested fields; `None` if no field remains.
+/// Returns the type with only those nested fields that have one of the ids; `None` if no field
+/// remains.
 fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataType> {
     let within = |part: &Arc<Field>| {
         let data_type = pruned_type(part.data_type(), has)?;
@@ -205,7 +208,7 @@ fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataTy
     })
 }
 
-/// Collects the paths of the columns that have none of the ids.
+/// Collects the paths of the columns, at every level, that do not have one of the ids.
 fn name_dropped(fields: &Fields, has: &dyn Fn(i32) -> bool, path: &str, names: &mut Vec<String>) {
     for field in fields {
         let name =

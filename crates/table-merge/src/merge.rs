@@ -22,21 +22,21 @@ use crate::summary::ReplayedChanges;
 /// The result of merging two states of a table.
 #[derive(Debug)]
 pub enum Merged {
-    /// Our side already has the merged state, so nothing is to be committed.
+    /// Our side already has the merged state, so there is nothing to commit.
     Ours,
-    /// A new state, to commit with [`TableMerge::commit`].
+    /// The merge, which is committed with [`TableMerge::commit`].
     Both(Box<TableMerge>),
     /// The changes conflict.
     Conflicts(Vec<Conflict>),
 }
 
-/// A computed merge that is not yet committed.
+/// A merge that was computed, but is not committed yet.
 #[derive(Debug)]
 pub struct TableMerge {
     pub(crate) base: Table,
     pub(crate) ours: Table,
     pub(crate) theirs: Table,
-    /// The merged table without its rows. Rows are read and written with its schema.
+    /// The merged table without its rows. Rows are read and written with the schema of this table.
     pub(crate) merged_table: Table,
     pub(crate) shape: MergedMetadata,
     pub(crate) files_to_add: Vec<Arc<DataFile>>,
@@ -45,23 +45,23 @@ pub struct TableMerge {
     pub(crate) reach: ChangeScope,
     pub(crate) kind: Kind,
     pub(crate) rows: MergedRows,
-    /// True if the other side has snapshots that ours does not descend from. The merge is then
-    /// recorded even if it changes no row, so that later merges are relative to it.
+    /// True if the other side has snapshots that are not ancestors of our side. Then the merge is
+    /// recorded even if it changes no row, so that it is the base of later merges.
     pub(crate) records: bool,
-    /// The changes that the merge replays or reverts, if it applies a commit.
+    /// The changes that are replayed or reverted, if the merge is a cherry-pick or revert.
     pub(crate) again: ReplayedChanges,
-    /// True if the known history is too incomplete to exclude that added rows already exist on our
-    /// side.
+    /// True if too much of the history is not known, so that our side may already have some of the
+    /// added rows.
     pub(crate) doubtful: bool,
     /// True if this merges two branches; false if it applies the change of one commit to a branch.
     pub(crate) of_branches: bool,
-    /// True if the merge is committed as an ordinary change of our side, without recording the
-    /// other side.
+    /// True if the merge is committed as an ordinary change of our side, whose snapshot does not
+    /// record the other side.
     pub(crate) goes_on: bool,
     /// The side that has exactly the data files of the merged table, if there is one.
     pub(crate) rows_of: Option<Side>,
-    /// Counters of the base. Their rows keep the ids and sequence numbers that were assigned in the
-    /// base.
+    /// The counters of the base. Rows of their side keep only the ids and sequence numbers that
+    /// were assigned before the base.
     pub(crate) base_counters: BaseCounters,
 }
 
@@ -81,32 +81,34 @@ impl BaseCounters {
     }
 }
 
-/// Counts of the changes of our side.
+/// The numbers of rows and files that a merge changes on our side.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MergedRows {
-    /// Rows in added files, and in files that were rewritten because both sides changed them.
+    /// Number of rows in added files, and in files that were rewritten because both sides changed
+    /// them.
     pub rows_added: u64,
     /// Number of removed rows.
     pub rows_removed: u64,
-    /// Data files added from the other side.
+    /// Number of data files added from the other side.
     pub files_added: u64,
-    /// Data files of our side that are removed.
+    /// Number of data files of our side that are removed.
     pub files_removed: u64,
     /// True if unchanged rows are counted as added and removed, because they were rewritten.
     pub whole_files: bool,
 }
 
-/// Rows to write.
+/// Rows that the merge has to write.
 #[derive(Debug)]
 pub(crate) enum Rewrite {
-    /// The merged rows of a group of files.
+    /// The merged rows of a group of files that both sides changed.
     Group(MergedGroup),
-    /// All rows of files from the other side whose column ids differ or that have deleted rows.
+    /// All rows of files from the other side whose column ids differ from those of the merged
+    /// table, or that have deleted rows.
     RewriteAll(Vec<Arc<DataFile>>),
 }
 
 impl TableMerge {
-    /// Returns the counts of changed rows and files.
+    /// Returns the numbers of changed rows and files.
     pub fn rows(&self) -> MergedRows {
         self.rows
     }
@@ -116,8 +118,9 @@ impl TableMerge {
         self.kind == Kind::Append
     }
 
-    /// Returns true if added rows may already exist, because a commit may have been cherry-picked
-    /// between the sides and older snapshots are unknown.
+    /// Returns true if our side may already have some of the added rows. This is the case if older
+    /// snapshots are not known, so that a commit may have been cherry-picked from one side to the
+    /// other.
     pub fn may_repeat(&self) -> bool {
         self.doubtful && self.rows.rows_added > 0
     }
@@ -128,7 +131,7 @@ impl TableMerge {
     }
 }
 
-/// The states of a table that a merge combines.
+/// The three states of a table that a merge combines.
 #[derive(Clone, Copy)]
 struct MergeInputs<'a> {
     base: &'a Table,
@@ -137,7 +140,7 @@ struct MergeInputs<'a> {
 }
 
 /// Merges two states of a table whose merge base is `base`. Reads metadata, and the rows of files
-/// that both sides changed. Writes nothing.
+/// that both sides changed. Nothing is written.
 pub async fn merge(
     tables: &Tables,
     base: &Table,
@@ -328,7 +331,7 @@ impl TableMerge {
         Ok(Merged::Both(Box::new(self)))
     }
 
-    /// Returns a reader of the rows of both sides, with the columns of the merged table.
+    /// Returns a reader of the rows of both sides, in the columns of the merged table.
     pub(crate) fn reader<'t>(&self, tables: &'t Tables) -> RowReader<'t> {
         let base = self.base.metadata();
         let schemas = self.shape.schemas(base, &self.merged_table.schema());
@@ -338,7 +341,7 @@ impl TableMerge {
 }
 
 /// Returns true if a file may have row ids or sequence numbers that were assigned after the base.
-/// Our side may have assigned the same ones.
+/// Our side may have assigned the same values to other rows.
 fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
     let entry = &file.entry.data_file;
     let within = |id: i32, last: i128| {
@@ -356,8 +359,8 @@ fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
             && within(LAST_UPDATED, i128::from(base.sequence_number)))
 }
 
-/// Returns the conflict if a side recreated the table, because such a change applies to all columns
-/// and rows.
+/// Returns a conflict if a side dropped the table and created it again, because such a change
+/// affects all columns and rows.
 fn recreated(three: MergeStates<'_>, histories: &[History; 2]) -> Option<Conflict> {
     let both = three.schema_changed(Side::Ours) && three.schema_changed(Side::Theirs);
     let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);
@@ -368,7 +371,7 @@ fn recreated(three: MergeStates<'_>, histories: &[History; 2]) -> Option<Conflic
     Some(Conflict::new(Cause::Replaced { side, partitions: None }))
 }
 
-/// Returns true if a side lacks a column of the base.
+/// Returns true if a side does not have all columns of the base.
 fn dropped_columns(base: &StructType, side: &TableMetadata) -> bool {
     let columns = side.current_schema();
     base.fields().iter().any(|field| columns.field_by_id(field.id).is_none())
@@ -433,8 +436,8 @@ impl TableMerge {
         Ok(())
     }
 
-    /// Adds the planned files to the merge. Files with other column ids or with deletes are
-    /// rewritten.
+    /// Adds the planned files to the merge. Files whose column ids differ from those of the merged
+    /// table, and files with deletes, are rewritten.
     fn add_files(&mut self, plan: FilePlan) {
         let base_counters = self.base_counters;
         let needs_rewrite = |file: &Arc<DataFile>| {
@@ -477,8 +480,8 @@ impl TableMerge {
             && self.rewrites.is_empty())
     }
 
-    /// Returns the kind of the change. Rows that already existed in other files do not count as
-    /// added, even if no file of our side is removed.
+    /// Returns the kind of the change. Even if no file of our side is removed, rows that existed in
+    /// other files before do not count as added.
     fn kind(&self, compacts: bool, settles: bool) -> Kind {
         if !self.changes_files() {
             Kind::Compact

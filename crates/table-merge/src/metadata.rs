@@ -29,7 +29,7 @@ impl<'a> MergeStates<'a> {
         }
     }
 
-    /// Returns true if a side's columns or partition fields differ from the base's.
+    /// Returns true if a side's columns or partition fields differ from those of the base.
     pub fn schema_changed(&self, side: Side) -> bool {
         let (base, side) = (self.base, self.of(side));
         base.current_schema().as_struct() != side.current_schema().as_struct()
@@ -59,14 +59,14 @@ pub(crate) struct MergedMetadata {
 pub(crate) struct NewlyRequired {
     pub id: i32,
     pub name: String,
-    /// The side that made it required.
+    /// The side that made the column required.
     pub side: Side,
-    /// True if the column has a default. Files without the column use the default.
+    /// True if the column has a default. The default is then the value in files without the column.
     pub has_default: bool,
 }
 
 impl MergedMetadata {
-    /// Merges the metadata. On a conflict, returns `None` and adds it to `conflicts`.
+    /// Merges the metadata. If there are conflicts, adds them to `conflicts` and returns `None`.
     pub fn merge(
         three: MergeStates<'_>,
         conflicts: &mut Vec<Conflict>,
@@ -121,7 +121,7 @@ impl MergedMetadata {
     /// Returns three schemas with the columns of the merged table: with the field ids of the base,
     /// of our side, and of their side.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
-        // In a criss-cross merge, the base may have the column under the id of either side.
+        // In a criss-cross merge, a column can have the id of either side in the base.
         let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
         let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
         let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();
@@ -129,14 +129,14 @@ impl MergedMetadata {
         [base, merged.clone(), columns::with_ids(merged, &self.their_ids)]
     }
 
-    /// Returns true if one of their files has columns whose ids differ in the merged table, so that
-    /// it must be rewritten.
+    /// Returns true if a file of their side has a column whose id differs in the merged table, so
+    /// that the file must be rewritten.
     pub fn changes_ids_of(&self, file: &DataFile) -> bool {
         self.their_ids.values().any(|id| file.has_column(*id))
     }
 
-    /// Returns true if the base contains our files but its schema cannot read them, because some
-    /// column ids differ between the sides.
+    /// Returns true if the adjusted base contains files of our side that cannot be read with the
+    /// schema of the base, because column ids differ between the sides.
     pub fn mixes(&self, common: &AdjustedBase) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }
@@ -146,7 +146,7 @@ impl MergedMetadata {
         &self.required
     }
 
-    /// Applies the merged metadata to our side's builder.
+    /// Adds the merged metadata to the builder of our side.
     pub fn apply(
         &self,
         mut builder: TableMetadataBuilder,
@@ -169,7 +169,7 @@ impl MergedMetadata {
 }
 
 /// Finds a column that one side dropped, or whose type it changed, while the other side partitioned
-/// files by it. A partition column allows neither change.
+/// files by it. Neither change is possible for a column by which files are partitioned.
 fn changed_partition_column(
     three: MergeStates<'_>,
     merged: &Schema,
@@ -180,8 +180,8 @@ fn changed_partition_column(
         fields.map(|field| field.source_id).collect()
     };
     let (ours, theirs) = (sources(three.ours), sources(three.theirs));
-    // Files with renumbered columns are rewritten with our ids, so their partition values are
-    // recomputed.
+    // Files whose columns get other ids are rewritten, so that their partition values are computed
+    // again.
     let renumbered = |id: &i32| their_ids.values().any(|other| other == id);
     let by_us = ours.difference(&theirs).map(|id| (*id, three.ours));
     let by_them = theirs.difference(&ours).filter(|id| !renumbered(id));

@@ -1,10 +1,11 @@
 //! Three-way merge of rows in files that both sides changed.
 //!
 //! Rows have no key and are identified by all their values. The changes of a side are the
-//! differences in the numbers of equal rows, so file layout and compaction do not matter. Deletes
-//! of different rows can always be merged. If both sides deleted the same row, they may also have
-//! updated it, possibly moving it to another partition. Such deletes can be merged only if both
-//! results are equal, or if neither side added any row, in these files or elsewhere.
+//! differences in the number of times that each row occurs, so the layout of files and compaction
+//! do not matter. Deletes of different rows can always be merged. If both sides deleted the same
+//! row, they may also have updated it, possibly moving it to another partition. Such deletes can be
+//! merged only if both sides have the same rows afterwards, or if neither side added a row to these
+//! or other files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,17 +27,17 @@ use crate::conflict::{Cause, Conflict};
 use crate::files::{ReplacedFiles, SharedFiles};
 use crate::merge::BaseCounters;
 
-/// Maximum number of rows in a conflict's sample.
+/// Maximum number of rows in the sample of a conflict.
 pub(crate) const ROWS_SHOWN: usize = 10;
 
-/// Identifies a row by its values: the first half of their SHA-256, which is sufficiently
-/// collision-resistant.
+/// The identity of a row: the first half of the SHA-256 of its values, for which collisions need
+/// not be considered.
 pub(crate) type RowKey = [u8; 16];
 
-/// For each row, the number of equal rows in the base, ours and theirs.
+/// For each row, the number of equal rows in the base, on our side and on their side.
 pub(crate) type Counts = HashMap<RowKey, [u32; 3]>;
 
-/// The result of merging a group.
+/// The result of merging the rows of a group of files.
 #[derive(Debug)]
 pub(crate) enum GroupResult {
     Ours,
@@ -46,19 +47,19 @@ pub(crate) enum GroupResult {
     Conflict(Conflict),
 }
 
-/// The rows of a group to write.
+/// The rows of a group that have to be written.
 #[derive(Debug)]
 pub(crate) struct MergedGroup {
-    /// Our files and their files. Together they contain each wanted row at least as often as
-    /// needed.
+    /// The files of our side, and those of their side. Together they contain each wanted row at
+    /// least as often as it is wanted.
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
-    /// Number of times that each row is to be written.
+    /// The number of times that each row is wanted in the merged table.
     wanted: Arc<HashMap<RowKey, u32>>,
-    /// For each row, the number of their rows that may be skipped, because they are the same rows
-    /// as ours.
+    /// For each row, the number of equal rows of their side that may be skipped, because our side
+    /// also has these rows.
     skippable: Arc<HashMap<RowKey, u32>>,
-    /// Number of wanted rows that are missing in our table.
+    /// Number of wanted rows that our table does not have.
     pub rows_added: u64,
     /// Number of rows in our table that are not wanted.
     pub rows_removed: u64,
@@ -67,16 +68,17 @@ pub(crate) struct MergedGroup {
 /// The context for reading rows.
 pub(crate) struct RowReader<'a> {
     pub tables: &'a Tables,
-    /// The columns of the merged table, with the field ids of the base, of ours and of theirs.
+    /// The columns of the merged table, with the field ids of the base, of our side and of their
+    /// side.
     pub schemas: [SchemaRef; 3],
     /// True if rewritten rows keep their row ids.
     pub has_row_ids: bool,
-    /// Counters of the base, which determine the ids that their rows may keep.
+    /// Counters of the base, which determine the ids that rows of their side may keep.
     pub base_counters: BaseCounters,
 }
 
-/// The number of rows, in files changed by both sides, that a merge may still compare. Shared by
-/// all tables.
+/// The number of rows in files changed by both sides that a merge may still compare. All tables of
+/// the merge share this budget.
 #[derive(Debug)]
 pub struct RowBudget {
     max: u64,
@@ -84,7 +86,7 @@ pub struct RowBudget {
 }
 
 impl RowBudget {
-    /// Creates the budget of a merge, of which `spent` rows are already used.
+    /// Creates the budget of a merge that has already used `spent` rows.
     pub fn new(tables: &Tables, spent: u64) -> Self {
         let max = tables.options().merge_rows_max;
         RowBudget { max, remaining: max.saturating_sub(spent) }
@@ -100,7 +102,7 @@ impl RowBudget {
         self.max
     }
 
-    /// Uses part of the budget; returns false if it is not sufficient.
+    /// Uses a part of the budget. Returns false if the budget is not sufficient.
     pub(crate) fn spend(&mut self, rows: u64) -> bool {
         match self.remaining.checked_sub(rows) {
             Some(remaining) => {
@@ -113,7 +115,7 @@ impl RowBudget {
 }
 
 impl RowReader<'_> {
-    /// Merges the rows of a group.
+    /// Merges the rows of a group of files.
     pub async fn merge_group(
         &self,
         group: &SharedFiles,
@@ -161,8 +163,9 @@ impl RowReader<'_> {
         }
     }
 
-    /// Returns true if no side added rows in files that replaced others, so that no deleted row can
-    /// have been moved to another file. Returns false if the check would exceed the budget.
+    /// Returns true if neither side added rows in files that replaced other files. In that case, no
+    /// deleted row can have been moved to another file. Returns false if the check would exceed the
+    /// budget.
     pub async fn only_deletes(
         &self,
         groups: &[SharedFiles],
@@ -209,7 +212,7 @@ impl RowReader<'_> {
         Ok(counts)
     }
 
-    /// Creates a conflict about rows of a group's base, with a sample of them.
+    /// Creates a conflict about these rows of a group's base, with a sample of them.
     async fn conflict(
         &self,
         group: &SharedFiles,
@@ -239,7 +242,7 @@ impl RowReader<'_> {
         Ok(conflict)
     }
 
-    /// Returns all rows of their files, so that they can be rewritten.
+    /// Returns all rows of files of their side, so that these files can be rewritten.
     pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
         let BaseCounters { next_row_id, sequence_number } = self.base_counters;
         let rows = read_with_schema(self.tables, &self.to_rewrite(2), files)?;
@@ -253,7 +256,8 @@ impl RowReader<'_> {
         if self.has_row_ids { with_row_ids(schema) } else { schema.clone() }
     }
 
-    /// Returns the merged rows of a group: our rows in their order, then their side's rows.
+    /// Returns the merged rows of a group: first those in the files of our side, then those in the
+    /// files of their side.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
         let ours = read_with_schema(self.tables, &self.to_rewrite(1), &group.ours)?;
         let theirs = self.all_of_theirs(&group.theirs)?;
@@ -270,28 +274,29 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns the number of their rows that may be skipped, by row. For a row that ours also has and
-/// theirs has more often than the base, this is the number in the base.
+/// Returns, for each row, the number of equal rows of their side that may be skipped. If our side
+/// has the row, and their side has it more often than the base, this is the number in the base;
+/// otherwise 0.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
     equal.map(|(key, [base, _, _])| (*key, *base)).collect()
 }
 
-/// Selects the wanted rows of a group, ours first.
+/// Selects the wanted rows of a group, first from the files of our side.
 struct RowSelector {
-    /// Number of times that each row is still to be returned.
+    /// The number of times that each row must still be returned.
     remaining: HashMap<RowKey, u32>,
-    /// Number of their rows that may still be skipped, because their ids were already used.
+    /// The number of times that each row may still be skipped, if its id was used before.
     skippable: HashMap<RowKey, u32>,
-    /// The row ids that were already used.
+    /// The row ids that were used before.
     used_ids: RoaringTreemap,
 }
 
 impl RowSelector {
-    /// Returns the wanted rows of a batch. Equal rows differ only by their ids, and each id is used
-    /// only once. If the id of one of their rows was already used, the row is skipped as long as
-    /// enough equal rows follow. Otherwise it gets a new id.
+    /// Returns the wanted rows of a batch. Equal rows differ only in their ids, and each id must be
+    /// used only once. If the id of a row was used before, the row is skipped, as long as enough
+    /// equal rows follow. Otherwise the row gets a new id.
     fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let state = own_columns(batch.schema_ref());
         let ids = (state < batch.num_columns())
@@ -347,7 +352,7 @@ pub(crate) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
     Ok(rows.iter().map(key).collect())
 }
 
-/// The result of comparing the counts of a group.
+/// The decision about a group, made by comparing the numbers of equal rows.
 enum GroupDecision {
     Ours,
     Theirs,
@@ -360,25 +365,26 @@ enum GroupDecision {
     Conflict(HashSet<RowKey>),
 }
 
-/// Returns true if both sides have a row more often than the base.
+/// Returns true if both sides have the row more often than the base.
 fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
     ours > base && theirs > base
 }
 
-/// Decides the result for a group from its counts.
+/// Decides the result for a group from the numbers of equal rows.
 fn decide(
     counts: &Counts,
     &SharedFiles { rows_may_move, only_appends_or_compacts, unclear, .. }: &SharedFiles,
 ) -> GroupDecision {
     let all = || counts.values();
-    // If both sides only added rows, a row that both added is kept twice.
+    // If both sides only added rows, a row that each side added is kept twice, so equal results are
+    // not sufficient.
     if !rows_may_move && !only_appends_or_compacts && all().all(|[_, ours, theirs]| ours == theirs)
     {
         return GroupDecision::Ours;
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side deleted some of several equal rows, it is unknown which of them it deleted.
+    // If a side deleted some of several equal rows, it is not known which of them it deleted.
     let conflicts = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])
@@ -409,7 +415,8 @@ fn decide(
 mod tests {
     use super::*;
 
-    /// Merges lists of rows. `expected` is the result, or the conflicting rows.
+    /// Merges lists of rows, and compares the result with `expected`: the merged rows, or the rows
+    /// in conflict.
     fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
         check_group(&SharedFiles::default(), base, ours, theirs, expected);
     }

@@ -1,14 +1,14 @@
-//! Changes that both sides contain although neither merged the other: commits that were
-//! cherry-picked from one side to the other, or to both sides, or reverted on both.
+//! Finds the changes that both sides contain although neither side merged the other: commits that
+//! were cherry-picked from one side to the other, or to both sides, or that both sides reverted.
 //!
-//! The rows of such changes are not a change of either side. So these changes are also applied to
-//! the base, and later changes of their files, such as compaction, are handled as usual. A change
-//! is identified by the snapshot that first made it; cherry-picks name this snapshot in their
-//! summaries. The change is the difference between the files of that snapshot and of its parent. If
-//! the change affected only files of its own branch, these files are not in the base. Then the
-//! cherry-picking snapshot is used instead. If that is not possible either, both sides have the
-//! added rows, but it is unknown which rows these are. Then all other new rows must be
-//! distinguishable from them.
+//! Such changes do not count as changes of either side. So they are also applied to the base, and
+//! later changes of their files, such as compaction, are handled like any others. A change is
+//! identified by the snapshot that first made it. The summary of a cherry-pick contains the id of
+//! this snapshot. The change is the difference between the files of that snapshot and of its
+//! parent. If these files are not in the base, because the change affected only files of its own
+//! branch, the files of the cherry-pick's snapshot are used instead. If that is not possible
+//! either, both sides have the added rows, but it is not known which rows these are. In that case,
+//! the merge succeeds only if no other new row is equal to one of them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use iceberg::spec::{Operation, Snapshot};
 use crate::files::{File, owned_state};
 use crate::history::MergeAncestry;
 
-/// The adjusted base of a merge.
+/// The base of a merge, after the shared changes were applied to it.
 #[derive(Debug, Default)]
 pub(crate) struct AdjustedBase {
-    /// The files of the base, including the changes that both sides contain.
+    /// The files of the base after the changes that both sides contain.
     pub base: Vec<File>,
-    /// The snapshots that contain only changes shared by both sides.
+    /// The snapshots all of whose changes both sides contain.
     pub same: HashSet<i64>,
-    /// The snapshots whose changes both sides contain, but whose files are unknown.
+    /// The snapshots whose changes both sides contain, but whose files are not known.
     pub unclear: HashSet<i64>,
-    /// True if some files in the adjusted base are ours but not theirs.
+    /// True if some files of the adjusted base are files of our side that their side does not have.
     pub from_ours: bool,
 }
 
-/// The state in whose lineage a snapshot is found.
+/// The state whose lineage contains a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LineageState {
     Base,
@@ -51,7 +51,7 @@ struct SnapshotRun {
     is_revert: bool,
 }
 
-/// The files that a run of snapshots removed and added.
+/// The files that consecutive snapshots removed and added.
 struct FileDifference {
     removed: Vec<File>,
     added: Vec<File>,
@@ -66,12 +66,12 @@ impl MergeAncestry {
         }
     }
 
-    /// Returns the base adjusted by the changes that both sides contain. `base` is the list of the
-    /// base's files.
+    /// Applies the changes that both sides contain to the base, whose files are `base`. Returns the
+    /// adjusted base.
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<AdjustedBase, Error> {
         let mut shared = SharedChanges::of(self);
         if !shared.is_empty() {
-            // An old snapshot of the base may already contain these changes.
+            // Old snapshots of the base may already contain these changes, so all of them are read.
             while self.base.read_more(tables).await {}
             shared = SharedChanges::of(self);
         }
@@ -101,7 +101,7 @@ impl MergeAncestry {
         Ok(common)
     }
 
-    /// Returns the snapshots, and those that replayed their changes on either side.
+    /// Returns the given snapshots, and the snapshots on either side that replayed their changes.
     fn with_replays(&self, ids: &HashSet<i64>) -> HashSet<i64> {
         let mut found = ids.clone();
         for side in self.sides.iter().filter(|_| !ids.is_empty()) {
@@ -156,8 +156,8 @@ impl MergeAncestry {
         }
     }
 
-    /// Applies a change, using the files of a snapshot that replayed it. Returns the index of the
-    /// change.
+    /// Applies one of the changes that are left, with the files of a snapshot that replayed it.
+    /// Returns the index of the applied change; `None` if none can be applied.
     async fn replay_other(
         &self,
         tables: &Tables,
@@ -184,8 +184,8 @@ impl MergeAncestry {
         Ok(None)
     }
 
-    /// Applies the changes of a run to the files of the base. Returns false if these files do not
-    /// match the run's files.
+    /// Applies the changes of a run to the files of the base. Returns false if the files that the
+    /// run replaced are not in the base.
     async fn replay_run(
         &self,
         tables: &Tables,
@@ -208,7 +208,8 @@ impl MergeAncestry {
         Ok(true)
     }
 
-    /// Returns the files that a run of snapshots changed; `None` if they are no longer known.
+    /// Returns the files that a run of snapshots removed and added; `None` if they are not known
+    /// any more.
     async fn difference(
         &self,
         tables: &Tables,
@@ -236,17 +237,18 @@ impl MergeAncestry {
     }
 }
 
-/// Changes that both sides contain but the base does not, and the reverse.
+/// The changes that both sides contain but the base does not, and those that the base contains but
+/// neither side does.
 struct SharedChanges {
     base: IncludedChanges,
     ours: IncludedChanges,
     theirs: IncludedChanges,
-    /// Changes that both sides contain but the base does not, by the snapshots that first made
-    /// them.
+    /// Changes that both sides contain but the base does not. Each is given by the snapshot that
+    /// first made it.
     all: HashSet<i64>,
     /// The shared changes that are not part of another shared change.
     changes: BTreeSet<i64>,
-    /// Changes that the base contains but neither side does.
+    /// Changes that the base contains and both sides reverted.
     undone: HashSet<i64>,
     /// The reverted changes that are not part of another reverted change.
     reverted: BTreeSet<i64>,
@@ -260,13 +262,13 @@ impl SharedChanges {
         let again = |had: &IncludedChanges, id: &i64| {
             had.again.get(id).is_some_and(|by| !before.contains(by))
         };
-        // A change that was reverted earlier and then replayed by both sides is shared, and not
-        // contained in the base.
+        // If a change was reverted before the base, and both sides replayed it since, it is shared
+        // and the base does not contain it.
         let is_new = |id: &i64| !before.contains(id) || (again(&ours, id) && again(&theirs, id));
         let all: HashSet<i64> = ours.has.intersection(&theirs.has).copied().collect();
         let all: HashSet<i64> =
             all.into_iter().filter(|id| !base.has.contains(id) && is_new(id)).collect();
-        // A side that does not descend from the base lacks some of its ancestors.
+        // If a side does not descend from the base, it does not have some of the base's ancestors.
         let dropped = past.sides.each_ref().map(|side| {
             let own = side.ancestors();
             let lacks = !side.descends_from(&past.base);
@@ -278,7 +280,7 @@ impl SharedChanges {
             sides.all(|(had, dropped)| had.undone.contains(id) || dropped.contains(id))
         };
         let in_neither_side: HashSet<i64> = base.has.iter().filter(missing).copied().collect();
-        // A change that our side never contained was not reverted by our side.
+        // Our side can have reverted a change only if it contained the change before.
         let own = past.sides[0].ancestors();
         let parent = |id: i64| past.base.get(id).and_then(Snapshot::parent_snapshot_id);
         let was_reverted = |id: &&i64| {
@@ -299,8 +301,9 @@ impl SharedChanges {
         self.all.is_empty() && self.undone.is_empty()
     }
 
-    /// Returns the snapshots whose changes are part of another snapshot's change: of a merge or a
-    /// cherry-pick. A revert is represented by the snapshots that it reverts.
+    /// Returns the snapshots whose changes are part of the change of another snapshot, which is a
+    /// merge or a cherry-pick. Reverts are also returned, because they are represented by the
+    /// snapshots that they revert.
     fn parts(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut parts = HashSet::new();
         for state in [LineageState::Base, LineageState::Ours, LineageState::Theirs] {
@@ -342,8 +345,8 @@ impl SharedChanges {
         same
     }
 
-    /// Groups the changes into runs of consecutive snapshots: reverted ones first, then the others
-    /// in order.
+    /// Groups the changes into runs of consecutive snapshots: first the reverted changes, then the
+    /// other changes, in order.
     fn runs(&self, past: &MergeAncestry) -> Vec<SnapshotRun> {
         let mut seen = HashSet::new();
         let mut runs = Vec::new();

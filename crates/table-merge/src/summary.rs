@@ -9,21 +9,21 @@ use headwater_tables::{
 use crate::conflict::Side;
 use crate::merge::TableMerge;
 
-/// Summary keys that apply only to the snapshot itself.
+/// Summary keys whose values apply only to the snapshot itself, and not to later snapshots.
 const SNAPSHOT_KEYS: [&str; 5] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED];
 
-/// Maximum number of reverted or replayed snapshots listed in a summary.
+/// Maximum number of reverted or replayed snapshots that a summary lists.
 const LISTED_MAX: usize = 1000;
 
-/// Value used if there are too many snapshots to list.
+/// Value that is written if there are too many snapshots to list.
 const MANY: &str = "many";
 
-/// Prefix of all of Headwater's summary keys.
+/// Prefix of the summary keys that Headwater writes.
 const KEY_PREFIX: &str = "headwater.";
 
 impl TableMerge {
     /// Returns the summary properties of the sides that also apply to the merged rows. These are
-    /// the versions of the other tables that the rows were computed from. If the merged table has
+    /// the versions of the source tables from which the rows were computed. If the merged table has
     /// exactly the files of one side, all properties of that side are added.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
         let mut inherited = self.read_up_to();
@@ -39,8 +39,9 @@ impl TableMerge {
         inherited
     }
 
-    /// Returns the versions of other tables that the merged rows were computed from: those of the
-    /// side that changed them, or nothing if both sides changed them differently.
+    /// Returns the versions of the source tables from which the merged rows were computed: those of
+    /// the side that changed the versions. If both sides changed them in different ways, returns
+    /// nothing.
     fn read_up_to(&self) -> BTreeMap<String, String> {
         let [base, ours, theirs] =
             [&self.base, &self.ours, &self.theirs].map(|table| Lineage::of(table).read_up_to());
@@ -57,8 +58,8 @@ impl TableMerge {
         read.collect()
     }
 
-    /// Converts the merge to a cherry-pick or revert, in which the other side's history does not
-    /// become part of ours. Returns `None` if it changes nothing.
+    /// Converts the merge to a cherry-pick or revert, after which our side's history does not
+    /// contain the history of the other side. Returns `None` if the merge changes nothing.
     #[must_use]
     pub fn into_change(mut self: Box<Self>) -> Option<Box<Self>> {
         self.records = false;
@@ -66,8 +67,8 @@ impl TableMerge {
         (self.changes_files() || self.reshapes()).then_some(self)
     }
 
-    /// Converts the merge to an ordinary change of the base, used if the other side has only
-    /// compacted rows.
+    /// Converts the merge to an ordinary change that continues one side. This is used if the other
+    /// side has only compacted rows.
     #[must_use]
     pub fn into_continuation(self: Box<Self>) -> Option<Box<Self>> {
         self.into_change().map(|merge| Box::new(Self { goes_on: true, ..*merge }))
@@ -87,10 +88,10 @@ impl TableMerge {
     }
 }
 
-/// The earlier changes that a change replays or reverts.
+/// The earlier changes that a cherry-pick or revert replays or reverts.
 #[derive(Debug, Default)]
 pub(crate) struct ReplayedChanges {
-    /// The snapshots whose changes are replayed; `None` if unknown.
+    /// The snapshots whose changes are replayed; `None` if they are not known.
     picked: Option<BTreeSet<i64>>,
     undone: Vec<i64>,
 }
@@ -116,8 +117,8 @@ impl ReplayedChanges {
     }
 
     fn to_summary(&self) -> Vec<(String, String)> {
-        // Recorded even if empty, because it shows that earlier summary properties may not apply to
-        // these rows.
+        // The list is recorded even if it is empty: it shows that summary properties of earlier
+        // snapshots may not apply to these rows.
         let undone = serde_json::to_string(&self.undone).ok();
         let mut summary: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();
         let picked = match &self.picked {

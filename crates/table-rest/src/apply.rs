@@ -1,8 +1,8 @@
 //! Applies the requirements and updates of a commit to a table.
 //!
-//! The `iceberg` crate's builder takes timestamps from the system clock and compares the snapshot
-//! log with them, while Headwater uses its own clock. So the timestamps in the log are replaced by
-//! their indexes and restored afterwards.
+//! The `iceberg` crate's builder takes timestamps from the system clock and checks them against the
+//! snapshot log, whose timestamps come from Headwater's own clock. So before the builder is called,
+//! each timestamp in the log is replaced by its index; afterwards, the timestamps are restored.
 
 use std::collections::BTreeMap;
 
@@ -25,14 +25,15 @@ const METADATA_LOG: &str = "metadata-log";
 const LAST_UPDATED: &str = "last-updated-ms";
 const TIMESTAMP: &str = "timestamp-ms";
 
-/// Maximum difference between the sequence number of a new snapshot and the last one.
+/// Maximum difference between the sequence number of a new snapshot and the last sequence number of
+/// the table.
 const SEQUENCE_STEP_MAX: i64 = 1_000_000;
 
-/// Maximum difference between a new field id and the last one. Other branches may have assigned the
-/// ids in between.
+/// Maximum difference between a new field id and the last field id of the table. Other branches may
+/// have assigned the ids in between.
 const FIELD_STEP_MAX: i64 = 1_000_000;
 
-/// Start of the field ids that Iceberg reserves.
+/// The first of the field ids that Iceberg reserves.
 pub(super) const FIELD_ID_END: i32 = 2_147_483_447;
 
 /// Prefix of the builder's error message for a failed requirement.
@@ -64,7 +65,7 @@ impl RestTables<'_> {
         self.tables.states().store(location, metadata, totals).await
     }
 
-    /// Creates a table as a commit specifies, including its rows.
+    /// Creates the table that a commit describes, including its rows.
     pub async fn create_from(self, name: &TableName, commit: &TableCommit) -> Result<Table> {
         commit.check(None)?;
         let _location_lock = self.lock_location(commit.sets_location(None)).await;
@@ -76,7 +77,7 @@ impl RestTables<'_> {
     }
 
     /// Returns the metadata after a commit's updates. `summary` is added to the summary of each new
-    /// snapshot; existing entries have precedence.
+    /// snapshot; entries that a snapshot already has are kept.
     async fn update(
         self,
         before: &TableMetadata,
@@ -106,7 +107,7 @@ impl RestTables<'_> {
         with_next_row_id(metadata, next_row_id)
     }
 
-    /// Converts an update for the builder, possibly to two updates.
+    /// Converts an update to one or two updates that the builder accepts.
     async fn prepare_update(
         self,
         before: &TableMetadata,
@@ -168,7 +169,7 @@ pub(crate) fn is_other(given: &str, location: &str) -> bool {
 }
 
 impl TableCommit {
-    /// Returns true if the commit sets a location other than the current one.
+    /// Returns true if the commit sets a location that differs from `before`.
     fn sets_location(&self, before: Option<&str>) -> bool {
         self.updates.iter().any(|update| match update {
             TableUpdate::SetLocation { location } => {
@@ -191,8 +192,8 @@ impl TableCommit {
     }
 }
 
-/// Returns the error message for an id that differs from the required one, in the wording of
-/// Iceberg's clients.
+/// Returns the message for a requirement that an id is unchanged, if the id has changed. The
+/// message has the wording that Iceberg's clients expect.
 fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {
@@ -218,7 +219,7 @@ fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> 
     Some(format!("{what} id has changed: expected {expected}, found {found}"))
 }
 
-/// Rejects a snapshot if another one was created concurrently.
+/// Rejects a snapshot if another snapshot was created concurrently.
 fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
     if before.format_version() == FormatVersion::V1 {
         return Ok(());
@@ -246,8 +247,8 @@ fn check_ids(before: &TableMetadata, schema: &Schema) -> Result<()> {
     Err(Error::Refused { reason: format!("field id {id} is too large") })
 }
 
-/// Adds the properties that every snapshot of the table inherits, unless the snapshot replaces all
-/// rows.
+/// Adds the properties that a snapshot inherits from the previous snapshot. A snapshot that
+/// replaces all rows inherits none.
 fn with_summary(
     before: &TableMetadata,
     snapshot: &Snapshot,
@@ -286,7 +287,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::internal("committed", error)
 }
 
-/// Returns the metadata with this next row id, if it is larger than the current one.
+/// Returns the metadata with this next row id, unless the current next row id is larger.
 fn with_next_row_id(metadata: TableMetadata, next_row_id: u64) -> Result<TableMetadata> {
     if next_row_id <= metadata.next_row_id() {
         return Ok(metadata);
@@ -296,8 +297,8 @@ fn with_next_row_id(metadata: TableMetadata, next_row_id: u64) -> Result<TableMe
     serde_json::from_value(value).map_err(failed)
 }
 
-/// Returns the metadata with indexes in place of the timestamps in its snapshot log, and the
-/// timestamps.
+/// Replaces the timestamps in the snapshot log of the metadata by their indexes. Returns the
+/// metadata and the timestamps.
 fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> {
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
     let mut times = Vec::new();
@@ -316,7 +317,7 @@ fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> 
 }
 
 /// Restores the timestamps of the snapshot log, and adds the previous metadata file to the metadata
-/// log. The time of the last update becomes `now_ms` or the last timestamp, whichever is later.
+/// log. The time of the last update becomes `now_ms` or, if later, the last timestamp.
 fn attach_logs(
     built: &TableMetadata,
     before: &TableMetadata,

@@ -1,4 +1,4 @@
-//! Creation of tables: staged tables, and tables that a commit creates.
+//! Creates tables: at once, as staged tables, or by a commit.
 
 use std::collections::HashMap;
 
@@ -30,7 +30,8 @@ pub struct NewTable {
     schema: Schema,
     partition_spec: Option<UnboundPartitionSpec>,
     write_order: Option<SortOrder>,
-    /// If true, the table is not created but only described. A later commit creates it.
+    /// True for a staged table: the request only returns the metadata, and a later commit creates
+    /// the table.
     #[serde(default)]
     pub stage_create: bool,
     #[serde(default)]
@@ -40,11 +41,11 @@ pub struct NewTable {
 /// Maximum field id in a new table.
 const FIELD_ID_MAX: i32 = 1_000_000;
 
-/// Partition field ids start after this number.
+/// Partition field ids start at the number after this one.
 const PARTITION_IDS_AFTER: i32 = 999;
 
 impl RestTables<'_> {
-    /// Returns the metadata of a new table without storing it. New column ids are assigned.
+    /// Returns the metadata of a new table without storing it. The columns get new ids.
     pub async fn describe_new(self, name: &TableName, new: NewTable) -> Result<Value> {
         let metadata = self.new_metadata(name, new).await?;
         self.tables.storage().create_folders(metadata.location()).await?;
@@ -81,8 +82,8 @@ impl RestTables<'_> {
     }
 }
 
-/// Returns the initial metadata for a commit that creates a table. Ids are kept as in the commit,
-/// because its data files already use them.
+/// Returns the initial metadata for a commit that creates a table. The ids in the commit are kept,
+/// because the commit's data files contain them.
 pub(crate) async fn initial_metadata(
     rest: RestTables<'_>,
     name: &TableName,
@@ -125,7 +126,7 @@ fn bind(spec: UnboundPartitionSpec, schema: &Schema) -> Result<PartitionSpec> {
     spec.bind(schema.clone()).map_err(|error| rejected(&error))
 }
 
-/// The parts of a new table's metadata.
+/// The parts of which the metadata of a new table consists.
 struct FirstMetadata<'a> {
     version: FormatVersion,
     uuid: Uuid,

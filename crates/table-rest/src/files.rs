@@ -1,4 +1,4 @@
-//! Checks the location and format of files that clients name.
+//! Checks the locations and formats of files to which requests refer.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -27,7 +27,7 @@ struct TableUuid {
 }
 
 impl<'a> RestTables<'a> {
-    /// Reads a metadata file named by a client.
+    /// Reads the metadata file to which a request refers.
     pub(crate) async fn read_client_metadata(
         self,
         location: &str,
@@ -48,10 +48,10 @@ impl<'a> RestTables<'a> {
         self.tables.storage().read(location).await.map_err(reject)
     }
 
-    /// Returns the path of a location given by a client. Fails if it is outside the warehouse.
+    /// Returns the path of a location in a request. Fails if the location is outside the warehouse.
     pub(crate) fn check_location(self, location: &str) -> Result<Path> {
         let path = self.tables.path_of(location).map_err(reject)?;
-        // Files are compared by their locations, so only one spelling is accepted.
+        // Files are compared by their locations, so a location must have the usual spelling.
         if format!("{}/{path}", self.tables.root_url()) == normalised_location(location) {
             return Ok(path);
         }
@@ -59,13 +59,14 @@ impl<'a> RestTables<'a> {
         Err(Error::Refused { reason })
     }
 
-    /// If the client gives a location, prevents other location checks until the table is created.
+    /// If the client sets the location of a new table, locks the choice of locations until the
+    /// table is created.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
         if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }
 
-    /// Checks and returns a client's location for a new table: it must be in the warehouse, contain
-    /// no table and not be inside a table.
+    /// Checks and returns the location that a client sets for a new table. It must be in the
+    /// warehouse, must not contain a table, and must not be inside a table.
     pub(crate) async fn unused_location(self, location: &str) -> Result<String> {
         let location = location.trim_end_matches('/');
         let path = self.check_location(location)?;
@@ -75,8 +76,8 @@ impl<'a> RestTables<'a> {
         Ok(location.to_owned())
     }
 
-    /// Checks the new location of an existing table. It may contain files from a failed attempt to
-    /// move the same table there.
+    /// Checks the new location of an existing table. The location may contain files of an earlier,
+    /// failed attempt to move the same table there.
     pub(crate) async fn location_to_move_to(self, location: &str, own: Uuid) -> Result<()> {
         let path = self.check_location(location.trim_end_matches('/'))?;
         if self.is_in_a_table(&path).await? || !self.has_only(&path, own).await? {
@@ -86,7 +87,7 @@ impl<'a> RestTables<'a> {
     }
 
     /// Returns true if all metadata files below a folder are in its own `metadata` folder and
-    /// belong to the table. Then no other table can have been created there.
+    /// belong to the table, so that no other table can have been created there.
     async fn has_only(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");
@@ -167,8 +168,8 @@ fn location_in_use(location: &str) -> Error {
     Error::Refused { reason: format!("`{location}` contains, or is inside, another table") }
 }
 
-/// Converts an error about a file that a client wrote or named into a rejection of the request.
-/// Disk errors are unchanged.
+/// Converts an error about a file that a client wrote, or to which its request refers, to the
+/// rejection of the request. Errors of the disk are returned unchanged.
 pub(crate) fn reject(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }

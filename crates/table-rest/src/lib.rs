@@ -1,10 +1,11 @@
 //! Tables and views through Iceberg's REST catalog: creation, commits, registration and scan
-//! planning. Requests use the types of its specification; the `iceberg` crate's builder creates the
-//! next metadata.
+//! planning. Requests have the types of Iceberg's specification. The metadata builder of the
+//! `iceberg` crate creates the next metadata of a table.
 //!
-//! [`NewTable`] creates a table, [`TableCommit`] changes one: it consists of requirements and
-//! updates. The files of a commit were written by a client. So each must be in the warehouse and
-//! readable, and is made durable before the commit is accepted. This crate updates no ref.
+//! A [`NewTable`] creates a table. A [`TableCommit`] changes a table; it consists of requirements
+//! and updates. The client has already written the files of a commit. Each of them must be in the
+//! warehouse and readable, and is made durable before the commit is accepted. This crate does not
+//! update refs.
 
 mod apply;
 mod create;

@@ -1,5 +1,4 @@
-//! The rights that a commit needs, and the limits on commits of clients without the right to
-//! administer the table.
+//! The rights that a commit needs, and the limits for clients that may not administer the table.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -17,14 +16,15 @@ use crate::{Error, RestTables, Result, TableCommit};
 /// Restrictions on a commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CommitLimits {
-    /// New files must be inside the table's location, and the location must not change. Otherwise a
-    /// client could read another table through the files that it adds.
+    /// True if new files must be inside the table's location, and the location must not change.
+    /// Without this limit, a client could add files of another table, and so read them.
     pub own_files: bool,
-    /// Snapshots must keep all existing files and must not add delete files.
+    /// True if snapshots must keep all existing files and must not add delete files.
     pub only_appends: bool,
 }
 
-/// Identifies a file of a snapshot. One file can contain several deletion vectors.
+/// The identity of a file of a snapshot. It has an offset, because one file can contain several
+/// deletion vectors.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct LiveFile {
     location: String,
@@ -40,8 +40,8 @@ impl TableCommit {
         self
     }
 
-    /// Returns the actions that the client needs on the table. If the commit claims only to append,
-    /// [`CommitLimits::only_appends`] makes sure that it does.
+    /// Returns the actions that the client needs on the table. For a commit that, by its summary,
+    /// only appends rows, [`CommitLimits::only_appends`] ensures that this is true.
     pub fn actions(&self) -> BTreeSet<Action> {
         if self.creates() {
             let insert = self.adds().then_some(Action::Insert);
@@ -75,7 +75,8 @@ impl TableCommit {
         actions
     }
 
-    /// Rejects an update that the limits forbid. The files of snapshots are checked later.
+    /// Rejects an update that the limits forbid. The files of snapshots are checked later, when
+    /// their manifests are read.
     pub(crate) fn check_update(&self, before: &TableMetadata, update: &TableUpdate) -> Result<()> {
         if !self.limits.own_files {
             return Ok(());
@@ -110,7 +111,7 @@ pub(crate) fn check_folder(folder: &str, location: &str) -> Result<()> {
 }
 
 impl RestTables<'_> {
-    /// Rejects snapshots that lack a file of the current snapshot, or that add a delete file.
+    /// Rejects a snapshot that removes a file of the current snapshot, or adds a delete file.
     pub(crate) async fn check_appends(
         self,
         before: &TableMetadata,

@@ -1,5 +1,5 @@
-//! Checks of snapshots written by other engines. Their manifests are read, and their files are made
-//! durable before the commit.
+//! Checks snapshots that other engines wrote: reads their manifests, and makes their files durable
+//! before the commit.
 //!
 //! A commit may add hundreds of snapshots, each of which lists the manifests of the previous one.
 //! So each manifest is checked only once, and all files are synced together.
@@ -19,10 +19,10 @@ use crate::files::reject;
 use crate::limits::check_folder;
 use crate::{Error, RestTables, Result, TableCommit};
 
-/// Maximum number of manifest lists, manifests or files read concurrently.
+/// Maximum number of manifest lists, manifests or files that are read at the same time.
 const READS_MAX: usize = 16;
 
-/// The manifests, files and row ids of the table and of the snapshots checked so far.
+/// The manifests, files and row ids of the table, and of the snapshots that were checked so far.
 #[derive(Debug, Default)]
 pub(super) struct KnownContents {
     manifests: HashSet<String>,
@@ -30,27 +30,29 @@ pub(super) struct KnownContents {
     rows: RowIds,
     /// Files that still have to be synced.
     to_sync: Vec<String>,
-    /// The folder that must contain all new files, if the commit is limited to it.
+    /// The folder that must contain all new files; `None` if the commit has no such limit.
     folder: Option<String>,
 }
 
-/// The row ids assigned so far.
+/// The row ids that were assigned so far.
 #[derive(Debug, Default)]
 struct RowIds {
-    /// The first row id of each manifest that has one.
+    /// The first row id of each manifest that has one, by location.
     first_row_ids: HashMap<String, u64>,
-    /// The table's next row id before the commit.
+    /// The next row id of the table before the commit.
     first: u64,
-    /// Manifests from before the table's upgrade to version 3, whose rows have no ids yet.
+    /// Manifests that were written before the table was upgraded to version 3, and whose rows had
+    /// no ids before the commit.
     without_row_ids: HashSet<String>,
-    /// The number of rows in such manifests that have been assigned ids since.
+    /// The number of rows in these manifests to which ids have been assigned since.
     rows: u64,
-    /// The next row id after all ids assigned so far.
+    /// The id after all ids that were assigned so far.
     end: u64,
 }
 
 impl RestTables<'_> {
-    /// Checks the new snapshots of a commit and makes their files durable. Returns the next row id.
+    /// Checks the new snapshots of a commit and makes their files durable. Returns the next row id
+    /// of the table.
     pub(crate) async fn check_new_files(
         self,
         before: &TableMetadata,
@@ -157,7 +159,7 @@ impl RestTables<'_> {
         Ok(given)
     }
 
-    /// Reads a new manifest and checks its files' locations.
+    /// Reads a new manifest and checks the locations of the files in it.
     async fn check_manifest(
         self,
         metadata: &TableMetadata,
@@ -181,8 +183,8 @@ impl RestTables<'_> {
         Ok(decoded)
     }
 
-    /// Plans scans of the last snapshot and of the snapshots with a ref, to check that they can be
-    /// read.
+    /// Plans scans of the last snapshot and of the snapshots with a ref, which checks that these
+    /// snapshots can be read.
     async fn check_plans(self, metadata: &TableMetadata, snapshots: &[SnapshotRef]) -> Result<()> {
         let referenced = referenced_snapshots(metadata);
         let last = snapshots.last().map(|snapshot| snapshot.snapshot_id());
@@ -195,7 +197,8 @@ impl RestTables<'_> {
         Ok(())
     }
 
-    /// Checks that files exist. In a local folder, the sync fails for missing files.
+    /// Checks that files exist. In a local folder this is not needed, because the sync fails for
+    /// missing files.
     async fn check_files_exist(self, files: &[String]) -> Result<()> {
         if self.tables.options().local_root.is_some() {
             return Ok(());
@@ -215,10 +218,10 @@ impl KnownContents {
 }
 
 impl RowIds {
-    /// Counts the row ids of a manifest. Fails if they are, or could become, the ids of other rows.
+    /// Counts the row ids of a manifest. Fails if other rows have these ids, or could get them.
     ///
-    /// An upgraded table also assigns ids to its existing rows. Not every engine counts these in
-    /// its snapshot, but the manifest lists contain them.
+    /// After an upgrade, the rows that existed before also get ids. Not every engine counts these
+    /// ids in the snapshot, but the manifest lists contain them.
     fn count(&mut self, manifest: &ManifestFile) -> Result<()> {
         let Some(first) = manifest.first_row_id.filter(|_| is_data(manifest)) else {
             return Ok(());
@@ -244,8 +247,8 @@ impl RowIds {
         Ok(())
     }
 
-    /// Returns the next row id of a table. `counted` is the next row id in its metadata. Fails if
-    /// the assigned ids exceed those that the table may assign.
+    /// Returns the next row id of a table. `counted` is the next row id according to the metadata.
+    /// Fails if more ids were assigned than the metadata permits.
     fn end(&self, counted: u64) -> Result<u64> {
         let end = self.end;
         let end_max = counted.saturating_add(self.rows);
@@ -264,7 +267,7 @@ fn is_data(manifest: &ManifestFile) -> bool {
     manifest.content == ManifestContentType::Data
 }
 
-/// Rejects entries with row ids that the table may still assign to other rows.
+/// Rejects entries that contain row ids which the table may still assign to other rows.
 fn check_entries(manifest: &ManifestFile, entries: &[ManifestEntryRef], given: u64) -> Result<()> {
     if !is_data(manifest) {
         return Ok(());

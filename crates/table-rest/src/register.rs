@@ -1,5 +1,5 @@
-//! Registration of existing tables by their metadata file. They must satisfy all rules that apply
-//! to tables created here.
+//! Registers existing tables by their metadata files. They must satisfy all rules that apply to
+//! tables which Headwater creates.
 
 use headwater_table_format::metadata;
 use headwater_tables::{Table, referenced_snapshots};
@@ -11,15 +11,15 @@ use crate::files::{METADATA_BYTES_MAX, reject};
 use crate::table_checks::check_table;
 use crate::{Error, RestTables, Result};
 
-/// Maximum sequence number and row id, far above any that occur in practice.
+/// Maximum sequence number and row id, far above the values of real tables.
 const NUMBER_MAX: i64 = 1 << 60;
 
 /// Maximum id of partition fields, specs and sort orders.
 const SMALL_ID_MAX: i64 = 1 << 30;
 
 impl RestTables<'_> {
-    /// Registers a table by its metadata file in the warehouse, written by another engine or by an
-    /// earlier state of this lake.
+    /// Registers a table by its metadata file in the warehouse, which another engine wrote, or this
+    /// lake at an earlier time.
     pub async fn register(self, location: &str) -> Result<Table> {
         let content = self.read_client_metadata(location, METADATA_BYTES_MAX).await?;
         let metadata = metadata::decode(location, &content).map_err(reject)?;
@@ -33,7 +33,8 @@ impl RestTables<'_> {
         self.tables.load(location).await
     }
 
-    /// Rejects a table that could not have been created here, or that later changes would fail on.
+    /// Rejects a table that Headwater could not have created, or that later changes could not
+    /// handle.
     async fn check_registrable(self, metadata: &TableMetadata) -> Result<()> {
         let path = self.check_location(metadata.location())?;
         if self.is_in_a_table(&path).await? {
@@ -62,8 +63,8 @@ impl RestTables<'_> {
     }
 }
 
-/// Rejects ids that a column cannot have or that were never assigned, and counters that are too
-/// large to be increased.
+/// Rejects field ids that a column cannot have, ids that the table has not assigned, and counters
+/// that are too large to be increased.
 fn check_numbers(metadata: &TableMetadata, value: &Value) -> Result<()> {
     let rejected = |reason: String| Err(Error::Refused { reason });
     let last = metadata.last_column_id();

@@ -16,9 +16,9 @@ impl<'a> RestTables<'a> {
         RestTables { tables }
     }
 
-    /// Returns the properties that clients need to read the files directly, with the names of
-    /// Iceberg's REST catalog. Credentials are included only if `credentials` is true. Empty if the
-    /// warehouse is not in a cloud.
+    /// Returns the properties that clients need to read the files directly, with the names that
+    /// Iceberg's REST catalog defines. Credentials are included only if `credentials` is true.
+    /// Returns no properties if the warehouse is not in a cloud.
     pub fn client_properties(self, credentials: bool) -> BTreeMap<String, String> {
         let url = CloudUrl::parse(self.tables.root_url());
         url.map(|url| self.tables.options().cloud.for_clients(&url, credentials))

@@ -1,4 +1,5 @@
-//! Deserialization of schemas in requests. Unsupported parts are rejected, not dropped.
+//! Deserializes the schemas in requests. If a schema has parts that are not supported, the request
+//! is rejected.
 
 use headwater_table_format::foreign_types;
 use headwater_table_format::metadata::unread_default;

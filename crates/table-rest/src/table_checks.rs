@@ -1,4 +1,4 @@
-//! Checks of new table metadata.
+//! Checks new metadata of tables.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(crate) fn check_table(metadata: &TableMetadata) -> Result<()> {
     check_changeable(metadata).map_err(|error| Error::Refused { reason: error.to_string() })
 }
 
-/// Rejects defaults that metadata cannot represent.
+/// Rejects defaults that table metadata cannot contain.
 fn check_defaults(metadata: &TableMetadata) -> Result<()> {
     for schema in metadata.schemas_iter() {
         for field in schema.field_id_to_fields().values() {
@@ -38,7 +38,7 @@ pub(crate) fn decapitalised(text: &str) -> String {
     first.unwrap_or_default() + characters.as_str()
 }
 
-/// The pseudo-property that selects the format version; it is not stored as a property.
+/// The name under which requests set the format version. It is not stored as a property.
 const FORMAT_VERSION: &str = "format-version";
 
 /// Removes the format version from properties and returns it.

@@ -14,7 +14,7 @@ pub struct TableCommit {
     pub(crate) requirements: Vec<TableRequirement>,
     #[serde(deserialize_with = "updates_without_loss")]
     pub(crate) updates: Vec<TableUpdate>,
-    /// Limits of the commit. Set by the service, never by a client.
+    /// The limits for the commit, which the service sets. A request cannot contain them.
     #[serde(skip)]
     pub(crate) limits: CommitLimits,
 }
@@ -37,7 +37,7 @@ impl TableCommit {
         operations.map(|operation| *operation == Operation::Append).reduce(|all, one| all && one)
     }
 
-    /// Returns the new field ids in the commit's schemas.
+    /// Returns the field ids in the commit's schemas that the table does not have.
     pub fn new_columns(&self, table: &Table) -> Vec<i32> {
         let known = |id: &i32| {
             table.metadata().schemas_iter().any(|schema| schema.field_by_id(*id).is_some())
@@ -50,8 +50,8 @@ impl TableCommit {
         ids.filter(|id| !known(id)).collect()
     }
 
-    /// Adjusts the commit of a client to which `shown` was sent as the last column id. That id is
-    /// the maximum over all branches.
+    /// Adjusts the requirement on the last column id. Clients receive `shown`, the largest id on
+    /// all branches; the requirement is compared with the id in the table's own metadata.
     #[must_use]
     pub fn as_shown(mut self, shown: i32, table: &Table) -> Self {
         for requirement in &mut self.requirements {

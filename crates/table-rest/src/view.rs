@@ -1,4 +1,4 @@
-//! Creation and changes of views through Iceberg's REST catalog.
+//! Creates and changes views for clients of Iceberg's REST catalog.
 
 use std::collections::HashMap;
 
@@ -18,8 +18,8 @@ use crate::{Error, RestTables, Result};
 /// Maximum size of a view's metadata file, in bytes.
 const METADATA_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum clock skew of clients, in milliseconds. The `iceberg` crate allows the same skew between
-/// versions.
+/// Maximum time by which a client's clock may be ahead, in milliseconds. The `iceberg` crate allows
+/// the same difference between versions.
 const AHEAD_MS_MAX: i64 = 60_000;
 
 /// A request to create a view.
@@ -43,7 +43,7 @@ pub struct ViewCommit {
     updates: Vec<ViewUpdate>,
 }
 
-/// A requirement of a view commit.
+/// A requirement of a commit that changes a view.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type")]
 enum ViewRequirement {
@@ -90,7 +90,7 @@ impl RestTables<'_> {
         self.tables.views().store(metadata, None).await
     }
 
-    /// Applies a commit to a view. Returns an unchanged state if the commit changes nothing.
+    /// Applies a commit to a view. If the commit changes nothing, returns the same state.
     pub async fn apply_view(self, view: &SqlView, commit: &ViewCommit) -> Result<SqlView> {
         commit.check_on(view)?;
         let _location_lock =
@@ -139,8 +139,8 @@ impl RestTables<'_> {
         updated.map_err(|error| rejected(&error))
     }
 
-    /// Rejects a version whose timestamp is in the future, because no other version could follow it
-    /// until then.
+    /// Rejects a version whose timestamp is in the future, because no other version could be
+    /// created until that time.
     fn check_time(self, version: &ViewVersion) -> Result<()> {
         self.check_ms(version.timestamp_ms())
     }
@@ -157,8 +157,8 @@ impl RestTables<'_> {
         Err(Error::Refused { reason })
     }
 
-    /// Registers a view by its metadata file in the warehouse, written by another engine or by an
-    /// earlier state of this lake.
+    /// Registers a view by its metadata file in the warehouse, which another engine wrote, or this
+    /// lake at an earlier time.
     pub async fn register_view(self, location: &str) -> Result<SqlView> {
         let content = self.read_client_metadata(location, METADATA_BYTES_MAX as u64).await?;
         let metadata: ViewMetadata = serde_json::from_slice(&content)

@@ -1,7 +1,8 @@
 //! Removes the rows that delete files mark as deleted from a scan.
 //!
-//! The input scan adds the position of each row. The delete files of a data file are read when its
-//! first rows arrive, so a query that needs few rows reads few delete files.
+//! The scan below this operator adds the position of each row. The delete files of a data file are
+//! read when the first rows of the data file arrive, so that a query that needs few rows reads few
+//! delete files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,19 +28,20 @@ use headwater_sql::change::{FILE, ROW};
 use headwater_tables::{DataFile, Positions, Tables};
 use tokio::sync::OnceCell;
 
-/// The deleted rows of one data file, loaded at the first read; `None` if no row is deleted.
+/// The deleted rows of one data file, loaded when they are first needed; `None` if no row is
+/// deleted.
 type FileDeletions = OnceCell<Option<Arc<Positions>>>;
 
 /// The deleted rows of the data files of one scan, loaded on demand.
 #[derive(Debug)]
 pub(crate) struct DeletedRows {
     tables: Tables,
-    /// Data files with their deleted rows, indexed by file number.
+    /// Data files with their deleted rows, in the order of the file numbers.
     files: Vec<(Arc<DataFile>, FileDeletions)>,
 }
 
 impl DeletedRows {
-    /// Creates an empty cache for data files, whose index is their number.
+    /// Creates the cache for data files. The number of a file is its index.
     pub(crate) fn new(tables: Tables, files: &[Arc<DataFile>]) -> Self {
         let files = files.iter().map(|file| (Arc::clone(file), OnceCell::new())).collect();
         DeletedRows { tables, files }
@@ -57,7 +59,7 @@ impl DeletedRows {
     }
 }
 
-/// Operator that drops deleted rows and projects to the first columns.
+/// An operator that drops deleted rows, and returns only the first columns of its input.
 #[derive(Debug)]
 pub(crate) struct LiveRowsExec {
     input: Arc<dyn ExecutionPlan>,
@@ -77,7 +79,7 @@ impl LiveRowsExec {
         let kept: Vec<usize> = (0..columns).collect();
         let schema: SchemaRef = Arc::new(input.schema().project(&kept)?);
         let below = input.properties();
-        // Keep the sort order of the input, since operators above may rely on it.
+        // The sort order of the input is kept, because operators above may rely on it.
         let mapping = ProjectionMapping::from_indices(&kept, &input.schema())?;
         let properties = PlanProperties::new(
             below.equivalence_properties().project(&mapping, schema),
@@ -227,7 +229,7 @@ async fn live_rows(
 }
 
 /// Appends one bit per row of one file: true if the row is live. Rows are usually in ascending
-/// order; after a lower row, the iterator starts again at that row.
+/// order. If a row is lower than the row before, the search starts again at that row.
 fn append(live: &mut BooleanBufferBuilder, gone: &Positions, rows: &[i64]) {
     let mut next = gone.from(rows.first().map_or(0, |row| *row as u64)).peekable();
     let mut last = i64::MIN;

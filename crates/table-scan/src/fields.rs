@@ -1,5 +1,5 @@
-//! Adapts file columns to table columns by field id. Renamed, added, dropped and promoted columns
-//! are read correctly from files written before the change.
+//! Adapts file columns to table columns by field id. So columns that were renamed, added, dropped
+//! or promoted are also read correctly from files that were written before that.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use parquet::arrow::RowNumber;
 
 use crate::nested_cast::NestedCastExpr;
 
-/// Factory of adapters that find a table's columns in a file by field id. In a file without ids,
-/// columns are found by the table's name mapping, or else by their names.
+/// Factory of adapters that find a table's columns in a file by field id. If the file has no ids,
+/// columns are found by the table's name mapping or, if there is none, by their names.
 #[derive(Debug)]
 pub(crate) struct FieldIdAdapterFactory;
 
@@ -36,15 +36,15 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
     }
 }
 
-/// Adapter that rewrites an expression by the table's names, then restores the file's names.
+/// An adapter that rewrites an expression from the table's columns to the columns of a file.
 #[derive(Debug)]
 struct FieldIdAdapter {
     inner: Arc<dyn PhysicalExprAdapter>,
     physical_file_schema: SchemaRef,
-    /// The table's field for each field of the file; `None` for a dropped column.
+    /// For each field of the file, the field of the table; `None` for a dropped column.
     current: Vec<Option<FieldRef>>,
-    /// Initial defaults of the columns that the file lacks, by name. A column without one reads as
-    /// null.
+    /// The initial defaults of the table's columns that the file does not contain, by name. Columns
+    /// without a default are read as null.
     defaults: HashMap<String, ScalarValue>,
 }
 
@@ -73,7 +73,7 @@ impl PhysicalExprAdapter for FieldIdAdapter {
 }
 
 impl FieldIdAdapter {
-    /// Replaces columns that the file lacks with their initial defaults.
+    /// In an expression, replaces columns that the file does not contain by their initial defaults.
     fn with_defaults(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         let replaced = expr.transform_up(|node| {
             let column = node.downcast_ref::<Column>().map(Column::name);
@@ -87,7 +87,8 @@ impl FieldIdAdapter {
     }
 }
 
-/// Returns the non-null initial defaults of the table columns that a file lacks.
+/// Returns the initial defaults, if they are not null, of the table's columns that a file does not
+/// contain.
 fn defaults(table: &Schema, found: &[Option<FieldRef>]) -> Result<HashMap<String, ScalarValue>> {
     let mut defaults = HashMap::new();
     for field in table.fields() {
@@ -102,7 +103,7 @@ fn defaults(table: &Schema, found: &[Option<FieldRef>]) -> Result<HashMap<String
     Ok(defaults)
 }
 
-/// Returns the table's field for each field of a file; `None` for a dropped column.
+/// Returns, for each field of a file, the field of the table; `None` for a dropped column.
 fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     let by_id = file.fields().iter().any(|field| id(field).is_some());
     let mut now: HashMap<String, &FieldRef> = HashMap::new();
@@ -121,21 +122,23 @@ fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     file.fields().iter().map(current).collect()
 }
 
-/// Returns the file's schema with the current column names of the table.
+/// Returns the schema of a file in which columns have their current names in the table.
 fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
     let rename = |(index, (field, current)): (usize, (&FieldRef, &Option<FieldRef>))| match current
     {
-        // The reader computes the row number; it is not stored in the file and has no field id.
+        // The reader computes the row number, so the file does not contain it and it has no field
+        // id.
         _ if field.has_valid_extension_type::<RowNumber>() => Arc::clone(field),
-        // If the types are equal, the table's field is used, so that different metadata does not
-        // cause a cast.
+        // If the types are equal, the table's field is used, so that a difference in the metadata
+        // does not cause a cast.
         Some(current) if current.data_type() == field.data_type() => Arc::clone(current),
         // `NestedCastExpr` matches the nested fields after the column is read.
         Some(current) if NestedCastExpr::needs(field.data_type(), current.data_type()) => {
             Arc::clone(current)
         }
         Some(current) => Arc::new(field.as_ref().clone().with_name(current.name())),
-        // A dropped column. The name cannot collide: table column names contain no NUL character.
+        // The column was dropped. The name is unique, because names of table columns contain no NUL
+        // character.
         None => Arc::new(field.as_ref().clone().with_name(format!("\0{index}"))),
     };
     let fields: Fields = file.fields().iter().zip(current).enumerate().map(rename).collect();

@@ -1,4 +1,5 @@
-//! Assigns files to scan partitions: largest first, each to the partition with the fewest bytes.
+//! Assigns files to the partitions of a scan: the largest file first, each to the partition with
+//! the fewest bytes so far.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use datafusion::datasource::physical_plan::FileGroup;
 use headwater_tables::DataFile;
 
 /// Distributes files over at most `partitions` groups, balanced by bytes. Files in a group keep
-/// their order. If `numbers` is given, each file carries its number as a partition value.
+/// their order. If `numbers` is given, the number of each file is added as a partition value.
 pub(crate) fn balance(
     files: &[Arc<DataFile>],
     statistics: Option<Vec<Statistics>>,
@@ -50,7 +51,8 @@ fn partitioned_file(
     planned.object_meta.location = file.path.clone();
     planned.partition_values = number.into_iter().map(ScalarValue::from).collect();
     match statistics {
-        // DataFusion would append statistics for the number; these statistics already include them.
+        // DataFusion would append statistics for the file number, but the statistics of the file
+        // already contain these.
         Some(statistics) if number.is_some() => {
             planned.statistics = Some(Arc::new(statistics));
             planned

@@ -1,9 +1,9 @@
-//! Scans of tables in DataFusion: native Parquet scans that are planned from the manifests.
+//! Scans of tables in DataFusion: scans of Parquet files that are planned from the manifests.
 //!
 //! [`LakeTable`] is the DataFusion table provider for one snapshot. It prunes files by the bounds
 //! in the manifests, passes row counts and bounds to the optimiser and balances files over
-//! partitions by bytes. It reads columns by field id, so renamed, added, dropped and promoted
-//! columns are correct. This crate resolves no names and checks no rights.
+//! partitions by bytes. Columns are read by field id, so that columns that were renamed, added,
+//! dropped or promoted are read correctly. This crate resolves no names and checks no rights.
 
 mod delete_filter;
 mod fields;

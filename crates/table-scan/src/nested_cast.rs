@@ -1,4 +1,4 @@
-//! Expression that matches the fields of nested columns by field id at every level.
+//! An expression that converts nested columns, and matches their fields by field id at every level.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -11,8 +11,8 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use headwater_tables::align;
 
-/// A nested file column converted to the table's current type. Fields that the file lacks are null;
-/// fields that the table dropped are left out.
+/// Converts a nested column of a file to the current type of the table's column. Fields that the
+/// file does not contain are null; fields that the table dropped are omitted.
 #[derive(Debug, Clone)]
 pub(crate) struct NestedCastExpr {
     column: Arc<dyn PhysicalExpr>,
@@ -24,7 +24,8 @@ impl NestedCastExpr {
         NestedCastExpr { column, field }
     }
 
-    /// Returns true if a file's column must be aligned with the table's.
+    /// Returns true if a file's column must be converted, because its fields differ from those of
+    /// the table's column.
     pub(crate) fn needs(file: &DataType, table: &DataType) -> bool {
         file.is_nested() && table.is_nested() && file != table
     }

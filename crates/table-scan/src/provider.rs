@@ -1,4 +1,4 @@
-//! DataFusion table provider for a table at one snapshot.
+//! The DataFusion table provider for a table at one snapshot.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -27,18 +27,19 @@ use crate::row_locator::{file_field, row_field, with_places};
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
 
-/// Minimum number of columns for which the scan of a change filters rows during decoding. The
-/// remaining columns are then decoded only for matching rows, which are usually few.
+/// Minimum number of columns from which the scan of a statement that changes rows filters rows
+/// while it decodes them. Then most columns are decoded only for matching rows, which are usually
+/// few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
-/// State shared by all scans of an engine.
+/// The components that all scans of an engine share.
 #[derive(Debug, Clone)]
 pub struct ScanEnvironment {
     /// URL under which the object store is registered in the runtime.
     pub url: ObjectStoreUrl,
-    /// Parquet reader with the footer cache.
+    /// The reader of Parquet files, with the cache of their footers.
     pub reader: Arc<dyn ParquetFileReaderFactory>,
-    /// Reader of delete files.
+    /// The tables, from which delete files are read.
     pub tables: Tables,
 }
 
@@ -49,7 +50,8 @@ pub struct LakeTable {
     plan: ScanPlan,
     environment: ScanEnvironment,
     places: bool,
-    /// Files to skip, by index in the plan. Set after planning with this provider.
+    /// For each file of the plan, true if scans skip the file. The value is set by
+    /// [`LakeTable::settle`].
     settled: OnceLock<Vec<bool>>,
     /// Statistics of all columns, computed when the optimizer asks for them.
     statistics: OnceLock<Option<Statistics>>,
@@ -68,20 +70,21 @@ impl LakeTable {
         }
     }
 
-    /// Creates a provider with the row lineage columns at the end.
+    /// Creates a provider that adds the row lineage columns at the end.
     pub fn with_lineage(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_lineage(&view_schema(plan.schema()));
         LakeTable { schema, ..LakeTable::new(plan, environment) }
     }
 
-    /// Creates a provider with two columns for the position of each row: the number of its file in
-    /// the plan, and its index in that file.
+    /// Creates a provider that adds two columns for the position of each row: the number of the
+    /// row's file in the plan, and the index of the row in that file.
     pub fn with_places(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_places(&view_schema(plan.schema()));
         LakeTable { schema, places: true, ..LakeTable::new(plan, environment) }
     }
 
-    /// Marks files that later scans skip, because the effect on all their rows is already known.
+    /// Marks the files that later scans skip, because it is already known how the statement changes
+    /// all their rows.
     pub fn settle(&self, files: Vec<bool>) {
         let _ = self.settled.set(files);
     }
@@ -100,12 +103,12 @@ impl LakeTable {
             .build()
     }
 
-    /// Returns the number of columns without the two position columns at the end.
+    /// Returns the number of columns without the two position columns.
     fn own_columns(&self) -> usize {
         self.schema.fields().len() - if self.places { 2 } else { 0 }
     }
 
-    /// Returns the number of each file that is left in a pruned plan.
+    /// Returns the number of each file that remains in a pruned plan.
     fn numbers(&self, plan: &ScanPlan) -> Vec<i32> {
         let all = self.plan.files().iter().enumerate();
         let all = all.map(|(number, file)| (Arc::as_ptr(file), number as i32));
@@ -113,7 +116,8 @@ impl LakeTable {
         plan.files().iter().filter_map(|file| all.get(&Arc::as_ptr(file)).copied()).collect()
     }
 
-    /// Keeps only as many files as needed for `limit` rows. Files with deletes count as zero rows.
+    /// Keeps only as many files as are needed for `limit` rows. Files with deletes count as files
+    /// without rows.
     fn first_files(plan: ScanPlan, limit: usize) -> ScanPlan {
         let mut rows = 0_u64;
         let keep: Vec<bool> = plan
@@ -145,8 +149,8 @@ impl TableProvider for LakeTable {
         self.statistics.get_or_init(compute).clone()
     }
 
-    /// Filters prune files, row groups and pages; DataFusion filters the remaining rows again above
-    /// the scan.
+    /// Declares all filters as inexact: the scan only prunes files, row groups and pages by them,
+    /// and DataFusion filters the rows of the scan again.
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
@@ -205,7 +209,7 @@ impl TableProvider for LakeTable {
 }
 
 impl LakeTable {
-    /// Plans a scan of some columns, with the two position columns among them if `places` is set.
+    /// Plans a scan of some columns, including the two position columns if `places` is set.
     fn scan_files(
         &self,
         session: &dyn Session,
@@ -218,8 +222,8 @@ impl LakeTable {
         let (total, files) = of_scan(plan, table.table_schema(), &columns)?;
         let partitions = session.config().target_partitions();
         let options = session.config_options();
-        // Filter pushdown in the Parquet reader is wrong for struct columns that differ between
-        // files.
+        // The Parquet reader applies filters incorrectly if the fields of a struct column differ
+        // between files.
         let fields = table.table_schema().fields();
         let has_nested = columns.iter().any(|&column| fields[column].data_type().is_nested());
         let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN && !has_nested;
@@ -244,9 +248,9 @@ impl LakeTable {
     }
 }
 
-/// Returns true if one of these columns may contain NaN. Parquet bounds exclude NaN, but
-/// comparisons order it above every number, so pruning by bounds within files would lose these
-/// rows.
+/// Returns true if one of these columns may contain NaN. NaN is never a bound in Parquet, but
+/// comparisons order it above every number. So pruning by bounds within files would lose rows with
+/// NaN.
 fn may_hold_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
     let fields = columns.iter().filter_map(|&column| schema.fields().get(column));
     let floats = fields.filter(|field| field.data_type().is_floating());

@@ -41,11 +41,11 @@ pub fn can_match(
     prune(plan, schema, filters, session).map_or(true, |left| !left.files().is_empty())
 }
 
-/// Returns for each file whether all its rows are known to match the filter.
+/// Returns, for each file, true if it is known that all rows of the file match the filter.
 ///
-/// The filter is split at `AND`. By the bounds, a condition holds for all rows if no row can match
-/// its negation and the condition is never null. A condition is never null if its columns contain
-/// no null, and its operators return null only for null operands.
+/// The filter is split at `AND`. A condition holds for all rows of a file if, by the bounds, no row
+/// can match its negation, and the condition is never null. A condition is never null if its
+/// columns contain no null, and its operators return null only for null operands.
 pub fn whole_files(
     plan: &ScanPlan,
     schema: &SchemaRef,
@@ -82,7 +82,8 @@ pub fn whole_files(
     Ok(whole)
 }
 
-/// Returns true if an expression is null only where one of its columns is; collects those columns.
+/// Returns true if an expression is null only for rows in which one of its columns is null.
+/// Collects these columns.
 fn null_for_nulls_only(expr: &Expr, columns: &mut HashSet<String>) -> bool {
     match expr {
         Expr::Column(column) => {
@@ -113,7 +114,7 @@ fn null_for_nulls_only(expr: &Expr, columns: &mut HashSet<String>) -> bool {
     }
 }
 
-/// Returns for each file whether it may contain a row that matches the filter.
+/// Returns, for each file, true if the file may contain a row that matches the filter.
 fn may_hold(
     plan: &ScanPlan,
     schema: &SchemaRef,
@@ -121,7 +122,8 @@ fn may_hold(
     session: &dyn Session,
 ) -> Result<Vec<bool>> {
     let columns = DFSchema::try_from(SchemaRef::clone(schema))?;
-    // An unsupported filter must not fail the scan: DataFusion filters the rows again.
+    // A filter that is not supported prunes nothing. The scan still succeeds, because DataFusion
+    // filters the rows again.
     let Ok(filter) = session.create_physical_expr(filter, &columns) else {
         return Ok(vec![true; plan.files().len()]);
     };
@@ -140,9 +142,9 @@ fn may_hold(
     Ok(keep)
 }
 
-/// Clears the entries of kept files whose partitions contain none of the values of a filter. Runs
-/// after pruning by bounds, which is cheaper: bounds are arrays over all files, but partition
-/// values are read per file.
+/// Sets the entry of each file to false whose partition contains none of the values in a filter.
+/// This follows pruning by bounds, which is cheaper: bounds are arrays over all files, whereas
+/// partition values are read for each file.
 fn prune_by_partition(
     plan: &ScanPlan,
     predicate: &PruningPredicate,
@@ -157,7 +159,7 @@ fn prune_by_partition(
     Ok(())
 }
 
-/// Per-file bounds and counts from the manifests.
+/// The bounds and counts of each file, from the manifests.
 struct FileBounds<'p>(&'p ScanPlan);
 
 impl PruningStatistics for FileBounds<'_> {
@@ -186,7 +188,7 @@ impl PruningStatistics for FileBounds<'_> {
     }
 }
 
-/// Per-file partition values from the manifests.
+/// The partition values of each file, from the manifests.
 struct Partitions<'p>(&'p ScanPlan);
 
 impl PruningStatistics for Partitions<'_> {

@@ -1,8 +1,8 @@
 //! The two row lineage columns of tables of format version 3: the id of each row, and the sequence
-//! number of the commit that last changed it.
+//! number of the commit that last changed the row.
 //!
-//! A file stores these values only for rows that were rewritten. For all other rows they are
-//! computed from the position of the row, which the input scan adds.
+//! A file stores these values only for rows that were rewritten. For all other rows, the values are
+//! computed from the position of the row, which the scan below this operator adds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use futures::TryStreamExt;
 use headwater_sql::change::{FILE, ROW};
 use headwater_tables::{DataFile, LINEAGE, lineage_fields};
 
-/// The first row id of a file, if it has one, and the sequence number of the commit that added it.
+/// The first row id of a file, if it has one, and the sequence number of the commit that added the
+/// file.
 type RowOrigin = (Option<i64>, i64);
 
 /// Returns a schema with the two lineage columns at its end.
@@ -28,14 +29,15 @@ pub(crate) fn with_lineage(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-/// Returns true if a field is a lineage column, and not a column of the table with the same name.
+/// Returns true if a field is a lineage column; false for a column of the table that only has the
+/// same name.
 pub(crate) fn is_lineage(field: &FieldRef) -> bool {
     lineage_fields()
         .iter()
         .any(|own| own.name() == field.name() && own.metadata() == field.metadata())
 }
 
-/// Operator that fills in the lineage columns and projects to the first columns.
+/// An operator that fills in the lineage columns, and returns only the first columns of its input.
 #[derive(Debug)]
 pub(crate) struct RowLineageExec {
     input: Arc<dyn ExecutionPlan>,
@@ -80,7 +82,8 @@ impl DisplayAs for RowLineageExec {
     }
 }
 
-/// Filters are not pushed down: the stored values differ from the computed ones.
+/// Filters on lineage columns are not passed to the scan, because the values that files contain
+/// differ from the values that this operator computes.
 impl ExecutionPlan for RowLineageExec {
     fn name(&self) -> &'static str {
         "LineageExec"

@@ -1,5 +1,5 @@
-//! Row positions: two columns that a scan adds for statements that change rows. They are the number
-//! of the data file and the index of the row in that file.
+//! The position of a row, in two columns that a scan adds for statements that change rows: the
+//! number of the data file, and the index of the row in that file.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) fn row_field() -> FieldRef {
     Arc::new(Field::new(ROW, DataType::Int64, false).with_extension_type(RowNumber))
 }
 
-/// Returns a schema with both columns at its end.
+/// Returns a schema with both position columns at its end.
 pub(crate) fn with_places(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().cloned().chain([file_field(), row_field()]);
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))

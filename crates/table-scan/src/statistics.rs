@@ -1,6 +1,6 @@
-//! Converts manifest statistics to DataFusion's: row and null counts, bounds, and byte sizes that
-//! decide the join order. A bound is exact if some row has this value. For files with deletes, no
-//! statistics are exact.
+//! Converts the statistics in manifests to those of DataFusion: row counts, null counts, bounds,
+//! and sizes in bytes, by which joins are ordered. A bound is exact if some row has this value. For
+//! files with deletes, no statistics are exact.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, UInt64Type};
@@ -10,8 +10,8 @@ use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
 use datafusion::logical_expr::Accumulator;
 use headwater_tables::ScanPlan;
 
-/// Maximum number of files with statistics per file. Beyond it only the totals are given, because
-/// building statistics for each file would cost more than it saves.
+/// Maximum number of files for which each file has statistics of its own. For more files, only the
+/// totals are given, because statistics for each file would cost more than they save.
 const FILES_MAX: usize = 256;
 
 /// Assumed size in bytes of a value without a fixed width.
@@ -20,8 +20,8 @@ const VARIABLE_BYTES: usize = 16;
 /// Assumed ratio of encoded to compressed bytes of a file.
 const COMPRESSION: usize = 2;
 
-/// Returns the statistics of the scanned columns, as totals and, up to [`FILES_MAX`] files, per
-/// file.
+/// Returns the statistics of the scanned columns, as totals and, up to [`FILES_MAX`] files, for
+/// each file.
 pub fn of_scan(
     plan: &ScanPlan,
     schema: &Schema,
@@ -69,10 +69,10 @@ fn byte_size(data_type: &DataType, rows: usize) -> Precision<usize> {
     }
 }
 
-/// Estimates the encoded, uncompressed bytes that are read; DataFusion uses it if some columns have
-/// no fixed width. Manifests have only the compressed size of whole files, so it is scaled by the
-/// width of the columns that are read. For small files the estimate is too large, because the
-/// footer dominates their size.
+/// Estimates the number of encoded, uncompressed bytes that are read. DataFusion uses this estimate
+/// if some columns have no fixed width. Manifests contain only the compressed size of whole files,
+/// so this size is scaled by the width of the columns that are read. For small files the estimate
+/// is too large, because the footer dominates their size.
 fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) -> Precision<usize> {
     let width = |column: &ColumnStatistics| column.byte_size.get_value().copied().unwrap_or(0);
     let all: usize = statistics.column_statistics.iter().map(width).sum();
@@ -83,22 +83,24 @@ fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) ->
     Precision::Inexact(read.min((encoded as f64 * share) as usize))
 }
 
-/// Manifest statistics of one column, one value per file.
+/// The statistics of one column in the manifests, with one value for each file.
 struct ManifestStatistics {
     data_type: DataType,
     min: Option<ArrayRef>,
     max: Option<ArrayRef>,
     nulls: Option<ArrayRef>,
-    /// True for each file with exact bounds: some rows have these values.
+    /// For each file, true if the bounds are exact, that is, values that occur in the file.
     exact: Vec<bool>,
 }
 
 impl ManifestStatistics {
     fn of(plan: &ScanPlan, column: &str, data_type: &DataType) -> Self {
-        // Iceberg excludes NaN from bounds, and DataFusion orders it above every number.
+        // Bounds of floats are not exact: in Iceberg, NaN is never a bound, but DataFusion orders
+        // NaN above every number.
         let exact = plan.is_exact(column) && !data_type.is_floating();
         let exact = plan.files().iter().map(|file| exact && file.has_exact_bounds()).collect();
-        // Nested types have no bounds: engines order them differently, and maps have no order.
+        // Columns of nested types have no bounds, because engines order them in different ways, and
+        // maps have no order.
         let bounded = !data_type.is_nested();
         ManifestStatistics {
             data_type: data_type.clone(),

@@ -1,5 +1,6 @@
-//! String view types. Scans produce them, because they are faster to filter, join and group.
-//! Results do not use them, because not every Arrow reader supports them.
+//! Conversions between string types with and without views. Scans return types with views, because
+//! these are faster to filter, join and group. Results have types without views, because some Arrow
+//! readers do not support views.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use headwater_tables::map_within;
 
-/// Returns the schema with view types for top-level strings and binary columns.
+/// Returns the schema in which top-level string and binary columns have types with views.
 pub fn view_schema(schema: &Schema) -> SchemaRef {
     let viewed = |field: &FieldRef| match field.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 => retyped(field, DataType::Utf8View),
@@ -20,14 +21,14 @@ pub fn view_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// Returns the schema without view types at any level.
+/// Returns the schema without view types, at every level.
 pub fn plain_schema(schema: &Schema) -> SchemaRef {
     let fields: Fields = schema.fields().iter().map(plain_field).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// Returns the schema without view types and field metadata, as a target for casts. Different
-/// metadata of nested fields would make two equal types differ.
+/// Returns the schema without view types and field metadata, to which rows are cast. If the
+/// metadata of nested fields differed, two equal types would count as different.
 pub fn bare_schema(schema: &Schema) -> SchemaRef {
     let fields: Fields = plain_schema(schema).fields().iter().map(bare_field).collect();
     Arc::new(Schema::new(fields))
@@ -38,7 +39,7 @@ fn bare_field(field: &FieldRef) -> FieldRef {
     Arc::new(Field::new(field.name(), data_type, field.is_nullable()))
 }
 
-/// Casts a batch to [`plain_schema`]; columns without view types are passed through.
+/// Casts a batch to [`plain_schema`]. Columns without view types are returned unchanged.
 pub fn plain_batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields());
     let plain = columns.map(|(column, field)| {

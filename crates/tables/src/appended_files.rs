@@ -10,11 +10,11 @@ use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {
     /// Returns the data files appended since a snapshot, oldest first. Returns `None` if the new
-    /// rows are not exactly the rows of new files, for example because rows were changed. For
-    /// appended files that were compacted, returns the original files.
+    /// rows are not exactly the rows of new files, for example because rows were changed. If
+    /// appended files were compacted later, returns the original files.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
-            // The metadata of an intermediate state has expired.
+            // The metadata of a snapshot in between has expired.
             Err(error) if error.is_not_found() => Ok(None),
             other => other,
         }
@@ -32,8 +32,9 @@ impl TableHistory<'_> {
         Ok(Some(ScanPlan::new(table.schema(), files.into())))
     }
 
-    /// Returns the data files that the table has now but not at the snapshot. Requires that the
-    /// table still has all files of the snapshot unchanged. Supports tables with reverted changes.
+    /// Returns the data files that the table has now but did not have at the snapshot `since`;
+    /// `None` if a file of that snapshot was removed or changed. In contrast to
+    /// [`append_snapshots`], this also works after changes were reverted.
     async fn new_files(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let Some(snapshot) = Lineage::of(table).find(self.tables, since).await else {
             return Ok(None);
@@ -48,7 +49,7 @@ impl TableHistory<'_> {
         Ok(Some(now.without(&then)))
     }
 
-    /// Returns the data files that a snapshot itself added.
+    /// Returns the data files that this snapshot itself added, without those of earlier snapshots.
     pub async fn added_by(
         self,
         metadata: &TableMetadata,
@@ -71,8 +72,8 @@ impl TableHistory<'_> {
     }
 }
 
-/// Returns the append snapshots since a snapshot, oldest first; `None` if one of the later
-/// snapshots is not an append.
+/// Returns the snapshots after `since` that appended rows, oldest first; `None` if a snapshot after
+/// `since` changed or deleted rows.
 async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
     let mut lineage = Lineage::of(table);
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
 //! Caches of immutable files: tables, manifest lists, manifests and file lists, by location.
 //!
-//! Iceberg's files never change, so entries never become stale. A commit adds its written files, so
-//! that the next commit and the next plan need no reads. Each cache has a limit in bytes.
+//! Iceberg's files never change, so entries never become stale. A commit adds the files that it
+//! wrote, so that the next commit and the next plan read nothing. Each cache has a limit in bytes.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) type Manifests = Arc<[ManifestFile]>;
 /// The data files of a snapshot, oldest first.
 pub(crate) type Files = Arc<[Arc<DataFile>]>;
 
-/// The caches. Entries for snapshots are keyed by the location of the manifest list.
+/// The caches. The key of an entry for a snapshot is the location of its manifest list.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
@@ -29,28 +29,28 @@ pub(crate) struct Caches {
     /// First row ids of manifests, by location. The keys of the manifest cache contain these ids.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
-    /// Deleted rows, by data file and the fingerprint of its delete files.
+    /// Deleted rows of a data file, by its location and the fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
-    /// Deleted positions, by the fingerprint of a partition's position delete files.
+    /// Deleted positions by data file, for each set of position delete files of a partition.
     pub(crate) named: Cache<Fingerprint, Arc<PositionsByFile>>,
-    /// Keys of deleted rows, by the fingerprint of the equality delete files.
+    /// Keys of deleted rows, by the fingerprint of equality delete files.
     pub(crate) keys: Cache<Fingerprint, Arc<DeletedKeys>>,
 }
 
 /// Maximum number of manifests whose first row ids are cached.
 const FIRST_ROW_IDS_MAX: u64 = 100_000;
 
-/// Overhead of a cache entry, in bytes.
+/// Estimated memory of a cache entry in addition to its value, in bytes.
 const ENTRY_BYTES: usize = 256;
 
 /// Approximate size of an entry in a manifest list, in bytes.
 const ROW_BYTES: usize = 512;
 
-/// Size of a cached manifest's pointer to a data file, in bytes.
+/// Size of the pointers by which a cached file list refers to one data file, in bytes.
 const POINTER_BYTES: usize = 16;
 
 impl Caches {
-    /// Creates caches with a total capacity of about `bytes`.
+    /// Creates the caches, with a total capacity of about `bytes` bytes.
     pub(crate) fn new(bytes: u64) -> Self {
         let eighth = bytes / 8;
         let tables = Cache::builder()

@@ -10,7 +10,7 @@ use crate::manifest::Decoded;
 #[derive(Debug)]
 pub struct CachedManifest {
     decoded: Decoded,
-    /// The data files for scan plans; computed on first use.
+    /// The data files in the form that scan plans use. They are computed on first use.
     pub(crate) files: OnceLock<Vec<Arc<DataFile>>>,
 }
 

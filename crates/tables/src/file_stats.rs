@@ -1,5 +1,5 @@
-//! Column statistics of a snapshot's files, as arrays with one value per file. They are computed on
-//! first use, and shared by all plans of the same files.
+//! Column statistics of a snapshot's files, as arrays with one value per file. The arrays are
+//! computed on first use, and shared by all plans of the same files.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use parking_lot::Mutex;
 
-/// A statistic of a column.
+/// A kind of column statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum FileStat {
     Lower,
@@ -18,19 +18,19 @@ pub(crate) enum FileStat {
 /// A column's field id and the type of its bounds.
 type Column = (i32, DataType);
 
-/// The statistics computed so far. Arrays of variable-width types are not cached, because their
-/// size is not known in advance.
+/// The arrays computed so far. Arrays of variable-width types are not cached, because their size is
+/// not known in advance.
 #[derive(Debug, Default)]
 pub(crate) struct FileStats(Mutex<HashMap<(Column, FileStat), ArrayRef>>);
 
-/// Maximum number of cached bytes for each file of a snapshot, used by the cache's weigher.
+/// Maximum number of cached bytes for each file, by which the cache estimates a snapshot's size.
 pub(crate) const BYTES_OF_FILE: usize = 8 * ARRAYS_MAX;
 
 /// Maximum number of arrays cached.
 const ARRAYS_MAX: usize = 8;
 
 impl FileStats {
-    /// Returns the cached array or computes it.
+    /// Returns the cached array of a statistic; if it is not cached, computes and caches it.
     pub fn get(
         &self,
         stat: FileStat,

@@ -1,8 +1,8 @@
 //! The ancestors of a table's state, loaded on demand.
 //!
 //! A metadata file lists only the newest snapshots of its own state. Older snapshots are listed in
-//! older metadata files, which the metadata log names. Snapshots of merged states are listed in
-//! metadata files that the merge snapshot's summary names. These files are read only if needed.
+//! older metadata files, which the metadata log lists. Snapshots of merged states are listed in
+//! metadata files that the summary of the merge snapshot lists. These files are read if needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,58 +14,58 @@ use crate::{Error, Result, Table, Tables};
 /// Summary key of the snapshot whose changes a merge applied.
 pub const MERGED: &str = "headwater.merged-snapshot";
 
-/// Summary key of the metadata file of the merged state.
+/// Summary key of the location of the merged state's metadata file.
 pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 
-/// Summary key of the reverted snapshots, as a JSON list.
+/// Summary key of the JSON list of the snapshots that a snapshot reverted.
 pub const UNDONE: &str = "headwater.undone-snapshots";
 
-/// Key in a snapshot's summary. Its value is the JSON list of the snapshots that a cherry-pick
-/// replays, or another JSON value if there are too many.
+/// Summary key of the snapshots that a cherry-pick replays, as a JSON list. If there are too many,
+/// the value is not a list.
 pub const PICKED: &str = "headwater.picked-snapshots";
 
-/// Prefix of summary keys with the versions of source tables. The table's rows were computed from
-/// these versions.
+/// Prefix of the summary keys of source tables. Each value is the version of the source table from
+/// which the rows of this table were computed.
 pub const READ_UP_TO: &str = "headwater.read.";
 
 /// Summary key of the number of rows, from the Iceberg specification.
 const TOTAL_RECORDS: &str = "total-records";
 
-/// Maximum number of additional metadata files to read.
+/// Maximum number of older metadata files to read for one lineage.
 const FILES_MAX: usize = 100;
 
-/// The ancestors of a state that are known so far.
+/// The ancestors of a table state that are known so far.
 #[derive(Debug)]
 pub struct Lineage {
     current: Option<i64>,
     known: HashMap<i64, KnownSnapshot>,
-    /// Locations of metadata files that were read or failed to load.
+    /// Locations of metadata files that were read, or that could not be read.
     read: HashSet<String>,
 }
 
 #[derive(Debug)]
 struct KnownSnapshot {
     snapshot: SnapshotRef,
-    /// A table state whose metadata lists the snapshot.
+    /// A table state whose metadata lists this snapshot.
     table: Table,
 }
 
-/// The changes in a state, including changes that were first committed on another branch.
+/// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
 pub struct IncludedChanges {
-    /// The ids of the snapshots that first committed the changes, without reverted snapshots.
+    /// The ids of the snapshots that first committed the changes. Reverted snapshots are excluded.
     pub has: HashSet<i64>,
     /// For each replayed snapshot, the last snapshot that replayed it.
     pub again: HashMap<i64, i64>,
-    /// The snapshots that were reverted, and not replayed since then.
+    /// The snapshots that were reverted and have not been replayed after that.
     pub undone: HashSet<i64>,
-    /// True if some replayed changes are unknown.
+    /// True if a snapshot of the state replays changes whose origin is unknown.
     pub unclear: bool,
 }
 
 impl KnownSnapshot {
-    /// Returns the newest metadata file at the time of the snapshot's creation. It lists the
-    /// snapshot's parent.
+    /// Returns the location of the metadata file that was the newest when this snapshot was
+    /// created. That file lists the parent of the snapshot.
     fn parent_metadata(&self) -> Option<&str> {
         let time = self.snapshot.timestamp_ms();
         let log = self.table.metadata().metadata_log();
@@ -75,7 +75,7 @@ impl KnownSnapshot {
 }
 
 impl Lineage {
-    /// Returns the lineage of a state, with the snapshots that its metadata lists.
+    /// Returns the lineage of a state, with only the snapshots that its own metadata lists.
     pub fn of(table: &Table) -> Self {
         let current = table.snapshot_id();
         let mut found = Lineage { current, known: HashMap::new(), read: HashSet::new() };
@@ -100,18 +100,19 @@ impl Lineage {
         self.known.get(&id).map(|known| &*known.snapshot)
     }
 
-    /// Returns the current snapshot and its known ancestors, including merged ones.
+    /// Returns the current snapshot and its known ancestors, including merged snapshots.
     pub fn ancestors(&self) -> HashSet<i64> {
         self.ancestors_of(self.current)
     }
 
-    /// Returns a snapshot and its known ancestors, including merged ones.
+    /// Returns a snapshot and its known ancestors, including merged snapshots.
     pub fn ancestors_of(&self, id: Option<i64>) -> HashSet<i64> {
         self.walk(id, &HashSet::new(), |_, _| {})
     }
 
     /// Visits the ancestors of a snapshot, except snapshots in `others` and their ancestors. For
-    /// each unknown snapshot, calls `missing` with a metadata file that may list it.
+    /// each snapshot that is not known, calls `missing` with the location of a metadata file that
+    /// may list the snapshot.
     fn walk(
         &self,
         from: Option<i64>,
@@ -146,8 +147,8 @@ impl Lineage {
         found
     }
 
-    /// Returns the values of a property in the summaries of all known ancestors, newest first.
-    /// Excludes reverted snapshots.
+    /// Returns the values of a property in the summaries of all known ancestors, newest first. The
+    /// summaries of reverted snapshots are excluded.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
@@ -161,7 +162,7 @@ impl Lineage {
         values
     }
 
-    /// Returns the known changes that the state contains.
+    /// Returns the changes that the state contains, as far as they are known.
     pub fn contained_changes(&self) -> IncludedChanges {
         let mut found = IncludedChanges::default();
         for snapshot in self.newest_first() {
@@ -195,8 +196,8 @@ impl Lineage {
         }
     }
 
-    /// Returns the versions of the source tables from which this state's rows were computed, as far
-    /// as the metadata lists them. Empty if later snapshots added rows from other sources.
+    /// Returns the versions of the source tables from which this state's rows were computed, if the
+    /// metadata lists them. Empty if a later snapshot merged or reverted changes.
     pub fn read_up_to(&self) -> BTreeMap<String, String> {
         let mut next = self.current;
         while let Some(snapshot) = next.and_then(|id| self.get(id)) {
@@ -213,15 +214,15 @@ impl Lineage {
         BTreeMap::new()
     }
 
-    /// Returns at most `most` ancestors of this state that are not ancestors of another state.
+    /// Returns at most `most` ancestors of this state that are not ancestors of the state `other`.
     pub fn without(&self, other: &Lineage, most: usize) -> Vec<i64> {
         let others = other.ancestors();
         self.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
     }
 
-    /// Returns true if the state descends from the other state. If the other state's current
-    /// snapshot is a merge, a descendant of both of its parents is sufficient, because any merge of
-    /// them has the same result.
+    /// Returns true if the state descends from the other state. If the current snapshot of the
+    /// other state is a merge, it is sufficient that the state descends from both parents of that
+    /// merge, because any merge of these parents has the same result.
     pub fn descends_from(&self, other: &Lineage) -> bool {
         let own = self.ancestors();
         let mut seen = HashSet::new();
@@ -238,7 +239,7 @@ impl Lineage {
         true
     }
 
-    /// Returns an ancestor, reading older metadata if needed; `None` if it is not found.
+    /// Returns an ancestor, and reads older metadata files if needed; `None` if none has it.
     pub async fn find(&mut self, tables: &Tables, id: i64) -> Option<SnapshotRef> {
         loop {
             if let Some(known) = self.known.get(&id) {
@@ -250,9 +251,9 @@ impl Lineage {
         }
     }
 
-    /// Returns the merged snapshot of a merge if the merge has exactly the same rows. This is the
-    /// case if the other side only rewrote files since the common ancestor. Returns `None` for
-    /// other merges.
+    /// Returns the snapshot that a merge merged, if the merge has exactly the rows of that
+    /// snapshot. This is the case if the other parent has only rewritten files since the common
+    /// ancestor. Otherwise returns `None`.
     pub async fn same_rows_as(&mut self, tables: &Tables, merge: &Snapshot) -> Option<i64> {
         let merged = merged_by(merge)?;
         let mut ancestors = HashSet::new();
@@ -269,25 +270,25 @@ impl Lineage {
             }
             next = snapshot.parent_snapshot_id()?;
         }
-        // A merge that resolved a conflict with the other side's table has other rows.
+        // If the merge resolved a conflict by taking one side's table, the number of rows differs.
         let merged_snapshot = self.find(tables, merged).await?;
         let rows = value(merge, TOTAL_RECORDS)?;
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
     }
 
-    /// Returns true if the state has an unknown ancestor that is not in `others`.
+    /// Returns true if an ancestor of the state is unknown, and is not in `others`.
     pub fn lacks(&self, others: &HashSet<i64>) -> bool {
         let mut lacks = false;
         self.walk(self.current, others, |_, _| lacks = true);
         lacks
     }
 
-    /// Reads metadata files that may list unknown ancestors. Returns true if it read any.
+    /// Reads metadata files that may list unknown ancestors. Returns true if it read one.
     pub async fn read_more(&mut self, tables: &Tables) -> bool {
         self.read_since(tables, &HashSet::new()).await
     }
 
-    /// Like [`Lineage::read_more`], but only for ancestors that are not in `others`.
+    /// Does the same as [`Lineage::read_more`], but only for ancestors that are not in `others`.
     pub async fn read_since(&mut self, tables: &Tables, others: &HashSet<i64>) -> bool {
         let mut metadata_files: HashSet<String> = HashSet::new();
         self.walk(self.current, others, |_, metadata_file| {
@@ -299,7 +300,7 @@ impl Lineage {
             if self.read.len() >= FILES_MAX {
                 break;
             }
-            // If a metadata file is missing, its snapshots remain unknown.
+            // If a metadata file is missing, the snapshots that it lists remain unknown.
             match tables.load(&metadata_file).await {
                 Ok(table) => {
                     self.add(&table);
@@ -313,16 +314,16 @@ impl Lineage {
     }
 }
 
-/// Queries on the history of a table. Created by [`Tables`].
+/// Queries on the history of a table. [`Tables::history`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct TableHistory<'a> {
     pub(crate) tables: &'a Tables,
 }
 
 impl TableHistory<'_> {
-    /// Returns the newest accepted value of a summary property, from the current snapshot and all
-    /// its ancestors. The ancestors include merged snapshots, and snapshots that the metadata no
-    /// longer lists.
+    /// Returns the newest value of a summary property for which `wanted` returns true, from the
+    /// current snapshot and all its ancestors. The ancestors include merged snapshots, and
+    /// snapshots that the metadata no longer lists.
     pub async fn find(
         self,
         table: &Table,
@@ -344,7 +345,7 @@ impl TableHistory<'_> {
 
 impl TableHistory<'_> {
     /// Returns the newest value of a summary property. Returns `None` if a later snapshot merged,
-    /// replayed or reverted changes, because the value does not account for them.
+    /// replayed or reverted changes, because the value does not include these changes.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();
@@ -364,7 +365,7 @@ impl TableHistory<'_> {
     }
 }
 
-/// Returns the merged snapshot of a merge snapshot.
+/// Returns the snapshot that a merge snapshot merged; `None` for other snapshots.
 pub fn merged_by(snapshot: &Snapshot) -> Option<i64> {
     value(snapshot, MERGED)?.parse().ok()
 }

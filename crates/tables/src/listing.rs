@@ -13,7 +13,7 @@ use crate::{Error, Result, Table, Tables, partition};
 pub struct ListedSnapshot {
     /// The snapshot's id.
     pub id: i64,
-    /// Id of the parent snapshot; `None` for the first one.
+    /// Id of the parent snapshot; `None` for the first snapshot.
     pub parent: Option<i64>,
     /// The sequence number. Later snapshots have larger numbers.
     pub sequence_number: i64,
@@ -25,7 +25,7 @@ pub struct ListedSnapshot {
     pub summary: BTreeMap<String, String>,
     /// The location of the manifest list.
     pub manifest_list: String,
-    /// True if it is the table's current snapshot.
+    /// True for the table's current snapshot.
     pub is_current: bool,
 }
 
@@ -38,17 +38,17 @@ pub struct ListedManifest {
     pub holds_deletes: bool,
     /// Size of the manifest file in bytes.
     pub bytes: i64,
-    /// The partition spec id of its files.
+    /// The id of the partition spec of the files in the manifest.
     pub partition_spec: i32,
-    /// The sequence number of the snapshot that added it.
+    /// The sequence number of the snapshot that added the manifest.
     pub sequence_number: i64,
-    /// Id of the snapshot that added it.
+    /// Id of the snapshot that added the manifest.
     pub snapshot: i64,
     /// The number of files that this snapshot added; `None` if unknown.
     pub files_added: Option<u32>,
-    /// The number of existing files, which earlier snapshots added.
+    /// The number of files that earlier snapshots added; `None` if unknown.
     pub files_existing: Option<u32>,
-    /// The number of files that this snapshot removed.
+    /// The number of files that this snapshot removed; `None` if unknown.
     pub files_removed: Option<u32>,
 }
 
@@ -70,9 +70,9 @@ pub struct ListedFile {
     pub bytes: u64,
     /// The data sequence number.
     pub sequence_number: i64,
-    /// Id of the snapshot that added it; `None` if unknown.
+    /// Id of the snapshot that added the file; `None` if unknown.
     pub snapshot: Option<i64>,
-    /// The data file of a delete file, if the delete file refers to exactly one.
+    /// The data file of a delete file, if the delete file refers to exactly one data file.
     pub about: Option<String>,
 }
 
@@ -116,7 +116,7 @@ impl Tables {
         Ok(listed.collect())
     }
 
-    /// Returns the data files and delete files of a table's current snapshot, by manifest.
+    /// Returns the data and delete files of a table's current snapshot, in the manifests' order.
     pub async fn list_files(&self, table: &Table) -> Result<Vec<ListedFile>> {
         let metadata = table.metadata();
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Vec::new()) };

@@ -1,4 +1,4 @@
-//! Table metadata in the JSON form for clients.
+//! Table metadata as JSON, in the form that clients receive.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{Error, Result, Table, metadata};
 /// The table property that allows engines to delete files.
 pub const GC_ENABLED: &str = "gc.enabled";
 
-/// Lists without a defined order in a metadata file, and the keys for sorting them.
+/// Lists of a metadata file whose order is not defined, and the keys by which they are sorted.
 const LISTS: [(&str, &str); 4] = [
     ("schemas", "schema-id"),
     ("partition-specs", "spec-id"),
@@ -17,11 +17,11 @@ const LISTS: [(&str, &str); 4] = [
 ];
 
 impl Table {
-    /// Returns the metadata in the JSON format of Iceberg's specification. Includes all snapshots,
-    /// or only those with a ref.
+    /// Returns the metadata in the JSON format of Iceberg's specification. The JSON contains all
+    /// snapshots or, if `only_named` is true, only those with a ref.
     ///
-    /// `last_column_id` is the largest field id over all branches, so that new columns get unique
-    /// ids.
+    /// `last_column_id` is the largest field id that any branch has assigned, so that the ids of
+    /// new columns are unique.
     pub fn metadata_json(
         &self,
         only_referenced: bool,
@@ -29,12 +29,12 @@ impl Table {
     ) -> Result<Value> {
         let mut value = metadata::to_value(self.metadata())
             .map_err(|error| Error::internal("described", error))?;
-        // A client has access to only one state of one branch, so it must not delete files.
+        // A client knows one state of the table, and could delete files of other states.
         value["properties"][GC_ENABLED] = "false".into();
         if let Some(known) = last_column_id.filter(|known| *known > self.last_column_id()) {
             value["last-column-id"] = known.into();
         }
-        // Sorted because some clients display the lists in this order.
+        // The lists are sorted, because some clients display them in this order.
         for (list, number) in LISTS {
             if let Some(Value::Array(items)) = value.get_mut(list) {
                 items.sort_by_key(|item| item[number].as_i64());

@@ -8,7 +8,7 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, StagedFiles};
 
-/// The removed data files, and new files with the rows of these files that remain.
+/// The removed data files, and new files with those of their rows that remain.
 pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
 
 /// A request to create a table.
@@ -28,31 +28,31 @@ pub struct CreateTable {
 /// A change of one table. Each change creates one new metadata file.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    /// Adds these rows.
+    /// Adds rows.
     Append(StagedFiles),
-    /// Replaces all rows of the table by these.
+    /// Replaces all rows of the table by the staged rows.
     Overwrite(StagedFiles),
-    /// Replaces all rows in every partition of the new rows. In an unpartitioned table, replaces
-    /// all rows.
+    /// Replaces all rows in the partitions to which the new rows belong. In an unpartitioned table,
+    /// replaces all rows.
     OverwritePartitions {
         /// The new rows.
         staged: StagedFiles,
-        /// Existing files of earlier partition specs with rows in these partitions, and rewritten
-        /// files with their other rows; see [`crate::RowDeletes::retained_rows`].
+        /// Existing files of earlier partition specs that have rows in these partitions, and new
+        /// files with their other rows, from [`crate::RowDeletes::retained_rows`].
         retained: Option<RetainedRows>,
     },
     /// Replaces data files with changed rows.
     Rewrite(Rewrite),
     /// Replaces data files with files that contain the same rows in another layout.
     Compact {
-        /// The files to remove. A file that was already removed is a conflict.
+        /// The files to remove. If one of them no longer exists, this is a conflict.
         removed: Vec<Arc<DataFile>>,
-        /// The files to add, with the same number of rows.
+        /// The files to add. Their number of rows must be equal to that of the removed files.
         staged: StagedFiles,
     },
     /// Merges small manifests.
     ArrangeManifests,
-    /// Removes snapshots other than the current one from the metadata. Does not delete their files.
+    /// Removes snapshots other than the current one from the metadata, but keeps their files.
     ExpireSnapshots(Vec<i64>),
     /// Replaces columns, partition fields and all rows. The rows must have been written for the
     /// table returned by [`crate::Tables::replacement`].
@@ -61,25 +61,25 @@ pub enum Operation {
         schema: SchemaRef,
         /// The new partition fields.
         partition: Vec<PartitionField>,
-        /// The id after which field ids are assigned, as in [`Operation::AddColumns`].
+        /// The field ids of new columns are greater than this id, as in [`Operation::AddColumns`].
         after: Option<i32>,
         /// The new rows.
         staged: StagedFiles,
     },
-    /// Adds nullable columns after the last one.
+    /// Adds nullable columns after the last column.
     AddColumns {
         /// The columns to add.
         columns: Vec<Field>,
-        /// The id after which field ids are assigned; by default the table's last column id.
-        /// Concurrent changes of a table, on any branches, must assign different ids. Otherwise
-        /// their rows cannot be merged.
+        /// The field ids of the new columns are greater than this id; by default the table's last
+        /// column id. Concurrent changes of a table, on any branches, must assign different ids.
+        /// Otherwise their rows cannot be merged.
         after: Option<i32>,
     },
     /// Changes columns and properties, in order.
     Alter {
         /// The changes, in order.
         alterations: Vec<Alteration>,
-        /// The id after which field ids are assigned, as in [`Operation::AddColumns`].
+        /// The field ids of new columns are greater than this id, as in [`Operation::AddColumns`].
         after: Option<i32>,
     },
     /// Sets table properties. Other properties are unchanged.
@@ -96,20 +96,20 @@ impl Operation {
 /// The replacement of data files with changed rows.
 #[derive(Clone)]
 pub struct Rewrite {
-    /// The table's files when the change was computed. Other files at commit time mean a concurrent
-    /// commit.
+    /// The table's files when the change was computed. If the table has other files when the change
+    /// is committed, there was a concurrent commit.
     pub seen: ScanPlan,
-    /// The files to remove, a subset of `seen`. A file that was already removed is a conflict.
+    /// The files to remove, a subset of `seen`. If one no longer exists, this is a conflict.
     pub removed: Vec<Arc<DataFile>>,
-    /// The files that replace them.
+    /// The files that replace the removed files.
     pub staged: StagedFiles,
-    /// The check of concurrently added files for serializable isolation. An added file that may
-    /// contain a row affected by the change is a conflict. `None` for snapshot isolation, which
-    /// ignores added files.
+    /// The check of files that were added concurrently, for serializable isolation: if such a file
+    /// may contain a row that the change affects, the commit fails with a conflict. `None` for
+    /// snapshot isolation, for which added files are not checked.
     pub unseen: Option<MayAffect>,
 }
 
-/// A predicate on files: true if any of them may contain a row affected by a change.
+/// Returns true if one of the plan's files may contain a row that a change affects.
 pub type MayAffect = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for Rewrite {

@@ -14,7 +14,7 @@ pub struct TablesOptions {
     /// slash: `file:///home/me/lake/.headwater/warehouse`.
     pub root_url: String,
     /// The root folder of a local object store. If set, written files are fsynced, because the
-    /// object store itself does not fsync.
+    /// object store itself does not do this.
     pub local_root: Option<PathBuf>,
     /// Settings of cloud object stores.
     pub cloud: CloudSettings,
@@ -27,13 +27,13 @@ pub struct TablesOptions {
     pub row_group_rows: usize,
     /// Maximum bytes of encoded rows in a row group.
     pub row_group_bytes: usize,
-    /// Maximum size of encoded rows buffered for all open files, in bytes. If it is exceeded, the
-    /// largest row group is flushed early.
+    /// Maximum size of encoded rows buffered for all open files, in bytes. Beyond this size, the
+    /// largest row group is flushed before it is full.
     pub write_buffer_bytes: usize,
-    /// Maximum number of snapshots in a metadata file. Older ones remain reachable through the
+    /// Maximum number of snapshots in a metadata file. Older snapshots remain reachable through the
     /// metadata files of earlier catalog commits.
     pub snapshots_listed_max: usize,
-    /// Maximum number of rows compared row by row in a merge, over files that both sides changed.
+    /// Maximum number of rows that a merge compares, in all files that both sides changed.
     pub merge_rows_max: u64,
     /// The clock for snapshot timestamps.
     pub clock: Arc<dyn Clock>,

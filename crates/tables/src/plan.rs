@@ -1,7 +1,7 @@
 //! Scan plans: the data files of a snapshot and their column statistics.
 //!
-//! Bounds and counts come from the manifests. They are Arrow arrays with one value per file, in the
-//! types of the table's columns. Engines use them to prune files.
+//! Bounds and counts come from the manifests. They are returned as Arrow arrays with one value per
+//! file. Bounds have the type of the table's column. Engines use both to prune files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct DataFile {
     pub path: Path,
     /// Size of the file in bytes.
     pub bytes: u64,
-    /// The number of rows, including deleted ones.
+    /// The number of rows, including deleted rows.
     pub rows: u64,
     /// The partition, such as `ts_day=2013-01-01/origin=EWR`; empty if the table is not
     /// partitioned.
@@ -39,14 +39,14 @@ pub struct DataFile {
     pub spec_id: i32,
     /// The delete files that apply to the file.
     pub(crate) deletes: Option<Arc<Deletes>>,
-    /// Partition values with their transforms, by source field id.
+    /// Partition values with their transforms, by the field id of the source column.
     pub parts: Vec<(i32, Transform, Option<PrimitiveLiteral>)>,
     /// The field ids of every schema that the file's writer may have used.
     pub(crate) written_schemas: WrittenSchemas,
 }
 
 /// The ids of the primitive fields in each schema of a table. Empty if the table disables the
-/// metrics of a column, because then missing metrics do not prove that a file lacks the column.
+/// metrics of a column: a file without metrics of a column may then still contain it.
 pub(crate) type WrittenSchemas = Arc<[Vec<i32>]>;
 
 /// Prefix of the table properties that select which metrics are kept for a column.
@@ -72,7 +72,7 @@ pub(crate) fn written_schemas(metadata: &TableMetadata) -> WrittenSchemas {
 }
 
 impl DataFile {
-    /// Returns the compressed size of a column in the file, by field id, in bytes; `None` if
+    /// Returns the compressed size in bytes of the column with this field id in the file; `None` if
     /// unknown.
     pub fn column_bytes(&self, field_id: i32) -> Option<u64> {
         self.entry.data_file.column_sizes().get(&field_id).copied()
@@ -83,7 +83,7 @@ impl DataFile {
         self.entry.sequence_number.unwrap_or_default()
     }
 
-    /// Returns the id of the first row; `None` without row lineage.
+    /// Returns the id of the file's first row; `None` if the table has no row lineage.
     pub fn first_row_id(&self) -> Option<i64> {
         self.entry.data_file.first_row_id()
     }
@@ -101,17 +101,17 @@ impl DataFile {
         self.entry.data_file.split_offsets().unwrap_or_default()
     }
 
-    /// Returns the common value of a column in all rows of the file, if the column is an identity
-    /// partition field.
+    /// Returns the value that a column has in all rows of the file, if the table is partitioned by
+    /// the column itself (transform `identity`).
     fn constant_value(&self, field_id: i32) -> Option<&Option<PrimitiveLiteral>> {
         let same =
             |part: &&(i32, Transform, _)| (part.0, part.1) == (field_id, Transform::Identity);
         self.parts.iter().find(same).map(|(_, _, value)| value)
     }
 
-    /// Returns false only if the file certainly lacks the column. A writer may omit metrics of a
-    /// column that it writes. So missing metrics prove the lack only if the file has metrics of all
-    /// columns of some schema.
+    /// Returns false only if the file certainly lacks the column. A writer may omit the metrics of
+    /// a column that it writes. So missing metrics prove that the column is missing only if the
+    /// file has metrics of all columns of some schema.
     pub fn has_column(&self, field_id: i32) -> bool {
         let file = &self.entry.data_file;
         let (sizes, counts) = (file.column_sizes(), file.value_counts());
@@ -175,13 +175,13 @@ impl DataFile {
         (&self.location, self.deletes.as_ref().map_or(0, |deletes| deletes.fingerprint()))
     }
 
-    /// Returns true if a column may contain NaN, which bounds exclude.
+    /// Returns true if a column may contain NaN, which is never a bound.
     fn may_hold_nan(&self, field_id: i32) -> bool {
         self.entry.data_file.nan_value_counts().get(&field_id) != Some(&0)
     }
 }
 
-/// The data files of one snapshot; cheap to clone.
+/// The data files of one snapshot. Clones share the files.
 #[derive(Debug, Clone)]
 pub struct ScanPlan {
     schema: SchemaRef,
@@ -219,7 +219,7 @@ impl ScanPlan {
         self.files.iter().any(|file| file.has_deletes())
     }
 
-    /// Returns the number of rows in all files, including deleted ones.
+    /// Returns the number of rows in all files, including deleted rows.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).sum()
     }
@@ -249,7 +249,7 @@ impl ScanPlan {
 
     fn bounds(&self, column: &str, bound: FileStat) -> Option<ArrayRef> {
         let (id, data_type) = self.column(column)?;
-        // DataFusion sorts NaN after all numbers, so the bounds are valid only without NaN.
+        // DataFusion sorts NaN after all numbers, so the bounds are valid only without a NaN.
         let floats = matches!(data_type, DataType::Float32 | DataType::Float64);
         let values = self.files.iter().map(|file| {
             if floats && file.may_hold_nan(id) { None } else { bound_of(file, id, bound) }
@@ -283,8 +283,8 @@ impl ScanPlan {
     }
 
     /// Returns, for each file, `false` if its partition excludes all of these values of a top-level
-    /// column. Otherwise the value is null, because the file may contain them. Returns `None` if no
-    /// file can be excluded.
+    /// column. Otherwise the value is null, because the file may contain one of the values. Returns
+    /// `None` if no file can be excluded.
     ///
     /// `values` must be castable to the column's type.
     pub fn may_hold(&self, column: &str, values: &ArrayRef) -> Option<BooleanArray> {
@@ -354,8 +354,8 @@ fn bound_of(file: &DataFile, id: i32, bound: FileStat) -> Option<&PrimitiveLiter
         FileStat::Nulls => return None,
     };
     let bound = bounds.get(&id)?;
-    // Bounds of nanosecond timestamps are not used, because DuckDB 1.5.5 writes wrong upper bounds
-    // for them.
+    // Bounds of timestamps in nanoseconds are not used, because DuckDB 1.5.5 writes wrong upper
+    // bounds for them.
     let nanoseconds =
         matches!(bound.data_type(), PrimitiveType::TimestampNs | PrimitiveType::TimestamptzNs);
     (own || !nanoseconds).then(|| bound.literal())

@@ -1,10 +1,10 @@
 //! Row lineage for tables of format version 3: the id of each row, and the sequence number of the
 //! commit that last changed the row.
 //!
-//! For new rows, neither value is stored. The id is the file's first row id plus the row's
-//! position, and the sequence number is that of the file. For rewritten rows, two additional
-//! columns store both values. For a changed row, the stored sequence number is null, so that the
-//! new file's sequence number applies.
+//! For a new row, neither value is stored. The id of the row is the first row id of the file plus
+//! the position of the row, and the sequence number is that of the file. For rewritten rows, the
+//! file has two additional columns with both values. For a changed row, the stored sequence number
+//! is null, so that the new file's sequence number applies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     batch.project(&(0..own).collect::<Vec<_>>())
 }
 
-/// The source values of the row ids and sequence numbers in a file.
+/// The values from which the row ids and sequence numbers of the rows of a file are derived.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowIdOrigin {
     first_row_id: Option<i64>,
@@ -74,8 +74,7 @@ impl RowIdOrigin {
         }
     }
 
-    /// Returns one lineage column: the stored values, or derived values where the stored ones are
-    /// null.
+    /// Returns one lineage column: the stored values and, where these are null, derived values.
     pub fn column(&self, id: i32, found: Option<&ArrayRef>, positions: &ArrayRef) -> ArrayRef {
         let stored = found.and_then(|column| column.as_primitive_opt::<Int64Type>());
         let positions = positions.as_primitive::<Int64Type>();
@@ -93,7 +92,7 @@ impl RowIdOrigin {
 /// The row ids of a data file.
 #[derive(Debug, Clone)]
 pub enum RowIds {
-    /// Consecutive ids, starting with that of the first row.
+    /// Consecutive ids, which start with this id of the first row.
     From(i64),
     /// Runs of consecutive ids.
     Runs(RowIdRuns),
@@ -120,7 +119,7 @@ impl RowIds {
     }
 }
 
-/// Row ids, run-length encoded: each run is consecutive.
+/// Row ids, run-length encoded: the ids of each run are consecutive.
 #[derive(Debug, Clone, Default)]
 pub struct RowIdRuns {
     /// The first position of each run.
@@ -140,7 +139,7 @@ impl RowIdRuns {
         self.rows += 1;
     }
 
-    /// Returns the id that would continue the last run.
+    /// Returns the id that would follow the last id of the last run.
     fn next_in_run(&self) -> Option<i64> {
         let first = self.ids.last().filter(|id| **id >= 0)?;
         let within = i64::try_from(self.rows - self.starts.last()?).ok()?;
@@ -154,7 +153,7 @@ impl RowIdRuns {
     }
 }
 
-/// Reads rows in order to rewrite them. Created by [`Tables`].
+/// Reads rows in order to rewrite them. [`Tables::rewrites`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct Rewrites<'a> {
     pub(crate) tables: &'a Tables,
@@ -222,7 +221,7 @@ impl Rewrites<'_> {
     }
 }
 
-/// Clears the row ids and sequence numbers of the given rows, so that the commit assigns new ones.
+/// Clears the rows' ids and sequence numbers, so that the commit assigns new values.
 pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     let mut columns = batch.columns().to_vec();
@@ -237,8 +236,8 @@ pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, A
     RecordBatch::try_new(batch.schema(), columns)
 }
 
-/// Clears the row ids and sequence numbers that another branch assigned to its rows after the merge
-/// base. The target branch may have assigned the same values to other rows.
+/// Clears the row ids and sequence numbers that another branch has assigned since the merge base,
+/// because the target branch may have assigned the same values to other rows.
 pub fn without_ids_after_base(
     batch: &RecordBatch,
     next_row_id: u64,

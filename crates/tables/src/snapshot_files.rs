@@ -20,15 +20,15 @@ use crate::{DataFile, Error, Result, Table, Tables, partition};
 /// Maximum number of manifests read concurrently.
 const MANIFEST_READS_MAX: usize = 16;
 
-/// The components of table states: metadata, manifest lists, manifests and data files. For crates
-/// that build states themselves. Created by [`Tables`].
+/// The components of table states: metadata, manifest lists, manifests and data files. This type is
+/// for crates that build states themselves. [`Tables::states`] returns it.
 #[derive(Debug, Clone, Copy)]
 pub struct TableStates<'a> {
     pub(crate) tables: &'a Tables,
 }
 
 impl<'a> TableStates<'a> {
-    /// Writes the metadata of a table as a metadata file. The file is durable on return.
+    /// Writes the metadata of a table to a file, and makes the file durable.
     pub async fn store(
         self,
         location: String,
@@ -38,15 +38,15 @@ impl<'a> TableStates<'a> {
         store_as(self.tables, location, metadata, totals, PendingFiles::default()).await
     }
 
-    /// Locks the locations provided by clients. Hold the lock from the check that a location is
-    /// unused until the table's creation there.
+    /// Locks the choice of locations by clients. The caller must hold the lock from the check that
+    /// a location is unused until the table is created at that location.
     pub async fn lock_locations(self) -> tokio::sync::MutexGuard<'a, ()> {
         self.tables.location_lock().lock().await
     }
 
     /// Returns a unique location for a new table: a folder within the folder of its namespace. A
-    /// nested namespace is a single folder, such as `a.b`, so that the folder of a namespace never
-    /// equals that of a table.
+    /// nested namespace is a single folder, such as `a.b`, so that no namespace has the same folder
+    /// as a table.
     pub fn new_location(self, name: &TableName) -> String {
         let unique = Uuid::new_v4().simple().to_string();
         let (namespace, table) =
@@ -54,8 +54,8 @@ impl<'a> TableStates<'a> {
         format!("{}/{namespace}/{table}-{}", self.tables.root_url(), &unique[..8])
     }
 
-    /// Returns the totals of the current snapshot, from its summary. If the summary lacks totals,
-    /// counts them in the manifests.
+    /// Returns the totals of the current snapshot, from its summary. If the summary contains no
+    /// totals, computes them from the manifests.
     pub async fn totals(self, metadata: &TableMetadata) -> Result<Totals> {
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Totals::default()) };
         if let Some(totals) = Totals::of(snapshot) {
@@ -184,7 +184,7 @@ impl TableStates<'_> {
             }))
         });
         let files = files.collect::<Result<Vec<_>>>()?;
-        // Another plan may have set the same value concurrently.
+        // If another plan has set the same value concurrently, that value is kept.
         let _ = decoded.files.set(files);
         Ok(())
     }
@@ -225,7 +225,7 @@ impl TableStates<'_> {
         self.tables.caches().manifests.insert(cache_key(manifest), decoded);
     }
 
-    /// Removes all cache entries of a manifest: one for each first row id.
+    /// Removes all cache entries of a manifest. There is one entry for each first row id.
     pub(crate) fn evict_manifest(self, location: &str) {
         let caches = self.tables.caches();
         caches.manifests.invalidate(location);
@@ -235,8 +235,8 @@ impl TableStates<'_> {
     }
 }
 
-/// Returns the cache key of a manifest: its location and its first row id. A table upgrade may
-/// assign the first row id after the manifest was written.
+/// Returns the cache key of a manifest: its location and its first row id. The first row id can be
+/// assigned after the manifest was written, when the table is upgraded to format version 3.
 fn cache_key(manifest: &ManifestFile) -> String {
     match manifest.first_row_id {
         None => manifest.manifest_path.clone(),

@@ -1,4 +1,4 @@
-//! Data files and delete files that are written but not yet committed.
+//! Data files and delete files that are written but not committed yet.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::storage::Storage;
 /// Uncommitted data files. A commit adds them to a table, or [`crate::Tables::discard`] deletes
 /// them.
 ///
-/// Cheap to clone, so that a commit can be retried with the same files after a conflict.
+/// Clones share the files, so that a commit can be retried with the same files after a conflict.
 #[derive(Clone)]
 pub struct StagedFiles {
     pub(crate) files: Arc<[iceberg::spec::DataFile]>,
@@ -26,18 +26,18 @@ pub struct StagedFiles {
     pub(crate) memory_bytes_peak: u64,
 }
 
-/// A delete file that is not yet committed.
+/// A delete file that is written but not committed yet.
 #[derive(Debug, Clone)]
 pub(crate) struct StagedDelete {
     pub(crate) file: iceberg::spec::DataFile,
-    /// The data file that the deletes apply to.
+    /// The data file to which the deletes apply.
     pub(crate) of: Arc<DataFile>,
-    /// The delete files that it replaces.
+    /// The existing delete files that this delete file replaces.
     pub(crate) replaced: Vec<DeleteKey>,
 }
 
-/// Maximum size of data files that are synced together with the metadata files of their commit, in
-/// bytes. With a single sync, the file system writes its journal only once.
+/// Data files of up to this number of bytes are synced together with the metadata files of their
+/// commit, not earlier. With a single sync, the file system writes its journal only once.
 const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A running or finished sync of files; `None` if it was not started.
@@ -45,8 +45,8 @@ const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) struct FileSync(Option<Shared<BoxFuture<'static, bool>>>);
 
 impl FileSync {
-    /// Starts a background sync of more than [`SYNC_WITH_COMMIT_BYTES_MAX`] bytes, so that the sync
-    /// overlaps with the work before the commit.
+    /// Starts to sync files in the background if they have more than [`SYNC_WITH_COMMIT_BYTES_MAX`]
+    /// bytes, so that the commit does not have to wait for the whole sync.
     pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
         if bytes <= SYNC_WITH_COMMIT_BYTES_MAX {
             return FileSync(None);
@@ -57,7 +57,7 @@ impl FileSync {
         FileSync(Some(syncing.map(|done| done.unwrap_or(false)).boxed().shared()))
     }
 
-    /// Combines these syncs into one.
+    /// Combines this sync with others. The combined sync ends when all of them have ended.
     fn and(&self, others: Vec<FileSync>) -> Self {
         if self.0.is_none() && others.iter().all(|other| other.0.is_none()) {
             return FileSync(None);
@@ -89,7 +89,7 @@ impl std::fmt::Debug for StagedFiles {
 }
 
 impl StagedFiles {
-    /// Combines uncommitted files of the same table, schema and partition spec; `None` if the list
+    /// Combines uncommitted files of the same table, schema and partition spec; `None` if `several`
     /// is empty.
     pub fn all(several: &[StagedFiles]) -> Option<StagedFiles> {
         let (first, rest) = several.split_first()?;

@@ -1,4 +1,4 @@
-//! One state of a table.
+//! One state of a table, and its totals.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id, with_names};
 use crate::{COMMENT, SortColumn, foreign_column};
 
-/// One immutable state of one table, read from a metadata file; cheap to clone.
+/// One immutable state of one table, read from a metadata file. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct Table(Arc<Inner>);
 
@@ -31,7 +31,7 @@ struct Inner {
 /// Totals of a snapshot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Number of rows, including deleted ones.
+    /// Number of rows, including deleted rows.
     pub(crate) rows: u64,
     pub(crate) files: u64,
     /// Bytes of data files and delete files.
@@ -67,7 +67,7 @@ impl DeleteTotals {
 }
 
 impl Totals {
-    /// Returns the totals in a snapshot's summary; `None` if the writer omitted them.
+    /// Returns the totals in a snapshot's summary; `None` if the summary does not contain them.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Totals> {
         let total = |key: &str| snapshot.summary().additional_properties.get(key)?.parse().ok();
         let deletes = DeleteTotals {
@@ -103,8 +103,8 @@ impl Table {
         &self.0.metadata
     }
 
-    /// Returns this table with other, unstored metadata, so that rows can be written for it. Its
-    /// totals are those of this state.
+    /// Returns this table with other metadata, which is not stored. Rows can be written for the
+    /// returned table, whose totals are those of this state.
     #[must_use]
     pub fn unstored(&self, metadata: TableMetadata) -> Self {
         Table::new(self.metadata_location().to_owned(), metadata, self.totals(), 0)
@@ -134,7 +134,8 @@ impl Table {
         self.metadata().location()
     }
 
-    /// Returns the current schema. Each field's metadata carries its id as [`crate::FIELD_ID`].
+    /// Returns the current schema. The Arrow metadata of each field contains the field's id under
+    /// the key [`crate::FIELD_ID`].
     pub fn schema(&self) -> SchemaRef {
         self.0.schema.clone()
     }
@@ -156,8 +157,8 @@ impl Table {
         self.metadata().current_snapshot_id()
     }
 
-    /// Returns the number of rows in the current snapshot. Approximate if other engines wrote
-    /// delete files; [`crate::Tables::count`] is exact.
+    /// Returns the number of rows in the current snapshot. If other engines wrote delete files, the
+    /// number is approximate; [`crate::Tables::count`] returns the exact number.
     pub fn rows(&self) -> u64 {
         self.0.totals.rows.saturating_sub(self.0.totals.deletes.positions)
     }
@@ -172,15 +173,15 @@ impl Table {
         self.0.totals.deletes.files
     }
 
-    /// Returns the snapshots created at or before `before`, oldest first. Excludes the `keep`
-    /// newest snapshots and those of refs in the metadata.
+    /// Returns the snapshots created at or before `before`, oldest first. The `keep` newest
+    /// snapshots, and snapshots to which refs in the metadata point, are excluded.
     pub fn snapshots_before(&self, before: Timestamp, keep: usize) -> Vec<i64> {
         let metadata = self.metadata();
         let mut snapshots: Vec<_> = metadata.snapshots().collect();
         snapshots.sort_by_key(|snapshot| snapshot.sequence_number());
         let keep = snapshots_listed(metadata, keep.max(1));
         snapshots.truncate(snapshots.len().saturating_sub(keep));
-        // The `iceberg` crate has no accessor for the refs.
+        // The refs are read from the JSON, because the `iceberg` crate does not return them.
         let refs = serde_json::to_value(metadata).map(|mut value| value["refs"].take());
         let refs = refs.ok().and_then(|refs| refs.as_object().cloned()).unwrap_or_default();
         let referenced: Vec<i64> =
@@ -192,7 +193,7 @@ impl Table {
         old.map(|snapshot| snapshot.snapshot_id()).collect()
     }
 
-    /// Returns the name and type of the first column with a type that only other engines support.
+    /// Returns the name and type of the first column whose type only other engines support.
     pub fn foreign_column(&self) -> Option<(String, String)> {
         self.schema().fields().iter().find_map(|field| foreign_column(field))
     }
@@ -202,7 +203,7 @@ impl Table {
         self.0.totals.files
     }
 
-    /// Returns the total bytes of data files and delete files.
+    /// Returns the total size of the current snapshot's data files and delete files, in bytes.
     pub fn bytes(&self) -> u64 {
         self.0.totals.bytes
     }
@@ -224,8 +225,8 @@ impl Table {
         fields.collect()
     }
 
-    /// Returns the sort order for new rows; `None` if there is none or it has a transform that
-    /// Headwater does not support.
+    /// Returns the sort order for new rows; `None` if the table has none, or one with a transform
+    /// that Headwater does not support.
     pub fn sort_order(&self) -> Option<Vec<SortColumn>> {
         let fields = &self.metadata().default_sort_order().fields;
         let columns = self.metadata().current_schema().as_struct();
@@ -249,7 +250,7 @@ impl Table {
         columns.filter(|column| ids.contains(&column.id)).map(|c| c.name.clone()).collect()
     }
 
-    /// Returns true if the field with this id ever had this name. The field may be nested.
+    /// Returns true if any schema has this name for the field with this id, even a nested field.
     pub fn has_called(&self, id: i32, name: &str) -> bool {
         let mut schemas = self.metadata().schemas_iter();
         schemas.any(|schema| schema.field_by_id(id).is_some_and(|field| field.name == name))
@@ -270,7 +271,7 @@ impl Table {
         sorted(self.metadata().properties())
     }
 
-    /// Returns the value of a summary property from the newest listed snapshot that has it.
+    /// Returns a summary property's value from the newest listed snapshot that contains it.
     pub fn noted(&self, property: &str) -> Option<&str> {
         let snapshots = self.metadata().snapshots();
         let values = snapshots.filter_map(|snapshot| {
@@ -290,7 +291,7 @@ impl Table {
         summary
     }
 
-    /// Returns the description of the table, under this name.
+    /// Returns the description of the table for the API, with this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::Table {
         headwater_model::Table {
             name: name.clone(),
@@ -314,7 +315,7 @@ impl Table {
     }
 }
 
-/// Returns the column descriptions of a schema.
+/// Returns the descriptions of the columns of a schema, for the API.
 pub(crate) fn described(schema: &Schema) -> Vec<Column> {
     let columns = schema.fields().iter().map(|field| Column {
         name: field.name().clone(),

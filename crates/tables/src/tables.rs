@@ -22,7 +22,7 @@ use crate::{
     WarehouseFiles, metadata, read, write,
 };
 
-/// The tables of one warehouse; cheap to clone.
+/// The tables of one warehouse. Clones share the caches.
 #[derive(Debug, Clone)]
 pub struct Tables(Arc<Inner>);
 
@@ -33,8 +33,8 @@ struct Inner {
     caches: Caches,
     /// Locations of files that are scheduled for deletion.
     deleting_files: Mutex<HashSet<String>>,
-    /// Lock for locations provided by clients. It is held from the check that a location is unused
-    /// until the table's creation there.
+    /// Lock on the choice of locations by clients. The lock is held from the check that a location
+    /// is unused until the table is created at that location.
     location_lock: tokio::sync::Mutex<()>,
 }
 
@@ -99,7 +99,7 @@ impl Tables {
         TableHistory { tables: self }
     }
 
-    /// Returns the object store path of a location. Fails if it is outside the warehouse.
+    /// Returns the object store path of a location. Fails if the location is outside the warehouse.
     pub fn path_of(&self, location: &str) -> Result<Path> {
         self.0.storage.path_of(location)
     }
@@ -126,8 +126,8 @@ impl Tables {
         &self.0.options
     }
 
-    /// Creates a table and writes its first metadata file. The table's folder is new and unique, so
-    /// that a name can be reused. The schema is normalized first; see [`crate::normalise_schema`].
+    /// Creates a table in a new folder with a unique name, and writes its first metadata file. So a
+    /// name can be used again. The schema is normalized first; see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
         let metadata = evolve::create(&request, self.states().new_location(&request.name), now)?;
@@ -156,7 +156,7 @@ impl Tables {
         self.0.caches.tables.insert(table.metadata_location().to_owned(), table.clone());
     }
 
-    /// Counts the rows of a table's current snapshot. Reads the delete files.
+    /// Counts the rows of a table's current snapshot. For this, the delete files are read.
     pub async fn count(&self, table: &Table) -> Result<u64> {
         if !table.has_deletes() {
             return Ok(table.rows());
@@ -170,9 +170,9 @@ impl Tables {
         evolve::check_partition(schema, partition)
     }
 
-    /// Returns the table that [`Operation::Replace`] with these columns and partition fields will
-    /// create. Its rows are written for this table with [`Tables::write`]. The table is not stored,
-    /// and its totals are those of the old rows.
+    /// Returns the table as an [`Operation::Replace`] with these columns and partition fields will
+    /// create it. The new rows must be written for this table with [`Tables::write`]. The returned
+    /// table is not stored, and has the totals of the old rows.
     pub fn replacement(
         &self,
         table: &Table,
@@ -184,24 +184,24 @@ impl Tables {
         Ok(table.unstored(metadata))
     }
 
-    /// Writes rows to uncommitted data files. The files become durable with the commit that adds
-    /// them to a snapshot.
+    /// Writes rows to uncommitted data files. The commit that adds the files to a snapshot makes
+    /// them durable.
     ///
     /// Columns are matched by name; missing columns become null. Values are cast to the table's
     /// types if the cast is lossless. A lossy cast or a null in a required column fails with the
     /// name of the column, and the files written so far are deleted.
     ///
-    /// Rows are sorted by the table's sort order, in runs limited by memory.
+    /// Rows are sorted by the table's sort order, if any, in runs that fit into memory.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         write::write(self.storage(), self.options(), table, rows, false).boxed().await
     }
 
-    /// Writes rows like [`Tables::write`], but in input order.
+    /// Writes rows like [`Tables::write`], but in the order of the input.
     pub async fn write_as_ordered(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         write::write(self.storage(), self.options(), table, rows, true).boxed().await
     }
 
-    /// Converts rows like [`Tables::write`], with the same errors, but does not write them.
+    /// Converts rows as [`Tables::write`] does, with the same errors, but does not write them.
     pub fn fit(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         write::fit(table, rows)
     }
@@ -222,14 +222,14 @@ impl Tables {
         commit::commit(self, table, operation, summary).boxed().await
     }
 
-    /// Deletes the staged files of a failed attempt.
+    /// Deletes staged files that no commit will use.
     pub async fn discard(&self, staged: StagedFiles) -> Result<()> {
         let locations: Vec<String> = staged.locations().map(ToOwned::to_owned).collect();
         self.storage().delete(&locations).await
     }
 
-    /// Deletes the files that [`Tables::create`] or [`Tables::commit`] wrote for a state that no
-    /// commit references: its metadata file and the manifests of its snapshot. `before` is the
+    /// Deletes the files that [`Tables::create`] or [`Tables::commit`] wrote for a state to which
+    /// no commit refers: its metadata file and the manifests of its snapshot. `before` is the
     /// preceding state. Data files are not deleted; see [`Tables::discard`].
     pub async fn discard_state(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
@@ -249,8 +249,9 @@ impl Tables {
         self.storage().delete(&locations).await
     }
 
-    /// Deletes the metadata file of a state that was never referenced. Keeps the files of the
-    /// previous state, and files that another engine wrote.
+    /// Deletes the metadata file of a state to which no commit ever referred, but no other files,
+    /// because another engine may have written them. If the previous state has the same metadata
+    /// file, nothing is deleted.
     pub async fn discard_metadata(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());
@@ -259,7 +260,7 @@ impl Tables {
         self.storage().delete(&[state.metadata_location().to_owned()]).await
     }
 
-    /// Plans a scan of a snapshot, by default of the current one.
+    /// Plans a scan of a snapshot, by default of the current snapshot.
     pub async fn plan(&self, table: &Table, snapshot: Option<i64>) -> Result<ScanPlan> {
         let metadata = table.metadata();
         let (snapshot, schema) = match snapshot {
@@ -275,8 +276,8 @@ impl Tables {
         Ok(ScanPlan::with_stats(schema, files, stats))
     }
 
-    /// Reads data files in order: all columns, or the named ones, in the table's current schema.
-    /// Columns missing in a file are null.
+    /// Reads data files in order, in the table's current schema: all columns, or the columns with
+    /// the given names. Columns missing in a file are null.
     ///
     /// Fails with `column_not_found`. Read errors are returned through the stream.
     pub fn read(
@@ -290,7 +291,7 @@ impl Tables {
     }
 
     /// Reads data files in order, with all columns of the current schema, in batches of
-    /// `batch_rows` rows. Small batches reduce memory use. Read errors are returned through the
+    /// `batch_rows` rows. Small batches need less memory. Read errors are returned through the
     /// stream.
     pub fn read_slowly(
         &self,

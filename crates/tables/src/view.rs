@@ -1,8 +1,8 @@
 //! SQL views, as defined by Iceberg's view specification.
 //!
 //! An [`SqlView`] is one immutable state of one view, identified by the location of its metadata
-//! file. A view has versions, each with its columns and its query in one or more SQL dialects. This
-//! crate does not parse SQL: the caller provides a query's columns and executes the query.
+//! file. A view has versions, each of which has columns, and a query in one or more SQL dialects.
+//! This crate does not parse SQL: the caller provides a query's columns and executes the query.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const VERSION_BYTES: usize = 512;
 /// Approximate size of a column, in bytes.
 const COLUMN_BYTES: usize = 512;
 
-/// One state of a view; cheap to clone.
+/// One state of a view. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct SqlView(Arc<Inner>);
 
@@ -41,13 +41,13 @@ struct Inner {
 /// The definition of a view.
 #[derive(Debug, Clone)]
 pub struct ViewDefinition {
-    /// The columns of its result.
+    /// The columns of the query's result.
     pub schema: SchemaRef,
     /// The text of the query.
     pub sql: String,
     /// The SQL dialect of the query.
     pub dialect: String,
-    /// The default namespace of unqualified table names in the query.
+    /// The namespace of table names in the query that have no namespace.
     pub namespace: String,
     /// The name and version of the engine that creates the view.
     pub engine: (String, String),
@@ -58,10 +58,9 @@ pub struct ViewDefinition {
 pub enum MergedView {
     /// The target side already contains all changes.
     Ours,
-    /// The changes are compatible and can be merged.
+    /// The changes of both sides are compatible and can be merged.
     Both(Box<ViewMerge>),
-    /// The changes conflict: both sides changed the query, or set these properties to different
-    /// values.
+    /// The changes conflict: both sides changed the query, or set a property to different values.
     Conflicts {
         /// True if both sides changed the query.
         query: bool,
@@ -70,7 +69,7 @@ pub enum MergedView {
     },
 }
 
-/// A computed merge of a view that is not applied yet.
+/// A merge of a view that was computed, but is not applied yet.
 #[derive(Debug)]
 pub struct ViewMerge {
     ours: SqlView,
@@ -113,12 +112,12 @@ impl SqlView {
         self.metadata().uuid().to_string()
     }
 
-    /// Returns the result columns at the time of the view's creation, in order.
+    /// Returns the columns that the result had when the view was created, in order.
     pub fn schema(&self) -> SchemaRef {
         arrow_schema(self.metadata().current_schema().as_struct().fields())
     }
 
-    /// Returns pairs of an SQL dialect and the query in that dialect, in stored order.
+    /// Returns the SQL dialects of the query and the text in each dialect, in the stored order.
     pub fn representations(&self) -> Vec<(String, String)> {
         let all = self.metadata().current_version().representations().iter();
         let pair = |one: &ViewRepresentation| {
@@ -128,7 +127,7 @@ impl SqlView {
         all.map(pair).collect()
     }
 
-    /// Returns the levels of the namespace for unqualified names in the query.
+    /// Returns the levels of the default namespace, which unqualified table names refer to.
     pub fn default_namespace(&self) -> Vec<String> {
         self.metadata().current_version().default_namespace().clone().inner()
     }
@@ -138,12 +137,12 @@ impl SqlView {
         self.metadata().properties().clone().into_iter().collect()
     }
 
-    /// Returns the current version's id.
+    /// Returns the id of the view's current version.
     pub fn version(&self) -> i32 {
         self.metadata().current_version_id()
     }
 
-    /// Returns the current version's time.
+    /// Returns the time at which the view's current version was created.
     pub fn updated(&self) -> Option<Timestamp> {
         Timestamp::from_timestamp_millis(self.metadata().current_version().timestamp_ms())
     }
@@ -160,7 +159,7 @@ impl SqlView {
         Ok(value)
     }
 
-    /// Returns the description of the view, under this name.
+    /// Returns the description of the view for the API, with this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::SqlView {
         let queries = self.representations().into_iter();
         headwater_model::SqlView {
@@ -177,7 +176,7 @@ impl SqlView {
         }
     }
 
-    /// Returns true if both have the same query, dialects, default namespace and columns.
+    /// Returns true if both views have the same query, dialects, default namespace and columns.
     fn has_same_query(&self, other: &SqlView) -> bool {
         let (one, two) = (self.metadata().current_version(), other.metadata().current_version());
         one.representations() == two.representations()
@@ -188,7 +187,7 @@ impl SqlView {
     }
 }
 
-/// The properties that one side of a merge changed, for use on the other side.
+/// The properties that the other side of a merge changed, which must be applied to our side.
 #[derive(Default)]
 struct Properties {
     set: HashMap<String, String>,
@@ -216,11 +215,11 @@ impl Properties {
     }
 }
 
-/// The view property that permits a replacement to drop dialects.
+/// The view property that permits a new query to drop existing dialects.
 const DROP_DIALECT_ALLOWED: &str = "replace.drop-dialect.allowed";
 
-/// Returns a builder of our view with the other side's query. Drops dialects that the other side
-/// lacks, because they were removed there.
+/// Returns a builder of our view with the query of the other side. Dialects that the other side
+/// does not have are dropped, because the other side removed them.
 fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetadataBuilder> {
     let version = theirs.metadata().current_version();
     let version = ViewVersion::builder()
@@ -243,8 +242,8 @@ fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetad
     }
 }
 
-/// Builds the metadata of a view. Fails with `DialectLost`, or with `Refused` and the builder's
-/// reason.
+/// Builds the metadata of a view. Errors: `DialectLost`, or `Refused` with the reason of the
+/// builder.
 pub fn build(builder: ViewMetadataBuilder) -> Result<ViewMetadata> {
     Ok(builder.build().map_err(|error| rejected(&error))?.metadata)
 }
@@ -262,8 +261,8 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Clients that support only format version 2 cannot read nanosecond timestamps. A view's
-        // metadata has no table format version for clients to check.
+        // Clients that support only format version 2 cannot read timestamps in nanoseconds, and the
+        // metadata of a view contains no version that they could check.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }
@@ -285,20 +284,20 @@ impl ViewDefinition {
     }
 }
 
-/// Converts a namespace to the form in metadata files.
+/// Converts a namespace to the form in which metadata files contain it.
 fn levels_of(namespace: &str) -> Result<NamespaceIdent> {
     let levels = name::levels(namespace).map(str::to_owned).collect();
     NamespaceIdent::from_vec(levels).map_err(|error| rejected(&error))
 }
 
-/// Operations on the views of a warehouse. Created by [`Tables`].
+/// Operations on the views of a warehouse. [`Tables::views`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct Views<'a> {
     pub(crate) tables: &'a Tables,
 }
 
 impl Views<'_> {
-    /// Creates a view. The view's folder is new and unique, so that a name can be reused.
+    /// Creates a view in a new folder with a unique name, so that a view's name can be used again.
     pub async fn create(self, name: &TableName, definition: &ViewDefinition) -> Result<SqlView> {
         let version = definition.version(1, self.tables.now_ms())?;
         let location = self.tables.states().new_location(name);
@@ -309,8 +308,8 @@ impl Views<'_> {
         self.store(build(builder.assign_uuid(uuid::Uuid::new_v4()))?, None).await
     }
 
-    /// Replaces a view's query. Fails if that would drop a dialect, unless the view's property
-    /// `replace.drop-dialect.allowed` permits it. Returns the same state if nothing changes.
+    /// Replaces a view's query. Fails if a dialect would be dropped, unless the view's property
+    /// `replace.drop-dialect.allowed` permits this. Returns the same state if nothing changes.
     pub async fn replace(self, view: &SqlView, definition: &ViewDefinition) -> Result<SqlView> {
         let version = definition.version(view.version() + 1, self.next_version_ms(view))?;
         let builder = view.metadata().clone().into_builder();
@@ -319,7 +318,7 @@ impl Views<'_> {
         self.store_next(view, metadata).await
     }
 
-    /// Merges two changes of a view. `None` as the base means that both sides created the view.
+    /// Merges two changes of a view. If the base is `None`, both sides created the view.
     pub fn merge(
         self,
         base: Option<&SqlView>,
@@ -346,7 +345,7 @@ impl Views<'_> {
         Ok(MergedView::Both(Box::new(ViewMerge { ours: ours.clone(), metadata })))
     }
 
-    /// Applies a merge.
+    /// Applies a merge, and returns the merged view.
     pub async fn apply_merge(self, merge: &ViewMerge) -> Result<SqlView> {
         self.store_next(&merge.ours, merge.metadata.clone()).await
     }
@@ -365,8 +364,8 @@ impl Views<'_> {
         Ok(view)
     }
 
-    /// Deletes the metadata file of a state that was never referenced. `before` is the preceding
-    /// state.
+    /// Deletes the metadata file of a state to which no commit ever referred. `before` is the
+    /// preceding state.
     pub async fn discard(self, view: &SqlView, before: Option<&SqlView>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == view.metadata_location()) {
             return Ok(());
@@ -383,7 +382,7 @@ impl Views<'_> {
         self.store(metadata, Some(before.metadata_location())).await
     }
 
-    /// Writes the metadata of a view as a metadata file. The file is durable on return.
+    /// Writes the metadata of a view to a file, and makes the file durable.
     pub async fn store(self, metadata: ViewMetadata, previous: Option<&str>) -> Result<SqlView> {
         let location = metadata::next_location(metadata.location(), previous);
         let content =
@@ -395,8 +394,8 @@ impl Views<'_> {
         Ok(view)
     }
 
-    /// Returns the time of a view's next version. It is never before the last version's time, even
-    /// if the clock is set back.
+    /// Returns the time of a view's next version. This time is never before that of the last
+    /// version, even if the clock was set back.
     fn next_version_ms(self, view: &SqlView) -> i64 {
         let last =
             view.metadata().history().last().map(iceberg::spec::ViewVersionLog::timestamp_ms);

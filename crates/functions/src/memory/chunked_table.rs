@@ -25,12 +25,13 @@ impl ChunkedTable {
         ChunkedTable { quota, state: State::None }
     }
 
-    /// Returns true if there are no parts yet.
+    /// Returns true if at least one part was received.
     pub(crate) fn any(&self) -> bool {
         !matches!(self.state, State::None)
     }
 
-    /// Adds a part that another process wrote. Returns false if no more parts are accepted.
+    /// Adds a part that another process wrote. Returns false after an error, when no more parts are
+    /// accepted.
     pub(crate) async fn add(&mut self, file: Option<OwnedFd>) -> bool {
         let state = std::mem::replace(&mut self.state, State::Failed(None));
         if matches!(state, State::Failed(_)) {
@@ -43,7 +44,7 @@ impl ChunkedTable {
         matches!(self.state, State::Some { .. })
     }
 
-    /// Returns the error, if any, that prevents the combination of the parts.
+    /// Returns the error because of which the parts cannot be combined, if there is one.
     pub(crate) fn failure(&mut self) -> Option<Error> {
         match &mut self.state {
             State::Failed(error) => error.take(),

@@ -1,5 +1,5 @@
-//! Limits for decoding a table from another process. The limit is the table's size, or a small
-//! multiple of it if the table may refer to the files of other tables.
+//! Limits for decoding a table from another process. The limit is the size of the table, or a small
+//! multiple of this size if the table may refer to files of other tables.
 //!
 //! An Arrow message of a few bytes can refer to one region of the file a thousand times, or declare
 //! a dictionary with a million pieces. A decoder would copy and check all of them. So each message
@@ -9,17 +9,17 @@ use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
 use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 
-/// The prefix of a message; in old files and streams, the prefix is only the length of the message.
+/// The prefix of a message; old files and streams have only the length of the message as prefix.
 const MARKER: [u8; 4] = [0xff; 4];
 
 /// Maximum ratio of a table's decoded bytes to its stored bytes. The ratio exceeds 1 because the
 /// same bytes may be referenced several times, for example by a column that occurs twice.
 const TIMES: u64 = 8;
 
-/// Maximum ratio for texts. It is higher, because many rows may share one text.
+/// Maximum ratio for texts. This ratio is higher, because many rows may share one text.
 const TIMES_VIEWED: u64 = 64;
 
-/// Additional allowance of texts for every table, in bytes.
+/// Bytes of texts that each table may refer to in addition.
 const BYTES_MIN: u64 = 1 << 20;
 
 /// Parses a message with its prefix.
@@ -29,33 +29,33 @@ pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
     root_as_message(message).map_err(|_| malformed())
 }
 
-/// The remaining allowance for decoding a table.
+/// The number of bytes that may still be decoded for a table.
 #[derive(Debug)]
 pub(super) struct DecodeBudget {
-    /// Remaining allowance of referenced bytes.
+    /// Bytes of buffers that may still be referenced.
     named: u64,
-    /// Remaining allowance of texts that views reference, in bytes.
+    /// Bytes of texts that views may still refer to.
     viewed: u64,
 }
 
 impl DecodeBudget {
-    /// Returns the allowance for a table of this size that shares no bytes with other tables.
+    /// Returns the budget for a table of this size that shares no bytes with other tables.
     pub(super) fn of(bytes: u64) -> Self {
         let viewed = bytes.saturating_mul(TIMES_VIEWED).saturating_add(BYTES_MIN);
         DecodeBudget { named: bytes, viewed }
     }
 
-    /// Returns the unlimited allowance, for tables that the server wrote.
+    /// Returns an unlimited budget, for tables that the server wrote.
     pub(super) fn of_our_own() -> Self {
         DecodeBudget { named: u64::MAX, viewed: u64::MAX }
     }
 
-    /// Returns the allowance for a table that may refer to other tables.
+    /// Returns the budget for a table of this size that may refer to other tables.
     pub(super) fn of_pieces(bytes: u64) -> Self {
         DecodeBudget { named: bytes.saturating_mul(TIMES), ..DecodeBudget::of(bytes) }
     }
 
-    /// Inspects a message, given with its prefix, and its body.
+    /// Inspects a message with its prefix, and the body of the message.
     pub(super) fn look_at(
         &mut self,
         metadata: &[u8],
@@ -86,8 +86,8 @@ impl DecodeBudget {
             return Ok(());
         }
         let schema = schema.ok_or_else(malformed)?;
-        // Older versions have no views in messages, and their unions have an additional buffer,
-        // which this code does not expect.
+        // Messages of older versions cannot contain views, and their unions have an additional
+        // buffer, which this code does not expect.
         if message.version() != MetadataVersion::V5 {
             return Err(refused("has an older format version than its content needs"));
         }
@@ -114,7 +114,8 @@ impl DecodeBudget {
         Ok(())
     }
 
-    /// Inspects a dictionary of views. Only the number of buffers is known, not their type.
+    /// Inspects a dictionary of views. The type of the values is not known here, only the number of
+    /// buffers.
     fn look_at_dictionary(
         &mut self,
         values: &RecordBatch<'_>,
@@ -170,7 +171,7 @@ impl BufferIterator<'_, '_> {
         children.into_iter().try_for_each(|child| self.pass(child.data_type()))
     }
 
-    /// Counts every view, even if all views refer to the same text.
+    /// Counts the text of every view, even if several views refer to the same text.
     fn pass_views(&mut self) -> Result<(), ArrowError> {
         const VIEW_BYTES: usize = 16;
         let more = self.batch.variadicBufferCounts().ok_or_else(malformed)?;

@@ -1,8 +1,9 @@
-//! An unnamed file on disk that contains a table. It is deleted when its last descriptor is closed.
+//! An unnamed file on disk that contains a table. The kernel deletes the file when its last
+//! descriptor is closed.
 //!
 //! Such a file cannot be sealed. Functions receive a read-only descriptor of a file that only its
-//! owner may write. A function that runs as the same user can reopen it for writing. So the server
-//! never maps the file: each read copies a block into memory and checks the copy.
+//! owner may write. But a function that runs as the same user can reopen such a file for writing.
+//! So the server never maps the file: each read copies a block into memory and checks the copy.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::ipc::Source;
 use super::quota::QuotaPart;
 
-/// A read-only file with a complete table.
+/// A read-only file that contains a complete table.
 #[derive(Debug)]
 pub(crate) struct DiskFile {
     file: File,
@@ -37,7 +38,7 @@ pub(super) fn create(folder: &Path) -> io::Result<(File, File)> {
 }
 
 impl DiskFile {
-    /// Returns the file after all its content was written.
+    /// Returns the file after its content has been written completely.
     pub(super) fn new(file: File, bytes: u64, taken: QuotaPart) -> Self {
         DiskFile { file, bytes, _taken: taken }
     }

@@ -21,8 +21,8 @@ const PAGE: u64 = 4096;
 /// about 65,000 mappings.
 const EXTENTS_MAX: usize = 1_000;
 
-/// Maximum number of mappings for all tables. Beyond it, the pieces of a table are copied to one
-/// file, because the kernel limits a process to about 65,000 mappings.
+/// Maximum number of mappings for all tables. Beyond this number, the pieces of a table are copied
+/// to one file, because the kernel limits a process to about 65,000 mappings.
 const MAPPINGS_MAX: usize = 20_000;
 
 /// Maximum size of the unused address range between two pieces, in bytes.
@@ -47,7 +47,7 @@ impl From<Extent> for (u64, u64, usize, u64) {
 /// A file that holds data of a table and is passed to a worker.
 #[derive(Debug, Clone)]
 pub(crate) enum WorkerFile {
-    /// A file in memory, to which the result may refer.
+    /// A file in memory, to which the function's result may refer.
     Memory(MemoryFile),
     /// A file on disk.
     Disk(Arc<DiskFile>),
@@ -65,7 +65,8 @@ impl WorkerFile {
         }
     }
 
-    /// Returns the index of a file in a worker's list of files. Adds a missing file to the list.
+    /// Returns the index of a file in a worker's list of files. If the file is missing in the list,
+    /// adds it.
     pub(super) fn number(self, files: &mut Vec<WorkerFile>) -> usize {
         let same = |other: &WorkerFile| match (&self, other) {
             (WorkerFile::Memory(one), WorkerFile::Memory(other)) => one.is(other),
@@ -80,24 +81,24 @@ impl WorkerFile {
 }
 
 /// The layout of a result, as its worker describes it. Each piece has an offset, a length, a file
-/// and an offset in the file. Each file is a file that the worker received, or the file that it
-/// wrote.
+/// and an offset in the file. Each file is one that the worker received, or the file that the
+/// worker wrote.
 #[derive(Debug, Deserialize)]
 pub(super) struct LayoutMessage {
     bytes: u64,
     extents: Vec<(u64, u64, i64, u64)>,
 }
 
-/// Number of the file that the worker wrote.
+/// The file number in a layout that stands for the file that the worker wrote.
 const OWN: i64 = -1;
 
-/// The bytes of a table in memory.
+/// The location of a table's bytes, if they are in memory files.
 #[derive(Debug, Clone)]
 pub(super) struct Extents {
     bytes: u64,
     files: Vec<MemoryFile>,
     extents: Vec<Extent>,
-    /// Number of bytes in the file that was written for this table.
+    /// Number of bytes in the file that the worker wrote for this table.
     written: u64,
 }
 
@@ -113,7 +114,7 @@ impl Extents {
         }
     }
 
-    /// Validates the layout that a worker described.
+    /// Validates the layout that a worker sent, and returns the extents that it describes.
     pub(super) fn of(
         outline: &LayoutMessage,
         own: Option<MemoryFile>,
@@ -144,7 +145,7 @@ impl Extents {
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
                 return Err(wrong("its extents are not adjacent"));
             };
-            // Reject holes, because reading a hole would allocate memory for it.
+            // A range with holes is rejected, because reading a hole would allocate memory for it.
             if !file.has(start, length) {
                 return Err(wrong("an extent has holes"));
             }
@@ -162,7 +163,7 @@ impl Extents {
         })
     }
 
-    /// Returns the size of the address range that the table needs, in bytes.
+    /// Returns the size of the address range to which the table is mapped, in bytes.
     pub(super) fn span(&self) -> u64 {
         self.bytes
     }
@@ -172,12 +173,12 @@ impl Extents {
         self.extents.iter().map(|extent| extent.bytes).sum()
     }
 
-    /// Returns the number of bytes that were written for this table.
+    /// Returns the number of bytes that the worker wrote for this table.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Returns the allowance for decoding the table.
+    /// Returns the budget for decoding the table.
     pub(super) fn allowance(&self) -> DecodeBudget {
         match self.extents.len() {
             1 => DecodeBudget::of(self.bytes()),
@@ -225,7 +226,8 @@ impl Extents {
                 done += read as u64;
             }
         }
-        // The file is sparse, because nothing refers to the gaps between pieces.
+        // The new file is sparse: it has no bytes in the gaps between pieces, to which nothing
+        // refers.
         let file = MemoryFile::seal_sparse(gathered.into())?;
         Ok(Extents { written: self.bytes(), ..Extents::whole(file) })
     }
@@ -239,7 +241,7 @@ impl Extents {
     }
 }
 
-/// Parses the layout that a worker described.
+/// Parses the layout that a worker sent.
 pub(super) fn read_layout(file: OwnedFd) -> Result<LayoutMessage> {
     const BYTES_MAX: u64 = 1 << 20;
     let file = MemoryFile::seal(file)?;

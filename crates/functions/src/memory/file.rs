@@ -1,5 +1,5 @@
-//! A memory file: an anonymous file in memory that is passed between processes as a descriptor. An
-//! unsealed file is an ordinary [`File`]; sealing makes it immutable.
+//! A memory file: an anonymous file in memory that is passed between processes as a descriptor.
+//! Before sealing, the file is an ordinary [`File`]. Sealing makes it immutable.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,7 +20,7 @@ const SEALS: SealFlags =
 /// The file system type of memory files, from the kernel's `magic.h`.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
-/// An immutable file in memory. Clones share it.
+/// An immutable file in memory. Clones refer to the same file.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryFile(Arc<Inner>);
 
@@ -29,12 +29,12 @@ struct Inner {
     descriptor: OwnedFd,
     bytes: u64,
     held: u64,
-    /// The quota used by the file; unset until the file is charged.
+    /// The charge of the file on a quota; unset until the file is charged.
     taken: OnceLock<QuotaPart>,
 }
 
 impl MemoryFile {
-    /// Creates an empty file to write to; [`MemoryFile::seal`] seals it.
+    /// Creates an empty file for writing. [`MemoryFile::seal`] makes it immutable.
     pub(crate) fn create(name: &str) -> Result<File> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let descriptor = rustix::fs::memfd_create(name, flags)
@@ -51,7 +51,7 @@ impl MemoryFile {
     }
 
     /// Seals a file, which may come from another process. Errors: the file is not a memory file, is
-    /// mapped for writing, or declares more bytes than it has.
+    /// mapped for writing, or has holes.
     pub(crate) fn seal(descriptor: OwnedFd) -> Result<Self> {
         let found = rustix::fs::fcntl_get_seals(&descriptor)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
@@ -71,8 +71,8 @@ impl MemoryFile {
         Self::measured(descriptor)
     }
 
-    /// Opens a file of [`HugePageFs`](super::HugePageFs) by its descriptor for reading. Errors: the
-    /// file is still writable, or declares more bytes than it has.
+    /// Opens a file of [`HugePageFs`](super::HugePageFs) for reading, by its descriptor. Errors: a
+    /// process can still write to the file, or the file has holes.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
         let written = has_writers(descriptor.as_fd()).map_err(Error::io("take over a file"))?;
         if written {
@@ -85,7 +85,7 @@ impl MemoryFile {
     }
 
     fn measured(descriptor: OwnedFd) -> Result<Self> {
-        // Reject files of hugetlbfs, which have different mapping rules.
+        // Files of hugetlbfs are rejected, because other rules apply to their mappings.
         let kind = rustix::fs::fstatfs(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         if kind.f_type != TMPFS {
@@ -101,7 +101,7 @@ impl MemoryFile {
     }
 
     fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
-        // Reject holes, because reading a hole would allocate memory for it.
+        // Files with holes are rejected, because reading a hole would allocate memory for it.
         if bytes > held.saturating_add(1 << 21) {
             let source = std::io::Error::other(format!(
                 "it declares {bytes} bytes, but has only {held} allocated"
@@ -116,8 +116,8 @@ impl MemoryFile {
         self.0.bytes
     }
 
-    /// Returns the memory that the file uses, in bytes. It exceeds the size if the last page is
-    /// partly filled, or if there are pages beyond the end.
+    /// Returns the memory that the file uses, in bytes. This exceeds the size of the file if the
+    /// last page is partly filled, or if there are pages beyond the end of the file.
     pub(super) fn held(&self) -> u64 {
         self.0.held
     }
@@ -137,20 +137,20 @@ impl MemoryFile {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Returns true if a range has no holes.
+    /// Returns true if a range of the file has no holes.
     pub(super) fn has(&self, start: u64, bytes: u64) -> bool {
         let hole = rustix::fs::seek(&self.0.descriptor, SeekFrom::Hole(start));
         hole.is_ok_and(|hole| hole >= start.saturating_add(bytes))
     }
 
-    /// Returns the quota used by the file; `None` if the file is not charged.
+    /// Returns the charge of the file on a quota; `None` if the file is not charged.
     pub(super) fn taken(&self) -> Option<&QuotaPart> {
         self.0.taken.get()
     }
 
-    /// Charges the file to a quota.
+    /// Records the charge of the file on a quota.
     pub(super) fn take(&self, taken: QuotaPart) {
-        // If another caller has set it first, release this charge.
+        // If another caller has recorded a charge first, this charge is released.
         let _ = self.0.taken.set(taken);
     }
 }

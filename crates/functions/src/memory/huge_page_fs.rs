@@ -1,10 +1,11 @@
-//! A file system for results of functions: in memory, private to the server, with huge pages. In
-//! contrast, memory files have huge pages only if the host is configured for them.
+//! A file system in memory for results of functions, which is private to the server and has huge
+//! pages. Ordinary memory files have huge pages only if the host is configured for them.
 //!
-//! Its files have no names and cannot be sealed. Each file is created for one call. The call's
-//! process receives the only writable descriptor, and the server keeps a read-only one. The server
-//! accepts a file only if no process can write to it. The file mode lets only the owner open it,
-//! and only for reading, so it cannot be reopened for writing.
+//! Files of this file system have no names and cannot be sealed. Each file is created for one call.
+//! The process of the call receives the only writable descriptor, and the server keeps a read-only
+//! descriptor. The server accepts a file only if no process can write to it. The file mode permits
+//! only the owner to open the file, and only for reading, so that no process can reopen it for
+//! writing.
 
 use std::fs::File;
 use std::io;
@@ -16,14 +17,14 @@ use super::write_check::has_writers;
 use crate::Result;
 use crate::memory::MemoryFile;
 
-/// A mount without a path. The kernel removes it when its last file is closed.
+/// A mounted file system without a path. The kernel removes the mount when its last file is closed.
 #[derive(Debug)]
 pub(crate) struct HugePageFs(OwnedFd);
 
 impl HugePageFs {
     /// Mounts the file system. Errors: missing permission, or no huge pages in the kernel.
     pub(crate) fn open() -> io::Result<HugePageFs> {
-        // The file system needs no limit, because the memory limits of functions apply.
+        // The file system needs no size limit, because the memory limits of functions apply.
         let options = [("huge", "always"), ("mode", "0700"), ("size", "0"), ("nr_inodes", "0")];
         let pages = HugePageFs(headwater_sandbox::tmpfs(
             &options.map(|(key, value)| (key, value.to_owned())),
@@ -64,7 +65,7 @@ impl ResultFile {
         Ok(Some(written))
     }
 
-    /// Accepts the file as the file of the result table.
+    /// Accepts the file as the one that contains the result table.
     pub(super) fn take_file(&mut self) -> Result<Option<MemoryFile>> {
         self.0.take().map(MemoryFile::freeze).transpose()
     }
@@ -78,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_file_is_accepted_when_nobody_can_write_to_it() {
-        // Only root can mount.
+        // Only root can mount a file system, so other users skip this test.
         let Ok(pages) = HugePageFs::open() else { return };
         let (mut written, read) = pages.create().unwrap();
         written.write_all(b"rows").unwrap();

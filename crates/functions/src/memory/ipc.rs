@@ -1,5 +1,5 @@
-//! The Arrow IPC file format, read from bytes of another process. Every offset and text is checked,
-//! so that malicious bytes cause at most an error.
+//! Reads the Arrow IPC file format from bytes that another process wrote. Every offset and text is
+//! checked, so that malicious bytes cause at most an error.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ const TRAILER_BYTES: usize = 10;
 
 /// A source from which a file's bytes are read.
 pub(super) trait Source {
-    /// Returns the number of bytes.
+    /// Returns the number of bytes of the file.
     fn len(&self) -> usize;
 
-    /// Returns a range of bytes, which is within the file.
+    /// Returns a range of the file's bytes. The caller checks that the range is within the file.
     fn read(&self, start: usize, bytes: usize) -> Result<Buffer, ArrowError>;
 }
 
@@ -61,7 +61,7 @@ impl IpcFooter {
         self.batches.len()
     }
 
-    /// Returns the offsets of the record batches.
+    /// Returns the positions of the record batches in the file.
     #[cfg(test)]
     pub(super) fn places(&self) -> Vec<i64> {
         self.batches.iter().map(Block::offset).collect()
@@ -83,7 +83,7 @@ impl IpcFooter {
         })
     }
 
-    /// Returns a record batch; `None` if its block contains no batch.
+    /// Returns a record batch; `None` if its block contains another message.
     pub(super) fn batch(
         &self,
         (decoder, source): (&FileDecoder, &impl Source),
@@ -110,8 +110,8 @@ impl IpcFooter {
     }
 }
 
-/// Converts a panic in Arrow into an error. The validation prevents all known panics; an unknown
-/// panic must not end the process.
+/// Converts a panic in Arrow into an error. The validation of messages prevents all panics that are
+/// known. A panic that is not known must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
@@ -145,7 +145,7 @@ fn layout(source: &impl Source) -> Result<IpcFooter, ArrowError> {
     Ok(layout)
 }
 
-/// Inspects a block, and returns the bytes of its metadata and body.
+/// Inspects the message of a block, and returns the bytes of its metadata and body.
 fn bytes_of(
     (source, shape): (&impl Source, &TableTypes),
     block: &Block,
@@ -170,7 +170,7 @@ fn bytes_of(
     Ok(bytes)
 }
 
-/// Rejects a footer that lists a message more than once.
+/// Rejects a footer that lists the same message more than once.
 fn in_order(blocks: &[Block]) -> Result<(), ArrowError> {
     let after = |pair: &[Block]| {
         let end = pair[0].offset().checked_add(i64::from(pair[0].metaDataLength()));

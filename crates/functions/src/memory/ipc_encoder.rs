@@ -1,9 +1,9 @@
-//! Encoder of record batches as one Arrow IPC message. It writes each byte once, directly to the
-//! memory that a function reads.
+//! Encodes several record batches as one Arrow IPC message. The encoder writes each byte once,
+//! directly to the memory that a function reads.
 //!
 //! Queries return small batches, which fit into processor caches. A function needs large batches,
-//! because it executes each operation once per batch. Only types with a fixed number of buffers are
-//! supported.
+//! because each of its operations has a fixed cost per batch. Only types with a fixed number of
+//! buffers are supported.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use flatbuffers::FlatBufferBuilder;
 /// Alignment of buffers in bytes. Some libraries copy buffers with a smaller alignment.
 const GRAIN: usize = 64;
 
-/// A message to write: its head, and the parts of its body.
+/// A message to write: the head, and the parts of the body.
 #[derive(Debug)]
 pub(crate) struct IpcMessage {
     head: Vec<u8>,
@@ -28,22 +28,22 @@ pub(crate) struct IpcMessage {
     body: usize,
 }
 
-/// A part of the body, and the source of its bytes.
+/// A part of the body: its position `at` in the message, and the source of its bytes.
 #[derive(Debug)]
 enum BodySource {
-    /// Copied bytes.
+    /// Bytes that are copied unchanged.
     Bytes { at: usize, from: Buffer },
-    /// Bits, from an offset.
+    /// Bits that are copied from an offset of the source to an offset of the message.
     Bits { at: usize, bit: usize, from: Buffer, start: usize, count: usize },
-    /// Bits that are all one.
+    /// Bits that are all set.
     Ones { at: usize, bit: usize, count: usize },
-    /// Zeros, in which bits are set later.
+    /// Zeroed bytes, in which other parts set bits later.
     Cleared { at: usize, bytes: usize },
-    /// Offsets of texts or lists, each increased by `later`.
+    /// Offsets of texts or lists, to each of which `later` is added.
     Ends { at: usize, from: Buffer, width: usize, later: i64 },
 }
 
-/// Returns true if rows with these columns can be combined into a message.
+/// Returns true if rows with these columns can be encoded as one message.
 pub(crate) fn suits(schema: &Schema) -> bool {
     schema.fields().iter().all(|field| is_plain(field.data_type()))
 }
@@ -73,7 +73,7 @@ pub(crate) fn bytes_of(batch: &RecordBatch) -> Result<usize, ArrowError> {
 }
 
 impl IpcMessage {
-    /// Combines batches of the same schema. Copies nothing yet.
+    /// Combines batches of the same schema. Only [`IpcMessage::write`] copies their bytes.
     pub(crate) fn new(batches: &[RecordBatch]) -> Result<IpcMessage, ArrowError> {
         let mut plan = BodyLayout::default();
         let columns = batches.first().map_or(0, RecordBatch::num_columns);
@@ -91,7 +91,8 @@ impl IpcMessage {
         self.head.len() + self.body
     }
 
-    /// Writes the message to memory of sufficient size. Does not write the padding between buffers.
+    /// Writes the message to memory of at least [`IpcMessage::bytes`] bytes. The padding between
+    /// buffers is left as it is.
     pub(crate) fn write(&self, to: &mut [u8]) {
         let (head, body) = to.split_at_mut(self.head.len());
         head.copy_from_slice(&self.head);
@@ -135,7 +136,7 @@ fn read<const WIDTH: usize>(bytes: &[u8]) -> i64 {
     i64::from_le_bytes(wide)
 }
 
-/// Sets a range of bits, all of which are zero before.
+/// Sets a range of bits. All of them must be zero before.
 fn set(to: &mut [u8], bit: usize, count: usize) {
     let end = bit + count;
     let (first, last) = (bit.next_multiple_of(8).min(end), end / 8 * 8);
@@ -163,7 +164,7 @@ impl BodyLayout {
         at
     }
 
-    /// Adds a column, from its arrays in all batches.
+    /// Adds a column, given by its arrays in all batches.
     fn add(&mut self, arrays: &[ArrayRef]) -> Result<(), ArrowError> {
         let Some(kind) = arrays.first().map(|array| array.data_type().clone()) else {
             return Ok(());
@@ -230,7 +231,7 @@ impl BodyLayout {
         self.bits(arrays, rows, |array| Some(bits(array.nulls()?.inner())));
     }
 
-    /// Adds a bitmap. An array without a bitmap counts as all ones.
+    /// Adds a bitmap. For an array without a bitmap, all bits are set.
     fn bits(
         &mut self,
         arrays: &[ArrayRef],
@@ -260,7 +261,8 @@ impl BodyLayout {
         }
     }
 
-    /// Adds the offsets of texts or lists. Returns the range of bytes or items of each array.
+    /// Adds the offsets of texts or lists. For each array, returns the range of the bytes or items
+    /// that its offsets select.
     fn ends(
         &mut self,
         arrays: &[ArrayRef],
@@ -333,7 +335,7 @@ impl BodyLayout {
     }
 }
 
-/// Returns the size of a value of a fixed-size type.
+/// Returns the size in bytes of a value of a fixed-size type.
 fn width(kind: &DataType) -> Option<usize> {
     match kind {
         DataType::FixedSizeBinary(bytes) => Some(*bytes as usize),
@@ -346,7 +348,7 @@ fn bits(bits: &BooleanBuffer) -> (Buffer, usize) {
     (bits.inner().clone(), bits.offset())
 }
 
-/// Returns the items of list arrays, given a range for each array.
+/// Returns the selected items of list arrays: for each array, those in its range.
 fn sliced(
     arrays: &[ArrayRef],
     items: impl Fn(&ArrayRef) -> ArrayRef,
@@ -370,7 +372,7 @@ mod tests {
 
     use super::*;
 
-    /// Decodes a message in the same way as its receiver.
+    /// Decodes a message in the same way as the function that receives it.
     fn read_back(schema: &Arc<Schema>, batches: &[RecordBatch]) -> RecordBatch {
         let gathered = IpcMessage::new(batches).unwrap();
         let mut message = vec![0xa5; gathered.bytes()];

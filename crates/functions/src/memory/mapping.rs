@@ -1,5 +1,5 @@
-//! Access to the memory of immutable memory files. Only this file converts a mapping into a slice,
-//! and the slice into an Arrow buffer.
+//! Maps immutable memory files. This is the only code that turns a mapping into a slice, and the
+//! slice into an Arrow buffer.
 #![expect(unsafe_code, reason = "maps memory files and lends them to Arrow without a copy")]
 
 use std::ffi::c_void;
@@ -18,21 +18,21 @@ use super::extents::Extent;
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
-    /// Number of kernel mappings of this mapping.
+    /// Number of kernel mappings that this mapping consists of.
     parts: usize,
 }
 
-/// Total number of kernel mappings for tables.
+/// Total number of kernel mappings for tables in this process.
 static PARTS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: the memory is read-only and never moves; any thread may read and drop it.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; there is no interior mutability.
+// SAFETY: the memory is read-only, and the type has no interior mutability.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps `bytes` bytes. The caller guarantees that the extents are in immutable files that
-    /// cannot be truncated. All other bytes are zero.
+    /// cannot be truncated. Bytes outside the extents read as zero.
     pub(super) fn of_frozen<'a>(
         bytes: usize,
         extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,
@@ -55,7 +55,7 @@ impl Mapping {
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
-        // The gap between two pieces is also a mapping, without a file.
+        // Each gap between two pieces is also a kernel mapping, without a file.
         let parts = 2 * extents.len() + 1;
         PARTS.fetch_add(parts, Ordering::Relaxed);
         let mapping = Mapping { start, bytes, parts };
@@ -74,10 +74,10 @@ impl Mapping {
         PARTS.load(Ordering::Relaxed)
     }
 
-    /// Returns the mapping as an Arrow buffer that keeps it alive.
+    /// Returns the mapping as an Arrow buffer that keeps the mapping alive.
     pub(crate) fn buffer(self: &Arc<Self>) -> Buffer {
         // SAFETY: `start` is valid for `bytes` bytes during the lifetime of the mapping, which the
-        // buffer holds. The files are frozen, so the bytes cannot change and the pages cannot be
+        // buffer holds. The files are immutable, so the bytes cannot change and the pages cannot be
         // removed.
         unsafe { Buffer::from_custom_allocation(self.start, self.bytes, self.clone()) }
     }
@@ -90,13 +90,14 @@ impl Drop for Mapping {
         }
         PARTS.fetch_sub(self.parts, Ordering::Relaxed);
         let start: *mut c_void = self.start.as_ptr().cast();
-        // SAFETY: the range was mapped by `of_frozen`, and no buffer over it is left.
+        // SAFETY: the range was mapped by `of_frozen`, and no buffer refers to it any more.
         let _ = unsafe { rustix::mm::munmap(start, self.bytes) };
     }
 }
 
 /// Maps a part of a file: at an address within a mapping of the caller, or at an address chosen by
-/// the kernel. Private, because kernels before 6.7 reject shared mappings of write-sealed files.
+/// the kernel. The mapping is private, because kernels before 6.7 reject shared mappings of
+/// write-sealed files.
 fn map(
     at: *mut c_void,
     file: BorrowedFd<'_>,
@@ -104,7 +105,7 @@ fn map(
     flags: MapFlags,
 ) -> std::io::Result<NonNull<u8>> {
     // SAFETY: a new mapping at an address of the kernel's choice touches no other memory. A mapping
-    // at a fixed address lies within a mapping without a buffer over it.
+    // at a fixed address lies within a mapping of the caller, to which no buffer refers yet.
     let start = unsafe {
         rustix::mm::mmap(at, extent.bytes as usize, ProtFlags::READ, flags, file, extent.start)?
     };

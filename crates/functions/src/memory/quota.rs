@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The quota for tables in memory and on disk. Clones share it.
+/// The quota for tables in memory and on disk. Clones share the quota.
 #[derive(Debug, Clone)]
 pub struct TableQuota {
     memory: Arc<Quota>,
@@ -14,7 +14,7 @@ pub struct TableQuota {
     folder: Arc<Path>,
 }
 
-/// A limit in bytes, and the used bytes.
+/// A limit in bytes, and the bytes that are in use.
 #[derive(Debug)]
 struct Quota {
     bytes_max: u64,
@@ -22,7 +22,7 @@ struct Quota {
     taken_ever: AtomicU64,
 }
 
-/// A charged amount of a quota, which is released on drop.
+/// The bytes that are charged to a quota. Dropping the value releases them.
 #[derive(Debug)]
 pub(crate) struct QuotaPart {
     quota: Arc<Quota>,
@@ -40,17 +40,17 @@ impl TableQuota {
         }
     }
 
-    /// Returns the used memory in bytes.
+    /// Returns the memory that tables use, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.memory.taken.load(Ordering::Relaxed)
     }
 
-    /// Returns the used disk space in bytes.
+    /// Returns the disk space that tables use, in bytes.
     pub fn disk_bytes(&self) -> u64 {
         self.disk.taken.load(Ordering::Relaxed)
     }
 
-    /// Returns the total number of bytes ever written to disk.
+    /// Returns the number of bytes written to disk since the quota was created.
     pub fn disk_bytes_ever(&self) -> u64 {
         self.disk.taken_ever.load(Ordering::Relaxed)
     }
@@ -59,7 +59,7 @@ impl TableQuota {
         &self.folder
     }
 
-    /// Returns a quota with the same disk space and no memory.
+    /// Returns a quota with the same disk space and without memory.
     pub(super) fn disk_alone(&self) -> TableQuota {
         TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
     }
@@ -94,7 +94,8 @@ impl QuotaPart {
         grown.is_ok()
     }
 
-    /// Increases this charge on the disk quota. Errors: `disk_full`.
+    /// Increases this charge on the disk quota. Errors: the disk quota is exhausted, reported as a
+    /// full disk.
     pub(super) fn grow_on_disk(&mut self, bytes: u64) -> io::Result<()> {
         if self.grow(bytes) {
             return Ok(());

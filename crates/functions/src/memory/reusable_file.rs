@@ -1,9 +1,9 @@
-//! A reusable file for streamed rows. It is overwritten after the function has released its rows,
-//! so the pages are allocated only once.
+//! A file for streamed rows that is used repeatedly. The server overwrites it after the function
+//! has released its rows, so that pages are allocated only once.
 //!
-//! Only this process writes to a file in memory, through a mapping that was created before the file
-//! was sealed. Other holders of the descriptor cannot write to the file, map it for writing, or
-//! change its size. If the memory quota is exhausted, the file is on disk.
+//! If the file is in memory, only this process writes to it, through a mapping that was created
+//! before the file was sealed. Other holders of the descriptor cannot write to the file, map it for
+//! writing, or change its size. If the memory quota is exhausted, the file is on disk.
 #![expect(
     unsafe_code,
     reason = "writes to a memory file by a mapping, which its seals leave alone"
@@ -24,11 +24,11 @@ use super::quota::{QuotaPart, TableQuota};
 use crate::memory::MemoryFile;
 use crate::{Error, Result};
 
-/// The seals of a file. After sealing, only a mapping created before can change the file.
+/// The seals of a file. After sealing, only a mapping that was created before can change the file.
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE);
 
-/// Unit of file growth in bytes. It leaves space for later, larger batches.
+/// Unit of file growth in bytes. Rounding up leaves space for larger batches later.
 const STEP: usize = 1 << 20;
 
 /// A file for rows.
@@ -78,14 +78,14 @@ impl WritableMapping {
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: `start` is valid for `bytes` bytes during the lifetime of this value. The file
         // cannot get shorter, no other process can write to it, and this process has no other
-        // mapping of it.
+        // mapping of the file.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
 }
 
 impl Drop for WritableMapping {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `new`, and no slice of it is left.
+        // SAFETY: the range was mapped by `new`, and no slice of it exists any more.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.bytes) };
     }
 }
@@ -118,7 +118,8 @@ impl ReusableFile {
         Ok(ReusableFile { place: Location::Disk(read), bytes, taken: Some(taken) })
     }
 
-    /// Overwrites the rows. The file must have no reader. Returns false if the rows do not fit.
+    /// Overwrites the rows of the file, which no process may still read. Returns false if the rows
+    /// do not fit.
     pub(crate) fn write(&mut self, gathered: &IpcMessage) -> bool {
         match &mut self.place {
             Location::Memory(written) if gathered.bytes() <= written.bytes => {
@@ -134,8 +135,8 @@ impl ReusableFile {
         self.is_memory() && gathered.bytes() <= self.bytes
     }
 
-    /// Drops the file and returns its charge. Used for files that the function's process may still
-    /// hold.
+    /// Drops the file and returns its charge on the quota. The caller keeps the charge for as long
+    /// as the function's process may hold the file.
     pub(crate) fn into_taken(self) -> Option<QuotaPart> {
         self.taken
     }
@@ -196,12 +197,13 @@ mod tests {
         let hole = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
         assert!(rustix::fs::fallocate(&other, hole, 0, 4096).is_err());
         for flags in [MapFlags::SHARED, MapFlags::PRIVATE] {
-            // SAFETY: a fresh, unused mapping.
+            // SAFETY: a new mapping that nothing else uses.
             let mapped = unsafe {
                 let both = ProtFlags::READ.union(ProtFlags::WRITE);
                 rustix::mm::mmap(std::ptr::null_mut(), 4096, both, flags, &other, 0)
             };
-            // Writes to a private mapping are visible only to its process.
+            // Writes to a private mapping do not change the file, so only private mappings are
+            // permitted.
             assert_eq!(mapped.is_ok(), flags == MapFlags::PRIVATE);
         }
         let mut expected = message(&rows(0, 1_000));

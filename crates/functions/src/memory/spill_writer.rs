@@ -1,4 +1,4 @@
-//! A writer for a table's file: in memory within the quota, otherwise on disk.
+//! Writes the file of a table: in memory while the quota permits, otherwise on disk.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,21 +13,21 @@ pub(super) struct SpillWriter {
     file: File,
     room: Option<TableQuota>,
     taken: Option<QuotaPart>,
-    /// A read-only handle of the file, if it is on disk.
+    /// A read-only handle of the file; `None` if the file is in memory.
     on_disk: Option<File>,
     bytes: u64,
 }
 
-/// The location of the complete file.
+/// The complete file, in memory or on disk.
 pub(super) enum SpillLocation {
-    /// In memory, with its quota.
+    /// A file in memory, with its charge on the quota.
     Memory(File, Option<QuotaPart>),
-    /// On disk.
+    /// A file on disk.
     Disk(DiskFile),
 }
 
 impl SpillWriter {
-    /// Creates a file within a quota, or in memory without a limit.
+    /// Creates a file: within a quota or, without a quota, in memory with no limit.
     pub(super) fn new(room: Option<&TableQuota>) -> Result<Self> {
         Ok(SpillWriter {
             file: MemoryFile::create("headwater-table")?,

@@ -1,4 +1,4 @@
-//! Reads a table from an Arrow IPC stream of a client. Every length is checked against the
+//! Reads a table from an Arrow IPC stream that a client sent. Every length is checked against the
 //! available bytes before memory is allocated.
 
 use std::panic::AssertUnwindSafe;
@@ -15,7 +15,7 @@ use super::table_types::TableTypes;
 use super::{SharedTable, TableQuota};
 use crate::Result;
 
-/// The prefix of a message; in old streams, the prefix is only the length of the message.
+/// The prefix of a message; old streams have only the length of the message as prefix.
 const MARKER: [u8; 4] = [0xff; 4];
 
 impl SharedTable {
@@ -47,7 +47,7 @@ impl SharedTable {
             };
             finish(open, rows)
         };
-        // The validation prevents all known panics of Arrow; an unknown panic must not end the
+        // The validation prevents all known panics of Arrow. An unknown panic must not end the
         // server.
         std::panic::catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(malformed("is malformed").into()))
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn declared_sizes_are_checked() {
         let (_, whole) = sample();
-        // Each message contains the length of its body as a number of eight bytes.
+        // The bytes contain the length of each message's body as a number of eight bytes.
         let mut found = 0;
         for at in (0..whole.len() - 8).step_by(8) {
             let number = i64::from_le_bytes(whole[at..at + 8].try_into().unwrap());

@@ -1,8 +1,8 @@
 //! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk if the memory
 //! quota is exhausted. The server writes inputs, and an instance writes its result; both are read
-//! through [`SharedTable`]. Record batches of a table in memory refer to the mapping. Record
-//! batches of a table on disk are read from the file each time. In both cases a function receives a
-//! descriptor, and maps it.
+//! through this type, [`SharedTable`]. Record batches of a table in memory refer to the mapping.
+//! Record batches of a table on disk are read from the file each time. In both cases a function
+//! receives a descriptor of the file, and maps the file.
 
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
@@ -29,11 +29,11 @@ use crate::{Error, Result};
 /// Size of the write buffer, in bytes.
 const WRITE_BYTES: usize = 1 << 18;
 
-/// Number of rows in a batch of a table in memory.
+/// Maximum number of rows in a record batch of a table in memory.
 const BATCH_ROWS_MAX: usize = 1 << 17;
 
-/// A table in an immutable file. Clones share the table. Its quota is released when the last clone
-/// and the last record batch are dropped.
+/// A table in an immutable file. Clones share the table. Its bytes are released from the quota when
+/// the last clone and the last record batch are dropped.
 #[derive(Debug, Clone)]
 pub struct SharedTable(Arc<Inner>);
 
@@ -92,14 +92,14 @@ impl SharedTable {
         aside(move || finish(writer, rows)).await
     }
 
-    /// Opens a memory file that another process wrote. The size of the file limits the memory for
-    /// decoding it.
+    /// Opens a memory file that another process wrote. The size of the file limits the memory that
+    /// decoding may use.
     pub(crate) fn open(file: OwnedFd) -> Result<Self> {
         Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
-    /// Opens a table that a worker wrote to its own memory file, or to the file that it received.
-    /// `outline` locates the table's bytes in this file and in the files of its inputs.
+    /// Opens a table that a worker wrote to its own memory file, or to a file that the server gave
+    /// it. `outline` locates the table's bytes in this file and in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -130,8 +130,8 @@ impl SharedTable {
     }
 
     /// Charges a table from another process to a quota. If the quota is exhausted, returns the
-    /// table as the error. A file with several tables is charged once, until the last of them is
-    /// dropped.
+    /// table as the error. A file that contains several tables is charged once, and the charge is
+    /// released when the last of these tables is dropped.
     pub fn claim(self, room: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
             let mut claimed = Vec::new();
@@ -214,8 +214,8 @@ impl SharedTable {
         self.0.rows
     }
 
-    /// Returns the size of the table in its files, in bytes. Includes bytes shared with other
-    /// tables.
+    /// Returns the size of the table in its files, in bytes. Bytes that are shared with other
+    /// tables are included.
     pub fn bytes(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.bytes(),
@@ -223,8 +223,8 @@ impl SharedTable {
         }
     }
 
-    /// Returns the number of bytes written for this table. Its other bytes are in files of other
-    /// tables.
+    /// Returns the number of bytes written for this table. The other bytes of the table are in
+    /// files of other tables.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.written(),
@@ -232,8 +232,8 @@ impl SharedTable {
         }
     }
 
-    /// Passes the table's files to a worker, read-only. Returns the number of bytes to map, and
-    /// their locations.
+    /// Passes the table's files to a worker, read-only. Returns the number of bytes that the worker
+    /// maps, and their locations in the files.
     pub(crate) fn give(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
         match &self.0.place {
             Location::Memory { pieces, .. } => {
@@ -280,9 +280,9 @@ impl Reader {
     }
 }
 
-/// Splits a batch into pieces that a reader can keep in memory.
+/// Splits a batch into pieces that are small enough to be kept in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // Limit the pieces, because a batch without values can declare any number of rows.
+    // The number of pieces is limited: a batch without values can declare any number of rows.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {
@@ -292,7 +292,7 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
     starts.map(|start| batch.slice(start, BATCH_ROWS_MAX.min(rows - start))).collect()
 }
 
-/// Returns the number of rows. A batch without columns can declare any number.
+/// Returns the sum of row counts. It can overflow: a batch without columns can have any count.
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
     rows.ok_or_else(|| ArrowError::IpcError("it has more rows than can be counted".to_owned()))
@@ -322,7 +322,7 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
     }
 }
 
-/// Runs disk I/O on a blocking thread.
+/// Runs disk I/O on a thread for blocking operations.
 pub(crate) async fn aside<T, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
@@ -480,7 +480,7 @@ mod tests {
             );
             let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
             let batch = RecordBatch::try_from_iter(columns).unwrap();
-            // The server's own data is not checked on read.
+            // Data that the server wrote itself is not checked when it is read.
             let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
             written_by_another(&bytes_of(&table))
         };

@@ -1,7 +1,7 @@
-//! Validation of Arrow messages from another process before Arrow decodes them. Arrow's decoder
-//! panics if a schema has an unknown type, or if a buffer is shorter than its rows require.
+//! Validates Arrow messages from another process before Arrow decodes them. Arrow's decoder panics
+//! if a schema has an unknown type, or if a buffer is shorter than its rows require.
 //! [`TableTypes::of`] validates a schema, and [`TableTypes::check`] validates the head of a message
-//! against it. Arrow's own validation covers the contents of buffers: offsets, texts, keys.
+//! against this schema. Arrow's own code validates the buffers' contents: offsets, texts, keys.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ use arrow::ipc::{
     Precision, RecordBatch, TimeUnit, Type, UnionMode as IpcUnionMode,
 };
 
-/// Maximum number of rows in a message. It prevents an overflow of the row count times the width of
-/// a value.
+/// Maximum number of rows in a message. The limit prevents an overflow when the row count is
+/// multiplied by the width of a value.
 const ROWS_MAX: i64 = 1 << 32;
 
 /// Maximum nesting depth of types.
@@ -73,7 +73,7 @@ impl TableTypes {
     }
 }
 
-/// Collects the types of dictionaries' values, in the order of the columns.
+/// Collects the types of the values of dictionaries, in the order of the columns.
 fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> {
     match kind {
         DataType::Dictionary(_, values) => {
@@ -105,7 +105,7 @@ fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> 
     }
 }
 
-/// Rejects a field with a type that Arrow does not support. Collects the ids of dictionaries.
+/// Rejects a field whose type Arrow does not support, and collects the ids of its dictionaries.
 fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(), ArrowError> {
     if depth > DEPTH_MAX {
         return Err(malformed("its types are nested too deeply"));
@@ -240,7 +240,7 @@ fn check_batch<'k>(
     if counts == walk.variadic { Ok(()) } else { Err(malformed("a string has too many buffers")) }
 }
 
-/// An iterator over the nodes and buffers of a batch by type.
+/// An iterator over the nodes and buffers of a batch. It checks them against the columns' types.
 struct NodeIterator<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,
@@ -328,7 +328,7 @@ impl NodeIterator<'_, '_> {
         u64::try_from(buffer.length()).map_err(|_| short())
     }
 
-    /// Checks that the length of the next buffer is a multiple of the width of its numbers.
+    /// Checks that the length of the next buffer is a multiple of `width`, the size of a number.
     fn numbers(&mut self, width: usize) -> Result<(), ArrowError> {
         if self.buffer()?.is_multiple_of(width as u64) {
             return Ok(());
@@ -469,7 +469,7 @@ pub(super) mod tests {
         writer.into_inner().unwrap()
     }
 
-    /// Opens bytes as the result of a function.
+    /// Opens bytes as if a function had returned them. Returns true if they are a valid table.
     fn read(bytes: &[u8]) -> bool {
         let file = MemoryFile::create("another's").unwrap();
         (&file).write_all(bytes).unwrap();

@@ -1,14 +1,14 @@
 //! Checks if a file is still writable. A file that cannot be sealed is checked with a kernel lease,
-//! the only available method.
+//! because there is no other method.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Returns true if a file is open or mapped for writing. `file` must be read-only and belong to
-/// this process's user.
+/// Returns true if a file is open or mapped for writing. `file` must be opened read-only and belong
+/// to the user of this process.
 pub(super) fn has_writers(file: BorrowedFd<'_>) -> Result<bool> {
-    // The kernel grants a read lease only if no process has the file open for writing.
+    // The kernel grants a read lease only if the file is not open for writing in any process.
     match set(file, libc::F_RDLCK) {
         Ok(()) => set(file, libc::F_UNLCK).map(|()| false),
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),

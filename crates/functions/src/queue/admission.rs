@@ -25,19 +25,19 @@ pub(crate) struct Queue<W> {
 /// A call to admit.
 #[derive(Debug, Clone)]
 pub(crate) struct CallRequest<'a> {
-    /// The sequence number of the call.
+    /// The sequence number of the call in the queue.
     pub(crate) number: u64,
     pub(crate) share: &'a CallOwner,
-    /// The function's label, as shown to users. Functions of one owner share the owner's permits
-    /// fairly.
+    /// The function's label, as shown to users. The functions of one owner share the owner's
+    /// permits fairly.
     pub(crate) label: &'a str,
     /// The memory of an instance, in bytes.
     pub(crate) memory_bytes: u64,
-    /// The key of the instances that the call may use; `None` if it needs a new one.
+    /// The key of the instances that the call may use; `None` if the call needs a new instance.
     pub(crate) instance_key: Option<InstanceKey>,
 }
 
-/// Permits to send and instances to end after the lock is released.
+/// The permits to send and the instances to end, after the lock of the queue is released.
 struct Assigned<W> {
     started: Vec<AdmittedCall<W>>,
     evicted: Vec<W>,
@@ -50,7 +50,7 @@ impl<W> Queue<W> {
         Arc::new(Queue { permits_max: permits_max.max(1), memory_units, queued_max, state })
     }
 
-    /// Waits for a permit with memory, for an idle instance or a new one.
+    /// Waits for a permit, and for an idle instance or the memory of a new one.
     ///
     /// Errors: `too_busy` if the queue is full, `unavailable` if the runtime ends.
     pub(crate) async fn acquire(self: &Arc<Self>, request: CallRequest<'_>) -> Result<Permit<W>> {
@@ -108,8 +108,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Releases a permit and keeps its instance as idle. If the next call does not take the
-    /// instance immediately, `pause` is called on it.
+    /// Releases a permit and keeps its instance as idle. Unless another call takes the instance
+    /// immediately, `pause` is called with it.
     pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
         let (number, units) = (idle.number, idle.units);
         let mut state = self.state.lock();
@@ -144,7 +144,7 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Returns statistics.
+    /// Returns statistics of the queue.
     pub(crate) fn stats(&self) -> QueueStats {
         let state = self.state.lock();
         let mut stats = QueueStats::of(&state, self.permits_max, self.memory_units);
@@ -154,7 +154,7 @@ impl<W> Queue<W> {
         stats
     }
 
-    /// Returns the maximum memory of a call in bytes, which is the whole quota.
+    /// Returns the memory of all calls together in bytes, which is also the maximum for one call.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_units * MEMORY_UNIT
     }
@@ -175,12 +175,12 @@ pub(super) struct QueuedCall<W> {
 
 impl<W> Drop for QueuedCall<W> {
     fn drop(&mut self) {
-        // If the permit was sent or the channel is closed, the call is no longer in the queue.
+        // If the permit was sent or the channel is closed, the call has left the queue already.
         if !self.permit.is_empty() || self.permit.is_terminated() {
             return;
         }
         let removed = self.queue.lock().remove(&self.key, self.number);
-        // Assign permits again, because other calls may have waited behind this call.
+        // Permits are assigned again, because other calls may have waited behind this call.
         if removed {
             self.queue.assign();
         }

@@ -11,8 +11,8 @@ use super::state::State;
 /// Maximum number of idle instances.
 const IDLE_COUNT_MAX: usize = 64;
 
-/// The key of an instance. Instances with the same key can execute each other's calls. Keys are
-/// compared by reference.
+/// The key of an instance. Instances with the same key can execute each other's calls. Two keys are
+/// equal only if they are clones of one key.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InstanceKey(Arc<()>);
 
@@ -32,7 +32,7 @@ impl PartialEq for InstanceKey {
 /// An idle instance and its memory.
 #[derive(Debug)]
 pub(super) struct Idle<W> {
-    /// The number of the permit of the instance's last call.
+    /// The number of the permit that the last call of the instance had.
     pub(super) number: u64,
     pub(super) key: InstanceKey,
     pub(super) units: u64,
@@ -41,8 +41,7 @@ pub(super) struct Idle<W> {
 }
 
 impl<W> Queue<W> {
-    /// Calls a function under the lock of the queue with the idle instances, each with its idle
-    /// time.
+    /// Calls `f` with the idle instances, each with its idle time, while the queue is locked.
     pub(crate) fn with_idle<T>(
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = (&mut W, Duration)>) -> T,
@@ -54,8 +53,8 @@ impl<W> Queue<W> {
 }
 
 impl<W> State<W> {
-    /// Adds an idle instance. If there are too many, returns the instance with the longest idle
-    /// time.
+    /// Adds an idle instance. If there are then too many idle instances, removes and returns the
+    /// one with the longest idle time.
     pub(super) fn add_idle(&mut self, idle: Idle<W>) -> Option<W> {
         self.idle.push(idle);
         (self.idle.len() > IDLE_COUNT_MAX).then(|| self.evict(0))
@@ -67,7 +66,7 @@ impl<W> State<W> {
         Some(self.idle.remove(index))
     }
 
-    /// Returns the memory of all idle instances, in units.
+    /// Returns the memory of all idle instances, in units of [`MEMORY_UNIT`].
     pub(super) fn idle_units(&self) -> u64 {
         self.idle.iter().map(|idle| idle.units).sum()
     }
@@ -83,13 +82,13 @@ impl<W> State<W> {
         gone.into_iter().map(|idle| idle.instance).collect()
     }
 
-    /// Evicts idle instances until there is enough free memory for the first call of a subqueue.
-    /// Evicts nothing if the memory of the idle instances is insufficient.
+    /// Evicts idle instances until there is enough free memory for the first call of a subqueue. If
+    /// evicting all idle instances would not free enough memory, evicts none.
     ///
-    /// Instances that queued calls will use are evicted only after the call has waited for a long
-    /// time. Recently used instances are kept if the call's function has other instances. So two
-    /// functions that do not fit into memory together alternate about once a second, not at each
-    /// call.
+    /// An instance for which other calls are queued is evicted only after this call has waited for
+    /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
+    /// function of this call has a running call. So two functions that do not fit into memory
+    /// together alternate about once a second instead of at each call.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;
@@ -115,8 +114,8 @@ impl<W> State<W> {
         Some(evicted.into_iter().map(|at| self.evict(at)).collect())
     }
 
-    /// Evicts the instances with the longest idle times until this amount of memory is free. Evicts
-    /// nothing if the memory of the idle instances is insufficient.
+    /// Evicts the instances with the longest idle times until this amount of memory is free. If
+    /// evicting all idle instances would not free enough memory, evicts none.
     pub(super) fn evict_any(&mut self, units: u64) -> Option<Vec<W>> {
         let mut evicted = Vec::new();
         if self.free_units + self.idle_units() < units {

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::state::{Call, MEMORY_UNIT, State, Subqueue};
 
-/// Maximum time for which a call that lacks memory may be overtaken. The second limit applies to
-/// overtaking by owners without a running call.
+/// Maximum time for which other calls may overtake a call that waits for memory. The second limit
+/// applies if the overtaking call belongs to an owner without a running call.
 pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 
@@ -21,16 +21,16 @@ pub(super) const PROMOTED_EVERY: Duration = Duration::from_secs(30);
 /// The highest queue position that is computed.
 const POSITION_MAX: usize = 1_000;
 
-/// The rank of each owner: the best rank of its subqueues.
+/// The rank of each owner: the highest priority of its subqueues.
 pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 
-/// The calls that wait for memory and precede a given call in the order.
+/// The calls that wait for memory and precede the call that is examined.
 #[derive(Debug, Default)]
 struct MemoryWaits {
-    /// The memory that the first of these calls needs, in units.
+    /// The memory that the first of these calls needs, in units of [`MEMORY_UNIT`].
     units: u64,
-    /// The longest waiting time of these calls, and the longest of the calls whose owners have no
-    /// running call.
+    /// The longest waiting time of these calls, and the longest waiting time of those whose owners
+    /// have no running call.
     waited: Duration,
     waited_first: Duration,
 }
@@ -38,7 +38,8 @@ struct MemoryWaits {
 impl MemoryWaits {
     /// Returns true if another call may overtake these calls.
     fn lets_pass(&self, is_first_of_owner: bool) -> bool {
-        // Calls of other owners that wait for memory do not block an owner without running calls.
+        // An owner without a running call need not wait for calls of owners that have running
+        // calls.
         if is_first_of_owner {
             self.waited_first <= OVERTAKEN_BY_FIRST_MAX
         } else {
@@ -56,8 +57,8 @@ impl MemoryWaits {
 }
 
 impl<W> State<W> {
-    /// Returns the next subqueue if there are resources for its first call. Adds the idle instances
-    /// evicted for it to `evicted`.
+    /// Returns the subqueue whose first call is next; `None` if no call can start now. Adds the
+    /// instances that were evicted for the call to `evicted`.
     pub(super) fn next(&mut self, permits_max: usize, evicted: &mut Vec<W>) -> Option<usize> {
         self.is_memory_short = false;
         if self.running >= 2 * permits_max {
@@ -67,13 +68,15 @@ impl<W> State<W> {
         let ranks = self.owner_ranks(now);
         let rank = |at| (self.rank(at, &ranks, now), at);
         let ranked: Vec<_> = (0..self.subqueues.len()).map(rank).collect();
-        // With a free permit, the first call needs only memory.
+        // The loop below examines only calls that can get a permit. If the first call can get none,
+        // its lack of memory is recorded here.
         let first = ranked.iter().min().map(|(_, first)| *first);
         let is_short = first.is_some_and(|first| {
             !self.has_permit(first, permits_max, now) && self.units_needed(first) > self.free_units
         });
         let may = |(_, at): &(_, usize)| self.has_permit(*at, permits_max, now);
-        // Usually one of the first calls has enough memory, so a heap is cheaper than a full sort.
+        // Usually there is enough memory for one of the first calls, so a heap is cheaper than
+        // sorting all subqueues.
         let mut next: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
         self.is_memory_short = is_short;
         let mut waits = MemoryWaits::default();
@@ -85,15 +88,16 @@ impl<W> State<W> {
         None
     }
 
-    /// Returns true if there is memory for the first call of a subqueue and it may overtake the
-    /// calls that wait for memory. Evicts idle instances if that frees enough memory.
+    /// Returns true if there is memory for the first call of a subqueue and the call may overtake
+    /// the calls that wait for memory. Evicts idle instances if that frees enough memory.
     fn has_memory(&mut self, at: usize, waits: &mut MemoryWaits, evicted: &mut Vec<W>) -> bool {
         let (units, now) = (self.units_needed(at), Instant::now());
         let is_first = self.is_first_of_owner(at);
         let passes = waits.lets_pass(is_first);
         if units == 0 {
-            // Reserve the instance for the waiting calls only if its memory would be sufficient for
-            // them.
+            // The calls that wait for memory keep this call from using an idle instance only if the
+            // free memory and the memory of all reusable instances would be sufficient for the
+            // first of them.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }
@@ -109,8 +113,8 @@ impl<W> State<W> {
         false
     }
 
-    /// Returns the amount of free memory that the first call of a subqueue needs, in units. The
-    /// amount is 0 if the call can use an idle instance.
+    /// Returns the amount of free memory that the first call of a subqueue needs, in units of
+    /// [`MEMORY_UNIT`]. The amount is 0 if the call can use an idle instance.
     fn units_needed(&self, at: usize) -> u64 {
         let Subqueue { key, calls, .. } = &self.subqueues[at];
         let is_idle = self.idle.iter().any(|idle| Some(&idle.key) == key.instance.as_ref());
@@ -124,21 +128,22 @@ impl<W> State<W> {
     }
 
     /// Returns true if there is a permit for the first call of a subqueue. A permit above the limit
-    /// is possible if the owner has no running call, or if the call has waited for very long.
+    /// is possible if the owner has no running call, or if the call has waited for more than twice
+    /// [`PROMOTED_EVERY`].
     fn has_permit(&self, at: usize, permits_max: usize, now: Instant) -> bool {
         let exceeds =
             self.is_first_of_owner(at) || self.waited_without_permit(at, now) > 2 * PROMOTED_EVERY;
         self.running < if exceeds { 2 * permits_max } else { permits_max }
     }
 
-    /// Returns the sort key of a subqueue; the smallest is next.
+    /// Returns the sort key of a subqueue. The subqueue with the smallest key is next.
     pub(super) fn rank(&self, at: usize, ranks: &OwnerRanks, now: Instant) -> impl Ord + use<W> {
         let subqueue = &self.subqueues[at];
         let queue = &subqueue.key.queue;
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
         let function = self.functions.get(queue).copied().unwrap_or_default();
-        // Within its owner, a subqueue is promoted by its own waiting time, at most to the owner's
-        // rank.
+        // A subqueue is promoted among the subqueues of its owner by its own waiting time. Among
+        // all owners, it gets at most the owner's rank.
         let own = subqueue.promoted(subqueue.waited(now));
         let best = ranks.get(&queue.owner).copied().unwrap_or_default();
         let priority = if own >= best { best } else { self.priority(at, now) };
@@ -148,13 +153,15 @@ impl<W> State<W> {
         (Reverse(priority), owner, function, number)
     }
 
-    /// Returns the rank of a subqueue among those of all owners. A subqueue whose owner gets
-    /// permits is not promoted, because it waits only for calls of the same owner.
+    /// Returns the priority of a subqueue among the subqueues of all owners. A subqueue is not
+    /// promoted while its owner gets permits, because it then waits only for calls of the same
+    /// owner.
     fn priority(&self, at: usize, now: Instant) -> u64 {
         self.subqueues[at].promoted(self.waited_without_permit(at, now))
     }
 
-    /// Returns the part of a subqueue's waiting time during which its owner got no permit.
+    /// Returns the time for which the first call of a subqueue has waited while its owner got no
+    /// permit.
     fn waited_without_permit(&self, at: usize, now: Instant) -> Duration {
         let subqueue = &self.subqueues[at];
         let owner = self.owners.get(&subqueue.key.queue.owner);
@@ -173,7 +180,7 @@ impl<W> State<W> {
         ranks
     }
 
-    /// Returns a copy without memory limits, for the simulation of permits.
+    /// Returns a copy without memory limits, on which the order of future permits is simulated.
     pub(super) fn simulated(&self) -> State<W> {
         let queued = |call: &Call<W>| {
             let permit = oneshot::channel().0;
@@ -206,8 +213,8 @@ impl<W> State<W> {
         while order.len() < POSITION_MAX
             && let Some(Reverse((rank, at))) = next.pop()
         {
-            // A permit only increases the ranks of the same owner's calls, so an unchanged rank is
-            // still the smallest.
+            // A permit only increases the sort keys of calls of the same owner, so if this key is
+            // unchanged, it is still the smallest.
             if self.rank(at, &ranks, now) == rank
                 && let Some(started) = self.start(at)
             {
@@ -223,14 +230,14 @@ impl<W> State<W> {
 }
 
 impl<W> Subqueue<W> {
-    /// Returns the priority after a waiting time.
+    /// Returns the priority of the subqueue after a waiting time.
     fn promoted(&self, waited: Duration) -> u64 {
         let steps = waited.as_secs() / PROMOTED_EVERY.as_secs();
         (self.key.priority as u64 + steps).min(Priority::High as u64)
     }
 
-    /// Returns the waiting time of the subqueue's first call, counted from the last permit of the
-    /// subqueue.
+    /// Returns the waiting time of the subqueue's first call, counted from its arrival or, if
+    /// later, from the last permit of the subqueue.
     pub(super) fn waited(&self, now: Instant) -> Duration {
         let since = self.calls.front().map_or(now, |call| call.since.max(self.last_permit_at));
         now.saturating_duration_since(since)

@@ -1,4 +1,4 @@
-//! The permits of running calls, and additional memory. Both are released on drop.
+//! The permits of running calls, and additional memory of calls. Dropping either releases it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,8 +14,8 @@ pub(crate) struct Permit<W> {
     number: u64,
     key: SubqueueKey,
     units: u64,
-    /// The idle instance for the call, until the call takes it; `None` if the call starts a new
-    /// instance.
+    /// The idle instance that the call uses; `None` if the call starts a new instance, and after
+    /// the call has taken the instance.
     pub(crate) instance: Option<W>,
     is_released: bool,
 }
@@ -31,14 +31,14 @@ impl<W> Permit<W> {
         drop(call.permit.send(permit));
     }
 
-    /// Returns the permit's memory in bytes.
+    /// Returns the memory of the permit in bytes.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         self.units * MEMORY_UNIT
     }
 
-    /// Ends the call and keeps its instance and the instance's memory for other calls. If the next
-    /// call does not take the instance immediately, `pause` is called on it.
+    /// Ends the call and keeps its instance and the instance's memory for other calls. Unless
+    /// another call takes the instance immediately, `pause` is called with it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
         // The instance of a call without a key ends together with the call.
         let Some(key) = self.key.instance.clone() else { return };
@@ -49,7 +49,7 @@ impl<W> Permit<W> {
     }
 
     /// Grants more memory to a running call, unless another call waits for memory. Evicts idle
-    /// instances if needed.
+    /// instances if their memory is needed.
     pub(crate) fn grow(&self, bytes: u64) -> Option<ExtraMemory<W>> {
         let units = bytes.div_ceil(MEMORY_UNIT);
         let mut state = self.queue.lock();

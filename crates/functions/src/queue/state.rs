@@ -21,19 +21,19 @@ pub(super) struct State<W> {
     /// Number of running calls.
     pub(super) running: usize,
     pub(super) free_units: u64,
-    /// Memory of running calls with reusable instances, in units.
+    /// Memory of running calls with reusable instances, in units of [`MEMORY_UNIT`].
     pub(super) reusable_units: u64,
     /// Idle instances, by descending idle time.
     pub(super) idle: Vec<Idle<W>>,
     pub(super) owners: HashMap<Arc<str>, Load>,
     pub(super) functions: HashMap<QueueKey, Load>,
-    /// Total number of permits assigned.
+    /// Number of permits assigned since the queue was created.
     pub(super) assigned: u64,
-    /// True if the next call is waiting for memory.
+    /// True if the next call waits because memory is short.
     pub(super) is_memory_short: bool,
 }
 
-/// A function of an owner.
+/// A function of an owner, whose calls share a load.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct QueueKey {
     pub(super) owner: Arc<str>,
@@ -45,7 +45,7 @@ pub(super) struct QueueKey {
 pub(super) struct SubqueueKey {
     pub(super) queue: QueueKey,
     pub(super) priority: Priority,
-    /// The key of the instances that the calls may use, if any.
+    /// The key of the instances that these calls may use; `None` if each call needs a new instance.
     pub(super) instance: Option<InstanceKey>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Load {
     pub(super) queued: usize,
     pub(super) running: usize,
     pub(super) units: u64,
-    /// The number of the last permit.
+    /// The number of the last permit, counted over the whole queue.
     pub(super) last_permit: u64,
     /// The time of the last permit, if there was one.
     pub(super) last_permit_at: Option<Instant>,
@@ -71,8 +71,8 @@ impl Load {
 #[derive(Debug)]
 pub(super) struct Subqueue<W> {
     pub(super) key: SubqueueKey,
-    /// The time of the last permit for one of these calls. The waiting time of the remaining calls
-    /// starts at this time or later.
+    /// The time of the last permit for one of these calls. The waiting time of the other calls is
+    /// counted from this time or, if later, from their arrival.
     pub(super) last_permit_at: Instant,
     pub(super) calls: VecDeque<Call<W>>,
 }
@@ -80,7 +80,7 @@ pub(super) struct Subqueue<W> {
 #[derive(Debug)]
 pub(super) struct Call<W> {
     pub(super) number: u64,
-    /// The memory of an instance.
+    /// The memory that the call's instance needs, in units of [`MEMORY_UNIT`].
     pub(super) units: u64,
     pub(super) since: Instant,
     pub(super) permit: oneshot::Sender<Permit<W>>,
@@ -121,7 +121,7 @@ impl<W> State<W> {
         }
     }
 
-    /// Removes a call from its subqueue. Returns false if the call was not in it.
+    /// Removes a call from its subqueue. Returns false if the call was not queued.
     pub(super) fn remove(&mut self, key: &SubqueueKey, number: u64) -> bool {
         let Some(index) = self.subqueues.iter().position(|one| one.key == *key) else {
             return false;
@@ -138,7 +138,7 @@ impl<W> State<W> {
     }
 
     /// Removes the first call of a subqueue and counts it as running, with an idle instance if
-    /// there is one. The subqueue remains, even if empty.
+    /// there is one. A subqueue that becomes empty is not removed.
     pub(super) fn start(&mut self, index: usize) -> Option<AdmittedCall<W>> {
         let key = self.subqueues[index].key.clone();
         let mut call = self.subqueues[index].calls.pop_front()?;
@@ -163,8 +163,8 @@ impl<W> State<W> {
         Some(AdmittedCall { call, key, instance: idle.map(|idle| idle.instance) })
     }
 
-    /// Counts a call as ended. The caller must then free its memory or assign it to an idle
-    /// instance.
+    /// Counts a call as ended. The caller must then free the memory of the call, or keep it for an
+    /// idle instance.
     pub(super) fn release(&mut self, key: &QueueKey, units: u64, reusable: bool) {
         self.running -= 1;
         self.reusable_units -= if reusable { units } else { 0 };
@@ -174,9 +174,9 @@ impl<W> State<W> {
         });
     }
 
-    /// Updates the load of an owner and of its function. Removes loads that become zero.
+    /// Updates the load of an owner and of its function. A load that becomes zero is removed.
     pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut Load)) {
-        // A new owner starts as if it had just received a permit.
+        // A new owner or function is treated as if it had just received a permit.
         let new = Load { last_permit: self.assigned, ..Load::default() };
         let owner = self.owners.entry(key.owner.clone()).or_insert(new);
         change(owner);

@@ -12,17 +12,17 @@ pub(crate) struct QueueStats {
     pub(crate) running: usize,
     pub(crate) memory_bytes: u64,
     pub(crate) free_bytes: u64,
-    /// Memory of idle instances.
+    /// Memory of idle instances, in bytes.
     pub(crate) idle_bytes: u64,
-    /// Running calls and reserved bytes, by owner.
+    /// Number of running calls and their memory in bytes, by owner.
     pub(crate) owners: BTreeMap<Arc<str>, (usize, u64)>,
-    /// Positions in the queue, from 1, and memory of an instance in bytes, by call number. Contains
-    /// only the first calls of the queue.
+    /// For the first calls of the queue, by call number: the position in the queue, from 1, and the
+    /// memory of the instance in bytes.
     pub(crate) order: HashMap<u64, (usize, u64)>,
 }
 
 impl QueueStats {
-    /// Returns the statistics without the order.
+    /// Returns the statistics without [`QueueStats::order`].
     pub(super) fn of<W>(state: &State<W>, permits_max: usize, memory_units: u64) -> Self {
         let active = |(owner, load): (&Arc<str>, &Load)| {
             (load.units > 0 || load.running > 0)

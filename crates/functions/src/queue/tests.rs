@@ -19,12 +19,12 @@ fn share(owner: &str, priority: Priority) -> CallOwner {
     CallOwner { owner: owner.into(), job: None, priority }
 }
 
-/// A test fixture that queues calls and returns the numbers of the started calls.
+/// A test fixture that queues calls and collects the permits of the started calls.
 struct Stage {
     queue: Arc<Queue<Name>>,
     next: u64,
     queued: Vec<QueuedCall<Name>>,
-    /// The key of the next calls.
+    /// The instance key of the next calls.
     instances: Option<InstanceKey>,
 }
 
@@ -73,7 +73,7 @@ impl Stage {
         started
     }
 
-    /// Returns the only started call.
+    /// Returns the only started call. Fails if several calls have started.
     fn one(&mut self) -> (u64, Permit<Name>) {
         let mut started = self.started();
         assert_eq!(started.len(), 1, "{started:?}");
@@ -93,7 +93,7 @@ fn owners_share_permits_regardless_of_arrival() {
     }
     let mut running = stage.started();
     assert_eq!(numbers(&running), [1]);
-    // Its owner has no running call, so it may exceed the limit by one.
+    // The owner of this call has no running call, so the call may exceed the limit by one.
     stage.call("caller", Priority::Normal, 1).unwrap();
     running.extend(stage.started());
     stage.call("caller", Priority::Normal, 1).unwrap();
@@ -162,7 +162,7 @@ fn a_backlog_that_is_served_is_not_promoted() {
     for subqueue in &mut stage.queue.lock().subqueues {
         subqueue.calls.iter_mut().for_each(|call| call.since = since);
     }
-    // The new call overtakes it, because there is free memory.
+    // The new call overtakes the backlog, because there is enough memory for it.
     let new = stage.call("new", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [new]);
     assert_eq!(stage.queue.stats().order[&2].0, 1);
@@ -178,7 +178,8 @@ fn a_backlog_of_many_functions_is_not_promoted() {
     let first = stage.started();
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     drop(first);
-    // The owner just got a permit, although its other calls have waited for long.
+    // The owner `backlog` has just got a permit, although its other calls have waited for a long
+    // time.
     let second = stage.started();
     let new = stage.call("new", Priority::Normal, 60).unwrap();
     assert_eq!((second.len(), stage.queue.stats().order[&new].0), (1, 1));
@@ -204,7 +205,7 @@ fn repeated_callers_do_not_overtake_a_waiting_one() {
         drop(permit);
         running.extend(stage.started());
         assert_eq!(running.len(), 1, "{round}");
-        // Each of the two owners repeats its call immediately.
+        // Each of the two owners queues its call again as soon as it has ended.
         if let Some(caller) = callers.remove(&number) {
             callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
         }
@@ -237,7 +238,7 @@ fn an_owner_cannot_fill_the_queue() {
     stage.call("other", Priority::Normal, 1).unwrap();
     assert_eq!(numbers(&stage.started()), [8]);
     stage.queue.lock().queued -= 6;
-    // A call that leaves the queue frees a slot.
+    // When a call leaves the queue, another call can enter.
     stage.queued.pop();
     stage.call("burst", Priority::Normal, 1).unwrap();
     drop(first);
@@ -258,7 +259,7 @@ fn a_large_call_is_overtaken_briefly_and_then_reserved() {
     stage.queue.lock().subqueues[0].last_permit_at = since;
     stage.call("b", Priority::Normal, 5).unwrap();
     assert!(stage.started().is_empty());
-    // An owner without running calls does not wait for long.
+    // A call of an owner without a running call may still overtake the large call.
     let another = stage.call("c", Priority::Normal, 5).unwrap();
     let others = stage.started();
     assert_eq!(numbers(&others), [another]);
@@ -266,7 +267,7 @@ fn a_large_call_is_overtaken_briefly_and_then_reserved() {
     assert_eq!(numbers(&stage.started())[..1], [large]);
 }
 
-/// Moves all waiting times and permits into the past.
+/// Moves all waiting times and times of permits into the past by `time`.
 fn pass(queue: &Queue<Name>, time: Duration) {
     for subqueue in &mut queue.lock().subqueues {
         subqueue.last_permit_at = subqueue.last_permit_at.checked_sub(time).unwrap();
@@ -291,7 +292,7 @@ fn a_call_too_large_for_its_owners_rest_blocks_no_other_owner() {
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     let other = stage.call("b", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [other]);
-    // Memory is also reserved for a call of an owner without running calls.
+    // Memory is also reserved for a waiting call of an owner without running calls.
     stage.call("c", Priority::Normal, 90).unwrap();
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     stage.call("d", Priority::Normal, 10).unwrap();
@@ -387,7 +388,8 @@ fn functions_that_do_not_fit_together_take_turns() {
     }
     let other = stage.call_with(&g, "g", 80);
     first.keep("f1", |_| ());
-    // For a time, the queued calls of `f` use its instance first.
+    // At first, the queued calls of `f` use the instance of `f`, although the call of `g` waits for
+    // memory.
     let (_, second) = stage.one();
     assert_eq!(second.instance, Some("f1"));
     pass(&stage.queue, 2 * OVERTAKEN_MAX);

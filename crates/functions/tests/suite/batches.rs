@@ -18,17 +18,17 @@ use crate::support::{answer, ask, call, environment, holds, options, run, start,
 /// Number of rows of each computed batch.
 const STEP: i64 = 8_192;
 
-/// Numbers from 0 with their texts, and the state of their producer.
+/// A producer of the numbers from 0 and their texts.
 #[derive(Clone)]
 struct Numbers {
     count: i64,
-    /// Number of the batch at which the producer fails.
+    /// Number of the batch for which the producer fails.
     fails_at: i64,
     room: TableQuota,
     begun: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     made: Arc<AtomicI64>,
-    /// The maximum number of bytes charged to the quota.
+    /// The maximum number of bytes that were charged to the quota.
     held: Arc<AtomicU64>,
 }
 
@@ -99,13 +99,13 @@ impl Numbers {
         Invocation { arguments, room, ..invocation }
     }
 
-    /// Returns true if production has ended and no rows are held.
+    /// Returns true if the producer has ended and the quota has no charge.
     fn is_over(&self) -> bool {
         self.at_work.load(Ordering::SeqCst) == 0 && self.room.memory_bytes() == 0
     }
 }
 
-/// A function that checks every row of a batch that begins at `at`.
+/// A function that checks every row of a batch whose first number is `at`.
 const CHECKED: &str = "
 import pyarrow as pa, pyarrow.compute as pc
 def checked(batch, at):
@@ -245,7 +245,7 @@ async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
         let told = lines.iter().any(|line| line.3.contains("the disk is on fire"));
         assert_eq!(told, body.contains("print"), "{lines:?}");
     }
-    // The function does not request the rows that would fail.
+    // The producer would fail later, but the function requests only the first batch.
     let body = "    checked(next(iter(data)), 0)\n    return True";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over());
@@ -299,7 +299,7 @@ async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
     let (returned, _) = run(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     let error = returned.unwrap_err();
     assert_eq!(headwater_model::Fault::code(&error), headwater_model::ErrorCode::DiskFull);
-    // A function that keeps no rows needs no more memory.
+    // A function that keeps no rows needs no more memory than this.
     let body = "    return sum(len(batch) for batch in data) == 2_000_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over() && numbers.room.disk_bytes() == 0);
@@ -491,7 +491,7 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
         assert!(numbers.held.load(Ordering::SeqCst) <= 40 << 20);
         wait_until("files are left", || numbers.is_over());
     }
-    // The server still works.
+    // After that, the server still runs functions.
     let numbers = Numbers::new(100_000);
     let body = "    return sum(len(batch) for batch in data) == 100_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
@@ -538,7 +538,7 @@ async fn without_a_sandbox_rows_come_all_the_same() {
     wait_until("files are left", || numbers.is_over());
 }
 
-/// Makes a member of a module raise a `TimeoutError` on its next use, like an alarm.
+/// Code that makes a member of a module raise a `TimeoutError` on its next use.
 const INTERRUPTED: &str = "
 import headwater_batches
 def interrupt(module, name):

@@ -9,7 +9,7 @@ use headwater_functions::{
     Returns,
 };
 
-/// Returns a different name for each instance.
+/// Code of a function that returns a name, which is different for each instance.
 const NAMED: &str = "import os\nNAME = os.urandom(8).hex()\ndef f():\n    return NAME\n";
 
 fn of(owner: &str, label: &str, environment: &Arc<Environment>) -> Invocation {
@@ -31,7 +31,8 @@ async fn instance(functions: &Functions, invocation: Invocation) -> String {
     }
 }
 
-/// Makes calls in a loop for each caller. Returns the names of the instances.
+/// Each of `callers` callers makes `calls` calls, one after the other. Returns the names of the
+/// instances.
 async fn loops(
     functions: &Functions,
     callers: usize,
@@ -62,7 +63,7 @@ async fn callers_of_one_function_share_its_warm_instances() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_one_function_does_not_starve_another() {
-    // The memory is enough for one instance.
+    // The memory is sufficient for only one instance.
     let memory_bytes_total = 1 << 30;
     let options = FunctionsOptions { concurrency: 2, memory_bytes_total, ..options() };
     let functions = Functions::start(options).await.unwrap();
@@ -71,7 +72,7 @@ async fn a_backlog_of_one_function_does_not_starve_another() {
     let of = |label| Invocation { limits: limits.clone(), ..of("caller", label, &environment) };
     let (busy, other) = (of("busy"), of("other"));
     instance(&functions, busy.clone()).await;
-    // The calls take longer than a starved call has to wait.
+    // The calls last longer than the time after which a starved call is promoted.
     let backlog = loops(&functions, 1_000, 8, &busy);
     tokio::pin!(backlog);
     tokio::select! {

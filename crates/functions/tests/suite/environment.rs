@@ -16,7 +16,7 @@ use headwater_model::Fault;
 use tokio_util::sync::CancellationToken;
 
 fn fresh(folder: &tempfile::TempDir) -> FunctionsOptions {
-    // A short idle time, so that unused environments are found often.
+    // The idle time is short, so that the test often finds environments without use.
     let zygotes = ZygoteOptions { idle_max: Duration::from_secs(2), ..ZygoteOptions::default() };
     let environments_dir = folder.path().join("environments");
     FunctionsOptions { environments_dir, zygotes, ..options() }
@@ -63,7 +63,7 @@ async fn an_environment_is_built_once_and_then_shared() {
         .count();
     assert_eq!(resolved, 1);
 
-    // Another server finds the environment without network access.
+    // Another server finds the existing environment and needs no network access.
     drop(functions);
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let again = functions.environment(&same, &|event| panic!("{event}")).await.unwrap();
@@ -87,7 +87,8 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let both = spec(&[("polars", "1.38.1"), ("humanize", "4.13.0")]);
     let built = functions.environment(&both, &|_| ()).await.unwrap();
-    // The limit allows for a busy machine; downloading or copying the packages takes far longer.
+    // The limit is high enough for a busy machine, but downloading or copying the packages takes
+    // far longer.
     assert!(built.created_ms < 30_000, "{} ms", built.created_ms);
 }
 
@@ -205,7 +206,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
     let explained = functions.explain(&made.id[..6]).await.unwrap();
     assert!(explained.zygote.unwrap().memory_bytes > 1 << 20 && explained.calls.is_empty());
 
-    // An environment is in use as long as a handle to it exists.
+    // An environment counts as used as long as a handle to it exists.
     let pruned = functions.prune(Duration::ZERO).await.unwrap();
     assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[made.id.clone()][..]));
     let id = made.id.clone();
@@ -234,7 +235,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
 async fn what_runs_goes_on_with_the_old_packages_while_new_ones_are_chosen() {
     let (_folder, functions) = alone().await;
     let made = environment(&functions, &[("six", "")]).await;
-    // Change the description as if an older version had been resolved earlier.
+    // The description is changed as if an older version had been resolved.
     let description = made.python.parent().unwrap().parent().unwrap();
     let description = description.join("headwater-environment.json");
     let chosen = made.packages["six"].clone();
@@ -291,7 +292,7 @@ async fn who_waits_is_told_what_for() {
     assert!(functions.calls().is_empty());
 }
 
-/// Returns the folders of environments, except those scheduled for removal.
+/// Returns the folders of environments, except those that will be removed.
 fn folders(root: &tempfile::TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(root.path().join("environments")).unwrap().flatten();
     let real = entries.filter(|entry| entry.file_type().unwrap().is_dir());
@@ -324,8 +325,8 @@ def f():
     let new = environment(&functions, &[("six", "")]).await;
     assert_eq!((&new.id, new.build == old.build), (&old.id, false));
     assert_eq!(folders(&root).len(), 2);
-    // Idle instances with the old packages have ended. A holder of the old environment continues to
-    // use it.
+    // Idle instances with the old packages have ended. A call that holds the old environment
+    // continues to use it.
     for _ in 0..2 {
         assert_eq!((calls(&new).await, calls(&old).await), ("1".to_owned(), "1".to_owned()));
         functions.rebuild(&old.id, &|_| ()).await.unwrap();
@@ -337,7 +338,7 @@ def f():
     assert!(builds.contains(&old.build) && builds.contains(&new.build), "{builds:?}");
     holds(&functions, ask(&old, source)).await;
 
-    // Another server on this machine does not remove environments of this one.
+    // Another server on this machine does not remove environments that this server uses.
     let other = Functions::start(fresh(&root)).await.unwrap();
     let pruned = other.prune(Duration::ZERO).await.unwrap();
     assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[old.id.clone()][..]));
@@ -372,8 +373,8 @@ def f():
     }
 }
 
-/// Rejects a `uv` in a folder that other users can write to, even if the folder is first in the
-/// path.
+/// The runtime does not use a `uv` in a folder that other users can write to, even if the folder is
+/// first in the path.
 #[tokio::test]
 async fn a_planted_program_is_not_run() {
     let folder = tempfile::tempdir().unwrap();
@@ -393,7 +394,7 @@ async fn a_planted_program_is_not_run() {
     functions.environment(&spec(&[]), &|_| ()).await.unwrap();
     assert!(!marker.exists());
     drop(functions);
-    // A folder that only this user can write to is trusted.
+    // A program in a folder that only this user can write to is used.
     set(&planted, 0o755);
     options.environments_dir = folder.path().join("others");
     let functions = Functions::start(options).await.unwrap();

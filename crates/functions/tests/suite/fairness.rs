@@ -1,4 +1,4 @@
-//! Fairness: the overload of one caller does not delay the calls of another.
+//! Fairness: an overload of calls by one caller does not delay the calls of another caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -174,7 +174,8 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
         if warnings.iter().any(|warning| warning.contains("processors")) {
             not_checked("no control group shares out processors on this host");
         } else {
-            // With equal shares among seventeen calls, the call would get one seventeenth.
+            // If seventeen calls had equal shares, the call would get one seventeenth of a
+            // processor.
             assert!(
                 victims > (hogs / 3.0).min(0.4),
                 "{what}: the victim {victims:.2}, the hog {hogs:.2}"
@@ -205,7 +206,7 @@ async fn calls_that_wait_for_memory_and_for_a_place_do_not_wait_for_each_other()
     }
 }
 
-/// The memory of an idle process is available to a call that needs more.
+/// The memory of an idle process is available to a call that needs more memory.
 #[tokio::test]
 async fn a_process_that_waits_does_not_stand_in_the_way_of_more_memory() {
     let options = FunctionsOptions { memory_bytes_total: 1 << 30, ..options() };

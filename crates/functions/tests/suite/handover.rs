@@ -1,5 +1,5 @@
-//! Tables passed between functions: written once, and mapped by all readers. Existing columns are
-//! referenced instead of copied.
+//! Tables passed between functions: each is written once, and mapped by all readers. A result
+//! refers to existing columns instead of copying them.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::support::{answer, ask, call, environment, holds, start, table};
 /// Number of rows of a column of 16 MiB.
 const ROWS: i64 = 2 << 20;
 
-/// Eight columns, each of 16 MiB.
+/// Code of a function that returns eight columns, each of 16 MiB.
 const WIDE: &str = "
 import pyarrow as pa, pyarrow.compute as pc
 def f():
@@ -40,7 +40,7 @@ fn little() -> Limits {
     Limits { memory_bytes: 100 << 20, ..Limits::default() }
 }
 
-/// Returns the number of failed huge page allocations for files.
+/// Returns the number of huge pages for files that the kernel failed to allocate.
 fn huge_pages_refused() -> u64 {
     let counters = std::fs::read_to_string("/proc/vmstat").unwrap();
     let of =
@@ -55,7 +55,7 @@ async fn many_children_read_what_their_parent_wrote_once() {
     let refused = huge_pages_refused();
     let written = wide(&functions, &environment).await;
     assert!(written.bytes() >= 128 << 20 && sum(&written, "c3") == sum_of(3));
-    // The next function gets huge pages if the host has them and memory is not fragmented.
+    // The next function maps huge pages if the host supports them and memory is not fragmented.
     let had = functions.uses_huge_pages() && huge_pages_refused() == refused;
     let huge = if had { "mapped > 100 << 10" } else { "True" };
     let source = format!(
@@ -105,13 +105,13 @@ async fn what_passes_through_is_not_written_again() {
         assert!(outcome.usage.memory_bytes_peak < 80 << 20, "{number}: {outcome:?}");
         last = next.settle(&room).await.unwrap();
     }
-    // The result references the existing columns and adds one column of 16 MiB.
+    // The result refers to the existing columns and adds one column of 16 MiB.
     let more = room.memory_bytes() - held;
     assert!((16 << 20..40 << 20).contains(&more), "{more}");
     let expected: i64 = (1000..1000 + (ROWS - 1000) / 2).map(|n| n + 2).sum();
     assert_eq!(sum(&last, "more"), expected);
     assert_eq!(last.schema().fields().len(), 4);
-    // The referenced files still exist, and memory usage is unchanged.
+    // The files to which the result refers still exist, and memory usage is unchanged.
     drop(first);
     assert_eq!(room.memory_bytes(), held + more);
     assert_eq!(sum(&last, "c1"), expected - (ROWS - 1000) / 2);
@@ -212,7 +212,7 @@ def f():
         let arguments = vec![table("data", &first)];
         let next = answer(&functions, Invocation { arguments, ..call(&environment, &source) });
         let next = next.await.0;
-        // A function that receives the table gets the same rows as the function that computed it.
+        // A function that receives the table gets the rows that the first function computed.
         let source = format!(
             "import pyarrow as pa\ndef f(data, next):\n    next.validate(full=True)\n    \
              return next.equals({body})\n"

@@ -431,7 +431,7 @@ async fn who_needs_more_memory_gets_it_once_and_is_told() {
     assert!(outcome.usage.memory_bytes_peak > 300 << 20, "{outcome:?}");
     assert_eq!((outcome.usage.calls, outcome.usage.retries), (2, 1));
 
-    // The whole machine has no more memory.
+    // With this option, all functions together have no memory for a larger second attempt.
     let small = FunctionsOptions { memory_bytes_total: 300 << 20, ..options() };
     let functions = Functions::start(small).await.unwrap();
     let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
@@ -468,7 +468,7 @@ def f(data):
     assert!(output.bytes() > 280 << 20 && output.mapped().is_none(), "{}", output.bytes());
     assert!(outcome.usage.memory_bytes_peak <= 200 << 20, "{outcome:?}");
     assert!(room.disk_bytes() > 250 << 20);
-    // Another function reads it in pieces.
+    // Another function reads the table in pieces.
     let source =
         "def f(data):\n    return sum(len(b) for b in data.to_batches()) == 75 * 250_000\n";
     let limits = Limits { memory_bytes: 200 << 20, ..Limits::default() };
@@ -693,7 +693,7 @@ async fn no_more_run_at_once_than_may() {
     let waited = one.0.usage.queue_ms.max(other.0.usage.queue_ms);
     assert!(waited >= 300, "{waited} ms");
 
-    // Failed and cancelled calls also report their waiting time.
+    // Calls that failed or were cancelled also report their waiting time.
     let fails = "def f():\n    raise ValueError()\n";
     let (leaves, sink) = (CancellationToken::new(), tokio::sync::mpsc::channel(16).0);
     let gone = functions.invoke(ask(&environment, source), sink, leaves.clone());

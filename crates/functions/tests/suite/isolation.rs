@@ -73,11 +73,11 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
         );
         assert!(lines.iter().any(|line| line.starts_with(told)), "{lines:?}");
     }
-    // Other causes have other hints, or none.
+    // Errors with other causes have another hint, or none.
     let refused =
         "try:\n        socket.gethostbyname('api.example.com')\n    except OSError:\n        pass";
     assert_eq!(fails(&format!("{refused}\n    raise ValueError('no')")).await.0, None);
-    // A host name on the allowed list that does not resolve gets no hint about the list.
+    // A host name on the allowed list that does not resolve causes no hint about the list.
     let (hint, lines) = fails("socket.getaddrinfo('listed.invalid', 443, socket.AF_INET6)").await;
     assert!(hint.is_none(), "{hint:?} {lines:?}");
 }
@@ -114,8 +114,8 @@ def f():
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
 }
 
-/// Without a sandbox and control groups, only the function's first process can end its child
-/// processes.
+/// Without a sandbox and control groups, only the function's first process can end the function's
+/// child processes.
 #[tokio::test]
 async fn without_walls_or_groups_daemons_end_with_their_function() {
     let marker = format!("stray{}", std::process::id());
@@ -157,7 +157,7 @@ def f():
     wait_until("a daemon lives on", || processes(&marker).is_empty());
 }
 
-/// Returns the child processes of a process, of all its threads.
+/// Returns the child processes of a process, including those that its other threads started.
 fn children(pid: i32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let texts = tasks.map(|task| std::fs::read_to_string(task.path().join("children")));
@@ -188,7 +188,7 @@ fn cgroups(spawner: i32) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Starts this test again as a server that runs an endless function, and kills that server.
+/// Starts this test program again as a server that runs an endless function, and kills that server.
 #[tokio::test]
 async fn when_the_server_dies_nothing_of_it_lives_on() {
     let functions = start().await;
@@ -235,7 +235,7 @@ def f():
     }
 }
 
-/// Starts this test again, so that other tests' spawners are not affected.
+/// Starts this test program again, so that the spawners of other tests are not affected.
 #[tokio::test]
 async fn a_spawner_that_died_is_started_again() {
     if std::env::var_os("HEADWATER_TEST_ALONE").is_none() {

@@ -40,7 +40,8 @@ async fn agrees(functions: &Functions, calls: Vec<Invocation>) {
 async fn the_sum_over_calls_is_the_kernels_total() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // The number of prepared sandboxes must be equal before and after.
+    // The calls prepare sandboxes, so that their number is the same before and after the
+    // measurement.
     for _ in 0..10 {
         run_whole(&functions, work(&environment, 0.0, false)).await.0.returned.unwrap();
     }
@@ -59,7 +60,8 @@ async fn the_sum_over_calls_of_one_process_is_the_kernels_total() {
     agrees(&functions, calls.collect()).await;
 }
 
-/// Returns a call with this memory limit, for which a new sandbox is needed.
+/// Returns a call whose memory limit differs from that of the previous calls, so that it needs a
+/// new sandbox.
 fn apart(environment: &Arc<Environment>, number: u64, seconds: f64) -> Invocation {
     let limits = Limits { memory_bytes: (200 + 8 * (number % 6)) << 20, ..Limits::default() };
     Invocation { limits, ..work(environment, seconds, false) }
@@ -76,7 +78,7 @@ async fn what_sandboxes_took_that_nobody_called_is_in_the_sum() {
     agrees(&functions, (0..12).map(|number| apart(&environment, number, 0.6)).collect()).await;
 }
 
-/// Starts a server, and returns it with an existing environment.
+/// Starts a runtime, and returns it with an environment that exists but has no zygote.
 async fn fresh() -> (Functions, Arc<Environment>) {
     environment(&start().await, &[]).await;
     let functions = start().await;
@@ -84,7 +86,7 @@ async fn fresh() -> (Functions, Arc<Environment>) {
     (functions, environment)
 }
 
-/// Minimum CPU time of the imports, in microseconds.
+/// Minimum CPU time that the imports of the packages need, in microseconds.
 const IMPORTS_US: u64 = 50_000;
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Every Python version on the machine from 3.10 on. Zygotes, clones, reused processes and shared
-//! tables depend on interpreter internals.
+//! Tests with every Python version on the machine from 3.10 on, because zygotes, clones, reused
+//! processes and shared tables depend on interpreter internals.
 
 use headwater_environments::Error as EnvironmentError;
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
-//! A runtime for tests. All tests of a machine share its environments, so packages are downloaded
-//! once.
+//! A runtime for tests. All tests of a machine share the environments, so that packages are
+//! downloaded once.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -47,8 +47,8 @@ pub fn options() -> FunctionsOptions {
     }
 }
 
-/// Returns options that allow connections to an address of this machine, which represents another
-/// machine.
+/// Returns options with which functions may connect to an address of this machine. The tests use it
+/// as the address of another machine.
 pub fn beside_another() -> FunctionsOptions {
     FunctionsOptions { reachable_own: own_address().into_iter().collect(), ..options() }
 }
@@ -58,17 +58,18 @@ pub async fn start() -> Functions {
 }
 
 /// Returns options of an unprivileged server: sandboxes by user namespaces only, limits without
-/// control groups, and an environment that all users can read. The environment is removed together
-/// with the folder. Returns `None` if the machine's only interpreters are in a home folder.
+/// control groups, and an environment that all users can read. Dropping the folder removes the
+/// environment. Returns `None` if all interpreters of the machine are in a home folder.
 pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Environment>)> {
     let everybodys = PathBuf::from("/usr/bin");
     let mut options = FunctionsOptions { python_search: vec![everybodys], ..beside_another() };
-    // Other users may have no access to the target folder.
+    // The folder is outside the target folder, to which other users may have no access.
     let open = tempfile::tempdir().unwrap();
     std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
     options.environments_dir = open.path().join("environments");
     options.tools_dir = open.path().join("tools");
-    // The server creates folders that only its own user can access.
+    // The folders are made accessible to other users, because the server creates folders that only
+    // its own user can access.
     for folder in [&options.environments_dir, &options.tools_dir] {
         std::fs::create_dir(folder).unwrap();
     }
@@ -217,10 +218,10 @@ pub fn service(address: Option<IpAddr>) -> Option<(SocketAddr, Arc<AtomicUsize>)
     Some((address, count))
 }
 
-/// Reports a check that this host does not support.
+/// Reports that a test was skipped, because this host does not support it.
 pub fn not_checked(why: &str) {
     let _ = writeln!(std::io::stderr(), "NOT CHECKED: {why}");
 }
 
-/// The reason for skipping checks that need a reachable address.
+/// The reason why tests that need a reachable address are skipped.
 pub const NO_ADDRESS: &str = "this machine has no address that others could reach";

@@ -1,5 +1,5 @@
-//! Reused instances: only by the same function, and without state of earlier calls except modules
-//! and globals.
+//! Reused instances: only calls of the same function share one, and of earlier calls only modules
+//! and globals remain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use headwater_functions::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Returns a call that may reuse a process.
+/// Returns a call that may reuse the process of an earlier call.
 fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
     Invocation { reuse: true, ..ask(environment, source) }
 }
@@ -27,7 +27,7 @@ async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec
     (answer, outcome, lines)
 }
 
-/// A function that returns true if its process has executed it before.
+/// A function that returns true if the same process has executed it before.
 const BEFORE: &str = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls) > 1\n";
 
 #[tokio::test]
@@ -109,7 +109,7 @@ def f():
 
 #[tokio::test]
 async fn nobody_else_finds_what_a_call_has_left() {
-    // Each idle instance keeps its reserved memory.
+    // Each idle instance keeps the memory that was reserved for it.
     let options = FunctionsOptions { memory_bytes_total: 64 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let bare = environment(&functions, &[]).await;
@@ -225,7 +225,7 @@ async fn one_that_died_while_it_waited_is_replaced() {
 async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancelled() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // The lines come from native code, after the end of the function.
+    // Native code prints the lines, some of which arrive after the end of the function.
     let source = "import os\ndef f():\n    os.write(1, b'a line\\n' * 100)\n    return True\n";
     for reuse in [true, false] {
         for cancels in [true, false] {
@@ -262,7 +262,7 @@ async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
     let call = tokio::time::timeout(Duration::from_secs(20), answers(&functions, other()));
     assert!(!call.await.expect("it waits for the one that waits").0);
     assert!(!answers(&functions, base()).await.0, "it had to go");
-    // Calls for the same instance run one after the other.
+    // Calls that need the same instance run one after the other.
     let calls = (0..4).map(|_| answers(&functions, base()));
     let all = futures::future::join_all(calls);
     tokio::time::timeout(Duration::from_secs(20), all).await.expect("they wait for each other");
@@ -417,7 +417,8 @@ def f(data):
     }
 }
 
-/// A cleanup that had to check many processes would delay all other calls.
+/// A process is not reused if the function left many processes, because cleaning up after them
+/// would delay all other calls.
 #[tokio::test]
 async fn one_that_says_it_goes_on_beside_others_does_not() {
     let functions = start().await;

@@ -1,4 +1,4 @@
-//! Zygotes: instances start with their packages imported, and share nothing else.
+//! Zygotes: instances start with their packages imported, and share nothing else with each other.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -17,7 +17,7 @@ use headwater_functions::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Starts a runtime whose zygotes end soon.
+/// Starts a runtime whose zygotes end after this idle time.
 async fn hasty(idle: Duration, memory_bytes_max: u64) -> Functions {
     let zygotes = ZygoteOptions { enabled: true, idle_max: idle, memory_bytes_max };
     Functions::start(FunctionsOptions { zygotes, ..options() }).await.unwrap()
@@ -80,7 +80,7 @@ def f():
     assert_eq!(drawn.len(), 6 * 8, "{drawn:#?}");
 }
 
-/// A zygote runs trial calls before it is cloned; no clone may see traces of them.
+/// A zygote runs trial calls before it is cloned. No clone may see traces of these calls.
 #[tokio::test]
 async fn a_rehearsal_leaves_nothing() {
     let functions = start().await;
@@ -157,7 +157,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     let call = functions.invoke(ask(&environment, source), sink, cancelled.clone());
     let looking = async {
         lines.recv().await.unwrap();
-        // Check immediately, because the zygote may end soon.
+        // The condition is checked immediately, because the zygote may end soon.
         assert!(!own_zygotes().is_empty());
         assert_eq!(functions.zygotes().len(), 1);
         cancelled.cancel();
@@ -167,7 +167,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     wait_until("its process lives on", || own_zygotes().is_empty());
 }
 
-/// A cancelled call leaves no processes, in any state of its sandbox.
+/// A cancelled call leaves no processes, no matter when it was cancelled.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_are_given_up_leave_nothing() {
     let functions =
@@ -184,7 +184,7 @@ async fn calls_that_are_given_up_leave_nothing() {
     futures::future::join_all(given_up).await;
     let (outcome, _) = works(&functions, &environment).await;
     assert!(!outcome.is_cold());
-    // The zygote and one prepared clone, which end immediately after their fork.
+    // Only the zygote and one prepared clone remain.
     wait_until("a call lives on", || own_zygotes().len() <= 2);
     drop(functions);
     wait_until("something lives on", || own_zygotes().is_empty());
@@ -200,7 +200,7 @@ async fn waiting_for_packages_is_part_of_a_calls_time() {
     let (outcome, _) = run_whole(&functions, hasty).await;
     let Err(Error::TimeLimit { importing, .. }) = outcome.returned else { panic!("{outcome:?}") };
     assert!(importing && began.elapsed() < Duration::from_secs(10));
-    // The import continues for calls with more time.
+    // The import continues for later calls that have more time.
     wait_until("the packages are not imported", || !functions.zygotes().is_empty());
     assert!(!works(&functions, &environment).await.0.is_cold());
 }
@@ -222,7 +222,7 @@ async fn zygotes_hold_no_more_memory_than_they_may() {
     works(&functions, &first).await;
     works(&functions, &second).await;
     assert!(functions.zygotes().len() <= 1);
-    // An ended zygote is started again.
+    // A zygote that has ended is started again.
     let (outcome, _) = works(&functions, &first).await;
     assert!(outcome.is_cold());
 }
@@ -245,7 +245,7 @@ async fn a_zygote_that_dies_is_started_again() {
     );
     let killing = async {
         lines.recv().await.unwrap();
-        // The other processes are its forks.
+        // The zygote has the smallest process id, because the other processes are forked from it.
         let zygote = own_zygotes().into_iter().min().unwrap();
         Command::new("kill").args(["-9", &zygote.to_string()]).status().unwrap();
     };
@@ -253,8 +253,8 @@ async fn a_zygote_that_dies_is_started_again() {
     assert!(outcome.returned.is_err(), "{outcome:?}");
     let (outcome, _) = works(&functions, &environment).await;
     assert!(outcome.is_cold());
-    // The first call may find the zygote while it ends, and then uses a new process. The next call
-    // starts another zygote.
+    // If the first call finds the zygote while it is ending, the call uses a new process. The next
+    // call starts another zygote.
     works(&functions, &environment).await;
     assert!(!works(&functions, &environment).await.0.is_cold());
 }
@@ -345,8 +345,8 @@ def f(number):
     futures::future::join_all(calls).await;
 }
 
-/// Returns the zygotes of this process's spawners, and their forks. Every test runs in a separate
-/// process.
+/// Returns the processes of the zygotes that the spawners of this process started, and the
+/// processes forked from them. Every test runs in a separate process.
 fn own_zygotes() -> Vec<i32> {
     let own = std::process::id() as i32;
     let of_this = |pid: &i32| {

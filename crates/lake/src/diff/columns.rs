@@ -1,8 +1,8 @@
-//! Matching of columns between two states, and their differences.
+//! Matches the columns of two states of a table, and finds their differences.
 //!
-//! Columns are matched by field id, so a renamed column matches itself. Columns are matched by name
-//! if two branches assigned one id to different columns, or if the table was recreated with new
-//! ids.
+//! Columns are matched by field id, so a column that was renamed still matches. Columns are matched
+//! by name if two branches assigned the same id to different columns, or if the table was recreated
+//! with new ids.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use headwater_tables::{COMMENT, FIELD_ID, INITIAL_DEFAULT, WRITE_DEFAULT, field_
 
 use super::DiffSide;
 
-/// The column of the first side that matches a column of the second side.
+/// For a column of the second side: the column of the first side that matches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnMatch {
-    /// The index of the column on the first side; `None` for a new column.
+    /// The index of the column on the first side; `None` if no column matches.
     pub before: Option<usize>,
     /// True if both sides use the same field id, so that a shared data file has the same values for
     /// both.
@@ -28,7 +28,8 @@ pub(super) fn same_columns(before: &DiffSide, after: &DiffSide) -> Vec<ColumnMat
     sides.match_columns(before.schema().fields(), after.schema().fields())
 }
 
-/// Returns the columns that differ: those of the second side in its order, then the removed ones.
+/// Returns the columns that differ: first the columns of the second side, in their order, then the
+/// removed columns.
 pub(super) fn diff_columns(before: Option<&DiffSide>, after: Option<&DiffSide>) -> Vec<ColumnDiff> {
     let none = Arc::new(Schema::empty());
     let schema =
@@ -69,8 +70,8 @@ impl Sides<'_> {
         pairs.collect()
     }
 
-    /// Returns true if two fields of one table are the same column, renamed or not. Requires the
-    /// same id, and that one side has ever used the other side's name for this id.
+    /// Returns true if two fields are the same column, even if it was renamed: they have the same
+    /// id, and one of the sides has ever had the other side's name for this id.
     fn is_renamed_or_same(&self, before: &Field, after: &Field) -> bool {
         let (Some(one), Some(other)) = (self.before, self.after) else { return false };
         let id = |field: &Field| field.metadata().get(FIELD_ID)?.parse::<i32>().ok();
@@ -122,7 +123,7 @@ impl Sides<'_> {
             before: Some(types.0),
             after: Some(types.1),
         };
-        // Differences of nested fields are reported at those fields, not at their parent.
+        // Differences of nested fields are reported for those fields, not for their parent.
         let retyped = nested_fields.is_none() && diff.before != diff.after;
         if retyped || diff.renamed_from.is_some() || !diff.changes.is_empty() {
             found.push(diff);
@@ -133,7 +134,7 @@ impl Sides<'_> {
     }
 }
 
-/// Returns the nested fields of a field.
+/// Returns the fields nested in a field; `None` if it has a primitive type.
 fn nested_fields(field: &Field) -> Option<Fields> {
     match field.data_type() {
         DataType::Struct(fields) => Some(fields.clone()),
@@ -150,7 +151,7 @@ fn is_same_kind(one: &Field, other: &Field) -> bool {
     std::mem::discriminant(one.data_type()) == std::mem::discriminant(other.data_type())
 }
 
-/// Returns the differences of a field other than its name and type.
+/// Returns the differences between two fields, except those of name and type.
 fn changes(before: &Field, after: &Field) -> Vec<PropertyDiff> {
     let nullable = |field: &Field| Some(if field.is_nullable() { "yes" } else { "no" }.to_owned());
     let metadata = |field: &Field, key: &str| field.metadata().get(key).cloned();

@@ -1,4 +1,5 @@
-//! Metadata diff of two states of a table or view: columns, layout, properties, files and counts.
+//! Compares two states of a table or view by their metadata: columns, layout, properties, files and
+//! counts.
 //!
 //! The catalog finds the changed tables without opening files; only the changed tables are opened.
 //! The engine compares rows: it reads the files that [`DiffSide::files_beside`] returns.
@@ -29,7 +30,7 @@ pub struct DiffSide {
 }
 
 impl DiffSide {
-    /// Creates a side from a table at a snapshot; `None` for its current snapshot.
+    /// Creates a side from a table at a snapshot; `None` selects the current snapshot.
     pub async fn of(lake: &Lake, table: Table, snapshot: Option<i64>) -> Result<Self> {
         let tables = lake.tables();
         let plan = tables.plan(&table, snapshot).await?;
@@ -62,12 +63,13 @@ impl DiffSide {
         self.plan.schema()
     }
 
-    /// Returns the exact number of rows.
+    /// Returns the exact number of rows of this side.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Returns the files that the other side lacks or has with other deletes, in plan order.
+    /// Returns the files that the other side does not have, or to which other delete files apply
+    /// there, in the order of the plan.
     pub fn files_beside(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
         let known: HashSet<_> = files.map(|file| file.state()).collect();
@@ -75,12 +77,12 @@ impl DiffSide {
         self.plan.retain(&own.collect::<Vec<_>>())
     }
 
-    /// Matches each column with a column of the earlier side; see [`ColumnMatch`].
+    /// Matches each column with a column of the side `before`; see [`ColumnMatch`].
     pub fn same_columns(&self, before: &DiffSide) -> Vec<ColumnMatch> {
         columns::same_columns(before, self)
     }
 
-    /// Returns the table's identifier columns; empty if it has none.
+    /// Returns the table's identifier columns; empty if the table has none.
     pub fn key(&self) -> Vec<String> {
         self.table.identifier()
     }
@@ -136,7 +138,7 @@ pub fn diff_tables(
 }
 
 impl Lake {
-    /// Returns a side of a comparison; `None` if there is no entry or it is a view.
+    /// Returns a side of a comparison; `None` if the entry is missing or is that of a view.
     pub async fn diff_side(
         &self,
         at: &CommitView,
@@ -198,7 +200,7 @@ fn layout(side: Option<&DiffSide>) -> BTreeMap<String, String> {
 
 fn order_of(column: &SortColumn) -> String {
     let direction = if column.descending { " desc" } else { "" };
-    // By default nulls sort as the smallest values.
+    // By default, nulls are sorted as if they were the smallest values.
     let nulls = match (column.descending, column.nulls_first) {
         (false, false) => " nulls last",
         (true, true) => " nulls first",

@@ -11,13 +11,14 @@ use super::{FileRewrite, ValidatedOperations};
 use crate::error::{Error, Result};
 use crate::transaction::Transaction;
 
-/// Approximate bytes rewritten per commit; bounds the work lost to a conflict.
+/// Approximate number of bytes that one commit rewrites. The limit bounds the work that is lost in
+/// a conflict.
 const COMMIT_BYTES_MAX: u64 = 4 << 30;
 
-/// The maximum number of files rewritten per commit.
+/// Maximum number of files that one commit rewrites.
 const COMMIT_FILES_MAX: usize = 5_000;
 
-/// The approximate memory for sorting rows, in bytes.
+/// Approximate memory for sorting rows, in bytes.
 const SORT_BYTES: usize = 256 << 20;
 
 impl Maintenance<'_> {
@@ -176,7 +177,8 @@ impl Maintenance<'_> {
     }
 }
 
-/// Records a conflict with another commit in the report, and returns any other error.
+/// If the error is a conflict with another commit, records it in the report; otherwise returns the
+/// error.
 pub(super) fn record_conflict(report: &mut MaintainedTable, error: Error) -> Result<()> {
     if !error.is_stale() {
         return Err(error);
@@ -185,7 +187,7 @@ pub(super) fn record_conflict(report: &mut MaintainedTable, error: Error) -> Res
     Ok(())
 }
 
-/// Splits the bins into groups, each of which is rewritten in one commit.
+/// Splits the bins into groups. Each group is rewritten in one commit.
 fn commit_groups(bins: &[Bin]) -> Vec<&[Bin]> {
     let (mut found, mut from) = (Vec::new(), 0);
     let (mut bytes, mut files) = (0, 0);

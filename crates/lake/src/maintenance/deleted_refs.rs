@@ -1,9 +1,10 @@
-//! Garbage collection of files referenced only by deleted branches and tags.
+//! Garbage collection of files that are referenced only by deleted branches and tags.
 //!
 //! The catalog records the commits of deleted refs. After a grace period, maintenance removes the
-//! files referenced only by these commits. It removes files by name, so unknown files are never
-//! removed. A journal records the names until all files are removed, because metadata is removed
-//! before the files it references. Then the record of the deleted ref is removed.
+//! files referenced only by these commits. Files are removed by name, so files that are not known
+//! are never removed. The names are kept in a journal until all files are removed, because metadata
+//! files are removed before the files to which they refer. After that, the record of the deleted
+//! ref is removed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,22 +23,22 @@ use super::sweep::{ReferencedFiles, SweepPlan, folder_of};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// The journal of files being removed. Keys are `time/number`.
+/// The name of the journal of files that are being removed. Its keys are `time/number`.
 const PENDING_REMOVALS: &str = "pending_removals";
 
 /// The number of file names per journal entry.
 const NAMES_PER_ENTRY: usize = 1_000;
 
-/// The table states that are referenced only by refs deleted up to a given time.
+/// The table states that only refs deleted up to a given time refer to.
 #[derive(Debug)]
 pub(super) struct UnreachableStates {
-    /// The latest deletion time of the refs.
+    /// The time of the last deletion among these refs.
     until: Timestamp,
     states: Vec<ReachableState>,
 }
 
 impl UnreachableStates {
-    /// Returns the metadata locations of the states.
+    /// Returns the locations of the metadata files of these states.
     fn metadata(&self, lake: &Lake) -> HashSet<String> {
         let places = self.states.iter().map(|state| &state.entry.metadata_location);
         places.map(|location| lake.tables().files().location_of(location)).collect()
@@ -45,13 +46,13 @@ impl UnreachableStates {
 }
 
 impl Maintenance<'_> {
-    /// Returns true if branches or tags were deleted longer ago than the grace period.
+    /// Returns true if a branch or tag was deleted longer ago than the grace period.
     pub async fn has_freed(self) -> Result<bool> {
         let until = self.lake.clock().now() - ORPHANS_AFTER;
         Ok(!self.lake.catalog().deleted_refs().before(until).await?.is_empty())
     }
 
-    /// Removes the files that are referenced only by refs deleted at least `age` ago.
+    /// Removes the files that are referenced only by refs which were deleted at least `age` ago.
     pub(super) async fn collect_deleted_refs(
         self,
         age: Duration,
@@ -62,7 +63,7 @@ impl Maintenance<'_> {
         let unreachable =
             UnreachableStates { until, states: self.unreachable_states(until).await? };
         if unreachable.states.is_empty() {
-            // All states are referenced by other refs, for example after a merge.
+            // Other refs refer to all of the states, for example after a merge.
             if !dry_run {
                 self.forget_deleted_refs(&unreachable).await?;
             }
@@ -72,7 +73,7 @@ impl Maintenance<'_> {
         self.sweep(sweep, cancelled).await
     }
 
-    /// Returns the states that only deleted refs reference.
+    /// Returns the states that only deleted refs refer to.
     async fn unreachable_states(self, until: Timestamp) -> Result<Vec<ReachableState>> {
         let deleted = self.lake.catalog().deleted_refs().before(until).await?;
         if deleted.is_empty() {
@@ -84,8 +85,8 @@ impl Maintenance<'_> {
         Ok(reach.states.into_values().collect())
     }
 
-    /// Returns the existing files of unreachable states, and the files left over from an
-    /// interrupted removal.
+    /// Returns the existing files of unreachable states, and the files that an interrupted removal
+    /// left.
     pub(super) async fn files_of_unreachable(
         self,
         unreachable: &UnreachableStates,
@@ -100,7 +101,8 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // The result is ignored: unreadable metadata contributes no files.
+                // The result, which lists unreadable files, is ignored: an unreadable file only
+                // adds no further files.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }
@@ -128,8 +130,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Records the names of files before they are removed. Names recorded by an interrupted removal
-    /// are kept.
+    /// Records the names of files before they are removed. Names that an interrupted removal has
+    /// recorded are kept.
     pub(super) async fn record_removals(self, files: &[String], now: Timestamp) -> Result<()> {
         let now = now.timestamp_micros();
         let entry = |(number, names): (usize, &[String])| {
@@ -144,7 +146,7 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Deletes the records of the refs if none of their states is left.
+    /// Deletes the records of the deleted refs, if all files of their states are removed.
     pub(super) async fn finish_removal(
         self,
         unreachable: &UnreachableStates,

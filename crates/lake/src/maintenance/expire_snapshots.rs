@@ -1,4 +1,4 @@
-//! Expiry of snapshots: removes them from the table metadata. The sweep removes their files.
+//! Expires snapshots: removes them from the table metadata. The sweep removes their files later.
 
 use headwater_model::MaintainedTable;
 
@@ -9,8 +9,8 @@ use super::sweep::Retention;
 use crate::error::Result;
 
 impl Maintenance<'_> {
-    /// Removes old snapshots from the metadata of a table. A dry run returns the metadata file and
-    /// the snapshots that would be removed.
+    /// Removes old snapshots from the metadata of a table. A dry run only returns the location of
+    /// the metadata file and the snapshots that would be removed.
     pub(super) async fn expire_snapshots(
         self,
         branch: &str,

@@ -4,7 +4,7 @@ use headwater_tables::WarehouseFiles;
 
 use crate::lake::Lake;
 
-/// The maintenance operations on a lake's tables; obtained from [`Lake`].
+/// The maintenance operations on a lake's tables. [`Lake::maintenance`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct Maintenance<'a> {
     pub(super) lake: &'a Lake,
@@ -15,7 +15,7 @@ impl<'a> Maintenance<'a> {
         Maintenance { lake }
     }
 
-    /// Returns the files of the warehouse.
+    /// Returns the operations on the files of the warehouse.
     pub(super) fn files(self) -> WarehouseFiles<'a> {
         self.lake.tables().files()
     }

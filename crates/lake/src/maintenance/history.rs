@@ -1,4 +1,4 @@
-//! The record of the last maintenance of each table.
+//! The records of the last maintenance of each table.
 
 use headwater_model::{MaintainReport, TableMaintenance};
 use headwater_store::{Append, Batch, KeyRange};
@@ -6,10 +6,10 @@ use headwater_store::{Append, Batch, KeyRange};
 use super::Maintenance;
 use crate::error::{Error, Result};
 
-/// The journal of maintenance. Keys are `branch/table`, or `*` for a sweep of the whole lake.
+/// The name of the journal of maintenance. Its keys are `branch/table`, or [`SWEEP`].
 const JOURNAL: &str = "maintenance";
 
-/// The key of the last sweep of the whole lake.
+/// The key of the record of the last sweep of the whole lake.
 const SWEEP: &str = "*";
 
 impl Maintenance<'_> {

@@ -1,10 +1,10 @@
-//! Maintenance of tables: compaction, snapshot expiry and removal of unreferenced files. It never
-//! blocks writers.
+//! Maintenance of tables: compaction, snapshot expiry and removal of unreferenced files.
+//! Maintenance never blocks writers.
 //!
-//! Data files are rewritten in separate commits that change no rows. If another commit changed the
-//! same files first, maintenance skips them; otherwise both commits are merged. A file is removed
-//! only if no branch or tag references it, no running read or write uses it, and it is older than a
-//! grace period.
+//! Data files are rewritten in separate commits that change no rows. If another commit has changed
+//! the same files, maintenance skips these files. Otherwise both commits are merged. A file is
+//! removed only if no branch or tag references it, no running read or write uses it, and it is
+//! older than a grace period.
 
 mod compact;
 mod deleted_refs;
@@ -30,23 +30,24 @@ pub(crate) use self::policy::ChangedTables;
 use self::sweep::{Retention, SweepPlan};
 use crate::error::{Error, Result};
 
-/// The default minimum age of unreferenced files for removal.
+/// Default minimum age at which unreferenced files are removed.
 const ORPHANS_AFTER: Duration = Duration::from_hours(72);
 
-/// The lowest allowed minimum age of unreferenced files for removal.
+/// Lowest allowed value for the minimum age at which unreferenced files are removed.
 const ORPHANS_AFTER_MIN: Duration = Duration::from_hours(1);
 
 /// The author of automatic maintenance.
 pub const MAINTENANCE_AUTHOR: &str = "maintenance";
 
-/// A progress callback. Its arguments are the number of finished tables and the total.
+/// A progress callback. Its arguments are the number of finished tables and the total number of
+/// tables.
 pub type MaintenanceProgress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 impl Maintenance<'_> {
-    /// Maintains one table of a branch, or all of them.
+    /// Maintains one table of a branch, or all tables of the branch.
     ///
     /// Fails with `table_not_found`, `column_not_found` for a sort column, or `invalid_argument`.
-    /// Files changed by concurrent commits are skipped and reported.
+    /// Files that a concurrent commit changed are skipped, and the report says so.
     pub async fn run(
         self,
         branch: &str,
@@ -82,7 +83,7 @@ impl Maintenance<'_> {
             let Some(entry) = view.state().table(name).await? else { continue };
             ids.push(entry.id);
             let table_report = match Box::pin(self.maintain_table(name, &mut run)).await {
-                // An error of one table does not prevent the maintenance of the others.
+                // If one table fails, the other tables are maintained nevertheless.
                 Err(error) if table.is_none() && !matches!(error, Error::Cancelled) => {
                     let Problem { message, causes, .. } = error.to_problem();
                     let reason = [vec![message], causes].concat().join(": ");
@@ -177,12 +178,12 @@ fn empty_report(table: &TableName) -> MaintainedTable {
     }
 }
 
-/// Validates a request independently of tables.
+/// Checks the parts of a request that do not depend on tables.
 pub fn check_maintain(request: &MaintainRequest) -> Result<()> {
     ValidatedOperations::of(request).map(drop)
 }
 
-/// The operations of a validated request.
+/// The operations of a request that was checked.
 struct ValidatedOperations {
     rewrite: Option<FileRewrite>,
     manifests: bool,
@@ -192,15 +193,15 @@ struct ValidatedOperations {
     author: Option<String>,
 }
 
-/// The kind of data file rewrite.
+/// The way in which data files are rewritten.
 #[derive(Debug, Clone)]
 enum FileRewrite {
-    /// Compaction of files below the target size.
+    /// Files below the target size are compacted.
     Compact {
-        /// True to skip large files that share a bin with few small ones.
+        /// True to skip a large file that shares a bin with only few small files.
         skip_large: bool,
     },
-    /// A rewrite of all files in a sort order.
+    /// All files are rewritten in a sort order.
     Order(Order),
 }
 

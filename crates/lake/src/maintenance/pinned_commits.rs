@@ -1,4 +1,5 @@
-//! Pins: commits in use by reads and writes of this process, whose files must not be removed.
+//! Pins: the commits that reads and writes of this process use, and whose files must not be
+//! removed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::SystemTime;
 use headwater_model::{CommitId, Timestamp};
 use parking_lot::Mutex;
 
-/// The commits in use in this process. Cheap to clone.
+/// The commits that this process uses. Clones share the list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PinnedCommits(Arc<Mutex<PinState>>);
 
@@ -15,12 +16,12 @@ pub(crate) struct PinnedCommits(Arc<Mutex<PinState>>);
 struct PinState {
     next: u64,
     pins: BTreeMap<u64, CommitUse>,
-    /// The metadata locations of states scheduled for removal.
+    /// The metadata locations of states whose files will be removed.
     scheduled: HashSet<String>,
 }
 
-/// A commit in use, and the start time of the use. The system clock's time is compared with file
-/// times, the lake's clock with snapshot times.
+/// A commit in use, and the time at which the use started, by two clocks: the time of the system
+/// clock is compared with file times, the time of the lake's clock with snapshot times.
 #[derive(Debug)]
 struct CommitUse {
     commit: CommitId,
@@ -28,7 +29,7 @@ struct CommitUse {
     since_lake: Timestamp,
 }
 
-/// A guard that keeps a commit in use until its last clone is dropped.
+/// A guard that keeps a commit in use until the last clone of the guard is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct CommitPin {
     _release: Arc<PinRelease>,
@@ -64,22 +65,22 @@ impl PinnedCommits {
         commits.into_iter().collect()
     }
 
-    /// Returns the earliest start time of all uses, by the system clock.
+    /// Returns the time at which the oldest use started, by the system clock.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| Timestamp::from(held.since)).min()
     }
 
-    /// Returns the earliest start time of all uses, by the lake's clock.
+    /// Returns the time at which the oldest use started, by the lake's clock.
     pub fn oldest_in_lake(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| held.since_lake).min()
     }
 
-    /// Sets the states scheduled for removal; an empty set ends the removal.
+    /// Sets the states whose files will be removed. An empty set ends the removal.
     pub fn schedule_removal(&self, states: HashSet<String>) {
         self.0.lock().scheduled = states;
     }
 
-    /// Returns true if a state is scheduled for removal.
+    /// Returns true if the files of a state will be removed.
     pub fn is_scheduled(&self, metadata_location: &str) -> bool {
         self.0.lock().scheduled.contains(metadata_location)
     }

@@ -1,4 +1,4 @@
-//! The policy of automatic maintenance, based on writes and table properties.
+//! Decides which tables need automatic maintenance, from the writes to them and their properties.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,22 +20,22 @@ const SMALL_FILES: &str = "headwater.maintenance.small-files";
 /// The table property with the number of delete files that triggers compaction.
 const DELETE_FILES: &str = "headwater.maintenance.delete-files";
 
-/// The table property with the retention of superseded states, such as `30d`; without it they never
-/// expire.
+/// The table property with the retention of superseded states, such as `30d`; without this
+/// property, states never expire.
 const EXPIRE_AFTER: &str = "headwater.maintenance.expire-after";
 
-/// The name prefix of a run's temporary branches, which maintenance skips.
+/// The name prefix of the branches of runs, which automatic maintenance skips.
 const RUNS: &str = "run/";
 
-/// The maximum number of recorded tables.
+/// Maximum number of written tables that are recorded.
 const CHANGED_MAX: usize = 10_000;
 
-/// The tables with writes that maintenance has not checked yet.
+/// The tables that were written and that automatic maintenance has not checked since.
 #[derive(Debug, Default)]
 pub(crate) struct ChangedTables {
     tables: Mutex<BTreeSet<(String, TableName)>>,
     some: Notify,
-    /// The number of writes so far. Each increment wakes the maintenance task.
+    /// The number of writes so far. Each increment wakes the task of automatic maintenance.
     count: watch::Sender<u64>,
 }
 
@@ -83,14 +83,14 @@ impl MaintenanceThresholds {
     }
 }
 
-/// Returns true if a table has reached the maximum number of delete files.
+/// Returns true if a table has at least the number of delete files that triggers compaction.
 pub(super) fn has_many_deletes(table: &Table) -> bool {
     MaintenanceThresholds::of(&table.properties())
         .is_some_and(|policy| policy.has_many_delete_files(table))
 }
 
 impl Maintenance<'_> {
-    /// Waits until there are writes that maintenance has not checked.
+    /// Waits until a table was written that automatic maintenance has not checked since.
     pub async fn written_to(self) {
         loop {
             let some = self.lake.changed().some.notified();
@@ -101,17 +101,17 @@ impl Maintenance<'_> {
         }
     }
 
-    /// Returns a counter of writes by this process.
+    /// Returns the counter of writes by this process.
     pub fn writes(self) -> watch::Receiver<u64> {
         self.lake.changed().count.subscribe()
     }
 
-    /// Takes the tables with writes since the last call, with their branches.
+    /// Returns the tables that were written since the last call, with their branches.
     pub fn take_written(self) -> Vec<(String, TableName)> {
         std::mem::take(&mut *self.lake.changed().tables.lock()).into_iter().collect()
     }
 
-    /// Returns the maintenance that a table needs by its policy, if any.
+    /// Returns the request for the maintenance that a table needs; `None` if it needs none.
     pub async fn needed(self, branch: &str, name: &TableName) -> Result<Option<MaintainRequest>> {
         let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         let Some((_, table)) = view.find(&name.namespace, &name.name).await? else {

@@ -1,12 +1,12 @@
-//! The sweep: removal of unreferenced files.
+//! The sweep, which removes unreferenced files.
 //!
-//! A file is referenced if the history of a branch, a tag, a recently deleted ref or a commit in
-//! use references it. A retention excludes states of some tables that were superseded long ago, but
-//! never merge bases of branches. The sweep removes other files of the warehouse that are older
-//! than a minimum age and older than every running write.
+//! A file is referenced if a state in the history of a branch, a tag, a recently deleted ref or a
+//! commit in use refers to it. If a table has a retention, its states that were superseded long ago
+//! do not count, except those of merge bases of branches. The sweep removes the other files of the
+//! warehouse, if they are older than a minimum age and older than every running write.
 //!
-//! If a state cannot be read, its references are unknown: the sweep skips the folders of this table
-//! and reports the reason. The sweep still processes other tables.
+//! If a state cannot be read, the files to which it refers are not known. Then the sweep skips the
+//! folders of this table, reports the reason, and processes the other tables.
 //!
 //! Manifest lists are removed first, then manifests, then data files. An interrupted sweep leaves
 //! only unreferenced files, which the next sweep removes.
@@ -26,50 +26,50 @@ use super::{Maintenance, ORPHANS_AFTER};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// The number of files removed between two checks for cancellation.
+/// Number of files that are removed between two checks for cancellation.
 const REMOVE_BATCH: usize = 500;
 
-/// Number of unreferenced files up to which the check for a majority of all files is skipped.
+/// Up to this number of unreferenced files, the sweep may remove more than half of all files.
 const MAJORITY_CHECK_MIN: u64 = 100;
 
-/// Maximum time to wait for running merges. The lock is polled, so new merges never wait for the
-/// sweep.
+/// Maximum time to wait for running merges. The lock is polled instead of awaited, so that new
+/// merges never wait for the sweep.
 const MERGE_TIMEOUT: Duration = Duration::from_mins(1);
 const MERGE_POLL: Duration = Duration::from_millis(20);
 
 /// The number of table states read concurrently.
 const STATE_CONCURRENCY: usize = 16;
 
-/// The tolerated clock difference between the object store and this machine.
+/// Difference between the clocks of the object store and of this machine that the sweep tolerates.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// The retention of superseded states.
+/// The retention of superseded states: a state expires if both fields permit it.
 #[derive(Debug, Clone)]
 pub(super) struct Retention {
     /// The minimum time since a state was superseded.
     pub before: Duration,
-    /// The number of newest states of each branch to keep.
+    /// Number of states that are kept on each branch, the newest first.
     pub keep: Option<usize>,
 }
 
 /// The options of a sweep.
 #[derive(Debug)]
 pub(super) struct SweepPlan {
-    /// The ids of the tables to sweep; `None` for all.
+    /// The ids of the tables to sweep; `None` for all tables.
     pub tables: Option<Vec<String>>,
     /// The ids of the tables whose states may expire.
     pub expiring: Vec<String>,
     pub retention: Option<Retention>,
-    /// The minimum age of unreferenced files for removal; `None` to keep them.
+    /// The minimum age at which unreferenced files are removed; `None` to keep these files.
     pub orphans: Option<Duration>,
     pub dry_run: bool,
-    /// Allows the removal of more than half of the files.
+    /// True to remove files even if they are more than half of all files.
     pub force: bool,
     /// True for automatic maintenance, which lists only the folders of known tables.
     pub automatic: bool,
     /// The snapshots that a dry run would expire, by metadata location.
     pub dry_run_expired: HashMap<String, Vec<i64>>,
-    /// The unreachable states of deleted refs; if set, only their files are removed.
+    /// The unreachable states of deleted refs. If set, only files of these states are removed.
     pub unreachable: Option<UnreachableStates>,
 }
 
@@ -82,7 +82,7 @@ impl SweepPlan {
             retention: None,
             orphans: Some(age),
             dry_run: false,
-            // No majority check is needed, because only files that are known by name are removed.
+            // Only files with known names are removed, so they may be more than half of all.
             force: true,
             automatic: true,
             dry_run_expired: HashMap::new(),
@@ -91,15 +91,15 @@ impl SweepPlan {
     }
 }
 
-/// The reachable states, and the metadata locations of those that expire.
+/// The reachable states, and the metadata locations of the states that expire.
 struct States {
     reach: ReachableStates,
     expiring: HashSet<String>,
 }
 
 impl States {
-    /// Returns the states in read order: current states first, so that their errors take precedence
-    /// over those of old states.
+    /// Returns the states in the order in which they are read: current states first, so that an
+    /// error in a current state is reported before one in an old state.
     fn in_order(&self) -> Vec<&ReachableState> {
         let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
@@ -111,41 +111,41 @@ impl States {
     }
 }
 
-/// The referenced files and the expired states.
+/// The files that are referenced, and the states that expire.
 #[derive(Default)]
 pub(super) struct ReferencedFiles {
     pub(super) needed: Arc<ReachableFiles>,
-    /// The completed reads, by metadata location.
+    /// The snapshots that were read, by metadata location.
     reads: HashMap<String, SnapshotsToRead>,
-    /// The metadata locations of expired states.
+    /// The metadata locations of the states that expire.
     expired: HashSet<String>,
-    /// The files of expired states.
+    /// The files of the states that expire.
     expired_files: ReachableFiles,
     broken: UnreadableTables,
-    /// The folders of the examined tables.
+    /// The folders of the tables whose states were read.
     folders: HashSet<String>,
 }
 
-/// The snapshots to read from a state.
+/// The snapshots of a state that are read.
 #[derive(Clone)]
 struct SnapshotsToRead {
     snapshots: SnapshotSet,
-    /// True for a current state, whose files must all exist.
+    /// True for the current state of a branch or tag, whose files must all exist.
     at_head: bool,
 }
 
 impl SnapshotsToRead {
-    /// Returns true if this read includes everything that the other reads.
+    /// Returns true if this read includes all snapshots of the other read.
     fn covers(&self, other: &SnapshotsToRead) -> bool {
         let snapshots = self.snapshots == SnapshotSet::All || self.snapshots == other.snapshots;
         snapshots && (self.at_head || !other.at_head)
     }
 }
 
-/// The tables that cannot be read completely.
+/// The tables of which some metadata cannot be read.
 #[derive(Default)]
 struct UnreadableTables {
-    /// The reason for each skipped table, by table id.
+    /// The reason why each of these tables is skipped, by table id.
     tables: BTreeMap<String, SkippedTable>,
     /// The folders that may contain files of these tables, with a trailing slash.
     folders: HashSet<String>,
@@ -170,14 +170,14 @@ impl UnreadableTables {
         self.tables.values().cloned().collect()
     }
 
-    /// Returns true if a file may belong to one of these tables.
+    /// Returns true if a file can belong to one of these tables.
     fn may_have(&self, location: &str) -> bool {
         let mut slashes = location.match_indices('/');
         slashes.any(|(at, _)| self.folders.contains(&location[..=at]))
     }
 }
 
-/// A guard that clears the scheduled removals when a sweep ends.
+/// A guard that clears the list of scheduled removals when a sweep ends.
 struct ScheduleGuard<'a>(&'a Lake);
 
 impl Drop for ScheduleGuard<'_> {
@@ -198,7 +198,7 @@ impl Maintenance<'_> {
             return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
         };
         let _end = ScheduleGuard(self.lake);
-        // Take the time before reading anything, so that files written later are newer than it.
+        // The time is taken before the reads, so that files written after a read are newer.
         let begun = self.lake.clock().now();
         let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
@@ -261,7 +261,7 @@ impl Maintenance<'_> {
         Ok(report)
     }
 
-    /// Finds the referenced files and the expired states.
+    /// Finds the referenced files and the states that expire.
     async fn find(self, sweep: &SweepPlan, now: Timestamp) -> Result<ReferencedFiles> {
         let states = self.states(sweep, now).await?;
         let mut found = ReferencedFiles::default();
@@ -289,7 +289,7 @@ impl Maintenance<'_> {
         Ok(States { reach, expiring })
     }
 
-    /// Adds the files referenced by states that were not read before.
+    /// Adds the files of states that have not been read.
     async fn find_needed(
         self,
         sweep: &SweepPlan,
@@ -316,14 +316,14 @@ impl Maintenance<'_> {
             async move {
                 let mut scan = self.files().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
-                    // A missing metadata file was removed by an earlier expiry, and references
-                    // nothing.
+                    // If a metadata file is missing, an earlier expiry has removed it. It then
+                    // refers to no files.
                     scan.unreadable.retain(|error| !error.is_not_found());
                 }
                 Ok::<_, Error>(scan)
             }
         });
-        // Collect all results before processing them: reads can wait for each other.
+        // Results are collected before they are processed: reads can wait for each other.
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
@@ -334,7 +334,7 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Finds the files of expiring states.
+    /// Finds the files of the states that expire.
     async fn find_expired(self, states: &States, found: &mut ReferencedFiles) -> Result<()> {
         let files = ReachableFiles::excluding(Arc::clone(&found.needed));
         let broken = |state: &ReachableState| found.broken.tables.contains_key(&state.entry.id);
@@ -344,7 +344,7 @@ impl Maintenance<'_> {
         let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
         let scans = stream::iter(locations).map(|location| {
             let files = &files;
-            // Unreadable metadata of an expiring state is ignored, because the state is not needed.
+            // An error is ignored, because an expiring state is not needed any more.
             async move { self.files().reach(&location, &SnapshotSet::Current, files).await }
         });
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
@@ -361,8 +361,8 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Excludes the folders of known tables that contain files of unreadable tables. A registered
-    /// table can have files in another table's folder.
+    /// Excludes the folders of readable tables that also contain files of unreadable tables. This
+    /// is possible, because a registered table can have files in the folder of another table.
     async fn exclude_broken(
         self,
         reach: &ReachableStates,
@@ -386,12 +386,12 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Returns the folder of a state's table, with a trailing slash.
+    /// Returns the folder of the table of a state, with a trailing slash.
     fn folder(self, state: &ReachableState) -> Option<String> {
         folder_of(&self.files().location_of(&state.entry.metadata_location))
     }
 
-    /// Returns the root commits: every state that they can reach is referenced.
+    /// Returns the commits from which every state that can be reached is referenced.
     async fn heads(self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
         let mut heads = self.named_commits(deleted_since).await?;
         heads.extend(self.lake.pins().commits());
@@ -410,7 +410,7 @@ impl Maintenance<'_> {
         Ok(heads.into_iter().collect())
     }
 
-    /// Returns the states kept by count: the last ones of each branch.
+    /// Returns the metadata locations of the states to keep: the newest states of each branch.
     async fn kept_by_count(self, sweep: &SweepPlan) -> Result<HashSet<String>> {
         let mut kept = HashSet::new();
         let Some(count) = sweep.retention.as_ref().and_then(|retention| retention.keep) else {
@@ -428,7 +428,7 @@ impl Maintenance<'_> {
         Ok(kept)
     }
 
-    /// Lists the candidate files: those in the folders of known tables, or all.
+    /// Lists the files that may be removed: those in folders of known tables, or all files.
     async fn files_of(self, sweep: &SweepPlan, found: &ReferencedFiles) -> Result<Vec<FoundFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
@@ -440,7 +440,7 @@ impl Maintenance<'_> {
         }
         let mut folders = found.folders.clone();
         if sweep.tables.is_none() {
-            // Include tables that existed only on deleted branches.
+            // Tables that existed only on deleted branches are included.
             let deleted = self.lake.catalog().deleted_refs().since(Timestamp::UNIX_EPOCH).await?;
             let states = self.lake.catalog().reach(&deleted, |_| true).await?.states;
             folders.extend(states.values().filter_map(|state| self.folder(state)));
@@ -452,8 +452,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Schedules the removal, and excludes files that became referenced after the first check. From
-    /// then on, no read can start on an expiring state.
+    /// Schedules the removal, after which no read of an expiring state can start. Then excludes
+    /// files to which a commit after the first check refers.
     async fn exclude_newly_referenced(
         self,
         sweep: &SweepPlan,
@@ -463,7 +463,7 @@ impl Maintenance<'_> {
     ) -> Result<Vec<String>> {
         self.lake.pins().schedule_removal(found.expired.clone());
         self.files().set_deleting(removed.iter().cloned().collect());
-        // Wait for merges that are already running; later merges check the scheduled removals.
+        // Waits for merges that are already running. Later merges check the scheduled removals.
         let mut waited = Duration::ZERO;
         while self.lake.merging().try_write().is_err() {
             if waited > MERGE_TIMEOUT {
@@ -473,8 +473,8 @@ impl Maintenance<'_> {
             tokio::time::sleep(MERGE_POLL).await;
             waited += MERGE_POLL;
         }
-        // Files that were referenced at the first check are kept. If they are unreferenced now, the
-        // next sweep removes them.
+        // Files that were referenced at the first check are kept. If they have become unreferenced
+        // since then, the next sweep removes them.
         let states = self.states(sweep, begun).await?;
         self.find_needed(sweep, &states, found).await?;
         found.expired.retain(|location| states.expiring.contains(location));
@@ -500,13 +500,13 @@ impl Maintenance<'_> {
     }
 }
 
-/// Returns the folder of the table that a metadata file belongs to, with a trailing slash.
+/// Returns the folder of the table to which a metadata file belongs, with a trailing slash.
 pub(super) fn folder_of(metadata: &str) -> Option<String> {
     let (folder, name) = metadata.rsplit_once("/metadata/")?;
     name.ends_with(".metadata.json").then(|| format!("{folder}/"))
 }
 
-/// Returns the removal order: files that reference others are removed first.
+/// Returns a key for the order of removal: files that refer to other files are removed first.
 fn removal_order(file: &str) -> u8 {
     let name = file.rsplit('/').next().unwrap_or_default();
     let is_avro = std::path::Path::new(name).extension().is_some_and(|found| found == "avro");
@@ -530,7 +530,7 @@ fn location_of(state: &ReachableState) -> String {
 /// Returns the snapshots to read from a state that does not expire.
 fn read_mode(sweep: &SweepPlan, state: &ReachableState) -> SnapshotsToRead {
     let at_head = state.until.is_none();
-    // An intermediate snapshot is read through the state that lists it.
+    // Snapshots between two states need not be read here, because a later state lists them.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
     let snapshots = match sweep.dry_run_expired.get(&state.entry.metadata_location) {
         Some(ids) => SnapshotSet::Without(ids.clone()),
@@ -546,8 +546,8 @@ fn is_expired(sweep: &SweepPlan, state: &ReachableState, now: Timestamp) -> bool
     until && !state.base && !state.entry.is_view() && sweep.expiring.contains(&state.entry.id)
 }
 
-/// Returns true if an expired state keeps its metadata file. Merges trace rows through the metadata
-/// of states after a merge base.
+/// Returns true if an expired state keeps its metadata file. Merges need the metadata of the states
+/// after a merge base, to find out where rows come from.
 fn keeps_metadata(reach: &ReachableStates, state: &ReachableState) -> bool {
     let until = state.until.unwrap_or(Timestamp::MAX_UTC);
     reach.oldest_base.is_some_and(|base| until >= base)

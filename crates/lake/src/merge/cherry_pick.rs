@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 
 impl Lake {
-    /// Applies the changes of a commit since its first parent to a branch, in one commit. Protected
-    /// branches allow cherry-picks, like merges. A conflict is a result in the report, not an
-    /// error.
+    /// Applies the changes of a commit since its first parent to a branch, in one commit.
+    /// Cherry-picks are allowed on protected branches, like merges. A conflict is part of the
+    /// report and not an error.
     pub async fn cherry_pick(
         &self,
         target: &str,
@@ -39,9 +39,9 @@ impl Lake {
         self.merge_change(target, merge, options, change).await
     }
 
-    /// Reverts a commit of a branch, or the commit of a run, in one commit: all its tables or the
-    /// requested ones. Later changes are kept. A conflict with later changes is a result in the
-    /// report, not an error.
+    /// Reverts a commit of a branch, or the commit of a run, in one new commit: all tables of that
+    /// commit, or only the requested tables. Later changes are kept. A conflict with later changes
+    /// is part of the report and not an error.
     pub async fn revert(
         &self,
         target: &str,
@@ -103,7 +103,7 @@ impl Lake {
         }
     }
 
-    /// Returns the commit in which a run was merged into a branch.
+    /// Returns the commit by which a run was merged into a branch.
     async fn commit_of_run(&self, target: &str, head: CommitId, run: &str) -> Result<CommitId> {
         let mut next = Some(head);
         while let Some(id) = next {
@@ -117,8 +117,8 @@ impl Lake {
         Err(invalid(message, "Use the run's id from `headwater job ls`."))
     }
 
-    /// Returns the tables to revert; `None` for all. Without `partial`, fails if the request names
-    /// only some of the commit's tables.
+    /// Returns the tables to revert; `None` for all. If the request contains only some of the
+    /// commit's tables, it must permit this by `partial`.
     async fn reverted_tables(
         &self,
         request: &RevertRequest,

@@ -10,10 +10,10 @@ use super::view_content::concerns_view;
 use crate::error::Result;
 use crate::json_rows::json_rows;
 
-/// The maximum number of files listed for a conflict.
+/// Maximum number of files that are listed for a conflict.
 const FILES_MAX: usize = 20;
 
-/// The maximum number of rows listed for a conflict.
+/// Maximum number of rows that are listed for a conflict.
 const ROWS_MAX: usize = 10;
 
 /// Converts a conflict within a table.
@@ -79,7 +79,7 @@ fn kind(cause: &Cause) -> ConflictKind {
     }
 }
 
-/// Returns the cause: one side dropped the table or view, the other changed or renamed it.
+/// Returns the cause: one side dropped the table or view, and the other side changed or renamed it.
 pub(super) fn dropped(contested: &DivergedTable) -> ConflictCause {
     let sides = ["target", "source"];
     let [dropping_side, other] =
@@ -119,7 +119,7 @@ pub(super) fn duplicate_cherry_pick() -> ConflictCause {
     plain(ConflictKind::DuplicateCherryPick, Cause::DuplicateCherryPick.to_string())
 }
 
-/// Returns the cause: a content merge would produce rows on which the expectations have not run.
+/// Returns the cause: a merge by content would result in rows for which no expectations have run.
 pub(super) fn unchecked_merge() -> ConflictCause {
     let message = "both changed the table, but the expectations checked only the source's rows, \
                    not the merged rows";

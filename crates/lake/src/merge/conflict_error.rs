@@ -5,10 +5,11 @@ use headwater_model::{
 };
 use serde_json::json;
 
-/// The maximum number of data files in a conflict message.
+/// Maximum number of data files that a conflict message lists.
 const FILES_NAMED: usize = 3;
 
-/// The maximum number of rows in a conflict message, and of unchanged columns per row.
+/// Maximum number of rows that a conflict message shows, and of unchanged columns that it shows for
+/// each row.
 const ROWS_SHOWN: usize = 3;
 const COLUMNS_SHOWN: usize = 4;
 
@@ -38,7 +39,7 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
     problem
 }
 
-/// Adds the `--rerun` command to the hint if a project's models produce tables in conflict.
+/// Adds the command with `--rerun` to the hint, if models of a project write tables in conflict.
 #[must_use]
 pub fn with_rerun_hint(
     problem: Problem,
@@ -124,8 +125,8 @@ fn describe(target: &str, source: &str, conflict: &MergeConflict) -> String {
     format!("{}: {ours}, {theirs}", conflict.table)
 }
 
-/// Formats the commit of a change: ` by @3fa9c1d2abcd (ada: INSERT INTO planes)`, or ` between
-/// @1c0f77aa90e1 and @3fa9c1d2abcd (ada: …)`.
+/// Formats the commit that made a change: ` by @3fa9c1d2abcd (ada: INSERT INTO planes)`, or `
+/// between @1c0f77aa90e1 and @3fa9c1d2abcd (ada: …)`.
 fn by(commit: Option<&Commit>, after: Option<&Commit>) -> String {
     let Some(commit) = commit else { return String::new() };
     let subject: String =

@@ -1,8 +1,9 @@
 //! The reported conflicts of a merge, with the commits that made the conflicting changes.
 //!
-//! A branch may have changed a table in many commits, only one of which conflicts. A binary search
-//! finds the first conflicting state: it merges states of the table on one side with the other
-//! side. The search is bounded; if it ends early, the report has the remaining range of commits.
+//! A branch may have changed a table in many commits, only one of which conflicts. The commit is
+//! found by binary search: states of the table on one side are merged with the other side, until
+//! the first state with the conflict is found. The number of steps is limited. If the search ends
+//! early, the report contains the range of commits that remain.
 
 use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableState};
 use headwater_model::{
@@ -15,19 +16,19 @@ use super::{Change, OngoingMerge, Verdict, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// The maximum number of commits searched per side and table.
+/// Maximum number of commits that are searched for each side and table.
 const COMMITS_MAX: usize = 1_000;
 
-/// The maximum number of trial merges per search.
+/// Maximum number of trial merges in one search.
 const TRIALS_MAX: usize = 24;
 
-/// The maximum number of merge commits that the search follows into the merged branch.
+/// Maximum number of merge commits through which the search continues in the merged branch.
 const DEPTH_MAX: usize = 4;
 
 /// The commit that made a conflicting change.
 struct ConflictingCommit {
     state: TableState,
-    /// The last commit before the remaining candidates, if the search ended early.
+    /// The last commit before the commits that remain, if the search ended early.
     after: Option<Commit>,
 }
 
@@ -35,7 +36,7 @@ struct ConflictingCommit {
 struct ConflictSearch<'a> {
     lake: &'a Lake,
     bases: &'a [CommitId],
-    /// The table's name on this side.
+    /// The name of the table on this side.
     table: &'a TableName,
     base: &'a Table,
     /// The table on the other side of the merge.
@@ -61,7 +62,7 @@ impl OngoingMerge<'_> {
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
             if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
-                // The conflict is reported anyway, with the last commit of each side.
+                // The conflict is reported nevertheless, with the last commit of each side.
                 tracing::debug!(%error, "cannot find the commits of a conflict");
             }
             conflicts.push(conflict);
@@ -69,7 +70,7 @@ impl OngoingMerge<'_> {
         Ok(conflicts)
     }
 
-    /// Returns the project whose model produces a contested table.
+    /// Returns the project whose model writes a table in conflict.
     async fn project(&self, contested: &DivergedTable) -> Result<Option<String>> {
         let entry = contested.ours.as_ref().or(contested.theirs.as_ref());
         let Some(entry) = entry.filter(|entry| !entry.is_view()) else { return Ok(None) };
@@ -77,7 +78,8 @@ impl OngoingMerge<'_> {
         Ok(self.lake.project_of(&table).await)
     }
 
-    /// Replaces the last commits of both sides with the commits that made the conflicting changes.
+    /// Replaces the last commit of each side in the report with the commit that made the
+    /// conflicting change.
     async fn blame(
         &self,
         plan: &MergePlan,
@@ -89,7 +91,7 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // Only a merge of branches has commits between the base and both heads.
+        // Only in a merge of branches, both sides have commits since the base.
         if !matches!(self.change, Change::Branch) || entry.is_view() {
             return Ok(());
         }
@@ -150,8 +152,8 @@ impl ConflictSearch<'_> {
                 break;
             }
             let blame = self.first(&states).await?;
-            // If the table conflicts at a merge's second parent, the change came from the merged
-            // branch.
+            // If the commit is a merge and the table conflicts at its second parent, the change
+            // came from the merged branch.
             let parents = &blame.state.commit.parents;
             next = parents.get(1).copied().filter(|_| blame.after.is_none());
             found = Some(blame);
@@ -159,7 +161,8 @@ impl ConflictSearch<'_> {
         Ok(found)
     }
 
-    /// Finds the oldest conflicting state by binary search. The newest state conflicts.
+    /// Finds the oldest state with the conflict by binary search. The newest state must have the
+    /// conflict.
     async fn first(&mut self, states: &[TableState]) -> Result<ConflictingCommit> {
         let (mut conflicts, mut fits) = (0, states.len());
         while fits - conflicts > 1 {
@@ -179,8 +182,8 @@ impl ConflictSearch<'_> {
         Ok(ConflictingCommit { state: states[conflicts].clone(), after })
     }
 
-    /// Returns true if a state of the table has the same conflict with the other side as the head.
-    /// Returns `None` if the search exceeded its limits.
+    /// Returns true if a state of the table has the same conflict with the other side as the state
+    /// at the head; `None` if the search has reached its limits.
     async fn conflicts(&mut self, state: &TableState) -> Result<Option<bool>> {
         let Some(entry) = &state.entry else { return Ok(Some(false)) };
         if self.trials == 0 {
@@ -208,7 +211,7 @@ impl ConflictSearch<'_> {
     }
 }
 
-/// Returns true if the search supports conflicts with this cause.
+/// Returns true if the search can find the commit of a conflict of this kind.
 fn can_blame(kind: ConflictKind) -> bool {
     matches!(
         kind,
@@ -224,8 +227,8 @@ fn can_blame(kind: ConflictKind) -> bool {
     )
 }
 
-/// Returns true if two causes are the same conflict. Row conflicts must share a row, if all rows
-/// are listed.
+/// Returns true if two causes describe the same conflict. Two conflicts of rows are the same if
+/// they have a row in common, or if one of them does not list all its rows.
 fn is_same(one: &ConflictCause, other: &ConflictCause) -> bool {
     let is_listed = |cause: &ConflictCause| cause.rows_total == Some(cause.rows.len() as u64);
     one.kind == other.kind

@@ -1,4 +1,4 @@
-//! Content merge of a table that both sides changed.
+//! Merges a table that both sides changed by its content.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +19,14 @@ use crate::lake::Lake;
 /// The merged content of a table.
 #[derive(Debug)]
 pub(super) struct TableContent {
-    /// `None` if the target already has the merged content.
+    /// The merge to apply; `None` if the target already has the merged content.
     merge: Option<Box<TableMerge>>,
     imports: MergedImports,
     ours: Table,
 }
 
 impl TableContent {
-    /// Marks the merge as part of a cherry-pick or revert.
+    /// Marks the content as the result of a cherry-pick or revert.
     pub fn into_change(self) -> Self {
         TableContent { merge: self.merge.and_then(TableMerge::into_change), ..self }
     }
@@ -36,7 +36,7 @@ impl TableContent {
         self.merge.as_ref().is_some_and(|merge| merge.may_repeat())
     }
 
-    /// Returns true if the target's table changes.
+    /// Returns true if the merge changes the target's table.
     pub fn changes(&self) -> bool {
         self.merge.is_some()
     }
@@ -59,7 +59,8 @@ impl TableContent {
 }
 
 impl Lake {
-    /// Merges the content of a table that both sides changed. Adds merged base states to `scratch`.
+    /// Merges the content of a table that both sides changed. States of merge bases that were
+    /// merged for this are added to `scratch`.
     pub(super) async fn content(
         &self,
         contested: &DivergedTable,
@@ -107,8 +108,8 @@ impl Lake {
         }
     }
 
-    /// Returns the table at the merge base and its list of imported files. If there are several
-    /// merge bases, merges them first.
+    /// Returns the table at the merge base, and its list of imported files. Several merge bases are
+    /// first merged into one.
     fn base<'a>(
         &'a self,
         name: &'a TableName,
@@ -192,8 +193,9 @@ impl Lake {
 /// The table at the merge base.
 enum BaseTable {
     Table(Table, ImportList),
-    /// The table did not exist.
+    /// The table does not exist at the merge base.
     Missing,
-    /// Criss-cross merges resolved the table differently.
+    /// The merge base is ambiguous, because criss-cross merges resolved the table in different
+    /// ways.
     Conflict,
 }

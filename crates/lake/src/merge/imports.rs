@@ -9,12 +9,13 @@ use headwater_store::Store;
 use crate::error::Result;
 use crate::imported_files::{Imported, ImportedFiles};
 
-/// The list of imported files that belongs to a table state.
+/// The list of imported files of a table state.
 #[derive(Debug, Clone)]
 pub(super) enum ImportList {
-    /// A list stored in the snapshot summary: the value of its property.
+    /// A list that a snapshot summary contains, by the value of the property.
     Stored(Option<String>),
-    /// The list of a merge base that was computed from several merge bases; no snapshot stores it.
+    /// The list of a merge base that was computed from several merge bases. No snapshot contains
+    /// this list.
     Merged(Arc<Imported>),
 }
 
@@ -36,16 +37,17 @@ impl ImportList {
 /// The result of merging two lists.
 #[derive(Debug, Default)]
 pub(super) struct MergedImports {
-    /// The value for the snapshot summary.
+    /// The value of the merged list for the snapshot summary.
     pub value: Option<String>,
-    /// The objects to store.
+    /// The store objects that the commit must add.
     pub objects: Vec<Bytes>,
-    /// The files that both sides imported. Merging the rows of both sides would duplicate their
-    /// rows.
+    /// The files that both sides imported. A merge of both sides would contain the rows of these
+    /// files twice.
     pub duplicates: Vec<String>,
 }
 
-/// Merges the list of the base with the summary values of both sides.
+/// Merges the list of the base with the lists of both sides, which are given by their summary
+/// values.
 pub(super) async fn merge(
     store: &dyn Store,
     table: &TableName,
@@ -81,7 +83,8 @@ pub(super) async fn merge(
     Ok(MergedImports { value: Some(value), objects, duplicates })
 }
 
-/// Merges the lists of two merge bases. Also returns true if both imported the same files.
+/// Merges the lists of two merge bases. The second value is true if both bases imported the same
+/// file.
 pub(super) async fn merge_bases(
     store: &dyn Store,
     table: &TableName,

@@ -1,9 +1,9 @@
-//! Merges a ref into a branch: table by table, and within a table by content.
+//! Merges a ref into a branch: table by table, and a table that both sides changed by its content.
 //!
-//! The catalog classifies tables as changed by one side or by both. A table changed by both sides
-//! is merged by content if the changes are compatible, such as two appends. Otherwise the conflict
-//! lists the files and rows. The first attempts take no lock: if the target branch moves, the merge
-//! is planned again and reuses the results of unchanged tables.
+//! The catalog finds the tables that one side or both sides changed. A table changed by both sides
+//! is merged by content if the changes are compatible, such as two appends. Otherwise the report
+//! contains a conflict with its files and rows. The first attempts take no lock: if the target
+//! branch moves meanwhile, the merge is planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
 mod conflict_cause;
@@ -35,10 +35,10 @@ use self::view_content::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// The maximum number of attempts when the target moves.
+/// Maximum number of attempts, if the target branch moves during each attempt.
 const ATTEMPTS_MAX: usize = 50;
 
-/// The number of attempts without locks. Later attempts lock out other commits of this process.
+/// Number of attempts without locks. Other commits of this process wait during later attempts.
 const ATTEMPTS_UNLOCKED: usize = 2;
 
 /// Options of a merge.
@@ -46,14 +46,14 @@ const ATTEMPTS_UNLOCKED: usize = 2;
 pub struct MergeOptions {
     /// The author of the merge commit.
     pub author: String,
-    /// Properties of the commit. If there are any, a fast-forward creates a commit as well.
+    /// Properties of the commit. If there are any, a commit is created even for a fast-forward.
     pub properties: BTreeMap<String, String>,
-    /// Store changes applied atomically with the commit.
+    /// Changes of the store that are applied atomically with the commit.
     pub with: Batch,
-    /// Tables for which changes on both sides are always a conflict.
+    /// Tables that are never merged by content: changes on both sides are a conflict.
     pub whole: BTreeSet<TableName>,
     /// For a merge by a run: the project whose expectations have all passed, or an empty string if
-    /// there is none. `None` for a merge by a user.
+    /// there is no such project. `None` for a merge by a user.
     pub passed: Option<String>,
 }
 
@@ -76,22 +76,22 @@ impl Verdict {
     }
 }
 
-/// The results by table. A result stays valid as long as both sides of its table are unchanged.
+/// The results by table. A result stays valid as long as the table changes on neither side.
 type MergedContents = BTreeMap<TableName, MergedContent>;
 
-/// The result of merging one table that both sides changed, with its cost.
+/// The result of merging one table that both sides changed, and the number of compared rows.
 #[derive(Debug)]
 struct MergedContent {
     contested: DivergedTable,
     verdict: Verdict,
-    /// The number of compared rows.
+    /// The number of rows that were compared for this result.
     rows: u64,
 }
 
 impl Lake {
-    /// Merges a ref into a branch. A conflict is a result, not an error: the report lists each
-    /// table in conflict with both changes, and the branch is unchanged. Allowed on protected
-    /// branches.
+    /// Merges a ref into a branch. A conflict is not an error: the report lists each table in
+    /// conflict with the changes of both sides, and the branch is unchanged. Merges are allowed on
+    /// protected branches.
     pub async fn merge(
         &self,
         target: &str,
@@ -102,7 +102,7 @@ impl Lake {
         self.merge_with(target, request, options).await
     }
 
-    /// Like `merge`, with options.
+    /// Does the same as [`Lake::merge`], with options.
     pub async fn merge_with(
         &self,
         target: &str,
@@ -127,7 +127,7 @@ impl Lake {
         result
     }
 
-    /// Resolves the table names of the request's choices. Fails if a table does not exist on either
+    /// Resolves the table names of the choices in the request. Fails if a table exists on neither
     /// side, or has two different choices.
     async fn checked_choices(
         &self,
@@ -157,16 +157,16 @@ impl Lake {
     }
 }
 
-/// The changes to merge.
+/// The changes that are merged.
 #[derive(Debug)]
 enum Change {
     /// All changes of the source since the merge base.
     Branch,
-    /// The changes between a commit and the source, for a cherry-pick or revert.
+    /// The changes between `commit` and the source, for a cherry-pick or revert.
     From {
-        /// The commit that the changes start from.
+        /// The commit at which the changes start.
         commit: CommitId,
-        /// The tables to merge; `None` for all.
+        /// The tables to merge; `None` for all tables.
         only: Option<BTreeSet<TableName>>,
         /// True for a revert.
         is_revert: bool,
@@ -224,7 +224,7 @@ impl<'a> OngoingMerge<'a> {
         Err(headwater_catalog::Error::Contended { name: target.to_owned(), attempts }.into())
     }
 
-    /// Attempts the merge. Returns `None` if the target has moved.
+    /// Attempts the merge. Returns `None` if the target has moved meanwhile.
     async fn attempt(&mut self, target: &str) -> Result<Option<MergeReport>> {
         let (plan, stack) = self.plan(target).await?;
         if stack.is_none() && plan.is_up_to_date() {
@@ -249,8 +249,8 @@ impl<'a> OngoingMerge<'a> {
         let forward = plan.is_forward() && self.options.properties.is_empty();
         let outcome = if forward { MergeOutcome::FastForward } else { MergeOutcome::Merged };
         if self.request.dry_run {
-            // A dry run creates no merge commit, so return the fast-forward commit or the current
-            // head.
+            // A dry run creates no merge commit, so the report contains the source of a
+            // fast-forward, or the current head.
             let head = if forward { plan.source } else { plan.head };
             return Ok(Some(self.report(&plan, outcome, head, &self.merged_tables())));
         }
@@ -263,8 +263,8 @@ impl<'a> OngoingMerge<'a> {
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
         let commit = self.commit(message, &final_changes);
         self.check_files_exist(&plan).await?;
-        // From this point a commit may reference the files, even if this future is dropped or the
-        // response is lost. Remove the files only if the catalog reports that the commit failed.
+        // From here on, a commit may refer to the files, even if the response is lost or this
+        // future is dropped. So the files are only removed if the catalog reports a failure.
         let written = made.release();
         let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
         match applied {
@@ -286,7 +286,7 @@ impl<'a> OngoingMerge<'a> {
         }
     }
 
-    /// Checks the target's required expectations, unless the user merges with `--unchecked`.
+    /// Checks that all required expectations have passed, unless `--unchecked` was given.
     async fn check_required(&self, plan: &MergePlan) -> Result<()> {
         let passed = self.options.passed.as_deref();
         if passed.is_none() && self.request.unchecked {
@@ -303,7 +303,7 @@ impl<'a> OngoingMerge<'a> {
     }
 
     /// Fails if the merge adds a table that the target has under another name, for example because
-    /// both sides renamed it. The table's files would then belong to two names.
+    /// both sides renamed it. The files of the table would then belong to two tables.
     async fn check_duplicate_tables(&self, plan: &MergePlan) -> Result<()> {
         if plan.is_forward() {
             return Ok(());
@@ -364,7 +364,7 @@ impl<'a> OngoingMerge<'a> {
         Ok((plan, Some(stack)))
     }
 
-    /// Returns true if the target changes.
+    /// Returns true if the merge changes the target.
     fn changes(&self, plan: &MergePlan) -> bool {
         let contested = self.verdicts.values().any(|entry| match &entry.verdict {
             Verdict::Conflict(_) => {
@@ -375,7 +375,7 @@ impl<'a> OngoingMerge<'a> {
         contested || !plan.taken.is_empty()
     }
 
-    /// Commits the merge. Returns `None` if the target has moved.
+    /// Commits the merge. Returns `None` if the target has moved meanwhile.
     async fn apply(
         &self,
         plan: &MergePlan,
@@ -391,8 +391,8 @@ impl<'a> OngoingMerge<'a> {
         Ok(catalog.merges().end_stack(stack, &commit.with).await?.then_some(id))
     }
 
-    /// Checks that the source's files exist. A branch or tag protects its files, but the files of
-    /// another commit may have been removed.
+    /// Checks that the source's files exist. The files of a branch or tag are never removed, but
+    /// files of other commits may have been.
     async fn check_files_exist(&self, plan: &MergePlan) -> Result<()> {
         if matches!((&self.change, &self.request.source), (Change::Branch, RefSpec::Name(_))) {
             return Ok(());
@@ -413,8 +413,8 @@ impl<'a> OngoingMerge<'a> {
         }
     }
 
-    /// Merges the contents of tables that both sides changed, except tables unchanged since the
-    /// previous attempt.
+    /// Merges the contents of tables that both sides changed, except tables that have not changed
+    /// since the previous attempt.
     async fn merge_contents(&mut self, plan: &MergePlan) -> Result<()> {
         for contested in &plan.contested {
             let known = self.verdicts.get(&contested.table);
@@ -439,7 +439,7 @@ impl<'a> OngoingMerge<'a> {
         Ok(())
     }
 
-    /// Returns true if both sides contain the same commit since the base through a cherry-pick.
+    /// Returns true if both sides contain the same commit since the base, through a cherry-pick.
     async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
         if matches!(&self.change, Change::From { is_revert: true, .. }) {
             return Ok(false);
@@ -521,7 +521,7 @@ impl<'a> OngoingMerge<'a> {
         }
     }
 
-    /// Writes the merged tables, adds them to `made` and returns all changes of the target.
+    /// Writes the merged tables, adds them to `made`, and returns all changes of the target.
     async fn final_changes(
         &self,
         plan: &MergePlan,

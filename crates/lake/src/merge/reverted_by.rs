@@ -1,4 +1,5 @@
-//! Finds the revert behind an "up to date" merge whose target lacks the source's changes.
+//! For a merge that is up to date although the target does not have the source's changes: finds the
+//! commit that reverted these changes.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +9,12 @@ use headwater_model::{Commit, CommitId, PROPERTY_REVERTED};
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// The maximum number of the target's commits searched.
+/// Maximum number of commits of the target that are searched.
 const COMMITS_MAX: usize = 1_000;
 
 impl Lake {
-    /// Returns the target's newest effective revert of a commit of the source, or of the source's
-    /// merge. A revert that was itself reverted is not effective.
+    /// Returns the newest commit of the target that reverted a commit of the source, or the commit
+    /// that merged the source. Reverts that were themselves reverted are ignored.
     pub(super) async fn undone_by(&self, plan: &MergePlan) -> Result<Option<Commit>> {
         let mut undone: BTreeSet<CommitId> = BTreeSet::new();
         let mut next = Some(plan.head);
@@ -50,7 +51,7 @@ impl Lake {
         }
     }
 
-    /// Returns true if a commit is an ancestor of another commit, or the same commit.
+    /// Returns true if a commit is an ancestor of another commit, or is that commit.
     async fn is_ancestor(&self, from: CommitId, to: CommitId) -> Result<bool> {
         Ok(self.catalog().merge_bases(from, to).await? == [from])
     }

@@ -1,4 +1,4 @@
-//! Files that a merge wrote and that no commit references yet. They are removed if the merge fails
+//! Files that a merge wrote and to which no commit refers yet. They are removed if the merge fails
 //! or is cancelled.
 
 use headwater_table_merge::CommittedMerge;
@@ -11,7 +11,7 @@ pub(super) struct UncommittedMerge {
     made: NewStates,
 }
 
-/// New states of tables and views, each with the state it was derived from.
+/// New states of tables and views, each with the state from which it was derived.
 #[derive(Debug, Default)]
 pub(super) struct NewStates {
     tables: Vec<(CommittedMerge, Table)>,
@@ -37,18 +37,19 @@ impl UncommittedMerge {
         self.made.views.push((made, before));
     }
 
-    /// Releases the states without removing them, because a commit may reference them.
+    /// Releases the states without removing them, because a commit may refer to them.
     pub fn release(mut self) -> NewStates {
         std::mem::take(&mut self.made)
     }
 
-    /// Guards states again after their commit has failed.
+    /// Takes the states back after their commit has failed, so that dropping the guard removes
+    /// them.
     pub fn take_back(&mut self, written: NewStates) {
         self.made.tables.extend(written.tables);
         self.made.views.extend(written.views);
     }
 
-    /// Removes all files. Files that cannot be removed are left to maintenance.
+    /// Removes all files. Maintenance later removes the files that cannot be removed now.
     pub async fn discard(mut self) {
         let made = std::mem::take(&mut self.made);
         if !made.is_empty() {
@@ -64,8 +65,8 @@ async fn discard(tables: Tables, made: NewStates) {
             tracing::warn!(%error, "cannot remove the metadata of an aborted merge");
         }
     }
-    // Removing a state compares it with the state it was derived from, so derived states are
-    // removed first.
+    // When a state is removed, it is compared with the state from which it was derived, so derived
+    // states are removed first.
     for (made, before) in made.tables.into_iter().rev() {
         if let Err(error) = tables.discard_state(&made.table, Some(&before)).await {
             tracing::warn!(%error, "cannot remove the metadata of an aborted merge");
@@ -84,7 +85,8 @@ impl Drop for UncommittedMerge {
         if made.is_empty() {
             return;
         }
-        // Without a runtime the process is shutting down; the files are left to maintenance.
+        // If there is no runtime, the process is shutting down, and maintenance removes the files
+        // later.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(discard(self.tables.clone(), made));
         }

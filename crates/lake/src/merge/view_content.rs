@@ -1,5 +1,5 @@
-//! Merge of an SQL view that both sides changed. It succeeds if one side changed the query and the
-//! other the properties, or both made the same change.
+//! Merges an SQL view that both sides changed. The merge succeeds if one side changed the query and
+//! the other side the properties, or if both made the same change.
 
 use headwater_catalog::{BaseValue, DivergedTable, TableEntry, operation};
 use headwater_model::{ConflictCause, ConflictKind, MergeResolution, MergedTable, TableName};
@@ -14,13 +14,13 @@ use crate::transaction::view_entry;
 /// The merged view.
 #[derive(Debug)]
 pub(super) struct ViewContent {
-    /// `None` if the target already has the merged view.
+    /// The merge to apply; `None` if the target already has the merged view.
     merge: Option<Box<ViewMerge>>,
     ours: SqlView,
 }
 
 impl ViewContent {
-    /// Returns true if the target's view changes.
+    /// Returns true if the merge changes the target's view.
     pub fn changes(&self) -> bool {
         self.merge.is_some()
     }
@@ -41,7 +41,7 @@ impl ViewContent {
     }
 }
 
-/// Returns true if the contested name is a view on any side.
+/// Returns true if the name in conflict is that of a view on either side or at the base.
 pub(super) fn concerns_view(contested: &DivergedTable) -> bool {
     let sides = [contested.base.first(), &contested.ours, &contested.theirs];
     sides.into_iter().flatten().any(TableEntry::is_view)

@@ -1,4 +1,5 @@
-//! Adoption of table states: a table of another commit becomes the table of this branch.
+//! Adopts table states: the state of a table at another commit becomes the state of the table on
+//! this branch.
 //!
 //! Table metadata is immutable, so the branch only refers to the other state. No file is read,
 //! copied or written. Maintenance keeps the files while any branch or tag refers to them.
@@ -12,9 +13,9 @@ use crate::CommitView;
 use crate::error::{Error, Result};
 
 impl CommitView {
-    /// Sets a table of a transaction to its state at this commit, and creates it if it does not
-    /// exist. Returns the state. The caller keeps this view until the transaction is committed, so
-    /// that the files are not removed.
+    /// Sets a table of a transaction to the state that it has at this commit, or creates the table
+    /// with this state. Returns the state. The caller must keep this view until the transaction is
+    /// committed, so that the files of the state are not removed.
     ///
     /// Fails with `TableNotFound` if this commit does not have the table, with `IsView` if the name
     /// is a view, and with `TableExists` if the branch has another table of this name.

@@ -17,16 +17,16 @@ use crate::error::{Error, Result};
 use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
 
-/// The maximum number of retries after concurrent commits.
+/// Maximum number of retries after commits of others.
 const ATTEMPTS_MAX: u32 = 200;
 
-/// The maximum back-off before a retry.
+/// Maximum waiting time before a retry.
 const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 impl Transaction {
     /// Commits all changes durably. Returns `None` if there are no changes. Fails with
-    /// `CommitConflict` if another commit changed a table and the rebase is impossible. After an
-    /// error the branch is unchanged.
+    /// `CommitConflict` if another commit changed the same table and the changes cannot be rebased.
+    /// After an error the branch is unchanged.
     pub async fn commit(mut self, message: &str) -> Result<Option<Commit>> {
         if self.is_empty() {
             return Ok(None);
@@ -35,7 +35,7 @@ impl Transaction {
             if self.is_groupable() {
                 return self.commit_small(small, message).await.map(Some);
             }
-            // Other changes were added after the small append, so it cannot use group commit.
+            // The transaction has further changes, so the small append cannot use group commit.
             self.append(&small.name().clone(), small.rows()).await?;
         }
         self.commit_whole(message).await.map(Some)
@@ -48,7 +48,8 @@ impl Transaction {
         result
     }
 
-    /// Like [`Transaction::commit`], for a caller that holds the commit locks of all tables.
+    /// Does the same as [`Transaction::commit`]. The caller must hold the commit locks of all
+    /// tables.
     pub(super) async fn commit_locked(mut self, message: &str) -> Result<Commit> {
         let lake = self.view.lake().clone();
         let result = self.attempts(&lake, message).await;
@@ -56,7 +57,7 @@ impl Transaction {
         result
     }
 
-    /// Like [`Transaction::commit`], and returns the new states of the changed tables.
+    /// Does the same as [`Transaction::commit`], and returns the new states of the changed tables.
     pub async fn commit_states(mut self, message: &str) -> Result<BTreeMap<TableName, Table>> {
         if self.is_empty() {
             return Ok(BTreeMap::new());
@@ -71,7 +72,7 @@ impl Transaction {
 
     async fn commit_with_locks(&mut self, message: &str) -> Result<Commit> {
         let lake = self.view.lake().clone();
-        // Lock in name order to prevent deadlocks.
+        // The locks are taken in the order of the names, to prevent deadlocks.
         let names = self.tables.iter().filter(|(_, pending)| !pending.is_unchanged());
         let locks: Vec<_> = names.map(|(name, _)| lake.commit_lock(&self.branch, name)).collect();
         let mut guards = Vec::new();
@@ -112,8 +113,9 @@ impl Transaction {
         changes.extend(self.view_changes(&state).await?);
         self.check_registered(&state).await?;
         let request = self.commit_request(changes, with, message);
-        // From this point a commit may reference the files, even if this future is dropped or the
-        // response is lost. Remove the files only if the catalog reports that the commit failed.
+        // From here on, a commit may refer to the files, even if this future is dropped or the
+        // response is lost. So the files are removed only if the catalog reports that the commit
+        // failed.
         let written = self.staged.release();
         match lake.catalog().commit(request).await {
             Ok(commit) => {
@@ -130,7 +132,8 @@ impl Transaction {
         }
     }
 
-    /// Returns the change of one table relative to the branch's head.
+    /// Returns the change of one table that turns the branch's head into the result of this
+    /// transaction.
     async fn change(
         &mut self,
         lake: &Lake,
@@ -146,8 +149,7 @@ impl Transaction {
         if pending.is_unchanged() {
             return Ok(None);
         }
-        // A concurrently created view with this name is a permanent conflict, so a retry is
-        // useless.
+        // If another commit has created a view with this name, a retry cannot succeed.
         let view = head.view(name).await?;
         if view.is_some() && view != self.view.state().view(name).await? {
             let (table, branch) = (name.clone(), self.branch.clone());
@@ -192,7 +194,8 @@ impl Transaction {
     }
 
     /// Rebases this transaction's changes to a table on concurrent maintenance. Returns `None` if
-    /// other commits did more than maintenance, or if the changes conflict with the maintenance.
+    /// the other commits contain more than maintenance, or if the changes conflict with the
+    /// maintenance.
     async fn merge_with_maintenance(
         &mut self,
         lake: &Lake,
@@ -320,13 +323,13 @@ fn to_entry(table: &Table, operation: &str) -> TableEntry {
     }
 }
 
-/// Returns true if a table changed concurrently. Contention on the whole branch is not retried
-/// here, because the catalog has already retried.
+/// Returns true if a table changed concurrently. If the branch changed all the time, the operation
+/// is not repeated here, because the catalog has repeated it already.
 fn is_table_conflict(error: &headwater_catalog::Error) -> bool {
     matches!(error, headwater_catalog::Error::TableChanged { .. })
 }
 
-/// Returns true if the rebase failed because the other commit changed the schema or the partition
+/// Returns true if the rebase failed because another commit changed the schema or the partition
 /// spec.
 fn is_schema_change(error: &headwater_tables::Error) -> bool {
     matches!(

@@ -13,25 +13,25 @@ pub(super) struct DiscardGuard {
     written: UncommittedFiles,
 }
 
-/// Files and states that no commit references yet.
+/// Files and states to which no commit refers yet.
 #[derive(Debug, Default)]
 pub(super) struct UncommittedFiles {
     staged: Vec<StagedFiles>,
     states: Vec<NewState>,
-    /// New states of views, each with the state it was derived from.
+    /// New states of views, each with the state from which it was derived.
     views: Vec<(SqlView, Option<SqlView>)>,
 }
 
-/// A new table state that no commit references yet.
+/// A new table state to which no commit refers yet.
 #[derive(Debug)]
 pub(super) struct NewState {
     pub name: TableName,
     pub state: Table,
-    /// The state it was derived from.
+    /// The state from which the new state was derived.
     pub before: Option<Table>,
-    /// True if this state exists only for one commit attempt, rebased on a concurrent commit.
+    /// True if the state was created in one commit attempt by a rebase on another commit.
     pub rebased: bool,
-    /// True if another engine wrote the manifests.
+    /// True if another engine wrote the manifests of the state.
     pub foreign: bool,
 }
 
@@ -40,8 +40,8 @@ impl UncommittedFiles {
         self.staged.is_empty() && self.states.is_empty() && self.views.is_empty()
     }
 
-    /// Returns the states that a successful commit does not reference, because their tables were
-    /// rebased.
+    /// Returns the states to which the commit does not refer, because it contains rebased states of
+    /// the same tables.
     pub fn superseded(self) -> Vec<NewState> {
         let rebased = self.states.iter().filter(|made| made.rebased);
         let rebased: HashSet<TableName> = rebased.map(|made| made.name.clone()).collect();
@@ -69,12 +69,12 @@ impl DiscardGuard {
         self.written.states.extend(states);
     }
 
-    /// Releases the files without removing them, because a commit may reference them.
+    /// Releases the files without removing them, because a commit may refer to them.
     pub fn release(&mut self) -> UncommittedFiles {
         std::mem::take(&mut self.written)
     }
 
-    /// Guards files again after their commit has failed.
+    /// Takes the files back after their commit has failed, so that dropping the guard removes them.
     pub fn restore(&mut self, written: UncommittedFiles) {
         self.written.staged.extend(written.staged);
         self.written.states.extend(written.states);
@@ -89,16 +89,16 @@ impl DiscardGuard {
         discard_states(&self.tables, rebased).await;
     }
 
-    /// Removes all files. Files that cannot be removed are left to maintenance.
+    /// Removes all files. Maintenance later removes the files that cannot be removed now.
     pub async fn discard(&mut self) {
         discard(self.tables.clone(), self.release()).await;
     }
 }
 
-/// Removes states that no commit will reference.
+/// Removes states to which no commit will refer.
 pub(super) async fn discard_states(tables: &Tables, states: Vec<NewState>) {
-    // Removing a state compares it with the state it was derived from, so derived states are
-    // removed first.
+    // When a state is removed, it is compared with the state from which it was derived, so derived
+    // states are removed first.
     for NewState { state, before, foreign, .. } in states.iter().rev() {
         let discarded = if *foreign {
             tables.discard_metadata(state, before.as_ref()).await
@@ -131,7 +131,8 @@ impl Drop for DiscardGuard {
         if written.is_empty() {
             return;
         }
-        // Without a runtime the process is shutting down; the files are left to maintenance.
+        // If there is no runtime, the process is shutting down, and maintenance removes the files
+        // later.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(discard(self.tables.clone(), written));
         }

@@ -1,9 +1,10 @@
 //! Group commit: concurrent small appends to one table share one file, one snapshot and one commit.
 //!
-//! Each small append buffers its rows in memory and coerces them to the table's columns, so each
-//! caller gets its own errors. While one group is committed, the next one is collected; a single
-//! append does not wait. Each caller gets a response when its rows are durable. If a group fails,
-//! its members are committed one by one, so one member's error does not affect the others.
+//! Each caller of a small append buffers its rows in memory and coerces them to the table's
+//! columns, so that it gets its own errors. While one group is committed, the next group is
+//! collected; an append that is alone does not wait. Each caller gets a response when its rows are
+//! durable. If a group fails, its appends are committed one by one, so that an error of one append
+//! does not affect the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ const MEMBERS_MAX: usize = 1_000;
 /// The approximate maximum size of a group, in bytes.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
-/// The commit property with the job ids of a group of several appends.
+/// The commit property with the ids of the jobs, if a group consists of several appends.
 const JOBS: &str = "headwater.jobs";
 
 /// A small append, with its rows buffered in memory.
@@ -56,7 +57,7 @@ impl SmallAppend {
     }
 }
 
-/// A queued append.
+/// An append in the queue of its table.
 struct QueuedAppend {
     append: SmallAppend,
     author: String,
@@ -65,14 +66,14 @@ struct QueuedAppend {
     reply: oneshot::Sender<Result<Commit>>,
 }
 
-/// The key of an append queue: branch and table.
+/// The key of an append queue: the branch and the table.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct QueueKey {
     branch: String,
     table: TableName,
 }
 
-/// The queued appends by branch and table. A queue exists only while a task processes it.
+/// The queued appends by branch and table. A queue exists only as long as a task processes it.
 #[derive(Default)]
 pub(crate) struct AppendQueues(Mutex<HashMap<QueueKey, VecDeque<QueuedAppend>>>);
 
@@ -85,9 +86,9 @@ impl AppendQueues {
 
 impl Transaction {
     /// Appends rows to a table, like [`Transaction::append`]. The append uses group commit if it is
-    /// small and the transaction's only change.
+    /// small and the only change of the transaction.
     pub async fn append_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
-        // Fused, because the stream may be polled after its end.
+        // The stream is fused, because it may be polled after its end.
         let mut rows: BatchStream = rows.fuse().boxed();
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
@@ -118,7 +119,8 @@ impl Transaction {
         self.append(&name, all.boxed()).await
     }
 
-    /// Returns true if the transaction has no changes that prevent a group commit.
+    /// Returns true if the transaction has no other changes, so that its append can use group
+    /// commit.
     pub(super) fn is_groupable(&self) -> bool {
         self.direct
             && self.small.is_none()
@@ -153,7 +155,7 @@ impl Transaction {
             is_first
         };
         if is_first {
-            // A spawned task continues when a waiting caller is cancelled.
+            // A separate task continues even if the caller that started it is cancelled.
             tokio::spawn(async move { process_queue(&lake, &key).await });
         }
         let aborted = || Error::Internal { message: "a group commit was aborted".to_owned() };
@@ -184,7 +186,7 @@ async fn process_queue(lake: &Lake, key: &QueueKey) {
                     let _ = member.reply.send(Err(error));
                 }
             }
-            // The commit may have succeeded: a retry could duplicate its rows.
+            // The commit may have succeeded: a retry could write the rows twice.
             Err(error) if error.code().is_doubtful() => {
                 let error = Arc::new(error);
                 for member in members {
@@ -205,7 +207,7 @@ async fn process_queue(lake: &Lake, key: &QueueKey) {
 struct QueueGuard<'a> {
     lake: &'a Lake,
     key: &'a QueueKey,
-    /// True if this guard's queue was removed. A later queue with the same key belongs to another
+    /// True if the queue was removed already. A later queue with the same key belongs to another
     /// task.
     is_removed: bool,
 }
@@ -213,14 +215,14 @@ struct QueueGuard<'a> {
 impl Drop for QueueGuard<'_> {
     fn drop(&mut self) {
         if !self.is_removed {
-            // Dropping the members closes their channels, which wakes the callers.
+            // Dropping the queued appends closes their channels, which wakes the callers.
             self.lake.groups().0.lock().remove(self.key);
         }
     }
 }
 
-/// Takes the next queued appends of one author and skips cancelled ones. If there are none, removes
-/// the queue and returns `None`.
+/// Takes the next appends of one author from the queue, without those that were cancelled. If the
+/// queue is empty, removes it and returns `None`.
 fn next_group(lake: &Lake, key: &QueueKey) -> Option<Vec<QueuedAppend>> {
     let mut queues = lake.groups().0.lock();
     let queue = queues.get_mut(key)?;
@@ -247,7 +249,8 @@ fn next_group(lake: &Lake, key: &QueueKey) -> Option<Vec<QueuedAppend>> {
     Some(group)
 }
 
-/// Commits the rows of all members as one append. The caller holds the table's commit lock.
+/// Commits the rows of all members as one append. The caller must hold the commit lock of the
+/// table.
 async fn commit_group(lake: &Lake, branch: &str, members: &[QueuedAppend]) -> Result<Commit> {
     let Some(first) = members.first() else {
         return Err(Error::Internal { message: "a group has no member".to_owned() });
@@ -280,8 +283,8 @@ async fn commit_member(lake: &Lake, branch: &str, member: &QueuedAppend) -> Resu
     change.commit_whole(&member.message).await
 }
 
-/// Appends rows that were coerced to the table's schema in the queue. A mismatch means that another
-/// commit changed the schema.
+/// Appends rows that were coerced to the table's schema when they were queued. Fails if another
+/// commit has changed the schema since then.
 async fn append(change: &mut Transaction, name: &TableName, rows: BatchStream) -> Result<()> {
     match change.append(name, rows).await {
         Err(Error::Tables(error)) if error.is_misfit() => {

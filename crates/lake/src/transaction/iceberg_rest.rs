@@ -1,4 +1,5 @@
-//! Changes by other engines through Iceberg's REST catalog. Names are matched exactly.
+//! Changes of tables by clients of Iceberg's REST catalog. Names must match exactly, including
+//! case.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +16,15 @@ use super::{Transaction, created_state};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// Changes that clients of Iceberg's REST catalog make in a transaction; obtained from
-/// [`Transaction`].
+/// Changes that clients of Iceberg's REST catalog make in a transaction. [`Transaction::rest`]
+/// returns this type.
 #[derive(Debug)]
 pub struct RestChanges<'a> {
     pub(super) transaction: &'a mut Transaction,
 }
 
 impl RestChanges<'_> {
-    /// Creates an empty table. Fails with `TableExists` if it exists.
+    /// Creates an empty table. Fails with `TableExists` if the table exists.
     pub async fn create_new(&mut self, name: &TableName, new: NewTable) -> Result<()> {
         self.transaction.check_free(name).await?;
         let table =
@@ -31,8 +32,8 @@ impl RestChanges<'_> {
         self.transaction.add_created(name, table, true)
     }
 
-    /// Applies a commit request to a table, or creates the table. After a concurrent change,
-    /// applies the request again if its requirements still hold.
+    /// Applies a commit request to a table, or creates the table. If another commit changes the
+    /// table first, the request is applied again, if its requirements are still met.
     pub async fn apply(&mut self, name: &TableName, commit: TableCommit) -> Result<()> {
         self.transaction.prevent_sweep().await;
         self.transaction.load(name).await?;
@@ -62,8 +63,8 @@ impl RestChanges<'_> {
         }
     }
 
-    /// Registers a table from a metadata file in the warehouse. `overwritten` allows the
-    /// replacement of an existing table. Fails if the branch has the table under another name.
+    /// Registers a table from a metadata file in the warehouse. If `overwritten` permits it, an
+    /// existing table is replaced. Fails if the branch has the same table under another name.
     pub async fn register(
         &mut self,
         name: &TableName,
@@ -100,7 +101,8 @@ impl RestChanges<'_> {
         self.transaction.namespaces.push(NamespaceChange::Update { name, updates, removals });
     }
 
-    /// Sets the idempotency key of the commit's request. A key can be committed only once.
+    /// Sets the idempotency key of the request that causes the commit. Only one commit can have a
+    /// given key.
     pub fn request(&mut self, name: &str) {
         let now = self.transaction.view.lake().clock().now().timestamp_micros();
         let value = Some(bytes::Bytes::from(now.to_string()));
@@ -123,7 +125,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Fails if a table registered by another engine already exists under another name.
+    /// Fails if the branch already has a table, which another engine registers, under another name.
     pub(super) async fn check_registered(&self, head: &State) -> Result<()> {
         for name in &self.registered {
             let Some(table) = self.states.get(name) else { continue };
@@ -139,8 +141,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Fails if the table's folder overlaps with the folder of another table of the branch.
-    /// Otherwise maintenance of one table would remove the other's files.
+    /// Fails if the folder of the table is, contains or is in the folder of another table of the
+    /// branch. Otherwise maintenance of one table could remove files of the other.
     async fn check_folder_is_exclusive(&self, table: &Table) -> Result<()> {
         let location = table.location();
         let within = |one: &str, other: &str| {
@@ -159,7 +161,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Prevents the sweep from removing files until the end of the transaction.
+    /// Keeps the sweep from removing files until the transaction ends.
     pub(super) async fn prevent_sweep(&mut self) {
         if self.no_sweep.is_none() {
             self.no_sweep = Some(Arc::clone(self.view.lake().merging()).read_owned().await);
@@ -185,8 +187,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Adds a created table. If this transaction wrote the metadata file (`stored`), removes the
-    /// file on failure.
+    /// Adds a created table. `stored` is true if this transaction wrote the metadata file. The file
+    /// is then removed if the transaction fails.
     fn add_created(&mut self, name: &TableName, table: Table, stored: bool) -> Result<()> {
         self.registered.push(name.clone());
         if stored {
@@ -200,11 +202,11 @@ impl Transaction {
 /// The time for which committed idempotency keys are kept.
 pub const REQUESTS_KEPT: Duration = Duration::from_hours(7 * 24);
 
-/// The prefix of the refs that store committed idempotency keys. The value of such a ref is the
-/// commit time.
+/// The prefix of the refs in the store that contain committed idempotency keys. The value of each
+/// ref is the time of the commit.
 const REQUESTS: &str = "request/";
 
-/// The page size for listing idempotency keys.
+/// Number of idempotency keys that are listed at a time.
 const REQUESTS_AT_ONCE: usize = 500;
 
 /// Returns the name of the ref that stores an idempotency key.
@@ -212,23 +214,25 @@ fn request_ref(name: &str) -> String {
     format!("{REQUESTS}{name}")
 }
 
-/// Parses the stored commit time of an idempotency key, in microseconds; 0 if it is not a number.
+/// Parses the stored commit time of an idempotency key, in microseconds; 0 if the value is not a
+/// number.
 fn committed(value: &[u8]) -> i64 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// The number of recent commits searched by [`RestRequests::is_committed`].
+/// Number of recent commits that [`RestRequests::is_committed`] searches.
 const RECENT_COMMITS: usize = 1_000;
 
-/// The records of REST commits, which identify repeated requests; obtained from [`Lake`].
+/// The records of commits by REST clients, by which repeated requests are detected.
+/// [`Lake::rest_requests`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct RestRequests<'a> {
     pub(crate) lake: &'a Lake,
 }
 
 impl RestRequests<'_> {
-    /// Returns true if a recent commit of a branch has a property with this value. After a lost
-    /// response, shows if the change was committed.
+    /// Returns true if a recent commit of a branch has a property with this value. So a client
+    /// whose response was lost can find out if its change was committed.
     pub async fn is_committed(self, branch: &str, property: &str, value: &str) -> Result<bool> {
         let head = RefSpec::Name(branch.to_owned());
         let commits = self.lake.catalog().log(&head, RECENT_COMMITS, None).await?;
@@ -242,7 +246,8 @@ impl RestRequests<'_> {
         Ok(self.lake.store().reference(&request_ref(name)).await?.is_some())
     }
 
-    /// Deletes idempotency keys older than [`REQUESTS_KEPT`] and returns their number.
+    /// Deletes idempotency keys older than [`REQUESTS_KEPT`] and returns the number of deleted
+    /// keys.
     pub async fn forget(self) -> Result<u64> {
         let before = (self.lake.clock().now() - REQUESTS_KEPT).timestamp_micros();
         let (mut after, mut forgotten) = (None, 0);

@@ -2,8 +2,9 @@
 //!
 //! A [`Transaction`] writes data files immediately and changes no ref before
 //! [`Transaction::commit`]. If the branch has moved, appends and other independent changes are
-//! rebased on the new head and reuse their data files. Any other concurrent change of a table is a
-//! conflict. Uncommitted files are removed, also when the transaction is dropped.
+//! rebased on the new head, and their data files are used again. If another commit changed the same
+//! table in a way that does not permit this, the commit fails with a conflict. Uncommitted files
+//! are removed, also when the transaction is dropped.
 
 mod adopt;
 mod commit;
@@ -52,18 +53,18 @@ pub struct Transaction {
     properties: BTreeMap<String, String>,
     snapshot_properties: BTreeMap<String, String>,
     event: Option<String>,
-    /// True for a direct write, which protected branches reject. False for maintenance.
+    /// True for a transaction of a user, which protected branches reject; false for maintenance.
     direct: bool,
     /// A small append that can use group commit.
     small: Option<SmallAppend>,
-    /// A guard against file removal while the transaction refers to existing files.
+    /// A guard that prevents the removal of files while the transaction refers to existing files.
     no_sweep: Option<tokio::sync::OwnedRwLockReadGuard<()>>,
     with: Batch,
     written: Usage,
     staged: DiscardGuard,
-    /// The table states of the last commit attempt.
+    /// The table states that the last commit attempt resulted in.
     states: BTreeMap<TableName, Table>,
-    /// The tables created or registered by another engine.
+    /// The tables that another engine created or registered.
     registered: Vec<TableName>,
 }
 
@@ -74,7 +75,7 @@ fn created_state(name: &TableName, table: &Table, foreign: bool) -> NewState {
 }
 
 impl Transaction {
-    /// Starts a transaction on a branch whose head is pinned by `view`.
+    /// Starts a transaction on a branch. `view` pins the head of the branch.
     pub fn new(view: CommitView, branch: &str, author: &str) -> Self {
         let staged = DiscardGuard::new(view.lake().tables().clone());
         Transaction {
@@ -113,7 +114,7 @@ impl Transaction {
         RestChanges { transaction: self }
     }
 
-    /// Returns a table as this transaction sees it, with all of its changes applied.
+    /// Returns a table with the changes that this transaction has made so far.
     pub async fn table(&mut self, name: &TableName) -> Result<Table> {
         let name = self.resolve(name).await?;
         self.existing(&name).await
@@ -151,8 +152,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces the rows in the partitions of the new rows; all rows if the table is not
-    /// partitioned.
+    /// Replaces all rows in the partitions to which the new rows belong. If the table is not
+    /// partitioned, replaces all rows.
     pub async fn overwrite_partitions(
         &mut self,
         name: &TableName,
@@ -165,7 +166,7 @@ impl Transaction {
         let retained = match retained {
             Some((removed, rest)) => {
                 let rest = Box::pin(self.stage(&table, rest)).await?;
-                // These rows are not new, so they do not count as written.
+                // These rows existed before, so they do not count as written.
                 self.written.rows_written -= rest.rows();
                 Some((removed, rest))
             }
@@ -181,7 +182,7 @@ impl Transaction {
         Ok(self.write(name, rows).await?.1)
     }
 
-    /// Like [`Transaction::write_rows`], preserving the order of the rows.
+    /// Does the same as [`Transaction::write_rows`], but keeps the order of the rows.
     pub(crate) async fn write_as_ordered(
         &mut self,
         name: &TableName,
@@ -208,7 +209,7 @@ impl Transaction {
         Ok(staged)
     }
 
-    /// Replaces data files with new files that contain their remaining and updated rows.
+    /// Replaces data files with new files that contain the rows that remain, some of them updated.
     pub async fn rewrite(&mut self, name: &TableName, rewrite: Rewrite) -> Result<()> {
         let name = self.resolve(name).await?;
         self.existing(&name).await?;
@@ -216,7 +217,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Replaces data files with new ones. `rows` must be exactly the rows of the removed files.
+    /// Replaces data files with new files. `rows` must be exactly the rows of the removed files.
     pub async fn compact(
         &mut self,
         name: &TableName,
@@ -255,8 +256,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Marks the transaction as maintenance, which protected branches accept because it changes no
-    /// rows.
+    /// Marks the transaction as maintenance, which changes no rows and is therefore allowed on
+    /// protected branches.
     pub(crate) fn mark_as_maintenance(&mut self) {
         self.direct = false;
     }
@@ -302,7 +303,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Adds nullable columns at the end.
+    /// Adds nullable columns after the last column.
     pub async fn add_columns(&mut self, name: &TableName, columns: Vec<Field>) -> Result<()> {
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
@@ -330,7 +331,7 @@ impl Transaction {
         self.flush(&name).await
     }
 
-    /// Drops a table. Its files are kept, because older commits reference them.
+    /// Drops a table. Its files are kept, because older commits refer to them.
     pub async fn drop(&mut self, name: &TableName, if_exists: bool) -> Result<()> {
         let name = self.resolve(name).await?;
         self.flush(&name).await?;
@@ -355,7 +356,7 @@ impl Transaction {
         self.namespaces.iter().any(makes)
     }
 
-    /// Drops a namespace, which must be empty at commit.
+    /// Drops a namespace, which must be empty when the transaction commits.
     pub fn drop_namespace(&mut self, name: &str) {
         self.namespaces.push(NamespaceChange::Drop(name.to_owned()));
     }
@@ -365,12 +366,12 @@ impl Transaction {
         self.properties.insert(key.into(), value.into());
     }
 
-    /// Sets the id of the event that caused the commit. An event can be committed only once.
+    /// Sets the id of the event that caused the commit. Only one commit can have a given event.
     pub fn event(&mut self, id: impl Into<String>) {
         self.event = Some(id.into());
     }
 
-    /// Sets a summary property of all snapshots created after this call.
+    /// Sets a summary property of all snapshots that the transaction creates after this call.
     pub fn snapshot_property(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.snapshot_properties.insert(key.into(), value.into());
     }
@@ -388,7 +389,7 @@ impl Transaction {
             && self.views.values().all(PendingView::is_unchanged)
     }
 
-    /// Appends rows from existing data files, and records the imported source files.
+    /// Appends the rows of data files that an import has written, and records the source files.
     pub async fn append_import(
         &mut self,
         name: &TableName,
@@ -425,7 +426,7 @@ impl Transaction {
         self.staged.push(staged.clone());
     }
 
-    /// Returns a table to write rows to, with all pending changes applied.
+    /// Returns the table to which rows are written, with all pending changes applied.
     async fn existing(&mut self, name: &TableName) -> Result<Table> {
         self.flush(name).await?;
         match self.pending(name)?.table() {
@@ -434,8 +435,8 @@ impl Transaction {
         }
     }
 
-    /// Finds a table by its exact name, or else case-insensitively, and adds it to the transaction.
-    /// Returns the name in the catalog's case.
+    /// Finds the table with exactly this name or, if there is none, with a name that differs only
+    /// in case, and adds it to the transaction. Returns the name as the catalog spells it.
     async fn resolve(&mut self, name: &TableName) -> Result<TableName> {
         if self.tables.contains_key(name) {
             return Ok(name.clone());

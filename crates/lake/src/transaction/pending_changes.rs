@@ -22,7 +22,7 @@ use crate::lake::Lake;
 pub(super) enum Change {
     /// Creation of the table, which cannot be rebased.
     Create,
-    /// The state of a table at another commit, which cannot be rebased.
+    /// Adoption of the state of the table at another commit, which cannot be rebased.
     Adopt,
     Append {
         staged: StagedFiles,
@@ -53,7 +53,7 @@ pub(super) enum Change {
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
-    /// A commit request of another engine, which contains its requirements.
+    /// A commit request of another engine. It contains the requirements for applying it.
     Apply(Arc<TableCommit>),
     RewriteManifests,
     ExpireSnapshots(Vec<i64>),
@@ -61,8 +61,8 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Returns the operation on the table; `None` for a creation, an adopted
-    /// state, a drop or a REST commit.
+    /// Returns the change as an operation on the table; `None` if the change is a creation, an
+    /// adopted state, a drop or a commit of a REST client.
     fn operation(&self) -> Option<Operation> {
         Some(match self.clone() {
             Change::Create | Change::Adopt | Change::Drop | Change::Apply(_) => return None,
@@ -105,7 +105,7 @@ impl Change {
         }
     }
 
-    /// Returns the imported files of the change.
+    /// Returns the source files that the change imports; `None` if it is not an import.
     fn imported(&self) -> Option<&ImportedFiles> {
         match self {
             Change::Append { imported, .. } => imported.as_ref(),
@@ -117,13 +117,13 @@ impl Change {
 /// The pending changes of a table.
 #[derive(Debug)]
 pub(super) struct PendingChanges {
-    /// The branch's entry when the transaction first used the table.
+    /// The entry of the table on the branch when the transaction first used the table.
     entry: Option<TableEntry>,
     changes: Vec<Change>,
-    /// The table with the first `applied` changes.
+    /// The table after the first `applied` of the changes.
     table: Option<Table>,
     applied: usize,
-    /// The store objects of the applied changes.
+    /// The store objects that the applied changes add.
     objects: Vec<Bytes>,
 }
 
@@ -131,7 +131,7 @@ pub(super) struct PendingChanges {
 pub(super) struct AppliedChanges {
     pub table: Option<Table>,
     pub objects: Vec<Bytes>,
-    /// All intermediate and final states.
+    /// All states that were created, in order: the intermediate states and the final one.
     pub made: Vec<NewState>,
 }
 
@@ -140,17 +140,17 @@ impl PendingChanges {
         PendingChanges { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
     }
 
-    /// Returns the branch's entry when the transaction first used the table.
+    /// Returns the entry of the table on the branch when the transaction first used the table.
     pub fn entry(&self) -> Option<&TableEntry> {
         self.entry.as_ref()
     }
 
-    /// Returns the table with the applied changes; `None` if it does not exist.
+    /// Returns the table after the applied changes; `None` if the table does not exist then.
     pub fn table(&self) -> Option<&Table> {
         self.table.as_ref()
     }
 
-    /// Returns the store objects of the applied changes.
+    /// Returns the store objects that the applied changes add.
     pub fn objects(&self) -> &[Bytes] {
         &self.objects
     }
@@ -159,7 +159,7 @@ impl PendingChanges {
         self.changes.is_empty()
     }
 
-    /// Adds a change to apply later.
+    /// Adds a change that is applied later.
     pub fn add(&mut self, change: Change) {
         self.changes.push(change);
     }
@@ -173,7 +173,8 @@ impl PendingChanges {
 
     /// Returns true if the changes can be applied to a newer state of the table.
     pub fn can_rebase(&self) -> bool {
-        // A rewrite is validated against the newer state when it is applied.
+        // A rewrite counts as well, because it is checked against the newer state when it is
+        // applied.
         let rebases = |change: &Change| {
             use Change::{
                 AddColumns, Alter, Append, Apply, Compact, ExpireSnapshots, Rewrite,
@@ -195,8 +196,9 @@ impl PendingChanges {
         self.changes.iter().all(rebases)
     }
 
-    /// Returns true if the changes cannot be merged with concurrent maintenance. This applies to
-    /// maintenance itself, and to commits of other engines, which retry them.
+    /// Returns true if the changes cannot be merged with concurrent maintenance. This is the case
+    /// for maintenance itself, and for commits of other engines, which repeat them after a
+    /// conflict.
     pub fn yields_to_maintenance(&self) -> bool {
         use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};
         let yields = |change: &Change| {
@@ -205,13 +207,13 @@ impl PendingChanges {
         self.changes.iter().any(yields)
     }
 
-    /// Returns true if the changes stay valid after concurrent appends of any rows.
+    /// Returns true if the changes stay valid no matter which rows another commit appends.
     pub fn ignores_appends(&self) -> bool {
         let checks_appends = |change: &Change| matches!(change, Change::Rewrite(rewrite) if rewrite.unseen.is_some());
         self.can_rebase() && !self.changes.iter().any(checks_appends)
     }
 
-    /// Returns the operation that summarises the changes, for conflict messages.
+    /// Returns one word for all changes together, which conflict messages show.
     pub fn operation(&self) -> &'static str {
         let mut word = operation::CHANGED;
         for change in &self.changes {
@@ -246,7 +248,7 @@ impl PendingChanges {
         word
     }
 
-    /// Applies the changes that are not applied yet to the transaction's table.
+    /// Applies the remaining changes to the table of the transaction.
     pub async fn apply_rest(&self, context: &ApplyContext<'_>) -> Result<AppliedChanges> {
         let rest = &self.changes[self.applied..];
         let mut applied = context.apply(self.table.clone(), rest).await?;
@@ -259,7 +261,7 @@ impl PendingChanges {
         context.apply(Some(table), &self.changes).await
     }
 
-    /// Stores the result of applying the remaining changes.
+    /// Records the result of applying the remaining changes.
     pub fn set_applied(&mut self, applied: AppliedChanges) {
         self.applied = self.changes.len();
         self.table = applied.table;
@@ -272,7 +274,7 @@ pub(super) struct ApplyContext<'a> {
     pub lake: &'a Lake,
     pub name: &'a TableName,
     pub snapshot_properties: &'a BTreeMap<String, String>,
-    /// True if the changes are applied to the state of a concurrent commit.
+    /// True if the changes are applied to a state that another commit created.
     pub is_rebase: bool,
 }
 
@@ -320,8 +322,8 @@ impl ApplyContext<'_> {
         Ok(())
     }
 
-    /// Returns the list of imported files for the next snapshot: the current list with the new
-    /// files.
+    /// Returns the summary value of the list of imported files for the next snapshot: the current
+    /// list, with the files of this change.
     async fn imports(
         &self,
         table: &Table,

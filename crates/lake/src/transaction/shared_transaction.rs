@@ -1,4 +1,4 @@
-//! A place for a transaction that several statements use in turn.
+//! A container for a transaction that several statements use one after the other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,37 +6,37 @@ use parking_lot::Mutex;
 
 use super::Transaction;
 
-/// A transaction that is handed to statements, and that its owner commits.
+/// A transaction that statements take and put back, and that its owner commits.
 #[derive(Default)]
 pub struct SharedTransaction {
     is_open: AtomicBool,
-    /// `None` while a statement uses the transaction.
+    /// The transaction; `None` while a statement uses it.
     idle: Mutex<Option<Box<Transaction>>>,
 }
 
 impl SharedTransaction {
-    /// Opens the slot with a transaction.
+    /// Puts a new transaction into the container, so that statements can use it.
     pub fn open(&self, transaction: Transaction) {
         self.put(transaction);
         self.is_open.store(true, Ordering::Release);
     }
 
-    /// Returns true between `open` and `close`.
+    /// Returns true after `open` and before `close`.
     pub fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
     }
 
-    /// Takes the transaction; `None` if another statement uses it.
+    /// Takes the transaction; `None` if another statement is using it.
     pub fn take(&self) -> Option<Transaction> {
         self.idle.lock().take().map(|transaction| *transaction)
     }
 
-    /// Returns the transaction after [`SharedTransaction::take`].
+    /// Puts the transaction back after [`SharedTransaction::take`].
     pub fn put(&self, transaction: Transaction) {
         *self.idle.lock() = Some(Box::new(transaction));
     }
 
-    /// Closes the slot, and returns its transaction unless a statement lost it.
+    /// Closes the container and returns the transaction; `None` if a statement has not put it back.
     pub fn close(&self) -> Option<Transaction> {
         self.is_open.store(false, Ordering::Release);
         self.take()

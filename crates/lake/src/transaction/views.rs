@@ -1,6 +1,7 @@
-//! SQL views in a transaction: created, changed and dropped in the same commit as tables.
+//! Changes of SQL views in a transaction. They are in the same commit as changes of tables.
 //!
-//! A concurrent change of the same view is always a conflict, because a query cannot be rebased.
+//! If another commit has changed the same view, the transaction always fails with a conflict,
+//! because a query cannot be rebased.
 
 use headwater_catalog::{State, TableChange, TableEntry, operation};
 use headwater_model::TableName;
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 /// The pending change of a view.
 #[derive(Debug)]
 pub(super) struct PendingView {
-    /// The branch's entry when the transaction first used the view.
+    /// The entry of the view on the branch when the transaction first used the view.
     entry: Option<TableEntry>,
     view: Option<SqlView>,
     changed: bool,
@@ -24,7 +25,7 @@ impl PendingView {
         !self.changed
     }
 
-    /// Returns the change of the view. Fails if the view changed concurrently.
+    /// Returns the change of the view. Fails if another commit has changed the view.
     fn change(
         &self,
         branch: &str,
@@ -59,7 +60,7 @@ pub(crate) fn view_entry(view: &SqlView, operation: &str) -> TableEntry {
     }
 }
 
-/// Changes of views in a transaction; obtained from [`Transaction`].
+/// Changes of views in a transaction. [`Transaction::views`] returns this type.
 #[derive(Debug)]
 pub struct ViewChanges<'a> {
     pub(super) transaction: &'a mut Transaction,
@@ -67,7 +68,7 @@ pub struct ViewChanges<'a> {
 
 impl ViewChanges<'_> {
     /// Creates a view, or replaces the query of an existing view if `replace` is set. Fails with
-    /// `TableExists` or `ViewExists` if the name is in use.
+    /// `TableExists` or `ViewExists` if the name is used by another table or view.
     pub async fn create(
         &mut self,
         name: &TableName,
@@ -86,7 +87,7 @@ impl ViewChanges<'_> {
         Ok(made)
     }
 
-    /// Creates a view requested by another engine.
+    /// Creates a view at the request of another engine.
     pub async fn create_new(&mut self, name: &TableName, new: NewView) -> Result<SqlView> {
         self.transaction.check_free(name).await?;
         let made =
@@ -113,7 +114,8 @@ impl ViewChanges<'_> {
         self.transaction.check_free(name).await?;
         let view =
             RestTables::new(self.transaction.view.lake().tables()).register_view(location).await?;
-        // This transaction did not write the file, so it must not remove it.
+        // The file is not recorded as uncommitted, because this transaction did not write it and
+        // must not remove it.
         self.transaction.pending_view(name).await?.view = Some(view.clone());
         self.transaction.pending_view(name).await?.changed = true;
         Ok(view)
@@ -148,7 +150,7 @@ impl Transaction {
         }
     }
 
-    /// Returns the view with exactly this name, with this transaction's changes.
+    /// Returns the view with exactly this name, including the changes of this transaction.
     async fn pending_definition(&mut self, name: &TableName) -> Result<Option<SqlView>> {
         Ok(self.pending_view(name).await?.view.clone())
     }
@@ -185,7 +187,7 @@ impl Transaction {
     }
 
     /// Returns true if this transaction has a view with exactly this name. Returns `None` if the
-    /// transaction did not use the name.
+    /// transaction has not used the name.
     pub(super) fn has_view(&self, name: &TableName) -> Option<bool> {
         self.views.get(name).map(|pending| pending.view.is_some())
     }

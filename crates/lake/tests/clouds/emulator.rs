@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The well-known account key of Azurite.
+/// The account key of Azurite, which is public.
 pub const AZURITE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
@@ -19,10 +19,10 @@ const NODE_PACKAGE: &str = "azurite@3.37.0";
 /// The path of Azurite's program below npm's folder.
 const AZURITE: &str = "node_modules/azurite/dist/src/blob/main.js";
 
-/// The time to wait for an emulator to listen.
+/// Maximum time to wait until an emulator accepts connections.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process that ends with its test.
+/// A process of an emulator, which ends with its test.
 pub struct Emulator {
     child: Child,
     port: u16,
@@ -94,7 +94,7 @@ impl Drop for Emulator {
     }
 }
 
-/// Returns the client's environment variables for Azurite at an address.
+/// Returns the environment variables with which a client uses Azurite at an address.
 pub fn azurite_variables(address: &str) -> [(String, String); 4] {
     [
         ("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), "devstoreaccount1".to_owned()),
@@ -107,7 +107,7 @@ pub fn azurite_variables(address: &str) -> [(String, String); 4] {
 /// Installs the emulators if they are missing.
 fn programs() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators-moto-5.2.5-azurite-3.37.0");
-    // Each test is a separate process; the first one installs them.
+    // Each test is a separate process. The first one installs the emulators.
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");
     lock.lock().expect("a lock");
     if !folder.join("ready").exists() {
@@ -117,7 +117,7 @@ fn programs() -> PathBuf {
         run(Command::new(folder.join("bin/python")).args(pip).args(PYTHON_PACKAGES));
         let npm = ["install", "--silent", "--no-audit", "--no-fund", NODE_PACKAGE, "--prefix"];
         run(Command::new("npm").args(npm).arg(&folder));
-        // An interrupted npm reports no error.
+        // An npm that was interrupted may not report an error.
         assert!(folder.join(AZURITE).exists(), "Azurite is not whole");
         std::fs::write(folder.join("ready"), "").expect("a file");
     }

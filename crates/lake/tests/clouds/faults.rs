@@ -1,5 +1,6 @@
-//! Object store failures during a change: a clear error within the timeout or a successful retry,
-//! no lost data, no partial changes, and a repeated change succeeds.
+//! Failures of the object store during a change. The change is retried successfully, or fails
+//! within the timeout with a clear error. No data is lost, no change is partial, and a failed
+//! change succeeds when it is repeated.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ const WRITTEN: [&str; 4] = [".parquet", "snap-", "-m0.avro", ".metadata.json"];
 const BUSY: Fault = Fault::Answer(503, "SlowDown");
 const DENIED: Fault = Fault::Answer(403, "AccessDenied");
 
-/// The maximum time until a fault is reported.
+/// Maximum time within which a fault must be reported.
 const IN_TIME: Duration = Duration::from_secs(15);
 
 pub async fn transient_faults_are_retried(cloud: Provider) {
@@ -24,7 +25,7 @@ pub async fn transient_faults_are_retried(cloud: Provider) {
         BUSY,
         Fault::Answer(429, "TooManyRequests"),
         Fault::Answer(500, "InternalError"),
-        // The response of a server that has already executed an earlier attempt.
+        // The response of a server that has executed an earlier attempt of the same request.
         lake.cloud.words.taken,
         Fault::CutBefore,
         Fault::CutAfter,
@@ -104,7 +105,7 @@ pub async fn permanent_read_faults_fail_in_time(cloud: Provider) {
     }
 }
 
-/// Returns numbers that do not compress, enough for a file of several parts.
+/// Returns numbers that do not compress well, and that are sufficient for a file of several parts.
 fn many() -> impl Iterator<Item = i64> {
     let mut state = 7_u64;
     let next = move || {
@@ -127,8 +128,8 @@ pub async fn multipart_uploads_leave_no_parts(cloud: Provider) {
         lake.settle(&before, &format!("a refusal of {method} {part}")).await;
     }
     assert_eq!(lake.ids().await, [1]);
-    // A temporary fault is retried without an error, even if the response to the last request is
-    // lost.
+    // After a temporary fault, the request is retried successfully, even if only the response to it
+    // was lost.
     if let Some((method, part)) = words.begin_parts {
         lake.front().fail(method, part, Fault::CutBefore, 1);
     }

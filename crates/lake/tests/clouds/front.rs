@@ -1,4 +1,4 @@
-//! A fault-injecting proxy of an object store in this process.
+//! A proxy in front of an object store that injects faults. It runs in the process of the test.
 
 use std::io::Error;
 use std::net::SocketAddr;
@@ -26,23 +26,23 @@ pub type Service = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Answer> + Se
 /// A fault to inject.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
-    /// Returns this status and code without executing the request.
+    /// The proxy returns this status and error code, and does not execute the request.
     Answer(u16, &'static str),
-    /// Closes the connection without executing the request.
+    /// The proxy closes the connection, and does not execute the request.
     CutBefore,
-    /// Executes the request and closes the connection without a response.
+    /// The proxy executes the request, and closes the connection without a response.
     CutAfter,
-    /// Sends half of the body and closes the connection.
+    /// The proxy sends half of the body, and closes the connection.
     CutHalf,
-    /// Never responds and does not execute the request.
+    /// The proxy does not execute the request, and never responds.
     Hang,
-    /// Executes the request and never responds.
+    /// The proxy executes the request, and never responds.
     HangAfter,
-    /// Sends half of the body and then nothing.
+    /// The proxy sends half of the body, and then nothing more.
     HangHalf,
 }
 
-/// The requests that fail, and the number of failures.
+/// The requests that must fail, and the number of times.
 struct Rule {
     method: Method,
     part: String,
@@ -57,21 +57,21 @@ struct State {
     failed: AtomicU64,
 }
 
-/// A server on its own port, running until the process ends.
+/// A proxy at its own port, which runs until the process ends.
 pub struct Front {
     address: SocketAddr,
     state: Arc<State>,
 }
 
 impl Front {
-    /// Serves an object store.
+    /// Starts a proxy in front of an object store.
     pub fn start(service: Service) -> Front {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("what a test needs");
         listener.set_nonblocking(true).expect("what a test needs");
         let address = listener.local_addr().expect("what a test needs");
         let state = Arc::new(State::default());
         let served = state.clone();
-        // A separate thread, so that a blocked test cannot block the server.
+        // The proxy has its own thread, so that a blocked test cannot block it.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("what a test needs").block_on(serve(listener, service, served));
@@ -79,7 +79,7 @@ impl Front {
         Front { address, state }
     }
 
-    /// Connects to a server started by another part of the test.
+    /// Returns the proxy at an address, which another part of the test has started.
     pub fn at(address: SocketAddr) -> Front {
         Front { address, state: Arc::default() }
     }
@@ -88,7 +88,8 @@ impl Front {
         self.address
     }
 
-    /// Fails the next `times` requests with a method and a substring of the URL.
+    /// Injects a fault into the next `times` requests that have this method and whose URL contains
+    /// `part`.
     pub fn fail(&self, method: &str, part: &str, fault: Fault, times: u64) {
         let (method, part) = (method.parse().expect("what a test needs"), part.to_owned());
         let rule = Rule { method, part, fault, left: times };
@@ -100,7 +101,7 @@ impl Front {
         self.state.rules.lock().expect("what a test needs").clear();
     }
 
-    /// Returns the number of requests and of injected faults.
+    /// Returns the number of requests and the number of injected faults.
     pub fn counts(&self) -> (u64, u64) {
         let (requests, failed) = (&self.state.requests, &self.state.failed);
         (requests.load(Ordering::SeqCst), failed.load(Ordering::SeqCst))
@@ -122,7 +123,7 @@ impl State {
     }
 }
 
-/// Decodes the percent-encoding of a part of a URL.
+/// Decodes the percent-encoding in a part of a URL.
 pub fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -145,7 +146,7 @@ async fn serve(listener: std::net::TcpListener, service: Service, state: Arc<Sta
         });
         tokio::spawn(async move {
             let builder = Builder::new(TokioExecutor::new());
-            // Only a test closes a connection, so errors are ignored.
+            // Errors are ignored, because only tests close connections.
             let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
         });
     }
@@ -190,7 +191,7 @@ async fn answer(
     }
 }
 
-/// Sends the first half of a response's body, and then `rest`.
+/// Returns a response that sends the first half of a response's body, and then `rest`.
 fn halve(
     answer: Response<Bytes>,
     then: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,

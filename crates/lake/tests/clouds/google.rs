@@ -1,5 +1,5 @@
-//! An in-memory Google Cloud Storage with its XML API, including conditional requests by
-//! generation.
+//! A server in memory with the XML API of Google Cloud Storage, including requests that depend on
+//! the generation of an object.
 //!
 //! It has one bucket, `lakes`, and lists objects in pages of [`PAGE`].
 
@@ -17,13 +17,13 @@ use serde_json::json;
 
 use crate::front::{Front, decoded, refusal};
 
-/// The number of objects on one page of a list; Google's limit is a thousand.
+/// The number of objects on one page of a list; Google's own limit is 1,000.
 const PAGE: usize = 50;
 
 const IF_GENERATION_MATCH: &str = "x-goog-if-generation-match";
 const GENERATION: &str = "x-goog-generation";
 
-/// The server, running until the process ends.
+/// The server, which runs until the process ends.
 pub struct Google {
     pub front: Front,
     bucket: Arc<Mutex<Bucket>>,
@@ -32,9 +32,9 @@ pub struct Google {
 #[derive(Default)]
 struct Bucket {
     objects: BTreeMap<String, Object>,
-    /// The open multipart uploads by id.
+    /// The open multipart uploads, by id.
     uploads: BTreeMap<String, Upload>,
-    /// The last assigned generation.
+    /// The generation that was assigned last.
     generation: u64,
 }
 
@@ -49,7 +49,7 @@ struct Upload {
     parts: BTreeMap<u32, Bytes>,
 }
 
-/// A request.
+/// A parsed request.
 struct Asked {
     method: Method,
     key: String,
@@ -89,7 +89,7 @@ impl Google {
 }
 
 impl Asked {
-    /// Returns `None` for another bucket.
+    /// Parses a request; `None` if it is for another bucket.
     fn of(request: Request<Bytes>) -> Option<Asked> {
         let (parts, body) = request.into_parts();
         let path = decoded(parts.uri.path());
@@ -144,7 +144,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object if its generation precondition holds.
+    /// Writes an object, if the generation is the one that the request requires.
     fn put(&mut self, asked: Asked) -> Response<Bytes> {
         let current = self.objects.get(&asked.key).map_or(0, |object| object.generation);
         let wanted = asked.header(IF_GENERATION_MATCH);
@@ -199,7 +199,7 @@ impl Bucket {
         written.map(|_| format!("<{root}><ETag>\"{id}\"</ETag></{root}>").into())
     }
 
-    /// Returns a page of the objects with a prefix.
+    /// Returns a page of the list of objects with a prefix.
     fn list(&self, query: &BTreeMap<String, String>) -> Response<Bytes> {
         let asked = |name: &str| query.get(name).map_or("", String::as_str);
         let after = asked("continuation-token").max(asked("start-after"));
@@ -236,7 +236,7 @@ impl Object {
         )
     }
 
-    /// Returns an object or a range of it, of the requested generation.
+    /// Returns an object of the requested generation, or a range of it.
     fn read(&self, asked: &Asked) -> Response<Bytes> {
         let other = |wanted: Option<&str>, own: &str| wanted.is_some_and(|wanted| wanted != own);
         if other(asked.header(IF_MATCH.as_str()), &self.etag()) {

@@ -1,4 +1,4 @@
-//! A lake with its tables in a cloud bucket, and a table with one row.
+//! A lake whose tables are in a cloud bucket, with one table of one row.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use headwater_tables::{CloudUrl, TablesOptions};
 use crate::front::Front;
 use crate::provider::Provider;
 
-/// A timeout that expires soon, and a timeout that exceeds two faults.
+/// A timeout that expires after a short time, and one that is long enough for two retries.
 pub const SHORT: Duration = Duration::from_millis(600);
 pub const LONG: Duration = Duration::from_secs(10);
 
@@ -26,7 +26,7 @@ const PLACE: &str = "a";
 pub struct CloudLake {
     pub cloud: Provider,
     pub lake: Lake,
-    /// The lake's clock, set by the test; the object store has its own clock.
+    /// The clock of the lake, which the test sets. The object store has another clock.
     pub clock: Arc<FixedClock>,
     store: Arc<MemoryStore>,
     patience: Duration,
@@ -64,7 +64,7 @@ impl CloudLake {
         change.commit("append").await.map(drop)
     }
 
-    /// Returns the ids read by a new process with empty caches.
+    /// Returns the ids in the table as a new process with empty caches reads them.
     pub async fn ids(&self) -> Vec<i64> {
         ids(&self.reopened().await).await.unwrap()
     }
@@ -73,7 +73,7 @@ impl CloudLake {
         open(&self.cloud, &self.store, &self.clock, self.patience).await
     }
 
-    /// Waits until exactly these files exist; aborted uploads may be removed with a delay.
+    /// Waits until exactly these files exist, because aborted uploads may be removed with a delay.
     pub async fn settle(&self, expected: &[String], case: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -103,7 +103,7 @@ async fn open(
     Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()
 }
 
-/// Returns the sorted ids on `main`.
+/// Returns the ids in the table on `main`, sorted.
 pub async fn ids(lake: &Lake) -> Result<Vec<i64>, Error> {
     let table = lake.view(&RefSpec::main()).await?.table(&table()).await?;
     let plan = lake.tables().plan(&table, None).await?;

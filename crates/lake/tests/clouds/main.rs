@@ -1,8 +1,8 @@
-//! The same scenarios on S3, Google Cloud Storage and Azure: a complete lake, conditional writes,
-//! and object store failures.
+//! Runs the same scenarios on S3, Google Cloud Storage and Azure: a complete lake, conditional
+//! writes, and failures of the object store.
 //!
-//! S3 and Google Cloud Storage are servers in this process; Azure is Azurite, behind a proxy that
-//! injects faults.
+//! S3 and Google Cloud Storage are servers in this process. Azure is the emulator Azurite behind a
+//! proxy that injects faults.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! A common interface to the cloud object stores, each with a bucket `lakes` and fault injection.
+//! A common interface to the cloud object stores. Each has a bucket `lakes` and can inject faults.
 
 use std::io::Error;
 use std::path::Path;
@@ -25,11 +25,11 @@ use crate::s3::S3;
 /// A function that starts a server.
 type Start = fn() -> Provider;
 
-/// The cloud providers; each test has its own server.
+/// The cloud providers. Each test starts its own server.
 pub const ALL: [(&str, Start); 3] =
     [("s3", Provider::s3), ("google", Provider::google), ("azure", Provider::azure)];
 
-/// The object store of a cloud.
+/// The object store of one cloud provider.
 pub struct Provider {
     server: Server,
     scheme: &'static str,
@@ -40,15 +40,16 @@ pub struct Provider {
 enum Server {
     S3(TempDir, S3),
     Google(Google),
-    /// Azurite behind a proxy.
+    /// Azurite behind a proxy that injects faults.
     Azure(Front, #[expect(dead_code, reason = "it ends when it is dropped")] Emulator),
 }
 
-/// The provider's error responses, and its requests as methods and parts of URLs.
+/// What differs between providers in the tests: error responses, and requests, given by the method
+/// and a part of the URL.
 pub struct Words {
     pub expired: Fault,
     pub taken: Fault,
-    /// The request that begins a multipart upload, if there is one.
+    /// The request that begins a multipart upload, if the provider has such a request.
     pub begin_parts: Option<(&'static str, &'static str)>,
     pub part: (&'static str, &'static str),
     pub end_parts: (&'static str, &'static str),
@@ -110,24 +111,24 @@ impl Provider {
         format!("{}://lakes/{key}", self.scheme)
     }
 
-    /// Returns the client settings.
+    /// Returns the settings with which a client uses the provider.
     pub fn settings(&self) -> CloudSettings {
         CloudSettings::new(self.variables.clone())
     }
 
-    /// Returns the client settings with a short timeout.
+    /// Returns these settings with a short timeout.
     pub fn hurried(&self, total: Duration) -> CloudSettings {
         let request = (total / 2).clamp(Duration::from_millis(400), Duration::from_secs(1));
         self.settings().with_patience(StoreTimeouts { request, total })
     }
 
-    /// Returns the object store of the whole bucket.
+    /// Returns the object store for the whole bucket.
     pub fn bucket(&self) -> Arc<dyn ObjectStore> {
         CloudUrl::parse(&self.url("")).unwrap().open_bucket(&self.settings()).unwrap()
     }
 
-    /// Lists the objects in the bucket and the open uploads. Azure deletes open uploads itself and
-    /// does not list them.
+    /// Lists the objects in the bucket and the open uploads. Azure does not list open uploads, and
+    /// deletes them itself.
     pub async fn contents(&self) -> Vec<String> {
         let objects = self.bucket().list(None).map_ok(|object| object.location.to_string());
         let mut found: Vec<String> = objects.try_collect().await.unwrap();
@@ -140,7 +141,7 @@ impl Provider {
     }
 }
 
-/// Lists the parts of open uploads in the S3 server's folder.
+/// Lists the parts of open uploads in the folder of the S3 server.
 fn parts_in(folder: &Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.to_string_lossy().into_owned());

@@ -1,4 +1,4 @@
-//! An S3 server in this process, over a folder: objects are files, buckets are folders.
+//! An S3 server in this process. Its buckets are folders, and its objects are files.
 
 use std::io::Error;
 use std::ops::Deref;
@@ -19,7 +19,7 @@ use crate::front::{Answer, Front, refusal};
 pub const KEY: &str = "headwater";
 pub const SECRET: &str = "a secret of this test alone";
 
-/// The server, running until the process ends.
+/// The server, which runs until the process ends.
 pub struct S3 {
     front: Front,
 }
@@ -41,8 +41,8 @@ impl S3 {
         let front = Front::start(Arc::new(move |request| {
             let (service, turn) = (service.clone(), turn.clone());
             Box::pin(async move {
-                // The server checks and writes in two steps, so two writers could both see a
-                // missing object.
+                // The server checks and writes in two steps. Without a lock, two writers could both
+                // find that the object does not exist.
                 let conditional = request.headers().contains_key(IF_NONE_MATCH);
                 let _turn = if conditional { Some(turn.lock().await) } else { None };
                 answer(&service, request).await
@@ -51,7 +51,8 @@ impl S3 {
         S3 { front }
     }
 
-    /// Returns the server of a folder and starts it if needed; several processes may call this.
+    /// Returns the server for a folder, and starts it if it is not running. Several processes may
+    /// call this function.
     pub fn of(root: &Path) -> S3 {
         let note = root.join("s3.address");
         if let Ok(address) = std::fs::read_to_string(&note) {
@@ -81,7 +82,7 @@ async fn answer(service: &S3Service, request: Request<Bytes>) -> Answer {
         .call(request.map(Body::from))
         .await
         .map_err(|error: HttpError| Error::other(format!("{error:?}")))?;
-    // The server ignores this precondition.
+    // The server behind the proxy does not check this precondition.
     if wanted.is_some_and(|wanted| answer.headers().get(ETAG) != Some(&wanted)) {
         return Ok(refusal(412, "PreconditionFailed"));
     }

@@ -1,4 +1,4 @@
-//! Scenarios for every object store: a complete lake, and no overwritten objects.
+//! Scenarios for every object store: a complete lake, and writes that must not overwrite an object.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,8 +42,9 @@ async fn maintain(lake: &Lake, request: MaintainRequest) -> headwater_model::Mai
         .unwrap()
 }
 
-/// Concurrent writers, a branch and its merge, compaction of many small files, a list of several
-/// pages. Then the files of a crashed change are removed, although the first removals fail.
+/// Tests concurrent writers, a branch and its merge, the compaction of many small files, and a list
+/// of several pages. Then the files of a change that crashed are removed, although the first
+/// removals fail.
 async fn a_lake_lives_there(cloud: Provider) {
     let lake = CloudLake::new(cloud, LONG).await;
     for id in (2..32).step_by(3) {
@@ -77,7 +78,8 @@ async fn a_lake_lives_there(cloud: Provider) {
     assert_eq!(lake.ids().await, expected);
 }
 
-/// Concurrent conditional writes of one object: one succeeds, and the object has its content.
+/// Several writers create the same object at the same time, each on the condition that it does not
+/// exist. One succeeds, and the object has the content of this writer.
 async fn one_makes_it(cloud: Provider) {
     let bucket = cloud.bucket();
     for round in 0..10 {
@@ -103,7 +105,8 @@ async fn one_makes_it(cloud: Provider) {
     }
 }
 
-/// Concurrent lakes with the same prefix: one gets the location, and the others get an error.
+/// Several lakes are created at the same time with the same prefix. One of them gets the location,
+/// and the others get an error.
 async fn one_has_the_place(cloud: Provider) {
     let (folder, url) = (tempfile::tempdir().unwrap(), cloud.url("shop"));
     let open = |number: usize| {
@@ -123,7 +126,7 @@ async fn one_has_the_place(cloud: Provider) {
         }
     }
     assert_eq!(owners.len(), 1, "{owners:?}");
-    // The owner can open it again.
+    // The lake that got the location can be opened again.
     let again = owners.into_iter().map(open);
     assert!(join_all(again).await.iter().all(Result::is_ok));
 }

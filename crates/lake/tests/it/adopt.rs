@@ -54,7 +54,7 @@ async fn an_adopted_table_has_the_same_metadata_and_both_branches_change_it_inde
     assert_eq!(location("one").await, location("two").await);
     write(lake, "one", &[10]).await;
     assert_eq!((sum(&fixture, "one").await, sum(&fixture, "two").await), (10, 3));
-    // The newer state of the same table replaces the older one.
+    // A newer state of the same table can replace an older state.
     adopt(lake, "two", "one").await.unwrap();
     assert_eq!(sum(&fixture, "two").await, 10);
     let mut transaction = lake.transaction("two", "eva").await.unwrap();

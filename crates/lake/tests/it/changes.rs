@@ -1,4 +1,5 @@
-//! Table changes as data, from scenarios or generators, and their execution on a lake.
+//! Changes of tables as data, which scenarios and generators provide, and their execution on a
+//! lake.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,10 +22,10 @@ use crate::support::{Fixture, name, rows_of};
 /// The columns of a table, in order, with their types.
 pub type Columns = Vec<BTreeMap<String, String>>;
 
-/// Rows as lists in column order, or as maps.
+/// Rows: each is a list of values in the order of the columns, or a map.
 pub type Rows = Vec<Value>;
 
-/// The table's initial state.
+/// The table before the first change.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewTable {
@@ -33,12 +34,12 @@ pub struct NewTable {
     pub partition: Vec<String>,
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
-    /// Rows per data file.
+    /// The rows of each data file.
     #[serde(default)]
     pub files: Vec<Rows>,
 }
 
-/// One change in one commit.
+/// One change, which is made in one commit.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
@@ -48,14 +49,15 @@ pub enum Step {
     OverwritePartitions(Rows),
     /// Deletes the rows with these column values.
     Delete(Map<String, Value>),
-    /// Updates matching rows and adds others in the same commit.
+    /// Updates rows, and adds rows in the same commit.
     Update {
         rows: Map<String, Value>,
         set: Map<String, Value>,
         #[serde(default)]
         add: Rows,
     },
-    /// A name with dots is a nested column, here and below.
+    /// Adds columns. In this and the following variants, a name with dots refers to a nested
+    /// column.
     AddColumns(Columns),
     /// Renames columns.
     Rename(BTreeMap<String, String>),
@@ -63,11 +65,11 @@ pub enum Step {
     /// Widens the types of columns.
     Widen(BTreeMap<String, String>),
     Set(BTreeMap<String, String>),
-    /// Changes the partition spec for later rows.
+    /// Changes the partition spec, for rows that are written later.
     Partition(Vec<String>),
-    /// Changes the sort order for later rows.
+    /// Changes the sort order, for rows that are written later.
     Sort(Vec<String>),
-    /// Compacts each partition into one file and applies deletes.
+    /// Compacts each partition into one file without delete files.
     Compact,
     Replace(NewTable),
     Drop,
@@ -80,14 +82,16 @@ pub enum Step {
     },
     /// Merges the other branch into this one.
     Merge,
-    /// Like `Merge`, resolving conflicts with this side's table.
+    /// Merges the other branch into this branch, and resolves conflicts by taking the table of the
+    /// given side.
     MergeTaking(MergeChoice),
-    /// Cherry-picks an ancestor of the other branch's head, given by the number of commits before
-    /// the head.
+    /// Cherry-picks a commit of the other branch, given by the number of commits between it and the
+    /// head.
     Pick(usize),
-    /// Reverts an ancestor of this branch's head, given by the number of commits before the head.
+    /// Reverts a commit of this branch, given by the number of commits between it and the head.
     Undo(usize),
-    /// Merges both branches into each other from their current heads.
+    /// Merges each branch into the other. Both merges use the heads from before (a criss-cross
+    /// merge).
     Crosswise,
     /// Executes steps on the other branch.
     Other(Vec<Step>),
@@ -100,7 +104,7 @@ pub fn schema_of(columns: &Columns) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// Parses a column type, with `!` for not null and the default as JSON after `=`.
+/// Parses a column type. `!` marks a required column, and the default follows `=` as JSON.
 fn field_of(name: &str, text: &str) -> Field {
     let (text, default) = match text.split_once(" = ") {
         Some((text, default)) => (text, Some(default.to_owned())),
@@ -117,7 +121,7 @@ fn path_of(column: &str) -> Vec<String> {
     column.split('.').map(str::to_owned).collect()
 }
 
-/// Returns the rows as maps without nulls.
+/// Returns rows as maps that omit nulls.
 pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
     let map = |row: &Value| {
         let pairs: Map<String, Value> = match row {
@@ -133,7 +137,7 @@ pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
     rows.iter().map(map).collect()
 }
 
-/// Returns rows in a canonical order for comparison, with sorted keys at all levels.
+/// Returns rows as sorted texts with sorted keys at all levels, so that they can be compared.
 pub fn sorted(rows: Vec<Value>) -> Vec<String> {
     let text = |mut row: Value| {
         row.sort_all_objects();
@@ -154,7 +158,8 @@ fn batch_of(schema: &SchemaRef, rows: &[Value]) -> RecordBatch {
     decoder.flush().unwrap().unwrap_or_else(|| RecordBatch::new_empty(schema.clone()))
 }
 
-/// Returns true if a row has these column values; a list means any of its values.
+/// Returns true if a row has these column values. If the expected value is a list, one of its
+/// elements must be equal.
 fn is_among(row: &Value, wanted: &Map<String, Value>) -> bool {
     wanted.iter().all(|(column, value)| match value {
         Value::Array(values) => values.contains(&row[column]),
@@ -319,7 +324,8 @@ async fn read(lake: &Fixture, table: &Table, files: &[Arc<DataFile>]) -> Vec<Rec
     rows.try_collect().await.unwrap()
 }
 
-/// Rewrites every file with such rows, or writes a delete file for it; rows are removed or changed.
+/// Removes or changes rows: rewrites every file that contains such rows, or writes a delete file
+/// for it.
 async fn rewrite(
     lake: &Fixture,
     change: &mut Transaction,

@@ -1,4 +1,4 @@
-//! A clock that goes back: no request fails, no data is lost, and no new file is treated as old.
+//! If the clock goes back, no request fails, no data is lost, and no new file is treated as old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{name, numbers, rows_of, schema};
 
-/// A clock with an offset in hours.
+/// A clock that differs from the real time by a number of hours.
 #[derive(Default)]
 struct Wrong(AtomicI64);
 
@@ -71,7 +71,7 @@ async fn a_clock_that_goes_back_loses_nothing() {
         assert_eq!(count(&lake, "main").await, 3 + 2 * at, "{hours} hours");
         assert_eq!(count(&lake, "dev").await, 2 + at, "{hours} hours");
     }
-    // Commits are listed in their order, regardless of the clock.
+    // Commits are listed in the order in which they were made, regardless of the clock.
     let log = lake.catalog().log(&RefSpec::main(), 100, None).await.unwrap();
     let appended: Vec<&str> = log.iter().map(|commit| commit.message.as_str()).collect();
     let place = |message: &str| appended.iter().position(|it| *it == message).unwrap();

@@ -1,4 +1,4 @@
-//! A store that applies batches but returns errors instead of the responses.
+//! A store that can apply a batch and nevertheless return an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ pub struct Doubtful {
     /// The number of received batches.
     pub asked: AtomicUsize,
     pub loses: AtomicBool,
-    /// Simulates another process that always updates the branch first.
+    /// If true, another process is simulated that always updates the branch first.
     pub overtakes: AtomicBool,
 }
 

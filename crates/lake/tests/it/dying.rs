@@ -1,4 +1,4 @@
-//! An object store that fails all calls after a number of changes.
+//! An object store that fails all calls after a given number of changes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use object_store::{
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// The object store, with the number of changes that succeed before the failures.
+/// The object store, and the number of changes that succeed before all calls fail.
 #[derive(Debug)]
 pub struct Dying {
     inner: Arc<dyn ObjectStore>,

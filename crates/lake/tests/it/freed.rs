@@ -1,4 +1,4 @@
-//! Garbage collection of deleted branches and tags removes only files that nothing else references.
+//! Garbage collection of deleted branches and tags removes only files to which no other ref refers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::support::{name, numbers, rows_of, schema};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// The storage that survives a restart.
+/// The storage of a lake, which survives a restart.
 struct Disk {
     store: Arc<MemoryStore>,
     objects: Arc<InMemory>,
@@ -81,7 +81,7 @@ async fn count(lake: &Lake, reference: &str, table: &str) -> usize {
     rows.iter().map(arrow::array::RecordBatch::num_rows).sum()
 }
 
-/// Runs the server's daily maintenance.
+/// Runs the maintenance that a server runs every day.
 async fn free(lake: &Lake) -> Result<RemovedFiles, headwater_lake::Error> {
     let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };
     let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());
@@ -90,8 +90,8 @@ async fn free(lake: &Lake) -> Result<RemovedFiles, headwater_lake::Error> {
     Ok(report.removed_files.unwrap_or_default())
 }
 
-/// Creates a lake and a branch with its own rows and tables. Returns the files from before the
-/// branch.
+/// Creates a lake, and a branch with further rows and tables. Returns the lake and the files that
+/// existed before the branch was created.
 async fn parted(disk: &Disk) -> (Lake, Vec<String>) {
     let lake = disk.open(disk.objects.clone()).await;
     create(&lake, "main", "t").await;
@@ -109,7 +109,7 @@ async fn parted(disk: &Disk) -> (Lake, Vec<String>) {
 async fn files_of_a_deleted_branch_are_removed() {
     let disk = Disk::new();
     let (lake, before) = parted(&disk).await;
-    // An unknown file may belong to a lost database, so it is kept.
+    // A file that the lake does not know may belong to a lost database, so it is kept.
     let stray = Path::from(format!("{}/stray.parquet", before[0].rsplit_once('/').unwrap().0));
     disk.objects.put(&stray, Bytes::from("rows").into()).await.unwrap();
     let (commit, all) = (head(&lake, "dev").await, disk.files().await);
@@ -147,7 +147,7 @@ async fn shared_files_stay_until_their_last_ref_is_deleted() {
     let disk = Disk::new();
     let (lake, _) = parted(&disk).await;
     let at = head(&lake, "dev").await;
-    // The files are referenced by a merge, a branch, a tag, and a branch created afterwards.
+    // A merge, a branch, a tag, or a branch that was created later refers to the files.
     branch(&lake, "other", &at).await;
     append(&lake, "other", "u", 2).await;
     let tag =

@@ -1,4 +1,5 @@
-//! Group commit of concurrent small appends: few commits, all rows, independent errors.
+//! Group commit of concurrent small appends: there are few commits, no rows are lost, and the error
+//! of one append does not affect the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -26,7 +27,7 @@ async fn insert(lake: &Fixture, author: &str, id: i64) -> Result<(), headwater_l
     change.property("headwater.job", format!("job-{id}"));
     change.append_rows(&name("t"), rows_of(numbers("id", [id]))).await?;
     let commit = change.commit("insert into t").await?.unwrap();
-    // An acknowledged append is visible.
+    // An append is visible as soon as it is acknowledged.
     assert!(commits(lake).await.iter().any(|known| known.id == commit.id));
     Ok(())
 }
@@ -197,7 +198,8 @@ async fn a_lost_response_duplicates_no_row() {
             change.commit("insert into t").await
         }
     };
-    // The first append is blocked at the database, so that the others form a group.
+    // The commit of the first append is blocked in the database, so that the other appends form a
+    // group.
     store.permits.forget_permits(usize::MAX);
     let before = store.asked.load(SeqCst);
     let first = tokio::spawn(insert(0));
@@ -222,7 +224,8 @@ async fn a_lost_response_duplicates_no_row() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_end_of_one_queue_does_not_affect_others() {
     let lake = with_table(Fixture::in_memory().await).await;
-    // The appends of a task are sequential, so that queues begin and end all the time.
+    // Each task makes one append after the other, so that queues are created and removed all the
+    // time.
     let tasks = (0..8).map(|task| {
         let lake = lake.clone();
         tokio::spawn(async move {

@@ -37,19 +37,19 @@ async fn manifests_are_merged_without_changing_rows() {
     assert!(kept.commit.is_some());
     assert_eq!(sorted(lake.rows("t").await), sorted(rows));
     assert_eq!(plan(&lake.lake).await.files().len(), files);
-    // An append after the merge of manifests keeps all rows, too.
+    // An append after manifests were merged keeps all rows, too.
     append(&lake, "main", 14).await;
     assert_eq!(ids(&lake, "main").await, (0..15).collect::<Vec<i64>>());
     assert_eq!(only(&maintain(&lake, manifests()).await).commit, None, "few are left alone");
 }
 
-/// Limits of the two numbers in a row. The rows contain each pair once, in an order uncorrelated
-/// with both numbers.
+/// Limits of the two numbers of a row. The table contains each pair of numbers once, in an order
+/// that is not related to either number.
 const WIDTH: i64 = 512;
 const HEIGHT: i64 = 256;
 
 fn grid() -> RecordBatch {
-    // The factor is coprime to the number of pairs, so that each pair occurs once.
+    // The factor is coprime to the number of pairs, so each pair occurs once.
     let places = (0..WIDTH * HEIGHT).map(|place| place * 52_711 % (WIDTH * HEIGHT));
     let places: Vec<i64> = places.collect();
     let column = |value: fn(i64) -> i64| -> ArrayRef {
@@ -60,7 +60,7 @@ fn grid() -> RecordBatch {
         .unwrap()
 }
 
-/// Counts the files whose bounds overlap a range, for each column.
+/// For each of the two columns, counts the files whose bounds overlap a range.
 async fn files_for(lake: &Fixture, x: Range<i64>, y: Range<i64>) -> usize {
     let plan = plan(&lake.lake).await;
     let within = |column: &str, range: &Range<i64>, file: usize| {
@@ -134,7 +134,8 @@ async fn compaction_keeps_partitions_by_nested_columns_separate() {
     assert!(one_each && partitions.len() >= 3, "{partitions:?}");
     assert_eq!(report.tables[0].files_after, partitions.len() as u64);
     assert_eq!(sorted(lake.rows("u").await), before);
-    // The files' partitions are correct: a delete affects only the row's own partition.
+    // The partitions of the compacted files are correct: a delete affects only the partition of the
+    // row.
     let delete = serde_json::from_value(json!({"delete": {"id": 7}})).unwrap();
     make(&lake, "main", "main", &table, &delete).await;
     assert_eq!(lake.rows("u").await.len(), 59);

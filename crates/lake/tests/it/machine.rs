@@ -1,6 +1,7 @@
-//! Random histories of a lake compared with a map of rows, with a crash at every call to the store
-//! and the object store. After each crash the lake opens, acknowledged changes are durable, and the
-//! interrupted change is applied completely or not at all. `cargo xtask soak` runs many more.
+//! Compares random histories of a lake with a map of rows, and simulates a crash at every call to
+//! the store and the object store. After each crash, the lake opens, acknowledged changes are
+//! durable, and the interrupted change is applied completely or not at all. `cargo xtask soak` runs
+//! many more histories.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use crate::support::{name, numbers, rows_of, schema};
 
 type Rows = BTreeSet<i64>;
 
-/// Tables by name.
+/// The rows of tables, by table name.
 type Tables = BTreeMap<String, Rows>;
 
-/// The storage that survives a crash.
+/// The storage of a lake, which survives a crash.
 struct Disk {
     store: Arc<MemoryStore>,
     objects: Arc<InMemory>,
@@ -40,7 +41,7 @@ impl Disk {
         disk
     }
 
-    /// Opens the lake as a new process, until its simulated crash.
+    /// Opens the lake as a new process would, which lives until its simulated crash.
     async fn open(&self, life: &Life) -> Result<Lake, Error> {
         let mut tables = TablesOptions::new("memory://lake");
         tables.clock = self.clock.clone();
@@ -75,33 +76,34 @@ impl Disk {
     }
 }
 
-/// The operation of a step.
+/// An operation on the lake.
 #[derive(Debug, Clone)]
 enum Step {
     Create(String, String),
     /// Changes several tables in one commit.
     Append(String, Vec<(String, Rows)>),
-    /// True for delete files instead of rewritten files.
+    /// Deletes rows of a table. The last field is true to write delete files instead of rewriting
+    /// data files.
     Delete(String, String, Rows, bool),
     Replace(String, String, Rows),
     Drop(String, String),
     Fork(String),
     Forget(String),
-    /// A merge into `main`.
+    /// Merges a branch into `main`.
     Merge(String),
     Maintain(String, String),
 }
 
-/// The expected state.
+/// The expected content of the lake.
 #[derive(Debug, Clone)]
 struct Model {
     branches: BTreeMap<String, Tables>,
-    /// The merge base of `main` and each other branch.
+    /// The tables at the merge base of `main` and each other branch.
     bases: BTreeMap<String, Tables>,
 }
 
 impl Model {
-    /// Returns the expected state after a step.
+    /// Returns the expected content after a step.
     fn after(&self, step: &Step) -> Model {
         let mut next = self.clone();
         match step {
@@ -148,7 +150,7 @@ impl Model {
         self.branches.entry(branch.to_owned()).or_default()
     }
 
-    /// Generates a valid step.
+    /// Chooses a random step that is valid now.
     fn choose(&self, random: &mut Random, number: i64) -> Step {
         let branches: Vec<&String> = self.branches.keys().collect();
         let branch = (*random.of(&branches)).clone();
@@ -174,8 +176,8 @@ impl Model {
                 Step::Delete(branch, table, gone, random.below(2) == 0)
             }
             10 => Step::Replace(branch, table, fresh(2)),
-            // A table that one side dropped and the other changed is a conflict, which other tests
-            // cover.
+            // Tables are dropped only while there is one branch: a table that one side dropped and
+            // the other changed is a conflict, which other tests cover.
             11 if others.is_empty() && tables.len() > 1 => Step::Drop(branch, table),
             12 | 13 if others.len() < 2 => Step::Fork(format!("b{number}")),
             14..17 if !others.is_empty() => Step::Merge((*random.of(&others)).clone()),
@@ -206,7 +208,7 @@ fn merge(ours: &Tables, theirs: &Tables, base: &Tables) -> Tables {
     merged.collect()
 }
 
-/// Executes a step. Returns its commit, if any, and true if the step was applied.
+/// Executes a step. Returns its commit, if there is one, and true if the step was applied.
 async fn make(lake: &Lake, step: &Step) -> Result<(Option<CommitId>, bool), Error> {
     let (branch, message) = match step {
         Step::Fork(name) => {
@@ -317,13 +319,14 @@ impl Random {
 #[derive(Debug, Default)]
 struct Told {
     deaths: u64,
-    /// The number of changes that were applied but not acknowledged.
+    /// The number of changes that were applied although their response was lost.
     unheard: u64,
     conflicts: u64,
 }
 
-/// Runs a history. At each step the process crashes at the first call, then at later calls, until
-/// the step completes; `stride` is the maximum number of calls between two crashes.
+/// Runs a history. In each step, the process crashes at the first call, then at a later call, and
+/// so on, until the step completes. `stride` is the maximum number of calls between two crash
+/// points.
 async fn play(seed: u64, steps: i64, stride: u64) -> Told {
     let (mut random, disk) = (Random(seed), Disk::new().await);
     let main = BTreeMap::from([("main".to_owned(), Tables::new())]);
@@ -332,7 +335,7 @@ async fn play(seed: u64, steps: i64, stride: u64) -> Told {
     for number in 0..steps {
         let step = model.choose(&mut random, number);
         if matches!(step, Step::Maintain(..)) {
-            // Let the files written so far reach the age for removal.
+            // The clock is advanced, so that all files are old enough to be removed.
             disk.clock.advance(Duration::from_hours(24 * 5));
         }
         let after = model.after(&step);
@@ -383,7 +386,7 @@ async fn check_commits(disk: &Disk, acknowledged: &[CommitId]) {
     }
 }
 
-/// Returns the full count in a soak test, otherwise the small count.
+/// Returns `full` in a soak test, otherwise `small`.
 fn count(small: u64, full: u64) -> u64 {
     if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
 }

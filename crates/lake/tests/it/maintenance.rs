@@ -1,5 +1,5 @@
-//! Maintenance: compaction, expiry and sweeps change no rows, remove no referenced files and block
-//! no writers.
+//! Compaction, expiry and sweeps change no rows, remove no file that is referenced, and block no
+//! writer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::support::{Fixture, name, numbers, rows_of};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Creates a lake with a table of a number and a text, and returns it with its clock.
+/// Creates a lake with a table of two columns, a number and a text. Returns the lake and its clock.
 pub async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let lake = Fixture::at(clock.clone()).await;
@@ -130,7 +130,7 @@ async fn compaction_applies_and_removes_delete_files() {
     assert_eq!(table.rows(), 17);
 }
 
-/// Starts the deletion of a row, like SQL, to commit later.
+/// Starts a transaction that deletes a row as SQL does. The test commits it later.
 async fn begin_delete(lake: &Fixture, id: i64, strict: bool) -> headwater_lake::Transaction {
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     let table = change.table(&name("t")).await.unwrap();
@@ -276,7 +276,7 @@ async fn a_compaction_skips_files_changed_by_an_earlier_commit() {
     let error = compaction.commit("arrange").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitConflict);
     assert_eq!(ids(&lake, "main").await, [1, 3]);
-    // Concurrent appends do not conflict.
+    // Rows that are appended concurrently do not cause a conflict.
     let mut compaction = lake.lake.transaction("main", "maintenance").await.unwrap();
     let table = compaction.table(&name("t")).await.unwrap();
     let files = lake.lake.tables().plan(&table, None).await.unwrap().files().to_vec();
@@ -328,7 +328,7 @@ async fn expiry_removes_only_files_of_expired_states() {
     let error: headwater_lake::Error = table.unwrap_err();
     assert!(error.to_string().contains("is missing"), "{error}");
     assert!(error.hint().unwrap().contains("maintenance"));
-    // Branches that diverged before can still be merged.
+    // A branch that diverged before files were removed can still be merged.
     let merge = MergeRequest::new("dev".parse().unwrap());
     let merged = lake.lake.merge("main", merge, "eva").await.unwrap();
     assert_eq!(merged.outcome, MergeOutcome::Conflict, "all rows were replaced: {merged:?}");
@@ -339,7 +339,7 @@ async fn expiry_removes_only_files_of_expired_states() {
 async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
     for (picks, forgets) in [(true, false), (true, true), (false, true)] {
         let clock = Arc::new(FixedClock::at(SystemClock.now()));
-        // Removed metadata must not be read from the cache.
+        // There is no cache, so that removed metadata is not read from it.
         let forget = |tables: &mut TablesOptions| tables.manifest_cache_bytes = 0;
         let lake = Fixture::at_with(clock.clone(), forget).await;
         let columns = json!([{"id": "long"}, {"text": "string"}]);
@@ -380,7 +380,7 @@ async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
     }
 }
 
-/// Removes all metadata files of a table except those of some refs.
+/// Removes all metadata files of a table, except those of the heads of these refs.
 async fn forget_past(lake: &Fixture, refs: &[&str]) {
     let mut kept = Vec::new();
     for one in refs {
@@ -575,7 +575,7 @@ async fn a_table_with_an_unreadable_old_state_is_skipped() {
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
     assert_eq!((removed.orphans, removed.skipped_tables.len()), (1, 1), "{removed:?}");
     assert_eq!(lake.data_files(), files - 1);
-    // The state's files may expire, so its metadata need not be readable.
+    // The files of the state may expire, so it does not matter that its metadata cannot be read.
     clock.advance(30 * DAY);
     let request = MaintainRequest { keep: Some(1), ..orphans() };
     let removed = maintain(&lake, request).await.removed_files.unwrap();

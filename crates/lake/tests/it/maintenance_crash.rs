@@ -1,5 +1,5 @@
-//! Maintenance with a crash at any change: the lake opens, no data is lost, and the next
-//! maintenance removes leftover files.
+//! Maintenance that crashes at any of its changes: the lake opens, no data is lost, and the next
+//! maintenance removes the files that were left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dying::Dying;
 use crate::support::{name, numbers, rows_of, schema};
 
-/// The storage that survives a crash.
+/// The storage of a lake, which survives a crash.
 struct Disk {
     store: Arc<MemoryStore>,
     objects: Arc<InMemory>,
@@ -103,7 +103,7 @@ async fn maintenance_survives_a_crash_at_any_change() {
         let lake = disk.open(disk.objects.clone()).await;
         assert_eq!(ids(&lake, "main").await, [1, 2, 3], "after {changes} changes");
         assert_eq!(ids(&lake, "dev").await, [1, 10], "after {changes} changes");
-        // A crash leaves files that are too recent to remove.
+        // A crash leaves files that are too recent to be removed at first.
         disk.clock.advance(Duration::from_hours(24 * 4));
         maintain(&lake).await.unwrap();
         assert_eq!(disk.data_files().await, expected, "after {changes} changes");

@@ -1,4 +1,4 @@
-//! Operations on many tables read several tables concurrently and none twice.
+//! Operations on many tables read several tables at the same time, and no table twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,13 +52,13 @@ impl Disk {
     async fn open(&self, object_store: Arc<dyn ObjectStore>) -> Lake {
         let mut tables = TablesOptions::new("memory://lake");
         tables.clock = self.clock.clone();
-        // Without the cache, repeated reads are counted.
+        // The cache is disabled, so that a repeated read would be counted.
         tables.manifest_cache_bytes = 0;
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()
     }
 
-    /// Opens the lake as another process, with delayed and counted calls.
+    /// Opens the lake as another process would. Calls are delayed and counted.
     async fn watched(&self) -> (Lake, Life) {
         let wait = Duration::from_millis(2);
         let waits = ThrottleConfig { wait_get_per_call: wait, ..ThrottleConfig::default() };
@@ -100,7 +100,7 @@ async fn a_sweep_reads_states_concurrently_and_none_twice() {
     });
     let report = maintain.await.unwrap();
     assert_eq!(report.unwrap().removed_files.unwrap().orphans, 1);
-    // Each of the two states of a table takes three reads: metadata, manifest list and manifest.
-    // Each table takes one more read at the start.
+    // Each of the two states of a table causes three reads: of the metadata, the manifest list and
+    // the manifest. Each table causes one more read at the start.
     check(&life, opened, (2 * 3 + 1) * TABLES + 5);
 }

@@ -44,7 +44,7 @@ fn dev() -> MergeRequest {
 
 #[tokio::test]
 async fn the_row_comparison_limit_applies_to_all_tables_together() {
-    // Three files of 3, 2 and 2 rows are compared for each of two tables.
+    // For each of the two tables, the merge compares three files of 3, 2 and 2 rows.
     for (rows_max, merges) in [(14, true), (13, false), (7, false)] {
         let lake = Fixture::with(|tables| tables.merge_rows_max = rows_max).await;
         let (ours, theirs) = (json!({"delete": {"id": 2}}), json!({"delete": {"id": 3}}));
@@ -86,7 +86,7 @@ async fn choices_for_missing_tables_are_rejected() {
     assert_eq!(lake.rows("u").await, [json!({"id": 5})]);
 }
 
-/// A future that is polled a number of times and then dropped.
+/// A future that is dropped after it was polled a number of times.
 struct Abandoned<F>(Option<Pin<Box<F>>>, usize);
 
 impl<F: Future> Future for Abandoned<F> {
@@ -133,13 +133,13 @@ async fn a_cancelled_merge_leaves_no_files() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    // A data file, a manifest, the manifest list and the metadata file of the first table.
+    // Four files of the first table: a data file, a manifest, the manifest list and the metadata.
     assert!(most >= before.len() + 4, "it was given up late as well: {most}");
     assert_eq!(lake.rows("t").await, [json!({"id": 2})]);
     assert_eq!(lake.rows("u").await, [json!({"id": 1})]);
 }
 
-/// Creates `main` and `dev` with a table changed by steps.
+/// Creates a lake with a table, and a branch `dev`.
 async fn with_table(files: serde_json::Value) -> Fixture {
     let lake = Fixture::with(|_| ()).await;
     let columns = json!([{"id": "long"}, {"n": "long"}]);
@@ -150,7 +150,7 @@ async fn with_table(files: serde_json::Value) -> Fixture {
     lake
 }
 
-/// Executes a step and returns its commit.
+/// Makes a change in one commit, and returns the commit.
 async fn commit(lake: &Fixture, branch: &str, text: serde_json::Value) -> RefSpec {
     make(lake, branch, "", &name("t"), &step(text)).await;
     head(lake, branch).await
@@ -257,7 +257,7 @@ async fn rows_cherry_picked_through_another_branch_are_merged_once() {
                 let own = if branch == "main" { 8 } else { 9 };
                 commit(&lake, branch, json!({"append": [[own, own]]})).await;
             }
-            // The cherry-pick rewrites the file without the removed rows.
+            // The cherry-picked commit also rewrites rows that the target does not have.
             commit(&lake, "work", json!({"append": [[3, 3], [4, 4]]})).await;
             let changed = json!({"update": {"rows": {"id": 1}, "set": {"n": 10}, "add": [[5, 5]]}});
             let changed = commit(&lake, "work", changed).await;
@@ -360,7 +360,7 @@ async fn a_revert_keeps_later_changes() {
         assert_eq!(made.properties[PROPERTY_REVERTED], commit.to_string().trim_start_matches('@'));
         assert!(made.message.starts_with("Revert \"a step\"\n"), "{}", made.message);
     }
-    // A revert can itself be reverted, and repeated.
+    // A revert can itself be reverted, and made again.
     let undone = head(&lake, "main").await;
     lake.lake.revert("main", undo(&undone), "eva").await.unwrap();
     assert_eq!(ids(&lake, "main").await, [[1, 10], [2, 2], [4, 4]]);
@@ -432,7 +432,7 @@ async fn a_revert_includes_all_tables_of_the_commit() {
     assert!(error.to_string().contains("`j-2`"), "{error}");
 }
 
-/// Returns the row ids by the column `id`.
+/// Returns the row id of each row, by the value of column `id`.
 async fn row_ids(lake: &Fixture, branch: &str) -> BTreeMap<i64, i64> {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let table = view.table(&name("t")).await.unwrap();
@@ -497,7 +497,7 @@ async fn row_ids_of_another_branch_are_not_reused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_concurrent_conflicting_merges_one_reports_a_conflict() {
     let lake = Fixture::new().await;
-    // The second lake shares no locks with the first, like another process.
+    // The second lake shares no locks with the first, as if it were another process.
     let other = crate::place::open_lake(&lake.lake_folder()).await;
     for round in 0..6 {
         let table = name(&format!("t{round}"));
@@ -541,7 +541,7 @@ async fn of_two_concurrent_conflicting_merges_one_reports_a_conflict() {
 
 #[tokio::test]
 async fn an_incomplete_search_for_a_commit_reports_a_range() {
-    // The merge compares three rows of each state, and each step of the search reads as many.
+    // The merge reads three rows of each state, and each step of the search reads three rows, too.
     for (rows_max, exact) in [(1_000, true), (20, false)] {
         let lake = Fixture::with(|tables| tables.merge_rows_max = rows_max).await;
         let update = |id: i64, to: i64| json!({"update": {"rows": {"id": id}, "set": {"id": to}}});

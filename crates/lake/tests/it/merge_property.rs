@@ -1,4 +1,4 @@
-//! Property tests: a merge of random changes has the changes of both sides and no others.
+//! Property tests: a merge of random changes contains the changes of both sides and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +24,7 @@ struct Model {
     properties: BTreeMap<String, String>,
 }
 
-/// A generated change, independent of existing rows.
+/// A generated change, which does not depend on the existing rows.
 #[derive(Debug, Clone)]
 enum Change {
     Append(Vec<u8>),
@@ -38,13 +38,13 @@ enum Change {
     Compact,
 }
 
-/// The effect of a change on existing rows, with the rows that the change read.
+/// The effect that a change has on existing rows, with the rows that the change read.
 #[derive(Debug, Clone)]
 enum Effect {
     Append(BTreeMap<i64, Row>),
-    /// Changed rows, before and after.
+    /// Rows that are changed: before the change, and after.
     Change(BTreeMap<i64, Row>, BTreeMap<i64, Row>),
-    /// Replaced rows of some or all partitions, and the new rows.
+    /// Rows that are replaced: the partitions (`None` for all), the removed rows, and the new rows.
     Replace(Option<BTreeSet<String>>, BTreeMap<i64, Row>, BTreeMap<i64, Row>),
     AddColumn(String),
     Set(String, Option<String>, String),
@@ -58,7 +58,7 @@ fn part(number: u8) -> String {
 }
 
 impl Model {
-    /// Applies a change; ids of new rows start with `next`.
+    /// Applies a change. The ids of new rows start with `next`.
     fn effect(&self, change: &Change, next: i64) -> Effect {
         let new = |parts: &[u8]| -> BTreeMap<i64, Row> {
             let rows = parts.iter().enumerate();
@@ -101,7 +101,7 @@ impl Model {
         }
     }
 
-    /// Replays an effect. Returns `None` if a row that the effect read has changed.
+    /// Repeats an effect. Returns `None` if a row that the effect read has changed since.
     fn replay(&mut self, effect: &Effect) -> Option<()> {
         match effect {
             Effect::Append(rows) => self.rows.extend(rows.clone()),
@@ -143,7 +143,7 @@ fn values(rows: &BTreeMap<i64, Row>) -> Vec<Value> {
     rows.iter().map(|(id, (part, n))| json!({"id": id, "part": part, "n": n})).collect()
 }
 
-/// Returns the steps of an effect.
+/// Returns the steps that have this effect.
 fn steps(effect: &Effect, here: &Model) -> Vec<Step> {
     match effect {
         Effect::Append(rows) if rows.is_empty() => Vec::new(),
@@ -276,7 +276,7 @@ fn replayed(onto: &Model, effects: &[Effect]) -> Option<Model> {
 }
 
 /// Returns true if one side changed rows and also compacted files, while the other replaced all
-/// rows. In this case, the merge cannot distinguish the two changes.
+/// rows. In this case, the merge cannot tell the changed rows from the compacted rows.
 fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     let arranges = one.iter().any(|effect| matches!(effect, Effect::Compact));
     let changes = |effect: &Effect| matches!(effect, Effect::Change(..) | Effect::Replace(..));
@@ -285,7 +285,7 @@ fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
 }
 
 /// Changes a table on two branches. If the changes of each side are still valid after those of the
-/// other side, the merge has both effects, in either direction.
+/// other side, the merge in either direction has both effects.
 async fn both_orders(
     how: [bool; 2],
     files: Vec<Vec<u8>>,
@@ -323,7 +323,8 @@ async fn both_orders(
     Ok(())
 }
 
-/// A step of a history with few conflicts: ids are never reused, and a removed row does not return.
+/// A step of a history with few conflicts: ids are never used again, and a removed row is never
+/// added again.
 #[derive(Debug, Clone)]
 enum Move {
     Make(usize, Change),
@@ -352,7 +353,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 
 const BRANCHES: [&str; 3] = ["main", "dev", "third"];
 
-/// All rows and columns that were added or removed before a commit.
+/// All rows and columns that were added or removed up to a commit.
 #[derive(Debug, Clone, Default)]
 struct Past {
     came: BTreeMap<i64, Row>,
@@ -407,7 +408,7 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
                     _ => {}
                 }
                 heads[*branch].take(&did);
-                // The cherry-pick also adds columns that the other branch never had.
+                // A cherry-pick of this commit also adds columns that the other branch never had.
                 did.columns = heads[*branch].columns.clone();
                 let head = two.lake.lake.catalog().branch(BRANCHES[*branch]).await.unwrap();
                 if head.commit != before.commit {
@@ -420,7 +421,7 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
                 let request = serde_json::from_value(request).unwrap();
                 let picked = two.lake.lake.cherry_pick(BRANCHES[*branch], request, "eva").await;
                 let outcome = picked.unwrap().outcome;
-                // Only existing rows are removed.
+                // A cherry-pick removes only rows that exist on the target.
                 let here = heads[*branch].model().rows;
                 did.went.retain(|id| here.contains_key(id));
                 if outcome == MergeOutcome::Merged {
@@ -444,11 +445,11 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Checks that a conflict is acceptable: all its rows were removed by both sides. One side may have
-/// copied such a row into a rewritten file, which the merge cannot detect.
+/// Checks that a conflict is acceptable: both sides removed all of its rows. Such a conflict occurs
+/// if one side first copied the row into a rewritten file, which the merge cannot detect.
 fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<(), TestCaseError> {
     for cause in &conflict.causes {
-        // Later changes made the cherry-picked rows indistinguishable from other rows.
+        // After later changes, the cherry-picked rows cannot be told from other rows.
         if cause.kind == ConflictKind::DuplicateCherryPick {
             continue;
         }

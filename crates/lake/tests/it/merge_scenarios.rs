@@ -1,8 +1,8 @@
 //! Merge scenarios from `tests/merge/*.yaml`: a table, the changes of two branches, and the
 //! expected result.
 //!
-//! Every scenario is merged in both directions, after a dry run. Each checks that a conflict
-//! changes nothing and that a repeated merge is up to date.
+//! Each scenario is merged in both directions, after a dry run. The tests also check that a
+//! conflict changes nothing, and that a repeated merge is up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,7 +30,7 @@ struct Scenario {
     version: Option<u8>,
     #[serde(default)]
     table: Option<NewTable>,
-    /// Steps before the branches diverge.
+    /// Steps before the second branch is created.
     #[serde(default)]
     base: Vec<Step>,
     ours: Vec<Step>,
@@ -46,7 +46,7 @@ struct Scenario {
 struct Expected {
     #[serde(default)]
     rows: Option<Rows>,
-    /// Columns as `name type`, in the order after a merge into `ours`.
+    /// The columns as `name type`, in the order that they have after a merge into `ours`.
     #[serde(default)]
     columns: Option<Vec<String>>,
     #[serde(default)]
@@ -56,7 +56,7 @@ struct Expected {
     /// The number of data files of the merged table.
     #[serde(default)]
     files: Option<u64>,
-    /// True if the table no longer exists.
+    /// True if the table does not exist after the merge.
     #[serde(default)]
     dropped: bool,
     /// The table's name after the merge; `t` by default.
@@ -65,7 +65,7 @@ struct Expected {
     /// The reported numbers of added and removed rows for a merge into `ours`.
     #[serde(default)]
     counted: Option<[u64; 2]>,
-    /// Steps after the merge, and the rows after them.
+    /// Steps that follow the merge, and the rows after them.
     #[serde(default)]
     then: Option<(Vec<Step>, Rows)>,
 }
@@ -74,7 +74,7 @@ struct Expected {
 #[serde(deny_unknown_fields)]
 struct Conflict {
     kind: String,
-    /// Text contained in the message.
+    /// Text that the message contains.
     #[serde(default)]
     says: Option<String>,
     #[serde(default)]
@@ -132,7 +132,7 @@ async fn play_one(
     direction: Direction,
     (on_read, version): (bool, &'static str),
 ) {
-    // A short list, so that merges must read states that the metadata file no longer lists.
+    // The list is short, so that merges must read snapshots that the metadata file no longer lists.
     let mut lake = Fixture::with(|tables| tables.snapshots_listed_max = 10).await;
     (lake.on_read, lake.version) = (on_read, version);
     let table = name("t");
@@ -185,14 +185,14 @@ async fn state(lake: &Fixture, branch: &str) -> Value {
     serde_json::json!([head.to_string(), rows(lake, branch).await])
 }
 
-/// Returns the table's name on a branch; a scenario may have renamed it.
+/// Returns the name of the table on a branch. A scenario may have renamed the table.
 async fn named(lake: &Fixture, branch: &str) -> TableName {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let renamed = view.find("public", "u").await.unwrap().is_some();
     name(if renamed { "u" } else { "t" })
 }
 
-/// Returns the rows of the table on a branch; `None` if it does not exist.
+/// Returns the rows of the table on a branch; `None` if the table does not exist.
 async fn rows(lake: &Fixture, branch: &str) -> Option<Vec<String>> {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let table = named(lake, branch).await;
@@ -236,7 +236,7 @@ async fn check_merged(
         let found: Vec<String> = described.partition.iter().map(ToString::to_string).collect();
         assert_eq!(&found, wanted);
     }
-    // With delete files, fewer files are rewritten.
+    // If rows are deleted by delete files, fewer files are rewritten, so the number differs.
     if let (Some(wanted), false) = (expected.files, lake.on_read) {
         assert_eq!(described.files, wanted, "data files");
     }
@@ -268,7 +268,7 @@ async fn check_merged(
     }
 }
 
-/// Checks that every row of a version 3 table has a row id of its own.
+/// Checks that every row of a version 3 table has a unique row id.
 async fn check_ids(lake: &Fixture, branch: &str, name: &TableName) {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let table = view.table(name).await.unwrap();
@@ -319,7 +319,7 @@ async fn check_conflict(lake: &Fixture, expected: &[Conflict], report: &MergeRep
     }
 }
 
-/// Checks that choosing a side takes its complete table.
+/// Checks that if a side is chosen, the whole table of this side is taken.
 async fn check_choices(lake: &Fixture, table: &TableName, direction: Direction) {
     let Direction { target, source } = direction;
     for (choice, how, from) in [

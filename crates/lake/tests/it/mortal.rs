@@ -1,5 +1,5 @@
-//! Simulated crash at one call to the store or the object store: all later calls fail. The last
-//! call may or may not be executed.
+//! Simulates a crash at one call to the store or the object store: all later calls fail. The call
+//! at which the process crashes may or may not be executed.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct Life {
     calls: Arc<AtomicI64>,
     /// The number of the call at which the process crashes.
     last: i64,
-    /// True if that call is executed without a response.
+    /// True if that call is executed, although its response is lost.
     done: bool,
     /// The current and the maximum number of concurrent calls.
     under_way: Arc<AtomicI64>,
@@ -30,7 +30,7 @@ pub struct Life {
 }
 
 impl Life {
-    /// Creates a process that crashes at a call, counted from 0.
+    /// Creates a process that crashes at the call with this number, counted from 0.
     pub fn until(last: i64, done: bool) -> Self {
         let (under_way, most) = Default::default();
         Life { calls: Arc::default(), last, done, under_way, most }

@@ -19,17 +19,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::place;
 
-/// A lake and a folder for files, both removed on drop.
+/// A lake and a folder for files to import. Dropping the value removes both.
 pub struct Fixture {
     folder: tempfile::TempDir,
     pub lake: Lake,
     /// True if rows are changed by delete files instead of rewritten files.
     pub on_read: bool,
-    /// The table format version of tables that scenarios create.
+    /// The format version of the tables that scenarios create.
     pub version: &'static str,
 }
 
-/// Creates a folder with a warehouse and import files, with the options for its tables.
+/// Creates a folder for a warehouse and for files to import. Returns it with the options and the
+/// object store of the tables.
 fn warehouse() -> (tempfile::TempDir, TablesOptions, Arc<dyn ObjectStore>) {
     let folder = tempfile::tempdir().unwrap();
     let warehouse = folder.path().join("lake/warehouse");
@@ -47,7 +48,7 @@ impl Fixture {
         Fixture { folder, lake, on_read: false, version: "2" }
     }
 
-    /// Creates a lake whose files are in memory, for tests that create many lakes.
+    /// Creates a lake with all files in memory, for tests that create many lakes.
     pub async fn in_memory() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tables = TablesOptions::new("memory://lake");
@@ -55,8 +56,8 @@ impl Fixture {
         Fixture { folder, lake, on_read: false, version: "2" }
     }
 
-    /// Creates a lake in memory with slow file operations, so that every operation can be cancelled
-    /// in progress.
+    /// Creates a lake in memory with slow file operations, so that a test can cancel every
+    /// operation while it runs.
     pub async fn slow() -> Self {
         let wait = std::time::Duration::from_millis(1);
         let waits = ThrottleConfig {
@@ -69,7 +70,7 @@ impl Fixture {
         Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false, version: "2" }
     }
 
-    /// Creates a lake in memory over the test's own database.
+    /// Creates a lake in memory with the given database.
     pub async fn over(store: Arc<dyn Store>) -> Self {
         let (object_store, tables) =
             (Arc::new(InMemory::new()), TablesOptions::new("memory://lake"));
@@ -78,7 +79,7 @@ impl Fixture {
         Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false, version: "2" }
     }
 
-    /// Creates a lake in a folder with changed table options, without fsync.
+    /// Creates a lake in a folder with changed options for tables, and without fsync.
     pub async fn with(change: impl FnOnce(&mut TablesOptions)) -> Self {
         let (folder, mut tables, store) = warehouse();
         change(&mut tables);
@@ -90,7 +91,7 @@ impl Fixture {
         Self::at_with(clock, |_| ()).await
     }
 
-    /// Creates a lake like [`Fixture::at`], with changed table options.
+    /// Creates a lake like [`Fixture::at`], with changed options for tables.
     pub async fn at_with(clock: Arc<FixedClock>, change: impl FnOnce(&mut TablesOptions)) -> Self {
         let (folder, mut tables, object_store) = warehouse();
         tables.clock = clock.clone();
@@ -117,7 +118,7 @@ impl Fixture {
         self.folder.path().join("files").join(name)
     }
 
-    /// Writes an import file.
+    /// Writes a file to import.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

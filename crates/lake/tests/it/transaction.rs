@@ -89,14 +89,14 @@ async fn added_columns_and_rows_are_rebased_together() {
     append.append(&name("t"), rows_of(numbers("id", [3]))).await.unwrap();
     append.commit("c").await.unwrap();
     adds.commit("a").await.unwrap();
-    // Concurrently added columns have different ids.
+    // Columns that are added concurrently have different ids.
     also_adds.commit("b").await.unwrap();
     let rows = lake.rows("t").await;
     assert_eq!(rows.len(), 5);
     assert!(rows.contains(&json!({"id": null, "n": 7, "m": null})));
     assert!(rows.contains(&json!({"id": null, "n": null, "m": 8})));
 
-    // Adding the same column is a conflict.
+    // Adding a column that another commit has added is a conflict.
     let mut late = lake.lake.transaction("main", "d").await.unwrap();
     late.add_columns(&name("t"), column("k")).await.unwrap();
     let mut first = lake.lake.transaction("main", "e").await.unwrap();
@@ -286,12 +286,13 @@ async fn files_of_a_failed_commit_are_removed() {
     first.commit("first").await.unwrap();
     let after_first = lake.metadata_files();
     assert!(matches!(refused.commit("late").await, Err(Error::CommitConflict { .. })));
-    // The files of a commit of one append: metadata, manifest and manifest list.
+    // The three files of a commit with one append are the metadata file, the manifest and the
+    // manifest list.
     assert_eq!(lake.metadata_files(), before + 3, "{after_first}");
     assert_eq!(ids(&lake, "t").await, [1, 2, 3]);
 
-    // A change that is applied twice, at first and after a rebase, leaves only the files of the
-    // second.
+    // A change is first applied and later applied again in a rebase. Only the files of the second
+    // time remain.
     let mut late = begin().await;
     late.append(&name("t"), rows_of(numbers("id", [5]))).await.unwrap();
     late.table(&name("t")).await.unwrap();

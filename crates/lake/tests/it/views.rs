@@ -76,7 +76,7 @@ async fn a_view_and_a_table_cannot_have_the_same_name() {
     assert_eq!(append.to_string(), "`v` is a view, not a table");
     drop(transaction);
 
-    // Of two concurrent views with the same name, one is created.
+    // If two transactions create a view with the same name, only one succeeds.
     let mut one = lake.transaction("main", "eva").await.unwrap();
     one.create(&name("w"), schema("id"), Vec::new(), BTreeMap::new()).await.unwrap();
     let mut other = lake.transaction("main", "ida").await.unwrap();

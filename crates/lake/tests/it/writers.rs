@@ -1,4 +1,4 @@
-//! Concurrent writers in one and two processes: no commit is lost or partial.
+//! Concurrent writers in one process and in two processes: no commit is lost or partial.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ async fn check(lake: &Fixture, writers: i64) {
     let log = lake.lake.catalog().log(&RefSpec::main(), 10_000, None).await.unwrap();
     let rows = log.iter().filter(|commit| commit.message.starts_with("row ")).count();
     assert_eq!(rows as i64, writers * COMMITS);
-    // Every data file belongs to a commit: none was written twice, and none is unreferenced.
+    // Every data file belongs to a commit: none is written twice, and none is unreferenced.
     assert_eq!(lake.data_files() as i64, 2 * writers * COMMITS);
 }
 
@@ -62,7 +62,8 @@ async fn check(lake: &Fixture, writers: i64) {
 async fn eight_writers_lose_no_commit() {
     let lake = Arc::new(Fixture::new().await);
     make_table(&lake.lake, "shared").await;
-    // Half of the writers have separate handles without shared locks, like another process.
+    // Half of the writers have their own handle, which shares no locks with the others, as in
+    // another process.
     let writers: Vec<_> = (0..8)
         .map(|writer| {
             let lake = lake.clone();
@@ -90,7 +91,7 @@ fn spawn_writer(lake: &Fixture, writer: i64) -> std::process::Child {
         .unwrap()
 }
 
-/// Does nothing unless another test started it as a separate process.
+/// The writer in a second process. Does nothing if no other test has started it.
 #[tokio::test]
 async fn a_second_process() {
     let Ok(task) = std::env::var(CHILD) else { return };

@@ -1,5 +1,5 @@
-//! A warehouse in a bucket: it is chosen once, it belongs to one lake, and errors are clear if it
-//! cannot be used.
+//! A warehouse in a bucket: it is chosen once and belongs to one lake. If it cannot be used, the
+//! error is clear.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::place::{hurried, settings};
 use crate::s3::S3;
 use crate::support::{name, numbers, rows_of, schema};
 
-/// Creates a folder with a bucket, and its server.
+/// Creates a folder with a bucket, and an S3 server for it.
 fn bucket() -> (TempDir, S3) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("s3/lakes")).unwrap();
@@ -68,7 +68,7 @@ async fn a_bucket_is_one_lakes_alone() {
     open(&folder.path().join("two"), Some("s3://lakes/two"), settings(&s3)).await.unwrap();
 }
 
-/// Returns the message and hint of a warehouse that cannot be opened.
+/// Returns the message and the hint of the error for a warehouse that cannot be opened.
 async fn refusal(url: &str, cloud: CloudSettings) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let error = open(folder.path(), Some(url), cloud).await.unwrap_err();
@@ -107,7 +107,7 @@ async fn what_is_wrong_with_a_bucket_is_said() {
 
 #[tokio::test]
 async fn a_store_that_nobody_answers_for_is_given_up_in_time() {
-    // A port without a listener.
+    // No server listens on this port.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_folder, s3) = bucket();
     let endpoint = [("AWS_ENDPOINT_URL".to_owned(), format!("http://{free}"))];

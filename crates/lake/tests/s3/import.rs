@@ -1,5 +1,5 @@
-//! Import of files from a bucket: by name, glob and folder, each once, and never a mix of two
-//! versions.
+//! Imports of files from a bucket, by name, glob and folder. Each file is imported once, and never
+//! as a mix of two versions.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::place::{hurried, settings};
 use crate::s3::S3;
 use crate::support::{name, numbers, silent};
 
-/// A lake in memory, and a bucket to import from.
+/// A lake in memory, and a bucket with files to import.
 struct Bucket {
     folder: tempfile::TempDir,
     s3: S3,
@@ -94,7 +94,7 @@ async fn files_are_named_by_globs_folders_and_themselves_each_once() {
     let report = bucket.import("all", &["in/", "in/a.csv", "in/**/*.csv", "in/data[1].csv"]).await;
     assert_eq!(report.unwrap().files, 5);
     assert_eq!(bucket.ids("all").await, [1, 2, 3, 4, 5, 6, 7, 8]);
-    // An imported file is not imported again unless it has changed.
+    // A file that was imported is imported again only if it has changed.
     let (requests, _) = bucket.s3.counts();
     let again = bucket.import("all", &["in/"]).await.unwrap();
     assert_eq!((again.files, again.files_skipped), (0, 5));
@@ -120,12 +120,12 @@ async fn very_many_objects_are_listed_page_by_page() {
     for number in 0..1_100 {
         bucket.file(&format!("many/{number:04}.csv"), format!("id\n{number}\n"));
     }
-    // Some objects of each page match.
+    // On each page of the list, some objects match the pattern.
     assert_eq!(bucket.import("t", &["many/*50.csv"]).await.unwrap().rows, 11);
     assert_eq!(bucket.ids("t").await, (0..11).map(|at| at * 100 + 50).collect::<Vec<_>>());
 }
 
-/// Returns a text that is read in several ranges, with the given last line.
+/// Returns a text with the given last line, which is so long that it is read in several ranges.
 fn long(last: &str) -> String {
     let line = format!("{:0>63}\n", 7);
     format!("id\n{}{last}\n", line.repeat(160_000))
@@ -139,7 +139,8 @@ async fn an_object_that_changes_while_it_is_read_is_said_and_nothing_is_imported
         if ending == "parquet" {
             parquet(&path, 0..100_000);
         }
-        // The first reads of ranges fail and are retried. Meanwhile the object is replaced.
+        // The first reads of ranges fail and are retried. Before the retries, the object is
+        // replaced.
         bucket.s3.fail("GET", ending, Fault::Answer(503, "SlowDown"), 2);
         let changing = async {
             while bucket.s3.counts().1 == 0 {

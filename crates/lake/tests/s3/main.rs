@@ -1,4 +1,4 @@
-//! The integration tests of the lake again, with tables on S3, and imports from S3.
+//! Runs the integration tests of the lake again with tables on S3, and tests imports from S3.
 
 #[cfg(test)]
 mod cloud;

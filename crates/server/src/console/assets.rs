@@ -1,4 +1,5 @@
-//! The built files of the console page, compressed at build time and embedded in the binary.
+//! Serves the built files of the console page, which are compressed at build time and embedded in
+//! the binary.
 //!
 //! `index.html` refers to the other files with a version. So a browser caches these files forever
 //! and requests only `index.html` again. The content security policy allows requests to this server
@@ -66,7 +67,7 @@ static ASSETS: [Asset; 4] = [
     asset("icon.svg", "image/svg+xml", include_bytes!("../../../../console/dist/icon.svg.gz")),
 ];
 
-/// Entity tags of the assets, in their order.
+/// Entity tags of the assets, in the order of [`ASSETS`].
 static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let tag = |asset: &Asset| format!("\"{}\"", &hex::encode(Sha256::digest(asset.gzip))[..32]);
     ASSETS.iter().map(tag).collect()
@@ -128,7 +129,7 @@ fn has(headers: &HeaderMap, name: &HeaderName, part: &str) -> bool {
 /// Decompresses a file for a client that does not accept gzip. The files are trusted and small.
 fn decompressed(gzip: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Decompression fails only for a corrupt file, and a test decompresses every file.
+    // Decompression fails only for a corrupt file; a test decompresses every file.
     let _ = GzDecoder::new(gzip).read_to_end(&mut bytes);
     bytes
 }
@@ -139,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// Maximum length of all files together, in bytes.
+    /// Maximum total length of all files, in bytes.
     const BYTES_MAX: usize = 1 << 20;
 
     #[test]

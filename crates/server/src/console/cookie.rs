@@ -12,8 +12,8 @@ use super::sessions::{NewSession, PresentedSession};
 /// Header with the session's key.
 pub const SESSION_HEADER: &str = "x-headwater-session";
 
-/// Attributes of the cookie: scripts cannot read it, and requests from other sites do not include
-/// it.
+/// Attributes of the cookie: scripts cannot read it, and browsers omit the cookie from requests
+/// that other sites cause.
 const ATTRIBUTES: &str = "Path=/; HttpOnly; SameSite=Strict";
 
 /// Returns the `set-cookie` value that sets the cookie of a new session.
@@ -41,8 +41,8 @@ pub fn shown_session(headers: &HeaderMap) -> Option<PresentedSession<'_>> {
     Some(PresentedSession { secret, key })
 }
 
-/// Returns the cookie's name. It contains the port, because servers on different ports of a host
-/// share its cookies.
+/// Returns the name of the session cookie. The name contains the port, because servers on different
+/// ports of a host share its cookies.
 fn name(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let port = host.rsplit_once(':').map_or("", |(_, port)| port);

@@ -1,7 +1,8 @@
 //! The sessions of browsers, and their login codes.
 //!
-//! Sessions and codes are kept only in memory, so they end when the server stops, like its token.
-//! The maps contain hashes of the secrets, so the time of a lookup does not depend on the secret.
+//! Sessions and codes are kept only in memory, so they become invalid when the server stops, like
+//! the server's token. The maps contain hashes of the secrets, so the time of a lookup does not
+//! depend on the secret.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,17 +14,17 @@ use sha2::{Digest, Sha256};
 
 use crate::token::generate_secret;
 
-/// Maximum number of sessions. If it is exceeded, a new session ends the one with the longest idle
-/// time.
+/// Maximum number of sessions. Beyond the limit, a new session ends the session with the longest
+/// idle time.
 const SESSIONS_MAX: usize = 1_000;
 
-/// Maximum number of codes. If it is exceeded, a new code replaces the oldest.
+/// Maximum number of codes. Beyond the limit, a new code replaces the oldest code.
 const CODES_MAX: usize = 100;
 
 /// Idle time after which a session ends.
 const IDLE: Duration = Duration::from_secs(12 * 3600);
 
-/// Maximum duration of a session in use.
+/// Time after which a session ends even if it is used.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Validity of a code.
@@ -59,20 +60,20 @@ struct LoginCode {
 
 /// The secrets of a new session.
 pub struct NewSession {
-    /// The value of its cookie.
+    /// The value of the session's cookie.
     pub secret: String,
-    /// The value of its header.
+    /// The value of the session's header.
     pub key: String,
-    /// Its maximum duration.
+    /// The maximum duration of the session.
     pub lifetime: Duration,
 }
 
 /// The session secrets in a request.
 #[derive(Clone, Copy)]
 pub struct PresentedSession<'a> {
-    /// The value of its cookie.
+    /// The value of the session's cookie.
     pub secret: &'a str,
-    /// The value of its header.
+    /// The value of the session's header.
     pub key: &'a str,
 }
 
@@ -94,7 +95,7 @@ impl Sessions {
         Ok(NewSession { secret, key, lifetime: LIFETIME })
     }
 
-    /// Returns the principal of a session, and restarts its idle time.
+    /// Returns the principal of a session, and resets the session's idle time.
     pub fn principal(&self, shown: PresentedSession) -> Option<Principal> {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -113,7 +114,7 @@ impl Sessions {
         }
     }
 
-    /// Creates a single-use login code. Returns it and its lifetime.
+    /// Creates a single-use login code. Returns the code and its lifetime.
     pub fn create_code(&self, principal: Principal) -> io::Result<(String, Duration)> {
         let code = generate_secret()?;
         let now = Instant::now();

@@ -54,7 +54,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(keys.create(&principal, request).await?)))
 }
 
-/// Revokes an access key. Revoking it again changes nothing.
+/// Revokes an access key. Revoking a revoked key changes nothing.
 #[utoipa::path(delete, path = "/v1/access-keys/{key}",
     operation_id = "revoke_access_key", tag = "access",
     params(("key" = String, Path, description = "The key's id.")),

@@ -30,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct Filter {
     /// Only events at or after this time: RFC 3339, or a date.
     since: Option<String>,
-    /// Only events before this time.
+    /// Only events before this time: RFC 3339, or a date.
     until: Option<String>,
     /// Only events of this user, or of `owner` or `anonymous`.
     user: Option<String>,
@@ -40,7 +40,8 @@ struct Filter {
     outcome: Option<String>,
 }
 
-/// Returns events of the audit log, the oldest first. `Accept` selects the format, as for queries.
+/// Returns events of the audit log, the oldest first. The header `Accept` selects the format, as
+/// for queries.
 #[utoipa::path(get, path = "/v1/audit",
     operation_id = "export_audit", tag = "access",
     params(Filter), responses(
@@ -99,7 +100,7 @@ async fn set_retention(
     Ok(Json(access.set_audit_retention(&principal, retention).await?))
 }
 
-/// The remaining chunks of a response.
+/// The response body after its first chunk.
 struct Chunks {
     events: AuditExport,
     /// The encoder; `None` after the last chunk.

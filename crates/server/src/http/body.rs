@@ -1,10 +1,10 @@
-//! Request bodies of calls and writes, with three limits: length, a memory quota for all bodies,
-//! and a minimum transfer rate.
+//! Reads the request bodies of calls and writes, with three limits: length, a memory quota for all
+//! bodies, and a minimum transfer rate.
 //!
 //! Tables and JSON values have separate quotas, so that a large table does not delay a call with a
 //! few numbers. A body acquires quota as its bytes arrive, so a stalled client holds no quota for
-//! bytes that it has not sent. One body of each kind may exceed the quota, so that at least one
-//! makes progress.
+//! bytes that it has not sent. One body of each kind may exceed its quota, so that at least one
+//! body makes progress when the quota is used up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,8 @@ const UNIT_BYTES: u64 = 64 << 10;
 /// Minimum size of a quota, in units.
 const UNITS_MIN: usize = 1 << 12;
 
-/// Minimum transfer rate of a body, in bytes per second. It applies after the timeout has elapsed.
+/// Minimum transfer rate of a body, in bytes per second. The rate is enforced only after the
+/// timeout of the body has elapsed.
 const RATE_MIN: u64 = 64 << 10;
 
 /// Maximum number of bytes to read and discard from a body that is too long.
@@ -35,20 +36,20 @@ const SKIPPED_BYTES_MAX: usize = 64 << 20;
 /// Maximum time spent reading a body that is too long.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Quota that a body acquires in advance of its bytes, in units.
+/// Quota that a body acquires before the bytes arrive, in units.
 const AHEAD_UNITS: usize = 16;
 
 /// The kind of content in a body.
 #[derive(Debug, Clone, Copy)]
 pub enum BodyKind {
-    /// A table. It needs memory for its bytes and one copy.
+    /// A table. A table needs memory for its bytes and one copy.
     Table,
-    /// JSON values. Their parsed form needs many times the memory of their bytes.
+    /// JSON values. Parsed values need many times the memory of their bytes.
     Values,
 }
 
 impl BodyKind {
-    /// Returns the maximum length in bytes.
+    /// Returns the maximum length of a body in bytes.
     const fn bytes_max(self) -> usize {
         match self {
             BodyKind::Table => 256 << 20,
@@ -56,7 +57,7 @@ impl BodyKind {
         }
     }
 
-    /// Returns the memory per byte of a body.
+    /// Returns the bytes of memory that a body needs for each of its bytes.
     const fn weight(self) -> usize {
         match self {
             BodyKind::Table => 2,
@@ -91,8 +92,8 @@ pub struct BodyPermit {
 }
 
 impl BodyQuotas {
-    /// Creates quotas of `bytes` for each kind. A body without progress for the timeout is
-    /// rejected.
+    /// Creates quotas of `bytes` for each kind. A body is rejected if no bytes arrive for the
+    /// duration of the timeout.
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
@@ -100,7 +101,7 @@ impl BodyQuotas {
         BodyQuotas { tables: quota(BodyKind::Table), values: quota(BodyKind::Values), timeout }
     }
 
-    /// Reads a body. Its memory counts against the quota until the permit is dropped.
+    /// Reads a body. The memory of the body counts against the quota until the permit is dropped.
     pub async fn read(
         &self,
         request: Request,
@@ -123,7 +124,8 @@ impl BodyQuotas {
         Ok((bytes, permit))
     }
 
-    /// Reads a body of at most `bytes_max` bytes. Fails if it arrives slower than the minimum rate.
+    /// Reads a body of at most `bytes_max` bytes. Fails if the body arrives slower than the minimum
+    /// rate.
     async fn read_within(
         &self,
         quota: &BodyQuota,
@@ -240,8 +242,8 @@ fn too_slow() -> ErrorResponse {
     ErrorResponse(problem.with_hint("Send the request again, or import the rows into a table."))
 }
 
-/// Reads and discards a body up to a limit, because many clients read the response only after
-/// sending the whole body.
+/// Reads and discards the rest of a body, up to a limit, because many clients read the response
+/// only after they have sent the whole body.
 async fn skip(body: Body) {
     let (mut rest, mut skipped) = (body.into_data_stream(), 0);
     while let Some(Ok(part)) = rest.next().await {

@@ -39,7 +39,7 @@ pub struct Filter {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteOptions {
-    /// Succeed if the object does not exist.
+    /// Succeed if the branch or tag does not exist.
     #[serde(default)]
     pub if_exists: bool,
 }
@@ -117,7 +117,7 @@ async fn update(
     Ok(Json(app.service.branches().update(&principal, &name, change).await?))
 }
 
-/// Deletes a branch; its commits stay reachable by their ids.
+/// Deletes a branch. The commits of the branch stay readable by their ids.
 #[utoipa::path(delete, path = "/v1/branches/{branch}",
     operation_id = "delete_branch", tag = "branch",
     params(("branch" = String, Path), DeleteOptions),
@@ -131,10 +131,10 @@ async fn remove(
     deletion.response(app.service.branches().delete(&principal, &name).await)
 }
 
-/// Merges a ref into a branch. A table that both sides changed is merged by content. If that is
-/// impossible and the request chooses no side, nothing is changed, and the context of the error
-/// `merge_conflict` contains the report as `report`. A dry run returns the same result and changes
-/// nothing.
+/// Merges a ref into a branch. A table that both sides changed is merged by content. If a table
+/// cannot be merged by content and the request chooses no side for it, nothing is changed, and the
+/// response is the error `merge_conflict` with the report in its context, as `report`. A dry run
+/// returns the same result and changes nothing.
 #[utoipa::path(post, path = "/v1/branches/{branch}/merge",
     operation_id = "merge_branch", tag = "branch",
     params(("branch" = String, Path)), request_body = MergeRequest,
@@ -163,7 +163,7 @@ async fn cherry_pick(
     Ok(Json(app.service.branches().cherry_pick(&principal, &target, request).await?))
 }
 
-/// Reverts a commit of a branch, or all changes of a run to the branch, in one commit. Later
+/// Reverts a commit of a branch, or everything that a run wrote to the branch, in one commit. Later
 /// changes are kept. Conflicts are errors as in a merge.
 #[utoipa::path(post, path = "/v1/branches/{branch}/revert",
     operation_id = "revert", tag = "branch",

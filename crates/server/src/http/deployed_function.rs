@@ -20,11 +20,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Deploys a function without a project: creates the function, or a new version of it. The files
-/// are in `files`, or in `archive`, a ZIP archive of at most 44 MiB in Base64.
+/// Deploys a function without a project: creates the function, or a new version of it. The request
+/// contains the files in `files`, or as a ZIP archive in `archive` (Base64, at most 44 MiB).
 ///
-/// The version is durable before the response is sent, and never changes. If files and settings
-/// equal those of the last version, no new version is created. Error: `already_exists` if the
+/// The version is durable before the response is sent, and never changes. If the files and settings
+/// are the same as in the last version, no new version is created. Error: `already_exists` if the
 /// deployed project has a function of this name.
 #[utoipa::path(put, path = "/v1/functions/{function}",
     operation_id = "deploy_function", tag = "function",

@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Lists the deployed versions of the project, most recently deployed first.
+/// Lists the deployed versions of the project, the most recently deployed version first.
 #[utoipa::path(get, path = "/v1/deployments",
     operation_id = "list_deployments", tag = "deployment",
     responses((status = 200, body = [Deployment]), (status = "default", body = Problem)))]
@@ -32,10 +32,11 @@ async fn list(
     Ok(Json(app.service.deployments().list(&principal).await?))
 }
 
-/// Validates a project and activates it as a version, which function calls and triggers then use.
-/// With `dry_run` nothing is deployed.
+/// Validates a project and activates it as a new version. Function calls and triggers then use this
+/// version. With `dry_run` nothing is deployed.
 ///
-/// Error: `invalid_project` with every error of every file; the active version is unchanged.
+/// Error: `invalid_project` with every error of every file; in that case, the active version is
+/// unchanged.
 #[utoipa::path(post, path = "/v1/deployments",
     operation_id = "deploy_project", tag = "deployment",
     request_body = DeployRequest, responses(
@@ -53,7 +54,7 @@ async fn deploy(
     Ok((status, Json(report)).into_response())
 }
 
-/// Returns a deployed version, by its id or a unique prefix of it.
+/// Returns a deployed version, by its id or a unique prefix of the id.
 #[utoipa::path(get, path = "/v1/deployments/{version}",
     operation_id = "get_deployment", tag = "deployment",
     params(("version" = String, Path)),

@@ -84,10 +84,11 @@ struct TableDiffParameters {
     to_snapshot: Option<i64>,
     /// Columns that identify rows, separated by commas; by default the table's identifier columns.
     key: Option<String>,
-    /// Maximum number of rows; 100 by default, at most 10,000. Fewer are returned if rows are long.
+    /// Maximum number of rows; 100 by default, at most 10,000. Fewer rows are returned if they are
+    /// long.
     limit: Option<usize>,
     /// The `next_page_token` of the previous page. All other parameters must be unchanged. The
-    /// tables are compared again for each page.
+    /// server compares the tables again for each page.
     page_token: Option<String>,
     /// Comparison of rows: `always` (the default), `auto` (if few bytes must be read) or `never`.
     #[param(inline)]
@@ -148,7 +149,7 @@ async fn diff_table(
 }
 
 impl TableDiffParameters {
-    /// Returns a hash of the request without its page.
+    /// Returns a hash of all parameters except those that select the page.
     fn digest(&self, from: &str, to: &str, table: &str) -> String {
         let TableDiffParameters { to_table, from_snapshot, to_snapshot, key, .. } = self;
         let compare = self.compare.unwrap_or(CompareRows::Always);

@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(rebuild))
 }
 
-/// Lists environments, most recently used first.
+/// Lists environments, the most recently used environment first.
 #[utoipa::path(get, path = "/v1/environments",
     operation_id = "list_environments", tag = "environment",
     responses((status = 200, body = [EnvironmentSummary]), (status = "default", body = Problem)))]
@@ -59,7 +59,7 @@ async fn prune(
     Ok(Json(app.service.environments().prune(&principal, &request).await?))
 }
 
-/// Resolves an environment's packages again. Running calls continue with the old ones.
+/// Resolves an environment's packages again. Running calls continue with the old packages.
 #[utoipa::path(post, path = "/v1/environments/{environment}/rebuild",
     operation_id = "rebuild_environment", tag = "environment",
     params(("environment" = String, Path)),

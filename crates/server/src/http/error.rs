@@ -34,7 +34,8 @@ impl ErrorResponse {
     }
 }
 
-/// Returns the number of seconds after which the request may be retried.
+/// Returns the value of the header `retry-after`: the seconds after which the client may retry the
+/// request.
 pub(crate) fn retry_after(problem: &Problem) -> HeaderValue {
     let seconds = problem.context.get(login_limit::RETRY_AFTER).and_then(serde_json::Value::as_u64);
     HeaderValue::from(seconds.unwrap_or(1))

@@ -77,7 +77,7 @@ impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Body<T>
     }
 }
 
-/// Parses JSON. A field that `T` lacks is an error.
+/// Parses JSON. A field that `T` does not have is an error.
 fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T> {
     let invalid = |error: serde_json::Error| {
         ErrorResponse::invalid("the body cannot be parsed", "See its schema in `/v1/openapi.json`.")
@@ -96,8 +96,9 @@ fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T>
     Ok(value)
 }
 
-/// Returns the fields that a type accepts. For a type with flattened fields, whose names cannot be
-/// read from its implementation of `Deserialize`, these are the fields of the serialized value.
+/// Returns the fields that a type accepts. The implementation of `Deserialize` does not reveal the
+/// names of flattened fields, so for types with such fields, the fields of the serialized value are
+/// returned.
 fn known_fields<T: DeserializeOwned + Serialize>(value: &T) -> serde_json::Result<Vec<String>> {
     if let Some(names) = field_names::<T>() {
         return Ok(names.iter().map(|&name| name.to_owned()).collect());
@@ -111,7 +112,7 @@ pub fn parse_ref(text: &str) -> HandlerResult<RefSpec> {
     Ok(text.parse::<RefSpec>()?)
 }
 
-/// Parses an enum value, such as a job kind. `noun` is its name in errors.
+/// Parses an enum value, such as a job kind. Errors call the value `noun`.
 pub fn parse_word<T: DeserializeOwned>(text: &str, noun: &str) -> HandlerResult<T> {
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value).map_err(|error| {

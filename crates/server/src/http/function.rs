@@ -35,12 +35,13 @@ use crate::state::App;
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The body quota limits the length instead.
+    // The body quota limits the length of these bodies.
     let invoke = OpenApiRouter::new().routes(routes!(invoke)).layer(DefaultBodyLimit::disable());
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(invoke_async)).merge(invoke)
 }
 
-/// Lists the functions of the deployed version by name: those with `@headwater.function()`.
+/// Lists the functions of the deployed version by name, that is, those with the decorator
+/// `@headwater.function()`.
 #[utoipa::path(get, path = "/v1/functions",
     operation_id = "list_functions", tag = "function",
     responses((status = 200, body = [FunctionSummary]), (status = "default", body = Problem)))]
@@ -56,10 +57,10 @@ async fn list(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct TableOptions {
-    /// Argument that receives the table; by default the function's only required argument. Only for
-    /// an Arrow body.
+    /// Argument that receives the table; by default the function's only required argument. Allowed
+    /// only if the body is an Arrow stream.
     table: Option<String>,
-    /// The other arguments, as one JSON object. Only for an Arrow body.
+    /// The other arguments, as one JSON object. Allowed only if the body is an Arrow stream.
     arguments: Option<String>,
 }
 
@@ -125,11 +126,11 @@ async fn invoke_async(
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
-/// A call with validated function and arguments.
+/// A call whose function and arguments have been validated.
 struct PreparedCall {
     function: ResolvedFunction,
     arguments: Vec<Argument>,
-    /// The author in the body.
+    /// The author that the request body contains.
     author: Option<String>,
     /// The memory quota of the body, held until the end of the call.
     permit: Option<Box<dyn Send>>,
@@ -190,7 +191,7 @@ async fn prepare_table(
     let read = super::rows::read_table(app, principal, request).await?;
     let mut arguments = values(others);
     arguments.push(Argument { name: table, value: ArgumentValue::Table(read) });
-    // The memory of the table counts against the row quota instead.
+    // No permit is needed, because the memory of the table counts against the row quota.
     Ok(PreparedCall { function, arguments, author: None, permit: None })
 }
 

@@ -1,4 +1,4 @@
-//! Grants: list, grant, revoke; the explanation of a decision.
+//! Grants: list, grant, revoke, and explain an access decision.
 
 use axum::Json;
 use axum::extract::State;
@@ -37,11 +37,11 @@ struct Revocation {
     grantee: String,
     /// The actions to revoke, separated by commas.
     actions: String,
-    /// The objects, exactly as they were granted.
+    /// The pattern of objects, exactly as in the grant.
     object: String,
 }
 
-/// The decision to explain.
+/// The access decision to explain.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -67,7 +67,8 @@ async fn list(
     Ok(Json(app.service.access_control().grants().list(&principal, filter.grantee.as_deref())?))
 }
 
-/// Grants actions to a user or role, in addition to existing grants on the same objects.
+/// Grants actions to a user or role, in addition to the actions that are already granted on the
+/// same objects.
 #[utoipa::path(post, path = "/v1/grants",
     operation_id = "grant", tag = "access",
     request_body = GrantRequest, responses(
@@ -102,8 +103,8 @@ async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Explains the access decision for a user, an action and an object: the decision, and the grant
-/// that decides.
+/// Returns an access decision for a user, an action and an object, with the grant that determines
+/// the decision.
 #[utoipa::path(get, path = "/v1/access/explain",
     operation_id = "explain_access", tag = "access",
     params(ExplainQuery), responses(

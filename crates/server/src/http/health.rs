@@ -20,8 +20,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(shutdown))
 }
 
-/// Returns the server's status. With the token or over the socket, the response also contains its
-/// process and lake.
+/// Returns the server's status. With the token or over the Unix socket, the response also contains
+/// the server's process id and lake.
 #[utoipa::path(get, path = "/health",
     operation_id = "get_health", tag = "server", security(()),
     responses((status = 200, body = Health)))]
@@ -41,11 +41,11 @@ async fn health(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// Time for running jobs to finish, in milliseconds. Then they are interrupted.
+    /// Time for running jobs to finish, in milliseconds. Jobs that run longer are interrupted.
     drain_ms: Option<u64>,
 }
 
-/// Shuts the server down: it rejects new jobs and waits for running ones. The response is sent
+/// Shuts the server down: it rejects new jobs and waits for running jobs. The response is sent
 /// immediately. The shutdown is complete once `server.json` has been removed.
 #[utoipa::path(post, path = "/v1/shutdown",
     operation_id = "shut_down", tag = "server",

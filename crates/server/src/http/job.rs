@@ -68,7 +68,7 @@ async fn list(
     Ok(Json(app.service.jobs().list(&principal, &filter).await?))
 }
 
-/// Returns a job, including the reasons for the waits of its function calls.
+/// Returns a job, including the reasons why its function calls are waiting.
 #[utoipa::path(get, path = "/v1/jobs/{job}",
     operation_id = "get_job", tag = "job",
     params(("job" = String, Path)),
@@ -127,7 +127,7 @@ fn line(event: &JobEvent) -> std::io::Result<Bytes> {
     Ok(text.into())
 }
 
-/// Stops a job and returns it. Has no effect on a job that has already ended.
+/// Stops a job and returns the job. Has no effect on a job that has already ended.
 #[utoipa::path(post, path = "/v1/jobs/{job}/stop",
     operation_id = "stop_job", tag = "job",
     params(("job" = String, Path)),
@@ -140,22 +140,23 @@ async fn stop(
     Ok(Json(app.service.jobs().stop(&principal, &id).await?))
 }
 
-/// How to repeat a run.
+/// Options for running a run again.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct RerunOptions {
-    /// Run on a new branch of the commit that the run started from, so that it reads the same rows;
-    /// false by default.
+    /// Run on a new branch, created at the commit from which the first run started, so that the new
+    /// run reads the same rows; false by default.
     #[serde(default)]
     exact: bool,
-    /// The name of the new branch; `rerun/JOB` by default. Only with `exact`.
+    /// The name of the new branch; `rerun/JOB` by default. Allowed only with `exact`.
     branch: Option<String>,
 }
 
 /// Starts a run again as a new job, with the same files, parameters and branch. With `exact`, the
-/// new job runs on a new branch of the commit that the run started from. Only the files of recent
-/// runs are kept; error `file_not_found` if the files of this run have been deleted.
+/// new job runs on a new branch, created at the commit from which the first run started. Only the
+/// files of recent runs are kept. Error: `file_not_found` if the files of the run have been
+/// deleted.
 #[utoipa::path(post, path = "/v1/jobs/{job}/rerun",
     operation_id = "rerun_job", tag = "job",
     params(("job" = String, Path), RerunOptions), responses(

@@ -15,8 +15,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, set, remove))
 }
 
-/// Lists limits by name. An administrator sees all limits, other users only their own and those of
-/// their roles.
+/// Lists limits by name. An administrator sees all limits, other users see only their own limits
+/// and those of their roles.
 #[utoipa::path(get, path = "/v1/limits",
     operation_id = "list_limits", tag = "access",
     responses((status = 200, body = [Limit]), (status = "default", body = Problem)))]
@@ -27,7 +27,8 @@ async fn list(
     Ok(Json(app.service.access_control().limits().list(&principal)?))
 }
 
-/// Returns the limits that were set for a user or role. A user may read its own.
+/// Returns the limits that were set for a user or role. A user may read its own limits without
+/// further rights.
 #[utoipa::path(get, path = "/v1/limits/{name}",
     operation_id = "get_limit", tag = "access",
     params(("name" = String, Path)),
@@ -40,7 +41,7 @@ async fn get(
     Ok(Json(app.service.access_control().limits().get(&principal, &name)?))
 }
 
-/// Sets the limits of a user or role, and replaces all existing ones.
+/// Sets the limits of a user or role. All existing limits of this user or role are replaced.
 #[utoipa::path(put, path = "/v1/limits/{name}",
     operation_id = "set_limit", tag = "access",
     params(("name" = String, Path)),

@@ -34,8 +34,8 @@ async fn table(
     maintain(&app, &branch, Some(&name), principal, request).await
 }
 
-/// Maintains all tables of a branch; orphan files are removed in the whole lake. With `dry_run` the
-/// response is the plan, and nothing is changed.
+/// Maintains all tables of a branch. Unreferenced files are removed in the whole lake. With
+/// `dry_run` the response is the plan, and nothing is changed.
 #[utoipa::path(post, path = "/v1/branches/{branch}/maintain",
     operation_id = "maintain_tables", tag = "maintenance",
     params(("branch" = String, Path)),

@@ -45,7 +45,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(namespace)))
 }
 
-/// Deletes a namespace. Error: `not_empty` if it has tables.
+/// Deletes a namespace. Error: `not_empty` if the namespace contains tables.
 #[utoipa::path(delete, path = "/v1/branches/{branch}/namespaces/{namespace}",
     operation_id = "delete_namespace", tag = "namespace",
     params(("branch" = String, Path), ("namespace" = String, Path), DeleteOptions),

@@ -1,4 +1,4 @@
-//! Queries: SQL statements; the rows of the last one are streamed.
+//! Queries: executes SQL statements, and streams the rows of the last statement.
 
 use arrow::error::ArrowError;
 use axum::body::Body as ResponseBody;
@@ -25,14 +25,14 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(query))
 }
 
-/// Executes SQL statements in order, and returns the rows of the last one. `Accept` selects the
-/// format of the rows: `application/json` (an array of objects, the default),
+/// Executes SQL statements in order, and returns the rows of the last statement. `Accept` selects
+/// the format of the rows: `application/json` (an array of objects, the default),
 /// `application/x-ndjson`, `text/csv`, `application/vnd.apache.parquet`, or
-/// `application/vnd.apache.arrow.stream`. The header `x-headwater-job` contains the id of its job.
+/// `application/vnd.apache.arrow.stream`. The header `x-headwater-job` contains the id of the job.
 ///
-/// Rows are streamed while they are computed. An error before the first row is a `Problem`; a later
-/// error aborts the response, and the job contains it. A client that disconnects cancels the
-/// statement.
+/// Rows are streamed while they are computed. An error before the first row is returned as a
+/// `Problem`. A later error aborts the response, and is recorded in the job. A client that
+/// disconnects cancels the statement.
 #[utoipa::path(post, path = "/v1/query",
     operation_id = "query", tag = "query",
     request_body = QueryRequest, responses(
@@ -87,7 +87,7 @@ async fn encode(
     Ok(futures::stream::iter(first.map(Ok)).chain(rest))
 }
 
-/// The remaining chunks of a response.
+/// The response body after its first chunk.
 struct Chunks {
     rows: StatementRows,
     /// The encoder; `None` after the last chunk.

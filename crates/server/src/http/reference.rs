@@ -19,7 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(show)).routes(routes!(commits))
 }
 
-/// Returns the commit of a ref, and the branch if the ref is the head of one.
+/// Returns the commit of a ref, and the branch if the ref is the head of a branch.
 #[utoipa::path(get, path = "/v1/refs/{ref}",
     operation_id = "get_ref", tag = "ref",
     params(("ref" = String, Path)),

@@ -26,7 +26,7 @@ async fn list(
     Ok(Json(app.service.access_control().restrictions().list(&principal)?))
 }
 
-/// Creates a row filter; if the request names a column, a column mask.
+/// Creates a row filter or, if the request contains a column, a column mask.
 #[utoipa::path(post, path = "/v1/restrictions",
     operation_id = "create_restriction", tag = "access",
     request_body = CreateRestriction, responses(

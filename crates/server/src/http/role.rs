@@ -56,7 +56,7 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Grants a role to a user or role. Granting it again changes nothing.
+/// Grants a role to a user or role. Granting the same role again changes nothing.
 #[utoipa::path(put, path = "/v1/roles/{role}/members/{member}",
     operation_id = "grant_role", tag = "access",
     params(("role" = String, Path), ("member" = String, Path)),
@@ -70,7 +70,7 @@ async fn grant(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Revokes a role from a user or role. Fails if the user or role does not have it.
+/// Revokes a role from a user or role. Fails if the user or role does not have the role.
 #[utoipa::path(delete, path = "/v1/roles/{role}/members/{member}",
     operation_id = "revoke_role", tag = "access",
     params(("role" = String, Path), ("member" = String, Path)),

@@ -19,7 +19,7 @@ use super::query::JOB_HEADER;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The body quota limits the length instead.
+    // The body quota limits the length of the body.
     OpenApiRouter::new().routes(routes!(write)).layer(DefaultBodyLimit::disable())
 }
 
@@ -28,7 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Options {
-    /// `append`, the default, or `replace`.
+    /// The effect on an existing table: `append`, the default, or `replace`.
     #[serde(default)]
     #[param(inline)]
     mode: WriteMode,

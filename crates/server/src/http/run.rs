@@ -20,8 +20,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Runs a project on a branch. With `dry_run` the response is the plan, and nothing runs. With
-/// `merge` the run merges a ref first, and commits both together. With `retry` it continues a
-/// failed run. With `test` it runs the unit tests.
+/// `merge` the run merges a ref first, and one commit contains the merge and the tables of the run.
+/// With `retry` the request continues a failed run. With `test` only the unit tests run.
 #[utoipa::path(post, path = "/v1/runs",
     operation_id = "run_project", tag = "run",
     request_body = RunRequest, responses(

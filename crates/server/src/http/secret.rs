@@ -27,7 +27,7 @@ async fn list(
     Ok(Json(app.service.secrets().list(&principal).await?))
 }
 
-/// Sets a secret, encrypted. No response returns its value.
+/// Sets a secret, whose value is stored encrypted. No response returns the value.
 #[utoipa::path(put, path = "/v1/secrets/{secret}",
     operation_id = "set_secret", tag = "secret",
     params(("secret" = String, Path)),

@@ -1,4 +1,4 @@
-//! Sessions of the console: log in, get, log out, and codes for logins.
+//! Sessions of the console: log in, get the session, log out, and create codes for logins.
 
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
@@ -54,7 +54,8 @@ async fn start_login(
     started.map(Json).map_err(ErrorResponse)
 }
 
-/// Returns the session of a browser. Also succeeds for requests authenticated in another way.
+/// Returns the session of a browser. Also succeeds for requests that are authenticated by a token
+/// instead of a session.
 #[utoipa::path(get, path = "/v1/session",
     operation_id = "get_session", tag = "session",
     responses((status = 200, body = Session), (status = "default", body = Problem)))]
@@ -68,9 +69,9 @@ async fn show(
     }
 }
 
-/// Logs a browser in, by a token, a code, or the code of an OpenID provider. The response sets the
-/// session's cookie, which scripts cannot read, and contains the session's key. Later requests send
-/// the cookie and the key, as header `x-headwater-session`.
+/// Logs a browser in with a token, a login code, or the code of an OpenID provider. The response
+/// sets the session's cookie, which scripts cannot read, and contains the session's key. Later
+/// requests must send the cookie, and the key in the header `x-headwater-session`.
 #[utoipa::path(post, path = "/v1/session",
     operation_id = "create_session", tag = "session", security(()),
     request_body = CreateSession, responses(
@@ -92,7 +93,8 @@ async fn create(
     Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(answer)).into_response())
 }
 
-/// Returns the principal of a token or a code. An invalid credential counts as a failed login.
+/// Returns the principal whose token or code a login request contains. An invalid credential counts
+/// as a failed login.
 async fn log_in(
     app: &App,
     peer: Option<&TcpPeer>,
@@ -143,7 +145,8 @@ async fn remove(State(app): State<App>, headers: HeaderMap) -> Response {
     (StatusCode::NO_CONTENT, [(SET_COOKIE, expired_cookie(&headers))]).into_response()
 }
 
-/// Creates a single-use login code for the identity of the request, valid for one minute.
+/// Creates a single-use login code, valid for one minute. A browser that logs in with the code gets
+/// the identity of this request.
 #[utoipa::path(post, path = "/v1/session/codes",
     operation_id = "create_session_code", tag = "session",
     responses((status = 201, body = SessionCode), (status = "default", body = Problem)))]

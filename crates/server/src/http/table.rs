@@ -1,4 +1,5 @@
-//! Tables: list and get at a ref, drop on a branch. SQL, imports and runs create and fill them.
+//! Tables: list and get at a ref, drop on a branch. Tables are created and filled by SQL, imports
+//! and runs.
 
 use axum::Json;
 use axum::extract::State;

@@ -55,7 +55,7 @@ async fn create(
     ))
 }
 
-/// Revokes an access token. Revoking it again changes nothing.
+/// Revokes an access token. Revoking a revoked token changes nothing.
 #[utoipa::path(delete, path = "/v1/tokens/{token}",
     operation_id = "revoke_token", tag = "access",
     params(("token" = String, Path, description = "The token's id, not its secret.")),

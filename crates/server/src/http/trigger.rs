@@ -80,7 +80,7 @@ async fn event(
     Ok(Json(app.service.triggers().event(&principal, &event).await?))
 }
 
-/// Removes a pending or failed event, which is then never delivered.
+/// Removes a pending or failed event, so that it is never delivered.
 #[utoipa::path(delete, path = "/v1/trigger-events/{event}",
     operation_id = "delete_trigger_event", tag = "trigger",
     params(("event" = String, Path)),
@@ -93,8 +93,8 @@ async fn remove(
     Ok(Json(app.service.triggers().remove(&principal, &event).await?))
 }
 
-/// Delivers an event again: a failed event starts over with all its retries, and a waiting event
-/// becomes due immediately.
+/// Delivers an event again: a failed event is delivered with the full number of retries, and a
+/// waiting event becomes due immediately.
 #[utoipa::path(post, path = "/v1/trigger-events/{event}/replay",
     operation_id = "replay_trigger_event", tag = "trigger",
     params(("event" = String, Path)),

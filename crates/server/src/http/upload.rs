@@ -16,7 +16,7 @@ use super::extract::{Caller, Parameters};
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The service limits the length, and streams the body to disk.
+    // The service limits the length of the body, which it streams to disk.
     OpenApiRouter::new().routes(routes!(create)).layer(DefaultBodyLimit::disable())
 }
 

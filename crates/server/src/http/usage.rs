@@ -24,11 +24,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct Filter {
     /// Only jobs recorded at or after this time: RFC 3339, or a date.
     since: Option<String>,
-    /// Only jobs recorded before this time.
+    /// Only jobs recorded before this time: RFC 3339, or a date.
     until: Option<String>,
-    /// The grouping: `day`, `kind`, `job`, `model`, `function`, `branch` or `author`; `day` by
-    /// default. Individual records of queries and calls are kept for a limited time; only `day` and
-    /// `kind` include older ones.
+    /// The property by which jobs are grouped: `day`, `kind`, `job`, `model`, `function`, `branch`
+    /// or `author`; `day` by default. Records of single queries and calls are kept for a limited
+    /// time. Only the groupings `day` and `kind` also include older queries and calls.
     by: Option<String>,
 }
 

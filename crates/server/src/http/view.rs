@@ -1,4 +1,4 @@
-//! SQL views: list and get at a ref, drop on a branch. SQL creates them.
+//! SQL views: list and get at a ref, drop on a branch. Views are created by SQL.
 
 use axum::Json;
 use axum::extract::State;

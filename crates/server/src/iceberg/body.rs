@@ -1,4 +1,4 @@
-//! Request bodies: JSON. Unknown fields are ignored, as the specification requires.
+//! JSON bodies of requests. Unknown fields are ignored, as the specification requires.
 
 use axum::http::HeaderMap;
 use serde::de::DeserializeOwned;

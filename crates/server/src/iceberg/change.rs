@@ -1,4 +1,4 @@
-//! Shared code for requests that change the catalog.
+//! Extracts the parts of requests that change the catalog.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderMap;
@@ -17,21 +17,21 @@ use crate::state::App;
 /// Header with the idempotency key of a request.
 const KEY_HEADER: &str = "idempotency-key";
 
-/// Header with the message of the commit.
+/// Header with the message of the commit that a request creates.
 const MESSAGE_HEADER: &str = "x-headwater-message";
 
-/// Maximum length of a message, in bytes.
+/// Maximum length of a commit message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 4_096;
 
 /// A request that changes the catalog.
 pub struct Change {
     /// The principal.
     pub principal: Principal,
-    /// The path.
+    /// The path, with the ref and the names in it.
     pub path: RequestPath,
     /// The body.
     pub body: Bytes,
-    /// The id of the request, the target ref, and the message of its commit.
+    /// The id of the request, the target ref, and the message of the commit.
     pub request: ChangeRequest,
     headers: HeaderMap,
 }
@@ -64,7 +64,7 @@ impl Change {
         body::parse(&self.headers, &self.body)
     }
 
-    /// Returns the client's access to the warehouse's files.
+    /// Returns the client's access to the files of the warehouse.
     pub fn storage_access(&self, app: &App) -> HandlerResult<StorageAccess> {
         storage_access::of_request(app, &self.principal, &self.headers)
     }

@@ -27,7 +27,7 @@ struct Transaction {
     table_changes: Vec<TableChange>,
 }
 
-/// Updates or creates the table in the path.
+/// Updates or creates the table that the path selects.
 pub async fn one(State(app): State<App>, change: Change) -> HandlerResult<Response> {
     let commit: TableCommit = change.parse()?;
     let table = if commit.creates() { change.path.new_table()? } else { change.path.table()? };
@@ -37,7 +37,7 @@ pub async fn one(State(app): State<App>, change: Change) -> HandlerResult<Respon
     let tables = tables.map_err(IcebergError::of_change)?;
     let loaded = match tables.get(&table) {
         Some(loaded) => loaded.clone(),
-        // The request is a repetition, by a client that may not read the table.
+        // The request repeats an earlier one, and the client may not read the table.
         None => iceberg.load_table(&change.principal, &change.request.reference, &table).await?,
     };
     // Omit credentials, because clients have them from the response to `GET`.

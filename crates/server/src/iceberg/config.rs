@@ -1,4 +1,4 @@
-//! The configuration, which clients request first: the prefix for all other paths, and the
+//! Returns the configuration, which clients request first: the prefix for all other paths, and the
 //! supported endpoints.
 
 use axum::Json;
@@ -53,8 +53,8 @@ struct Parameters {
     warehouse: Option<String>,
 }
 
-/// Returns the configuration. Its prefix is the ref given in the path or in the `warehouse`
-/// parameter.
+/// Returns the configuration. The prefix in it is the ref from the path or from the parameter
+/// `warehouse`.
 pub async fn show(State(app): State<App>, client: Client, uri: Uri) -> HandlerResult<Json<Value>> {
     let Client { principal, path } = client;
     let parameters = Query::<Parameters>::try_from_uri(&uri);

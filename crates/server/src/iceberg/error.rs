@@ -39,14 +39,14 @@ impl IcebergError {
         Problem::new(ErrorCode::NamespaceNotFound, message).into()
     }
 
-    /// Creates the error for a body with contradictory fields.
+    /// Creates the error for a body whose fields contradict each other.
     pub fn unprocessable(message: impl Into<String>) -> Self {
         let error = IcebergError::invalid(message);
         let (status, kind) = (StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException");
         IcebergError { status, kind, ..error }
     }
 
-    /// Converts an error of a change.
+    /// Converts the error of a request that changes the catalog.
     pub fn of_change(error: ChangeError) -> Self {
         let unknown = matches!(error, ChangeError::Unknown(_));
         let error = IcebergError::new(error.problem().clone());
@@ -79,13 +79,13 @@ impl IcebergError {
         self
     }
 
-    /// Returns the error code.
+    /// Returns the error code of the problem.
     pub fn code(&self) -> ErrorCode {
         self.problem.code
     }
 }
 
-/// The exception for a missing view.
+/// The name of the exception for a missing view.
 const NO_VIEW: &str = "NoSuchViewException";
 
 /// Returns the HTTP status and the exception of an error code.
@@ -121,8 +121,8 @@ impl IcebergError {
     }
 }
 
-/// Returns the message of Iceberg's reference catalogs, because clients and their tests match it.
-/// Returns `None` if this error has no such message.
+/// Returns the message that Iceberg's reference catalogs send for this error, because clients and
+/// their tests compare messages. Returns `None` if they have no fixed message for this error.
 fn reference_message(problem: &Problem, kind: &str) -> Option<String> {
     let text = |key: &str| problem.context.get(key).and_then(Value::as_str);
     match problem.code {
@@ -153,7 +153,7 @@ impl IntoResponse for IcebergError {
             tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
         }
         let mut message = match reference_message(&problem, kind) {
-            // Here the reference message already contains all of Headwater's message.
+            // For commit conflicts, the reference message contains all of Headwater's message.
             Some(reference) if problem.code == ErrorCode::CommitConflict => reference,
             Some(reference) => format!("{reference}: {}", problem.message),
             None => problem.message.clone(),

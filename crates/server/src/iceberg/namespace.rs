@@ -78,7 +78,7 @@ pub async fn remove(State(app): State<App>, change: Change) -> HandlerResult<Sta
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An update of properties.
+/// An update of a namespace's properties.
 #[derive(Debug, Deserialize)]
 pub struct NewProperties {
     #[serde(default)]

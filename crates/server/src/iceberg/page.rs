@@ -1,4 +1,5 @@
-//! Pages of lists with ordered names. The last name of a page is the token of the next page.
+//! Pages of lists that are ordered by name. The token of the next page is the last name of the
+//! current page.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -16,7 +17,7 @@ const SIZE: usize = 1_000;
 pub struct Page {
     page_token: Option<String>,
     page_size: Option<usize>,
-    /// The namespace whose children are listed.
+    /// The namespace whose child namespaces are listed.
     pub parent: Option<String>,
 }
 

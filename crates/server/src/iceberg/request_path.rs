@@ -1,4 +1,4 @@
-//! The path of a request: its ref, and its names.
+//! The path of a request: a ref and the names of the requested objects.
 
 use std::collections::BTreeMap;
 
@@ -45,23 +45,23 @@ impl RequestPath {
         self.names.get("ref").map(|_| &self.reference)
     }
 
-    /// Returns a path segment by its parameter name; empty if the path lacks it.
+    /// Returns a path segment by its parameter name; empty if the path has no such segment.
     pub fn segment(&self, part: &str) -> &str {
         self.names.get(part).map_or("", String::as_str)
     }
 
-    /// Returns the namespace. Errors: not found, including for an invalid name.
+    /// Returns the namespace in the path. An invalid name is reported as a missing namespace.
     pub fn namespace(&self) -> HandlerResult<String> {
         let written = self.names.get("namespace").map_or("", String::as_str);
         parse_namespace(written).ok_or_else(|| no_namespace(written))
     }
 
-    /// Returns the table. Errors: not found, including for an invalid name.
+    /// Returns the table in the path. An invalid name is reported as a missing table.
     pub fn table(&self) -> HandlerResult<TableName> {
         self.entry("table").map_err(|name| IcebergError::no_table(&name))
     }
 
-    /// Returns the view. Errors: not found, including for an invalid name.
+    /// Returns the view in the path. An invalid name is reported as a missing view.
     pub fn view_name(&self) -> HandlerResult<TableName> {
         let missing = |name: String| {
             let problem =
@@ -79,7 +79,7 @@ impl RequestPath {
         TableName::new(&*namespace, name).map_err(|_| format!("{namespace}.{name}"))
     }
 
-    /// Returns the table that a request creates. Errors: invalid name.
+    /// Returns the name of the table that a request creates. Errors: invalid name.
     pub fn new_table(&self) -> HandlerResult<TableName> {
         Ok(TableName::new(self.namespace()?, self.segment("table"))?)
     }

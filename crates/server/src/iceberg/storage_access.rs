@@ -1,4 +1,4 @@
-//! Access of clients to the files of the warehouse.
+//! Access of clients to the files of the warehouse: locations and credentials.
 
 use axum::http::HeaderMap;
 use headwater_model::Principal;
@@ -17,8 +17,8 @@ pub fn wants_credentials(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|value| value.trim() == "vended-credentials")
 }
 
-/// Returns the access for a request. Includes credentials if the client requests them and has the
-/// right to them.
+/// Returns the access to the warehouse's files that a request gets. Includes credentials if the
+/// client requests credentials and may use them.
 pub fn of_request(
     app: &App,
     principal: &Principal,
@@ -28,7 +28,7 @@ pub fn of_request(
     Ok(app.service.iceberg().storage_access(principal, wants)?)
 }
 
-/// Encodes credentials for the warehouse; an empty list if there are none.
+/// Encodes the credentials for the warehouse; an empty list if there are no credentials.
 pub fn storage_credentials(access: &StorageAccess) -> Value {
     if !access.has_credentials {
         return json!([]);

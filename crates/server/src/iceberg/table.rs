@@ -48,8 +48,8 @@ struct Parameters {
     snapshots: Option<String>,
 }
 
-/// Returns a table's metadata, with all its snapshots, or only those of the branches and tags in
-/// the table's own metadata.
+/// Returns a table's metadata, either with all snapshots or only with those to which the table
+/// metadata's own branches and tags refer.
 pub async fn show(
     State(app): State<App>,
     client: Client,
@@ -88,7 +88,7 @@ fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
 }
 
 /// Returns the entity tag of a response. The tag is a hash of the location of the metadata file,
-/// which is immutable, and of the last column id on other branches.
+/// which is immutable, and of the highest column id that any branch has assigned.
 fn etag(table: &LoadedTable, only_named: bool) -> String {
     let mut digest = Sha256::new();
     digest.update(table.metadata_location());
@@ -129,8 +129,8 @@ async fn check(app: &App, client: &Client) -> HandlerResult<()> {
     Ok(())
 }
 
-/// Creates a table. For a staged table, only returns its metadata; a later commit creates the
-/// table.
+/// Creates a table. If the request stages the table, returns only the metadata; a later commit then
+/// creates the table.
 pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Response> {
     let new: NewTable = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;
@@ -167,7 +167,8 @@ pub struct Identifier {
 }
 
 impl Identifier {
-    /// Returns the name of an existing object. Errors: not found, including for an invalid name.
+    /// Returns the name of an existing table or view. An invalid name is reported as a missing
+    /// object.
     pub fn existing(&self) -> HandlerResult<TableName> {
         let missing =
             |_| IcebergError::no_table(&format!("{}.{}", self.namespace.join("."), self.name));
@@ -175,7 +176,7 @@ impl Identifier {
         TableName::new(namespace, &*self.name).map_err(missing)
     }
 
-    /// Returns the name of a new object. Errors: invalid name.
+    /// Returns the name of a table or view to create. Errors: invalid name.
     pub fn new_name(&self) -> HandlerResult<TableName> {
         Ok(TableName::new(namespace_of(&self.namespace)?, &*self.name)?)
     }
@@ -205,9 +206,9 @@ pub async fn rename(State(app): State<App>, change: Change) -> HandlerResult<Sta
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Registration {
-    /// Its name.
+    /// The name of the table or view.
     pub name: String,
-    /// Location of its metadata file.
+    /// The location of the metadata file to register.
     pub metadata_location: String,
     /// True to replace an existing table.
     #[serde(default)]
@@ -227,8 +228,8 @@ pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<R
     table_response(&table, false, &change.storage_access(&app)?)
 }
 
-/// Returns credentials for a table's files, if the server may grant them. This request does not
-/// need the delegation header.
+/// Returns credentials for a table's files, if the server may grant them. Unlike other requests,
+/// this request does not need the delegation header.
 pub async fn credentials(State(app): State<App>, client: Client) -> HandlerResult<Json<Value>> {
     check(&app, &client).await?;
     let access = app.service.iceberg().storage_access(&client.principal, true)?;

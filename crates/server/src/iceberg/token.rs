@@ -23,10 +23,10 @@ use crate::auth::{TcpPeer, client_address, is_user_token};
 use crate::login_limit::LoginAttempt;
 use crate::state::App;
 
-/// Suffix of the token endpoint's paths. Requests to them need no token.
+/// Suffix of the token endpoint's paths. Requests to these paths need no token.
 const PATH: &str = "/v1/oauth/tokens";
 
-/// The placeholder token for clients of a server that needs no token.
+/// The placeholder that is returned as the token if the server needs no token.
 const NONE: &str = "none";
 
 const INVALID_SECRET: &str = "the client's secret is not a valid token of this client";
@@ -113,8 +113,8 @@ async fn authenticate(
     app.service.authenticate(credential, address).await
 }
 
-/// Parses the client's id and secret from an HTTP Basic header: each form-encoded, joined by a
-/// colon, in base64.
+/// Parses the client's id and secret from an HTTP Basic header: the base64 of both values, each
+/// form-encoded, joined by a colon.
 fn basic_client(headers: &HeaderMap) -> Option<(String, String)> {
     let shown = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = shown.split_once(' ')?;
@@ -127,7 +127,7 @@ fn basic_client(headers: &HeaderMap) -> Option<(String, String)> {
     Some((decode_form(id), decode_form(secret)))
 }
 
-/// Decodes a form value. Returns a value that is not encoded unchanged.
+/// Decodes a form value. A value with an invalid encoding is returned unchanged.
 fn decode_form(value: &str) -> String {
     #[derive(Deserialize)]
     struct Form {

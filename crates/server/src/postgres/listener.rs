@@ -21,7 +21,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, for example without a free file descriptor.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A bound address, which does not accept connections yet.
+/// A bound address, on which connections wait until [`serve`] accepts them.
 #[derive(Debug)]
 pub struct PostgresListener(TcpListener);
 
@@ -29,10 +29,10 @@ impl PostgresListener {
     /// Binds an address; port 0 selects a free port.
     ///
     /// Errors: [`Error::NoPostgresTls`] or [`Error::NoAuth`] if the configuration does not protect
-    /// the address; [`Error::Listen`] if another program uses it.
+    /// the address; [`Error::Listen`] if another program uses the address.
     pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
-        // An HTTP proxy does not encrypt the PostgreSQL protocol, so the setting `behind_proxy`
-        // does not apply.
+        // A proxy for HTTP does not encrypt the PostgreSQL protocol, so the setting `behind_proxy`
+        // is ignored.
         let network = NetworkConfig { behind_proxy: false, ..config.network.clone() };
         network.check_address(address, config.auth).map_err(|error| match error {
             Error::NoTls { address } => Error::NoPostgresTls { address },
@@ -80,7 +80,7 @@ pub async fn serve(listener: PostgresListener, shared: Shared, closing: Cancella
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    // Dropping the set closes the remaining connections.
+    // Dropping the set closes the connections that are still open.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
@@ -96,10 +96,10 @@ async fn serve_connection(
     session.serve(&closing, || app.activity.begin()).await
 }
 
-/// Prepares the stream of a connection.
+/// Sets the socket options of a connection, and wraps its stream.
 fn accept(stream: TcpStream, write_timeout: Duration) -> Wire {
-    // Send replies without waiting for acknowledgements of earlier ones. Keep-alive detects clients
-    // that have disappeared.
+    // Replies are sent without waiting for TCP acknowledgements of earlier replies. Keep-alive
+    // detects clients that no longer respond.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
     let mut stream = TimeoutStream::new(stream);

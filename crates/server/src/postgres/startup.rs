@@ -25,7 +25,7 @@ const TLS: u32 = 80_877_103;
 /// The code of a GSSAPI encryption request, sent in place of the protocol version.
 const GSSAPI: u32 = 80_877_104;
 
-/// The maximum number of encryption requests on a connection.
+/// The maximum number of encryption requests on a connection: one for TLS and one for GSSAPI.
 const REQUESTS_MAX: usize = 2;
 
 /// State shared by all connections of a listener.
@@ -47,7 +47,7 @@ impl Shared {
 
 /// An unauthenticated client.
 pub struct Peer {
-    /// Its address.
+    /// The client's address.
     pub address: SocketAddr,
     /// State shared by all connections of the listener.
     pub shared: Shared,
@@ -98,7 +98,7 @@ pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
     Ok(Some(Session::new(wire, peer.shared.app.service.clone(), client, cancel)))
 }
 
-/// Reads messages until the startup message, and returns the startup message.
+/// Reads messages up to the startup message, and returns the startup message.
 async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wire, Startup)>> {
     let mut is_encrypted = false;
     for _ in 0..=REQUESTS_MAX {
@@ -112,8 +112,7 @@ async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wir
                 is_encrypted = true;
             }
             (TLS | GSSAPI, _) => {
-                // `N` rejects encryption. The client then decides if it continues without
-                // encryption.
+                // `N` rejects encryption. The client may then continue without encryption.
                 wire.output.extend_from_slice(b"N");
                 wire.send().await?;
             }
@@ -136,7 +135,7 @@ async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wir
     Ok(None)
 }
 
-/// Reads the content of a startup message.
+/// Reads the parameters of a startup message.
 async fn read_parameters(
     mut wire: Wire,
     version: u32,
@@ -157,7 +156,7 @@ async fn reject(wire: &mut Wire, problem: &Problem) -> io::Result<()> {
     wire.send().await
 }
 
-/// Authenticates the client and resolves its ref.
+/// Authenticates the client and resolves the ref that it requests.
 async fn open(
     wire: &mut Wire,
     startup: &Startup,
@@ -180,11 +179,11 @@ async fn open(
     Ok(reference.map(|reference| ClientSession { principal, reference, settings }))
 }
 
-/// Requests the password: the user's password, one of the user's access tokens, or the server's
-/// token. With the server's token, the user name is recorded as the author of commits.
+/// Requests the password, which is the user's password, one of the user's access tokens, or the
+/// server's token. With the server's token, the user name is recorded as the author of commits.
 ///
-/// Passwords are sent without hashing. SCRAM would require a stored password or SCRAM verifier, but
-/// the server stores only hashes of tokens.
+/// The client sends the password in plain text over the connection. SCRAM would require that the
+/// server stores each password or its SCRAM verifier, but of tokens the server stores only hashes.
 async fn authenticate(
     wire: &mut Wire,
     startup: &Startup,
@@ -254,15 +253,15 @@ fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Proble
     Ok(settings)
 }
 
-/// Returns the settings of `-c name=value` options.
+/// Returns the settings in a text of options such as `-c name=value`.
 fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let words = text.split_whitespace().filter(|word| *word != "-c");
     let words = words.map(|word| word.trim_start_matches("--").trim_start_matches("-c"));
     words.filter_map(|word| word.split_once('='))
 }
 
-/// Resolves the database name, which is a ref. Without a database name, uses the user name, as in
-/// PostgreSQL.
+/// Resolves the database name, which is a ref. If the client sends no database name, the user name
+/// is used, as in PostgreSQL.
 async fn resolve(
     principal: &Principal,
     startup: &Startup,

@@ -21,24 +21,24 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// First byte of a TLS connection: the record type of a handshake.
 const HANDSHAKE: u8 = 0x16;
 
-/// Maximum number of bytes to discard from a request without TLS.
+/// Maximum number of bytes of a request without TLS that are read and discarded.
 const PLAIN_BYTES_MAX: u64 = 64 << 10;
 const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// TLS of a listener. Cheap to clone.
+/// The TLS settings of a listener. Clones share them.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
-    /// Acceptor for protocols other than HTTP. It does not offer HTTP in ALPN.
+    /// Acceptor for protocols other than HTTP. This acceptor does not offer HTTP in ALPN.
     requested: TlsAcceptor,
     certificate: Arc<Certificate>,
-    /// Path of the self-signed certificate, which clients must trust explicitly; `None` for another
-    /// certificate.
+    /// Path of the self-signed certificate, which clients must trust explicitly; `None` for a
+    /// certificate from files.
     self_signed: Option<PathBuf>,
 }
 
 impl Tls {
-    /// Loads the configured certificate; `None` without TLS.
+    /// Loads the configured certificate; `None` if TLS is not configured.
     pub fn load(config: &NetworkConfig, lake_dir: &Path) -> Result<Option<Self>> {
         let (files, is_self_signed) = match &config.tls {
             None => return Ok(None),
@@ -67,7 +67,7 @@ impl Tls {
         self.certificate.fingerprint()
     }
 
-    /// Returns the path of the self-signed certificate; `None` for another certificate.
+    /// Returns the path of the self-signed certificate; `None` for a certificate from files.
     pub fn self_signed(&self) -> Option<&Path> {
         self.self_signed.as_deref()
     }

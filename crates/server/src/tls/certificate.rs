@@ -21,7 +21,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// File attributes that change when a file is replaced or rewritten.
+/// The attributes of a file that change when the file is replaced or rewritten.
 type Version = [i64; 4];
 
 /// The certificate in use.
@@ -35,7 +35,7 @@ pub struct Certificate {
 #[derive(Debug)]
 struct LoadedCertificate {
     key: Arc<CertifiedKey>,
-    /// Versions of the certificate and key files at the last read.
+    /// Versions of the certificate file and the key file when they were last read.
     versions: [Version; 2],
 }
 
@@ -51,7 +51,8 @@ impl Certificate {
     }
 
     /// Reloads changed files, and returns true if the certificate was replaced. After an error, the
-    /// current certificate stays in use. The same versions of the files are not read again.
+    /// current certificate stays in use. Files that failed are read again only after they have
+    /// changed.
     pub fn reload(&self) -> Result<bool> {
         let versions = self.files.versions()?;
         if versions == self.current.read().versions {
@@ -98,7 +99,7 @@ impl CertificateFiles {
         }
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?);
         let key = key.map_err(|error| invalid(&self.key, error))?;
-        // This also checks that the key belongs to the certificate.
+        // This call also checks that the key belongs to the certificate.
         CertifiedKey::from_der(chain, key, provider).map_err(|error| invalid(&self.key, error))
     }
 }
@@ -128,7 +129,7 @@ mod tests {
         Arc::new(rustls::crypto::ring::default_provider())
     }
 
-    /// Replaces a certificate and its key by renaming files, like renewal tools.
+    /// Replaces a certificate and its key by renaming files, as tools that renew certificates do.
     fn write(files: &CertificateFiles, certificate: &str, key: &str) {
         for (path, text) in [(&files.certificate, certificate), (&files.key, key)] {
             let new = path.with_extension("new");

@@ -26,7 +26,8 @@ const VALIDITY: Duration = Duration::from_secs(365 * DAY.as_secs());
 const AGE_MAX: Duration = Duration::from_secs(335 * DAY.as_secs());
 
 /// Returns the self-signed certificate of a lake for the loopback names and the given hosts.
-/// Creates a new certificate if it is missing, invalid, too old or lacks a host.
+/// Creates a new certificate if the existing one is missing, invalid, too old or does not contain a
+/// host.
 pub fn files(lake_dir: &Path, hosts: &[String]) -> Result<CertificateFiles> {
     let path = |name: &str| lake_dir.join(name);
     let files =
@@ -66,7 +67,7 @@ fn create(files: &CertificateFiles, names: Vec<String>) -> Result<()> {
     params.not_after = (now + VALIDITY).into();
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    // Write the key first, because a certificate is unusable without its key.
+    // The key is written first, because a certificate is unusable without its key.
     write(&files.key, &key.serialize_pem())?;
     write(&files.certificate, &certificate.pem())
 }

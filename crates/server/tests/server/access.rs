@@ -308,7 +308,7 @@ async fn own_branches() {
     let eve = users.user("eve", &["create,read on branch:dev/*"]).await;
     let body = || Some(json!({ "name": "dev/a", "if_not_exists": true }));
     assert_eq!(users.send(&ana, Method::POST, "/v1/branches", body()).await.0, 201);
-    // A repeated request to create the branch grants no right to it.
+    // A request that repeats the creation of a branch grants no right to the branch.
     assert_eq!(users.send(&eve, Method::POST, "/v1/branches", body()).await.0, 201);
     let path = "/v1/branches/dev%2Fa";
     assert_eq!(users.send(&eve, Method::DELETE, path, None).await.0, 403);
@@ -363,7 +363,7 @@ async fn grants_by_sql() {
     ] {
         users.check(&ana, sql, 403).await;
     }
-    // An unknown name prevents the whole grant.
+    // If one name is unknown, nothing is granted.
     users.check(&root, "GRANT SELECT ON sales.orders TO ana, unknown", 400).await;
     users.check(&ana, "SELECT id FROM sales.orders", 403).await;
     users.check(&root, "REVOKE SELECT ON shop.items FROM analyst", 200).await;

@@ -22,22 +22,22 @@ pub fn trials() -> Vec<Trial> {
 /// The expected response for a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Any response except 401 and 403. Lists omit objects that the user may not see, and unknown
-    /// names are not found.
+    /// Any status except 401 and 403. Lists omit objects that the user may not see, and the names
+    /// in the rows do not exist, so 200 and 404 are both expected.
     Works,
-    /// 403.
+    /// The status 403.
     Forbidden,
 }
 
 use Expected::{Forbidden as No, Works as Ok};
 
-/// An operation: its id, method, path and body, and the expected responses. These are the responses
-/// without a grant, with grants to read, and with all grants except administration. For a token
-/// without scopes, the first response is expected.
+/// An operation: its id, method, path and body, and the expected responses to three users: one
+/// without a grant, one with [`READ`], one with [`ALL`]. For a token without scopes, the first
+/// response is expected.
 pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
-/// The table: first operations on the lake, then operations on access. They use names that do not
-/// exist, so they change nothing.
+/// All operations: first those on the lake, then those on access. Their requests contain names that
+/// do not exist, so that they change nothing.
 pub const OPERATIONS: [Row<'static>; 101] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
@@ -162,7 +162,7 @@ const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 /// Placeholder for a body with rows.
 const ARROW: &str = "arrow";
 
-/// All grants except administration.
+/// All grants of the user `full`: every action except administration.
 pub const ALL: [&str; 14] = [
     "select,insert,update,delete,create,alter,drop on table:*",
     "select,create,alter,drop on view:*",
@@ -180,7 +180,7 @@ pub const ALL: [&str; 14] = [
     "maintain on lake",
 ];
 
-/// Grants to read.
+/// The grants of the user with rights to read.
 pub const READ: [&str; 2] = ["select on namespace:*", "read on branch:*"];
 
 async fn matrix() {
@@ -198,7 +198,8 @@ async fn matrix() {
     for row in &OPERATIONS {
         if !PUBLIC.contains(&row.0) {
             for invalid in ["", &revoked, &expired, "hwp_00"] {
-                // Many failed logins would lock out the address.
+                // After many failed logins the address is locked out, so the status 429 is
+                // accepted, too.
                 let status = status(&users, row, invalid).await;
                 assert!(matches!(status, 401 | 429), "{} without a credential: {status}", row.0);
             }

@@ -70,7 +70,7 @@ async fn runs() {
     let ana = users.user("ana", &["read on branch:*", "select on table:shop.items"]).await;
     let reads = project("SELECT id FROM items");
     let run = async |body: &Value| users.job(&ana, "/v1/runs", body.clone()).await;
-    // Each of the rights is necessary.
+    // Without any one of these rights, the run is forbidden.
     for grant in ["run on project:shop", "write on branch:main", "insert,create on table:shop.copy"]
     {
         assert_eq!(run(&reads).await, "forbidden", "before {grant}");
@@ -88,7 +88,7 @@ async fn runs() {
         let (status, answer) = users.post(&ana, "/v1/runs", dry).await;
         assert_eq!(status, 403, "{answer}");
     }
-    // The right to read the view does not include the right to read its table.
+    // The right to read the view does not include the right to read the view's table.
     users.grant("ana", &["select on view:shop.best"]).await;
     assert_eq!(run(&by_view).await, "forbidden");
     // Replacing rows and columns of a table requires more rights than creating it.
@@ -203,7 +203,7 @@ async fn imports() {
     ] {
         assert_eq!(import("shop.items", source.clone()).await, "forbidden", "{source}");
     }
-    // A new column requires `alter`, a new table requires `create`.
+    // A new column requires the right `alter`, a new table the right `create`.
     assert_eq!(import("shop.items", file(&allowed, "wide.csv")).await, "forbidden");
     assert_eq!(import("shop.new", file(&allowed, "a.csv")).await, "forbidden");
     users.grant("ana", &["alter on table:shop.items", "insert,create on table:shop.new"]).await;
@@ -305,7 +305,7 @@ async fn audit() {
     assert_eq!(export(&auditor, "since=2900-01-01").await.1, json!([]));
     assert_eq!(export(&auditor, "until=2000-01-01").await.1, json!([]));
     assert_eq!(export(&auditor, "outcome=maybe").await.0, 400);
-    // The right to read the audit log does not include other system tables.
+    // The right to read the audit log includes no other system table.
     assert_eq!(query(&auditor, "SELECT * FROM system.jobs").await.0, 403);
     assert_eq!(query(&auditor, "SELECT id FROM shop.items").await.0, 403);
 }

@@ -1,4 +1,5 @@
-//! Tests of row filters and column masks: access of a filtered user by every path, and attacks.
+//! Tests of row filters and column masks: what a restricted user can read in every way, and
+//! attacks.
 //!
 //! Hidden rows and values contain the word `secret` or the salary 100; no response to the user may
 //! contain either.
@@ -131,7 +132,8 @@ async fn queries() {
     staff.at("main", "INSERT INTO shop.items SELECT salary FROM hr.staff").await;
     let items = "SELECT count(*) AS n, count(id) AS s FROM shop.items";
     assert_eq!(staff.owner(items).await, json!([{"n": 3, "s": 1}]));
-    // Administrators see all, and `is_member` makes masked values visible.
+    // Administrators see all rows and values, and the mask shows values to members of a role by
+    // `is_member`.
     let all = "SELECT count(*) AS n, sum(salary) AS s FROM hr.staff";
     assert_eq!(staff.owner(all).await, json!([{"n": 6, "s": 750}]));
     staff.owner("CREATE ROLE hr").await;
@@ -166,7 +168,7 @@ async fn errors() {
     // Hidden rows have row ids in format version 3, which would reveal their number.
     let (status, answer) = staff.at("main", "SELECT _row_id FROM hr.staff").await;
     assert_eq!(status, 400, "{answer}");
-    // A filter that fails for a hidden row hides the value.
+    // If the expression of a row filter fails, the error does not show the value of the hidden row.
     staff.owner("CREATE ROW FILTER digits ON hr.staff USING (CAST(name AS INT) > 0)").await;
     let answer = staff.refused("main", "SELECT id FROM hr.staff").await;
     assert!(!answer.to_string().contains("ada"), "{answer}");
@@ -191,8 +193,8 @@ async fn follow() {
     ] {
         assert_eq!(staff.at("dev/ana", sql).await, two, "{sql}");
     }
-    // The user cannot rename the table or its columns. An administrator can, and the restrictions
-    // still apply.
+    // The user cannot rename the table or its columns. An administrator can rename them, and the
+    // restrictions still apply.
     for sql in [
         "ALTER TABLE hr.staff RENAME TO people",
         "ALTER TABLE hr.staff RENAME COLUMN region TO land",
@@ -345,7 +347,7 @@ async fn models() {
     let body = project("SELECT id, name, salary FROM hr.staff");
     let run = async |token: &str| staff.users.job(token, "/v1/runs", body.clone()).await;
     let count = "SELECT count(*) AS n, count(salary) AS s FROM shop.copy";
-    // For another user, the same project with the same inputs is not skipped.
+    // A run of the same project with the same inputs by another user does not reuse the result.
     for _ in 0..2 {
         assert_eq!(run(&staff.root).await, "succeeded");
         assert_eq!(staff.owner(count).await, json!([{"n": 6, "s": 6}]));
@@ -465,7 +467,7 @@ async fn added_again() {
     assert_eq!(staff.owner(pay).await, json!([{"m": 100, "n": 2}]));
 }
 
-/// Restrictions apply to a recreated table only by its name.
+/// Restrictions apply to a recreated table only if it has the name of the restricted table.
 async fn renamed_again() {
     let staff = Staff::start().await;
     staff.owner("CREATE TABLE hr.copy AS SELECT * FROM hr.staff").await;
@@ -476,7 +478,7 @@ async fn renamed_again() {
     let (status, answer) = staff.users.sql_at(&staff.root, "main", rename).await;
     assert_eq!(status, 403, "{answer}");
     assert!(answer["hint"].as_str().is_some_and(|hint| hint.contains("OR REPLACE")), "{answer}");
-    // A mask cannot be applied if its column has another name at the ref.
+    // A mask cannot be applied if the masked column has another name at the ref.
     staff.owner("ALTER TABLE hr.staff RENAME COLUMN salary TO pay").await;
     let answer = staff.refused("main", "SELECT * FROM hr.staff").await;
     assert!(answer["message"].as_str().is_some_and(|text| text.contains("salary")), "{answer}");

@@ -46,12 +46,12 @@ struct Step {
     lines: Option<Vec<Value>>,
     /// The answer, as text.
     text: Option<String>,
-    /// Values to save, by JSON pointer.
+    /// Values of the answer to save: their names, and their places as JSON pointers.
     #[serde(default)]
     save: BTreeMap<String, String>,
 }
 
-/// Returns all nouns with their files.
+/// Returns all nouns with the paths of their files.
 pub fn files() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/api");
     let entries = std::fs::read_dir(folder).expect("the folder `tests/api`");
@@ -62,7 +62,7 @@ pub fn files() -> Vec<(String, PathBuf)> {
     files
 }
 
-/// Runs the steps of a file.
+/// Runs the steps of a file, in order.
 pub async fn play(noun: String, path: PathBuf) {
     let text = std::fs::read_to_string(&path).expect("the noun's file");
     let case: Case = serde_yaml_ng::from_str(&text).expect("a case");
@@ -140,7 +140,7 @@ fn parse(text: &str, what: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{what}: {error}: {text}"))
 }
 
-/// Compares a response with the expected one, which may omit fields.
+/// Compares a response with the expected response, which may omit fields.
 fn check(expected: &Value, found: &Value, what: &str) {
     match (expected, found) {
         (Value::Object(expected), Value::Object(fields)) => {

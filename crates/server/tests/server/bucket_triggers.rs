@@ -177,7 +177,7 @@ async fn import(users: &Users, token: &str, source: &str) -> (u16, Value) {
 async fn own_buckets() {
     let server = started().await;
     object(&server, "landing", "in/a.csv", "id,name\n1,tea\n").await;
-    // The first file is written in several parts.
+    // The first file is large enough to be written in several parts.
     let rows =
         "SELECT n AS id, repeat('row ', 50) || n AS name FROM UNNEST(range(1, 70001)) AS r(n)";
     for (key, count) in [("in/copied.csv", 70_000), ("in/small.csv", 1)] {
@@ -217,7 +217,7 @@ async fn rights() {
     let access = server.running.access().expect("the owner's");
     let users = Users { server, access };
     let tables = ["read,write on branch:*", "select,insert on table:shop.items"];
-    // A right on an AWS location does not include a bucket of the lake with the same name.
+    // A right on a location at AWS does not include the lake's own bucket of the same name.
     let location = ["read,write on location:s3://landing", "read on location:s3://private"];
     let ana = users.user("ana", &[&tables[..], &location[..]].concat()).await;
     let copy = async |key: &str| {

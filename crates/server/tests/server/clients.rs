@@ -15,7 +15,7 @@ use crate::real_provider::RealProvider;
 use crate::support::{TestServer, bearer, config, start};
 use crate::trial;
 
-/// `apt-get` under a lock: tests install packages at the same time.
+/// A command that runs `apt-get` under a lock, because tests install packages at the same time.
 pub const APT: [&str; 2] = ["/tmp/headwater-apt.lock", "apt-get"];
 
 pub fn trials() -> Vec<Trial> {
@@ -29,8 +29,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The packages of the scripts. The environment's name contains their hash, so a changed list
-/// creates a new environment.
+/// The packages of the scripts. The name of the environment contains a hash of these packages, so a
+/// changed list creates a new environment.
 const PACKAGES: [&str; 14] = [
     "pyiceberg[pyarrow]==0.12.0",
     "pyiceberg-core==0.11.0",
@@ -58,7 +58,7 @@ const JAVA: &str = "openjdk-17-jre-headless";
 /// The source archive of PyIceberg, which holds its tests.
 const SOURCE: &str = "pyiceberg==0.12.0";
 
-/// Returns the environment. Creates a missing or incomplete environment.
+/// Returns the environment. Creates the environment if it is missing or incomplete.
 fn environment() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = cache.join("iceberg-rest-pyiceberg-0.12.0-duckdb-1.5.5-polars-2.1.0");
@@ -126,7 +126,7 @@ fn environment_with_spark() -> PathBuf {
     jars
 }
 
-/// A script of `tests/clients`.
+/// Returns the path of a script in `tests/clients`.
 pub fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients").join(name)
 }

@@ -1,5 +1,5 @@
-//! Names of operations, read from the source that declares them, so that a matrix notices an
-//! operation that it lacks.
+//! Names of operations, read from the source that declares them, so that a matrix test fails if an
+//! operation is missing in its table.
 
 use std::path::Path;
 
@@ -39,19 +39,19 @@ pub fn assert_complete(mut declared: Vec<String>, rows: &[&str]) {
     assert_eq!(declared, rows, "each operation has one row");
 }
 
-/// The answers that are not those of a table.
+/// The answers that differ from the expected answers of a table.
 #[derive(Default)]
 pub struct Mismatches(Vec<String>);
 
 impl Mismatches {
-    /// Compares an answer with that of the table. `of` names the row and the principal.
+    /// Compares an answer with the expected answer. `of` names the row and the principal.
     pub fn check(&mut self, of: &str, found: &str, expected: &str) {
         if found != expected {
             self.0.push(format!("{of}: `{found}` instead of `{expected}`"));
         }
     }
 
-    /// Fails if an answer differed.
+    /// Fails if any answer differed.
     pub fn assert_none(self) {
         assert!(self.0.is_empty(), "{}", self.0.join("\n"));
     }

@@ -83,7 +83,8 @@ async fn broken() {
     let problem = call("three", &files).await;
     assert_eq!(problem["code"], "function_not_found", "{problem}");
 
-    // A run only needs models and expectations, so it uses only files that can define them.
+    // A run needs only models and expectations, so only files that can define them are part of the
+    // run.
     let run = async |files: &Value| {
         let job = server.post("/v1/runs", json!({ "files": files })).await;
         let path = format!("/v1/jobs/{}", job["id"].as_str().expect("an id"));
@@ -156,7 +157,7 @@ async fn kills() {
             let number: u64 = found[0]["name"].as_str().expect("a name")[1..].parse().expect("one");
             assert!(number >= acknowledged, "`f{acknowledged}` was in force: {found}");
         }
-        // The active version is complete.
+        // The active version is one of the two complete versions.
         let in_force = active.first().map_or(json!([]), |one| one["functions"].clone());
         let names = found.as_array().expect("functions").iter().map(|one| one["name"].clone());
         assert_eq!(json!(names.collect::<Vec<_>>()), in_force);

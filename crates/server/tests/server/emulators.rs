@@ -59,7 +59,7 @@ async fn live_in(url: &str, cloud: &CloudSettings) {
     server.rows("INSERT INTO small VALUES (4)").await;
     let merged = server.post("/v1/branches/main/merge", json!({"source": "dev"})).await;
     assert_eq!(merged["outcome"], "merged", "{merged}");
-    // Large enough for a multipart upload.
+    // The table is large enough for a multipart upload.
     let large = "CREATE TABLE large AS SELECT (a.value * 1000003 + b.value * 7919) * 1000000007 \
                  % 1000000000039 AS v FROM generate_series(1, 2000) a, generate_series(1, 1000) b";
     server.rows(large).await;

@@ -212,7 +212,7 @@ async fn restricted() {
         users.send(&ana, Method::POST, &path, Some(json!({}))).await.1
     };
     assert_eq!(invoke("invoke").await, visible);
-    // An event is executed later, with the same rights.
+    // An asynchronous call is executed later, with the same rights.
     let accepted = invoke("invoke-async").await;
     let event = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an event"));
     let event = users.server.until(&event, |event| event["status"] == "done").await;

@@ -80,7 +80,7 @@ async fn file_arrives() {
     for key in ["id", "source", "subject", "time", "type", "data", "caused_by"] {
         assert_eq!(got[key], event[key], "{key}");
     }
-    // Another version of the file is another event. Each event is delivered once.
+    // A new version of the file causes another event. Each event is delivered once.
     write(server.folder.path(), "landing/one.csv", "a\n1\n2\n");
     let (events, jobs) = done(&server, 2).await;
     assert_eq!(

@@ -89,7 +89,8 @@ def endless():
     time.sleep(1000)
 "#;
 
-/// Starts a server with a project of functions. All tests on this machine share its packages.
+/// Starts a server with a project of functions. All tests on this machine share the installed
+/// packages.
 async fn start() -> TestServer {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write(&folder, CALLS);
@@ -192,7 +193,7 @@ async fn tables() {
         assert_eq!(column.values().to_vec(), vec![by, 2 * by, 3 * by]);
         assert!(reader.next().is_none());
     }
-    // The first message declares 32 TiB, the second exceeds the body limit.
+    // The first message declares 32 TiB, the second declares more than the limit of the body.
     let huge = |number: i64, by: i64| {
         let mut bytes = bytes.clone();
         for at in (0..bytes.len() - 8).step_by(8) {
@@ -211,7 +212,7 @@ async fn tables() {
     let long = "x".repeat((8 << 20) + 1);
     let problem = server.post("/v1/functions/value/invoke", json!({"arguments": {"given": long}}));
     assert!(problem.await["hint"].as_str().is_some_and(|hint| hint.contains("8 MiB")));
-    // The server responds to any body.
+    // The server answers every body, also an incomplete one.
     for end in [0, 3, 20, bytes.len() / 2] {
         let mut sent = request(Method::POST, "/v1/functions/double/invoke", None);
         sent.headers_mut().insert(CONTENT_TYPE, ARROW.parse().expect("a value"));

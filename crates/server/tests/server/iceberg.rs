@@ -39,7 +39,7 @@ async fn sql(server: &TestServer, branch: &str, sql: &str) -> Value {
     server.post("/v1/query", json!({"sql": sql, "ref": branch})).await
 }
 
-/// A request and its status.
+/// Sends a request. Returns the status and the answer.
 async fn ask(
     server: &TestServer,
     method: Method,
@@ -69,7 +69,7 @@ async fn one_row_ahead() -> (TestServer, Value) {
     (server, commit)
 }
 
-/// Returns the commit that adds the table's only snapshot to its previous state.
+/// Returns the request for the commit that adds the table's only snapshot to the state before it.
 fn append_of(metadata: &Value) -> Value {
     let snapshot = metadata["snapshots"][0].clone();
     let id = snapshot["snapshot-id"].clone();

@@ -1,5 +1,5 @@
-//! Every endpoint of the Iceberg REST catalog with every kind of credential. An endpoint that is
-//! missing in the table fails the test.
+//! Every endpoint of the Iceberg REST catalog with every kind of credential. The test fails if an
+//! endpoint is missing in the table.
 
 use libtest_mimic::Trial;
 
@@ -13,8 +13,9 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// An endpoint in the specification's notation, the objects and the body of a request, and the
-/// expected responses. These are the responses without a grant, with grants to read, and with all
-/// grants except administration. The ref is `main` for reads, and an unknown branch for changes.
+/// expected responses. The responses are those to users without a grant, with grants to read, and
+/// with all grants except administration. The ref is `main` for reads, and an unknown branch for
+/// changes.
 type Row = (&'static str, &'static str, &'static str, [Expected; 3]);
 
 const TABLE: &str = "shop/tables/items";
@@ -106,7 +107,8 @@ async fn matrix() {
         let (method, path) = request_of(endpoint, objects);
         let row = (endpoint, method, path.as_str(), body, [without, reading, all]);
         for invalid in ["", &revoked, &expired, "hwp_00"] {
-            // Many failed logins would lock out the address.
+            // After many failed logins the address is locked out, so the status 429 is accepted,
+            // too.
             let status = status(&users, &row, invalid).await;
             assert!(matches!(status, 401 | 429), "{endpoint} without a credential: {status}");
         }

@@ -1,5 +1,5 @@
 //! Every operation of Lambda's REST API, and requests to the URLs of functions, with every kind of
-//! credential. An operation that the table lacks fails the test.
+//! credential. The test fails if an operation is missing in the table.
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -14,10 +14,10 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("lambda_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation with its request (method, path, body), and the answers without a grant, with the
-/// grant to call functions, and with all grants but administration: an exception, or a status. `F`
-/// stands for the path of the function `f`. The rows are executed in order, for one principal after
-/// the other.
+/// An operation, its request (method, path, body), and the expected answers to users without a
+/// grant, with the grant to call functions, and with all grants except administration. An answer is
+/// an exception or a status. `F` stands for the path of the function `f`. For each principal, the
+/// rows are executed in order.
 type Row = (&'static str, &'static str, &'static str, &'static str, Answers);
 
 type Answers = [&'static str; 3];
@@ -27,7 +27,8 @@ const ALWAYS: Answers = ["200", "200", "200"];
 const CALLS: Answers = [NO, "200", "200"];
 const DEPLOYS: Answers = [NO, NO, "200"];
 const CREATES: Answers = [NO, NO, "201"];
-/// Mappings of functions that a principal may not deploy seem not to exist.
+/// The answer to a principal that asks for the mapping of a function that it may not deploy: the
+/// mapping does not seem to exist.
 const NONE: &str = "ResourceNotFoundException";
 const CHANGES: Answers = [NONE, NONE, "202"];
 const DELETES: Answers = [NO, NO, "204"];
@@ -100,7 +101,8 @@ const OPERATIONS: [Row; 51] = [
     ("DeleteFunction", "DELETE", "/2015-03-31/functions/made", "", DELETES),
 ];
 
-/// The answers to keys that authenticate no principal, and to a signature for another service.
+/// The expected answers to requests with keys that authenticate no principal, and with a signature
+/// for another service.
 const INVALID: [(&str, &str); 7] = [
     ("none", "MissingAuthenticationTokenException"),
     ("unknown", "UnrecognizedClientException"),
@@ -111,7 +113,7 @@ const INVALID: [(&str, &str); 7] = [
     ("other service", "InvalidSignatureException"),
 ];
 
-/// The URL of an alias that only callers with a signature may use, and a public one.
+/// The URL of an alias that only callers with a signature may use, and the URL of a public alias.
 const PRIVATE: &str = "/lambda-url/f:live/";
 const PUBLIC: &str = "/lambda-url/open/";
 
@@ -225,7 +227,7 @@ async fn codes(url: &str, key: &Key, scope: &str, mapping: &str) -> Vec<String> 
     send(url, &requests).await.iter().map(Answer::code).collect()
 }
 
-/// Returns the answers of the URL that needs a signature, and of the public one.
+/// Returns the answers of the URL that needs a signature, and of the public URL.
 async fn url_codes(url: &str, key: &Key, scope: &str) -> Vec<String> {
     let request = |path| Signed { scope, ..Signed::new("lambda", key, "GET", path) };
     let answers = send(url, &[request(PRIVATE), request(PUBLIC)]).await;

@@ -52,7 +52,7 @@ async fn one_per_lake() {
     for part in [&info.pid.to_string(), &info.version, &socket] {
         assert!(text.contains(part), "{text}");
     }
-    // The rejected server does not affect the server that holds the lake.
+    // The second server, which failed to start, does not affect the first.
     assert_eq!(server.get("/health").await["status"], "ok");
 }
 
@@ -145,7 +145,7 @@ impl Killable {
         json(self.send(request(method, &uri, body)).await).await
     }
 
-    /// Polls a resource until its text matches.
+    /// Polls a resource until its text satisfies the condition.
     pub async fn until(&self, path: &str, wanted: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let uri = format!("http://localhost{path}");
@@ -161,7 +161,7 @@ impl Killable {
         }
     }
 
-    /// Sends SIGKILL without waiting for the end.
+    /// Sends SIGKILL to the server, without waiting for its end.
     pub fn signal(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");

@@ -109,7 +109,8 @@ async fn token() {
     let other = format!("Bearer {}", "0".repeat(64));
     let paths = [["/v1/branches", "/v1/nothing"], ["/health/", "//health"]];
     let invalid = ["", "Bearer", other.as_str(), &own[..own.len() - 1], &own[7..]];
-    // Repeated failures, as many as would lock out an address.
+    // These failed logins are not more than the number that is allowed before an address is locked
+    // out.
     for (index, shown) in invalid.into_iter().enumerate() {
         for path in paths[index % 2] {
             let problem = check(path, shown, 401).await;
@@ -161,7 +162,7 @@ async fn silent_clients() {
     let running = support::start(config).await;
     let address = running.http_addr().expect("an address");
     let socket = running.socket().expect("a socket").to_owned();
-    // No bytes, bytes that could start HTTP/2, and half of a request head.
+    // The client sends no bytes, bytes that could start HTTP/2, or half of a request head.
     for said in ["", "P", "PRI * HTTP/2.0\r\n", "GET /health HTTP/1.1\r\nHost: loc"] {
         let tcp = TcpStream::connect(address).await.expect("a connection");
         let unix = connect_socket(&socket).await.expect("a connection");
@@ -182,7 +183,7 @@ async fn silent_clients() {
     running.shutdown().await;
 }
 
-/// Returns true if the server closes the connection soon after a client has sent this.
+/// Sends some bytes. Returns true if the server then closes the connection soon.
 pub async fn is_cut<Io>(mut stream: Io, said: &[u8]) -> bool
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,

@@ -17,7 +17,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Messages before and after the server is killed.
+/// Number of messages sent before, and sent after, the server is killed.
 const MESSAGES: usize = 60;
 
 const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, customer text);

@@ -32,7 +32,7 @@ const NAMES: [&str; 12] = [
 /// The number of generated names.
 const GENERATED: u64 = 12;
 
-/// Returns the name with a number. Its characters depend only on the number.
+/// Returns a name whose characters depend only on the given number.
 fn generated(mut seed: u64) -> String {
     let alphabet: Vec<char> = "aZ0_-+ =,;:!?&%$()[]{}<>|'^äж中".chars().collect();
     let mut next = move || {
@@ -44,7 +44,7 @@ fn generated(mut seed: u64) -> String {
     format!("n{}", text.trim_end())
 }
 
-/// Percent-encodes a segment of an address.
+/// Percent-encodes a segment of a URL path.
 fn segment(text: &str) -> String {
     let bytes: Vec<String> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
     bytes.concat()
@@ -73,7 +73,7 @@ async fn every_layer() {
     }
 }
 
-/// Creates, inserts, merges, compares and renames a table with this name in a namespace with this
+/// Creates, fills, merges, compares and renames a table. The table and its namespace have this
 /// name.
 async fn change_and_read(server: &TestServer, text: &str) {
     let namespace = format!("outer.{text}");

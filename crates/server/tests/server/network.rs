@@ -25,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Number of invalid tokens before the first lock-out.
+/// Number of invalid tokens before the first lock-out of an address.
 const FREE: usize = 10;
 
 async fn serve(change: impl FnOnce(&mut ServerConfig)) -> (ServerHandle, TempDir) {
@@ -161,7 +161,7 @@ async fn failed_logins() {
     let seconds = response.headers()["retry-after"].to_str().expect("text").parse::<u64>();
     assert!(seconds.is_ok_and(|seconds| (1..=2).contains(&seconds)));
     assert_eq!(json(response).await["code"], "too_busy");
-    // The same failures count for the other protocols.
+    // Failed logins over HTTP also count for the other protocols.
     let mut exchange = request(Method::POST, "/iceberg/v1/oauth/tokens", None);
     let form = "grant_type=client_credentials&client_id=x&client_secret=guess";
     *exchange.body_mut() = form.into();
@@ -169,7 +169,7 @@ async fn failed_logins() {
     let response = support::send(&server, exchange).await;
     assert_eq!(response.status(), 429);
     assert!(response.headers().contains_key("retry-after"));
-    // The token cannot be guessed, so it stays valid although the address is locked out.
+    // The token cannot be guessed, so the server accepts it although the address is locked out.
     assert_eq!(get(&server, "/v1/branches", &[]).await.status(), 200);
     let stream = connect_socket(server.socket().expect("a socket")).await.expect("a connection");
     let health = request(Method::GET, "http://localhost/v1/branches", None);
@@ -189,7 +189,7 @@ async fn proxied_logins() {
     }
     assert_eq!(guess("10.0.1.1", "192.0.2.7").await, 429);
     assert_eq!(guess("192.0.2.7", "192.0.2.8").await, 401);
-    // Without a proxy the header is not trusted.
+    // If the server is not behind a proxy, the header is ignored.
     let (direct, _folder) = serve(|_| {}).await;
     for index in 0..=FREE {
         let client = format!("192.0.2.{index}");

@@ -29,7 +29,7 @@ async fn start(vend_credentials: bool) -> TestServer {
     server
 }
 
-/// A table as loaded by a client.
+/// Loads a table as a client does, and returns the response.
 async fn load(server: &TestServer, delegation: Option<&'static str>) -> Value {
     let path = "/iceberg/v1/main/namespaces/public/tables/clicks";
     let mut request = request(Method::GET, path, None);

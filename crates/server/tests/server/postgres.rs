@@ -56,7 +56,7 @@ async fn started_with(change: impl FnOnce(&mut ServerConfig)) -> TestServer {
     TestServer { running: start(config).await, folder }
 }
 
-/// The server's token.
+/// Returns the server's token.
 pub fn token(server: &TestServer) -> String {
     let header = bearer(&server.running);
     header.to_str().expect("text").trim_start_matches("Bearer ").to_owned()

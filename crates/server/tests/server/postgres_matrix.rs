@@ -1,5 +1,5 @@
 //! Every kind of statement of the PostgreSQL protocol, and every way to log in, with every kind of
-//! credential. A kind of statement that the table lacks fails the test.
+//! credential. The test fails if a kind of statement is missing in the table.
 
 use std::process::Command;
 
@@ -24,17 +24,17 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A kind of statement with its text, and the SQLSTATEs for a user that may only connect, with
-/// grants to read, with all grants but administration, and for the owner. The rows are executed in
-/// order, for one user after the other, in the simple and in the extended protocol. The text may
-/// have several statements.
+/// A kind of statement, its text, and the expected SQLSTATEs for a user without grants, a user with
+/// grants to read, a user with all grants except administration, and the owner. For each user, the
+/// rows are executed in order, in the simple and in the extended protocol. The text may contain
+/// several statements.
 type Row = (&'static str, &'static str, States);
 
 type States = [&'static str; 4];
 
 const OK: &str = "00000";
 const NO: &str = "42501";
-/// The statement is not supported.
+/// The SQLSTATE of a statement that is not supported.
 const NONE: &str = "0A000";
 const ALWAYS: States = [OK; 4];
 const READS: States = [NO, OK, OK, OK];
@@ -131,7 +131,8 @@ const SESSION: [Row; 17] = [
     ("Declare", "BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.items; COMMIT", READS),
     ("Fetch", "BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.items; FETCH c; COMMIT", READS),
     ("Close", "BEGIN; DECLARE c CURSOR FOR SELECT 1; CLOSE c; COMMIT", ALWAYS),
-    // It is a table of the transaction, so it needs the rights to create one.
+    // A temporary table is a table on the branch of the transaction, so the statement needs the
+    // right to create tables.
     (
         "CreateTemporary",
         "BEGIN; CREATE TEMPORARY TABLE t AS SELECT id FROM shop.items; ROLLBACK",
@@ -154,7 +155,7 @@ const OTHERS: [Row; 10] = [
     ("cancel", "", ["57014"; 4]),
 ];
 
-/// Returns all rows, named by their kind.
+/// Returns all rows. Each is named by its kind of statement.
 fn rows() -> Vec<(String, String, States)> {
     let kinds = [
         ("Command", &STATEMENTS[..]),
@@ -220,7 +221,7 @@ async fn statements() {
     mismatches.assert_none();
 }
 
-/// Creates what the statements use, as the owner.
+/// Creates the objects that the statements use, as the owner.
 async fn prepare(users: &Users) {
     for sql in [
         "CREATE TABLE shop.scratch (id BIGINT, name VARCHAR)",
@@ -237,7 +238,7 @@ async fn prepare(users: &Users) {
     users.user("other", &[]).await;
 }
 
-/// Executes all statements as a user. Returns the SQLSTATEs of each in both protocols.
+/// Executes all statements as a user. Returns the SQLSTATEs of each statement in both protocols.
 async fn states(
     users: &Users,
     rows: &[(String, String, States)],
@@ -294,8 +295,8 @@ async fn logins() {
     mismatches.assert_none();
 }
 
-/// Logs in with the messages of the protocol, since drivers do not report the SQLSTATE of a failed
-/// login. Without a password, sends a query in its place. Returns the SQLSTATE.
+/// Sends the messages of a login and returns the SQLSTATE of the reply, which drivers do not report
+/// for a failed login. If there is no password, sends a query instead of the password.
 async fn log_in(users: &Users, user: &str, password: Option<&str>) -> String {
     let mut stream = TcpStream::connect(address(&users.server)).await.expect("a connection");
     let startup = format!("\0\x03\0\0user\0{user}\0database\0main\0\0");
@@ -307,7 +308,7 @@ async fn log_in(users: &Users, user: &str, password: Option<&str>) -> String {
     bytes.extend(text.as_bytes());
     bytes.push(0);
     stream.write_all(&bytes).await.expect("sent");
-    // The server answers the end of the messages with the end of the connection.
+    // When the client closes its side, the server closes the connection.
     stream.shutdown().await.expect("an end");
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply).await.expect("a reply");

@@ -65,7 +65,7 @@ async fn sqlline() {
     script("postgres-odbc-5.5", &ODBC, "postgres_sqlline.py").await;
 }
 
-/// Installs Debian packages, unless their program is installed.
+/// Installs Debian packages, unless the program that they provide is installed.
 async fn install(packages: &'static [&'static str], program: &'static str) {
     let work = move || {
         if std::path::Path::new(program).exists() {

@@ -16,7 +16,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns a project with a model that succeeds, and one that never ends.
+/// Returns a project with one model that succeeds and one model that never ends.
 fn endless_project() -> Value {
     json!({"files": {
         "headwater.toml": "[project]\nname = \"endless\"\n",
@@ -29,7 +29,7 @@ fn id(job: &Value) -> String {
     job["id"].as_str().expect("an id").to_owned()
 }
 
-/// Returns true if the second model is running and the first has ended.
+/// Returns true if the first model has ended and the second model is running.
 fn is_endless(events: &str) -> bool {
     events.contains(r#""step":"endless""#) && events.contains(r#""type":"step_ended""#)
 }
@@ -41,7 +41,7 @@ async fn check_aftermath(server: &TestServer, id: &str) {
     let source = json!({"source": branches[0]["name"]});
     let refused = server.post("/v1/branches/main/merge", source).await;
     assert_eq!(refused["code"], "branch_protected", "{refused}");
-    // The output of the failed run can be read.
+    // The table that the failed run wrote can be read on the run's branch.
     let query = json!({"sql": "SELECT n FROM first", "ref": branches[0]["name"]});
     assert_eq!(server.post("/v1/query", query).await, json!([{"n": 1}]));
 }

@@ -19,7 +19,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The packages of the scripts. Version 1 of the command line needs its own boto3.
+/// The packages of the scripts. The aws command line needs another version of boto3, so it is
+/// installed separately.
 const PACKAGES: [&str; 2] = ["boto3==1.44.5", "requests==2.34.2"];
 const AWS: [&str; 1] = ["awscli==1.46.3"];
 

@@ -1,5 +1,5 @@
-//! Every operation of the S3 endpoint with every kind of credential. An operation that the table
-//! lacks fails the test.
+//! Every operation of the S3 endpoint with every kind of credential. The test fails if an operation
+//! is missing in the table.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -15,9 +15,9 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("s3_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation with its request (method, path, source of a copy, body), and the answers without
-/// a grant, with grants to read, and with all grants but administration: an error code or a status.
-/// The rows are executed in order, for one principal after the other.
+/// An operation, its request (method, path, source of a copy, body), and the expected answers to
+/// users without a grant, with grants to read, and with all grants except administration. An answer
+/// is an error code or a status. For each principal, the rows are executed in order.
 type Row = (&'static str, &'static str, &'static str, Option<&'static str>, &'static str, Answers);
 
 type Answers = [&'static str; 3];
@@ -53,19 +53,21 @@ const OPERATIONS: [Row; 21] = [
     ("delete_bucket", "DELETE", "/created", None, "", DELETES),
 ];
 
-/// The answers to keys that authenticate no principal, and to a signature for another service.
+/// The expected answers to requests with keys that authenticate no principal, and with a signature
+/// for another service.
 const INVALID: [(&str, &str); 7] = [
     ("none", "AccessDenied"),
     ("unknown", "InvalidAccessKeyId"),
     ("wrong secret", "SignatureDoesNotMatch"),
     ("expired", "InvalidAccessKeyId"),
     ("revoked", "InvalidAccessKeyId"),
-    // The signature is valid, so the client has the secret.
+    // The signature is valid, so the client knows the secret. Only then does the answer differ from
+    // that for an unknown key.
     ("disabled", "AccessDenied"),
     ("other service", "NotImplemented"),
 ];
 
-/// The first part, with the MD5 hash of its body.
+/// The body that completes an upload with one part, with the MD5 hash of the part.
 const PARTS: &str = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>\
     <ETag>\"f4c9385f1902f7334b00b9b4ecd164de\"</ETag></Part></CompleteMultipartUpload>";
 

@@ -154,7 +154,7 @@ async fn filters() {
         |test: &str, term: &str, value: Value| json!({"type": test, "term": term, "value": value});
     check(json!(true), &["0", "1", "2", "3", "null"]).await;
     check(json!(false), &[]).await;
-    // These filters prune by partition.
+    // These filters prune files by their partition values.
     check(one("eq", "k", json!(2)), &["2"]).await;
     check(one("not-eq", "k", json!(2)), &["0", "1", "3", "null"]).await;
     check(one("lt", "k", json!(2)), &["0", "1"]).await;
@@ -163,7 +163,7 @@ async fn filters() {
     check(json!({"type": "not-in", "term": "k", "values": [1, 3]}), &["0", "2", "null"]).await;
     check(json!({"type": "is-null", "term": "k"}), &["null"]).await;
     check(json!({"type": "not-null", "term": "k"}), &["0", "1", "2", "3"]).await;
-    // These filters prune by bounds.
+    // These filters prune files by the bounds of a column.
     check(one("eq", "n", json!(15)), &["1"]).await;
     check(one("lt-eq", "n", json!(10)), &["0", "1"]).await;
     check(one("gt", "n", json!(29)), &["3"]).await;
@@ -171,7 +171,7 @@ async fn filters() {
     check(one("starts-with", "s", json!("b")), &["1"]).await;
     check(one("not-starts-with", "s", json!("b")), &["0", "1", "2", "3", "null"]).await;
     check(json!({"type": "is-null", "term": "n"}), &["null"]).await;
-    // A filter that bounds cannot decide prunes nothing.
+    // If bounds cannot decide a filter, no file is pruned.
     check(json!({"type": "not-nan", "term": "f"}), &["0", "1", "2", "3", "null"]).await;
     check(one("lt", "n", json!(3_000_000_000_i64)), &["0", "1", "2", "3", "null"]).await;
     let both =
@@ -228,7 +228,7 @@ async fn deletes() {
         // Delete files that apply to no planned file are omitted.
         let odd = json!({"filter": {"type": "eq", "term": "p", "value": 1}});
         assert_eq!(planned(&server, name, odd).await["delete-files"], json!([]));
-        // Rows that may be deleted do not count towards the minimum.
+        // Rows that may be deleted do not count towards the requested minimum number of rows.
         let few = planned(&server, name, json!({"min-rows-requested": 5})).await;
         assert!(!tasks(&few).is_empty());
     }
@@ -261,7 +261,7 @@ async fn specs() {
         (2, json!(["ab"])),
     ];
     assert_eq!(seen, expected);
-    // Residual filters are derived from the file's own partition spec.
+    // Each residual filter is derived from the partition spec of its file.
     let february = json!({"type": "lt", "term": "at", "value": "2024-02-01T00:00:00"});
     let text = json!({"type": "starts-with", "term": "name", "value": "ab"});
     let both = json!({"filter": {"type": "and", "left": february, "right": text}});
@@ -348,12 +348,12 @@ async fn columns() {
     let path = format!("{}/plan", table("t"));
     let wrong = json!({"snapshot-id": first, "filter": is("old")});
     assert_eq!(ask(&server, Method::POST, &path, Some(&wrong)).await.0, 400);
-    // Bounds from before the type promotion remain valid.
+    // Bounds written before the column's type was promoted remain valid.
     let large = json!({"filter": {"type": "gt", "term": "id", "value": 5}});
     assert_eq!(tasks(&planned(&server, "t", large).await).len(), 1);
     let small = json!({"filter": {"type": "lt", "term": "id", "value": 5}});
     assert_eq!(tasks(&planned(&server, "t", small).await).len(), 1);
-    // Partition values from before the type promotion also remain valid.
+    // Partition values written before the column's type was promoted also remain valid.
     sql(&server, "CREATE TABLE p (id INT) PARTITIONED BY (id)").await;
     sql(&server, "INSERT INTO p VALUES (1), (2)").await;
     let fields = json!([{"id": 1, "name": "id", "type": "long", "required": false}]);
@@ -381,7 +381,7 @@ async fn pages() {
     let further = answer["plan-tasks"].as_array().expect("plan tasks");
     assert_eq!((tasks(&answer).len(), further.len()), (1_000, 1));
     let mut found = partitions(&answer);
-    // A page ends when it has the requested number of rows.
+    // A page ends when its files have the requested number of rows.
     for (wanted, expected) in [(1, 1), (1_000, 1_000), (5_000, 1_150)] {
         let filter = json!({"type": "gt", "term": "id", "value": 50});
         let asked = json!({"filter": filter, "min-rows-requested": wanted});
@@ -402,12 +402,12 @@ async fn pages() {
         found.extend(partitions(&page));
     }
     assert_eq!(found.len(), 1_150);
-    // Later rows do not change the plan.
+    // Rows that are inserted later do not change the plan.
     sql(&server, "INSERT INTO t VALUES (5000)").await;
     let id = answer["plan-id"].as_str().expect("an id");
     let again = server.get(&format!("{}/plan/{id}", table("t"))).await;
     assert_eq!(again, answer);
-    // A filter that is repeated for each file increases the number of pages, not their length.
+    // A long filter is repeated for each file. It increases the number of pages, not their length.
     let many: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
     sql(&server, "ALTER TABLE t ADD COLUMN name VARCHAR").await;
     let long = planned(
@@ -500,7 +500,7 @@ async fn refused() {
     let many: Vec<i32> = (0..150_000).collect();
     let asked = json!({"filter": {"type": "in", "term": "id", "values": many}});
     assert_eq!(kind("t", asked).await.0, 200);
-    // These filters are nested too deeply or are too long.
+    // These filters have too many levels or are too long.
     let send = async |text: String| {
         let sent = Request::post(format!("{}/plan", table("t")))
             .header("host", "localhost")

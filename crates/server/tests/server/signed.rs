@@ -1,4 +1,4 @@
-//! Requests with the signatures of access keys, which botocore signs and sends.
+//! Requests that botocore signs with access keys and sends.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -21,14 +21,14 @@ pub type Key = Option<(String, String)>;
 pub struct Signed<'a> {
     /// The service that gets the request.
     pub service: &'a str,
-    /// The service that the signature names.
+    /// The service in the signature. It can differ from `service`.
     pub scope: &'a str,
     pub key: &'a Key,
     pub method: &'a str,
     pub path: String,
-    /// The object to copy, for the operations of S3 that copy.
+    /// The source object of a copy, for the operations of S3 that copy.
     pub copies: Option<&'a str>,
-    /// The operation, for requests to SQS.
+    /// The name of the operation, for requests to SQS.
     pub target: Option<&'a str>,
     pub body: String,
 }
@@ -67,7 +67,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Returns the code of the error in the protocol, or the status if there is none.
+    /// Returns the error code of the answer in its protocol; the status if the answer contains no
+    /// code.
     pub fn code(&self) -> String {
         let code = self.body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
         match code {
@@ -87,7 +88,7 @@ pub async fn send(url: &str, requests: &[Signed<'_>]) -> Vec<Answer> {
     serde_json::from_str(&printed).expect("answers")
 }
 
-/// Runs a command with an input. Returns its output.
+/// Runs a command with a text as standard input. Returns its output.
 pub async fn piped(mut command: Command, input: String) -> String {
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -110,8 +111,8 @@ pub async fn key(users: &Users, new: Value) -> Key {
     Some((text(&made["key"]["id"]), text(&made["secret"])))
 }
 
-/// Keys that authenticate no principal, with their names in tables. `probe` is a path that any
-/// valid key may read.
+/// Returns keys that authenticate no principal, with the names that tables use for them. `probe` is
+/// a path that any valid key may read.
 pub async fn invalid_keys(
     users: &Users,
     url: &str,

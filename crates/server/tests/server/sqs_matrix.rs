@@ -1,5 +1,5 @@
-//! Every operation of SQS's API with every kind of credential. An operation that the table lacks
-//! fails the test.
+//! Every operation of SQS's API with every kind of credential. The test fails if an operation is
+//! missing in the table.
 
 use libtest_mimic::Trial;
 use serde_json::json;
@@ -14,9 +14,9 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("sqs_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation with the body of its request, and the answers without a grant, with the grant to
-/// send messages, and with all grants but administration: an error, or a status. The rows are
-/// executed in order, for one principal after the other.
+/// An operation, the body of its request, and the expected answers to users without a grant, with
+/// the grant to send messages, and with all grants except administration. An answer is an error or
+/// a status. For each principal, the rows are executed in order.
 type Row = (&'static str, &'static str, Answers);
 
 type Answers = [&'static str; 3];
@@ -25,7 +25,8 @@ const NO: &str = "AccessDeniedException";
 const ALWAYS: Answers = ["200", "200", "200"];
 const SENDS: Answers = [NO, "200", "200"];
 const FULL: Answers = [NO, NO, "200"];
-/// Queues on which a principal has no right seem not to exist.
+/// The answers to requests for a queue. A queue on which a principal has no right does not seem to
+/// exist.
 const SEES: Answers = ["QueueDoesNotExist", "200", "200"];
 
 const OPERATIONS: [Row; 18] = [
@@ -66,7 +67,8 @@ const OPERATIONS: [Row; 18] = [
 /// A receipt of a message that was deleted.
 const RECEIPT: &str = "00000000000000000001/01234567-89ab-4def-8123-456789abcdef";
 
-/// The answers to keys that authenticate no principal, and to a signature for another service.
+/// The expected answers to requests with keys that authenticate no principal, and with a signature
+/// for another service.
 const INVALID: [(&str, &str); 7] = [
     ("none", "MissingAuthenticationTokenException"),
     ("unknown", "UnrecognizedClientException"),

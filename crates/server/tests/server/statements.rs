@@ -63,7 +63,7 @@ async fn abandoned() {
         let job = async {
             server.until("/v1/jobs?status=running", |jobs| jobs[0]["status"] == "running").await
         };
-        // Disconnects as soon as rows arrive or the job is running.
+        // The client disconnects as soon as rows arrive or the job is running.
         let id = tokio::select! {
             response = sent => job_of(&response),
             jobs = job => jobs[0]["id"].as_str().expect("an id").to_owned(),

@@ -66,7 +66,7 @@ impl TestServer {
         self.post("/v1/query", serde_json::json!({ "sql": sql })).await
     }
 
-    /// Polls a JSON resource until it matches.
+    /// Polls a JSON resource until it satisfies the condition.
     pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -96,7 +96,7 @@ pub fn config(project: &Path) -> ServerConfig {
     config.http = Some("127.0.0.1:0".parse().expect("an address"));
     config.socket = Some(lake.join("server.sock"));
     config.service.memory_bytes = 1 << 30;
-    // All tests of a machine share the package cache.
+    // All tests on a machine share the package cache.
     config.service.cache_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
     let path = std::env::var_os("PATH").unwrap_or_default();
     config.service.python_search = std::env::split_paths(&path).collect();
@@ -147,7 +147,7 @@ where
     sender.send_request(request).await.expect("an answer")
 }
 
-/// Reads the whole body; fails if it is truncated.
+/// Reads the whole body. Fails if the body is truncated.
 pub async fn body(response: Response<Incoming>) -> Result<Bytes, hyper::Error> {
     Ok(response.into_body().collect().await?.to_bytes())
 }

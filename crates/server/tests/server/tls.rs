@@ -175,7 +175,7 @@ async fn plain_client() {
 async fn silent_client() {
     let server =
         TlsServer::start(|config| config.header_timeout = Duration::from_millis(300)).await;
-    // No bytes, and the beginning of a handshake.
+    // The client sends no bytes, or only the beginning of a handshake.
     for said in [&b""[..], b"\x16\x03\x01"] {
         assert!(is_cut(server.connect().await, said).await, "{said:?}");
     }

@@ -100,7 +100,7 @@ async fn landed_before() {
     config.idle = Some(std::time::Duration::from_millis(10));
     let running = support::start(config).await;
     let server = TestServer { running, folder };
-    // With a deployed trigger the server is never idle.
+    // A server with a deployed trigger is never idle.
     check_rows(&server).await;
     server.running.shutdown().await;
 }
@@ -162,7 +162,7 @@ fn write_following(folder: &std::path::Path) {
     std::fs::write(folder.join("models/seen.sql"), SEEN).expect("a file");
 }
 
-/// Starts a server whose project follows `dev`, with an empty table.
+/// Starts a server with an empty table, whose project has a trigger on the tables of `dev`.
 async fn following() -> TestServer {
     let server = TestServer::start().await;
     server.post("/v1/branches", json!({"name": "dev"})).await;
@@ -203,8 +203,8 @@ async fn tables_change() {
     sql("dev", "CREATE SCHEMA raw").await;
     sql("dev", "INSERT INTO orders VALUES (1)").await;
     assert_eq!(done(1).await, (json!(1), json!(["public.orders"])));
-    // Changes of other tables and branches, maintenance, properties and the run's own output fire
-    // no trigger.
+    // Changes of other tables and branches, maintenance, properties and the run's own output do not
+    // fire the trigger.
     sql("dev", "CREATE TABLE other (id INT)").await;
     sql("main", "CREATE TABLE orders (id INT)").await;
     sql("dev", "ALTER TABLE orders SET TBLPROPERTIES ('owner' = 'ada')").await;
@@ -256,7 +256,8 @@ async fn made_again() {
     assert_eq!(done(&server, 1).await, (json!(1), orders.clone()));
     post("revert", json!({"commit": picked})).await;
     assert_eq!(done(&server, 2).await, (json!(0), orders.clone()));
-    // The run's own output does not fire the trigger, but a client's revert of that output does.
+    // The table that the run itself writes does not fire the trigger, but a client's revert of that
+    // table does.
     let events = server.get("/v1/trigger-events?status=done").await;
     post("revert", json!({"run": events[0]["job"]})).await;
     assert_eq!(done(&server, 3).await, (json!(0), json!(["public.seen"])));
@@ -287,14 +288,14 @@ async fn tables_and_kills() {
         sql(&child, &format!("INSERT INTO orders VALUES ({number})")).await;
         if number % 4 == 3 {
             child.kill();
-            // Remove the file of the killed server, so that it is not read as the file of the next
-            // server.
+            // The description file of the killed server is removed, so that the test does not read
+            // it as the description of the next server.
             let said = folder.path().join(".headwater/server.json");
             std::fs::remove_file(said).expect("a file");
             child = Killable::start(folder.path()).await;
         }
     }
-    // There is one event for the creation of the table, and one for each added row.
+    // There is one event for the creation of the table, and one event for each added row.
     let path = "/v1/trigger-events?limit=1000";
     let is_done = |found: &str| found.matches(r#""status":"done""#).count() > count;
     child.until(path, is_done).await;
@@ -335,7 +336,7 @@ parameters = { who = "two" }
 retries = 0
 "#;
 
-/// The model is slow enough that concurrent runs would overlap.
+/// A model that is so slow that concurrent runs would overlap.
 const GROWING: &str = "-- headwater: materialization = append\n\
      SELECT $who AS who, count(*) AS n FROM orders, \
      generate_series(1, 3000) a, generate_series(1, 3000) b\n";

@@ -1,4 +1,4 @@
-//! Decompression of Avro blocks, with a limit.
+//! Decompresses the blocks of Avro files, up to a limit.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -8,7 +8,7 @@ use super::{AvroError, Result, invalid};
 /// Number of bytes of the checksum after a Snappy block.
 const CHECKSUM_BYTES: usize = 4;
 
-/// A compression codec of blocks.
+/// The codec by which blocks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
     Null,
@@ -18,7 +18,7 @@ pub(super) enum Codec {
 }
 
 impl Codec {
-    /// Returns the codec that a header names; an empty name means no compression.
+    /// Returns the codec with the name in a header. An empty name means no compression.
     pub(super) fn named(name: &[u8]) -> Result<Self> {
         match name {
             b"" | b"null" => Ok(Codec::Null),
@@ -29,7 +29,7 @@ impl Codec {
         }
     }
 
-    /// Decompresses a block to at most `bytes_max` bytes.
+    /// Decompresses a block. Fails if the result has more than `bytes_max` bytes.
     pub(super) fn decompress(self, block: &[u8], bytes_max: usize) -> Result<Cow<'_, [u8]>> {
         let content = match self {
             Codec::Null => return Ok(Cow::Borrowed(block)),

@@ -4,9 +4,10 @@
 //! checked against the remaining bytes before memory is allocated, and the number of decompressed
 //! bytes is limited.
 //!
-//! The `iceberg` crate reads manifests with the `apache-avro` crate. That crate allocates memory by
-//! unchecked lengths, decompresses without a limit, and reads a `fixed(16)` with logical type
-//! `uuid` as length-prefixed text. So neither crate is used to read manifests.
+//! The `iceberg` crate reads manifests with the `apache-avro` crate, which allocates memory by
+//! lengths that it does not check, decompresses without a limit, and reads a `fixed(16)` with
+//! logical type `uuid` as length-prefixed text. So neither of these crates is used to read
+//! manifests.
 
 mod codec;
 mod schema;
@@ -36,13 +37,13 @@ pub enum AvroError {
     /// The file ends within a value.
     #[error("the file ends within a value")]
     Ended,
-    /// Bytes that are not a value of the schema.
+    /// The bytes are not a value of the schema.
     #[error("{0}")]
     Invalid(String),
-    /// An unsupported compression.
+    /// The compression is not supported.
     #[error("codec `{0}` is not supported")]
     Codec(String),
-    /// More decompressed bytes than allowed.
+    /// The decompressed blocks have more bytes than allowed.
     #[error("its blocks decompress to more than {DECODED_BYTES_MAX} bytes")]
     TooLong,
 }
@@ -54,7 +55,7 @@ fn invalid<T>(reason: impl Into<String>) -> Result<T> {
     Err(AvroError::Invalid(reason.into()))
 }
 
-/// An Avro file of records whose blocks are not decoded yet.
+/// An Avro file of records whose blocks are decoded on request.
 #[derive(Debug)]
 pub struct AvroFile<'a> {
     metadata: HashMap<String, &'a [u8]>,
@@ -127,7 +128,7 @@ impl<'a> AvroFile<'a> {
     }
 }
 
-/// Reads the metadata map of the header.
+/// Reads the metadata map in the header.
 fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
     let mut metadata = HashMap::new();
     loop {
@@ -142,7 +143,8 @@ fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
     }
 }
 
-/// Returns a copy of the file. Header values for which `change` returns a new value are replaced.
+/// Returns a copy of the file. Values in the header are replaced if `change` returns a new value
+/// for them.
 pub fn with_header(
     content: &[u8],
     change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! Parsing of an Avro file's writer schema, as far as decoding needs it.
+//! Parses the schema with which an Avro file was written, as far as decoding needs it.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use serde_json::Value as Json;
 
 use super::{AvroError, Result, invalid};
 
-/// Maximum nesting depth of types; manifests use four levels.
+/// Maximum nesting depth of types. Manifests have four levels.
 const DEPTH_MAX: usize = 16;
 
-/// Maximum number of types in a schema; a named type is counted each time it is used.
+/// Maximum number of types in a schema. A named type counts each time it is used.
 const NODES_MAX: usize = 100_000;
 
 /// A type with its logical type.
@@ -19,7 +19,7 @@ pub struct Schema {
     pub logical: Logical,
 }
 
-/// The encoding of values.
+/// The kind of a type, which determines the encoding of its values.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     Null,
@@ -59,7 +59,7 @@ pub struct Field {
 }
 
 impl Schema {
-    /// Returns the non-null variant of a nullable type.
+    /// For a nullable type, returns the variant that is not null; otherwise the type itself.
     pub fn not_null(&self) -> &Schema {
         match &self.kind {
             Kind::Union(variants) => {
@@ -89,7 +89,7 @@ pub(super) fn parse(content: &[u8]) -> Result<Schema> {
     Parser { named: HashMap::new(), nodes: 0 }.parse(&json, DEPTH_MAX)
 }
 
-/// A parser with the named types parsed so far.
+/// A parser, and the named types that it has parsed so far.
 struct Parser {
     named: HashMap<String, Schema>,
     nodes: usize,
@@ -184,7 +184,7 @@ fn size(schema: &Schema) -> usize {
 
 fn logical(json: &Json) -> Logical {
     let number = |key: &str| json[key].as_u64().and_then(|n| u32::try_from(n).ok());
-    // Iceberg uses its own property to mark timestamps with a time zone.
+    // Iceberg marks timestamps with a time zone by a property of its own.
     let zone = json["adjust-to-utc"].as_bool().unwrap_or_default();
     match json["logicalType"].as_str() {
         Some("date") => Logical::Date,

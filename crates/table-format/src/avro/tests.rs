@@ -1,4 +1,4 @@
-//! Avro files built byte by byte, and their decoded values.
+//! Tests with Avro files that are built byte by byte.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn file(schema: &str, codec: &str, count: i64, block: &[u8]) -> Vec<u8> {
     [header.concat(), long(count), bytes(block), vec![7; MARKER_BYTES]].concat()
 }
 
-/// Returns the first field of each record in Rust's debug format.
+/// Returns the first field of each record as Rust's debug text.
 fn read(content: &[u8]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     AvroFile::open(content)?.for_each::<AvroError>(|record| {
@@ -99,8 +99,8 @@ fn a_length_beyond_the_file_allocates_nothing() {
         let content = file(&record(field_type), "null", 1, &value);
         assert!(read(&content).is_err(), "{field_type}");
     }
-    // Blocks that declare too many records, and truncated files. Only a file that ends before its
-    // block is valid.
+    // A block that declares too many records and a truncated file are invalid. Of all truncated
+    // files, only one that ends before its block is valid.
     assert!(read(&file(&record(r#""long""#), "null", 1 << 40, &[2])).is_err());
     assert!(read(&file(&record(r#""null""#), "null", 1 << 60, &[])).is_err());
     let whole = file(&record(r#""long""#), "null", 1, &[2]);
@@ -118,7 +118,8 @@ fn a_recursive_schema_is_rejected() {
         deep = format!(r#"{{"type": "array", "items": {deep}}}"#);
     }
     assert!(read(&file(&record(&deep), "null", 1, &[0])).is_err());
-    // A chain of record types, each of which uses the previous type twice.
+    // Each of these record types uses the previous type twice, so that the number of values grows
+    // exponentially.
     let mut fields = r#"{"name": "v", "type": "long"}"#.to_owned();
     let mut last = "long".to_owned();
     for level in 0..40 {

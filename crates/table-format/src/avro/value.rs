@@ -1,33 +1,33 @@
-//! Decoding of Avro values; every length is checked first.
+//! Decodes Avro values. Every length is checked before it is used.
 
 use super::schema::{Field, Kind, Schema};
 use super::{AvroError, Result, invalid};
 
-/// Maximum bytes of a variable-length number.
+/// Maximum number of bytes of a variable-length number.
 const NUMBER_BYTES_MAX: u32 = 10;
 
-/// Maximum values in a record, including nested ones.
+/// Maximum number of values in a record, including nested values.
 const VALUES_MAX: usize = 1 << 22;
 
-/// A value; strings and bytes borrow from the block.
+/// A decoded value. Strings and bytes borrow from the block.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
     Null,
     Boolean(bool),
-    /// An `int` or a `long`.
+    /// The value of an `int` or a `long`.
     Long(i64),
     Float(f32),
     Double(f64),
-    /// `bytes` or `fixed`.
+    /// The value of a `bytes` or a `fixed`.
     Bytes(&'a [u8]),
     Text(&'a str),
     Array(Vec<Value<'a>>),
     Record(Record<'a>),
-    /// A type that does not occur in manifests: an enum or a map.
+    /// A value of a type that does not occur in manifests: an enum or a map.
     Other,
 }
 
-/// The values of a record, one per field.
+/// The values of a record, one for each field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record<'a> {
     fields: &'a [Field],
@@ -35,7 +35,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Returns the value of a field by id or, if the writer did not set ids, by name.
+    /// Returns the value of a field by its id or, if the writer did not set ids, by its name.
     pub fn get(&self, id: i32, name: &str) -> Option<&Value<'a>> {
         let found = self.fields.iter().position(|field| match field.id {
             Some(known) => known == id,
@@ -44,12 +44,12 @@ impl<'a> Record<'a> {
         self.values.get(found?).filter(|value| **value != Value::Null)
     }
 
-    /// Returns the values in encoded order.
+    /// Returns the values in the order in which they are encoded.
     pub fn values(&self) -> &[Value<'a>] {
         &self.values
     }
 
-    /// Returns an integer; `None` if null.
+    /// Returns the integer in a field; `None` if it is null.
     pub fn long(&self, id: i32, name: &str) -> Result<Option<i64>> {
         match self.get(id, name) {
             None => Ok(None),
@@ -58,20 +58,20 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns an integer of a narrower type; `None` if null.
+    /// Returns the integer in a field as a narrower type; `None` if it is null.
     pub fn number<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<Option<T>> {
         let Some(number) = self.long(id, name)? else { return Ok(None) };
         let invalid = || AvroError::Invalid(format!("`{name}` cannot be {number}"));
         T::try_from(number).map(Some).map_err(|_| invalid())
     }
 
-    /// Returns a required number.
+    /// Returns the integer in a required field.
     pub fn required<T: TryFrom<i64>>(&self, id: i32, name: &str) -> Result<T> {
         let found = self.number(id, name)?;
         found.ok_or_else(|| AvroError::Invalid(format!("`{name}` is missing")))
     }
 
-    /// Returns a string; `None` if null.
+    /// Returns the string in a field; `None` if it is null.
     pub fn text(&self, id: i32, name: &str) -> Result<Option<&'a str>> {
         match self.get(id, name) {
             None => Ok(None),
@@ -80,7 +80,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns bytes; `None` if null.
+    /// Returns the bytes in a field; `None` if they are null.
     pub fn bytes(&self, id: i32, name: &str) -> Result<Option<&'a [u8]>> {
         match self.get(id, name) {
             None => Ok(None),
@@ -89,7 +89,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Returns the items of a list; `None` if null.
+    /// Returns the items of the list in a field; `None` if it is null.
     pub fn list(&self, id: i32, name: &str) -> Result<Option<&[Value<'a>]>> {
         match self.get(id, name) {
             None => Ok(None),
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Decodes a record that is not nested in another one.
+/// Decodes a record that is not nested in another record.
 pub(super) fn decode_row<'a>(fields: &'a [Field], reader: &mut Reader<'a>) -> Result<Record<'a>> {
     reader.values = VALUES_MAX;
     decode_record(fields, reader)
@@ -223,8 +223,8 @@ fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Va
         if count == 0 {
             return Ok(decoded);
         }
-        // At least one byte is counted per item, because otherwise the number of zero-byte items
-        // would be unlimited.
+        // Each item counts as at least one byte. Otherwise, the number of items without bytes would
+        // be unlimited.
         let bytes = items.bytes_min().max(1);
         if count.checked_mul(bytes).is_none_or(|all| all > reader.rest().len()) {
             return Err(AvroError::Ended);

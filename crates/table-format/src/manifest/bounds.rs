@@ -1,8 +1,8 @@
-//! Decoding of column bounds.
+//! Decodes the bounds of columns.
 //!
-//! Writers truncate bounds, evolve column types and make mistakes. A bound that is unreadable or
-//! invalid is ignored: a file without bounds is always read, while a wrong bound could cause a file
-//! to be pruned incorrectly.
+//! Bounds may be truncated, have an earlier type of the column, or be wrong. A bound that cannot be
+//! read or is invalid is ignored: a file without bounds is always read, whereas a wrong bound could
+//! prune a file that has matching rows.
 
 use iceberg::metadata_columns::get_metadata_field;
 use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema};
@@ -14,7 +14,7 @@ use crate::foreign_types::foreign;
 const DAY_MICROS: i64 = 86_400_000_000;
 const DAY_NANOS: i64 = DAY_MICROS * 1000;
 
-/// Maximum bytes of a decimal's unscaled value.
+/// Maximum number of bytes of the unscaled value of a decimal.
 const DECIMAL_BYTES_MAX: usize = 16;
 
 /// Lower or upper bound.
@@ -25,7 +25,7 @@ pub(super) enum Side {
 }
 
 /// Decodes the bounds of a file, given as pairs of a field id and bytes. Columns that the schema
-/// lacks are ignored.
+/// does not have are ignored.
 pub(super) fn decode_bounds(
     entries: &[Value<'_>],
     schema: &Schema,
@@ -42,13 +42,14 @@ pub(super) fn decode_bounds(
     Ok(bounds)
 }
 
-/// Decodes a bound; `None` if the bytes are not a bound of the type.
+/// Decodes a bound; `None` if the bytes are not a value of the type.
 pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) -> Option<Datum> {
     use PrimitiveType::{Boolean, Date, Decimal, String, Time, Timestamp, Uuid};
     use PrimitiveType::{Double, Float, Int, Long, TimestampNs, Timestamptz, TimestamptzNs};
     let promoted;
     let bytes = match (data_type, bytes.len()) {
-        // Bounds written before a type promotion have four bytes instead of eight.
+        // A bound that was written before the column's type was promoted has four bytes instead of
+        // eight.
         (Boolean, 1)
         | (Int | Float | Date, 4)
         | (Long | Double, 4 | 8)
@@ -74,8 +75,8 @@ pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) 
     }
 }
 
-/// Decodes a string that may be truncated within a character. A lower bound is still valid without
-/// the incomplete character; an upper bound is not.
+/// Decodes a string that may be truncated within a character. Without the incomplete character, a
+/// lower bound is still valid, but an upper bound is not.
 fn text(bytes: &[u8], side: Side) -> Option<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),

@@ -1,4 +1,4 @@
-//! Decoding of manifests.
+//! Decodes manifests.
 
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, ManifestEntry, ManifestStatus, Schema, SchemaRef,
@@ -16,10 +16,11 @@ const DATA_FILE: (i32, &str) = (2, "data_file");
 /// The field id and name of the partition record.
 const PARTITION: (i32, &str) = (102, "partition");
 
-/// A decoded manifest whose entries have not yet inherited values from the manifest list.
+/// A decoded manifest whose entries do not contain the values that they inherit from the manifest
+/// list.
 #[derive(Debug)]
 pub(super) struct ParsedManifest {
-    /// Entries of existing and added files, without deleted ones.
+    /// Entries of existing and added files, without those of deleted files.
     pub(super) live: Vec<ManifestEntry>,
     pub(super) schema: SchemaRef,
     /// The types of the partition values.
@@ -78,7 +79,7 @@ fn find<'a>(fields: &'a [Field], id: i32, name: &str) -> Option<&'a [Field]> {
     }
 }
 
-/// Context for decoding the entries of a manifest.
+/// The context that is needed to decode the entries of a manifest.
 struct EntryDecoder<'a> {
     schema: &'a Schema,
     partitions: &'a Partitions,
@@ -169,8 +170,7 @@ pub(super) fn pairs<'v, 'a>(entries: &'v [Value<'a>]) -> Result<Vec<(i32, &'v Va
         let Value::Record(record) = entry else {
             return Err(AvroError::Invalid("a map entry is not a pair".to_owned()));
         };
-        // Keys and values have different field ids in each map, so they are identified by their
-        // order.
+        // In each map, keys and values have other field ids, so they are found by their order.
         match record.values() {
             [Value::Long(id), value, ..] => match i32::try_from(*id) {
                 Ok(id) => Ok((id, value)),

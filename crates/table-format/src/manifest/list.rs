@@ -1,4 +1,4 @@
-//! Decoding of manifest lists.
+//! Decodes manifest lists.
 
 use iceberg::spec::{FieldSummary, ManifestContentType, ManifestFile};
 

@@ -1,6 +1,6 @@
-//! Encoding and decoding of manifests and manifest lists.
+//! Encodes and decodes manifests and manifest lists.
 //!
-//! [`crate::avro`] decodes manifests and manifest lists. The `iceberg` crate encodes them, but into
+//! [`crate::avro`] decodes manifests and manifest lists. The `iceberg` crate encodes them into
 //! files in memory, so that all real I/O uses the warehouse's object store. Encoding and decoding
 //! are CPU work and run on blocking threads.
 
@@ -25,7 +25,7 @@ use crate::manifest_entry::builder_of;
 use crate::promotion::promoted_file;
 use crate::{Error, Result};
 
-/// Name of the only file in an in-memory file system.
+/// Name of the only file in the file system in memory.
 const MEMORY_FILE: &str = "memory:/file";
 
 /// A decoded manifest: the entries of live files, including the values inherited from the manifest
@@ -34,7 +34,7 @@ const MEMORY_FILE: &str = "memory:/file";
 pub struct Decoded {
     /// Existing and added files, in the manifest's order.
     pub live: Vec<ManifestEntryRef>,
-    /// The schema the manifest was written with.
+    /// The schema with which the manifest was written.
     pub schema: SchemaRef,
     /// The types of the partition values.
     pub partition_type: StructType,
@@ -49,7 +49,7 @@ impl Decoded {
         partition_type: StructType,
         encoded_bytes: usize,
     ) -> Self {
-        // Decoded entries take about four times their encoded bytes.
+        // In memory, decoded entries need about four times their encoded bytes.
         let weight = u32::try_from(encoded_bytes.saturating_mul(4)).unwrap_or(u32::MAX);
         Decoded { live, schema, partition_type, weight }
     }
@@ -64,8 +64,8 @@ pub fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
     Ok(Decoded::new(live, parsed.schema, parsed.partition_type, content.len()))
 }
 
-/// Assigns first row ids to entries of data files, consecutively from the manifest's first row id,
-/// if it has one.
+/// Assigns first row ids to the data files that have none, consecutively from the first row id of
+/// the manifest. If the manifest has none, the entries are not changed.
 fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
     let Some(mut next) = file.first_row_id.filter(|_| file.content == ManifestContentType::Data)
     else {
@@ -87,12 +87,12 @@ fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<
     entries.collect()
 }
 
-/// Number of row ids reserved for a manifest without row counts. It is large because ids must be
-/// unique; the range of ids is large enough.
+/// Number of row ids reserved for a manifest without row counts. The number is large, because ids
+/// must be unique, and there are enough ids.
 const UNKNOWN_ROWS_RESERVED: u64 = 1 << 40;
 
-/// Assigns first row ids to manifests without one, starting from `first`, and returns the next row
-/// id.
+/// Assigns first row ids to manifests that have none, starting from `first`, and returns the next
+/// row id.
 pub fn assign_row_ids(
     listed: &mut [ManifestFile],
     decoded: &mut [(String, Decoded)],
@@ -116,7 +116,7 @@ pub fn assign_row_ids(
     Ok(next)
 }
 
-/// Fills in missing values from the manifest list.
+/// Fills in the values that an entry inherits from the manifest list.
 fn inherit(mut entry: ManifestEntry, file: &ManifestFile) -> ManifestEntry {
     entry.snapshot_id = entry.snapshot_id.or(Some(file.added_snapshot_id));
     if entry.status == ManifestStatus::Added || file.sequence_number == 0 {
@@ -134,11 +134,11 @@ pub fn decode_list(location: &str, content: &[u8]) -> Result<Vec<ManifestFile>> 
 /// The status of a file in a new manifest.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// A new file.
+    /// The file is new.
     Added(Box<iceberg::spec::DataFile>),
-    /// An existing file that is kept.
+    /// The file exists and is kept.
     Kept(ManifestEntryRef),
-    /// An existing file that is removed.
+    /// The file exists and is removed.
     Removed(ManifestEntryRef),
 }
 
@@ -168,37 +168,37 @@ impl Change {
 pub struct NewManifest {
     /// The kind of files: data or deletes.
     pub content: ManifestContentType,
-    /// The schema with which it is written.
+    /// The schema with which the manifest is written.
     pub schema: SchemaRef,
-    /// The partition spec of its files.
+    /// The partition spec of the files in the manifest.
     pub spec: PartitionSpecRef,
     /// The entries of the manifest, each with its status.
     pub changes: Vec<Change>,
 }
 
-/// An encoded manifest, not yet written.
+/// A manifest that is encoded but not written yet.
 #[derive(Debug)]
 pub struct Encoded {
     /// The encoded content of the file.
     pub content: Bytes,
     /// The manifest's entry in the manifest list.
     pub file: ManifestFile,
-    /// The decoded manifest, for the cache.
+    /// The decoded manifest, which is added to the cache.
     pub decoded: Decoded,
 }
 
-/// Ids of the snapshot that a manifest is written for.
+/// The ids of the snapshot for which a manifest is written.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotIds {
     /// The snapshot's id.
     pub id: i64,
-    /// Id of the parent snapshot; `None` for the first one.
+    /// Id of the parent snapshot; `None` for the first snapshot.
     pub parent: Option<i64>,
     /// The data sequence number.
     pub sequence_number: i64,
     /// The format version of the table.
     pub version: FormatVersion,
-    /// The id of the first new row, for format version 3.
+    /// The id of the first new row; used only in format version 3.
     pub first_row_id: u64,
 }
 
@@ -287,8 +287,8 @@ pub async fn encode_list(
     memory.new_input(MEMORY_FILE)?.read().await
 }
 
-/// Runs CPU work on a blocking thread. A panic of a decoder, which a corrupt file can cause,
-/// becomes an error about that file.
+/// Runs CPU work on a thread for blocking operations. If a decoder panics, which a corrupt file can
+/// cause, returns an error about that file.
 pub async fn off_thread<T: Send + 'static>(
     location: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,

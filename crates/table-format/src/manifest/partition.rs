@@ -1,7 +1,7 @@
-//! Decoding of partition values in manifests, and of their types.
+//! Decodes partition values in manifests, and derives their types.
 //!
-//! The types are derived from the manifest's schema and partition spec. If the schema lacks a
-//! source column because it was dropped, the Avro types are used.
+//! The types are derived from the manifest's schema and partition spec. If the schema does not
+//! contain a source column because it was dropped, the type of the Avro field is used.
 
 use std::sync::Arc;
 
@@ -29,16 +29,16 @@ struct SpecField {
     transform: Transform,
 }
 
-/// The partition fields of a manifest, with their positions in the partition record.
+/// The partition fields of a manifest, and their positions in the partition record.
 #[derive(Debug)]
 pub(super) struct Partitions {
     /// The types of the values.
     pub(super) types: StructType,
-    /// The position of each value in the partition record.
+    /// The position of the value of each partition field in the partition record.
     positions: Vec<ValuePosition>,
 }
 
-/// The position of a partition value in the partition record.
+/// The position of the value of one partition field in the partition record.
 #[derive(Debug, Clone, Copy)]
 struct ValuePosition {
     position: Option<usize>,
@@ -130,7 +130,7 @@ fn avro_type(field: &Field) -> PrimitiveType {
     }
 }
 
-/// Converts a value to a type; `None` if it does not match.
+/// Converts a value to a type; `None` if the value does not match the type.
 fn literal(value: &Value<'_>, data_type: &PrimitiveType) -> Option<PrimitiveLiteral> {
     use PrimitiveType::{Binary, Boolean, Date, Decimal, Double, Fixed, Float, Int, Long, Time};
     use PrimitiveType::{String, Timestamp, TimestampNs, Timestamptz, TimestamptzNs, Uuid};
@@ -160,7 +160,8 @@ fn literal(value: &Value<'_>, data_type: &PrimitiveType) -> Option<PrimitiveLite
     })
 }
 
-/// Returns the unscaled value of a decimal, from two's complement.
+/// Returns the unscaled value of a decimal from its two's complement bytes; `None` if there are too
+/// many bytes.
 fn unscaled(bytes: &[u8]) -> Option<i128> {
     let first = *bytes.first()?;
     let mut whole = if first & 0x80 == 0 { [0x00; 16] } else { [0xFF; 16] };
@@ -174,7 +175,8 @@ fn is_timestamp(data_type: &PrimitiveType) -> bool {
     matches!(data_type, Timestamp | Timestamptz | TimestampNs | TimestamptzNs)
 }
 
-/// Converts a number of days, written before a type promotion, to a timestamp.
+/// Converts a number of days to a timestamp. Such values were written before the column was
+/// promoted from date to timestamp.
 fn timestamp_of_days(days: i64, data_type: &PrimitiveType) -> Option<i64> {
     use PrimitiveType::{Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
     match data_type {

@@ -1,4 +1,4 @@
-//! Encoding of UUID partition values in manifests: as `fixed(16)` with logical type `uuid`.
+//! Encodes UUID partition values in manifests, as `fixed(16)` with the logical type `uuid`.
 //!
 //! The `iceberg` crate encodes such values as strings, which no other engine can read. So the
 //! manifest is encoded with `fixed(16)` columns, and its header is corrected afterwards.
@@ -24,7 +24,7 @@ impl Uuids {
         Uuids(fields.map(|field| field.id).collect())
     }
 
-    /// Returns the schema and the partition types to encode a manifest with.
+    /// Returns the schema and the partition types with which a manifest is encoded.
     pub(super) fn as_bytes(
         &self,
         spec: &PartitionSpec,
@@ -42,7 +42,7 @@ impl Uuids {
         Ok((schema.into(), types))
     }
 
-    /// Corrects the header of a manifest encoded with these types.
+    /// Corrects the header of a manifest that was encoded with these types.
     pub(super) fn correct_header(&self, content: Bytes, schema: &Schema) -> Result<Bytes> {
         if self.0.is_empty() && !foreign_types::has_some(schema) {
             return Ok(content);

@@ -1,7 +1,8 @@
-//! Warehouses in cloud object stores: S3 and compatible ones, Google Cloud Storage, Azure.
+//! Warehouses in cloud object stores: S3 and compatible object stores, Google Cloud Storage, Azure.
 //!
-//! A [`CloudUrl`] is the location, [`CloudSettings`] are settings from environment variables with
-//! the usual names of the cloud providers. Their values are never displayed or logged.
+//! A [`CloudUrl`] is the location. [`CloudSettings`] are settings from environment variables with
+//! the names that the cloud providers define. The values of these variables are never displayed or
+//! logged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,10 +24,11 @@ use crate::{Error, Result};
 /// Timeout for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The file at the root of a warehouse that records which lake owns it.
+/// The name of the file in the root of a warehouse that contains the id of the lake to which the
+/// warehouse belongs.
 const CLAIM_FILE: &str = "headwater-lake.json";
 
-/// Name of the folder with the contents of buckets in a warehouse. Tables do not use it.
+/// Name of the folder with the contents of buckets in a warehouse. Tables do not use this folder.
 pub const OBJECTS_FOLDER: &str = ".objects";
 
 /// Returns true for the path of a file that belongs to no table but is still in use.
@@ -49,10 +51,11 @@ impl Default for StoreTimeouts {
     }
 }
 
-/// Settings of cloud object stores: `AWS_REGION` and similar, and timeouts. Cheap to clone.
+/// Settings of cloud object stores: `AWS_REGION` and similar, and timeouts. Clones share the
+/// values.
 #[derive(Clone, Default)]
 pub struct CloudSettings {
-    /// Values by lower-case name.
+    /// The values, by lower-case name.
     values: Arc<BTreeMap<String, String>>,
     patience: StoreTimeouts,
 }
@@ -64,8 +67,8 @@ impl std::fmt::Debug for CloudSettings {
 }
 
 impl CloudSettings {
-    /// Selects the settings among environment variables: those that begin with `AWS_`, `AZURE_` or
-    /// `GOOGLE_`. Empty values are ignored.
+    /// Selects the settings among environment variables: those whose names begin with `AWS_`,
+    /// `AZURE_` or `GOOGLE_`. Empty values are ignored.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let values = variables.into_iter().filter(|(_, value)| !value.is_empty());
         let values = values.map(|(name, value)| (name.to_lowercase(), value));
@@ -113,8 +116,9 @@ impl CloudSettings {
             .with_connect_timeout(CONNECT_TIMEOUT)
     }
 
-    /// Returns the properties that clients need to read a warehouse's files directly, as named by
-    /// Iceberg's REST catalog. Includes credentials only if `credentials` is true.
+    /// Returns the properties that clients need to read a warehouse's files directly, with the
+    /// names that Iceberg's REST catalog defines. Includes credentials only if `credentials` is
+    /// true.
     pub fn for_clients(&self, url: &CloudUrl, credentials: bool) -> BTreeMap<String, String> {
         let mut config = BTreeMap::new();
         let mut set = |name: &str, value: Option<&String>| {
@@ -176,7 +180,7 @@ pub struct CloudUrl {
 }
 
 impl CloudUrl {
-    /// Returns true if the text has the scheme of a cloud URL.
+    /// Returns true if a text begins with the scheme of a cloud object store.
     pub fn is_meant(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| cloud_of(scheme).is_some())
     }
@@ -303,11 +307,11 @@ impl CloudUrl {
         Ok(Arc::new(built.map_err(|error| self.invalid_settings(error))?))
     }
 
-    /// Claims a warehouse for a lake, which also checks that it can be read and written. Does
-    /// nothing if the lake already owns it.
+    /// Claims a warehouse for a lake, which also checks that the warehouse can be read and written.
+    /// Does nothing if it belongs to the lake already.
     ///
-    /// Fails with [`Error::WarehouseTaken`] if another lake owns it: two lakes in one warehouse
-    /// would delete each other's files.
+    /// Fails with [`Error::WarehouseTaken`] if it belongs to another lake, because two lakes in one
+    /// warehouse would delete each other's files.
     pub async fn claim(&self, settings: &CloudSettings, lake: &str) -> Result<()> {
         let store = self.open(settings)?;
         let path = Path::from(CLAIM_FILE);
@@ -320,7 +324,7 @@ impl CloudUrl {
             match found {
                 Ok(found) => return self.check_claim(&found, lake),
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    // If the bucket itself is missing, that error is reported instead.
+                    // If the bucket itself is missing, the error that says so is returned.
                     if let error @ Error::Cloud { .. } = failed(error) {
                         return Err(error);
                     }
@@ -334,7 +338,8 @@ impl CloudUrl {
                 Err(error) if !super::supports_conditional_puts(&error) => {
                     return store.put(&path, claim.into()).await.map(drop).map_err(failed);
                 }
-                // The claim file was created concurrently; check which lake owns it.
+                // The claim file was created at the same time, so the code below checks to which
+                // lake it belongs.
                 Err(object_store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(failed(error)),
             }

@@ -1,11 +1,11 @@
-//! Causes of object store failures, derived from responses, and hints.
+//! The causes of object store failures, which are derived from responses, and hints for them.
 
 use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// Parts of the error messages of failed credential requests. They mean that no key is set and that
-/// the machine does not run in the cloud, whose metadata service could provide one.
+/// Parts of the error messages of failed credential requests. If a message contains one of them, no
+/// key is set, and there is no metadata service of a cloud that could provide one.
 const CREDENTIAL_REQUESTS: [&str; 4] =
     ["token request", "http://169.254.169.254/", "http://169.254.170.2/", "//metadata.google."];
 
@@ -16,19 +16,19 @@ pub enum FailureCause {
     NoBucket,
     /// The key is unknown, the signature is wrong, or a token has expired.
     Credentials,
-    /// The key is valid but lacks permission.
+    /// The key is valid but does not permit the request.
     Forbidden,
-    /// The clocks of this machine and the store differ too much for signed requests.
+    /// The clocks of this machine and the store differ too much for signed requests to be accepted.
     Clock,
     /// The bucket is in another region.
     Region,
-    /// No connection to the store's address.
+    /// The store's address cannot be reached.
     Unreachable,
     /// The connection was closed before the response was complete.
     Cut,
     /// The request timed out.
     TimedOut,
-    /// The store throttled or failed requests until the retry timeout.
+    /// The store throttled or failed requests until the timeout for retries.
     Busy,
     /// The file to create already exists.
     Taken,
@@ -60,7 +60,8 @@ impl FailureCause {
         found
     }
 
-    /// Returns true if a retry may succeed later, because the cause is independent of the file.
+    /// Returns true if a retry may succeed later, because the cause has nothing to do with the
+    /// file.
     pub fn is_transient(self) -> bool {
         match self {
             FailureCause::Credentials
@@ -76,7 +77,7 @@ impl FailureCause {
         }
     }
 
-    /// Returns the message for a location.
+    /// Returns the message for a failure at a location.
     pub fn describe(self, location: &str) -> String {
         match self {
             FailureCause::NoBucket => format!("the bucket of `{location}` does not exist"),
@@ -147,7 +148,7 @@ fn transport_cause(kind: HttpErrorKind) -> FailureCause {
     }
 }
 
-/// Returns the cause in a response: `non-2xx status code: 403 Forbidden:
+/// Returns the cause that a response contains, for example `non-2xx status code: 403 Forbidden:
 /// <Error><Code>AccessDenied</Code>…`.
 fn response_cause(response: &str) -> Option<FailureCause> {
     let code = response.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));

@@ -1,8 +1,8 @@
 //! A warehouse in a local folder, with durable writes.
 //!
 //! A file is durable only after fsync of the file, of its folder, and of the parent of every new
-//! folder. The object store's local backend calls none of these. Folders that are known to be
-//! durable are not synced again.
+//! folder. The local object store of the `object_store` crate does none of this. Folders that are
+//! known to be durable are not synced again.
 //!
 //! The few small files of a commit are written and synced on one thread. Several threads would
 //! block each other at the folder and at the file system's journal.
@@ -19,10 +19,10 @@ use parking_lot::Mutex;
 
 use crate::{Error, Result};
 
-/// Number of files synced by one thread.
+/// Number of files that one thread syncs.
 const FILES_PER_THREAD: usize = 8;
 
-/// Maximum size of a file whose write-back is started early, before any file is synced, in bytes.
+/// Maximum size in bytes of files whose write-back is started before the first file is synced.
 const WRITE_BACK_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The root folder of a warehouse.
@@ -37,14 +37,16 @@ impl LocalFolder {
         LocalFolder { root, durable: Mutex::default() }
     }
 
-    /// Creates a folder and its parents. The folder becomes durable with the first file in it.
+    /// Creates a folder and its parents. The folder becomes durable together with the first file in
+    /// it.
     pub async fn create_folder(&self, path: Path) -> Result<()> {
         let folder = self.root.join(path.as_ref());
         let made = tokio::fs::create_dir_all(&folder).await;
         made.map_err(|error| failed(&folder, error))
     }
 
-    /// Writes new files atomically. Makes them and the already written files durable.
+    /// Writes new files atomically. Makes these files and the files that were written before
+    /// durable.
     pub async fn write(&self, new: Vec<(Path, Bytes)>, written: Vec<Path>) -> Result<()> {
         let new: Vec<_> = new
             .into_iter()
@@ -60,8 +62,8 @@ impl LocalFolder {
             folders.extend(file.parent().map(ToOwned::to_owned));
         }
         ancestors.retain(|folder| !self.durable.lock().contains(folder));
-        // A folder is durable once its parent is synced. The entry of the root folder was synced
-        // when the root was created.
+        // A folder becomes durable when its parent is synced. The entry of the root folder was
+        // synced when the root was created.
         let above = ancestors.iter().filter(|folder| **folder != self.root);
         folders.extend(above.filter_map(|folder| folder.parent()).map(ToOwned::to_owned));
         let (first, rest) = written.split_at(written.len().min(FILES_PER_THREAD));
@@ -76,7 +78,7 @@ impl LocalFolder {
     }
 }
 
-/// The files written and synced by one thread.
+/// The files that one thread writes and syncs.
 #[derive(Default)]
 struct SyncBatch {
     new: Vec<(PathBuf, Bytes)>,
@@ -90,8 +92,9 @@ impl SyncBatch {
         work.await.map_err(|error| Error::internal("made durable", error))?
     }
 
-    /// Starts the write-back of all files before waiting for the first. Otherwise each `fdatasync`
-    /// would make the file system allocate blocks and write its journal separately.
+    /// Writes and syncs the files. The write-back of all files is started before the first is
+    /// synced. Otherwise, the file system would allocate blocks and write its journal for each
+    /// `fdatasync` separately.
     fn run_blocking(self) -> Result<()> {
         let mut files = Vec::with_capacity(self.new.len() + self.written.len());
         for (path, content) in self.new {
@@ -116,7 +119,7 @@ impl SyncBatch {
     }
 }
 
-/// Creates a file under a temporary name, which the object store's listings omit, and renames it.
+/// Creates a file under a temporary name, which the object store does not list, and renames it.
 fn create(path: &std::path::Path, content: &[u8]) -> std::io::Result<File> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push("#1");
@@ -137,14 +140,14 @@ fn create(path: &std::path::Path, content: &[u8]) -> std::io::Result<File> {
     written.map(|()| file)
 }
 
-/// Starts the write-back of a small file. Not used for large files: their write-back has already
-/// started, and the call would drop them from the page cache.
+/// Starts the write-back of a small file. For large files nothing is done: the kernel has already
+/// started to write them, and the call would drop them from the page cache.
 fn start_write_back(file: &File) {
     #[cfg(target_os = "linux")]
     if file.metadata().as_ref().map(Metadata::len).is_ok_and(|bytes| bytes <= WRITE_BACK_BYTES_MAX)
     {
-        // Errors are ignored, because this call is only an optimization; `fdatasync` writes the
-        // rest.
+        // Errors are ignored, because this call is only an optimization. `fdatasync` writes
+        // whatever is left.
         let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
     }
 }

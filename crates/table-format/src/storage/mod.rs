@@ -1,6 +1,6 @@
-//! Files of a warehouse: locations and durability.
+//! The storage of a warehouse's files: their locations and durability.
 //!
-//! A location is a URL as in Iceberg's files; a path is a key within the object store.
+//! A location is a URL, as Iceberg's files contain it. A path is a key in the object store.
 
 mod cloud;
 mod failure_cause;
@@ -27,8 +27,8 @@ use crate::{Error, Result};
 /// Maximum number of concurrent deletes.
 const DELETES_MAX: usize = 16;
 
-/// Maximum attempts of a request whose response was lost, for requests that the store's client does
-/// not retry.
+/// Maximum number of attempts for a request whose response was lost, if the client of the store
+/// does not retry the request itself.
 const ATTEMPTS_MAX: usize = 3;
 
 /// Pause between attempts.
@@ -39,7 +39,7 @@ pub struct Storage {
     store: Arc<dyn ObjectStore>,
     root_url: String,
     local: Option<LocalFolder>,
-    /// Maximum total time for retries of one file.
+    /// Maximum total time of an operation on one file, including retries.
     patience: Duration,
 }
 
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Storage {
 
 impl Storage {
     /// Opens the warehouse at a URL. `local_root` is the folder of a local object store, whose
-    /// files are fsynced after a write.
+    /// files are fsynced after they were written.
     pub fn new(
         store: Arc<dyn ObjectStore>,
         root_url: &str,
@@ -68,7 +68,7 @@ impl Storage {
         &self.store
     }
 
-    /// Returns the path of a location. Fails if it is outside the warehouse.
+    /// Returns the path of a location. Fails if the location is outside the warehouse.
     pub fn path_of(&self, location: &str) -> Result<Path> {
         let outside = || Error::OutsideWarehouse {
             location: location.to_owned(),
@@ -87,7 +87,8 @@ impl Storage {
         found.await.map_err(|error| Error::storage(location, error))
     }
 
-    /// Writes new files with unique names. Makes them and the already written files durable.
+    /// Writes new files with unique names. Makes these files and the files that were written before
+    /// durable.
     pub async fn write_all(
         &self,
         new: &[(String, Bytes)],
@@ -97,8 +98,8 @@ impl Storage {
             let puts = new
                 .iter()
                 .map(|(location, content)| self.put_new(location, content.clone().into()));
-            // All uploads are awaited, even after an error: a file whose upload completed after its
-            // deletion would remain.
+            // All uploads are awaited, even after an error. Otherwise, an upload could complete
+            // after its file was deleted, and the file would remain.
             return join_all(puts).await.into_iter().collect();
         };
         let new =
@@ -106,8 +107,8 @@ impl Storage {
         folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
     }
 
-    /// Starts a multipart upload. If the response is lost, an upload with an unknown id remains,
-    /// but it has no parts.
+    /// Starts a multipart upload. If the response is lost, an upload remains whose id is not known,
+    /// but which has no parts.
     async fn start_multipart(&self, path: &Path) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.retry_if_lost(|| self.store.put_multipart(path)).await
     }
@@ -124,8 +125,8 @@ impl Storage {
         put.map(drop).map_err(|error| Error::storage(location, error))
     }
 
-    /// Creates a file; an existing one is not replaced. Success means that the file exists with
-    /// this content, even if a response was lost.
+    /// Creates a file. An existing file is not replaced. On success, the file exists with this
+    /// content, even if a response was lost.
     pub async fn put_new(&self, location: &str, content: PutPayload) -> Result<()> {
         let path = self.path_of(location)?;
         if self.local.is_some() {
@@ -137,8 +138,8 @@ impl Storage {
             let put = self.store.put_opts(&path, content.clone(), PutMode::Create.into()).await;
             let Err(error) = put else { return Ok(()) };
             if !supports_conditional_puts(&error) {
-                // If conditional puts are not supported, an unconditional put is safe, because file
-                // names are unique.
+                // If the store does not support conditional puts, an unconditional put is safe,
+                // because file names are unique.
                 let put = self.store.put(&path, content).await;
                 return put.map(drop).map_err(|error| Error::storage(location, error));
             }
@@ -155,14 +156,15 @@ impl Storage {
             match tokio::time::timeout(remaining, self.has_content(&path, &content)).await {
                 Ok(Some(true)) => return Ok(()),
                 Ok(None) if sent < ATTEMPTS_MAX => tokio::time::sleep(RETRY_PAUSE).await,
-                // Another file exists at the location, or the state is unknown.
+                // Another file exists at the location, or it is not known if the request was
+                // executed.
                 _ => return Err(Error::storage(location, error)),
             }
         }
         Ok(())
     }
 
-    /// Returns true if a file has this content; `None` if it is missing or cannot be read.
+    /// Returns true if a file has this content; `None` if the file is missing or cannot be read.
     async fn has_content(&self, path: &Path, content: &PutPayload) -> Option<bool> {
         let found = self.store.get(path).await.ok()?;
         if found.meta.size != content.content_length() as u64 {
@@ -191,7 +193,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Makes already written files durable. Does nothing unless the store is a local folder.
+    /// Makes files durable that were written before. Does nothing for cloud object stores.
     pub async fn sync(&self, locations: impl Iterator<Item = &str>) -> Result<()> {
         match &self.local {
             Some(folder) => folder.write(Vec::new(), self.paths_of(locations)?).await,
@@ -203,7 +205,7 @@ impl Storage {
         locations.map(|location| self.path_of(location)).collect()
     }
 
-    /// Deletes files; missing ones are not an error.
+    /// Deletes files. A file that does not exist is not an error.
     pub async fn delete(&self, locations: &[String]) -> Result<()> {
         if self.local.is_none() && locations.len() > 1 {
             return self.delete_batch(locations).await;
@@ -221,8 +223,8 @@ impl Storage {
 }
 
 impl Storage {
-    /// Deletes files with as few requests as the store supports. If some deletions fail, the others
-    /// are still attempted.
+    /// Deletes files with as few requests as the store supports. If the deletion of one file fails,
+    /// the other files are deleted nevertheless.
     async fn delete_batch(&self, locations: &[String]) -> Result<()> {
         let paths = locations.iter().map(|location| self.path_of(location));
         let paths: Vec<Path> = paths.collect::<Result<_>>()?;
@@ -230,7 +232,7 @@ impl Storage {
         removed.map_err(|error| Error::storage(&self.root_url, error))
     }
 
-    /// Deletes files without retries; returns the first error.
+    /// Deletes files without retries. Returns the first error.
     async fn delete_each(&self, paths: Vec<Path>) -> object_store::Result<()> {
         let mut removed = self.store.delete_stream(stream::iter(paths).map(Ok).boxed());
         let mut failed = None;
@@ -243,8 +245,8 @@ impl Storage {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Retries an idempotent request whose response was lost. Some of the store clients do not
-    /// treat all such requests as idempotent.
+    /// Retries an idempotent request whose response was lost. This is needed, because some clients
+    /// of object stores do not regard all such requests as idempotent.
     async fn retry_if_lost<T, F>(&self, ask: impl Fn() -> F) -> object_store::Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
@@ -274,8 +276,7 @@ fn supports_conditional_puts(error: &object_store::Error) -> bool {
     }
 }
 
-/// Normalizes a location: Hadoop's paths, as used by Spark, are written `file:/a` instead of
-/// `file:///a`.
+/// Normalizes a location. In the paths of Hadoop, which Spark uses, `file:/a` means `file:///a`.
 pub fn normalised_location(location: &str) -> Cow<'_, str> {
     match location.strip_prefix("file:/") {
         Some(rest) if !rest.starts_with('/') => format!("file:///{rest}").into(),
@@ -283,8 +284,7 @@ pub fn normalised_location(location: &str) -> Cow<'_, str> {
     }
 }
 
-/// Guard that deletes files when it is dropped, unless they are kept. Used to undo a failed or
-/// cancelled write.
+/// A guard that deletes the files of a failed or cancelled write when it is dropped.
 #[derive(Debug)]
 pub struct CleanupGuard {
     storage: Arc<Storage>,
@@ -297,17 +297,17 @@ impl CleanupGuard {
         CleanupGuard { storage, locations: Vec::new() }
     }
 
-    /// Adds a file to delete.
+    /// Adds a file to be deleted.
     pub fn add(&mut self, location: String) {
         self.locations.push(location);
     }
 
-    /// Keeps the files: dropping the guard no longer deletes them.
+    /// Consumes the guard without deleting the files.
     pub fn keep(mut self) {
         self.locations.clear();
     }
 
-    /// Deletes the files now; failures are logged.
+    /// Deletes the files now. Failures are only logged.
     pub async fn run(mut self) {
         let locations = std::mem::take(&mut self.locations);
         remove(&self.storage, &locations).await;

@@ -1,6 +1,6 @@
-//! The upload of one file, as a multipart upload if it is large.
+//! Uploads one file. A large file is uploaded in parts.
 //!
-//! The file is invisible until the upload completes. A failed or cancelled upload is aborted, so
+//! The file is not visible before the upload completes. A failed or cancelled upload is aborted, so
 //! that the store keeps no parts.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::Storage;
 use crate::{Error, Result};
 
-/// Bytes of a part. Cloud stores have a minimum size and at most 10,000 parts.
+/// Bytes of a part. Cloud stores require a minimum size, and allow at most 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
 
 /// Maximum number of parts uploaded concurrently.
@@ -84,7 +84,8 @@ impl Upload {
         Ok(())
     }
 
-    /// Uploads the rest. On success the file exists; on failure the upload is aborted.
+    /// Uploads the bytes that remain. On success, the file exists. On failure, the upload is
+    /// aborted.
     pub async fn finish(mut self) -> Result<()> {
         let ended = self.complete().await;
         match ended {
@@ -115,7 +116,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Aborts the upload; the store deletes its parts.
+    /// Aborts the upload. The store then deletes the parts.
     pub async fn abort(mut self) {
         if let Some(parts) = self.parts.take() {
             parts.abort(&self.location).await;
@@ -123,7 +124,8 @@ impl Upload {
     }
 }
 
-/// Returns true if the file was completed although the response was lost.
+/// Returns true if the file exists with this size, so that the upload was completed although its
+/// response was lost.
 async fn exists(storage: &Storage, location: &str, bytes: u64) -> bool {
     let Ok(path) = storage.path_of(location) else { return false };
     storage.object_store().head(&path).await.is_ok_and(|found| found.size == bytes)

@@ -1,6 +1,6 @@
 //! Type names: `long`, `decimal(10, 2)`, `list<struct<a: int, b: string>>`.
 //!
-//! The names are Iceberg's. SQL's names of the same types are parsed as well.
+//! Types are formatted with Iceberg's names. SQL's names of the same types can be parsed, too.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use super::is_uuid;
 use crate::{Error, Result};
 
-/// Returns the Iceberg name of an Arrow type. If there is no equal Iceberg type, returns the name
-/// of the nearest one.
+/// Returns the Iceberg name of an Arrow type. If no Iceberg type is equal, returns the name of the
+/// nearest type.
 pub fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Boolean => "boolean".to_owned(),
@@ -115,7 +115,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Consumes a word and the surrounding whitespace. The word consists of characters for which
+    /// Consumes a word and the surrounding whitespace. A word consists of characters for which
     /// `belongs` returns true.
     fn word(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
         let text = self.rest.trim_start();
@@ -194,7 +194,7 @@ pub fn timestamptz() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// Returns a map type with Parquet's field names.
+/// Returns a map type with the field names that Parquet uses.
 pub fn map_of(key: Field, value: Field) -> DataType {
     let entries = DataType::Struct(vec![key, value].into());
     DataType::Map(Arc::new(Field::new("key_value", entries, false)), false)

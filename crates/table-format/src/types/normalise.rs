@@ -1,8 +1,9 @@
-//! Conversion of any Arrow schema to the nearest one that Iceberg supports.
+//! Converts an Arrow schema to the nearest schema that Iceberg supports.
 //!
 //! Types are widened, never narrowed: a type is rejected if no supported type can hold all of its
-//! values. The only exception is times of day with nanoseconds. Nanosecond timestamps require
-//! format version 3 and an explicit request; for other tables, use [`without_nanoseconds`].
+//! values. The only exception are times of day with nanoseconds, which become microseconds.
+//! Timestamps with nanoseconds require format version 3, so callers apply [`without_nanoseconds`]
+//! for other tables.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,16 +15,16 @@ use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
 use crate::defaults::{INITIAL, WRITE};
 use crate::{COMMENT, Error, Result};
 
-/// The field metadata keys that describe the table's column.
+/// The keys in a field's metadata that describe the column and are kept.
 pub const FIELD_METADATA_KEYS: [&str; 3] = [COMMENT, INITIAL, WRITE];
 
 /// Returns the nearest schema that Iceberg supports.
 ///
-/// Large and view types become plain ones, and unsigned integers the next wider signed type. Half
-/// floats become floats, times microseconds, and timestamps microseconds or nanoseconds.
-/// Dictionaries get the type of their values, and nulls become strings. Field metadata is dropped
-/// except for the keys in [`FIELD_METADATA_KEYS`]. Fails with `invalid_argument` and the column's
-/// name for an unsupported type or a duplicate name.
+/// Types with large offsets or views become the plain types, and unsigned integers become the next
+/// wider signed type. Half floats become floats, times microseconds, and timestamps microseconds or
+/// nanoseconds. Dictionaries get the type of their values, and nulls become strings. Of the
+/// metadata of fields, only the keys in [`FIELD_METADATA_KEYS`] are kept. Fails with
+/// `invalid_argument` and the column's name for an unsupported type or a duplicate name.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
     if schema.fields().is_empty() {
         return Err(Error::NoColumns);
@@ -47,7 +48,7 @@ fn normalise_fields(fields: &Fields, parent: &str) -> Result<Vec<Field>> {
     fields.iter().map(|field| normalise_field(field, &join(parent, field.name()))).collect()
 }
 
-/// Returns the path of a nested column for messages.
+/// Returns the path of a nested column, as messages show it.
 pub fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
@@ -136,7 +137,7 @@ pub fn map_within(data_type: &DataType, change: &dyn Fn(&FieldRef) -> FieldRef) 
     }
 }
 
-/// Returns true if a type has nanoseconds, at any level.
+/// Returns true if a type is or contains a timestamp with nanoseconds.
 pub fn has_nanoseconds(data_type: &DataType) -> bool {
     match data_type {
         DataType::Timestamp(unit, _) => *unit == TimeUnit::Nanosecond,
@@ -154,8 +155,8 @@ fn unsupported(data_type: &DataType, column: &str) -> Error {
     Error::UnsupportedType { column: column.to_owned(), data_type: data_type.to_string() }
 }
 
-/// Returns the decimal type if Iceberg supports it: with at most 38 digits and a scale that is not
-/// negative.
+/// Returns the decimal type; `None` if Iceberg does not support it, because it has more than 38
+/// digits or a negative scale.
 fn decimal(precision: u8, scale: i8) -> Option<DataType> {
     let (precision, scale) = match u8::try_from(scale) {
         Ok(scale) => (precision, scale),

@@ -1,7 +1,8 @@
-//! Conversion of Arrow schemas to Iceberg schemas, with new field ids, and back.
+//! Converts Arrow schemas to Iceberg schemas with new field ids, and Iceberg schemas to Arrow
+//! schemas.
 //!
-//! Uses the workspace's Arrow version. It may differ from that of the `iceberg` crate, with which
-//! no Arrow types are exchanged.
+//! This module uses the Arrow version of the workspace. The `iceberg` crate may use another
+//! version, so no Arrow types are passed to it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub struct FieldIds {
 }
 
 impl FieldIds {
-    /// Creates a sequence of ids after `last`.
+    /// Creates a sequence of ids, the first of which follows `last`.
     pub fn after(last: i32) -> Self {
         FieldIds { last }
     }
@@ -34,8 +35,8 @@ impl FieldIds {
         self.last
     }
 
-    /// Converts normalised Arrow fields to Iceberg fields. A field keeps its id in `base` if name
-    /// and type are the same.
+    /// Converts normalised Arrow fields to Iceberg fields. A field with the same name and type as a
+    /// field of `base` keeps the id of that field.
     pub fn assign(
         &mut self,
         fields: &Fields,
@@ -115,8 +116,8 @@ fn same_field<'a>(field: &Field, base: Option<&'a StructType>) -> Option<&'a Nes
     same_type(field, &known.field_type).then_some(known)
 }
 
-/// Returns true if values of the type can be stored under the other field's id. Nested types need
-/// only be of the same kind, because their fields have their own ids.
+/// Returns true if a field has the type `known`, so that it can keep the id of a field with this
+/// type. Nested types need only be of the same kind, because their fields have ids of their own.
 fn same_type(field: &Field, known: &Type) -> bool {
     match (field.data_type(), known) {
         (DataType::Struct(_), Type::Struct(_))
@@ -166,13 +167,13 @@ pub fn primitive_type(field: &Field) -> Result<PrimitiveType> {
     })
 }
 
-/// Returns the Arrow schema of Iceberg fields; each field's metadata carries its id.
+/// Returns the Arrow schema of Iceberg fields. The metadata of each field contains its id.
 pub fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|field| arrow_field(field)).collect::<Vec<_>>()))
 }
 
 /// Adds the names from the table's name mapping, by which columns are found in files without field
-/// ids. A column that is not in the mapping is missing in such files.
+/// ids. Such files do not contain columns that are not in the mapping.
 pub fn with_names(schema: &SchemaRef, mapping: Option<&str>) -> SchemaRef {
     let mapping = mapping.and_then(|text| serde_json::from_str::<NameMapping>(text).ok());
     let Some(mapping) = mapping else { return schema.clone() };
@@ -252,7 +253,7 @@ pub fn arrow_type(field_type: &Type) -> DataType {
 /// Returns the Arrow type of an Iceberg primitive.
 pub fn arrow_primitive(primitive: &PrimitiveType) -> DataType {
     match primitive {
-        // Values of foreign types are not read; the field metadata contains the type.
+        // Values of foreign types are never read. The type itself is in the metadata of the field.
         foreign if foreign_types::foreign(foreign).is_some() => DataType::Binary,
         PrimitiveType::Boolean => DataType::Boolean,
         PrimitiveType::Int => DataType::Int32,

@@ -1,4 +1,4 @@
-//! Data files and delete files in the JSON format of Iceberg's REST specification.
+//! Serializes data files and delete files in the JSON format of Iceberg's REST specification.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::literal::{hex, write};
 
 /// Serializes the files of a table.
 pub(super) struct FilesSerializer<'t> {
-    /// Field ids of the columns whose statistics are included.
+    /// Field ids of the columns whose statistics are sent.
     stats: &'t [i32],
     /// The types of partition values, by spec id.
     types: HashMap<i32, Vec<PrimitiveType>>,
@@ -29,7 +29,7 @@ impl<'t> FilesSerializer<'t> {
         FilesSerializer { stats, types: types.collect() }
     }
 
-    /// Serializes a data file that was written with the given partition spec.
+    /// Serializes a data file with this partition spec.
     pub(super) fn file(&self, file: &DataFile, spec_id: i32) -> Value {
         let mut written = Map::new();
         let mut set = |name: &str, value: Value| {
@@ -114,8 +114,8 @@ fn content_name(content: DataContentType) -> &'static str {
     }
 }
 
-/// Returns the type of a partition value. It is derived from the newest schema that has the source
-/// column, which may have been dropped since.
+/// Returns the type of a partition value. The type is derived from the newest schema with the
+/// source column, because the current schema may not have this column.
 fn value_type(metadata: &TableMetadata, source: i32, transform: Transform) -> PrimitiveType {
     let current = std::iter::once(metadata.current_schema());
     let mut others: Vec<_> = metadata.schemas_iter().collect();
@@ -128,7 +128,7 @@ fn value_type(metadata: &TableMetadata, source: i32, transform: Transform) -> Pr
     }
 }
 
-/// Returns the approximate bytes of a value in JSON.
+/// Returns the approximate size of a value in JSON, in bytes.
 pub(super) fn weight(value: &PrimitiveLiteral) -> usize {
     match value {
         PrimitiveLiteral::String(text) => text.len(),

@@ -1,8 +1,8 @@
-//! Filters of other engines: expressions of Iceberg's REST specification.
+//! Parses the filters of other engines, which are expressions of Iceberg's REST specification.
 //!
-//! A filter is resolved against a schema: names become columns, values get the types of the
-//! columns, and negations are pushed down. So a [`Filter`] consists only of conditions, `and` and
-//! `or`.
+//! A filter is resolved against a schema: columns are found by name, values are converted to the
+//! types of the columns, and negations are moved into the conditions. So a [`Filter`] consists only
+//! of conditions, `and` and `or`.
 
 use std::str::FromStr;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::literal;
 use crate::{Error, Result};
 
-/// Maximum number of conditions of a filter, and of values in all of them.
+/// Maximum number of conditions of a filter, and of values in all conditions together.
 const CONDITIONS_MAX: usize = 2_000;
 const VALUES_MAX: usize = 200_000;
 
@@ -24,11 +24,11 @@ const VALUES_MAX: usize = 200_000;
 pub enum Filter {
     /// Matches all rows if true, no rows if false.
     Always(bool),
-    /// Rows for which all of these hold.
+    /// Matches the rows that match all of these filters.
     And(Vec<Filter>),
-    /// Rows for which any of these holds.
+    /// Matches the rows that match at least one of these filters.
     Or(Vec<Filter>),
-    /// Rows for which the condition holds.
+    /// Matches the rows that satisfy the condition.
     Is(Box<Condition>),
 }
 
@@ -39,8 +39,8 @@ pub struct Condition {
     pub column: Option<String>,
     /// The predicate that the column must satisfy.
     pub test: Predicate,
-    /// The operands, of the column's type: one operand, several for `in` and `not-in`, or an empty
-    /// list. `None` if an operand cannot be represented in the column's type.
+    /// The operands, in the column's type: one operand, several for `in` and `not-in`, or none.
+    /// `None` if an operand cannot be represented in the column's type.
     pub values: Option<ArrayRef>,
     /// Field id of the column.
     pub(super) source: i32,
@@ -61,25 +61,25 @@ pub enum Predicate {
     IsNan,
     /// The value is null or not NaN.
     NotNan,
-    /// Less than.
+    /// The value is less than the operand.
     Lt,
-    /// Less than or equal.
+    /// The value is less than or equal to the operand.
     LtEq,
-    /// Greater than.
+    /// The value is greater than the operand.
     Gt,
-    /// Greater than or equal.
+    /// The value is greater than or equal to the operand.
     GtEq,
-    /// Equal.
+    /// The value is equal to the operand.
     Eq,
-    /// Not equal. Some engines also match null.
+    /// The value is not equal to the operand. In some engines, null also matches.
     NotEq,
-    /// Starts with the prefix.
+    /// The value starts with the operand.
     StartsWith,
-    /// Null, or does not start with the prefix.
+    /// The value is null, or does not start with the operand.
     NotStartsWith,
-    /// Equal to one of the values.
+    /// The value is equal to one of the operands.
     In,
-    /// Null, or equal to none of the values.
+    /// The value is null, or equal to none of the operands.
     NotIn,
 }
 
@@ -131,7 +131,7 @@ impl Predicate {
 }
 
 impl Condition {
-    /// Returns true if the condition applies to a transform of the column.
+    /// Returns true if the condition is on a transform of the column instead of the column itself.
     pub fn is_of_transform(&self) -> bool {
         self.transform != Transform::Identity
     }
@@ -165,7 +165,7 @@ impl<'s> FilterParser<'s> {
         found.ok_or_else(|| invalid(format!("the table has no column `{name}`")))
     }
 
-    /// Parses a filter, or its negation.
+    /// Parses a filter. If `negated` is true, returns its negation.
     pub(super) fn read(&mut self, value: &Value, negated: bool) -> Result<Filter> {
         if let Value::Bool(all) = value {
             return Ok(Filter::Always(*all != negated));
@@ -215,7 +215,8 @@ impl<'s> FilterParser<'s> {
         })))
     }
 
-    /// Parses the operands as values of the type `found`. Empty if the predicate takes no operands.
+    /// Parses the operands as values of the type `found`. Returns an empty list if the predicate
+    /// has no operands.
     fn operands(
         &mut self,
         value: &Value,
@@ -266,14 +267,14 @@ fn part<'v>(value: &'v Value, name: &str, of: &str) -> Result<&'v Value> {
     value.get(name).ok_or_else(|| invalid(format!("`{of}` has no `{name}`")))
 }
 
-/// Parses a term: a column name, or a transform of one.
+/// Parses a term: the name of a column, or a transform of a column.
 fn term(value: &Value) -> Result<(&str, Transform)> {
     let unreadable = || invalid(format!("`{value}` is not a term"));
     let (column, transform) = match value {
         Value::String(column) => return Ok((column, Transform::Identity)),
         value => (&value["term"], value["transform"].as_str()),
     };
-    // Java clients nest a term within a transform to name its column.
+    // In requests of Java clients, the column of a transform is itself a term.
     let column = column.as_str().or_else(|| column["term"].as_str()).ok_or_else(unreadable)?;
     match (value["type"].as_str(), transform) {
         (Some("reference"), _) => Ok((column, Transform::Identity)),

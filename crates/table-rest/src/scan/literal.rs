@@ -1,8 +1,8 @@
-//! Single values in the JSON format of Iceberg's REST specification: the operands of filters, and
-//! file statistics.
+//! Parses and serializes single values in the JSON format of Iceberg's REST specification: operands
+//! of filters, and statistics of files.
 //!
-//! Clients differ, so more formats are parsed than are written: days and microseconds as numbers,
-//! as from Java, and timestamps without an offset, as from Python.
+//! Because clients differ, more formats are parsed than are serialized: days and microseconds as
+//! numbers, which Java clients send, and timestamps without an offset, which Python clients send.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType};
@@ -13,8 +13,8 @@ const NANOS_PER_MICRO: i64 = 1_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
-/// Number of decimal digits that a double always preserves. The same limit applies to whole
-/// numbers.
+/// Number of decimal digits that a double always represents exactly. The same limit applies to
+/// whole numbers.
 const DIGITS_KEPT: usize = 15;
 const WHOLE_KEPT: f64 = 1e15;
 
@@ -22,11 +22,12 @@ const WHOLE_KEPT: f64 = 1e15;
 #[derive(Debug)]
 struct InvalidValue;
 
-/// A parsed value; `None` if it is out of range or has too many digits for the type.
+/// A parsed value; `None` if the type cannot represent the number, because it is out of range or
+/// has too many digits.
 type ParsedLiteral<T = PrimitiveLiteral> = Result<Option<T>, InvalidValue>;
 
-/// Parses a value of a type. Returns `None` if the number cannot be represented in the type. The
-/// error is the reason why the value is invalid.
+/// Parses a value of a type. Returns `None` if the type cannot represent the number. The error is
+/// the reason why the value is invalid.
 pub(super) fn read(
     value: &Value,
     data_type: &PrimitiveType,
@@ -119,15 +120,15 @@ fn integer(number: &Number) -> Result<i128, InvalidValue> {
 }
 
 /// Parses a float. Returns `None` if the number cannot be represented exactly: it is not rounded,
-/// because the intended float is unknown.
+/// because it is not known which float the client means.
 fn float(number: &Number) -> Option<PrimitiveLiteral> {
     let value = number.as_f64()?;
     let narrow = value as f32;
     (f64::from(narrow).to_bits() == value.to_bits()).then(|| PrimitiveLiteral::Float(narrow.into()))
 }
 
-/// Returns true if the parsed number certainly equals the one in the text: a double loses digits
-/// beyond its precision.
+/// Returns true if the parsed number certainly equals the number in the text. This is not certain
+/// if the text has more digits than a double can represent.
 fn is_exact(number: &Number) -> bool {
     let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return true };
     let written = format!("{value:e}");
@@ -184,7 +185,7 @@ fn parse_timestamp(text: &str) -> Result<NaiveDateTime, InvalidValue> {
     moment.map_err(|_| InvalidValue)
 }
 
-/// Parses a timestamp with an offset. Without an offset, it is in UTC.
+/// Parses a timestamp with an offset. A timestamp without an offset is in UTC.
 fn parse_timestamptz(text: &str) -> Result<NaiveDateTime, InvalidValue> {
     let moment = DateTime::parse_from_rfc3339(text).map(|moment| moment.naive_utc());
     moment.or_else(|_| parse_timestamp(text))
@@ -272,7 +273,8 @@ fn moment(value: i64, data_type: &PrimitiveType) -> Value {
     written.map_or_else(|| value.into(), Value::from)
 }
 
-/// Serializes a number. JSON has neither NaN nor infinity, so they are strings, as in Java.
+/// Serializes a number. JSON has no numbers for NaN and infinity, so these are serialized as
+/// strings, as Java clients do.
 fn number(value: f64) -> Value {
     let word = match value {
         value if value.is_nan() => "NaN",

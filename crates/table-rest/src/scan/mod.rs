@@ -1,5 +1,5 @@
-//! Scan planning for other engines, as defined by Iceberg's REST specification: the data files that
-//! match a filter, their delete files, and their residual filters.
+//! Plans scans for other engines, as Iceberg's REST specification defines: finds the data files
+//! with rows that may match a filter, their delete files, and their residual filters.
 
 mod content;
 mod filter;

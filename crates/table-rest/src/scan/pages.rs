@@ -1,9 +1,9 @@
-//! The tasks of a scan, in pages.
+//! Returns the tasks of a scan in pages.
 //!
-//! [`RestTables::scan`] plans files as for Headwater's own reads. The caller prunes that plan by
-//! the bounds in the manifests and puts the result into the scan. The tasks are returned in pages,
-//! so that no response exceeds a few megabytes. The same scan of the same table state always has
-//! the same pages.
+//! [`RestTables::scan`] plans files in the same way as for Headwater's own reads. The caller prunes
+//! the plan by the bounds in the manifests, and replaces the plan of the scan by the result. The
+//! tasks are returned in pages, so that no response exceeds a few megabytes. The pages of a scan
+//! depend only on the request and the state of the table.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,13 +27,13 @@ type Files = Arc<[Arc<DataFile>]>;
 const PAGE_FILES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Approximate number of bytes in a page: for a file without its own values, for a reference to a
-/// delete file, and for the statistics of one column.
+/// Approximate number of bytes that parts of a page need: a file without its values, a reference to
+/// a delete file, and the statistics of one column.
 const FILE_BYTES: usize = 512;
 const REFERENCE_BYTES: usize = 8;
 const STATISTICS_BYTES: usize = 256;
 
-/// Maximum number of selected column names.
+/// Maximum number of column names in a request.
 const NAMES_MAX: usize = 10_000;
 
 /// A request to plan a scan.
@@ -61,18 +61,18 @@ pub struct Scan {
     table: Table,
     /// The plan with the files to scan.
     pub plan: ScanPlan,
-    /// The row filter; its residual is sent with each file.
+    /// The row filter. With each file, its residual filter is sent.
     pub filter: Filter,
     stats: Vec<i32>,
     rows_wanted: Option<u64>,
 }
 
-/// A page of scan tasks, as JSON.
+/// A page of the tasks of a scan, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanPage {
-    /// The list of tasks.
+    /// The list of tasks, as JSON.
     pub tasks: String,
-    /// The list of delete files that the tasks refer to.
+    /// The list of the delete files to which the tasks refer, as JSON.
     pub delete_files: String,
 }
 
@@ -120,15 +120,15 @@ impl RestTables<'_> {
         Ok(Scan { table: table.clone(), plan, filter, stats, rows_wanted })
     }
 
-    /// Returns the files appended after the snapshot `start`, or since the first snapshot, up to
-    /// `end`.
+    /// Returns the files that were appended after the snapshot `start` (from the first snapshot on,
+    /// if it is `None`), up to and including the snapshot `end`.
     async fn appended_between(self, table: &Table, start: Option<i64>, end: i64) -> Result<Files> {
         let mut lineage = Lineage::of(table);
         let (mut found, mut next, mut seen) = (Vec::new(), Some(end), HashSet::new());
         while let Some(id) = next
             && next != start
         {
-            // Prevents an endless loop if the history has a cycle.
+            // If the history has a cycle, this check prevents an endless loop.
             let snapshot = if seen.insert(id) { lineage.find(self.tables, id).await } else { None };
             let snapshot = match (snapshot, start) {
                 (Some(snapshot), _) => snapshot,
@@ -176,8 +176,8 @@ fn ids(reader: &FilterParser<'_>, names: Option<&[String]>) -> Result<Vec<i32>> 
 }
 
 impl ScanRequest {
-    /// Returns the range of an incremental scan: the start, which is exclusive and optional, and
-    /// the end, which is inclusive.
+    /// Returns the snapshots of an incremental scan: the start, whose files are not included, if
+    /// there is one, and the end, whose files are included. `None` if the scan is not incremental.
     fn range(&self) -> Result<Option<(Option<i64>, i64)>> {
         match (self.start_snapshot_id, self.end_snapshot_id) {
             (start, Some(end)) => Ok(Some((start, end))),
@@ -188,8 +188,8 @@ impl ScanRequest {
 }
 
 impl Scan {
-    /// Returns the start of each page, as an index into the plan's files. Empty if there are no
-    /// tasks.
+    /// Returns the start of each page, as an index into the files of the plan. The list is empty if
+    /// there are no tasks.
     pub fn pages(&self) -> Vec<usize> {
         let residual = ResidualFilter::new(&self.filter);
         let files = self.plan.files();
@@ -207,7 +207,7 @@ impl Scan {
         pages
     }
 
-    /// Returns the page that starts with the file at an index.
+    /// Returns the page whose first file has this index.
     pub fn page(&self, start: usize) -> Result<ScanPage> {
         let residual = ResidualFilter::new(&self.filter);
         let writer = FilesSerializer::new(self.table.metadata(), &self.stats);
@@ -226,18 +226,18 @@ impl Scan {
         Ok(ScanPage { tasks, delete_files: deletes.write(&writer) })
     }
 
-    /// Returns true if the number of rows that certainly match reaches the requested minimum.
+    /// Returns true if the number of rows that certainly match is at least the requested minimum.
     fn is_enough(&self, matching: u128) -> bool {
         matching > 0 && self.rows_wanted.is_some_and(|wanted| matching >= u128::from(wanted))
     }
 
-    /// Returns the number of bytes that each file takes in a page, without its own values.
+    /// Returns the approximate number of bytes that each file needs in a page, without its values.
     fn fixed_bytes(&self) -> usize {
         let filter: usize = self.filter.conditions().iter().map(|one| one.text.len() + 40).sum();
         FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len()
     }
 
-    /// Returns the end of the page that starts at an index, and the number of its rows that
+    /// Returns the end of the page that starts at an index, and the number of rows in the page that
     /// certainly match.
     fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> RowMatch) -> (usize, u128) {
         let files = self.plan.files();
@@ -284,7 +284,7 @@ fn write_task(
     text.push('}');
 }
 
-/// The distinct delete files of a page.
+/// The delete files of a page, each listed once.
 #[derive(Default)]
 struct DeleteFiles {
     indexes: HashMap<*const DeleteFile, usize>,
@@ -292,7 +292,8 @@ struct DeleteFiles {
 }
 
 impl DeleteFiles {
-    /// Returns the indexes of a data file's delete files in the list; adds those that are missing.
+    /// Returns the indexes of a data file's delete files in the list. Delete files that are not in
+    /// the list are added.
     fn indexes_of(&mut self, file: &DataFile) -> Vec<usize> {
         let index = |delete: &Arc<DeleteFile>| {
             *self.indexes.entry(Arc::as_ptr(delete)).or_insert_with(|| {

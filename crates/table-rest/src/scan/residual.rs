@@ -1,5 +1,5 @@
-//! Residual filters: the part of a filter that remains to be evaluated for a data file, given its
-//! partition values.
+//! Computes residual filters: the part of a filter that must still be evaluated for the rows of a
+//! data file, because the partition values do not decide it.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -13,25 +13,26 @@ use iceberg::spec::{PrimitiveLiteral, Transform};
 
 use super::filter::{Condition, Filter, Predicate};
 
-/// The number of matching rows of a file: all, none or some.
+/// The rows of a file that match a filter: all, none or some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowMatch {
     All,
     None,
-    /// Some rows may match; the values of each row decide.
+    /// Whether a row matches depends on the values of the row.
     Rows,
 }
 
 use RowMatch::{All, None as NoRow, Rows};
 
-/// The values of a condition after a transform, sorted; `None` if one of them is unknown.
+/// The values of a condition after a transform, sorted; `None` if one of the values cannot be
+/// transformed.
 type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
 
-/// A filter to evaluate for many files.
+/// A filter whose residuals are computed for many files.
 pub(super) struct ResidualFilter<'f> {
     filter: &'f Filter,
-    /// Keyed by transform and by the address of the condition, which is constant for the filter's
-    /// lifetime.
+    /// The transformed values of conditions. The key contains the address of the condition, which
+    /// does not change as long as the filter exists.
     transformed_values: RefCell<HashMap<(*const Condition, Transform), TransformedValues>>,
 }
 
@@ -100,7 +101,8 @@ impl<'f> ResidualFilter<'f> {
         self.write_all(&open.collect::<Vec<_>>(), name, file, text);
     }
 
-    /// Splits the list into halves, recursively, to limit the nesting depth.
+    /// Writes a list of filters that are combined by `and` or `or`. The list is split into halves
+    /// recursively, which limits the nesting depth.
     fn write_all(&self, parts: &[&Filter], name: &str, file: &DataFile, text: &mut String) {
         let (left, right) = match parts {
             [part] => return self.write(part, file, text),
@@ -120,7 +122,7 @@ impl<'f> ResidualFilter<'f> {
         truths.into_iter().find(|truth| *truth != Rows).unwrap_or(Rows)
     }
 
-    /// Evaluates a condition for a file by one of its partition values.
+    /// Evaluates a condition for a file by its partition values.
     fn evaluate(
         &self,
         condition: &Condition,
@@ -128,7 +130,8 @@ impl<'f> ResidualFilter<'f> {
         value: Option<&PrimitiveLiteral>,
     ) -> RowMatch {
         if condition.transform == transform && transform != Transform::Void {
-            // The partition has the same transform, so its value is the value of the term.
+            // The partition has the same transform, so the partition value is the value of the
+            // term.
             return self.evaluate_value(condition, value);
         }
         if condition.transform != Transform::Identity {
@@ -151,7 +154,7 @@ impl<'f> ResidualFilter<'f> {
             Predicate::NotNull => return All,
             Predicate::IsNan => return sure(value.is_nan()),
             Predicate::NotNan => return sure(!value.is_nan()),
-            // Engines order NaN differently.
+            // Engines do not agree on the order of NaN.
             _ if value.is_nan() => return Rows,
             _ => {}
         }
@@ -204,8 +207,8 @@ impl<'f> ResidualFilter<'f> {
         }
     }
 
-    /// Returns a condition's values after a transform; `None` if their type differs from that of
-    /// the partition value.
+    /// Returns a condition's values after a transform; `None` if their type is not that of the
+    /// partition value.
     fn comparable(
         &self,
         condition: &Condition,
@@ -240,7 +243,7 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
     Some(transformed_values.into())
 }
 
-/// Evaluates a predicate for null. Engines differ on whether a negated predicate matches null.
+/// Evaluates a predicate for null. Engines do not agree if a negated predicate matches null.
 fn of_null(test: Predicate) -> RowMatch {
     match test {
         Predicate::IsNull => All,
@@ -277,7 +280,8 @@ fn contains(sorted: &[PrimitiveLiteral], value: &PrimitiveLiteral) -> bool {
     sorted.binary_search_by(order).is_ok()
 }
 
-/// Compares two values of one column. One of them may have been written before a type promotion.
+/// Compares two values of one column. One of them may have been written before the column's type
+/// was promoted.
 fn ordering(one: &PrimitiveLiteral, other: &PrimitiveLiteral) -> Option<Ordering> {
     use PrimitiveLiteral::{Binary, Double, Float, Int, Long, UInt128};
     match (one, other) {
@@ -321,7 +325,8 @@ mod tests {
         literal_at(values, row).and_then(|value| value.as_primitive_literal())
     }
 
-    /// Returns true if a predicate matches a value, given two operands; `None` if engines differ.
+    /// Returns true if a predicate matches a value, given two operands; `None` if engines do not
+    /// agree.
     fn holds(
         test: Predicate,
         value: Option<&PrimitiveLiteral>,
@@ -355,8 +360,8 @@ mod tests {
         })
     }
 
-    /// Evaluates every predicate for every value and every pair of operands, by the transformed
-    /// value.
+    /// For every value, predicate and pair of operands, checks that the result by the transformed
+    /// value agrees with the result by the value.
     fn check(values: &ArrayRef, transforms: &[Transform]) {
         let filter = Filter::Always(true);
         let mut decided = 0;
@@ -380,7 +385,8 @@ mod tests {
                         transform: Transform::Identity,
                         text: String::new(),
                     };
-                    // The cache uses the condition's address as key.
+                    // Each condition needs a new filter, because the cache uses the address of the
+                    // condition as key.
                     let residual = ResidualFilter::new(&filter);
                     for row in 0..values.len() {
                         let (value, part) =

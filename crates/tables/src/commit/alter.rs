@@ -1,8 +1,8 @@
 //! Changes of a table's columns, layout and properties, applied in order.
 //!
-//! A column name matches exactly, or else case-insensitively, at any level: `place.lat`,
-//! `tags.element.name`, `counts.value.first`. A column keeps its field id, so existing files remain
-//! valid.
+//! At each level of a path, the column with exactly this name is selected, or else the column whose
+//! name differs only in case: `place.lat`, `tags.element.name`, `counts.value.first`. A column
+//! keeps its field id, so existing files remain valid.
 
 use std::collections::BTreeMap;
 
@@ -30,16 +30,16 @@ pub enum Alteration {
         within: ColumnPath,
         /// The name and type of the new column.
         column: Field,
-        /// Position of the new column; `None` to add it last.
+        /// Position of the new column; `None` to add it as the last column.
         place: Option<ColumnPosition>,
-        /// True to ignore an existing column with this name, false to fail.
+        /// True to do nothing if a column with this name exists, false to fail.
         if_not_exists: bool,
     },
     /// Drops a column. Fails if a partition spec uses it.
     DropColumn {
         /// The column to drop.
         column: ColumnPath,
-        /// True to ignore a missing column, false to fail.
+        /// True to do nothing if the column does not exist, false to fail.
         if_exists: bool,
     },
     /// Renames a column.
@@ -53,14 +53,15 @@ pub enum Alteration {
     WidenColumn {
         /// The column to widen.
         column: ColumnPath,
-        /// The new type; the field's name is ignored.
+        /// The new type. The name of this field is ignored.
         data_type: Field,
     },
     /// Makes a column optional.
     AllowNulls(ColumnPath),
     /// Makes a column required. Fails if the column contains nulls.
     RequireValues(ColumnPath),
-    /// Sets or removes the write default of a column of a primitive type.
+    /// Sets or removes the default of a column of a primitive type: the value that rows without a
+    /// value for the column get when they are written.
     SetDefault {
         /// The column whose default changes.
         column: ColumnPath,
@@ -81,25 +82,25 @@ pub enum Alteration {
         /// The new position within its level.
         place: ColumnPosition,
     },
-    /// Adds a partition field for new rows.
+    /// Adds a partition field to the spec that new rows use.
     AddPart {
         /// The partition field to add.
         field: PartitionField,
-        /// The field's name; by default derived from column and transform.
+        /// The field's name; by default it is derived from the column and the transform.
         name: Option<String>,
     },
-    /// Drops a partition field for new rows.
+    /// Drops a partition field from the spec that new rows use.
     DropPart(PartitionFieldRef),
-    /// Replaces a partition field for new rows.
+    /// Replaces a partition field in the spec that new rows use.
     ReplacePart {
         /// The field to drop.
         old: PartitionFieldRef,
         /// The field to add.
         field: PartitionField,
-        /// The new field's name; by default derived from column and transform.
+        /// The new field's name; by default it is derived from the column and the transform.
         name: Option<String>,
     },
-    /// Sets the sort order for new rows; unsorted if empty.
+    /// Sets the sort order in which new rows are written; if empty, new rows are not sorted.
     SortBy(Vec<SortColumn>),
     /// Sets table properties, or removes those without a value. `format-version` upgrades the
     /// table's format.
@@ -109,13 +110,13 @@ pub enum Alteration {
 /// A position among columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnPosition {
-    /// Before all others.
+    /// Before all other columns of the level.
     First,
     /// After the named column.
     After(String),
 }
 
-/// The metadata after a list of alterations.
+/// The metadata that a list of alterations results in.
 pub(crate) struct AlteredMetadata {
     /// All columns; `None` if they do not change.
     fields: Option<Vec<NestedFieldRef>>,
@@ -128,8 +129,8 @@ pub(crate) struct AlteredMetadata {
 }
 
 impl AlteredMetadata {
-    /// Applies alterations to a copy of the columns and layout. New columns get ids greater than
-    /// `after`.
+    /// Applies alterations to a copy of the columns and layout. The field ids of new columns are
+    /// greater than `after`.
     pub(crate) fn of(
         metadata: &TableMetadata,
         alterations: Vec<Alteration>,
@@ -206,7 +207,7 @@ impl AlteredMetadata {
     }
 }
 
-/// The pseudo-property that selects the format version; it is not stored as a property.
+/// The name under which a statement sets the format version. It is not stored as a property.
 pub(crate) const FORMAT_VERSION: &str = "format-version";
 
 /// Removes the format version from properties. Returns it if it differs from the table's.
@@ -232,7 +233,7 @@ pub(crate) fn take_format_version(
     requested.map_or(Ok(FormatVersion::V2), |text| version_of(&text))
 }
 
-/// Parses a format version. Fails if it cannot be written.
+/// Parses a format version. Fails if Headwater cannot write this version.
 fn version_of(text: &str) -> Result<FormatVersion> {
     match text {
         "2" => Ok(FormatVersion::V2),

@@ -21,23 +21,23 @@ pub struct Change {
     pub removal: Removal,
     /// Files that were written for this change, if any.
     pub staged: Option<StagedFiles>,
-    /// Files from other states of the table.
+    /// Files that were taken from other states of the table.
     pub additions: Vec<Addition>,
     /// The kind of the change.
     pub kind: Kind,
     /// The scope of the change, for conflict checks in merges.
     pub reach: ChangeScope,
-    /// Delete files without any remaining data file to apply to.
+    /// Delete files that apply to no remaining data file.
     pub dangling: Vec<DeleteKey>,
     /// Properties to add to the snapshot's summary.
     pub summary: BTreeMap<String, String>,
 }
 
-/// The manifests of a new snapshot, and the metadata that the snapshot is added to.
+/// The manifests of a new snapshot, and the metadata to which the snapshot is added.
 pub(super) struct PlannedSnapshot<'a> {
     pub(super) manifests: Vec<PlannedManifest>,
     pub(super) changes: Changes,
-    /// The metadata with the new schema and partition spec.
+    /// The metadata of the table after the change, with its new schema and partition spec.
     pub(super) after: &'a TableMetadata,
     pub(super) builder: TableMetadataBuilder,
 }
@@ -117,8 +117,8 @@ impl Change {
     }
 }
 
-/// Returns the files written for a change: data files of the current partition spec, and delete
-/// files of the partition specs of their data files.
+/// Returns the files written for a change: the data files with the current partition spec, and each
+/// delete file with the partition spec of its data file.
 fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<Addition>> {
     let schema = &staged.schema;
     let mut additions = Vec::new();

@@ -18,12 +18,12 @@ use crate::types::join;
 use crate::types::schema::FieldIds;
 use crate::{Error, Result, normalise_schema};
 
-/// A table's columns during alteration.
+/// The columns of a table while alterations are applied to them.
 pub(super) struct Columns<'a> {
     pub(super) metadata: &'a TableMetadata,
     pub(super) fields: Vec<NestedFieldRef>,
     pub(super) ids: FieldIds,
-    /// The added columns, for a later check of their ids.
+    /// The columns that were added so far. Their ids are checked at the end.
     pub(super) added: Vec<NestedFieldRef>,
     pub(super) layout: PartitionAndSortOrder,
 }
@@ -109,7 +109,7 @@ impl Columns<'_> {
             check_names(self.metadata, &normal)?;
         }
         let mut new = self.ids.assign(normal.fields(), None)?;
-        // The default also applies to existing rows.
+        // Existing rows also get the default of the new column.
         for field in new.iter_mut().filter(|field| field.write_default.is_some()) {
             let mut with_default = (**field).clone();
             with_default.initial_default.clone_from(&with_default.write_default);
@@ -211,7 +211,7 @@ impl Columns<'_> {
         })
     }
 
-    /// Edits one column.
+    /// Calls `change` for one column of the table.
     fn edit(
         &mut self,
         column: &[String],
@@ -221,13 +221,13 @@ impl Columns<'_> {
         edit(&mut self.fields, within, name, change)
     }
 
-    /// Edits the columns of one level.
+    /// Calls `change` for the columns of one level.
     fn at(&mut self, within: &[String], change: Change<'_>) -> Result<()> {
         descend(&mut self.fields, within, within, change)
     }
 }
 
-/// Edits one column.
+/// Calls `change` for one of the columns of a level.
 fn edit(
     fields: &mut Vec<NestedFieldRef>,
     within: &[String],
@@ -243,7 +243,7 @@ fn edit(
     })
 }
 
-/// Follows the remaining path `rest` from the current level, and changes the columns at its end.
+/// Follows the path `rest` from the current level, and calls `change` for the columns at its end.
 fn descend(
     fields: &mut Vec<NestedFieldRef>,
     rest: &[String],
@@ -259,7 +259,7 @@ fn descend(
     Ok(())
 }
 
-/// Returns a type after an edit of the columns at one of its levels.
+/// Returns the type `of` after `change` was called for the columns at one of its levels.
 fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Result<Type> {
     let part = |field: &NestedFieldRef, rest: &[String], change: Change<'_>| {
         let mut part = (**field).clone();
@@ -304,8 +304,8 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
     }
 }
 
-/// Changes the element of a list, or the key and value of a map. Their names, number and order are
-/// fixed, and they have no defaults.
+/// Changes the element of a list, or the key and value of a map. These parts have fixed names and a
+/// fixed order, and have no defaults.
 fn edit_parts<const N: usize>(
     of: &Type,
     path: &[String],
@@ -314,7 +314,7 @@ fn edit_parts<const N: usize>(
 ) -> Result<[NestedFieldRef; N]> {
     let mut fields = parts.map(Arc::clone).to_vec();
     match change(&mut fields) {
-        // The change drops the only field, or names a field that does not exist.
+        // The change drops the only field, or refers to a field that does not exist.
         Err(Error::NoColumns | Error::ColumnNotFound { .. }) => return Err(invalid_part(of, path)),
         done => done?,
     }
@@ -350,8 +350,8 @@ fn same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
-/// Returns the index of a column. Prefers an exact match to a case-insensitive match, which must be
-/// unambiguous.
+/// Returns the index of a column. If no column has exactly this name, the only column whose name
+/// differs just in case is found.
 fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usize> {
     let exact = fields.iter().position(|field| field.name == name);
     let mut similar = (0..fields.len()).filter(|index| same(&fields[*index].name, name));
@@ -390,8 +390,8 @@ fn check_unused(
     Err(Error::InvalidColumn { column: column.to_owned(), reason: reason.to_owned() })
 }
 
-/// Rejects a change of a column of a partition field, because existing partition values would no
-/// longer match.
+/// Rejects a change of a column that a partition field uses, because existing partition values
+/// would then be wrong.
 fn check_unpartitioned(
     metadata: &TableMetadata,
     layout: &PartitionAndSortOrder,

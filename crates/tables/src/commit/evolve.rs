@@ -37,14 +37,14 @@ pub(crate) fn create(
     stamp(&build(builder)?, now_ms)
 }
 
-/// Validates partition fields over these columns.
+/// Checks that partition fields can be used with these columns.
 pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> Result<()> {
     let normal = normalise_schema(schema)?;
     let schema = iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)?;
     spec_for(&schema, partition, None).map(drop)
 }
 
-/// Returns the metadata after columns and partition fields were replaced, without its logs.
+/// Returns the metadata, without its logs, in which columns and partition fields are replaced.
 pub(crate) fn replaced(
     metadata: &TableMetadata,
     schema: &SchemaRef,
@@ -84,21 +84,22 @@ pub(crate) fn replace(
     let built = builder.add_current_schema(schema);
     let built = built.and_then(|builder| builder.add_default_partition_spec(spec));
     let builder = built.map_err(|error| rejected("replaced", &error))?;
-    // The columns of the sort order may have been dropped.
+    // The sort order may refer to columns that were dropped.
     if metadata.default_sort_order().is_unsorted() {
         return Ok(builder);
     }
     set_order(builder, Vec::new())
 }
 
-/// Returns the ids for new columns: those greater than `after`, which is unique among branches.
-/// `None` means the table's last column id, for a table without other branches.
+/// Returns the source of ids for new columns. All ids are greater than `after`, which must be
+/// unique among branches. If `after` is `None`, they are greater than the table's last column id;
+/// this is correct only for a table without other branches.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
 
-/// Rejects new columns with ids that the table already used. Otherwise values of the old column
-/// would be read as values of the new one.
+/// Rejects a new column whose id was used in the table before. Otherwise, values of the old column
+/// would be read as values of the new column.
 pub(crate) fn check_ids(
     metadata: &TableMetadata,
     fields: &[NestedFieldRef],
@@ -116,7 +117,7 @@ pub(crate) fn check_ids(
     Ok(())
 }
 
-/// Adds columns after the last one, with ids greater than `after`.
+/// Adds columns after the last column, with ids greater than `after`.
 pub(crate) fn add_columns(
     metadata: &TableMetadata,
     builder: TableMetadataBuilder,
@@ -149,7 +150,7 @@ pub(crate) fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spe
     built.map_err(|error| rejected("typed", &error))
 }
 
-/// Rejects columns named like a derived partition field, such as `ts_day`.
+/// Rejects a column whose name equals that of a derived partition field, such as `ts_day`.
 pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
     for spec in metadata.partition_specs_iter() {
         for field in spec.fields() {
@@ -163,7 +164,7 @@ pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<(
     Ok(())
 }
 
-/// Rejects columns named like an identity partition field of another column. Readers that resolve
+/// Rejects a column with the name of another column's identity partition field. Readers that find
 /// partition fields by name would read the wrong column, and Iceberg's readers reject such tables.
 fn check_partition_names(
     spec: &iceberg::spec::PartitionSpec,
@@ -182,14 +183,14 @@ fn check_partition_names(
     Ok(())
 }
 
-/// Rejects metadata that would make every later change fail.
+/// Rejects metadata for which every later change of the table would fail.
 pub fn check_table(metadata: &TableMetadata) -> Result<()> {
     let columns = metadata.current_schema().as_struct().fields();
     check_partition_names(metadata.default_partition_spec(), columns)?;
     check_version(metadata)
 }
 
-/// Rejects columns that the table's format version does not support, and reserved names.
+/// Rejects columns with reserved names, and columns that the format version does not support.
 fn check_version(metadata: &TableMetadata) -> Result<()> {
     let schema = metadata.current_schema();
     let three = metadata.format_version() >= FormatVersion::V3;
@@ -252,7 +253,7 @@ pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &StagedFiles)
     Err(Error::TableChanged { what: "format version" })
 }
 
-/// Converts an unexpected error of the `iceberg` crate.
+/// Converts an error that the `iceberg` crate is not expected to return.
 pub(crate) fn rejected(doing: &'static str, error: &iceberg::Error) -> Error {
     Error::internal(doing, error)
 }

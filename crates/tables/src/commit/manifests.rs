@@ -1,6 +1,6 @@
-//! The manifests of a new snapshot: unchanged, rewritten and added ones.
+//! Plans the manifests of a new snapshot: those that are kept, rewritten and added.
 //!
-//! A commit adds one manifest. As soon as there are sixteen manifests of similar size, they are
+//! A commit adds one manifest. As soon as there are sixteen manifests of similar size, these are
 //! merged into one. So a table with n commits has O(log n) manifests, and each entry is rewritten
 //! O(log n) times.
 
@@ -20,13 +20,14 @@ use crate::promotion::comparable_partition;
 use crate::tables::Tables;
 use crate::{DataFile, Error, Result};
 
-/// Number of manifests of one level that are merged into one manifest.
+/// Number of manifests of one level that are merged into one. The level of a manifest grows with
+/// the logarithm of its number of files.
 const MERGE_COUNT: usize = 16;
 
-/// Manifests of this level and above, with 4,096 files or more, are not merged.
+/// The level from which on manifests are not merged. Such a manifest has 4,096 files or more.
 const MERGE_LEVEL_MAX: u32 = 3;
 
-/// Maximum entries of a consolidated manifest, which then has a size of a few megabytes.
+/// Maximum number of entries of a consolidated manifest, whose size is then a few megabytes.
 pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
 /// The files that a commit removes.
@@ -36,16 +37,16 @@ pub enum Removal {
     Nothing,
     /// All files.
     Everything,
-    /// All files of some partitions, and some other files.
+    /// All files of some partitions of one partition spec, and some files of other partition specs.
     Partitions {
-        /// The partition spec of the partitions.
+        /// The id of the partition spec.
         spec: i32,
-        /// The partition values, each promoted to its column's widest type.
+        /// The values of the partitions, each promoted to the widest type that its column ever had.
         partitions: HashSet<Struct>,
-        /// Locations of the other files, which have other partition specs.
+        /// Locations of the files of other partition specs.
         files: HashSet<String>,
     },
-    /// The files at these locations. A missing file is a conflict.
+    /// The files at these locations. If one of them no longer exists, this is a conflict.
     Files(HashSet<String>),
 }
 
@@ -55,7 +56,7 @@ impl Removal {
         Removal::Files(files.iter().map(|file| file.location.clone()).collect())
     }
 
-    /// Adds files to the removal.
+    /// Adds files to the files to remove.
     pub(crate) fn and_files(mut self, more: &[Arc<DataFile>]) -> Self {
         if let Removal::Partitions { files, .. } | Removal::Files(files) = &mut self {
             files.extend(more.iter().map(|file| file.location.clone()));
@@ -75,8 +76,8 @@ impl Removal {
         }
     }
 
-    /// Returns true if a delete file is removed together with its data files: the only data file to
-    /// which it refers, or every data file of its partition.
+    /// Returns true if a delete file must be removed, because the only data file to which it
+    /// refers, or every data file of its partition, is removed.
     fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             Removal::Nothing => false,
@@ -95,7 +96,7 @@ impl Removal {
 pub struct Addition {
     /// The kind of files: data or deletes.
     pub content: ManifestContentType,
-    /// The schema for writing the manifest.
+    /// The schema that the manifest of these files contains.
     pub schema: SchemaRef,
     /// The partition spec of the files.
     pub spec: PartitionSpecRef,
@@ -106,14 +107,14 @@ pub struct Addition {
 /// A manifest of the new snapshot.
 #[derive(Debug)]
 pub(crate) enum PlannedManifest {
-    /// An existing manifest that is kept.
+    /// An existing manifest that is not changed.
     Kept(ManifestFile),
     /// A manifest to write.
     New(NewManifest),
 }
 
 impl PlannedManifest {
-    /// Returns the number of entries to write.
+    /// Returns the number of manifest entries to write.
     pub(crate) fn entries(&self) -> usize {
         match self {
             PlannedManifest::Kept(_) => 0,
@@ -122,7 +123,7 @@ impl PlannedManifest {
     }
 }
 
-/// Plans the manifests of a table's next snapshot, and counts the changes.
+/// Plans the manifests of a table's next snapshot, and counts the added and removed files.
 pub(crate) async fn plan(
     tables: &Tables,
     metadata: &TableMetadata,
@@ -133,7 +134,7 @@ pub(crate) async fn plan(
     let mut changes = Changes::default();
     let mut planned = Vec::with_capacity(before.len() + 1);
     for manifest in before {
-        // A manifest without live files is omitted, because it lists only files that its own
+        // A manifest without live files is dropped, because it only lists files that an earlier
         // snapshot removed.
         if manifest.has_added_files() || manifest.has_existing_files() {
             let rewritten = rewrite(tables, metadata, &removal, manifest, &mut changes).await?;
@@ -160,8 +161,8 @@ pub(crate) async fn plan(
     Ok((planned, changes))
 }
 
-/// Sets the schema of each new manifest to one with all source columns of its partition spec. If a
-/// source column was dropped, the schema of the newest files lacks it.
+/// Gives each new manifest a schema with all source columns of its partition spec. If a source
+/// column was dropped, the schema of the newest files does not contain it.
 fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifest]) {
     for one in planned {
         let PlannedManifest::New(new) = one else { continue };
@@ -179,7 +180,7 @@ fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifes
     }
 }
 
-/// The files to remove, and the delete files that other delete files replace.
+/// The data files to remove, and the delete files that new delete files replace.
 pub(crate) struct Removals<'a> {
     pub(crate) removal: Removal,
     pub(crate) replaced: HashSet<(&'a str, i64)>,
@@ -235,8 +236,8 @@ fn spec_of(metadata: &TableMetadata, manifest: &ManifestFile) -> Result<Partitio
     })
 }
 
-/// A class of manifests that can be merged. Its fields are true for delete files, the partition
-/// spec id, and the level.
+/// A class of manifests that can be merged. The parts are: true for manifests of delete files, the
+/// partition spec id, and the level.
 type ManifestClass = (bool, i32, u32);
 
 /// Returns a planned manifest's class; `None` if the manifest is never merged.
@@ -249,8 +250,8 @@ fn mergeable(planned: &PlannedManifest) -> Option<ManifestClass> {
             let files = added as usize + existing as usize;
             (deletes(manifest.content), manifest.partition_spec_id, files)
         }
-        // A manifest with entries of removed files is not merged, because this snapshot must
-        // contain these entries.
+        // A manifest with entries of removed files is not merged, because the manifests of this
+        // snapshot must contain these entries.
         PlannedManifest::New(new)
             if new.changes.iter().any(|c| matches!(c, Change::Removed(_))) =>
         {
@@ -262,7 +263,7 @@ fn mergeable(planned: &PlannedManifest) -> Option<ManifestClass> {
     (level < MERGE_LEVEL_MAX).then_some((deletes, spec, level))
 }
 
-/// Merges manifests of the same class until no class has enough of them.
+/// Merges manifests of the same class until each class has fewer than [`MERGE_COUNT`].
 async fn merge_small(
     tables: &Tables,
     metadata: &TableMetadata,
@@ -357,8 +358,8 @@ pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<Parti
     spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
 }
 
-/// Returns the later of two schemas. It lacks columns dropped in between, but only the columns of
-/// partition specs are needed.
+/// Returns the later of two schemas. It may lack columns that the earlier schema has, but only the
+/// columns of partition specs are needed.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

@@ -13,7 +13,7 @@ pub fn metadata_builder(table: &Table) -> Result<TableMetadataBuilder> {
     Ok(metadata.into_builder(Some(table.metadata_location().to_owned())))
 }
 
-/// Returns the metadata of a table after an edit, without its logs.
+/// Returns the metadata of a table after `edit` has changed it, without its logs.
 pub fn edited_metadata(
     table: &Table,
     edit: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,

@@ -1,16 +1,16 @@
 //! Timestamps and logs of metadata changes that add no snapshot.
 //!
 //! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that time is
-//! before the last update. Headwater uses its own clock and never decreases the timestamp. So the
-//! metadata logs are removed before a change without a snapshot, and restored afterwards. Logs can
-//! be removed only in the JSON form.
+//! before the last update. Headwater takes the time from its own clock, and never lets the
+//! timestamp decrease. So before a change without a snapshot, the logs are removed from the
+//! metadata, and restored afterwards. They can be removed only from the JSON form of the metadata.
 
 use iceberg::spec::{TableMetadata, TableProperties};
 use serde_json::{Value, json};
 
 use crate::{Error, Result, time_parts};
 
-/// The logs of a table's metadata, separated from the metadata.
+/// The logs that were removed from a table's metadata.
 #[derive(Debug)]
 pub(crate) struct MetadataLogs {
     snapshots: Option<Value>,
@@ -19,7 +19,7 @@ pub(crate) struct MetadataLogs {
     log_length_max: usize,
 }
 
-/// Keys of the logs in a metadata file.
+/// Keys of the logs in the JSON of a metadata file.
 const SNAPSHOT_LOG: &str = "snapshot-log";
 const METADATA_LOG: &str = "metadata-log";
 const LAST_UPDATED: &str = "last-updated-ms";
@@ -52,7 +52,7 @@ fn take(value: &mut Value, key: &str) -> Option<Value> {
 }
 
 /// Returns the metadata with its logs restored, and with a log entry for the previous metadata
-/// file. The timestamp is the later of `now_ms` and the last timestamp.
+/// file. The new timestamp is `now_ms` or, if later, the previous timestamp.
 pub(crate) fn attach_logs(
     metadata: &TableMetadata,
     logs: MetadataLogs,
@@ -75,8 +75,8 @@ pub(crate) fn attach_logs(
     serde_json::from_value(value).map_err(failed)
 }
 
-/// Returns the metadata without these snapshots. They must not include the current snapshot or a
-/// snapshot with a ref.
+/// Returns the metadata without these snapshots. The snapshots must not be the current snapshot or
+/// have a ref.
 pub(crate) fn without_snapshots(
     metadata: &TableMetadata,
     ids: &[i64],

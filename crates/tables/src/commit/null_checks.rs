@@ -1,6 +1,6 @@
 //! Checks that a top-level or nested column contains no nulls before it becomes required.
 //!
-//! A field of a null struct does not count as null.
+//! If a struct is null, its fields do not count as null.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ enum Step {
     Value,
 }
 
-/// Rejects new required columns that contain nulls.
+/// Rejects columns that become required, if they contain nulls.
 pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]) -> Result<()> {
     let schema = table.schema();
     for id in columns {
@@ -40,7 +40,7 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
         if nulls > 0 {
             return Err(Error::NullValue { column: column(), rows: nulls });
         }
-        // Check deleted rows as well, because other readers may read a file without applying its
+        // Deleted rows are checked, too, because other readers may read a file without applying its
         // deletes.
         let with_deletes = files.iter().filter(|file| file.has_deletes());
         let undeleted: Vec<Arc<DataFile>> =
@@ -71,7 +71,7 @@ async fn count_nulls(
 }
 
 /// Returns the steps from a column to the nested column with this id; `None` if the column does not
-/// contain it.
+/// contain that column.
 fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
     if field_id(field) == Some(id) {
         return Some(Vec::new());
@@ -133,7 +133,7 @@ mod tests {
         let of = StructArray::new(vec![Arc::clone(&field)].into(), vec![part], Some(non_null));
         let array: ArrayRef = Arc::new(of);
         assert_eq!(nulls_at(&array, &[Step::Part(0)]).ok(), Some(1));
-        // Three lists, of which the last is null but has an element slot.
+        // Three lists. The last list is null, but its offsets still include an element.
         let lists = ListArray::new(
             Arc::new(Field::new("element", array.data_type().clone(), true)),
             OffsetBuffer::from_lengths([1, 1, 1]),

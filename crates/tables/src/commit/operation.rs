@@ -1,4 +1,4 @@
-//! The commit of each operation.
+//! Commits each kind of operation.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -156,7 +156,7 @@ fn upgrades(operation: &Operation) -> bool {
     matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
 }
 
-/// Merges small manifests. Returns the same state if there are only a few manifests.
+/// Merges small manifests. Returns the table unchanged if there are only a few manifests.
 async fn merge_manifests(
     tables: &Tables,
     table: &Table,
@@ -184,8 +184,8 @@ async fn merge_manifests(
     change.finish(tables, table, planned).await
 }
 
-/// Returns the removal that deletes all rows in the partitions of the new rows, and the scope of
-/// the overwrite.
+/// Returns the removal of all files in the partitions to which the new rows belong, and the scope
+/// of this change.
 fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (Removal, ChangeScope) {
     let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
     let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);

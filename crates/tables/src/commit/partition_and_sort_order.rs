@@ -1,5 +1,5 @@
 //! Changes of the layout of new rows: partition fields and sort order. Existing files keep their
-//! partition spec.
+//! own partition spec.
 
 use headwater_model::{PartitionField, nearest};
 use iceberg::spec::{
@@ -14,20 +14,20 @@ use crate::{Error, Result, SortColumn};
 /// A reference to an existing partition field.
 #[derive(Debug, Clone)]
 pub enum PartitionFieldRef {
-    /// The name of the field, or, for an identity field, the name of its column.
+    /// The name of the field, or, for a field with the identity transform, the name of its column.
     Name(String),
     /// The transform and column of the field.
     Field(PartitionField),
 }
 
-/// The partition fields and sort order of a table during alteration.
+/// The partition fields and the sort order of a table while alterations are applied to them.
 #[derive(Debug)]
 pub(super) struct PartitionAndSortOrder {
     parts: Vec<NewPartitionField>,
     order: Vec<SortField>,
 }
 
-/// The columns of a table after its alterations, and its metadata before them.
+/// The columns of a table after its alterations, and the metadata of the table before them.
 pub(super) struct AlteredColumns<'a> {
     pub(super) fields: &'a [NestedFieldRef],
     pub(super) metadata: &'a TableMetadata,
@@ -36,7 +36,7 @@ pub(super) struct AlteredColumns<'a> {
 impl PartitionAndSortOrder {
     pub fn of(metadata: &TableMetadata) -> Self {
         let fields = metadata.default_partition_spec().fields().iter();
-        // Tables of format version 1 replace dropped partition fields by void transforms.
+        // Tables of format version 1 keep a dropped partition field with the transform `void`.
         let fields = fields.filter(|field| field.transform != Transform::Void);
         let parts = fields.map(|field| NewPartitionField {
             source_id: field.source_id,
@@ -145,7 +145,8 @@ impl PartitionAndSortOrder {
         Ok(())
     }
 
-    /// Rejects columns named like a partition field of another column or transform.
+    /// Rejects a column that has the name of a partition field, unless that field is the identity
+    /// transform of this column.
     pub fn check_names(&self, columns: &[NestedFieldRef]) -> Result<()> {
         for part in &self.parts {
             let own = |column: &NestedFieldRef| {
@@ -179,7 +180,7 @@ impl PartitionAndSortOrder {
         now.parts == self.parts && now.order == self.order
     }
 
-    /// Applies the layout to the builder if it has changed.
+    /// Adds the partition spec and the sort order to the builder, if they have changed.
     pub fn apply(
         self,
         metadata: &TableMetadata,
@@ -198,7 +199,7 @@ impl PartitionAndSortOrder {
     }
 }
 
-/// Sets the sort order.
+/// Sets the sort order of a table's metadata.
 pub(super) fn set_order(
     builder: TableMetadataBuilder,
     fields: Vec<SortField>,

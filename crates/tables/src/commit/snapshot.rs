@@ -9,7 +9,7 @@ use super::manifests::PlannedManifest;
 use crate::manifest::{Decoded, SnapshotIds, assign_row_ids, encode, encode_list};
 use crate::{Error, Result, Tables};
 
-/// Maximum number of manifest entries that are encoded without using a blocking thread.
+/// Maximum number of manifest entries that are encoded without a separate thread.
 const INLINE_ENTRIES_MAX: usize = 256;
 
 /// Ids and file names of a new snapshot.
@@ -18,7 +18,7 @@ pub(super) struct NewSnapshot {
     timestamp_ms: i64,
     /// Location of the folder of the metadata files.
     folder: String,
-    /// The unique component of the names of this commit's files.
+    /// The unique part of the names of the files that the commit writes.
     name: Uuid,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct EncodedSnapshot {
     pub(super) manifest_list: String,
     pub(super) listed: Vec<ManifestFile>,
     pub(super) decoded: Vec<(String, Decoded)>,
-    /// The next row id of the table after the snapshot.
+    /// The next row id that the table will assign after the snapshot.
     next_row_id: u64,
 }
 
@@ -117,7 +117,7 @@ async fn encode_all(
     Ok(EncodedSnapshot { files, manifest_list, listed, decoded, next_row_id })
 }
 
-/// Returns a random unused snapshot id.
+/// Returns a random snapshot id that the table does not use.
 fn snapshot_id(metadata: &TableMetadata) -> i64 {
     let ids = std::iter::repeat_with(|| (Uuid::new_v4().as_u64_pair().0 & i64::MAX as u64) as i64);
     let mut free = ids.filter(|id| *id > 0 && metadata.snapshot_by_id(*id).is_none());

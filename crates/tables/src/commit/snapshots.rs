@@ -1,10 +1,10 @@
-//! The snapshots in a table's metadata: the newest ones, and those with a ref.
+//! The snapshots in a table's metadata: which of them stay listed.
 
 use std::collections::HashSet;
 
 use iceberg::spec::TableMetadata;
 
-/// Returns the snapshots of refs in the metadata. Other engines create such refs.
+/// Returns the snapshots of refs that the metadata contains. Other engines create such refs.
 pub fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
     // `TableMetadata` has no accessor for its refs, but its JSON contains them.
     let value = serde_json::to_value(metadata).unwrap_or_default();
@@ -22,8 +22,8 @@ pub(crate) fn snapshots_listed(metadata: &TableMetadata, default: usize) -> usiz
     minimum.and_then(|minimum| minimum.parse().ok()).unwrap_or(default).max(default)
 }
 
-/// Returns the oldest snapshots that exceed the limit after the addition of a snapshot. Snapshots
-/// with a ref are excluded.
+/// Returns the snapshots to remove so that at most `listed_max` remain when one more is added: the
+/// oldest ones, except snapshots with a ref.
 pub(super) fn snapshots_to_expire(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
     let count = metadata.snapshots().len() + 1;
     let Some(excess) = count.checked_sub(listed_max.max(1)).filter(|excess| *excess > 0) else {

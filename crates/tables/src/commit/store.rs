@@ -9,7 +9,7 @@ use crate::storage::{CleanupGuard, Storage};
 use crate::table::Totals;
 use crate::{Result, StagedFiles, Table, Tables, metadata};
 
-/// Files of a commit that are not written or not durable yet.
+/// The files of a commit: files that are not written yet, or may not be durable yet.
 #[derive(Debug, Default)]
 pub(crate) struct PendingFiles {
     /// Encoded files with their locations.
@@ -18,7 +18,7 @@ pub(crate) struct PendingFiles {
     pub(super) staged: Option<StagedFiles>,
 }
 
-/// Writes a commit's files and metadata file, and returns the new state.
+/// Writes the files of a commit and then the metadata file, and returns the new state.
 pub(super) async fn store(
     tables: &Tables,
     table: &Table,
@@ -30,7 +30,7 @@ pub(super) async fn store(
     store_as(tables, location, metadata, totals, unwritten).await
 }
 
-/// Writes files, and a metadata file at this location.
+/// Writes the files of a commit, and then the metadata file at this location.
 pub(crate) async fn store_as(
     tables: &Tables,
     location: String,
@@ -57,13 +57,13 @@ pub(crate) async fn store_as(
     Ok(table)
 }
 
-/// Writes a commit's metadata files and makes them and the data files durable.
+/// Writes the metadata files of a commit, and makes them and the data files durable.
 async fn write(
     storage: &Storage,
     files: &[(String, Bytes)],
     staged: Option<&StagedFiles>,
 ) -> Result<()> {
-    // Retry a failed background sync here, so that its error is reported.
+    // If the sync in the background failed, it is repeated here, so that its error is reported.
     let rest = match staged {
         Some(staged) if !staged.durable.wait().await => Some(staged),
         _ => None,

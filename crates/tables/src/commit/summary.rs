@@ -11,7 +11,7 @@ use crate::table::{DeleteTotals, Totals, own_bytes};
 pub(crate) struct Changes {
     added: Totals,
     removed: Totals,
-    /// Numbers of added and removed deletion vectors, which also count as delete files.
+    /// Number of added and of removed deletion vectors. They are also counted as delete files.
     vectors: [u64; 2],
     partitions: HashSet<Struct>,
 }
@@ -19,11 +19,11 @@ pub(crate) struct Changes {
 /// The effect of a change on the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only adds rows.
+    /// Rows are only added.
     Append,
-    /// Adds, removes or changes rows.
+    /// Rows are added, removed or changed.
     Modify,
-    /// Rewrites files without changing rows.
+    /// Files are rewritten, but no rows change.
     Compact,
 }
 
@@ -68,7 +68,7 @@ impl Changes {
         }
     }
 
-    /// Builds the summary. The caller's properties cannot override properties defined by Iceberg.
+    /// Builds the summary. Ignores the caller's values for properties that Iceberg defines.
     pub(crate) fn summarise(
         &self,
         before: Totals,
@@ -88,7 +88,7 @@ impl Changes {
             ("deleted-records", self.removed.rows),
             ("removed-files-size", self.removed.bytes),
             ("added-delete-files", self.added.deletes.files),
-            // All other delete files written by Headwater are position delete files.
+            // Headwater writes only deletion vectors and position delete files.
             ("added-position-delete-files", self.added.deletes.files - self.vectors[0]),
             ("added-dvs", self.vectors[0]),
             ("removed-dvs", self.vectors[1]),

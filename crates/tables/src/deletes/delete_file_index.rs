@@ -1,4 +1,4 @@
-//! Assignment of delete files to data files.
+//! Assigns delete files to the data files to which they apply.
 //!
 //! A position delete applies to data files of the same partition with the same or a smaller
 //! sequence number. An equality delete applies to data files with a smaller sequence number, in the
@@ -20,7 +20,7 @@ use crate::table::name_mapping;
 use crate::types::schema::{arrow_field, with_names};
 use crate::{DataFile, Error, Result};
 
-/// A partition: its spec id, and its values promoted to the columns' widest types.
+/// A partition: its spec id, and its values promoted to the widest types of their columns.
 type Partition = (i32, Struct);
 
 /// The delete files of a snapshot, indexed for lookup by data file.
@@ -28,7 +28,7 @@ struct DeleteFileIndex {
     vectors: HashMap<String, Arc<DeleteFile>>,
     own: DeleteFilesByKey<String>,
     positions: HashMap<Partition, Arc<DeleteGroup<PositionsByFile>>>,
-    /// Equality deletes by partition. The key `None` holds those that apply to all partitions.
+    /// Equality deletes by partition. The key `None` is for those that apply to all partitions.
     equality: HashMap<Option<Partition>, Vec<Arc<DeleteGroup<DeletedKeys>>>>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn attach(
 
 impl DeleteFileIndex {
     fn new(mut deletes: Vec<Arc<DeleteFile>>, metadata: &TableMetadata) -> Result<Self> {
-        // Sorted, because equal lists must have equal fingerprints.
+        // The list is sorted, because equal sets of files must have equal fingerprints.
         deletes.sort_by(|one, other| {
             let number = |file: &DeleteFile| file.sequence_number();
             (number(one), one.key()).cmp(&(number(other), other.key()))
@@ -109,15 +109,15 @@ impl DeleteFileIndex {
     }
 }
 
-/// Returns the files of a group whose sequence number is at least `number`; `None` if there are
-/// none.
+/// Returns the files of a group whose sequence number is at least `number`; `None` if the group has
+/// no such files.
 fn suffix<T>(group: &Arc<DeleteGroup<T>>, number: i64) -> Option<Suffix<T>> {
     let from = group.files.partition_point(|file| file.sequence_number() < number);
     (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
 }
 
-/// Returns the only data file of a delete file, according to its entry or its bounds; `None` if it
-/// may refer to several data files.
+/// Returns the location of the only data file to which a delete file refers, according to its
+/// manifest entry or its bounds; `None` if it may refer to several data files.
 pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
         Some(PrimitiveLiteral::String(text)) => Some(text.clone()),
@@ -130,8 +130,8 @@ pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     })
 }
 
-/// Returns the columns with these field ids. Each column comes from the newest schema that contains
-/// it.
+/// Returns the columns with these field ids. Each column is taken from the newest schema that
+/// contains it.
 fn columns(
     metadata: &TableMetadata,
     ids: &[i32],

@@ -1,8 +1,8 @@
 //! Equality deletes: rows deleted by the values of some of their columns.
 //!
-//! All files of a group are merged into one set of keys, each with the last sequence number that
-//! deletes it. A row is deleted if its key's sequence number is greater than that of its data file.
-//! Nulls are equal to each other.
+//! All files of a group are merged into one set of keys. Each key has the sequence number of the
+//! last file that contains it. A row is deleted if the sequence number of its key is greater than
+//! the sequence number of its data file. Nulls are equal to each other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::read::{FileLocation, ReadOptions, open};
 use crate::storage::Storage;
 use crate::{DataFile, Error, Positions, Result};
 
-/// Overhead of a key in memory, in bytes.
+/// Memory of a key in addition to its bytes, in bytes.
 const KEY_BYTES: usize = 48;
 
-/// The keys of a group in Arrow's row format, each with the last sequence number that deletes it.
+/// The keys of a group in Arrow's row format, each with its last file's sequence number.
 #[derive(Debug, Default)]
 pub(crate) struct DeletedKeys(Arc<HashMap<Box<[u8]>, i64>>);
 
 impl DeletedKeys {
-    /// Reads the files of a group.
+    /// Reads the keys of all files of a group.
     pub(super) async fn read(
         storage: &Arc<Storage>,
         files: &[Arc<DeleteFile>],
@@ -61,7 +61,7 @@ impl DeletedKeys {
         Ok(DeletedKeys(Arc::new(keys)))
     }
 
-    /// Returns the rows of a data file that the keys delete.
+    /// Returns the rows of a data file whose keys are in this set.
     pub(super) async fn find(
         &self,
         storage: &Arc<Storage>,
@@ -93,7 +93,7 @@ impl DeletedKeys {
         Ok(deleted)
     }
 
-    /// Returns the approximate size in bytes.
+    /// Returns the approximate memory size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.0.keys().map(|key| key.len() + KEY_BYTES).sum()
     }

@@ -1,9 +1,9 @@
 //! Delete files, which delete rows of data files without rewriting them.
 //!
 //! [`attach`] finds the delete files that apply to each data file. [`RowDeletes::deleted`] reads
-//! them and returns the deleted positions, for all kinds of deletes. Delete files of one partition
-//! that may refer to many data files are read together, and only once. So the cost is linear in the
-//! number of files.
+//! these files and returns the positions of the deleted rows, for all kinds of delete files. Delete
+//! files of one partition that may refer to many data files are read together, and only once, so
+//! that the cost is linear in the number of files.
 
 mod delete_file_index;
 mod equality;
@@ -37,16 +37,16 @@ const READS_MAX: usize = 8;
 /// A hash that identifies a list of delete files.
 pub type Fingerprint = u128;
 
-/// The identity of a delete file: its location and an offset in the file. A Puffin file contains
-/// many deletion vectors, which have different offsets.
+/// The identity of a delete file: its location and an offset in the file. A Puffin file can contain
+/// many deletion vectors, each at another offset.
 pub type DeleteKey = (String, i64);
 
-/// Returns the identity of a manifest entry's delete file.
+/// Returns the location and the offset that identify the delete file of a manifest entry.
 pub(crate) fn place_of(file: &iceberg::spec::DataFile) -> (&str, i64) {
     (file.file_path(), file.content_offset().unwrap_or_default())
 }
 
-/// A delete file, or one deletion vector of a file.
+/// A delete file, or one deletion vector of a Puffin file.
 #[derive(Debug)]
 pub struct DeleteFile {
     path: Path,
@@ -121,9 +121,9 @@ pub(crate) struct Deletes {
 #[derive(Debug)]
 struct DeleteGroup<T> {
     files: Vec<Arc<DeleteFile>>,
-    /// For each index, the fingerprint of the files from that index to the end.
+    /// The fingerprint of the files from each index to the end.
     fingerprints: Vec<Fingerprint>,
-    /// The columns that equality deletes compare.
+    /// The columns whose values equality deletes compare; empty for position deletes.
     columns: Vec<arrow::datatypes::FieldRef>,
     content: Shared<T>,
 }
@@ -138,8 +138,8 @@ struct Suffix<T> {
 impl<T> DeleteGroup<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // The cached keys depend on these types and column names, which can change during schema
-        // evolution.
+        // The cached keys depend on these types and column names, which schema evolution can
+        // change.
         let found: Vec<_> = columns
             .iter()
             .map(|column| (column.data_type().to_string(), names_of(column)))
@@ -178,7 +178,7 @@ fn fingerprint(of: impl Hash) -> Fingerprint {
 }
 
 impl Deletes {
-    /// Creates the set of delete files that apply to a data file; `None` if there are none.
+    /// Creates the set of delete files that apply to a data file; `None` if the set is empty.
     fn new(
         vector: Option<Arc<DeleteFile>>,
         own: Vec<Arc<DeleteFile>>,
@@ -203,7 +203,7 @@ impl Deletes {
         self.fingerprint
     }
 
-    /// Returns the delete files.
+    /// Returns the delete files that may apply to the data file.
     pub(crate) fn each(&self) -> impl Iterator<Item = &Arc<DeleteFile>> {
         let positions = self.positions.iter().flat_map(Suffix::files);
         let equality = self.equality.iter().flat_map(Suffix::files);

@@ -31,8 +31,8 @@ pub(crate) fn schema() -> SchemaRef {
     ]))
 }
 
-/// Deleted positions by data file. Each set of positions has the sequence number of its delete
-/// file.
+/// Deleted positions by data file. Each set of positions is stored with the sequence number of its
+/// delete file.
 #[derive(Debug, Default)]
 pub(crate) struct PositionsByFile(HashMap<String, Vec<(i64, Positions)>>);
 
@@ -65,7 +65,7 @@ impl PositionsByFile {
         found
     }
 
-    /// Returns the approximate size in bytes.
+    /// Returns the approximate memory size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let entry_bytes = |(location, named): (&String, &Vec<(i64, Positions)>)| {
             location.len()

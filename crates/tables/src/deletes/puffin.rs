@@ -1,8 +1,8 @@
 //! Writes the deletion vectors of a commit to one Puffin file.
 //!
-//! A data file has at most one vector, which contains all positions of its deleted rows. A new
-//! vector includes the positions of the older vector and of position delete files. It replaces the
-//! delete files that apply only to this data file.
+//! A data file has at most one vector, which contains the positions of all its deleted rows. So a
+//! new vector includes the positions of the existing vector and of position delete files. It
+//! replaces the delete files that apply only to this data file.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub(super) async fn write_vectors(
     Ok(staged(tables, table, deletes))
 }
 
-/// Encodes the file and its manifest entries.
+/// Encodes the Puffin file and the manifest entries of its vectors.
 fn encode_file(location: &str, all: Vec<DataFileDeletes>) -> Result<(Bytes, Vec<StagedDelete>)> {
     let mut puffin = PuffinWriter::default();
     let vectors: Vec<_> = all

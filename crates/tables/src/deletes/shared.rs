@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 use super::Fingerprint;
 use crate::Result;
 
-/// A value that is read once. This type holds only a weak reference, so the value is dropped when
-/// neither a cache nor a user holds it.
+/// A value that is read once. This type has only a weak reference to the value, so the value is
+/// dropped as soon as neither a cache nor a task uses it.
 #[derive(Debug)]
 pub(super) struct Shared<T>(Mutex<Weak<T>>);
 
@@ -21,7 +21,7 @@ impl<T> Default for Shared<T> {
 }
 
 impl<T: Send + Sync + 'static> Shared<T> {
-    /// Returns the value. The first caller reads it, while other callers wait.
+    /// Returns the value. The first caller reads it, and other callers wait for the result.
     pub(super) async fn get(
         &self,
         cache: &Cache<Fingerprint, Arc<T>>,

@@ -1,5 +1,5 @@
-//! Reads deletion vectors: the deleted positions of one data file, as a blob in a Puffin file. The
-//! manifest contains the blob's offset and length in the file.
+//! Reads deletion vectors. A vector contains the positions of the deleted rows of one data file, as
+//! a blob in a Puffin file. The manifest contains the offset and the length of the blob.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -17,10 +17,10 @@ use crate::staged_files::{FileSync, StagedDelete};
 use crate::storage::CleanupGuard;
 use crate::{DataFile, Error, Positions, Result, StagedFiles, Table, Tables};
 
-/// Number of rows in a batch.
+/// Number of rows in an encoded batch.
 const BATCH_ROWS: usize = 1 << 16;
 
-/// Writes a delete file for each data file.
+/// Writes one delete file for each data file.
 pub(crate) async fn write_deletes(
     tables: &Tables,
     table: &Table,

@@ -1,5 +1,5 @@
-//! Selection of data files to compact: small files of one partition, up to the target size, and
-//! files with many deleted rows.
+//! Selects data files to compact: small files of one partition, up to the target size, and files
+//! with many deleted rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::{DataFile, Result, Table, Tables};
 pub struct BinPackOptions {
     /// A file is small if its size is below this fraction of the target size.
     pub small_share: f64,
-    /// Minimum number of small files in a partition for their compaction.
+    /// Minimum number of small files in a partition. If there are fewer, they are not compacted.
     pub files_min: usize,
     /// A file is rewritten if at least this fraction of its rows is deleted.
     pub deleted_share: f64,
@@ -19,10 +19,10 @@ pub struct BinPackOptions {
     pub delete_files: usize,
     /// True to rewrite every file with deleted rows.
     pub folds_all: bool,
-    /// Files added after this time are skipped, because a running change may not know them.
+    /// Files added after this time are skipped: a running change may not include them.
     pub before: Option<headwater_model::Timestamp>,
-    /// True to skip a file that is much larger than the rest of its bin. The number of rewrites of
-    /// a row is then logarithmic in the size of its file.
+    /// True to skip a file that is much larger than the other files of its bin together. Then a row
+    /// is rewritten only a number of times that is logarithmic in the size of its file.
     pub skip_large: bool,
 }
 
@@ -54,10 +54,10 @@ impl Bin {
     }
 }
 
-/// A file, and true if its fraction of deleted rows alone is sufficient for a rewrite.
+/// A file, and true if the file is rewritten because of its deleted rows, even if it is not small.
 type RewriteCandidate = (Arc<DataFile>, bool);
 
-/// Queries for maintenance: files to rewrite, and rows in a sort order. Created by [`Tables`].
+/// Maintenance queries: files to rewrite, and sorted rows. See [`Tables::maintenance`].
 #[derive(Debug, Clone, Copy)]
 pub struct TableMaintenance<'a> {
     pub(crate) tables: &'a Tables,
@@ -71,7 +71,7 @@ impl TableMaintenance<'_> {
 
     /// Returns the files of a table's current snapshot that should be compacted.
     pub async fn bins(self, table: &Table, options: &BinPackOptions) -> Result<Vec<Bin>> {
-        // A table with columns that cannot be read cannot be rewritten.
+        // If a column cannot be read, the files cannot be rewritten.
         if table.foreign_column().is_some() {
             return Ok(Vec::new());
         }
@@ -114,7 +114,7 @@ impl TableMaintenance<'_> {
     }
 }
 
-/// Returns the target size from the table's properties.
+/// Returns the target size of data files, in bytes, if the table's properties set one.
 pub(crate) fn target_file_bytes(table: &Table) -> Option<u64> {
     let property = table.metadata().properties().get("write.target-file-size-bytes");
     property.and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0)
@@ -140,8 +140,8 @@ fn pack(files: Vec<RewriteCandidate>, target: u64, options: &BinPackOptions) -> 
     bins.into_iter().filter_map(|bin| select_files(bin, options)).collect()
 }
 
-/// Returns the index of a file that is much larger than the rest of the bin and has few deleted
-/// rows.
+/// Returns the index of a file that is much larger than the other files of the bin and has few
+/// deleted rows; `None` if there is no such file.
 fn too_large(bin: &[RewriteCandidate]) -> Option<usize> {
     let all: u64 = bin.iter().map(|(file, _)| file.bytes).sum();
     let largest = bin.iter().enumerate().max_by_key(|(_, (file, _))| file.bytes);
@@ -149,7 +149,7 @@ fn too_large(bin: &[RewriteCandidate]) -> Option<usize> {
     (!needs_rewrite && file.bytes > 2 * (all - file.bytes)).then_some(at)
 }
 
-/// Returns the files of a bin that should be rewritten.
+/// Returns the files of a bin that should be rewritten; `None` if a rewrite does not pay off.
 fn select_files(mut bin: Vec<RewriteCandidate>, options: &BinPackOptions) -> Option<Bin> {
     let mut large = if options.skip_large { too_large(&bin) } else { None };
     while let Some(at) = large {

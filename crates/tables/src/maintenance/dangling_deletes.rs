@@ -1,4 +1,4 @@
-//! Delete files without any data file to apply to.
+//! Finds delete files that apply to no data file.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::deletes::place_of;
 use crate::{DataFile, DeleteKey, Result, Table, TableMaintenance};
 
 impl TableMaintenance<'_> {
-    /// Returns the delete files and deletion vectors of a table's current snapshot that become
-    /// obsolete with the removal of the given data files.
+    /// Returns the delete files and deletion vectors of a table's current snapshot that apply to no
+    /// data file after the given data files are removed.
     pub async fn dangling_deletes(
         self,
         table: &Table,

@@ -1,4 +1,4 @@
-//! The files reachable from a table's state: the files needed to read it.
+//! The files reachable from a table's state: the files that are needed to read that state.
 
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -16,25 +16,25 @@ use crate::{Error, Result, Tables, Views};
 /// Maximum number of files read concurrently, over all states.
 const READS_MAX: usize = 16;
 
-/// Maximum number of concurrent reads: of manifest lists per state, and of manifests per list.
+/// Maximum number of concurrent reads: manifest lists for each state, and manifests for each list.
 const LISTS_MAX: usize = 4;
 const MANIFESTS_MAX: usize = 16;
 
-/// Table properties that can name locations outside the table's folder.
+/// Table properties whose values can be locations outside the table's folder.
 const LOCATION_PROPERTIES: [&str; 3] =
     ["write.data.path", "write.metadata.path", "write.object-storage.path"];
 
 /// The set of files that are reachable from some states, by normalized location. Each file is
-/// examined only once, even during the concurrent examination of several states.
+/// examined only once, even if several states are examined concurrently.
 #[derive(Debug)]
 pub struct ReachableFiles {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
     files: Mutex<HashSet<String>>,
-    /// Results for the examined manifest lists with their manifests, and for the examined
+    /// The results of examining manifest lists, each including its manifests, and of examining
     /// manifests.
     lists: ExaminedFiles,
     manifests: ExaminedFiles,
-    /// Files that are needed regardless of the examined states.
+    /// Files that are needed in any case and are therefore not in this set.
     excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
@@ -46,12 +46,12 @@ type ExaminedFiles = Mutex<HashMap<String, Arc<OnceCell<ExaminedFile>>>>;
 struct ExaminedFile {
     /// Errors of unreadable files.
     unreadable: Vec<Arc<Error>>,
-    /// True if any reachable file is not excluded.
+    /// True if at least one reachable file is not excluded.
     more: bool,
 }
 
 impl ExaminedFile {
-    /// Converts a permanent error to a result, and returns a transient error.
+    /// Returns a permanent error inside the result. Fails with a transient error.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
@@ -71,8 +71,8 @@ pub struct StateScan {
     /// Errors of files that are missing, invalid or outside the warehouse. The files reachable from
     /// these files are unknown.
     pub unreadable: Vec<Arc<Error>>,
-    /// Folders that can contain files that are reachable only from `unreadable` files, with a
-    /// trailing slash.
+    /// Folders, with a trailing slash, that can contain files which only `unreadable` files refer
+    /// to.
     pub folders: Vec<String>,
     /// True if the state needs a file that is not excluded.
     pub more: bool,
@@ -91,7 +91,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set. The files in `needed` are excluded, because they are needed anyway.
+    /// Creates an empty set. The files in `needed` are never added, because they are kept anyway.
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
@@ -128,12 +128,12 @@ fn cell(examined: &ExaminedFiles, key: &str) -> Arc<OnceCell<ExaminedFile>> {
     Arc::clone(examined.entry(key.to_owned()).or_default())
 }
 
-/// The snapshots of a state whose files are examined.
+/// The snapshots of a state that are examined.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SnapshotSet {
-    /// All its snapshots.
+    /// All snapshots of the state.
     All,
-    /// All its snapshots except those with these ids.
+    /// All snapshots of the state except those with these ids.
     Without(Vec<i64>),
     /// The current snapshot only.
     Current,
@@ -147,14 +147,14 @@ impl Views<'_> {
     }
 }
 
-/// Access to the files of a warehouse. Created by [`Tables`].
+/// Access to the files of a warehouse. [`Tables::files`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct WarehouseFiles<'a> {
     pub(crate) tables: &'a Tables,
 }
 
 impl WarehouseFiles<'_> {
-    /// Writes a file that belongs to no table into the warehouse. The file is durable on return.
+    /// Writes a file that belongs to no table into the warehouse, and makes it durable.
     pub async fn write(self, location: &str, content: Bytes) -> Result<()> {
         self.tables.storage().write(location, &content).await
     }
@@ -166,7 +166,7 @@ impl WarehouseFiles<'_> {
 }
 
 impl WarehouseFiles<'_> {
-    /// Adds the readable files that a table's metadata refers to. Fails on a transient error.
+    /// Adds the readable files to which a table's metadata refers. Fails on a transient error.
     pub async fn reach(
         self,
         metadata_location: &str,
@@ -184,8 +184,8 @@ impl WarehouseFiles<'_> {
             }
         };
         let metadata = table.metadata();
-        // Earlier metadata files are reachable because a merge reads them to find the origin of
-        // rows.
+        // Earlier metadata files are reachable because merges read them to find out where rows come
+        // from.
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
@@ -206,8 +206,8 @@ impl WarehouseFiles<'_> {
             let examine = || self.examine_list(&snapshot, reached);
             cell.get_or_try_init(examine).await.cloned()
         });
-        // This loop must not await anything else. Other tasks may be waiting for the cells that it
-        // initializes.
+        // This loop must await only the list results, because other tasks may be waiting for the
+        // cells that it initializes.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
@@ -255,7 +255,7 @@ impl WarehouseFiles<'_> {
         Ok(found)
     }
 
-    /// Builds the result for a state, with the folders that can contain unknown files.
+    /// Builds the result for a state, with the folders that can contain files which are not known.
     fn state_scan(
         self,
         found: ExaminedFile,
@@ -278,16 +278,16 @@ impl WarehouseFiles<'_> {
         StateScan { unreadable, folders: folders.into_iter().collect(), more }
     }
 
-    /// Returns a location in the form that file listings use.
+    /// Returns a location in the form that [`WarehouseFiles::list`] returns.
     pub fn location_of(self, location: &str) -> String {
         match self.tables.path_of(location) {
             Ok(path) => format!("{}/{path}", self.tables.root_url()),
-            // A file outside the warehouse never appears in a listing.
+            // A file outside the warehouse is never listed.
             Err(_) => location.to_owned(),
         }
     }
 
-    /// Sets the locations of files that are scheduled for deletion; empty if there are none.
+    /// Sets the locations of the files that are scheduled for deletion. The set may be empty.
     pub fn set_deleting(self, locations: HashSet<String>) {
         *self.tables.deleting_files().lock() = locations;
     }
@@ -295,8 +295,8 @@ impl WarehouseFiles<'_> {
     /// Fails if a state is unreadable or scheduled for deletion. Metadata and manifest list are
     /// deleted before the data files, so a check of these two is sufficient.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
-        // A cached metadata file may have been deleted. An uncached one is loaded, which checks its
-        // existence.
+        // A metadata file in the cache may have been deleted from storage. If the file is not in
+        // the cache, loading it checks its existence.
         if self.tables.caches().tables.contains_key(metadata_location) {
             self.check_present(metadata_location).await?;
         }
@@ -323,7 +323,7 @@ impl WarehouseFiles<'_> {
         Ok(())
     }
 
-    /// Lists the files in a folder of the warehouse, or in all of it.
+    /// Lists the files in a folder of the warehouse, or in the whole warehouse.
     pub async fn list(self, folder: Option<&str>) -> Result<Vec<FoundFile>> {
         let prefix = folder.map(|folder| self.tables.path_of(folder)).transpose()?;
         let failed = |error| Error::storage(folder.unwrap_or(self.tables.root_url()), error);
@@ -338,7 +338,7 @@ impl WarehouseFiles<'_> {
         found.try_collect().await.map_err(failed)
     }
 
-    /// Deletes files of a table; a missing file is not an error.
+    /// Deletes files of a table. A file that does not exist is not an error.
     pub async fn delete(self, locations: &[String]) -> Result<()> {
         self.tables.storage().delete(locations).await
     }
@@ -355,8 +355,8 @@ impl WarehouseFiles<'_> {
     }
 }
 
-/// Returns the folder of the table that a metadata file, manifest list or manifest belongs to, with
-/// a trailing slash.
+/// Returns the folder, with a trailing slash, of the table to which a metadata file, manifest list
+/// or manifest belongs.
 fn table_folder(file: &str) -> Option<String> {
     let (folder, _) = file.rsplit_once('/')?;
     Some(format!("{}/", folder.strip_suffix("/metadata").unwrap_or(folder)))

@@ -1,9 +1,9 @@
-//! Sorts the rows of files in bounded memory.
+//! Reads the rows of files in a sort order, with a limited amount of memory.
 //!
-//! A sample of the rows determines key ranges that each fit into memory. For each range, the files
-//! are read once, and the rows of the range are sorted and returned. So nothing is spilled to disk.
-//! A small partition, which is the usual case, is read twice: once for the sample and once for the
-//! rows.
+//! Key ranges are chosen by a sample of the rows, so that the rows of each range fit into memory.
+//! For each range, the files are read once, and the rows of the range are sorted and returned. So
+//! no rows are written to disk. A small partition, which is the usual case, is read twice: once for
+//! the sample and once for the rows.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ const SAMPLE_ROWS: usize = 20_000;
 /// Number of rows in an output batch.
 const BATCH_ROWS: usize = 8192;
 
-/// The order of returned or written rows.
+/// The order in which rows are returned or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Sorted by these columns, the most significant first.
@@ -55,7 +55,7 @@ impl Order {
 }
 
 impl TableMaintenance<'_> {
-    /// Rejects an order that a table does not support.
+    /// Checks that a table has the columns of an order, and that their types can be sorted.
     pub fn check_order(self, table: &Table, order: &Order) -> Result<()> {
         let schema = table.schema();
         let names: Vec<String> = order.columns().into_iter().map(str::to_owned).collect();
@@ -87,7 +87,7 @@ impl TableMaintenance<'_> {
         };
         tokio::spawn(async move {
             if let Err(error) = ordered_read.run(&sender).await {
-                // An error means that the receiver was dropped and does not need the result.
+                // Sending fails if the receiver was dropped, which then needs no result.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -229,8 +229,8 @@ async fn send_in_order(
     Ok(true)
 }
 
-/// Extends a sample of some columns to the whole schema, because the sort refers to columns by
-/// index.
+/// Adds the missing columns of the schema to a sample, because the sort refers to columns by their
+/// index in the schema.
 fn extend_to_schema(
     schema: &SchemaRef,
     columns: &[arrow::datatypes::Field],
@@ -271,7 +271,7 @@ fn ranges(
     Ok(from.zip(until).collect())
 }
 
-/// Returns the positions of all rows, as pairs of batch and row, in the sort order.
+/// Returns all rows in the sort order, as pairs of the batch's index and the row's index in it.
 pub(crate) fn sorted_positions(
     keys: &SortKeyEncoder,
     batches: &[RecordBatch],
@@ -280,7 +280,7 @@ pub(crate) fn sorted_positions(
     let all = batches.iter().enumerate();
     let mut sorted_positions: Vec<(usize, usize)> =
         all.flat_map(|(at, batch)| (0..batch.num_rows()).map(move |row| (at, row))).collect();
-    // The sort is stable: rows with equal keys keep their order.
+    // The sort is stable, so that rows with equal keys keep their order.
     sorted_positions.sort_by(|one, other| of[one.0].row(one.1).cmp(&of[other.0].row(other.1)));
     Ok(sorted_positions)
 }

@@ -1,4 +1,4 @@
-//! Sort keys of rows, as bytes with the same order as the rows.
+//! Computes the sort keys of rows: bytes whose order is the order of the rows.
 //!
 //! For a z-order, each value is replaced by its rank in a sample, so that columns of any type and
 //! distribution have equal weight. Then the bits of the ranks are interleaved.
@@ -11,7 +11,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 
 use super::sort::Order;
 
-/// Number of bits of a column's rank in a z-order.
+/// Number of bits of the rank of a column's value in a z-order.
 const RANK_BITS: usize = 16;
 
 /// Number of bytes of a z-order key, sufficient for eight columns.
@@ -21,7 +21,7 @@ const Z_KEY_BYTES: usize = 16;
 pub(crate) struct SortKeyEncoder {
     columns: Vec<usize>,
     converter: RowConverter,
-    /// For a z-order: the value encoder of each column, and the column's sorted sample values.
+    /// Only for a z-order: each column's value encoder, and its sorted values in the sample.
     ranks: Vec<(RowConverter, Vec<Vec<u8>>)>,
 }
 
@@ -56,7 +56,7 @@ impl SortKeyEncoder {
         }
     }
 
-    /// Adds the values of a sample of the rows.
+    /// Adds the values of a sample of the rows, by which values are ranked.
     pub fn add_sample(&mut self, sample: &[RecordBatch]) -> Result<(), ArrowError> {
         for (at, (converter, values)) in self.columns.iter().zip(&mut self.ranks) {
             for batch in sample {
@@ -89,7 +89,7 @@ impl SortKeyEncoder {
         let array = FixedSizeBinaryArray::try_from_iter(values);
         let array = match array {
             Ok(array) => array,
-            // Without any values, the constructor cannot determine the width of the array.
+            // If there are no keys, the constructor cannot determine their width.
             Err(_) if z_keys.is_empty() => FixedSizeBinaryArray::new_null(Z_KEY_BYTES as i32, 0),
             Err(error) => return Err(error),
         };
@@ -97,13 +97,13 @@ impl SortKeyEncoder {
     }
 }
 
-/// Scales a rank to the full range of its bits.
+/// Scales a rank to the range of [`RANK_BITS`] bits.
 fn scaled(rank: usize, of: usize) -> u16 {
     let last = (1_u64 << RANK_BITS) - 1;
     u16::try_from(rank as u64 * last / of.max(1) as u64).unwrap_or(u16::MAX)
 }
 
-/// Interleaves the bits of one column's rank into a z-order key, the most significant first.
+/// Adds the bits of one column's rank to a z-order key, the most significant bit first.
 fn interleave(z_key: &mut [u8; Z_KEY_BYTES], rank: u16, column: usize, columns: usize) {
     for bit in 0..RANK_BITS {
         let to = bit * columns + column;

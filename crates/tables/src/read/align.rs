@@ -1,8 +1,8 @@
-//! Conversion of a file's columns to the table's current schema, matched by field id at every
+//! Converts the columns of a file to the table's current schema. Fields are matched by id at every
 //! level.
 //!
-//! A renamed or moved column is matched by its id. An added column gets its default or null. A
-//! widened column is cast.
+//! So a column that was renamed or moved is found by its id. A column that was added after the file
+//! was written gets its default or null. A column whose type was widened is cast.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use arrow::error::ArrowError;
 use crate::defaults::missing_in_file;
 use crate::types::schema::{entry_fields, field_id, names_of};
 
-/// Returns the index of a table's field in a file. In a file without field ids, the field is found
-/// by the table's name mapping, or else by name.
+/// Returns the index of a table's field in a file. If the file has no field ids, the field is found
+/// by the table's name mapping or, without a mapping, by name.
 pub(crate) fn find(fields: &Fields, wanted: &Field) -> Option<usize> {
     let id = field_id(wanted);
     if fields.iter().any(|field| field_id(field).is_some()) {

@@ -34,7 +34,7 @@ const BATCH_ROWS: usize = 8192;
 /// Maximum number of files open at a time.
 const OPEN_FILES_MAX: usize = 2;
 
-/// A file, and the positions of rows to skip in addition to the deleted ones.
+/// A file, and the positions of rows to skip in addition to the deleted rows.
 type FileToRead = (Arc<DataFile>, Option<Positions>);
 
 /// The location of a file.
@@ -157,19 +157,19 @@ fn take_rows(
     })
 }
 
-/// Options for reading a file.
+/// Options for reading one file.
 pub(crate) struct ReadOptions {
     /// The columns to read, matched by field id.
     pub(crate) wanted: SchemaRef,
     /// Positions of rows to skip.
     pub(crate) without: Option<Positions>,
     pub(crate) limit: Option<usize>,
-    /// True to fail on a column that is missing in the file. Otherwise a missing column gets its
+    /// True to fail if the file does not contain a column. Otherwise the rows get the column's
     /// default or null.
     pub(crate) complete: bool,
     /// Number of rows in a batch.
     pub(crate) batch_rows: usize,
-    /// The source values of row ids, if lineage columns are read.
+    /// The values from which row ids are derived, if the lineage columns are read.
     pub(crate) origin: Option<RowIdOrigin>,
 }
 
@@ -238,11 +238,11 @@ fn position_field() -> FieldRef {
     Arc::new(Field::new(POSITION_COLUMN, DataType::Int64, false).with_extension_type(RowNumber))
 }
 
-/// The name of the position column. It contains a NUL character, so it differs from the name of
-/// every table column.
+/// The name of the position column. The NUL character ensures that no column of a table has the
+/// same name.
 const POSITION_COLUMN: &str = "\0r";
 
-/// Converts a batch of a file to the wanted columns, in their order.
+/// Converts a batch of a file to the wanted columns, in the order in which they are wanted.
 fn to_wanted(
     batch: &RecordBatch,
     wanted: &Arc<Schema>,
@@ -279,8 +279,8 @@ fn file_error(file: &FileLocation, error: ParquetError) -> Error {
     }
 }
 
-/// Converts an error while opening a file. If the file's size differs from the recorded size, the
-/// returned error reports this likely cause instead.
+/// Converts an error while opening a file. If the size of the file differs from the size in the
+/// manifest, the returned error says so, because this is the likely cause.
 async fn opening_error(
     store: &Arc<dyn ObjectStore>,
     file: &FileLocation,

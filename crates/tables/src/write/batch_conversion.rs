@@ -1,4 +1,4 @@
-//! Conversion of input rows to the table's schema: columns by name, values by type.
+//! Converts input rows to the table's schema: matches columns by name, and casts their values.
 //!
 //! Only lossless casts are allowed. A value that does not fit causes an error that names the
 //! column. Values never become null, wrap around or get rounded, with two exceptions: fractions are
@@ -20,7 +20,7 @@ use crate::defaults::{has_write_default, missing_in_rows};
 use crate::types::{field_type_name, join, type_name};
 use crate::{Error, Result};
 
-/// The conversion of batches of one schema to the table's schema.
+/// The conversion of batches with one schema to the table's schema.
 #[derive(Debug)]
 pub(crate) struct BatchConversion {
     input: SchemaRef,
@@ -30,7 +30,7 @@ pub(crate) struct BatchConversion {
 }
 
 impl BatchConversion {
-    /// Matches the columns by name. Prefers exact matches to case-insensitive ones.
+    /// Matches the columns by name. Prefers exact matches to matches that ignore case.
     pub(crate) fn new(input: SchemaRef, table: SchemaRef) -> Result<Self> {
         let positions = positions(input.fields(), table.fields(), "")?;
         Ok(BatchConversion { input, table, positions })
@@ -63,7 +63,7 @@ impl BatchConversion {
 }
 
 /// Returns, for each table field, its index among the input fields. A missing field must be
-/// nullable or have a default; an additional field is an error.
+/// nullable or have a default; a field that the table does not have is an error.
 fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option<usize>>> {
     let mut used = vec![false; found.len()];
     let mut positions = Vec::with_capacity(wanted.len());
@@ -87,7 +87,7 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
 
 fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
     let exact = found.iter().position(|field| field.name() == name);
-    // Otherwise fields match case-insensitively, if the name is unambiguous on both sides.
+    // Otherwise, fields match if their names differ only in case and are unambiguous.
     let folded = name.to_lowercase();
     let same = |field: &&FieldRef| field.name().to_lowercase() == folded;
     exact.or_else(|| {
@@ -182,7 +182,7 @@ fn check_part(
 
 fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
-    // A sliced array may contain values outside of all offsets, which are ignored.
+    // A sliced array may contain values to which no offset refers. These values are ignored.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);
@@ -206,13 +206,13 @@ fn fit_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRe
     Ok(Arc::new(converted.map_err(internal)?))
 }
 
-/// A method of lossless conversion between two types.
+/// The method of converting values of one type to another type without loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Conversion {
     /// Arrow's checked cast, which fails for a value that does not fit.
     Cast,
-    /// A cast that may change values. It is accepted if the reverse cast returns the original
-    /// values.
+    /// A cast that may change values. The result is accepted only if the reverse cast returns the
+    /// original values.
     RoundTrip,
     /// There is no lossless conversion.
     None,
@@ -266,7 +266,7 @@ fn round_trip(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
     let back = cast(&converted, array.data_type(), field, column)?;
     let changed = arrow::compute::kernels::cmp::distinct(array, &back)
         .map_err(|error| Error::internal("written", error))?;
-    // Rounding of doubles to the nearest float is accepted.
+    // The rounding of a double to the nearest float is accepted.
     let is_float_rounding =
         *field.data_type() == DataType::Float32 && array.data_type().is_floating();
     let first = changed.values().set_indices().next();
@@ -281,7 +281,7 @@ fn round_trip(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
     }
 }
 
-/// Returns true if no finite double became an infinite float.
+/// Returns true if all finite doubles are still finite as floats.
 fn stays_finite(doubles: &ArrayRef, floats: &ArrayRef) -> bool {
     let (Some(doubles), Some(floats)) = (
         doubles.as_primitive_opt::<arrow::datatypes::Float64Type>(),

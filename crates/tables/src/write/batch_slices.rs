@@ -1,4 +1,4 @@
-//! Slices of batches with limited memory after materialization.
+//! Slices batches so that each slice uses limited memory after its values are materialized.
 //!
 //! A small batch can represent a huge amount of data: two billion nulls, a long string with a
 //! million dictionary keys, or a long run. Materialization needs memory for every value, so a batch
@@ -15,27 +15,27 @@ use arrow::datatypes::{ArrowNativeType, ByteViewType, DataType, Field, RunEndInd
 /// Maximum number of rows in a slice.
 const ROWS_MAX: usize = 64 * 1024;
 
-/// Approximate maximum size of a slice's values, in bytes. A slice of a single row may exceed it.
+/// Approximate maximum size of a slice's values in bytes. A slice of one row may be larger.
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// An iterator over the slices of a batch, in order.
 pub(crate) struct BatchSlices<'a> {
     batch: &'a RecordBatch,
-    /// Number of bytes per row for columns that the batch lacks.
+    /// Number of bytes per row for the table's columns that the batch does not have.
     missing_bytes: u64,
     at: usize,
     rows: usize,
 }
 
 impl<'a> BatchSlices<'a> {
-    /// Creates the slices of a batch before its conversion to the fields of `table`. `positions`
-    /// contains the index of each field in the batch.
+    /// Slices a batch before its conversion to the fields of `table`. `positions` contains the
+    /// index of each field in the batch.
     pub(crate) fn new(
         batch: &'a RecordBatch,
         table: &arrow::datatypes::Fields,
         positions: &[Option<usize>],
     ) -> Self {
-        // For a column of only nulls, the size of the values depends only on the table's type.
+        // If all values are null, their size depends only on the type in the table.
         let is_null = |at: usize| *batch.column(at).data_type() == DataType::Null;
         let missing_bytes = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
         let missing_bytes = missing_bytes.map(|(field, _)| null_bytes(field)).sum();
@@ -59,7 +59,7 @@ impl Iterator for BatchSlices<'_> {
             let piece = self.batch.slice(self.at, rows);
             if rows == 1 || self.bytes(&piece) <= BYTES_MAX {
                 self.at += rows;
-                // The next slice may have more rows, because its rows may be smaller.
+                // The next slice starts with more rows, because its rows may be smaller.
                 self.rows = (self.rows * 2).min(ROWS_MAX);
                 return Some(piece);
             }
@@ -68,7 +68,7 @@ impl Iterator for BatchSlices<'_> {
     }
 }
 
-/// Returns the memory size of a null value, in bytes.
+/// Returns the memory that a null value needs, in bytes.
 fn null_bytes(field: &Field) -> u64 {
     match field.data_type() {
         DataType::FixedSizeBinary(width) => u64::from(width.unsigned_abs()),
@@ -77,7 +77,7 @@ fn null_bytes(field: &Field) -> u64 {
     }
 }
 
-/// Returns the approximate size of an array's values after materialization, in bytes.
+/// Returns the approximate memory that the values of an array need after materialization, in bytes.
 fn bytes_of(array: &dyn Array) -> u64 {
     let rows = array.len() as u64;
     match array.data_type() {
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::parse_type;
 
-    /// Returns the number of rows in each slice, for a column that is converted to this type.
+    /// Returns the number of rows in each slice of an array that is converted to this type.
     fn pieces(array: ArrayRef, text: &str) -> Vec<usize> {
         let schema = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
         let batch = RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap();
@@ -205,7 +205,7 @@ mod tests {
         assert!(pieces.iter().all(|rows| *rows <= ROWS_MAX), "{text}: {pieces:?}");
         let bytes = |rows: &usize| rows * bytes_each;
         assert!(pieces.iter().all(|rows| *rows == 1 || bytes(rows) as u64 <= BYTES_MAX), "{text}");
-        // At least three in four slices must have a quarter of the maximum size.
+        // At least three of four slices must have at least a quarter of the maximum size.
         let full = |rows: &&usize| **rows == ROWS_MAX || bytes(rows) as u64 * 4 >= BYTES_MAX;
         assert!(pieces.iter().filter(full).count() * 4 >= (pieces.len() - 1) * 3, "{pieces:?}");
     }

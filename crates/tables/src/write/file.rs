@@ -1,8 +1,8 @@
 //! The writer of one Parquet data file.
 //!
 //! Columns are encoded in parallel, on as many threads as there are processors. The order of rows
-//! is preserved. A row group is buffered in memory until it is full. It is then uploaded during the
-//! encoding of the next row group.
+//! is preserved. A row group is buffered in memory until it is full. It is then uploaded while the
+//! next row group is encoded.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
@@ -30,7 +30,7 @@ use crate::{Error, Result};
 /// more than they save.
 const PARALLEL_VALUES_MIN: usize = 1 << 16;
 
-/// Maximum rows per encoding step. It bounds the interval between checks of the row group's size.
+/// Maximum number of rows per encoding step. After each step, the row group's size is checked.
 const ENCODED_ROWS_MAX: usize = 1 << 16;
 
 /// Limits of a row group.
@@ -75,8 +75,8 @@ impl FileFormat {
     }
 }
 
-/// Number of columns that are encoded in parallel. Cached, because the query for it takes a dozen
-/// system calls.
+/// Number of columns that are encoded in parallel. The number is cached, because finding it out
+/// takes a dozen system calls.
 static THREADS: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
 
@@ -84,7 +84,7 @@ fn internal(error: impl std::fmt::Display) -> Error {
     Error::internal("written", error)
 }
 
-/// Encoded bytes that are not yet uploaded.
+/// Encoded bytes that have not been uploaded.
 #[derive(Debug, Clone, Default)]
 struct EncodedBytes(Arc<Mutex<Vec<u8>>>);
 
@@ -101,12 +101,12 @@ impl Write for EncodedBytes {
 
 /// The row group that is being filled.
 struct RowGroup {
-    /// One writer per leaf column, in order. Empty while encoding jobs own the writers.
+    /// One writer per leaf column, in order. Empty while encoding jobs have the writers.
     writers: Vec<ArrowColumnWriter>,
     rows: usize,
 }
 
-/// A top-level column to encode, with the writers of its leaves.
+/// A top-level column to encode, with the writers of its leaf columns.
 struct ColumnEncoding {
     position: usize,
     field: FieldRef,
@@ -122,7 +122,7 @@ pub(crate) struct FileWriter {
     encoded: EncodedBytes,
     file: SerializedFileWriter<EncodedBytes>,
     factory: ArrowRowGroupWriterFactory,
-    /// The number of leaves of each top-level column.
+    /// The number of leaf columns of each top-level column.
     leaves: Vec<usize>,
     group: Option<RowGroup>,
     groups: usize,
@@ -166,7 +166,7 @@ impl FileWriter {
         })
     }
 
-    /// Returns the minimum size of the file if it were closed now, in bytes.
+    /// Returns a lower bound of the size that the file would have if it were closed now, in bytes.
     pub(crate) fn size(&self) -> u64 {
         let group = self.group.as_ref().map_or(0, RowGroup::encoded_bytes);
         (self.file.bytes_written() + group) as u64
@@ -249,7 +249,7 @@ impl FileWriter {
         self.upload.put(Bytes::from(bytes)).await
     }
 
-    /// Aborts the file and discards its content.
+    /// Aborts the upload of the file and discards its content.
     pub(crate) async fn abort(self) {
         self.upload.abort().await;
     }
@@ -312,8 +312,8 @@ fn run_jobs(mut jobs: Vec<ColumnEncoding>) -> Result<Vec<ColumnEncoding>> {
     Ok(jobs)
 }
 
-/// Distributes jobs over threads and waits for all of them. Assigns the largest jobs first, each to
-/// the least loaded thread.
+/// Distributes jobs over threads and waits for all of them. The largest jobs are assigned first,
+/// each to the thread with the least work.
 async fn run_parallel(
     mut jobs: Vec<ColumnEncoding>,
     threads: usize,

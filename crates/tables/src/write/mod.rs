@@ -1,8 +1,8 @@
 //! Writes rows to data files: converts them to the table's schema, splits them by partition, and
 //! starts a new file when the target size is reached.
 //!
-//! The files belong to no snapshot yet. Their sync starts in the background, and the commit waits
-//! for it. A failed or cancelled write deletes its files.
+//! The files belong to no snapshot until they are committed. They are synced in the background, and
+//! the commit waits for the end of the sync. A failed or cancelled write deletes its files.
 
 mod batch_conversion;
 mod batch_slices;
@@ -30,12 +30,12 @@ use crate::staged_files::FileSync;
 use crate::storage::{CleanupGuard, Storage};
 use crate::{BatchStream, Error, Result, StagedFiles, Table, TablesOptions, row_ids};
 
-/// Prefix of the names of data files written by Headwater. The bounds of their numeric and temporal
-/// columns are exact; see [`crate::DataFile::has_exact_bounds`].
+/// Prefix of the names of data files written by Headwater. In these files, the bounds of numeric
+/// and temporal columns are exact; see [`crate::DataFile::has_exact_bounds`].
 pub(crate) const FILE_PREFIX: &str = "headwater-";
 
-/// Maximum number of open files, one per partition. If it is reached, the least recently used file
-/// is closed.
+/// Maximum number of open files. There is one for each partition with rows; beyond the limit, the
+/// least recently used file is closed.
 const OPEN_FILES_MAX: usize = 128;
 
 /// Writes a stream of rows for a table: in input order if `ordered` is true, otherwise sorted by
@@ -52,7 +52,7 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // Abort uploads first, because they must end before their files are deleted.
+            // Uploads are aborted first, because they must end before their files are deleted.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -62,7 +62,7 @@ pub(crate) async fn write(
     }
 }
 
-/// Rejects a table with a column type that only other engines can write.
+/// Rejects a table that has a column of a type that only other engines can write.
 fn check_columns(table: &Table) -> Result<()> {
     match table.foreign_column() {
         None => Ok(()),
@@ -70,7 +70,7 @@ fn check_columns(table: &Table) -> Result<()> {
     }
 }
 
-/// Converts rows to a table's schema.
+/// Converts rows to the schema of a table.
 pub(crate) fn fit(table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let mut fitted = Vec::with_capacity(rows.len());
     for batch in rows {
@@ -104,7 +104,7 @@ struct Writer<'a> {
     format: Option<Arc<FileFormat>>,
     limits: RowGroupLimits,
     order_id: Option<i32>,
-    /// Unique prefix of the names of all files of this write.
+    /// Unique prefix of the names of all files that this write creates.
     name: Uuid,
     /// The buffer for sorting rows; `None` if the table has no sort order.
     sort_buffer: Option<SortBuffer>,
@@ -185,7 +185,7 @@ impl<'a> Writer<'a> {
         self.close_all().await
     }
 
-    /// Returns the schema of the files. The first rows determine if it has lineage columns.
+    /// Returns the schema of the files. It has lineage columns if the first rows have them.
     fn columns(&mut self, table: &Table, rows: &Schema) -> Result<arrow::datatypes::SchemaRef> {
         if let Some(format) = &self.format {
             return Ok(format.schema());
@@ -199,7 +199,7 @@ impl<'a> Writer<'a> {
         Ok(schema)
     }
 
-    /// Writes rows; `bytes` is the memory size of their original batch.
+    /// Writes rows; `bytes` is the memory that the batch from which they were taken uses.
     async fn write_rows(
         &mut self,
         splitter: &mut PartitionSplitter,
@@ -282,8 +282,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Flushes the largest row groups until the memory limit is met. `rows_bytes` is the memory of
-    /// the rows being written.
+    /// Flushes the largest row groups until the memory limit is respected. `rows_bytes` is the
+    /// memory of the rows that are being written.
     async fn limit_memory(&mut self, rows_bytes: usize) -> Result<()> {
         let open: usize = self.open.values().map(|open| open.file.memory()).sum();
         self.memory_bytes_peak = self.memory_bytes_peak.max((open + rows_bytes) as u64);
@@ -303,10 +303,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns the files, and prevents their deletion when the writer is dropped.
+    /// Returns the files. From then on, dropping the writer does not delete them.
     fn finish(mut self) -> StagedFiles {
-        // Sort the files by the order in which they were opened, to preserve the order of rows as
-        // far as possible.
+        // The files are sorted by the order in which they were opened, which keeps the order of the
+        // rows as far as possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();

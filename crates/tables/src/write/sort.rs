@@ -13,7 +13,7 @@ use crate::{Error, Result, Table};
 /// Number of rows in an output batch.
 const BATCH_ROWS: usize = 8192;
 
-/// A buffer of rows to sort.
+/// A buffer of rows that are to be sorted.
 pub(super) struct SortBuffer {
     keys: Arc<SortKeyEncoder>,
     buffered: Vec<RecordBatch>,
@@ -21,7 +21,7 @@ pub(super) struct SortBuffer {
 }
 
 impl SortBuffer {
-    /// Creates a buffer; `None` if the table is unsorted or its sort order is not supported.
+    /// Creates a buffer; `None` if the table has no sort order, or one that is not supported.
     pub fn of(table: &Table) -> Result<Option<Self>> {
         let Some(by) = table.sort_order() else { return Ok(None) };
         let keys = SortKeyEncoder::new(&Order::Sort(by), &table.schema());
@@ -29,14 +29,14 @@ impl SortBuffer {
         Ok(Some(SortBuffer { keys, buffered: Vec::new(), bytes: 0 }))
     }
 
-    /// Adds rows and returns the bytes of all buffered rows.
+    /// Adds rows. Returns the memory of all buffered rows in bytes.
     pub fn push(&mut self, rows: RecordBatch) -> usize {
         self.bytes += rows.get_array_memory_size();
         self.buffered.push(rows);
         self.bytes
     }
 
-    /// Returns the bytes of the buffered rows.
+    /// Returns the memory of the buffered rows in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

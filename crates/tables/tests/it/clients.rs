@@ -17,8 +17,8 @@ use crate::fixture::{
     stream_of,
 };
 
-/// The packages that the script needs. The folder's name contains their hash, so that a changed
-/// list creates a new environment.
+/// The packages that the script needs. The name of the environment's folder contains a hash of this
+/// list, so that a changed list creates a new environment.
 const PACKAGES: [&str; 5] = [
     "pyiceberg[pyarrow]==0.12.0",
     "duckdb==1.5.5",
@@ -27,7 +27,8 @@ const PACKAGES: [&str; 5] = [
     "duckdb-extension-avro==1.5.5",
 ];
 
-/// Returns the Python of the environment. Creates a missing or incomplete environment.
+/// Returns the Python interpreter of the environment. Creates the environment if it is missing or
+/// incomplete.
 fn python() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = cache.join("iceberg-clients-pyiceberg-0.12.0-duckdb-1.5.5");
@@ -48,7 +49,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Returns the content of a table as the engines read it.
+/// Returns the content of a table as both engines read it.
 fn read(table: &Table, snapshot: Option<i64>) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/iceberg_read.py");
     let mut command = Command::new(python());
@@ -63,7 +64,8 @@ fn check_rows(found: &Value, expected: &Value) {
     }
 }
 
-/// All cases in one test, because each engine takes seconds to start and the environment is shared.
+/// One test covers all cases, because each engine takes seconds to start and the environment is
+/// shared.
 #[tokio::test]
 async fn pyiceberg_and_duckdb_read_headwater_tables() {
     every_type().await;
@@ -228,8 +230,8 @@ async fn delete_files() {
     assert_eq!(warehouse.rows(&table).await, rows);
 }
 
-/// Files of three layouts, position deletes from before an upgrade, deletion vectors, defaults, and
-/// rewritten rows with their ids.
+/// Tests files with three partition specs, position deletes written before an upgrade, deletion
+/// vectors, defaults, and rewritten rows with their ids.
 async fn layouts_and_version_3() {
     let warehouse = Warehouse::new();
     let alter = async |table: &Table, alterations: Vec<Alteration>| {

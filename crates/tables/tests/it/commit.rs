@@ -36,7 +36,7 @@ async fn appends_update_the_totals() {
     assert_eq!((get("total-records"), get("total-data-files")), (Some("3"), Some("2")));
     assert_eq!(get("total-files-size"), Some(second.bytes().to_string().as_str()));
     assert_eq!((get("total-delete-files"), get("deleted-records")), (Some("0"), None));
-    // An earlier state is unchanged, both in its own metadata and in the later metadata.
+    // Commits do not change an earlier state, neither in its own metadata nor in later metadata.
     assert_eq!(first.rows(), 1);
     let earlier = rows_at(&warehouse.tables, &second, first.snapshot_id()).await;
     assert_eq!(earlier, json!([{"id": 1, "name": "a"}]));
@@ -119,7 +119,7 @@ async fn manifests_of_many_commits_are_merged() {
     let plan = reopened.plan(&table, None).await.unwrap();
     let numbers: Vec<_> = plan.files().iter().map(|file| file.sequence_number()).collect();
     assert_eq!(numbers, (1..=70).collect::<Vec<_>>(), "merging keeps sequence numbers");
-    // Seventy commits wrote seventy manifests; four merges combined sixteen of them each.
+    // The seventy commits wrote seventy manifests, of which four merges combined sixteen each.
     let largest =
         warehouse.files(&table, ".avro").iter().map(|f| f.metadata().unwrap().len()).max();
     assert!(largest.unwrap() < 40_000, "a manifest holds {largest:?} bytes");
@@ -144,7 +144,7 @@ async fn a_metadata_file_lists_a_limited_number_of_snapshots() {
     assert_eq!(gone.code(), ErrorCode::InvalidArgument);
     let kept = rows_at(&warehouse.tables, latest, states[3].snapshot_id()).await;
     assert_eq!(kept, json!([{"id": 0}, {"id": 1}, {"id": 2}]));
-    // The older state's own metadata file still lists it.
+    // The metadata file of the older state still lists the snapshot.
     let reopened = warehouse.reopened();
     let oldest = reopened.load(oldest.metadata_location()).await.unwrap();
     assert_eq!(rows_at(&reopened, &oldest, None).await, json!([{"id": 0}]));
@@ -220,7 +220,7 @@ async fn a_clock_set_back_does_not_block_commits() {
     let table = warehouse.append(&table, json!([{"id": 1}])).await;
     let added = vec![field_of("extra", "int")];
     let table = warehouse.commit(&table, Operation::add_columns(added)).await;
-    // The clock of another machine is seventy-four years behind.
+    // The clock of another machine is seventy-four years slow.
     let other = warehouse.reopened();
     let table = other.load(table.metadata_location()).await.unwrap();
     let schema = schema_of(&[("id", "string")]);

@@ -1,4 +1,5 @@
-//! Corrupt or missing files cause an error that names the file, never a panic or a wrong result.
+//! Corrupt or missing files cause an error with the name of the file, never a panic or a wrong
+//! result.
 
 use std::path::Path;
 
@@ -66,7 +67,8 @@ async fn a_flipped_byte_in_a_manifest_never_panics() {
             let mut broken = good.clone();
             broken[position] ^= 0xff;
             std::fs::write(&file, broken).unwrap();
-            // Some bytes are names or unchecked counts, for which only a panic fails the test.
+            // Some bytes are part of names or of counts that are not checked. For these, the test
+            // fails only on a panic.
             let _ = read_all(&warehouse.reopened(), table.metadata_location()).await;
         }
         std::fs::write(&file, good).unwrap();

@@ -1,4 +1,4 @@
-//! Delete files: the rows they delete, and their removal when data files change.
+//! Delete files: the rows that they delete, and their removal when data files change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ async fn position_deletes_apply_to_the_files_they_refer_to() {
     let one = Foreign::positions(&table, &[(&data[1], 3), (&data[1], 400)]).about(&data[1]);
     let table = commit(&warehouse, &table, vec![both, one], V2).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 2, 3, 5, 6, 9]);
-    // Rows added later are not deleted.
+    // Rows that are added after the delete file are not deleted.
     let table = warehouse.append(&table, rows_of(10..12)).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 2, 3, 5, 6, 9, 10, 11]);
     let summary = table.summary();
@@ -66,7 +66,7 @@ async fn equality_deletes_apply_to_older_rows_with_equal_values() {
     let pairs = Foreign::equality(&table, &["b", "c"], &pairs);
     let keys = Foreign::equality(&table, &["a"], &json!([{"a": 4}, {"a": null}, {"a": 77}]));
     let table = commit(&warehouse, &table, vec![pairs, keys], V2).await;
-    // Nulls are equal, and a row must match all columns of a key.
+    // Nulls match nulls, and a row is deleted only if it matches all columns of a key.
     assert_eq!(remaining(&warehouse, &table).await, [1]);
     let table = warehouse.append(&table, rows).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 1, 2, 3, 4, 5, -1]);
@@ -90,7 +90,7 @@ async fn deletes_apply_within_their_partition() {
     assert_eq!(warehouse.rows(&table).await.as_array().unwrap().len(), 2);
     let table = commit(&warehouse, &table, vec![elsewhere], V2).await;
     assert_eq!(warehouse.rows(&table).await, json!([{"a": 1, "b": "y"}]));
-    // Overwriting a partition removes its delete files.
+    // Overwriting a partition also removes the partition's delete files.
     let staged = warehouse.write(&table, json!([{"a": 1, "b": "x"}])).await.unwrap();
     let table = warehouse.commit(&table, overwrite_partitions(staged)).await;
     assert_eq!(remaining(&warehouse, &table).await.len(), 2);
@@ -110,8 +110,8 @@ async fn a_deletion_vector_replaces_position_deletes() {
     assert_eq!(remaining(&warehouse, &table).await, [1, 4, 5, 7]);
     let table = warehouse.append(&table, rows_of(9..10)).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 4, 5, 7, 9]);
-    // Headwater's vector includes the other engine's vector. The stale position deletes still apply
-    // to the other file.
+    // The vector that Headwater writes includes the positions of the other engine's vector. The
+    // position deletes, which no longer apply to the first file, still apply to the second file.
     let rewrite = delete(&warehouse, &table, &[4]).await;
     let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 5, 7, 9]);
@@ -184,7 +184,7 @@ async fn nothing(warehouse: &Warehouse, table: &Table) -> StagedFiles {
     warehouse.tables.write(table, stream_of(none)).await.unwrap()
 }
 
-/// Returns a change that adds a row and conflicts with concurrently added rows.
+/// Returns a change that adds a row, and that conflicts with rows which are added concurrently.
 async fn strict_change(warehouse: &Warehouse, table: &Table) -> Rewrite {
     let seen = warehouse.tables.plan(table, None).await.unwrap();
     let staged = warehouse.write(table, rows_of(77..78)).await.unwrap();
@@ -208,7 +208,7 @@ async fn restored_rows_conflict_like_added_rows() {
             warehouse.tables.commit(&whole, Operation::Rewrite(change.clone()), BTreeMap::new());
         let error = undone.await.expect_err("rows came back");
         assert_eq!(error.code(), ErrorCode::CommitConflict);
-        // More deleted rows are not a conflict.
+        // If another commit deletes further rows, there is no conflict.
         let more = delete(&warehouse, &thin, &[4]).await;
         let thinner = warehouse.commit(&thin, Operation::Rewrite(more)).await;
         let both = warehouse.commit(&thinner, Operation::Rewrite(change)).await;
@@ -235,7 +235,7 @@ async fn a_data_file_has_one_delete_file_which_is_removed_with_it() {
     assert_eq!((remaining(&warehouse, &table).await, table.rows()), (vec![0, 3, 5, 6, 7], 5));
     let summary = table.summary();
     assert_eq!((&*summary["total-delete-files"], &*summary["total-position-deletes"]), ("1", "3"));
-    // A rewrite of the file without the deleted rows removes its delete file.
+    // Rewriting a data file without its deleted rows removes its delete file.
     let seen = warehouse.tables.plan(&table, None).await.unwrap();
     let removed = vec![seen.files()[0].clone()];
     let gone = Positions::from_iter([0]);
@@ -283,7 +283,8 @@ async fn corrupt_delete_files_are_named() {
     }
 }
 
-/// Returns true for position deletes that a deletion vector replaces. Such deletes are not read.
+/// Returns true for the position delete file that a deletion vector replaces. This file is not
+/// read.
 fn is_stale(name: &str) -> bool {
     name.ends_with(".parquet")
 }

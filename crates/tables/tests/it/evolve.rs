@@ -33,7 +33,7 @@ async fn new_columns_are_null_in_old_rows() {
     let table = reopened.load(table.metadata_location()).await.unwrap();
     let rows = rows_at(&reopened, &table, None).await;
     assert_eq!(rows, json!([{"a": 1, "s": {"x": 1}}, {"a": 2, "b": "x", "c": [1]}]));
-    // An earlier snapshot keeps its schema.
+    // An earlier snapshot keeps the schema that it had.
     let plan = reopened.plan(&table, old.snapshot_id()).await.unwrap();
     assert_eq!(plan.schema().fields().len(), 2);
 }
@@ -92,7 +92,7 @@ async fn a_replacement_changes_columns_partitions_and_rows() {
     let plan = reopened.plan(&new, old.snapshot_id()).await.unwrap();
     assert_eq!(plan.files()[0].partition, "c=x", "the past keeps its partitions");
 
-    // Further commits succeed, and so does another replacement that restores the old columns.
+    // Further commits succeed, and so does another replacement, which restores the old columns.
     let next = warehouse.append(&new, json!([{"a": 7}])).await;
     assert_eq!(next.rows(), 2);
     let back = schema_of(&[("a", "int"), ("b", "int"), ("c", "string")]);

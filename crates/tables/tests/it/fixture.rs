@@ -1,4 +1,4 @@
-//! A warehouse in a temporary folder, with rows as JSON.
+//! A warehouse in a temporary folder, whose tables are filled from JSON rows.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub struct Warehouse {
     pub tables: Tables,
 }
 
-/// The fixed time of every test's clock.
+/// The time of the clock in every test, which never changes.
 pub fn now() -> headwater_model::Timestamp {
     "2026-11-01T12:00:00Z".parse().unwrap()
 }
@@ -39,7 +39,7 @@ impl Warehouse {
         Warehouse { folder, tables }
     }
 
-    /// Opens the same folder with empty caches, like another process.
+    /// Opens the same folder with empty caches, as another process would.
     pub fn reopened(&self) -> Tables {
         open(self.folder.path(), |_| {})
     }
@@ -66,7 +66,7 @@ impl Warehouse {
         self.tables.commit(table, operation, BTreeMap::new()).await.unwrap()
     }
 
-    /// Applies a commit of another engine.
+    /// Applies the request of another engine to commit a change.
     pub async fn apply(&self, table: &Table, commit: &TableCommit) -> Result<Table> {
         RestTables::new(&self.tables).apply(table, commit, &BTreeMap::new()).await
     }
@@ -104,7 +104,7 @@ fn open(folder: &Path, change: impl FnOnce(&mut TablesOptions)) -> Tables {
     Tables::new(Arc::new(store), options)
 }
 
-/// Returns a request for a table `t`. A type followed by `!` is required.
+/// Returns a request for a table `t`. A column whose type ends with `!` is required.
 pub fn request(columns: &[(&str, &str)], partition: &[&str]) -> CreateTable {
     CreateTable {
         name: "t".parse::<TableName>().unwrap(),
@@ -155,7 +155,8 @@ pub fn to_json(batches: &[RecordBatch]) -> Value {
     if text.is_empty() { Value::Array(Vec::new()) } else { serde_json::from_slice(&text).unwrap() }
 }
 
-/// Returns an overwrite of the new rows' partitions, for a table with one partition spec.
+/// Returns the operation that overwrites the partitions of the new rows, for a table with only one
+/// partition spec.
 pub fn overwrite_partitions(staged: StagedFiles) -> Operation {
     Operation::OverwritePartitions { staged, retained: None }
 }

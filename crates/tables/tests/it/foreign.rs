@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::fixture::{Warehouse, json_batch};
 
-/// A delete file.
+/// A data file or delete file of another engine.
 pub struct Foreign {
     location: String,
     content: Bytes,
@@ -158,19 +158,19 @@ impl Foreign {
         self
     }
 
-    /// Sets a partition of one string column.
+    /// Sets the partition of the file, for a table partitioned by one string column.
     pub fn within(self, value: &str) -> Self {
         self.within_value(Literal::string(value))
     }
 
-    /// Sets a partition of one column.
+    /// Sets the partition of the file, for a table partitioned by one column.
     pub fn within_value(mut self, value: Literal) -> Self {
         self.builder.partition(Struct::from_iter([Some(value)]));
         self
     }
 
-    /// Creates a data file with field ids, but with metrics of only some columns. Iceberg's writers
-    /// create such files for tables with more than a hundred columns.
+    /// Creates a data file with field ids, but metrics of only the `measured` columns. Iceberg's
+    /// writers create such files for tables with more than a hundred columns.
     pub fn half_measured(batch: &RecordBatch, table: &Table, measured: &[i32]) -> Self {
         let content = parquet_of(batch);
         let (rows, bytes) = (batch.num_rows(), content.len());
@@ -182,7 +182,7 @@ impl Foreign {
     }
 }
 
-/// Returns the table after another engine added the files.
+/// Returns the table after another engine has added the files.
 pub async fn commit(
     warehouse: &Warehouse,
     table: &Table,
@@ -229,7 +229,7 @@ pub async fn commit(
     tables.load(&location).await.unwrap()
 }
 
-/// Returns the number of rows in manifests without a first row id.
+/// Returns the number of rows in manifests that have no first row id.
 fn unnumbered_rows(listed: &[ManifestFile]) -> u64 {
     let new = listed.iter().filter(|manifest| {
         manifest.content == ManifestContentType::Data && manifest.first_row_id.is_none()

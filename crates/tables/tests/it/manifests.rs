@@ -12,7 +12,7 @@ async fn read(warehouse: &Warehouse, table: &Table) -> Value {
     rows_at(&reopened, &table, None).await
 }
 
-/// Commits until manifests are merged, and reads all rows back.
+/// Commits rows until manifests are merged, and reads all rows again.
 async fn check_partition_survives_merge(column: (&str, &str), partition: &str, value: Value) {
     let warehouse = Warehouse::new();
     let (name, data_type) = column;

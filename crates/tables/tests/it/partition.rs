@@ -214,7 +214,8 @@ async fn partitions_are_equal_across_type_promotion() {
     }
     let mut table = widened(&warehouse, &table).await;
     assert_eq!(candidates(&warehouse, &table, 1).await, 5);
-    // Deletes apply to earlier rows, regardless of the type of their stored partition values.
+    // Deletes apply to earlier rows, even if the stored partition values of these rows have another
+    // type.
     let deletes = Foreign::equality(&table, &["v"], &json!([{"v": 1}, {"v": 2}]));
     let deletes = deletes.within_value(Literal::long(1));
     table = foreign::commit(&warehouse, &table, vec![deletes], FormatVersion::V2).await;
@@ -225,7 +226,7 @@ async fn partitions_are_equal_across_type_promotion() {
     let staged = warehouse.write(&table, json!([{"p": 1, "v": 11}])).await.unwrap();
     table = warehouse.commit(&table, overwrite_partitions(staged)).await;
     assert_eq!(values(&warehouse, &table).await, [2, 4, 6, 8, 11]);
-    // Manifests from before the promotion are merged with later ones.
+    // Manifests from before the type was widened are merged with later manifests.
     for v in 20..40 {
         table = warehouse.append(&table, json!([{"p": v % 2, "v": v}])).await;
     }

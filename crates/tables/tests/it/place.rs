@@ -68,16 +68,16 @@ async fn a_table_can_be_moved_again_after_a_failed_move() {
         serde_json::from_value::<TableCommit>(set).unwrap()
     };
     let made = async |table: &Table, place: &str| warehouse.apply(table, &moved_to(place)).await;
-    // The response to the first attempt is lost, so its result is unknown.
+    // The client repeats the request, because the response to its first attempt was lost.
     made(&table, &place).await.unwrap();
     let again = made(&table, &place).await.unwrap();
     assert_eq!(again.location(), place);
-    // The table can be moved to the new location after another one used it in between, and back.
+    // The table can be moved to the new location again, and back to its first location.
     let grown = warehouse.append(&table, json!([{"id": 1}])).await;
     let moved = made(&grown, &place).await.unwrap();
     assert_eq!(made(&moved, &before).await.unwrap().location(), before);
-    // Another table cannot be moved to this location. The table cannot be moved to a folder with
-    // several tables.
+    // Another table cannot be moved to a location of this table. This table cannot be moved to the
+    // location of another table, or to a folder that contains several tables.
     for (table, place) in [(&other, place.as_str()), (&table, other.location())] {
         assert!(made(table, place).await.unwrap_err().to_string().contains("another table"));
     }

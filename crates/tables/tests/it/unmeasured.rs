@@ -21,7 +21,7 @@ fn upgrade() -> Operation {
     Operation::Alter { alterations, after: None }
 }
 
-/// Adds a column with the id `after` + 1.
+/// Returns the operation that adds a column with the field id `after` + 1.
 fn add(column: &str, after: i32) -> Operation {
     Operation::AddColumns { columns: vec![field_of(column, "string")], after: Some(after) }
 }
@@ -42,7 +42,7 @@ async fn a_merge_keeps_values_of_columns_without_metrics() {
     let base = warehouse.append(&base, json!([{"id": 1}])).await;
     let ours = warehouse.commit(&base, add("note", 2)).await;
     let ours = warehouse.append(&ours, json!([{"id": 2, "note": "ours"}])).await;
-    // Their side assigns another id to the column.
+    // The other side assigns another field id to the column of the same name.
     let theirs = warehouse.commit(&base, add("note", 3)).await;
     let rows = json_batch(&theirs.schema(), &json!([{"id": 3, "note": "theirs"}]));
     let file = Foreign::half_measured(&rows, &theirs, &[1]);
@@ -61,7 +61,8 @@ async fn a_merge_detects_row_ids_without_metrics() {
     let base = warehouse.commit(&base, upgrade()).await;
     let base = warehouse.append(&base, json!([{"id": 1}])).await;
     let ours = warehouse.append(&base, json!([{"id": 2}])).await;
-    // Their side compacted a row of its own. Our side assigned the row's id to another row.
+    // The other side has a compacted file with a row that it added itself. Our side assigned the id
+    // of that row to another row.
     let mut fields: Vec<_> = base.schema().fields().iter().cloned().collect();
     let ids = [(FIELD_ID.to_owned(), "2147483540".to_owned())];
     fields.push(Arc::new(Field::new("_row_id", DataType::Int64, true).with_metadata(ids.into())));

@@ -95,7 +95,7 @@ async fn rows_keep_their_ids() {
     let all = ids(&warehouse, &table).await;
     assert!(left.iter().all(|(id, row_id)| all[id] == *row_id));
     assert!(all[&10].unwrap() >= 5 && all[&11] == all[&10].map(|id| id + 1), "{all:?}");
-    // Many commits merge manifests, but row ids are unchanged.
+    // The row ids do not change when many commits cause manifests to be merged.
     let mut table = table;
     for id in 100..140 {
         table = warehouse.append(&table, rows([id])).await;
@@ -124,7 +124,8 @@ async fn a_data_file_has_one_vector() {
     let summary = table.summary();
     assert_eq!((&*summary["added-dvs"], &*summary["removed-dvs"]), ("1", "1"));
     assert_eq!(warehouse.tables.count(&table).await.unwrap(), 7);
-    // One Puffin file contains the vectors of several data files; one of them can be removed alone.
+    // One Puffin file contains the vectors of several data files; each vector can be removed
+    // separately.
     let table = warehouse.append(&table, rows(20..25)).await;
     let before = ids(&warehouse, &table).await;
     let table = delete(&warehouse, &table, &[0, 1]).await;
@@ -195,7 +196,7 @@ fn change_schema(schema: &Value) -> Value {
     json!({"requirements": [], "updates": updates})
 }
 
-/// Rejects changes by other engines that would prevent all later changes of the table.
+/// Changes of other engines are rejected if they would prevent all later changes of the table.
 #[tokio::test]
 async fn changes_that_would_block_further_changes_are_rejected() {
     let warehouse = Warehouse::new();

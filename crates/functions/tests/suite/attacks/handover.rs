@@ -1,4 +1,4 @@
-//! Files passed between processes: sealed, checked, and private to one call.
+//! Files that are passed between processes: they are sealed, checked, and private to one call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +82,8 @@ def f():
     assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
 }
 
-/// Code that writes a table to a file of the server, and sends it without the worker.
+/// Code that writes a table to a file that the server provided, and sends it without the help of
+/// the worker.
 const HAND_OVER_GIVEN: &str = "
 import io, json, mmap, pyarrow
 server = socket.socket(fileno=os.dup(3))
@@ -121,12 +122,13 @@ async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
         run(&functions, invocation).await.0
     };
     let whole = "hand_over([[0, size, -1, 0]])";
-    // The forked writer ends with the call.
+    // The process that the function forked, which may write, ends with the call.
     let forks = format!("{whole}\nif os.fork() == 0:\n    time.sleep(30)\nos._exit(0)");
     let table = run(false, &forks).await;
     let Ok(FunctionResult::Table(table)) = table else { panic!("{table:?}") };
     assert_eq!(table.rows(), 1000);
-    // If the function continues after the fork, the rows that its child wrote are discarded.
+    // If the function raises an error after the fork, the rows that the forked process wrote are
+    // discarded.
     let error = run(true, "raise ValueError('it got one')").await.unwrap_err();
     assert!(matches!(&error, Error::NotATable { .. }), "{error:?}");
     for extents in ["[[0, 1 << 40, -1, 0]]", "[[0, size, 0, 0]]", "[]", "[[0, size, -1, 4096]]"] {
@@ -148,7 +150,7 @@ os._exit(0)"
     assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
 }
 
-/// A file with two tables. The layout describes the second table.
+/// A file with two tables. The layout that the code sends describes the second table.
 const TWO_IN_ONE: &str = "
 import io, json, pyarrow
 def text_of(n):
@@ -222,7 +224,7 @@ return not shown and refused('pidfd_getfd')",
     .await;
 }
 
-/// Returns the error of a malicious function that sends files in place of the worker.
+/// Returns the error of a malicious function that sends files itself instead of the worker.
 async fn handed_over(body: &str) -> Error {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
@@ -230,7 +232,7 @@ async fn handed_over(body: &str) -> Error {
     invocation.files = probe(&environment, body).files;
     let (outcome, _) = run(&functions, invocation).await;
     let error = outcome.expect_err("it was taken");
-    // The server still works.
+    // After that, the server still runs functions.
     holds(&functions, probe(&environment, "return True")).await;
     error
 }

@@ -1,5 +1,5 @@
-//! The attack suite: short Python probes, each run as a function in a real sandbox, with one test
-//! each. A probe returns true if the sandbox prevented the attack.
+//! The attack suite: short Python probes, each of which a test runs as a function in a real
+//! sandbox. A probe returns true if the sandbox prevented the attack.
 
 mod files;
 mod handover;

@@ -1,4 +1,4 @@
-//! Functions of another lake on the same machine at the same time must not be visible.
+//! A function cannot see functions of another lake that run on the same machine at the same time.
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{probe, source};
 use crate::support::{ask, environment, holds, processes, start, table};
 
-/// A function that stores its mark in every accessible location, until it is stopped.
+/// A function that writes its mark to every location that it can access, until it is stopped.
 const NEIGHBOUR: &str = "import mmap
 mark = 'KRAM'[::-1]
 held = [bytearray(mark * 1000, 'ascii') for _ in range(100)]
@@ -41,7 +41,8 @@ print('ready', flush=True)
 time.sleep(1000)
 return False";
 
-/// Searches for the neighbour by all its names, and for its mark in all accessible memory.
+/// Code that searches for the process of the neighbour by all its names, and for its mark in all
+/// accessible memory.
 const SEARCH: &str = "mark = 'KRAM'[::-1].encode()
 found = []
 own = {name for name in os.listdir('/proc') if name.isdigit()}
@@ -141,7 +142,7 @@ fn has(pid: i32, mark: &[u8]) -> bool {
     })
 }
 
-/// Checks that the mark and the names exist, so that the search is not trivially empty.
+/// Checks that the mark and the names exist, so that a search that finds nothing proves something.
 fn is_there(mark: &str, name: &str) {
     let pids = processes("headwater_zygote.py");
     if !rustix::process::geteuid().is_root() {
@@ -185,7 +186,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
             let again = Invocation { reuse: true, ..probe(&mine, &body) };
             holds(one, again).await;
         }
-        // A call of another function of the same lake does not find the mark either.
+        // A call of another function of the same lake does not find the mark.
         if fresh {
             holds(other, probe(&theirs, &with(SEARCH, &mark, &name, &pids))).await;
         }
@@ -193,7 +194,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
     };
     let (outcome, ()) = tokio::join!(running, searching);
     assert!(outcome.returned.is_err(), "{outcome:?}");
-    // After the neighbour's end, its freed memory does not contain the mark either.
+    // After the neighbour has ended, the memory that it freed does not contain the mark.
     holds(other, ask(&theirs, "def f():\n    return True\n")).await;
     let body = with(SEARCH, &mark, &name, &[]);
     holds(other, probe(&theirs, &body)).await;

@@ -128,7 +128,7 @@ async fn abstract_sockets_of_the_host_are_out_of_reach() {
     held_within(with(Network::On), &body).await;
     held(&body).await;
     assert!(service.accept().is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
-    // A process outside the sandbox can connect.
+    // A process outside the sandbox can connect to the service.
     let mut connected = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
     connected.set_nonblocking(true).unwrap();
     assert!(connected.read(&mut [0]).is_err());
@@ -314,7 +314,7 @@ async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
     held_by(&functions, with(Network::Off), &nobody).await;
 }
 
-/// Returns a DNS response to a query for an IPv4 address, and none to other queries.
+/// Returns a DNS response to a query for an IPv4 address, and an empty response to other queries.
 fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
     let name = question[12..].iter().position(|byte| *byte == 0).unwrap() + 13;
     let found = question[name..name + 2] == [0, 1];

@@ -36,7 +36,7 @@ impl Market {
         self.folder.path().join(name)
     }
 
-    /// Writes a wheel with one of the script's recipes.
+    /// Writes a wheel by one of the script's recipes, with arguments.
     fn wheel(&self, recipe: &str, arguments: &[&str]) {
         let folder = self.path("wheels");
         let mut python = Command::new("python3");
@@ -139,7 +139,7 @@ return not os.path.exists(folder + '/root/etc')";
     assert_eq!(fs::read_to_string(&secret).unwrap(), "the host's secret");
 }
 
-/// Code that runs on import of the package and attempts all attacks that must fail.
+/// Code that runs when the package is imported, and that attempts all attacks that must fail.
 const TRAP: &str = "
 import builtins, ctypes, os, socket, subprocess, sys
 
@@ -210,7 +210,7 @@ return found['passed'] == [] and zygote == {0} and alone",
             holds(&functions, probe(&trapped, &body)).await;
         }
         assert_eq!(processes(&marker).is_empty(), !enabled);
-        // Other functions of the lake are not affected.
+        // Other functions of the lake are not affected by the package.
         let body = "import builtins
 seen = [name for name in os.listdir('/proc') if name.isdigit()]
 return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir('/tmp') == []";
@@ -224,7 +224,8 @@ return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir
     }
 }
 
-/// All environments share bytecode, keyed by the file hashes in a package's RECORD.
+/// All environments share compiled bytecode, which is found by the file hashes in a package's
+/// RECORD.
 #[tokio::test]
 async fn a_package_cannot_pass_its_code_off_as_anothers() {
     let market = Market::new();
@@ -253,7 +254,7 @@ async fn compiled(environment: &Environment) {
         let compiled = below(&folder.join("__pycache__"));
         compiled.iter().any(|path| path.to_string_lossy().contains("headwater_liar.cpython"))
     };
-    // The compiler's command line contains the folder.
+    // The process that compiles the bytecode is found by the folder in its command line.
     let compiler = folder.to_string_lossy().into_owned();
     let waiting = async {
         while !begun() || !processes(&compiler).is_empty() {

@@ -65,7 +65,7 @@ while True:
             held_by(&functions, Limits::default(), STILL_THERE).await;
         }
     };
-    // The test's runtime has one thread, which must also run the time limit.
+    // The runtime of the test has only one thread, which must also enforce the time limit.
     let ((outcome, _), ()) = tokio::join!(flood, beside);
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
 }

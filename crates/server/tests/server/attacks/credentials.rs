@@ -143,7 +143,8 @@ pub async fn same_answer() {
     }
 }
 
-/// Logs in with a token, with the browser's existing cookie. Returns the new cookie and its key.
+/// Logs in with a token, and sends the cookie that the browser has. Returns the new cookie and its
+/// key.
 async fn log_in(users: &Users, token: &str, cookie: Option<&str>) -> (String, String) {
     let body = json!({ "token": token });
     let mut sent = request(Method::POST, "/v1/session", Some(&body));

@@ -32,7 +32,7 @@ pub fn trials() -> Vec<Trial> {
     all
 }
 
-/// Forged, stolen, expired or guessed credentials.
+/// Attacks with forged, stolen, expired or guessed credentials.
 fn of_credentials() -> Vec<Trial> {
     vec![
         trial("attacks::01_a_forged_token_with_a_valid_checksum_is_rejected", credentials::forged),
@@ -56,7 +56,7 @@ fn of_credentials() -> Vec<Trial> {
     ]
 }
 
-/// Requests of malicious pages, and malformed requests.
+/// Attacks by requests of malicious pages, and by malformed requests.
 fn of_requests() -> Vec<Trial> {
     vec![
         trial("attacks::16_a_page_cannot_use_the_cookie_without_the_key", requests::forgery),
@@ -71,7 +71,7 @@ fn of_requests() -> Vec<Trial> {
     ]
 }
 
-/// Attempts to read a table without `select`.
+/// Attacks that try to read a table without `select`.
 fn of_reads() -> Vec<Trial> {
     vec![
         trial("attacks::25_a_view_does_not_open_its_table", reads::view),
@@ -95,7 +95,7 @@ fn of_reads() -> Vec<Trial> {
     ]
 }
 
-/// Work of other users, and escalation of rights.
+/// Attacks on the work of other users, and attempts to get more rights.
 fn of_rights() -> Vec<Trial> {
     vec![
         trial("attacks::43_the_job_of_another_user_does_not_exist", others::jobs),
@@ -117,7 +117,7 @@ fn of_rights() -> Vec<Trial> {
     ]
 }
 
-/// Secrets that a function prints.
+/// Attacks on secrets that a function prints.
 fn of_outputs() -> Vec<Trial> {
     vec![
         trial("attacks::59_a_printed_secret_is_redacted", outputs::plain),
@@ -131,7 +131,7 @@ fn of_outputs() -> Vec<Trial> {
     ]
 }
 
-/// Sends a request without the server's token, with some headers.
+/// Sends a request without the server's token, with these headers.
 async fn anonymous(
     server: &TestServer,
     path: &str,
@@ -153,7 +153,8 @@ async fn anonymous(
 async fn raw(server: &TestServer, bytes: &[u8]) -> String {
     let address = server.running.http_addr().expect("an address");
     let mut stream = TcpStream::connect(address).await.expect("a connection");
-    // A server that rejects the head may close before it has read everything.
+    // A server that rejects the head of a request may close the connection before it has read all
+    // bytes.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;

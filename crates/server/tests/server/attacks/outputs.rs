@@ -50,8 +50,8 @@ async fn start() -> TestServer {
     server
 }
 
-/// Calls the function. Returns all related data that a client can read: the response, the job, its
-/// events.
+/// Calls the function. Returns everything about the call that a client can read: the response, the
+/// job, and the job's events.
 async fn leak(way: &str) -> String {
     let server = start().await;
     let body = json!({"arguments": {"way": way}});

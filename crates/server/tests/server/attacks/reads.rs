@@ -59,7 +59,7 @@ pub async fn own_view() {
     ] {
         users.refuses(&ana, "main", sql).await;
     }
-    // A view stored by another client is checked on read.
+    // If a client stores a view of a hidden table, reading the view is forbidden.
     let view = json!({
         "name": "mine", "schema": {"type": "struct", "schema-id": 0, "fields": [
             {"id": 1, "name": "customer", "required": false, "type": "string"}]},
@@ -216,7 +216,8 @@ pub async fn renamed() {
     let body = json!({"source": {"namespace": ["sales"], "name": "orders"},
         "destination": {"namespace": ["shop"], "name": "orders"}});
     assert_eq!(users.post(&ana, "/iceberg/v1/main/tables/rename", body).await.0, 403);
-    // A grant on a name does not follow a renamed table: the new name decides.
+    // A grant on a name does not follow the table when it is renamed: the new name of the table
+    // decides.
     let grant = permission("select on table:sales.orders");
     let owner = headwater_model::Principal::owner();
     users.access.grant(&owner, "ana", grant).await.expect("a grant");
@@ -242,7 +243,7 @@ pub async fn catalogs() {
         assert!(!text.contains("orders") && !text.contains("\"sales\""), "{table}: {text}");
     }
     // The definition of a view contains the names of its tables. The right to read the view
-    // includes its definition.
+    // includes the right to read its definition.
     let (_, views) = users.sql(&ana, "SELECT table_name FROM information_schema.views").await;
     assert_eq!(views, json!([{"table_name": "best"}]));
     for sql in ["SELECT 'sales.orders'::regclass", "SELECT pg_total_relation_size('sales.orders')"]
@@ -290,7 +291,7 @@ pub async fn files() {
         assert!(!answer.to_string().contains("root:"), "{sql}: {answer}");
     }
     assert!(!std::path::Path::new("/tmp/headwater-attack.csv").exists());
-    // Files of the lake cannot be import sources.
+    // A file of the lake cannot be the source of an import.
     let body = json!({"table": "shop.items", "sources": [token]});
     assert_eq!(users.job(&ana, "/v1/imports", body).await, "forbidden");
 }

@@ -22,7 +22,7 @@ async fn session(server: &TestServer) -> (String, String) {
 pub async fn forgery() {
     let server = TestServer::start().await;
     let (cookie, key) = session(&server).await;
-    // A browser sends only the cookie with a request of another page.
+    // With a request of another page, a browser sends the cookie but not the key.
     let by_page = [("cookie", cookie.as_str())];
     assert_eq!(anonymous(&server, "/v1/branches", &by_page).await.0, 401);
     let stolen = [
@@ -146,7 +146,7 @@ pub async fn long_bodies() {
     assert_eq!(server.rows("SELECT 1 AS n").await, json!([{"n": 1}]));
 }
 
-/// Values of path parameters that leave a folder, terminate a text, or terminate a header.
+/// Values of path parameters that try to leave a folder, to end a quoted text, or to end a header.
 const EVIL: [&str; 7] = [
     "..%2F..%2F..%2F..%2Fetc%2Fpasswd",
     "%2e%2e",
