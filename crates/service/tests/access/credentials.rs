@@ -83,7 +83,8 @@ async fn tokens() {
     mismatches.assert_none();
 }
 
-/// Revokes the tokens of the user `revoked`, and disables and drops the users of these names.
+/// Revokes the tokens of the user `revoked`, disables the user `disabled` and drops the user
+/// `dropped`.
 async fn invalidate(lake: &Lake) {
     let (access, owner) = (lake.access(), Principal::owner());
     for token in access.tokens(Some("revoked")).await.expect("tokens") {
