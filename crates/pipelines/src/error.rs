@@ -222,8 +222,8 @@ pub enum Error {
         branch: String,
     },
 
-    /// The target changed during the run, and its required expectations have not been checked on
-    /// the combined state.
+    /// Other commits changed the target during the run. The expectations that the target requires
+    /// did not check the combined state.
     #[error(
         "`{target}` received other commits during the run, and the expectations that it requires \
          did not check the combined state"
