@@ -16,7 +16,7 @@ const SETTINGS: [&str; 6] = [
     "output_schema",
 ];
 
-/// Applies one setting, `key = value`, to a model. `files` are those of the project.
+/// Applies one setting, `key = value`, to a model. `files` are the files of the project.
 pub(crate) fn apply(
     step: &mut Step,
     setting: &str,
