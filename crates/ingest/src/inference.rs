@@ -47,8 +47,7 @@ pub(crate) struct ColumnStatistics {
     /// Number of CSV values that are text, and number of other CSV values.
     texts: u64,
     others: u64,
-    /// True if there are texts that `texts` does not count, because their files distinguish texts
-    /// from numbers.
+    /// True if `texts` omits texts of files that distinguish texts from numbers.
     uncounted: bool,
     /// Date and number formats that the counted texts match.
     looks: MatchedFormats,
@@ -57,8 +56,7 @@ pub(crate) struct ColumnStatistics {
 /// Minimum number of values in a column at which a few texts do not turn it into a text column.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum ratio of values to texts at which the texts are treated as bad values. Below this ratio,
-/// the column becomes a text column.
+/// Minimum values per text for texts to count as bad values; below, the column becomes text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and its reason.
@@ -341,8 +339,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// Returns the statistics of a field, inserted if the field is new; `None` if there are too
-    /// many fields. `guess` is the index at which the field is expected, because objects often have
-    /// the same fields as the previous object.
+    /// many fields. `guess` is its expected index: that in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,
