@@ -16,8 +16,8 @@ use crate::quota::JobPermit;
 use crate::record::{self, JOBS, OPEN, PAYLOADS, QUERIES, Record};
 use crate::writer::Shared;
 
-/// Number of payloads that are kept after their jobs have ended, so that these jobs can be run
-/// again.
+/// Number of payloads that are kept after the end of their jobs, so that these jobs can be
+/// repeated.
 const PAYLOADS_KEPT: usize = 100;
 
 /// The open jobs of the last process.
