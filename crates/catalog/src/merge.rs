@@ -308,8 +308,7 @@ impl<'a> Merges<'a> {
         self.catalog.heads.lock(branch).await
     }
 
-    /// Returns the tables that only the source changed, and those that both sides changed
-    /// differently.
+    /// Returns the tables that only the source changed, and the contested tables.
     async fn compare(
         self,
         bases: &[CommitId],
