@@ -48,8 +48,9 @@ class Client(Refs, Tables, Access, Runs):
     installed with this package. `author` is recorded in commits and jobs; the default is the user's
     name. HTTP requests need a `token`: the content of `.headwater/server.token`. `certificate` is a
     PEM file to trust, such as a self-signed certificate. In the lake's folder and its subfolders,
-    the client finds the token and the certificate itself. `profile` names a server of `headwater
-    login`. Outside of lakes' folders, the client uses the server of the last login.
+    the client finds the token and the certificate itself. `profile` is the name of a server that
+    the user logged in to with `headwater login`. Outside of lakes' folders, the client uses the
+    server of the last login.
 
     A `ref` is a branch, a tag, `branch@commit` or `@commit`. The default is the lake's active
     branch, or `main` with `url`. Every method raises `HeadwaterError`s: the error of the server's
@@ -284,8 +285,8 @@ class Client(Refs, Tables, Access, Runs):
         """Imports files into a table on the branch `ref` and waits for the end.
 
         `sources` are files, folders and globs on the server's machine. Relative paths start at this
-        process's working folder. A missing table is created. `nulls` are texts that mean null,
-        `types` Iceberg types by column, `partition_by` the partition fields of a new table:
+        process's working folder. A missing table is created. `nulls` are texts that mean null.
+        `types` are Iceberg types by column. `partition_by` are the partition fields of a new table:
         `column`, `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or `truncate(4,
         column)`. A bad row raises `BadRowError`. With `on_error="reject"`, bad rows are written to
         `<table>__rejected` instead. Files that were imported before are skipped, except with

@@ -53,22 +53,23 @@ def model(
     is only passed to other models), `replace` (the result replaces the table's content), `append`
     (the result is added to the table), `merge` (the result is upserted by the columns `keys`) or
     `overwrite_partitions` (the result replaces the rows that match the SQL condition
-    `overwrite_filter`; without it, the result replaces the rows in the same partitions). `columns`
+    `overwrite_filter`, or without a condition the rows in the partitions of the result). `columns`
     are the required columns of the result. `partition_by` is one field or a list of `column`,
     `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` and `truncate(4, column)`.
     `allow_takeover` permits overwriting a table that no model of the project created. `network`
-    allows the network, or only the hosts of a list such as `["api.example.com:443"]`. `memory` is
-    the memory limit, `"512MiB"` or a number of bytes; `timeout` the time limit, `"1min"` or a
-    number of seconds. `cpus` is the maximum number of processors, such as `1.5`; `tmp` the size of
-    `/tmp`, by default 1 GiB. `env` are environment variables, whose values Headwater never shows.
-    `secrets` are names of the lake's secrets, which the function gets as environment variables.
-    `priority` determines the order of queued calls. `tags` are names by which `headwater run
-    --select tag:NAME` selects models. `retries` is the number of repetitions after an exception
-    that may be transient, an exceeded `timeout` or an ended process; `backoff` is the wait before
-    the first repetition, by default 1 s. Each further wait is twice as long. `expect` is one
-    condition in SQL or a list of conditions that every row of the result must satisfy. With
-    `expect_or_warn`, rows that violate a condition cause only a warning. With
-    `expect_or_quarantine`, such rows are written to the table `NAME_quarantine` instead.
+    allows all network access, or only access to the hosts in a list such as
+    `["api.example.com:443"]`. `memory` is the memory limit, such as `"512MiB"` or a number of
+    bytes. `timeout` is the time limit, such as `"1min"` or a number of seconds. `cpus` is the
+    maximum number of processors, such as `1.5`. `tmp` is the size of `/tmp`, by default 1 GiB.
+    `env` are environment variables, whose values Headwater never shows. `secrets` are names of the
+    lake's secrets, which the function gets as environment variables. `priority` determines the
+    order of queued calls. `tags` are names by which `headwater run --select tag:NAME` selects
+    models. `retries` is the maximum number of repetitions after a failure that may be transient: an
+    exception, an exceeded `timeout` or an ended process. `backoff` is the wait before the first
+    repetition, by default 1 s. Each further wait is twice as long. `expect` is one condition in SQL
+    or a list of conditions that every row of the result must satisfy. With `expect_or_warn`, rows
+    that violate a condition cause only a warning. With `expect_or_quarantine`, such rows are
+    written to the table `NAME_quarantine` instead.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several of these. Raises `InvalidProjectError` for invalid arguments.
