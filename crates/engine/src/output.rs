@@ -17,7 +17,7 @@ use crate::planning_error::Limits;
 use crate::statement_result::{Metrics, StatementResult};
 
 /// Creates the result of a running plan. Converts string views to plain strings, and DataFusion's
-/// errors to [`Error`].
+/// errors to the errors of this crate.
 pub(crate) fn answer(
     running: RunningPlan,
     names: &OutputNames,
