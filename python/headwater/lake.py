@@ -21,7 +21,7 @@ __all__ = ["append", "put_object", "query", "read_object"]
 
 
 def read_object(bucket: str, key: str) -> bytes:
-    """Returns the content of an object of a bucket of the lake, at most 256 MiB."""
+    """Returns the content of an object in a bucket of the lake. The maximum size is 256 MiB."""
     _, content = _request("read_object", bucket=_text(bucket), key=_text(key))
     return content
 

@@ -27,7 +27,7 @@ pub struct ReachableState {
 pub struct ReachableStates {
     /// The states by the location of their metadata file.
     pub states: HashMap<String, ReachableState>,
-    /// The time of the oldest merge base of the heads; `None` if there is none.
+    /// The time of the oldest merge base of the heads; `None` if the heads have no merge base.
     pub oldest_base: Option<Timestamp>,
 }
 

@@ -139,7 +139,7 @@ impl Engine {
         &self.0.lake
     }
 
-    /// Adds a table to the namespace `system`; replaces one of the same name.
+    /// Adds a table to the namespace `system`. Replaces a table with the same name.
     pub fn add_system_table(&self, table: Arc<dyn SystemTable>) {
         self.0.system.write().insert(table.name().to_owned(), table);
     }

@@ -47,7 +47,7 @@ pub(crate) struct ColumnStatistics {
     /// Number of CSV values that are text, and number of other CSV values.
     texts: u64,
     others: u64,
-    /// True if `texts` omits texts of files that distinguish texts from numbers.
+    /// True if `texts` does not count all texts, because some come from files that declare texts.
     uncounted: bool,
     /// Date and number formats that the counted texts match.
     looks: MatchedFormats,

@@ -144,7 +144,7 @@ impl<'a> Conversion<'a> {
         Ok(Conversion { source, schema, columns, rows: 0 })
     }
 
-    /// Sends the rows of a batch, and rejects those that the table's types cannot hold.
+    /// Sends the rows of a batch, and rejects rows with values that the table's types cannot hold.
     pub fn take(&mut self, batch: &RecordBatch, output: &mut Output) -> Result<()> {
         let (rows, faults) = convert(batch, self.schema, &self.columns)?;
         for fault in faults {

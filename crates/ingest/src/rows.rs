@@ -55,7 +55,7 @@ impl Rows {
         &self.schema
     }
 
-    /// Returns the number of rows in the batch, excluding the current one.
+    /// Returns the number of rows in the batch, excluding the current row.
     pub fn len(&self) -> usize {
         self.rows
     }

@@ -42,7 +42,7 @@ impl Jobs {
         }
     }
 
-    /// Returns a job's payload; `None` if the job had none, or if it is no longer kept.
+    /// Returns a job's payload; `None` if the job had no payload, or if the payload was deleted.
     pub async fn payload(&self, id: JobId) -> Result<Option<Value>> {
         self.inner.shared.payload(id).await
     }

@@ -180,7 +180,7 @@ impl Quotas {
             return;
         }
         let key = (created.date_naive(), user.to_owned());
-        // A day that is no longer in memory is no longer subject to limits.
+        // Days before the previous day are not in memory, because limits no longer apply to them.
         if let Some(sum) = self.days.lock().get_mut(&key) {
             sum.bytes = sum.bytes.saturating_add(usage.bytes_read);
             sum.money += cost;
@@ -261,7 +261,7 @@ impl Shared {
             return;
         };
         let day = job.created.date_naive();
-        // A day that is no longer in memory is no longer subject to limits.
+        // Days before the previous day are not in memory, because limits no longer apply to them.
         let ended = self.quotas.days.lock().get(&(day, user.to_owned())).copied();
         let Some(mut sum) = ended else { return };
         let now = self.clock.now();

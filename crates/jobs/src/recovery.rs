@@ -118,7 +118,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns a job's payload; `None` if the job had none, or if it is no longer kept.
+    /// Returns a job's payload; `None` if the job had no payload, or if the payload was deleted.
     pub(crate) async fn payload(&self, id: JobId) -> Result<Option<Value>> {
         let entry = self.store.latest(PAYLOADS, &id.to_string()).await?;
         entry.map(|entry| record::decode(PAYLOADS, &entry.key, &entry.value)).transpose()

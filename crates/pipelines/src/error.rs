@@ -129,7 +129,7 @@ pub enum Error {
         hint: String,
     },
 
-    /// The project has no deployment, or none with this id.
+    /// The project has no deployment, or no deployment with this id.
     #[error("{}", deployment_text(text, *several))]
     NoDeployment {
         /// Id or id prefix from the request.

@@ -92,7 +92,7 @@ impl Graph {
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Each of these steps has a parent that is also one of them, so following the parents leads
+        // Each step without a place has a parent without a place, so following these parents leads
         // into a cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {

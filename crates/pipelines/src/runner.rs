@@ -304,7 +304,8 @@ impl Runner {
                 conflicts: report.conflicts,
             }),
             MergeOutcome::UpToDate => {
-                // If no table changed, there is no merge commit, so store the checks without one.
+                // If no table changed, there is no merge commit, so store the checks without a
+                // commit.
                 let stored = self.remember(with).await;
                 stored.map_err(|error| work.not_stored(error, &closes))?;
                 Ok((None, tables))

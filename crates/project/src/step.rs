@@ -154,7 +154,7 @@ pub enum Materialization {
     /// The rows are dropped at the end of the run.
     #[default]
     None,
-    /// The rows and their schema replace those of the table.
+    /// The rows and their schema replace the rows and the schema of the table.
     Replace,
     /// The rows are appended to the table.
     Append,

@@ -73,7 +73,7 @@ impl MappingState {
 pub struct MappingStatus {
     /// The mapping.
     pub mapping: QueueMapping,
-    /// The result of the last batch; `None` if there was none.
+    /// The result of the last batch; `None` before the first batch.
     pub last_result: Option<String>,
 }
 

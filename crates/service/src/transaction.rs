@@ -224,7 +224,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Removes a savepoint and those after it.
+    /// Removes a savepoint and all later savepoints.
     pub fn release_savepoint(
         &self,
         transaction: &mut OpenTransaction,

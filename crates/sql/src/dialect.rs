@@ -22,7 +22,7 @@ use crate::{integer, operators, partition};
 pub struct HeadwaterDialect;
 
 impl Dialect for HeadwaterDialect {
-    /// Makes sqlparser treat this dialect as the generic one wherever it checks for a dialect.
+    /// Makes sqlparser treat this dialect as its generic dialect wherever it checks for a dialect.
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }

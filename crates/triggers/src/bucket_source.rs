@@ -41,8 +41,8 @@ const KEY_BYTES_MAX: usize = 1_024;
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectFilter {
     watch: ChangeFilter,
-    /// True to skip empty objects and those that represent folders, because they contain nothing to
-    /// import.
+    /// True to skip empty objects and objects that represent folders, because they contain nothing
+    /// to import.
     skips_empty: bool,
 }
 
@@ -93,7 +93,7 @@ impl ObjectFilter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     bucket: String,
-    /// Changes up to this one were recorded as events or skipped.
+    /// All changes up to this position were recorded as events or skipped.
     position: u64,
     /// Unique id of this definition's steps. The definition's previous versions have other ids.
     id: String,

@@ -83,7 +83,7 @@ async fn delivery_of_job(log: &DeliveryLog, commit: &TableCommit) -> Result<Opti
     }
 }
 
-/// Returns a delivery by the id of its event or of a part of the event.
+/// Finds the delivery of an event by the event's id, or by the id of a part of the event.
 async fn delivery_of_part(log: &DeliveryLog, part: &str) -> Result<Option<Delivery>> {
     let id = part.split_once('/').map_or(part, |(event, _)| event);
     log.delivery(id).await

@@ -30,7 +30,7 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 const TRIM_EVERY: u64 = 1_000;
 
 /// Pauses of a delivery whose user has reached the limit of concurrent jobs, or a daily limit. The
-/// latter pause is much shorter than a day, because the daily limit may be raised.
+/// pause for a daily limit is much shorter than a day, because the limit may be raised.
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
 

@@ -1,7 +1,7 @@
 //! The queue of one trigger's events.
 //!
 //! Pending and running deliveries are in memory and in the store. Their state in memory may be
-//! newer, and is the one that is used. The queue continues to exist when the trigger's definition
+//! newer, so the queue uses this state. The queue continues to exist when the trigger's definition
 //! changes or the trigger is removed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

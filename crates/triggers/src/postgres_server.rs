@@ -99,7 +99,7 @@ impl PostgresServer {
         pool.connect_with(options).await.map_err(|error| self.problem(&error))
     }
 
-    /// Returns the problem of an error of the server or of the connection.
+    /// Converts an error of the server or of the connection to a problem.
     pub(crate) fn problem(&self, error: &sqlx::Error) -> Problem {
         let uri = self.uri();
         match error {

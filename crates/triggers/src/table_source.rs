@@ -62,7 +62,7 @@ pub(crate) struct TableSource {
     is_awaited: bool,
     /// The last examined commit; `None` if it equals the stored position.
     examined: Option<CommitId>,
-    /// The commits after the last examined one, oldest first.
+    /// The commits after the last examined commit, oldest first.
     ahead: VecDeque<CommitId>,
     /// Number of commits examined since the position was stored.
     skipped: usize,

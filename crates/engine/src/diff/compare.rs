@@ -80,8 +80,8 @@ impl Engine {
         let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
         let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
         let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
-        // Tables are compared one at a time. Each uses what previous tables have left of the
-        // response's byte limit.
+        // Compare the tables one at a time, so that each table can use the bytes that previous
+        // tables have left of the response's limit.
         let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
         while let Some(change) = loaded.try_next().await? {
             tables.push(match change {

@@ -93,8 +93,8 @@ async fn apply(
 }
 
 impl Components {
-    /// Checks the rights on the tables. Also limits each commit: a principal without all rights may
-    /// add only files of the table itself, and without the rights to update and delete may only
+    /// Checks the rights on the tables. Also limits each commit: a principal needs all rights to
+    /// add files of other tables, and the rights to update and delete for any commit that is not an
     /// append.
     fn authorize_updates(
         &self,

@@ -1,4 +1,5 @@
-//! Every kind of credential: those that authenticate no principal, and those that do.
+//! Every kind of credential: credentials that authenticate a principal, and credentials that do
+//! not.
 
 use headwater_model::{Identity, NewToken, Principal, Problem};
 use headwater_service::{Credential, S3Operations};

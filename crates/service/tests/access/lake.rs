@@ -147,8 +147,8 @@ impl Lake {
         users
     }
 
-    /// Returns a client without a credential, and principals that are no longer valid. The latter
-    /// were administrators.
+    /// Returns a client without a credential, and principals that are no longer valid. These
+    /// principals were administrators.
     pub async fn invalid(&self) -> Vec<(&'static str, Principal)> {
         for name in ["revoked", "expired", "disabled", "replaced", "external"] {
             self.user(name, &[ADMINISTER]).await;

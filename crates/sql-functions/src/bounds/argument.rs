@@ -250,7 +250,7 @@ fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Returns the bytes of a range of rows in arrays of rare types, such as those in which several
+/// Returns the bytes of a range of rows in an array of a rare type, such as a type in which several
 /// rows share one value.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;

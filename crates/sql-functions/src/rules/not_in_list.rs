@@ -36,8 +36,8 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Returns a condition that is true for the same rows as this one, or as its negation if `opposite`
-/// is true.
+/// Returns a condition that is true for the same rows as `condition`, or as the negation of
+/// `condition` if `opposite` is true.
 fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
     let held = match condition {
         Expr::Not(inner) => hold(*inner, !opposite)?,

@@ -211,7 +211,8 @@ fn in_filter(filter: &Filter, config: &dyn OptimizerConfig) -> Result<Option<Log
 }
 
 /// Joins a plan with the values of the subqueries in some expressions. Returns the expressions with
-/// columns in place of the subqueries; `None` if there are no subqueries, or one is not supported.
+/// columns in place of the subqueries; `None` if there are no subqueries, or if a subquery is not
+/// supported.
 fn joined(
     input: &LogicalPlan,
     exprs: &[Expr],

@@ -210,8 +210,8 @@ impl OuterRows {
         let mut options = unnest.options.clone();
         let mut plan = inner.plan;
         if self.keeps_rows {
-            // With this option, UNNEST returns one row for a null list, but still none for an empty
-            // list.
+            // With this option, UNNEST returns one row for a null list, but still no row for an
+            // empty list.
             options = options.with_preserve_nulls(true);
             let mut exprs = Vec::new();
             for (qualifier, field) in plan.schema().iter() {
