@@ -4,9 +4,9 @@
 
 For each engine, the document contains all rows ordered by `id`, and the ids of the rows with
 `id >= 3`. For PyIceberg, it also contains the number of files that this filter leaves to read, and
-the bounds of `id` in each file. Both come from manifests only. Values have a form that does not depend
-on the engine: decimals and bytes are strings, and times are in ISO form and UTC, in nanoseconds if
-the column has nanoseconds.
+the bounds of `id` in each file. Both come from manifests only. Values have a form that does not
+depend on the engine: decimals and bytes are strings, and times are in ISO form and UTC, in
+nanoseconds if the column has nanoseconds.
 
 Needs: pyiceberg[pyarrow], pytz, duckdb, duckdb-extension-iceberg, duckdb-extension-avro.
 """
