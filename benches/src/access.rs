@@ -1,5 +1,5 @@
 //! Cost of authorisation: a warm function call and a query of a user with many grants. The
-//! reference is the same work in a lake without users, alternating in the same run.
+//! reference is the same work in a lake without users. The two alternate in the same run.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,8 @@ pub fn measure(report: &mut Report, samples: usize) -> Outcome<()> {
         ("query, authorised with 1,000 grants", QUERY, STATEMENT),
     ];
     for ((name, path, body), bound) in parts.into_iter().zip(bounds) {
-        // The servers close connections that are idle for as long as this may take.
+        // Wait before the connections are opened, because the servers close connections that are
+        // idle for this long.
         wait_until_quiet()?;
         let mut owner = without.connect()?;
         let mut user = Connection::open(with.address(), &token)?;
@@ -60,7 +61,7 @@ fn start(folder: &Path) -> Outcome<Server> {
     Ok(server)
 }
 
-/// Creates a user with many grants, of which the last ones allow the requests. Returns a token.
+/// Creates a user with many grants, the last of which allow the requests. Returns a token.
 fn create_user(folder: &Path, server: &Server) -> Outcome<String> {
     run(headwater(folder).args(["user", "create", "ana"]))?;
     let mut owner = server.connect()?;

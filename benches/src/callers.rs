@@ -70,7 +70,8 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Makes calls in a loop for each caller, and returns the calls per second and the latencies.
+/// Starts the callers, each of which makes calls in a loop. Returns the calls per second and the
+/// latencies.
 pub fn run(
     callers: usize,
     connect: impl Fn() -> Outcome<Connection> + Sync,

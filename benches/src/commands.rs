@@ -39,8 +39,8 @@ fn in_project(report: &mut Report, project: &Path) -> Outcome<()> {
     added_package(report, project)
 }
 
-/// Measures the time that an added package costs: the same small function, edited with and without
-/// it.
+/// Measures the time that an added package costs: runs the same small function after an edit with
+/// and without a new package.
 fn added_package(report: &mut Report, project: &Path) -> Outcome<()> {
     let models = project.join("models");
     let model = models.join("added_package.py");

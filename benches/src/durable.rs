@@ -48,7 +48,8 @@ async fn branches(
     Ok(())
 }
 
-/// Adds tables to the catalog, without files: `main_0` and so on for `main`.
+/// Adds tables without files to the catalog. The tables of `main` have the names `main_0`, `main_1`
+/// and so on.
 pub async fn add_tables(lake: &Lake, branch: &str, count: usize) -> Outcome<()> {
     let changes = (0..count).map(|index| {
         let entry = TableEntry {

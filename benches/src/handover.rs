@@ -1,7 +1,7 @@
 //! Transfer of a table of 1 GiB between functions, compared with common alternatives.
 //!
-//! The time is measured from the return of the first function until the second one has read all
-//! values.
+//! The time is measured from the return of the first function until the second function has read
+//! all values.
 
 use std::process::Command;
 use std::sync::Arc;

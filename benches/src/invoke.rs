@@ -94,7 +94,8 @@ impl Server {
         while Instant::now() < until {
             let text = std::fs::read(lake.join("server.json")).unwrap_or_default();
             let info: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-            // The file of the server that ran `headwater deploy` may still exist.
+            // Check the process id, because the file of the server that ran `headwater deploy` may
+            // still exist.
             let is_own = info["pid"].as_u64() == Some(u64::from(server.id()));
             if let (true, Some(address)) = (is_own, info["http"].as_str()) {
                 server.address = address.to_owned();

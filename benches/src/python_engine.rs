@@ -110,7 +110,7 @@ impl PythonEngine {
         Ok(self.send(&json!({ "sql": sql, "texts": true }))?.2)
     }
 
-    /// Runs one query. Returns the first difference between its rows and those of an Arrow file.
+    /// Runs one query. Returns the first difference between its rows and the rows of an Arrow file.
     pub fn difference(&mut self, sql: &str, answer: &Path) -> Outcome<Option<String>> {
         let found = self.send(&json!({ "sql": sql, "answer": answer }))?.3;
         Ok((!found.is_empty()).then_some(found))

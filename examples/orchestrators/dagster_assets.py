@@ -1,6 +1,6 @@
 """The models of a Headwater project as one Dagster asset for each table.
 
-The assets and their dependencies are those of the project's plan.
+The project's plan determines the assets and their dependencies.
 """
 
 import os
@@ -37,7 +37,7 @@ MODELS = _models()
     ],
 )
 def project(context: dagster.AssetExecutionContext):
-    """Runs the project; a model that did not change is not materialized again."""
+    """Runs the project. A model that did not change is not materialized again."""
     report = headwater.Client(PROJECT).run(PROJECT)
     for step in report["steps"]:
         if step["step"] in MODELS and step["status"] == "succeeded":

@@ -9,7 +9,7 @@ import headwater
 
 @task(retries=2, retry_delay_seconds=5)
 def run_project(project: str, ref: str | None = None) -> dict:
-    """Runs the project and logs each model; a failed run raises its error."""
+    """Runs the project and logs each model. A failed run raises its error."""
     logger = get_run_logger()
 
     def log(event: dict) -> None:

@@ -1,8 +1,8 @@
 """The names that the functions of projects written for Bauplan import.
 
 Every sandbox has this package; the wheel does not contain it. Headwater reads the decorators,
-inputs and schemas from the source, without running it. Here they only keep the module importable,
-and leave each function callable.
+inputs and schemas from the source of a project, without running the source. The definitions in this
+package only make the project's modules importable, and leave each function callable.
 """
 
 from .inputs import Model, Parameter
@@ -78,7 +78,7 @@ def _unchanged(function):
 
 
 class Client:
-    """Bauplan's client, which functions cannot use."""
+    """Bauplan's client. Functions cannot use it, so its creation fails."""
 
     def __init__(self, *arguments, **settings):
         raise NotImplementedError(

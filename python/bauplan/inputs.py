@@ -1,8 +1,8 @@
-"""Inputs of a function, as default arguments or in `Annotated`, with their arguments."""
+"""Inputs of a function, written as default arguments or in `Annotated`."""
 
 
 class _Marker:
-    """Equality and text by the arguments."""
+    """The base of inputs. Equality and text depend on the arguments."""
 
     def __eq__(self, other):
         return type(self) is type(other) and vars(self) == vars(other)

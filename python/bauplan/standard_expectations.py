@@ -1,4 +1,4 @@
-"""The ready-made expectations, under the names of Bauplan."""
+"""Headwater's ready-made expectations, under Bauplan's names."""
 
 from headwater.expectations import (
     expect_column_accepted_values,

@@ -1,10 +1,10 @@
 """Headwater: decorators for models and expectations, and a client for lakes.
 
-The decorators `model`, `python`, `expectation` and `function` mark a project's functions; the
-default arguments `Model` and `Parameter` are their inputs. Programs use `Client`.
+The decorators `model`, `python`, `expectation` and `function` mark a project's functions. The
+default arguments `Model` and `Parameter` are the inputs of these functions. Programs use `Client`.
 
-Every function imports this module first, so it loads the client, the errors and the expectations
-only on first use.
+Every function imports this module first, so the module loads the client, the errors and the
+expectations only on first use.
 """
 
 from .decorators import expectation, function, model, python
@@ -32,7 +32,8 @@ __all__ = [
     "python",
 ]
 
-# The module of each lazily loaded name; None is the module itself.
+# The module and the attribute of each lazily loaded name. The attribute None means the module
+# itself.
 _LATE = {
     "Client": ("client", "Client"),
     "HeadwaterError": ("errors", "HeadwaterError"),

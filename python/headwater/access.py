@@ -16,8 +16,8 @@ from .requests import Requests, without_none
 class Access(Requests):
     """Methods of `Client` for users and their rights.
 
-    Most need `administer` on the lake. A user reads its own account, tokens, grants and limits.
-    Methods that grant or set something return it as a dict.
+    Most methods need `administer` on the lake. A user may read its own account, tokens, grants and
+    limits. Methods that grant or set something return the result as a dict.
     """
 
     # Users.
@@ -37,7 +37,7 @@ class Access(Requests):
     def create_user(
         self, name: str, *, password: str | None = None, service: bool = False
     ) -> dict[str, Any]:
-        """Creates a user without any right. A service account has tokens and no password."""
+        """Creates a user without rights. A service account has tokens and no password."""
         kind = "service" if service else "person"
         body = without_none({"name": name, "kind": kind, "password": password})
         return self._dict("POST", "/v1/users", body)
@@ -45,7 +45,7 @@ class Access(Requests):
     def update_user(
         self, name: str, *, password: str | None = None, disabled: bool | None = None
     ) -> dict[str, Any]:
-        """Sets the password of a user, or rejects its credentials or accepts them again."""
+        """Sets the password of a user, or disables or enables its credentials."""
         body = without_none({"password": password, "disabled": disabled})
         return self._dict("PATCH", segments("v1", "users", name), body)
 
@@ -56,7 +56,8 @@ class Access(Requests):
     # Credentials.
 
     def tokens(self, *, user: str | None = None) -> list[dict[str, Any]]:
-        """Lists the access tokens of a user, or those that the client may see, without secrets."""
+        """Lists the access tokens of a user, or all tokens that the client may see, without
+        secrets."""
         return self._list("/v1/tokens", {"user": user})
 
     def create_token(
@@ -67,7 +68,8 @@ class Access(Requests):
         scopes: str | Iterable[str] | None = None,
         expires: str | datetime | None = None,
     ) -> dict[str, Any]:
-        """Creates an access token and returns `token` and its `secret`, which is returned once.
+        """Creates an access token. Returns `token` and its `secret`; no other method returns the
+        secret.
 
         `user` is by default the user of this client. `scopes` are permissions such as
         `"select on table:sales.*"`; without them the token has all rights of the user. `expires` is
@@ -91,7 +93,8 @@ class Access(Requests):
         scopes: str | Iterable[str] | None = None,
         expires: str | datetime | None = None,
     ) -> dict[str, Any]:
-        """Creates an access key and returns `key` and its `secret`, which is returned once."""
+        """Creates an access key. Returns `key` and its `secret`; no other method returns the
+        secret."""
         return self._dict("POST", "/v1/access-keys", _credential(user, label, scopes, expires))
 
     def revoke_access_key(self, id: str) -> None:
@@ -105,7 +108,7 @@ class Access(Requests):
         return self._list("/v1/roles")
 
     def create_role(self, name: str) -> dict[str, Any]:
-        """Creates a role without any right."""
+        """Creates a role without rights."""
         return self._dict("POST", "/v1/roles", {"name": name})
 
     def drop_role(self, name: str) -> None:
@@ -121,24 +124,26 @@ class Access(Requests):
         self._connection.json("DELETE", segments("v1", "roles", role, "members", member))
 
     def grants(self, grantee: str | None = None) -> list[dict[str, Any]]:
-        """Lists the grants of a user or role, or all."""
+        """Lists the grants of a user or role, or all grants."""
         return self._list("/v1/grants", {"grantee": grantee})
 
     def grant(self, actions: str | Iterable[str], *, on: str, to: str) -> dict[str, Any]:
         """Grants actions on objects to a user or role.
 
-        `client.grant("select", on="table:sales.*", to="analyst")`.
+        For example: `client.grant("select", on="table:sales.*", to="analyst")`.
         """
         body = {"grantee": to, "actions": _words(actions), "object": on}
         return self._dict("POST", "/v1/grants", body)
 
     def revoke(self, actions: str | Iterable[str], *, on: str, revoke_from: str) -> None:
-        """Revokes actions of a grant with the same object from a user or role."""
+        """Revokes actions from a user or role. Changes only the grant that has exactly this
+        object."""
         parameters = {"grantee": revoke_from, "actions": ",".join(_words(actions)), "object": on}
         self._connection.json("DELETE", "/v1/grants", parameters=parameters)
 
     def explain_access(self, user: str, action: str, object: str) -> dict[str, Any]:
-        """Returns whether a user may perform an action on an object, and what decides."""
+        """Returns whether a user may perform an action on an object, and which grant or rule
+        decides."""
         question = {"user": user, "action": action, "object": object}
         return self._dict("GET", "/v1/access/explain", parameters=question)
 
@@ -159,10 +164,11 @@ class Access(Requests):
         replace: bool = False,
         ref: str | None = None,
     ) -> dict[str, Any]:
-        """Creates a row filter of the table `on`, or with `column` a column mask.
+        """Creates a row filter of the table `on`, or a column mask if `column` is given.
 
-        `using` is the condition of visible rows, or the value in place of the column's, as SQL.
-        `to` are the restricted users and roles, by default all but administrators.
+        `using` is SQL: for a row filter the condition of visible rows, for a column mask the value
+        that is shown instead of the column's value. `to` are the restricted users and roles, by
+        default all except administrators.
         """
         body = {
             "name": name,
@@ -180,7 +186,8 @@ class Access(Requests):
         self._connection.json("DELETE", segments("v1", "restrictions", name))
 
     def limits(self) -> list[dict[str, Any]]:
-        """Lists the limits of users and roles by name; for a user its own and its roles'."""
+        """Lists the limits of users and roles by name. A user gets its own limits and those of its
+        roles."""
         return self._list("/v1/limits")
 
     def limit(self, name: str) -> dict[str, Any]:
@@ -196,10 +203,11 @@ class Access(Requests):
         bytes_per_day: str | int | None = None,
         money_per_day: float | None = None,
     ) -> dict[str, Any]:
-        """Sets the limits of a user or role, in place of those that it has.
+        """Sets the limits of a user or role. These limits replace all earlier limits.
 
-        `jobs` is the number of jobs at once, `memory` that of one statement or call. Sizes are
-        bytes, or text such as `2GiB`. Days are in UTC, and money is in the rate card's currency.
+        `jobs` is the maximum number of concurrent jobs, and `memory` is the maximum memory of one
+        statement or call. Sizes are bytes, or text such as `2GiB`. Days are in UTC, and money is in
+        the rate card's currency.
         """
         limits = {
             "jobs": jobs,
@@ -220,7 +228,7 @@ class Access(Requests):
         return self._list("/v1/secrets")
 
     def set_secret(self, name: str, value: str) -> dict[str, Any]:
-        """Sets a secret of functions. No method returns its value."""
+        """Sets a secret of functions. No method returns the value of a secret."""
         return self._dict("PUT", segments("v1", "secrets", name), {"value": value})
 
     def delete_secret(self, name: str, *, if_exists: bool = False) -> None:
@@ -254,11 +262,12 @@ class Access(Requests):
         return self._list("/v1/audit", filters)
 
     def audit_retention(self) -> dict[str, Any]:
-        """Returns how long events of the audit log are kept: `keep_seconds`."""
+        """Returns the time for which events of the audit log are kept, as `keep_seconds`."""
         return self._dict("GET", "/v1/audit/retention")
 
     def set_audit_retention(self, keep: str | int) -> dict[str, Any]:
-        """Sets how long events are kept: seconds, or text such as `90d`; at least a day."""
+        """Sets the time for which events of the audit log are kept, as seconds or text such as
+        `90d`. The minimum is one day."""
         seconds = parse_duration(keep) if isinstance(keep, str) else float(keep)
         if seconds is None:
             raise make("invalid_argument", f"`{keep}` is not a duration", "Write it as `90d`.")
@@ -271,7 +280,7 @@ def _credential(
     scopes: str | Iterable[str] | None,
     expires: str | datetime | None,
 ) -> dict[str, Any]:
-    """Returns the request for a token or access key."""
+    """Returns the request body that creates a token or access key."""
     permissions = None
     if scopes is not None:
         listed = [scopes] if isinstance(scopes, str) else list(scopes)
@@ -281,7 +290,7 @@ def _credential(
 
 
 def _permission(text: str) -> dict[str, Any]:
-    """Parses `select, insert on table:sales.*`."""
+    """Parses a permission, such as `select, insert on table:sales.*`."""
     actions, separator, found = text.partition(" on ")
     if not separator:
         hint = "Write it as `select on table:sales.*`."
@@ -290,7 +299,7 @@ def _permission(text: str) -> dict[str, Any]:
 
 
 def _words(value: str | Iterable[str]) -> list[str]:
-    """Returns words as a list; text has commas between them."""
+    """Returns words as a list. A text is split at its commas."""
     words = value.split(",") if isinstance(value, str) else list(value)
     return [word.strip() for word in words]
 

@@ -9,10 +9,10 @@ ARROW_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class ArrowBody:
-    """A response body as a file for pyarrow, which can check that it is complete.
+    """A response body as a file for pyarrow. `check_end` checks that the body is complete.
 
-    pyarrow accepts the end of a file as the end of a stream. A server that fails omits the
-    end-of-stream marker.
+    pyarrow accepts the end of a file as the end of a stream. If a statement fails, the server omits
+    the end-of-stream marker.
     """
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
@@ -25,7 +25,7 @@ class ArrowBody:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Returns up to `size` bytes; fewer only at the end."""
+        """Returns `size` bytes, or fewer at the end of the body."""
         content = self.response.read(None if size < 0 else size)
         self._tail = (self._tail + content[-len(ARROW_END) :])[-len(ARROW_END) :]
         return content

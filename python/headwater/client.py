@@ -1,7 +1,7 @@
 """`Client`: access to a lake from Python.
 
-Methods have the names of the commands. They return the JSON of the HTTP API as dicts and lists;
-queries return tables. Errors are classes of `headwater.errors`. The client caches nothing, and
+Methods have the names of the commands. They return the JSON of the HTTP API as dicts and lists.
+Queries return tables. Errors are classes of `headwater.errors`. The client caches nothing, and
 several threads can use it at once.
 """
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-# The time to wait for the error of an incomplete response, in seconds.
+# Maximum time to wait for the error of an incomplete response, in seconds.
 ERROR_SECONDS_MAX = 2.0
 
-# Retries of a broken event stream without progress.
+# Maximum number of consecutive attempts to resume an event stream without receiving an event.
 FOLLOW_RETRIES = 5
 
 
@@ -46,14 +46,15 @@ class Client(Refs, Tables, Access, Runs):
     the local lake `lake`, by default the nearest `.headwater` in the parent folders, over its Unix
     socket. If the lake's server is not running, `command` starts it: by default the `headwater`
     installed with this package. `author` is recorded in commits and jobs; the default is the user's
-    name. HTTP requests need a `token`: the content of `.headwater/server.token`, which the client
-    finds below the lake's folder. `certificate` is a PEM file to trust, such as a self-signed
-    certificate; below the lake's folder the client finds that, too. `profile` names a server of
-    `headwater login`; outside any lake's folder the client uses the server of the last login.
+    name. HTTP requests need a `token`: the content of `.headwater/server.token`. `certificate` is a
+    PEM file to trust, such as a self-signed certificate. In the lake's folder and its subfolders,
+    the client finds the token and the certificate itself. `profile` is the name of a server that
+    the user logged in to with `headwater login`. Outside of lakes' folders, the client uses the
+    server of the last login.
 
     A `ref` is a branch, a tag, `branch@commit` or `@commit`. The default is the lake's active
-    branch, or `main` with `url`. Every method raises `HeadwaterError`s: `UnavailableError` if the
-    server is unreachable, and the errors of its responses.
+    branch, or `main` with `url`. Every method raises `HeadwaterError`s: the error of the server's
+    response, or `UnavailableError` if the server is unreachable.
     """
 
     def __init__(
@@ -93,8 +94,8 @@ class Client(Refs, Tables, Access, Runs):
 
         `parameters` are the values of `$name` in the statement: text, numbers, True, False or None.
         `namespace` is the namespace of unqualified table names, by default `public`; `limit` is the
-        maximum number of rows. Needs pyarrow. A statement that fails after its first rows raises
-        its error.
+        maximum number of rows. Needs pyarrow. If the statement fails after its first rows, the
+        method raises the statement's error.
         """
         import_package("pyarrow")
         with self._query(sql, ref, parameters, namespace, limit, ARROW) as response:
@@ -143,9 +144,9 @@ class Client(Refs, Tables, Access, Runs):
         namespace: str | None = None,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
-        """Like `query`, but returns one dict per row. Needs no other package.
+        """Like `query`, but returns one dict per row. Needs no optional package.
 
-        Values have their JSON types: decimals, dates and times are text.
+        Values have JSON types, so decimals, dates and times are text.
         """
         with self._query(sql, ref, parameters, namespace, limit, JSON) as response:
             try:
@@ -170,7 +171,7 @@ class Client(Refs, Tables, Access, Runs):
         return self._connection.send("POST", "/v1/query", body, accept=accept)
 
     def _table(self, response: http.client.HTTPResponse) -> pyarrow.Table:
-        """Reads the rows of a response as Arrow; an incomplete response is an error."""
+        """Reads the rows of a response as Arrow. Raises an error if the response is incomplete."""
         pyarrow = import_package("pyarrow")
         body = ArrowBody(response)
         try:
@@ -208,8 +209,8 @@ class Client(Refs, Tables, Access, Runs):
     def invoke(self, function: str, /, **arguments: Any) -> Any:
         """Calls a function of the deployed version and returns its result; a table is a list of dicts.
 
-        Arguments are JSON values; one can be a `pyarrow.Table` or a pandas or polars frame. Ctrl-C
-        stops the function. Raises the function's error.
+        Arguments are JSON values. One argument can be a `pyarrow.Table` or a pandas or polars
+        frame. Ctrl-C stops the function. Raises the error of the function.
         """
         with self._invoke(function, arguments, JSON) as response:
             try:
@@ -218,7 +219,7 @@ class Client(Refs, Tables, Access, Runs):
                 raise self._cut(response, cut) from cut
 
     def invoke_table(self, function: str, /, **arguments: Any) -> pyarrow.Table:
-        """Like `invoke`, for a function that returns a table: returns a `pyarrow.Table`."""
+        """Like `invoke`, for a function that returns a table. Returns a `pyarrow.Table`."""
         import_package("pyarrow")
         with self._invoke(function, arguments, ARROW) as response:
             return self._table(response)
@@ -243,10 +244,10 @@ class Client(Refs, Tables, Access, Runs):
     def deploy(
         self, project: str | os.PathLike[str] = ".", *, dry_run: bool = False
     ) -> dict[str, Any]:
-        """Validates the project in a folder and activates it as a version.
+        """Validates the project in a folder and activates it as a new version.
 
         Returns the version, its contents and the changes. `dry_run` deploys nothing. Raises
-        `InvalidProjectError` with the errors of all files; the active version then stays.
+        `InvalidProjectError` with the errors of all files; then the active version does not change.
         """
         request = {"files": read_project(project), "dry_run": dry_run}
         return self._dict("POST", "/v1/deployments", request)
@@ -283,18 +284,18 @@ class Client(Refs, Tables, Access, Runs):
     ) -> dict[str, Any]:
         """Imports files into a table on the branch `ref` and waits for the end.
 
-        `sources` are files, folders and globs on the server's machine; relative ones start at this
-        process's working folder. A missing table is created. `nulls` are texts that mean null,
-        `types` Iceberg types by column, `partition_by` the partition fields of a new table:
+        `sources` are files, folders and globs on the server's machine. Relative paths start at this
+        process's working folder. A missing table is created. `nulls` are texts that mean null.
+        `types` are Iceberg types by column. `partition_by` are the partition fields of a new table:
         `column`, `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or `truncate(4,
-        column)`. A bad row raises `BadRowError`; with `on_error="reject"` it goes to
-        `<table>__rejected`. Files that were imported before are skipped, except with `again`. The
-        format (`csv`, `ndjson`, `parquet`, `arrow`), delimiter, header and encoding are detected by
-        default. `date_format`, such as `DD.MM.YYYY`, and `decimal_comma` set the formats of CSV
-        files.
+        column)`. A bad row raises `BadRowError`. With `on_error="reject"`, bad rows are written to
+        `<table>__rejected` instead. Files that were imported before are skipped, except with
+        `again`. The format (`csv`, `ndjson`, `parquet`, `arrow`), delimiter, header and encoding
+        are detected by default. `date_format`, such as `DD.MM.YYYY`, and `decimal_comma` set the
+        formats of CSV files.
 
         Returns the import's report: `commit`, `files`, `files_skipped`, `rows`, `rows_rejected`,
-        ...; with `dry_run` the plan, with every column and its type.
+        ...; with `dry_run`, returns the plan, with every column and its type.
         """
         listed = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
         fields = [partition_by] if isinstance(partition_by, str) else list(partition_by)
@@ -374,12 +375,12 @@ class Client(Refs, Tables, Access, Runs):
         with self._connection.send(
             "GET", path, parameters=parameters, accept="application/x-ndjson"
         ) as response:
-            # A truncated line is invalid JSON, and is handled like a broken chunk.
+            # A truncated line is invalid JSON, so it is handled like a broken chunk.
             while line := response.readline():
                 yield json.loads(line)
 
     def stop_job(self, id: str) -> dict[str, Any]:
-        """Requests a job to stop and returns its state; an ended job does not change."""
+        """Requests a job to stop and returns its state. An ended job does not change."""
         return self._dict("POST", segments("v1", "jobs", id, "stop"))
 
     def usage(
@@ -387,8 +388,7 @@ class Client(Refs, Tables, Access, Runs):
     ) -> list[dict[str, Any]]:
         """Sums usage and cost by `day`, `kind`, `job` or `model`.
 
-        `since` and `until` are dates or times in RFC 3339. The names of the fields have their
-        units.
+        `since` and `until` are dates or times in RFC 3339. The names of fields contain the units.
         """
         return self._list("/v1/usage", {"by": by, "since": since, "until": until})
 

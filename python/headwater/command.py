@@ -1,4 +1,5 @@
-"""Functions that are programs: the event is on standard input, the result on standard output."""
+"""Functions that are programs. A program reads the event from standard input and writes the result
+to standard output."""
 
 import collections
 import json
@@ -14,19 +15,21 @@ LINES_SHOWN = 5
 
 _CHUNK_BYTES = 1 << 16
 
-#: Seconds between checks that the program still runs, since its children can keep its output open.
+#: Seconds between checks whether the program has ended. Needed because its children can keep its
+#: output open.
 _CHECK_SECONDS = 0.1
 
 
 class CommandFailed(Exception):
-    """A program that cannot start, that failed, or whose result is not usable."""
+    """A program cannot be started, failed, or returned an unusable result."""
 
 
 def run(command, event=None):
     """Runs a program with an event as JSON on its standard input.
 
-    Returns its standard output: parsed if it is JSON, otherwise as text; None if it is empty.
-    Standard error becomes log lines. Raises `CommandFailed` for an exit status other than 0.
+    Returns the program's standard output: parsed if it is JSON, otherwise as text; None if it is
+    empty. Lines of standard error become log lines. Raises `CommandFailed` for an exit status other
+    than 0.
     """
     shown = " ".join(command)
     pipe = subprocess.PIPE
@@ -43,12 +46,12 @@ def run(command, event=None):
 
 
 def ended(status):
-    """Returns the end of a program as text."""
+    """Describes the end of a program: its exit status, or the signal that ended it."""
     return f"exited with status {status}" if status >= 0 else f"was ended by signal {-status}"
 
 
 def start(command, **options):
-    """Starts a program. Raises `CommandFailed` if that is impossible."""
+    """Starts a program. Raises `CommandFailed` if the program cannot be started."""
     try:
         return subprocess.Popen(command, bufsize=0, **options)
     except FileNotFoundError:
@@ -61,7 +64,8 @@ def start(command, **options):
 
 
 def _communicate(program, event, shown):
-    """Writes the event and reads both outputs. Returns the result and the last log lines."""
+    """Writes the event, and reads standard output and standard error. Returns the result and the
+    last log lines."""
     result, lines = bytearray(), collections.deque(maxlen=LINES_SHOWN)
     unsent, line = memoryview(event), b""
     os.set_blocking(program.stdin.fileno(), False)
@@ -97,7 +101,8 @@ def _communicate(program, event, shown):
 
 
 def _write(descriptor, unsent):
-    """Writes a part of the event. Returns the rest; nothing if the program does not read it."""
+    """Writes a part of the event. Returns the rest, which is empty if the program has closed its
+    input."""
     try:
         return unsent[os.write(descriptor, unsent[:_CHUNK_BYTES]) :]
     except BrokenPipeError:

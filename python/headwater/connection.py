@@ -1,7 +1,8 @@
 """Connections to a lake's server: HTTP, or the Unix socket of a local lake.
 
-`Connection` opens one connection per request, so several threads can use it. It starts the lake's
-server if needed, and sends each request at most once. Error responses are raised as errors.
+`Connection` opens one connection per request, so several threads can use the same `Connection`. It
+starts the lake's server if needed, and sends each request at most once. It raises error responses
+as exceptions.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def segments(*parts: str) -> str:
 
 
 def find_lake(lake: str | os.PathLike[str] | None, start: str | None = None) -> str:
-    """Returns the absolute `.headwater` folder of `lake`, or the nearest in the parent folders."""
+    """Returns the absolute path of the `.headwater` folder of `lake`. Without `lake`, searches the
+    parent folders."""
     if lake is not None:
         return _lake_at(os.path.abspath(os.fspath(lake)))
     folder = os.path.abspath(start or os.getcwd())
@@ -78,7 +80,8 @@ class SocketConnection(http.client.HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
-        """Opens the connection; a long path is opened through its folder's file descriptor."""
+        """Opens the connection. A path that exceeds the limit is opened through its folder's file
+        descriptor."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if len(os.fsencode(self.path)) <= SOCKET_PATH_BYTES_MAX:
@@ -99,9 +102,9 @@ class Connection:
 
     `url` is the server's address, such as `http://127.0.0.1:4280`. Without it, `lake` is a local
     lake, whose server `command` starts if needed. HTTP requests need a token: `token`, or the token
-    of the nearest lake's server if the address matches. `certificate` is a PEM file to trust
-    instead of the system's certificates. `profile` names a server of `headwater login`; the server
-    of the last login is used if there is no lake.
+    of the nearest lake's server if that server has the address `url`. `certificate` is a PEM file
+    to trust instead of the system's certificates. `profile` names a server of `headwater login`;
+    the server of the last login is used if there is no lake.
     """
 
     def __init__(
@@ -148,7 +151,8 @@ class Connection:
         parameters: Mapping[str, Any] | None = None,
         accept: str = JSON,
     ) -> http.client.HTTPResponse:
-        """Sends a request and returns the response with its body unread. A body of bytes is Arrow.
+        """Sends a request and returns the response with its body unread. A request body of type
+        `bytes` is sent as Arrow, any other body as JSON.
 
         Raises the error of the response, or `UnavailableError` if the server is unreachable.
         """
@@ -226,9 +230,10 @@ class Connection:
     def _open_lake(self) -> tuple[http.client.HTTPConnection, str | None] | None:
         """Returns a connection to the lake's server and its token; None if no server answers."""
         record = _read_record(str(self.lake))
-        # A killed server leaves its record, so only a connection shows whether the server runs.
+        # A killed server does not remove its record, so only a connection shows whether the server
+        # runs.
         for name, opener in (("socket", SocketConnection), ("http", http.client.HTTPConnection)):
-            # The record of a server with TLS names its Unix socket too.
+            # Use the Unix socket of a server with TLS. Its record contains the socket, too.
             if record.get(name) and not (name == "http" and record.get("tls")):
                 connection = opener(record[name])
                 try:
@@ -239,7 +244,8 @@ class Connection:
         return None
 
     def _start(self) -> None:
-        """Starts the lake's server through the command; the server outlives it."""
+        """Starts the lake's server by running the command. The server continues to run after the
+        command has ended."""
         arguments = [self.command, "query", "SELECT 1", "--lake", str(self.lake)]
         message = "the lake's server does not start"
         try:
@@ -265,7 +271,8 @@ class Connection:
 def _choose_profile(
     lake: str | os.PathLike[str] | None, url: str | None, profile: str | None
 ) -> Profile | None:
-    """Returns the profile to use, chosen as by the command line; None for a lake or a URL."""
+    """Returns the profile to use, by the same rules as the command line. Returns None if the caller
+    specifies a lake or a URL, or is in a lake's folder."""
     if lake is not None or url is not None:
         return None
     named = profile or os.environ.get("HEADWATER_PROFILE") or None
@@ -279,13 +286,14 @@ def _choose_profile(
 
 
 def _installed_command() -> str:
-    """Returns the command that the wheel installed for this interpreter, or its name for `PATH`."""
+    """Returns the path of the command that the wheel installed for this interpreter, or else the
+    command's name, to be found in `PATH`."""
     installed = os.path.join(sysconfig.get_path("scripts"), "headwater")
     return installed if os.path.isfile(installed) else "headwater"
 
 
 def _read_record(lake: str) -> dict[str, Any]:
-    """Reads the record of the lake's server; empty if there is none."""
+    """Reads the record of the lake's server. Returns an empty dict if no record exists."""
     try:
         with open(os.path.join(lake, RECORD), "rb") as file:
             record = json.load(file)
@@ -303,7 +311,8 @@ def _read_token(record: Mapping[str, Any]) -> str | None:
 
 
 def _noted_record(url: str) -> dict[str, Any]:
-    """Returns the record of the nearest lake's server if the address matches; else an empty one."""
+    """Returns the record of the nearest lake's server if the server has this address, and otherwise
+    an empty dict."""
     try:
         record = _read_record(find_lake(None))
         noted = urlsplit(f"http://{record['http']}")
@@ -356,7 +365,7 @@ def _check_url(url: str) -> str:
 def _open_url(url: str, trusted: str | None) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     host = str(parts.hostname)
-    # An IPv6 address keeps its brackets; otherwise its last part would be the port.
+    # Put an IPv6 address in brackets; otherwise its last part would be parsed as the port.
     host = f"[{host}]" if ":" in host else host
     connection: http.client.HTTPConnection
     if parts.scheme == "https":

@@ -1,9 +1,9 @@
 """Decorators that turn a project's functions into models, expectations and callable functions.
 
-They leave the function callable, and store their arguments in its attribute `__headwater__`: a dict
-with the keys `model`, `python`, `expectation` and `function`. Their order does not matter.
-Headwater reads the decorators from the source, without running it; they check the same rules again
-on import.
+A decorator leaves the function callable, and stores its own arguments in the function's attribute
+`__headwater__`: a dict with the keys `model`, `python`, `expectation` and `function`. The order of
+decorators does not matter. Headwater reads the decorators from the source, without running the
+source. On import, the decorators check the same rules again.
 """
 
 from __future__ import annotations
@@ -47,29 +47,32 @@ def model(
     expect_or_warn: str | Iterable[str] | None = None,
     expect_or_quarantine: str | Iterable[str] | None = None,
 ) -> Callable[[Function], Function]:
-    """Turns a function into a model: it returns one table.
+    """Turns a function into a model, which returns one table.
 
-    `name` is the model's name, by default the function's. `materialization` is `none` (only passed
-    to other models), `replace` (the table's whole content), `append` (added to the table), `merge`
-    (upserted by the columns `keys`) or `overwrite_partitions` (in place of the rows of
-    `overwrite_filter`, a condition in SQL, or else of the partitions of the new rows). `columns`
+    `name` is the model's name, by default the function's. `materialization` is `none` (the result
+    is only passed to other models), `replace` (the result replaces the table's content), `append`
+    (the result is added to the table), `merge` (the result is upserted by the columns `keys`) or
+    `overwrite_partitions` (the result replaces the rows that match the SQL condition
+    `overwrite_filter`, or without a condition the rows in the partitions of the result). `columns`
     are the required columns of the result. `partition_by` is one field or a list of `column`,
     `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` and `truncate(4, column)`.
     `allow_takeover` permits overwriting a table that no model of the project created. `network`
-    allows the network, or only the hosts of a list such as `["api.example.com:443"]`. `memory` is
-    the memory limit, `"512MiB"` or a number of bytes; `timeout` the time limit, `"1min"` or a
-    number of seconds. `cpus` is the maximum number of processors, such as `1.5`; `tmp` the size of
-    `/tmp`, by default 1 GiB. `env` are environment variables, whose values Headwater never shows;
-    `secrets` are names of secrets of the lake, which are environment variables, too. `priority` is
-    the order of queued calls. `tags` are names by which `headwater run --select tag:NAME` selects
-    models. `retries` is the number of repetitions after an exception that may be transient, an
-    exceeded `timeout` or an ended process; `backoff` is the wait before the first one, by default
-    1 s, which doubles with each. `expect` is one condition in SQL or a list of conditions that
-    every row of the result must satisfy; with `expect_or_warn`, other rows are only a warning, and
-    with `expect_or_quarantine`, they are written to the table `NAME_quarantine` instead.
+    allows all network access, or only access to the hosts in a list such as
+    `["api.example.com:443"]`. `memory` is the memory limit, such as `"512MiB"` or a number of
+    bytes. `timeout` is the time limit, such as `"1min"` or a number of seconds. `cpus` is the
+    maximum number of processors, such as `1.5`. `tmp` is the size of `/tmp`, by default 1 GiB.
+    `env` are environment variables, whose values Headwater never shows. `secrets` are names of the
+    lake's secrets, which the function gets as environment variables. `priority` determines the
+    order of queued calls. `tags` are names by which `headwater run --select tag:NAME` selects
+    models. `retries` is the maximum number of repetitions after a failure that may be transient: an
+    exception, an exceeded `timeout` or an ended process. `backoff` is the wait before the first
+    repetition, by default 1 s. Each further wait is twice as long. `expect` is one condition in SQL
+    or a list of conditions that every row of the result must satisfy. With `expect_or_warn`, rows
+    that violate a condition cause only a warning. With `expect_or_quarantine`, such rows are
+    written to the table `NAME_quarantine` instead.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
-    several. Raises `InvalidProjectError` for invalid arguments.
+    several of these. Raises `InvalidProjectError` for invalid arguments.
     """
     settings = {
         "name": name if name is None else _check_name(name, "model"),
@@ -105,9 +108,10 @@ def python(
     """Sets the Python version and the packages of a function.
 
     `version` is a Python version such as `"3.12"`; `pip` maps packages to exact versions, as in
-    `{"polars": "1.38.1"}`. The defaults are those of the project; `pip={}` requests no packages.
-    pyarrow is always available. Functions with the same packages share one environment. `system`
-    are programs of the machine, such as `["chromium"]`, which are checked before anything runs.
+    `{"polars": "1.38.1"}`. The project sets the defaults. `pip={}` requests no packages. pyarrow is
+    always available. Functions with the same packages share one environment. `system` are programs
+    that must be installed on the machine, such as `["chromium"]`. Headwater checks this before the
+    run starts.
 
     Raises `InvalidProjectError` for an invalid version or package.
     """
@@ -124,12 +128,12 @@ def expectation(
     tags: str | Iterable[str] | None = None,
     severity: Literal["fail", "warn"] = "fail",
 ) -> Callable[[Function], Function]:
-    """Turns a function into an expectation: it returns whether its tables are valid.
+    """Turns a function into an expectation, which returns True if its tables are valid.
 
-    `name` is the expectation's name, by default the function's. A false result fails a strict run,
-    and is a warning otherwise, or with the `severity` `"warn"`. `tags` are names by which
-    `headwater run --select tag:NAME` selects it. Raises `InvalidProjectError` for invalid
-    arguments.
+    `name` is the expectation's name, by default the function's. A false result fails a strict run.
+    In other runs, or with the `severity` `"warn"`, a false result is a warning. `tags` are names by
+    which `headwater run --select tag:NAME` selects the expectation. Raises `InvalidProjectError`
+    for invalid arguments.
     """
     settings = {
         "name": name if name is None else _check_name(name, "expectation"),
@@ -151,11 +155,12 @@ def function(
     secrets: Iterable[str] | None = None,
     priority: Literal["low", "normal", "high"] | None = None,
 ) -> Callable[[Function], Function]:
-    """Turns a function into one that is called by name, over HTTP or by `headwater function invoke`.
+    """Makes a function callable by name, over HTTP or by `headwater function invoke`.
 
-    `name` is its name, by default the function's. With `reuse`, the process can serve the next
-    call: modules and globals keep their state, `/tmp` is empty. `network`, `memory`, `timeout`,
-    `cpus`, `tmp`, `env`, `secrets` and `priority` are those of `model`.
+    `name` is the name for calls, by default the function's name. With `reuse`, the process can
+    serve further calls. Modules and globals then keep their state between calls, and `/tmp` is
+    emptied. `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets` and `priority` have the
+    same meaning as in `model`.
 
     Each call passes its arguments by name, as JSON or a pyarrow table. The function returns a
     table, as a model does, or a JSON value. Raises `InvalidProjectError` for invalid arguments.
@@ -197,7 +202,7 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
     return decorate
 
 
-# Characters that names of namespaces and tables cannot have.
+# Characters that must not occur in names of namespaces and tables.
 RESERVED = frozenset("/\\\"`@#~*")
 
 
@@ -330,7 +335,7 @@ def _check_tags(value: object) -> tuple[str, ...]:
 
 
 def _check_variables(env: object) -> dict[str, str]:
-    """Checks environment variables; no message contains a value."""
+    """Checks environment variables. Error messages never contain their values."""
     hint = 'Write `env={"NAME": "value"}`.'
     if not hasattr(env, "items"):
         refuse("env must map names to values", hint)

@@ -1,8 +1,8 @@
-"""The errors of Headwater: one class per error code, all of them `HeadwaterError`.
+"""The errors of Headwater: one subclass of `HeadwaterError` per error code.
 
-The codes are stable and the same in every interface; `table_not_found` is `TableNotFoundError`. Two
-classes have the names of built-in errors: use `headwater.errors.FileNotFoundError` and
-`headwater.errors.InterruptedError`.
+The codes are stable and the same in every interface. For example, the class of `table_not_found` is
+`TableNotFoundError`. Two classes have the names of built-in errors, so use
+`headwater.errors.FileNotFoundError` and `headwater.errors.InterruptedError`.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class HeadwaterError(Exception):
     """An error of Headwater.
 
     `code` is the stable code, `message` a lower-case fragment, and `hint` a sentence with the
-    remedy, or None. `context` has values for programs (`report` for merge conflicts, `job` for a
-    failed job), and `causes` the causes, outermost first.
+    remedy, or None. `context` has values for programs, such as `report` for merge conflicts and
+    `job` for a failed job. `causes` are the messages of the causes, outermost first.
     """
 
     def __init__(
@@ -108,12 +108,14 @@ def make(
     context: Mapping[str, Any] | None = None,
     causes: Iterable[str] = (),
 ) -> HeadwaterError:
-    """Creates an error of its code's class; an unknown code creates a plain `HeadwaterError`."""
+    """Creates an error of the code's class. For an unknown code, creates a plain
+    `HeadwaterError`."""
     return BY_CODE.get(code, HeadwaterError)(code, message, hint, context, causes)
 
 
 def from_problem(problem: Mapping[str, Any]) -> HeadwaterError:
-    """Creates the error of a JSON `Problem`: code, message, causes, hint, context."""
+    """Creates an error from a JSON `Problem`, which has a code, message, causes, hint and
+    context."""
     return make(
         str(problem.get("code", "internal")),
         str(problem.get("message", "an error without a message")),

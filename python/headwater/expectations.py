@@ -1,14 +1,14 @@
 """Ready-made expectations over pyarrow tables.
 
-Each function takes a `pyarrow.Table` and the name of a column, and returns True or False, so that
-an expectation is one line:
+Each function takes a `pyarrow.Table` and the name of a column, and returns True or False. An
+expectation can therefore be one line:
 
     @headwater.expectation()
     def every_order_has_an_id(orders=headwater.Model("orders", columns=["id"])):
         return expectations.expect_column_no_nulls(orders, "id")
 
-All raise `ColumnNotFoundError` for a missing column. None changes the table. pyarrow is imported by
-the functions that need it, not with this module.
+All functions raise `ColumnNotFoundError` for a missing column, and leave the table unchanged. A
+function imports pyarrow only if it needs pyarrow.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def expect_column_not_unique(table: pyarrow.Table, column: str) -> bool:
 def expect_column_accepted_values(
     table: pyarrow.Table, column: str, accepted_values: Iterable[Any]
 ) -> bool:
-    """Returns True if every value of the column is accepted; null only if None is accepted.
+    """Returns True if every value of the column is in the list of accepted values. Nulls are
+    accepted if the list contains None.
 
     Raises `InvalidArgumentError` if the column's type cannot represent an accepted value.
     """
@@ -73,12 +74,13 @@ def expect_column_accepted_values(
             f"the accepted values of column `{column}` are not all of its type `{values.type}`"
         )
         raise make("invalid_argument", message, causes=[str(error)]) from error
-    # Arrow returns null for no rows; an empty table has no value that is not accepted.
+    # For an empty table, Arrow returns null. An empty table fulfils the expectation.
     return pc.all(pc.is_in(values, value_set=accepted)).as_py() is not False
 
 
 def expect_column_mean_greater_than(table: pyarrow.Table, column: str, value: float) -> bool:
-    """Returns True if the mean of a numeric column is greater; False without values."""
+    """Returns True if the mean of a numeric column is greater than `value`; False without
+    values."""
     mean = _mean(table, column)
     return mean is not None and bool(mean > value)
 
@@ -86,13 +88,13 @@ def expect_column_mean_greater_than(table: pyarrow.Table, column: str, value: fl
 def expect_column_mean_greater_or_equal_than(
     table: pyarrow.Table, column: str, value: float
 ) -> bool:
-    """Returns True if the mean of a numeric column is greater or equal; False without values."""
+    """Returns True if the mean of a numeric column is at least `value`; False without values."""
     mean = _mean(table, column)
     return mean is not None and bool(mean >= value)
 
 
 def expect_column_mean_smaller_than(table: pyarrow.Table, column: str, value: float) -> bool:
-    """Returns True if the mean of a numeric column is smaller; False without values."""
+    """Returns True if the mean of a numeric column is less than `value`; False without values."""
     mean = _mean(table, column)
     return mean is not None and bool(mean < value)
 
@@ -100,7 +102,7 @@ def expect_column_mean_smaller_than(table: pyarrow.Table, column: str, value: fl
 def expect_column_mean_smaller_or_equal_than(
     table: pyarrow.Table, column: str, value: float
 ) -> bool:
-    """Returns True if the mean of a numeric column is smaller or equal; False without values."""
+    """Returns True if the mean of a numeric column is at most `value`; False without values."""
     mean = _mean(table, column)
     return mean is not None and bool(mean <= value)
 
@@ -110,7 +112,8 @@ def expect_column_equal_concatenation(
 ) -> bool:
     """Returns True if a text column equals, in every row, the joined text of other columns.
 
-    Arrow casts columns of other types to text. If a column is null, the target must be null.
+    Arrow casts columns of other types to text. If one of the other columns is null, the target must
+    be null.
     """
     import pyarrow
     import pyarrow.compute as pc

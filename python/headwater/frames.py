@@ -24,7 +24,8 @@ def is_table(value: object) -> bool:
 
 
 def import_package(name: str) -> Any:
-    """Imports an optional package; the error names an alternative that does not need it."""
+    """Imports an optional package. The error for a missing package names an alternative without the
+    package."""
     from importlib import import_module
 
     try:
@@ -64,13 +65,14 @@ def _to_arrow(pyarrow: Any, value: Any) -> Any:
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the first row with the columns of all rows; Arrow takes the columns from it."""
+    """Returns the rows after adding the columns of all rows to the first row, from which Arrow
+    takes the columns."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: rows[0].get(name) for name in names}, *rows[1:]]
 
 
 def _from_pandas(pyarrow: Any, frame: Any) -> Any:
-    """Converts a frame; a named index becomes columns, as after `groupby`."""
+    """Converts a frame. A named index, as after `groupby`, becomes columns."""
     if any(name is not None for name in frame.index.names):
         clash = [name for name in frame.index.names if name in frame.columns]
         frame = frame.reset_index(drop=bool(clash))
@@ -80,8 +82,8 @@ def _from_pandas(pyarrow: Any, frame: Any) -> Any:
 
 
 def _widened(pyarrow: Any, table: Any, columns: list[int] | None = None) -> Any:
-    """Casts decimals of Python objects to the maximum precision: the type that Arrow infers changes
-    with the values.
+    """Casts decimals of Python objects to the maximum precision, because the precision that Arrow
+    infers depends on the values.
     """
     for index in range(table.num_columns) if columns is None else columns:
         kind = table.schema.field(index).type

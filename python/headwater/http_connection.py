@@ -1,6 +1,8 @@
-"""One HTTP/1.1 connection of the Lambda Runtime API: incremental parsing without threads.
+"""One HTTP/1.1 connection of the Lambda Runtime API, which parses requests incrementally and
+without threads.
 
-Bodies may be chunked, with trailers. A body over the limit is an error, not memory.
+Bodies may be chunked, with trailers. A body over the limit is rejected, so that it does not fill
+the memory.
 """
 
 import socket
@@ -8,7 +10,7 @@ import socket
 #: Maximum size of a request line with its headers, in bytes.
 HEAD_BYTES_MAX = 64 << 10
 
-#: Bytes of framing that a chunked body may have in a chunk header.
+#: Maximum size of a chunk's header line in bytes.
 _CHUNK_HEAD_BYTES_MAX = 1 << 10
 
 _REASONS = {
@@ -23,7 +25,7 @@ _REASONS = {
 
 
 class BadRequest(Exception):
-    """A request that is not valid HTTP, or too large. Its connection is closed after the answer."""
+    """A request is invalid HTTP or too large. Its connection is closed after the answer."""
 
     def __init__(self, status, reason, path=""):
         super().__init__(reason)
@@ -37,7 +39,7 @@ class Request:
     def __init__(self, method, path, headers, keep_alive):
         self.method = method
         self.path = path
-        #: Values by name in lower case.
+        #: Values of headers by lower-case name.
         self.headers = headers
         self.keep_alive = keep_alive
         self.body = b""
@@ -52,15 +54,16 @@ class Connection:
         self._body_bytes_max = body_bytes_max
         self._unread = bytearray()
         self._requests = self._parse()
-        #: Returns the receiver of the parts of a chunked body; None if the body is collected.
+        #: Returns the function that receives the parts of a chunked body; None to collect the body.
         self.sink_of = lambda request: None
-        #: The path of a request that has begun; empty between requests.
+        #: The path of the request that is being received; empty between requests.
         self.path = ""
-        #: True after an invalid request: everything that follows is discarded.
+        #: True after an invalid request. Everything that is received afterwards is discarded.
         self.is_discarding = False
 
     def receive(self):
-        """Reads what has arrived. Returns the complete requests; None if the connection has ended.
+        """Reads the bytes that have arrived. Returns the complete requests; None if the connection
+        has ended.
 
         Raises `BadRequest`.
         """
@@ -95,7 +98,7 @@ class Connection:
         return True
 
     def _parse(self):
-        """Generates requests, and None where more bytes are needed."""
+        """Yields requests, and yields None if it needs more bytes."""
         while True:
             request = yield from self._head()
             self.path = request.path

@@ -1,13 +1,14 @@
-"""The lake, in a function that is called by name or by a trigger.
+"""Access to the lake in a function that is called by name or by a trigger.
 
     from headwater import lake
 
     data = lake.read_object("landing", "in/a.csv")
     lake.append("readings", rows)
 
-The function has the rights of its caller, or of the user that deployed its trigger. Rows that it
-appends are committed at once when it returns; if it fails, none are. The commit carries the id of
-the event, so that an event that is delivered twice changes tables once.
+The function has the rights of its caller, or of the user that deployed its trigger. When the
+function returns, one commit adds all rows that it appended. If the function fails, no rows are
+added. The commit contains the id of the event, so that an event that is delivered twice changes
+tables only once.
 """
 
 import os
@@ -20,13 +21,13 @@ __all__ = ["append", "put_object", "query", "read_object"]
 
 
 def read_object(bucket: str, key: str) -> bytes:
-    """Returns the content of an object of a bucket of the lake, at most 256 MiB."""
+    """Returns the content of an object in a bucket of the lake. The maximum size is 256 MiB."""
     _, content = _request("read_object", bucket=_text(bucket), key=_text(key))
     return content
 
 
 def put_object(bucket: str, key: str, data: "bytes | bytearray | memoryview | str") -> str:
-    """Writes an object, at once, and returns its entity tag. Text is written as UTF-8."""
+    """Writes an object immediately, and returns its entity tag. Text is written as UTF-8."""
     channel = _channel()
     content = data.encode() if isinstance(data, str) else memoryview(data)
     file = channel.write(content)
@@ -38,8 +39,8 @@ def put_object(bucket: str, key: str, data: "bytes | bytearray | memoryview | st
 
 
 def query(sql: str) -> Any:
-    """Returns the rows of a query as a `pyarrow.Table`, at most 256 MiB. It does not see rows that
-    this call has appended."""
+    """Returns the rows of a query as a `pyarrow.Table`, at most 256 MiB. The result does not
+    contain rows that this call has appended."""
     import pyarrow
 
     _, content = _request("query", sql=_text(sql))
@@ -48,10 +49,11 @@ def query(sql: str) -> Any:
 
 
 def append(table: str, rows: Any) -> int:
-    """Appends rows to a table when the function returns, and returns their number.
+    """Appends rows to a table. Returns the number of rows, which are committed when the function
+    returns.
 
     `rows` is a list of dicts, or a table of pyarrow, pandas or polars. The table is created if it
-    does not exist. New columns are added, and missing ones are null.
+    does not exist. New columns are added, and missing columns are null.
     """
     channel = _channel()
     file, count = channel.write_table(rows)

@@ -13,7 +13,7 @@ _BYTES = "application/octet-stream"
 _ERROR_TYPE = "lambda-runtime-function-error-type"
 _ERROR_BODY = "lambda-runtime-function-error-body"
 
-#: Maximum lines of a stack trace in an error.
+#: Maximum number of lines of a stack trace in an error message.
 _LINES_MAX = 50
 
 
@@ -22,12 +22,13 @@ class RuntimeFailed(Exception):
 
     def __init__(self, kind, message):
         super().__init__(message)
-        #: The exception's name for users.
+        #: The name of the exception that users see.
         self.headwater_name = kind
 
 
 def read_response(request):
-    """Reads a result. Returns a function that returns it, or raises the error in the trailers."""
+    """Reads a result. Returns a function that returns the result, or raises the error in the
+    trailers."""
     kind = request.trailers.get(_ERROR_TYPE)
     if kind:
         try:
@@ -41,7 +42,7 @@ def read_response(request):
 
 
 def read_error(request):
-    """Reads an error. Returns a function that raises it."""
+    """Reads an error. Returns a function that raises the error."""
     return _error(request.headers.get(_ERROR_TYPE, ""), request.body)
 
 
@@ -93,7 +94,8 @@ class Answer:
         self._parts = (part.encode() if isinstance(part, str) else part for part in parts)
 
     def headwater_answer(self, server, streams):
-        """Sends the parts, and returns None; or returns them as a whole if no client streams."""
+        """Sends the parts and returns None if the client streams; otherwise returns the joined
+        parts."""
         if streams:
             server.begin_answer(self._media_type)
             for part in self._parts:
@@ -119,7 +121,7 @@ def _decoded(body):
 
 
 def _http_response(body):
-    """Returns a streamed HTTP response in the form of one that is not streamed."""
+    """Converts a streamed HTTP response to the form of a response that is not streamed."""
     prelude, _, content = body.partition(_SEPARATOR)
     response = _decoded(prelude)
     if not isinstance(response, dict):

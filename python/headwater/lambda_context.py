@@ -3,11 +3,11 @@
 import os
 import time
 
-#: Region and account in names of functions. They exist for code that parses them.
+#: Region and account in the ARNs of functions, for code that parses ARNs.
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 
-#: The variable with the version, which deployed functions have.
+#: The variable with a function's version. Only deployed functions have this variable.
 VERSION = "AWS_LAMBDA_FUNCTION_VERSION"
 LATEST = "$LATEST"
 
@@ -28,7 +28,7 @@ class Context:
         self.deadline_ms = call["deadline_ms"]
 
     def get_remaining_time_in_millis(self):
-        """Returns the milliseconds until the call's time limit; 0 after it."""
+        """Returns the milliseconds until the call's time limit; 0 after the time limit."""
         return max(self.deadline_ms - int(time.time() * 1000), 0)
 
     def __repr__(self):
@@ -45,7 +45,8 @@ class _Fields:
 
 
 def client_context(sent):
-    """Returns what a client sent about itself, in the form of Lambda; None if it sent nothing."""
+    """Returns the client context that a client sent, as the object that Lambda passes; None if it
+    sent nothing."""
     if not isinstance(sent, dict):
         return None
     context = _Fields(["custom", "env", "client"], sent)
@@ -62,7 +63,7 @@ def log_group(call):
 
 
 def arn(call):
-    """Returns the name of a function as AWS writes it."""
+    """Returns the ARN of a function."""
     return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{call['function']}"
 
 

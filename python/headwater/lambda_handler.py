@@ -12,10 +12,11 @@ from .lambda_context import Context, variables
 class Handler:
     """A handler, written as `app.handler`: a function in a module of the function's folder.
 
-    Packages of the function are imported in the zygote, the module at the first call of a process.
+    The zygote imports the packages of the function. Each process imports the module at its first
+    call.
     """
 
-    #: Where a missing package is added, in hints.
+    #: The setting that adds a missing package, for hints.
     packages_setting = "`packages` of the function in `headwater.toml`"
 
     def __init__(self, handler, folder="."):
@@ -61,13 +62,14 @@ class Handler:
         return found
 
     def unfit(self, returned, reason):
-        """Returns the exception for a returned value that cannot be sent: its type and why."""
+        """Returns the exception for a returned value that cannot be sent. It names the value's type
+        and the reason."""
         why = reason or "not supported"
         return MarshalError(f"cannot marshal the response of `{self._handler}` (`{returned}`): {why}")
 
     def _await(self, awaitable):
-        # One loop for all calls of a process, because a client in a global variable belongs to the
-        # loop that created it.
+        # Use one event loop for all calls of a process, because a client in a global variable works
+        # only in the loop in which it was created.
         import asyncio
 
         if self._loop is None:
@@ -81,15 +83,16 @@ class MarshalError(Exception):
     headwater_name = "Runtime.MarshalError"
 
 
-#: The package of a handler's module if another module has the name of the module.
+#: The package into which a handler's module is imported if its name is already in use.
 PACKAGE = "_headwater_handler"
 
 
 def import_module(folder, name):
-    """Imports a module of the function's folder, or of its packages.
+    """Imports a module from the function's folder or from its packages.
 
-    A module with the name of a loaded module or of one of the standard library, such as `json.py`,
-    is imported in a package of its own: Python would return the other module.
+    A module can have the name of a loaded module or of a module of the standard library, such as
+    `json.py`. It is then imported as a part of the package `PACKAGE`, because Python would return
+    the other module.
     """
     path = os.path.join(folder, *name.split("."))
     outermost = name.partition(".")[0]

@@ -1,8 +1,8 @@
 """The Lambda Runtime API inside a sandbox, so that any language with a Lambda runtime client works.
 
-A runtime is a program: it asks for an event, answers it, and asks for the next one. This process
-starts it, serves the API on the loopback interface of the sandbox, and passes events and answers
-between the runtime and the server. The runtime serves many calls; it is ended with its sandbox.
+A runtime is a program that requests an event, answers it, and requests the next event. This process
+starts the runtime, serves the API on the loopback interface of the sandbox, and passes events and
+answers between the runtime and the server. The runtime serves many calls and ends with its sandbox.
 """
 
 import json
@@ -18,7 +18,7 @@ from .http_connection import BadRequest, Connection
 from .lambda_answers import RuntimeFailed, read_error, read_response
 from .lambda_context import arn, variables
 
-#: The API's address in a sandbox. Without a sandbox, the port is any free one.
+#: The API's address in a sandbox. Without a sandbox, the port is any free port.
 ADDRESS = ("127.0.0.1", 9001)
 
 #: Maximum size of an answer in bytes.
@@ -27,7 +27,8 @@ ANSWER_BYTES_MAX = 16 << 20
 #: Maximum milliseconds by which the start of a runtime extends the deadline of its first call.
 START_MS_MAX = 10_000
 
-#: Seconds that a runtime may take to ask for the next event, after which its process is not reused.
+#: Maximum seconds until a runtime requests the next event. If it takes longer, its process is not
+#: reused.
 NEXT_SECONDS_MAX = 1
 
 _ROOT = "/2018-06-01/"
@@ -49,7 +50,7 @@ def node(handler, folder="."):
 class Runtime:
     """A runtime, which is started by the first call and serves one call after the other."""
 
-    #: Where a missing package is added, in hints.
+    #: The setting that adds a missing package, for hints.
     packages_setting = "`packages` of the function in `headwater.toml`"
 
     def __init__(self, command, handler="", folder="."):
@@ -72,7 +73,7 @@ class Runtime:
         self._rejected = None
         #: The connection to the server, for the log and for answers in parts.
         self._server = None
-        #: The connection whose answer is sent on in parts.
+        #: The connection whose answer is forwarded to the server in parts.
         self._streaming = None
 
     def begin_call(self, call, server):
@@ -98,7 +99,8 @@ class Runtime:
         return self._answer()
 
     def end_call(self):
-        """Waits until the runtime asks for the next event. Returns False if it does not in time."""
+        """Waits until the runtime requests the next event. Returns False if the runtime does not
+        request it in time."""
         if self._process is None:
             return False
         until = time.monotonic() + NEXT_SECONDS_MAX
@@ -130,9 +132,10 @@ class Runtime:
         self._serve(lambda: self._was_asked or self._answer is not None)
 
     def _serve(self, is_done, until=None):
-        """Serves the runtime's requests until a condition holds, or until a time.
+        """Serves the runtime's requests until the condition `is_done` is true, or until the time
+        `until`.
 
-        Raises `RuntimeFailed` if the runtime has ended and none of its requests is left.
+        Raises `RuntimeFailed` if the runtime has ended and all of its requests have been served.
         """
         while not is_done():
             has_ended = self._has_ended
@@ -164,7 +167,8 @@ class Runtime:
             self._route(connection, request)
 
     def _sink_of(self, connection, request):
-        """Returns the receiver of the parts of a body; None if the body is collected."""
+        """Returns the function that receives the parts of a request's body; None if the body is
+        collected in memory."""
         mode = request.headers.get("lambda-runtime-function-response-mode", "")
         is_answer = request.path == self._path("response") and self._answer is None
         if not self._call["streams"] or mode.lower() != "streaming" or not is_answer:
@@ -187,7 +191,8 @@ class Runtime:
         connection.socket.close()
 
     def _refuse(self, connection, error):
-        """Answers an invalid request. An answer that is too large ends the call."""
+        """Responds to an invalid request. If the request is a function's answer that is too large,
+        the call ends."""
         kind = "RequestEntityTooLarge" if error.status == 413 else "InvalidRequest"
         body = _problem(kind, str(error))
         connection.reply(error.status, body, [_JSON], keep_alive=False)
@@ -216,7 +221,8 @@ class Runtime:
             self._reject(connection, request, 404, ("InvalidRequest", reason))
 
     def _note_start(self):
-        """Reports the first request for an event. The start of the runtime extends the deadline."""
+        """Reports the first request for an event. Extends the deadline of the call by the start
+        time of the runtime."""
         took = round((time.monotonic() - self._began) * 1000)
         self._call["deadline_ms"] += min(took, START_MS_MAX)
         self._server.send("started")
@@ -243,7 +249,7 @@ class Runtime:
             ("Lambda-Runtime-Trace-Id", trace),
         ]
         if call["client_context"] is not None:
-            # A header has no characters beyond ASCII.
+            # Escape other characters than ASCII, because a header must not contain them.
             headers.append(("Lambda-Runtime-Client-Context", json.dumps(call["client_context"])))
         connection.reply(200, self._event, headers)
 
@@ -298,7 +304,7 @@ class Runtime:
         return RuntimeFailed("Runtime.ExitError", message)
 
     def _explain(self):
-        """Prints why a call did not end, before its time limit is reported."""
+        """Prints the reason why a call did not end, before its time limit is reported."""
         shown = " ".join(self._command)
         if not self._was_asked:
             where = f"GET {_ROOT}{_NEXT}"
@@ -308,7 +314,8 @@ class Runtime:
 
 
 def _listener():
-    # The first process of a sandbox has the id 2, and each sandbox has its own network.
+    # Use a fixed port in a sandbox, which has its own network. The first process of a sandbox has
+    # the id 2.
     host, port = ADDRESS
     return socket.create_server((host, port if os.getpid() == 2 else 0), backlog=64)
 

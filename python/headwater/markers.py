@@ -1,11 +1,11 @@
 """Inputs of a function, written as its default arguments.
 
 `Model` is a table, `Parameter` a value of the run. Headwater reads both from the source, without
-running it, and passes the table or value when it calls the function. Both are immutable, hashable
-and equal by their fields.
+running the source, and passes the table or value when it calls the function. Both are immutable and
+hashable, and are compared by their fields.
 
-They behave like frozen dataclasses, but do not use `dataclasses`: importing it takes longer than
-the whole start of a function.
+Both classes behave like frozen dataclasses, but do not use `dataclasses`, because the import of
+`dataclasses` takes longer than the whole start of a function.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class Model(_Marker):
     `name` is the model's or table's name, `namespace.table` for a table outside the default
     namespace. `columns` are the columns to read, in this order; by default all. `filter` is an SQL
     condition over the table's columns, applied before the function sees the table; `$name` in it is
-    a parameter. With `incremental`, a model that appends or merges reads only the rows appended
-    since its last run.
+    a parameter. With `incremental`, a model that appends or merges reads only the rows that were
+    appended to the table since the model's last run.
 
-    The function is passed a `pyarrow.Table`. With `batches` it is passed an iterable of
+    The function gets a `pyarrow.Table`. With `batches`, it gets an iterable of
     `pyarrow.RecordBatch`es of about 100,000 rows, which are read during the iteration; each
     iteration begins at the first row. The iterable has a `schema`, `to_batches()` like a table, and
     `to_reader()`, which returns a `pyarrow.RecordBatchReader`.
@@ -91,8 +91,8 @@ class Parameter(_Marker):
     """A parameter of the run: `headwater run --param NAME=VALUE`, or the project's default.
 
     `name` is a parameter of the project's `headwater.toml`, which sets its type and default. The
-    function is passed a `str`, `int`, `float` or `bool`, or None without a value and a default.
-    Raises `InvalidProjectError` for an empty name.
+    function gets a `str`, `int`, `float` or `bool`, or None if the parameter has neither a value
+    nor a default. Raises `InvalidProjectError` for an empty name.
     """
 
     __slots__ = ("name",)
@@ -111,7 +111,7 @@ def refuse(message: str, hint: str | None = None) -> NoReturn:
 
 
 def check_text(value: object, what: str) -> str:
-    """The text, unless it is none or empty."""
+    """Returns the value; raises an error if it is not a text or is empty."""
     if not isinstance(value, str):
         refuse(f"{what} must be text, not `{value!r}`")
     if not value.strip():

@@ -1,4 +1,4 @@
-"""Display in notebooks: answers of the client, and tables of queries, as HTML tables.
+"""Displays the client's answers and the tables of queries in notebooks, as HTML tables.
 
 Answers are ordinary dicts and lists with a method that notebooks call. `%load_ext
 headwater.notebook` also displays the rows of `pyarrow.Table`s.
@@ -14,7 +14,7 @@ from typing import Any
 ROWS_MAX = 20
 TEXT_MAX = 200
 
-# The columns of a plan or a report's steps, in this order.
+# The displayed columns of the steps of a plan or report, in this order.
 STEP_COLUMNS = ("step", "name", "kind", "status", "reason", "rows", "wall_ms", "cost")
 
 
@@ -36,7 +36,7 @@ class Records(list[Any]):
 
 
 def shown(answer: Any) -> Any:
-    """Returns an answer of the server in the form that notebooks display."""
+    """Converts an answer of the server to a type that notebooks display as a table."""
     if isinstance(answer, dict):
         return Record(answer)
     return Records(answer) if isinstance(answer, list) else answer
@@ -58,13 +58,13 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a step with its time."""
+    """Returns a step with its wall-clock time as a column."""
     usage = step.get("usage")
     return {**step, "wall_ms": usage.get("wall_ms")} if isinstance(usage, Mapping) else {**step}
 
 
 def _facts(record: Mapping[str, Any]) -> str:
-    """Returns the plain values of a report in one line."""
+    """Returns the plain values of a record in one line of HTML."""
     plain = [
         f"<b>{escape(name)}</b> {escape(_text(value))}"
         for name, value in record.items()
@@ -74,7 +74,7 @@ def _facts(record: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> str:
-    """Returns rows as HTML. Without `columns`, those of all rows are displayed."""
+    """Returns rows as HTML. Without `columns`, displays the columns of all rows."""
     wanted = list(columns) or list(dict.fromkeys(name for row in rows for name in row))
     names = [name for name in wanted if any(row.get(name) is not None for row in rows)]
     cells = [[row.get(name) for name in names] for row in rows[:ROWS_MAX]]

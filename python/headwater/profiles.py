@@ -20,7 +20,8 @@ class Profile:
 
 
 def find_profile(name: str | None) -> Profile | None:
-    """Returns the named profile, or the default one; None without a name and a default."""
+    """Returns the profile with this name; without a name, the default profile, or None if there is
+    no default."""
     path = _path()
     try:
         with open(path, encoding="utf-8") as file:

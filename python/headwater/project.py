@@ -1,7 +1,7 @@
-"""The files of a project that are sent to the server: its project file, SQL, Python, unit tests.
+"""The files of a project that are sent to the server: the project file, SQL, Python and unit tests.
 
 The command line sends the same files. Hidden files and folders, `data`, `__pycache__`,
-`node_modules`, virtual environments and folders with another project are not sent; symbolic links
+`node_modules`, virtual environments and folders with another project are not sent. Symbolic links
 are not followed.
 """
 
@@ -14,10 +14,10 @@ from .errors import HeadwaterError, make
 
 PROJECT_FILE = "headwater.toml"
 
-# The second and third are the project files of Bauplan.
+# Names of project files. The second and third are Bauplan's.
 PROJECT_FILES = (PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml")
 
-# Maximum size of the code of a project; data does not belong in a project.
+# Maximum size of a project's code in bytes. A project should not contain data.
 PROJECT_BYTES_MAX = 32 * 1024 * 1024
 
 DEPTH_MAX = 8

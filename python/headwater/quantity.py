@@ -1,6 +1,6 @@
 """Sizes and durations: `512MiB`, `90s`, `1h30m`.
 
-The rules are those of the server's parser, `crates/model/src/quantity.rs`.
+The rules are the same as in the server's parser, `crates/model/src/quantity.rs`.
 """
 
 from __future__ import annotations

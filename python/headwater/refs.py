@@ -15,18 +15,19 @@ class Refs(Requests):
     """Methods of `Client` for branches, tags and commits."""
 
     def branches(self, *, prefix: str | None = None) -> list[dict[str, Any]]:
-        """Lists the branches, by name; only those whose names begin with `prefix`, if given."""
+        """Lists the branches by name. With `prefix`, lists only branches whose names begin with
+        it."""
         return self._list("/v1/branches", {"prefix": prefix})
 
     def create_branch(
         self, name: str, *, from_ref: str | None = None, if_not_exists: bool = False
     ) -> dict[str, Any]:
-        """Creates a branch at a ref; no data is copied. Raises `AlreadyExistsError`."""
+        """Creates a branch at a ref without copying data. Raises `AlreadyExistsError`."""
         body = {"name": name, "from": self._at(from_ref), "if_not_exists": if_not_exists}
         return self._dict("POST", "/v1/branches", body)
 
     def delete_branch(self, name: str, *, if_exists: bool = False) -> None:
-        """Deletes a branch; commits that other refs reach remain."""
+        """Deletes a branch. Commits that other refs can reach remain."""
         path = segments("v1", "branches", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
@@ -46,16 +47,17 @@ class Refs(Requests):
         """Merges a ref into the branch `into`.
 
         `on_conflict` resolves conflicts: `fail`, `ours` (the branch `into`) or `theirs` (the
-        source); `choices` does so for single tables by name.
+        source); `choices` sets this for single tables by name.
 
         Returns the report: `outcome` (`up_to_date`, `fast_forward`, `merged`), `commit`, `tables`.
         `dry_run` changes nothing. `unchecked` also merges the branch of a failed run. A conflict
-        changes nothing and raises `MergeConflictError`; `context["report"]` has the tables and both
-        changes.
+        changes nothing and raises `MergeConflictError`, whose `context["report"]` has the tables
+        and both changes.
 
-        `rerun` is the folder of a project, whose models are recomputed on the merged state; the
-        merge and their tables are one commit. The method then returns the run's report, with the
-        merge's in `merge`, or the plan with `dry_run`; `on_event` is called with each event.
+        `rerun` is the folder of a project, whose models are then recomputed on the merged state.
+        One commit contains the merge and the tables of these models. The method then returns the
+        run's report, which has the merge's report in `merge`; with `dry_run`, it returns the plan.
+        `on_event` is called with each event.
         """
         body = {"source": source, "message": message, "dry_run": dry_run, "unchecked": unchecked}
         body.update(on_conflict=on_conflict, choices=dict(choices) if choices else None)
@@ -101,11 +103,12 @@ class Refs(Requests):
         on_conflict: str | None = None,
         choices: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Undoes a commit on the branch `on`, or with `run` everything a run wrote; keeps later
+        """Undoes a commit on the branch `on`, or everything that the run `run` wrote. Keeps later
         changes.
 
-        `only` selects the tables; `partial` confirms that others of the commit stay. Conflicts are
-        resolved as in `merge`. Returns the same report; raises `MergeConflictError`.
+        `only` selects the tables; `partial` confirms that changes of the commit's other tables
+        stay. Conflicts are resolved as in `merge`. Returns the same report; raises
+        `MergeConflictError`.
         """
         body = {
             "commit": commit,
@@ -126,8 +129,8 @@ class Refs(Requests):
         return self._dict("PATCH", segments("v1", "branches", name), {"name": new_name})
 
     def protect_branch(self, name: str, *, require: str | None = None) -> dict[str, Any]:
-        """Rejects direct writes to a branch; with `require`, it accepts only commits that passed the
-        expectations of that project.
+        """Rejects direct writes to a branch. With `require`, the branch accepts only commits that
+        passed the expectations of this project.
         """
         body = without_none({"protected": True, "requires": require})
         return self._dict("PATCH", segments("v1", "branches", name), body)
@@ -167,9 +170,9 @@ class Refs(Requests):
     ) -> dict[str, Any]:
         """Returns the differences between two refs: `tables` with columns, files, statistics and rows.
 
-        `rows` is the number of rows per table, at most 100. `compare` is `auto` (if little data
-        must be read), `always` or `never`. With `stats`, statistics are exact; otherwise they may
-        be bounds.
+        `rows` is the number of rows per table, at most 100. `compare` determines whether rows are
+        compared: `auto` (if little data must be read), `always` or `never`. With `stats`,
+        statistics are exact; otherwise, they may be bounds.
         """
         path = segments("v1", "refs", from_ref, "diff", to_ref)
         parameters = {"rows": rows, "compare": compare, "stats": stats or None}
@@ -193,8 +196,8 @@ class Refs(Requests):
         """Returns the differences between two states of a table, with the rows in `rows`.
 
         `key` are the columns that identify rows, by default the table's identifier fields. If more
-        rows differ than `limit`, pass `next_page_token` as `page_token`. Raises
-        `TableNotFoundError`.
+        rows differ than `limit`, pass `next_page_token` as `page_token` to get the next rows.
+        Raises `TableNotFoundError`.
         """
         path = segments("v1", "refs", from_ref, "diff", self._at(to_ref), "tables", name)
         parameters = {
@@ -212,6 +215,7 @@ class Refs(Requests):
     def log(
         self, *, ref: str | None = None, limit: int = 20, after: str | None = None
     ) -> list[dict[str, Any]]:
-        """Lists the commits of a ref, newest first; those after the commit `after`, if given."""
+        """Lists the commits of a ref, newest first. With `after`, lists only commits that follow
+        this commit in the list."""
         path = segments("v1", "refs", self._at(ref), "commits")
         return self._list(path, {"limit": limit, "after": after})

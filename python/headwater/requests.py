@@ -1,4 +1,4 @@
-"""Requests shared by all methods of the client: connection, active branch, JSON."""
+"""The base of the client's methods: connection, active branch and JSON requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OnEvent = Callable[[dict[str, Any]], object]
 
 
 class Requests:
-    """Requests of one connection."""
+    """Requests over one connection."""
 
     _connection: Connection
 
@@ -23,7 +23,7 @@ class Requests:
         return ref if ref is not None else self._connection.active_branch() or "main"
 
     def _at_if_known(self, ref: str | None) -> str | None:
-        """Like `_at`, for a request with an optional ref."""
+        """Like `_at`, but returns None without a ref and an active branch."""
         return ref if ref is not None else self._connection.active_branch()
 
     def _list(self, path: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -43,12 +43,12 @@ class Requests:
         return answer
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
-        """Starts a job and follows it to its end; the subclass follows the events."""
+        """Starts a job and follows its events to the end. Implemented by the subclass `Runs`."""
         raise NotImplementedError
 
 
 def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the fields that have a value."""
+    """Returns the fields whose values are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 FINAL = ("succeeded", "failed", "cancelled", "interrupted")
 
-# The time between two questions for the state of a job, in seconds.
+# The time between two requests for the state of a job, in seconds.
 POLL_SECONDS = 0.05
 
 
 class RunningJob:
     """A job that has been started, such as a run.
 
-    `result` waits for its end. In asynchronous code, `await job` does the same without blocking the
-    event loop.
+    `result` waits for the end of the job. In asynchronous code, `await job` does the same without
+    blocking the event loop.
     """
 
     def __init__(self, client: Client, id: str) -> None:
@@ -53,10 +53,10 @@ class RunningJob:
         return self._client.stop_job(self.id)
 
     def result(self, timeout: float | None = None) -> dict[str, Any]:
-        """Waits for the end of the job and returns its result, for a run its report.
+        """Waits for the end of the job and returns its result, which is the report for a run.
 
-        Raises the job's error, and the built-in `TimeoutError` if the job has not ended after
-        `timeout` seconds; it then continues.
+        Raises the job's error. If the job has not ended after `timeout` seconds, raises the
+        built-in `TimeoutError`, and the job continues.
         """
         if timeout is None:
             for _ in self.events():
@@ -102,17 +102,18 @@ class Runs(Requests):
         """Runs the project in a folder on the branch `ref` and waits for its end; Ctrl-C stops it.
 
         `parameters` are the project's parameters. In a strict run, a false expectation fails the
-        run. `no_cache` runs unchanged models too, and `no_reuse` those whose tables were computed
-        on other branches. `select` and `exclude` are selectors of models in dbt's syntax, such as
-        `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to continue. With `preview`,
-        nothing is merged, and each step of the report has `preview` with up to this number of rows:
-        the first, or with `tail` the last. `priority` is `low`, `normal` or `high`: the order of
-        queued calls. `on_event` is called with each event: a dict with `sequence`, `time`, `type`
-        and the fields of the type (`log`, `planned`, `step_started`, `step_ended`, ...).
+        run. `no_cache` also runs unchanged models, and `no_reuse` also runs models whose tables
+        were computed on other branches. `select` and `exclude` are selectors of models in dbt's
+        syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to continue.
+        With `preview`, nothing is merged, and each step of the report has `preview` with up to this
+        number of first rows, or of last rows with `tail`. `priority` is `low`, `normal` or `high`,
+        and determines the order of queued calls. `on_event` is called with each event: a dict with
+        `sequence`, `time`, `type` and the fields of the type (`log`, `planned`, `step_started`,
+        `step_ended`, ...).
 
-        Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the
-        plan. Raises the run's error, mostly `RunFailedError`, with the job id in `context["job"]`;
-        the branch is then unchanged.
+        Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run`,
+        returns the plan. Raises the run's error, mostly `RunFailedError`, with the job id in
+        `context["job"]`. A failed run does not change the branch.
         """
         request = self._run_request(
             project_dir,
@@ -145,7 +146,7 @@ class Runs(Requests):
     ) -> RunningJob:
         """Starts a run like `run` and does not wait for its end.
 
-        `result()` of the returned job waits, and `await` does so in asynchronous code.
+        `result()` of the returned job waits for the end. In asynchronous code, use `await`.
         """
         request = self._run_request(
             project_dir,
@@ -164,8 +165,8 @@ class Runs(Requests):
     def rerun(self, job: str, *, exact: bool = True, branch: str | None = None) -> RunningJob:
         """Repeats a run with its own files and parameters, and does not wait for its end.
 
-        It runs on a new branch of the commit that the run started from, by default `rerun/JOB`.
-        With `exact=False`, it runs on the current state of the run's branch.
+        The new run uses the commit from which the earlier run started, on a new branch, by default
+        `rerun/JOB`. With `exact=False`, it uses the current state of the earlier run's branch.
         """
         how = without_none({"exact": exact or None, "branch": branch})
         path = segments("v1", "jobs", job, "rerun")
@@ -182,7 +183,7 @@ class Runs(Requests):
         select: str | Iterable[str] = (),
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
-        """Runs the unit tests of a project, or those of the selected models.
+        """Runs the unit tests of a project, or only the unit tests of the selected models.
 
         Returns the report. Raises `ExpectationFailedError` with the differences of failed tests.
         """
@@ -203,7 +204,8 @@ class Runs(Requests):
         return without_none({**request, "ref": self._at_if_known(ref)})
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
-        """Starts a job and follows it to its end; returns its result, or the plan of a dry run."""
+        """Starts a job and follows its events to the end. Returns the job's result, or the plan of
+        a dry run."""
         client: Any = self
         answer: dict[str, Any] = self._dict("POST", path, request)
         if request.get("dry_run"):

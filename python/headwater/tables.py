@@ -31,9 +31,9 @@ class Tables(Requests):
         """Writes a pyarrow table, a pandas or polars frame, or a list of dicts into a table, as one
         commit.
 
-        A table that does not exist is created. `append` adds rows; columns are matched by name, new
-        ones are added and missing ones are null. `replace` replaces rows and columns. The rows are
-        durable when this returns. They take at most 256 MiB as an Arrow stream. Needs pyarrow.
+        A table that does not exist is created. `append` adds rows. It matches columns by name, adds
+        new columns, and sets missing columns to null. `replace` replaces rows and columns. The rows
+        are durable on return. Their maximum size as an Arrow stream is 256 MiB. Needs pyarrow.
 
         Returns the report: `commit`, `rows`, `created_table`, `columns_added`, `bytes_written`.
         """
@@ -41,7 +41,7 @@ class Tables(Requests):
         return self._dict("POST", path, to_stream(rows), {"mode": mode})
 
     def drop_table(self, name: str, *, ref: str | None = None, if_exists: bool = False) -> None:
-        """Drops a table from a branch; other commits and branches that contain it keep it."""
+        """Drops a table from a branch. Other branches and earlier commits keep the table."""
         path = segments("v1", "branches", self._at(ref), "tables", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
@@ -64,11 +64,11 @@ class Tables(Requests):
     ) -> dict[str, Any]:
         """Maintains a table of a branch, or all tables, and waits for the end.
 
-        `compact` rewrites small data files; `sort` and `zorder` rewrite all of them by columns;
-        `manifests` merges manifests. `expire_before` and `keep` expire old snapshots; `orphans`
-        removes files that no snapshot references and that are older than `older_than`. Durations
-        are seconds, or text such as `30d`. Returns the report, with `dry_run` of what would be
-        done.
+        `compact` rewrites small data files; `sort` and `zorder` rewrite all data files in the order
+        of columns; `manifests` merges manifests. `expire_before` and `keep` expire old snapshots;
+        `orphans` removes files that no snapshot references and that are older than `older_than`.
+        Durations are seconds, or text such as `30d`. Returns the report; with `dry_run`, changes
+        nothing and reports the changes that would be made.
         """
         names = ["tables", table] if table is not None else []
         path = segments("v1", "branches", self._at(ref), *names, "maintain")
@@ -111,7 +111,7 @@ class Tables(Requests):
         return self.view(name, ref=branch)
 
     def drop_view(self, name: str, *, ref: str | None = None, if_exists: bool = False) -> None:
-        """Drops a view from a branch; other commits and branches that contain it keep it."""
+        """Drops a view from a branch. Other branches and earlier commits keep the view."""
         path = segments("v1", "branches", self._at(ref), "views", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
@@ -143,23 +143,26 @@ class Tables(Requests):
     def trigger_events(
         self, *, status: str | None = None, trigger: str | None = None, limit: int = 100
     ) -> list[dict[str, Any]]:
-        """Lists trigger events, newest first: the fields of CloudEvents, and those of the delivery.
+        """Lists trigger events, newest first, each with the fields of CloudEvents and of the
+        delivery.
 
-        `status` is `pending`, `running`, `done` or `failed`; several with commas between them.
+        `status` is `pending`, `running`, `done` or `failed`, or several of these, separated by
+        commas.
         """
         filters = {"status": status, "trigger": trigger, "limit": limit}
         return self._list("/v1/trigger-events", filters)
 
     def trigger_event(self, id: str) -> dict[str, Any]:
-        """Returns an event and its delivery; a unique prefix or suffix of the id is enough."""
+        """Returns an event and its delivery. A unique prefix or suffix of the id is enough."""
         return self._dict("GET", segments("v1", "trigger-events", id))
 
     def remove_trigger_event(self, id: str) -> dict[str, Any]:
-        """Removes a pending or failed event; it is never delivered again."""
+        """Removes a pending or failed event, so that it is never delivered again."""
         return self._dict("DELETE", segments("v1", "trigger-events", id))
 
     def replay_trigger_event(self, id: str) -> dict[str, Any]:
-        """Delivers an event again: a failed one from the beginning, a pending one immediately."""
+        """Delivers an event again: restarts the delivery of a failed event, and delivers a pending
+        event immediately."""
         return self._dict("POST", segments("v1", "trigger-events", id, "replay"))
 
 

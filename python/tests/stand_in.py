@@ -1,4 +1,4 @@
-"""A server that stands in for Headwater's: it answers what a test tells it to, and notes what it got."""
+"""A fake Headwater server. It returns responses that a test sets, and records the requests."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass
 class Answer:
-    """What to answer: a status, a body (JSON unless it is bytes), headers.
+    """A response: a status, a body (JSON unless it is bytes) and headers.
 
-    With `chunks` the body is sent in those; with `cut` the connection ends before the last chunk.
+    With `chunks`, the body is sent in these chunks. With `cut`, the connection ends before the
+    final empty chunk.
     """
 
     body: object = None
@@ -28,7 +29,7 @@ class Answer:
 
 @dataclass
 class Seen:
-    """A request as it arrived, its path still encoded."""
+    """A received request. Its path is still percent-encoded."""
 
     method: str
     path: str
@@ -38,22 +39,23 @@ class Seen:
 
 
 class StandIn:
-    """Answers by method and path; a list of answers is used up in order, its last one kept."""
+    """The responses by method and path, and the received requests. Several responses are returned
+    in order, and the last response is repeated."""
 
     def __init__(self):
         self.answers = {}
         self.seen = []
 
     def on(self, method, path, *answers):
-        """Says what to answer to a method and path."""
+        """Sets the responses to a method and path."""
         self.answers[method, path] = list(answers)
 
     def last(self):
-        """The newest request."""
+        """Returns the latest request."""
         return self.seen[-1]
 
     def find(self, seen):
-        """The answer to a request."""
+        """Returns the response to a request."""
         answers = self.answers.get((seen.method, seen.path))
         if answers is None:
             return Answer({"code": "route_not_found", "message": f"no `{seen.path}`"}, 404)
@@ -61,12 +63,12 @@ class StandIn:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One request of the stand-in's."""
+    """Handles one request."""
 
     protocol_version = "HTTP/1.1"
 
     def handle_any(self):
-        """Notes the request and answers it."""
+        """Records the request and sends a response."""
         stand_in = self.server.stand_in
         parts = urlsplit(self.path)
         content = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -76,14 +78,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         seen = Seen(self.command, parts.path, parameters, body, headers)
         stand_in.seen.append(seen)
-        # A client may close the connection before it has read everything.
+        # A client may close the connection before it has read the whole response.
         with suppress(ConnectionError):
             self.answer(stand_in.find(seen))
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
 
     def answer(self, answer):
-        """Sends an answer."""
+        """Sends a response."""
         self.close_connection = True
         self.send_response(answer.status)
         for name, value in {"Connection": "close", **answer.headers}.items():
@@ -97,7 +99,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_chunks(self, answer):
-        """Sends a chunked body, whole or cut."""
+        """Sends a chunked body, with or without its final chunk."""
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for chunk in answer.chunks:
@@ -106,17 +108,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_):
-        """Says nothing."""
+        """Does nothing, so that requests are not logged."""
 
 
 class TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Over TCP, on a port that the system picks."""
+    """A server on a TCP port."""
 
     daemon_threads = True
 
 
 class SocketServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Over a Unix socket."""
+    """A server on a Unix socket."""
 
     daemon_threads = True
 
@@ -136,7 +138,7 @@ def _serving(server):
 
 @contextmanager
 def serve_tcp():
-    """A stand-in over TCP, and its address."""
+    """Runs a fake server on a free TCP port. Yields the server and its address."""
     server = TcpServer(("127.0.0.1", 0), Handler)
     with _serving(server) as stand_in:
         yield stand_in, f"http://127.0.0.1:{server.server_address[1]}"
@@ -144,10 +146,11 @@ def serve_tcp():
 
 @contextmanager
 def serve_lake(lake):
-    """A stand-in for the server of the lake in this `.headwater` folder."""
+    """Runs a fake server of the lake in this `.headwater` folder. Yields the server."""
     os.makedirs(lake, exist_ok=True)
     path = os.path.join(lake, "server.sock")
-    # A long path is bound through a descriptor of its folder, as in the real server.
+    # Bind the socket through a descriptor of its folder, as the real server does, because the path
+    # may be too long.
     folder = os.open(lake, os.O_RDONLY)
     try:
         server = SocketServer(f"/proc/self/fd/{folder}/server.sock", Handler)

@@ -1,4 +1,4 @@
-"""What the client asks for about users and rights."""
+"""Tests of the client's requests about users and rights."""
 
 import unittest
 from datetime import datetime, timezone
@@ -17,7 +17,7 @@ class Access(unittest.TestCase):
         self.client = headwater.Client(url=url, author="mo")
 
     def check(self, call, method, path, parameters=None, body=None):
-        """A call sends this request, and returns what the server answers."""
+        """Checks that a call sends this request, and returns the server's response."""
         answer = {"name": "x"}
         self.server.on(method, path, Answer(answer))
         self.assertEqual(call(), answer)
@@ -25,7 +25,7 @@ class Access(unittest.TestCase):
         self.assertEqual((seen.parameters, seen.body), (parameters or {}, body))
 
     def check_empty(self, call, method, path, parameters=None):
-        """A call sends this request without a body, and returns nothing."""
+        """Checks that a call sends this request without a body, and returns None."""
         self.server.on(method, path, Answer(b"", 204))
         self.assertIsNone(call())
         seen = self.server.last()

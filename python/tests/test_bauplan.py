@@ -1,4 +1,4 @@
-"""The package `bauplan` of sandboxes: importable as projects written for Bauplan use it."""
+"""Tests of the package `bauplan`, as projects written for Bauplan use it."""
 
 import unittest
 from typing import Annotated

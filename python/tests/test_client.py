@@ -1,4 +1,4 @@
-"""What the client asks for, and what it makes of the answers."""
+"""Tests of the client's requests, and of its results for the server's responses."""
 
 import json
 import os
@@ -45,7 +45,7 @@ class WithServer(unittest.TestCase):
 
 class Requests(WithServer):
     def check(self, call, method, path, parameters=None, body=None, answer=None):
-        """A call sends this request, and answers what the server does."""
+        """Checks that a call sends this request, and returns the server's response."""
         answer = [{"name": "x"}] if answer is None else answer
         self.server.on(method, path, Answer(answer))
         self.assertEqual(call(), answer)
@@ -265,7 +265,7 @@ class Queries(WithServer):
             self.client.query_rows("SELECT 1")
 
     def arrow(self):
-        """A pyarrow whose streams are read to their end, and are tables as they stand."""
+        """Replaces pyarrow by a module that returns the bytes of a stream as its table."""
 
         class Reader:
             def __init__(self, body):
@@ -278,7 +278,7 @@ class Queries(WithServer):
                 self.body.close()
 
             def read_all(self):
-                # Like the method of pyarrow, this accepts any end of the data.
+                # Like pyarrow's method, accept any end of the data.
                 return b"".join(iter(lambda: self.body.read(3), b""))
 
         pyarrow = types.ModuleType("pyarrow")

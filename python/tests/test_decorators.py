@@ -1,4 +1,4 @@
-"""What decorators and markers note, and what they refuse."""
+"""Tests of the settings that decorators and markers store, and of their errors."""
 
 import copy
 import pickle
@@ -11,7 +11,7 @@ from headwater.errors import InvalidProjectError
 
 
 def read(**arguments):
-    """Decorates a function as a model with these arguments; answers what was noted."""
+    """Decorates a function as a model with these arguments. Returns the stored settings."""
     return headwater.model(**arguments)(lambda: None).__headwater__["model"]
 
 
@@ -221,7 +221,7 @@ class Markers(unittest.TestCase):
 
 class Import(unittest.TestCase):
     def test_importing_the_package_imports_nothing_slow(self):
-        # The SDK is imported before every function.
+        # Every function imports the SDK, so the import must be fast.
         program = (
             "import sys; before = set(sys.modules); import headwater; "
             "print(*sorted(set(sys.modules) - before))"

@@ -1,4 +1,4 @@
-"""Every code has its class, and an error is what the server's JSON says."""
+"""Tests of the error classes, and of errors that are created from the server's JSON."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""`headwater.lake` outside of functions; inside, tests of the server use it."""
+"""Tests of `headwater.lake` outside of functions. Tests of the server use it in functions."""
 
 import unittest
 

@@ -1,4 +1,4 @@
-"""Finding a lake on this machine, and reaching its server over the Unix socket."""
+"""Tests that find a local lake, and connect to its server over the Unix socket."""
 
 import os
 import socket
@@ -51,7 +51,7 @@ class Lake(unittest.TestCase):
             self.assertEqual(headwater.Client(lake=deep).branches(), [])
 
     def command(self, text):
-        """A program that stands in for `headwater`."""
+        """Writes a program that replaces the command `headwater`. Returns its path."""
         path = self.root / "headwater"
         path.write_text(f"#!{sys.executable}\n{textwrap.dedent(text)}")
         path.chmod(0o755)
@@ -59,7 +59,7 @@ class Lake(unittest.TestCase):
 
     def test_a_server_is_started_for_a_lake_without_one(self):
         self.lake.mkdir()
-        # A killed server leaves its record, and a socket without a listener.
+        # A killed server leaves its record and a socket without a listener.
         dead = socket.socket(socket.AF_UNIX)
         dead.bind(str(self.lake / "old.sock"))
         dead.close()

@@ -1,4 +1,4 @@
-"""Answers of handlers that are generators."""
+"""Tests of answers of handlers that are generators."""
 
 import unittest
 
@@ -7,7 +7,7 @@ from headwater.lambda_context import client_context
 
 
 class Server:
-    """Records what a worker would send."""
+    """Records the messages that a worker would send."""
 
     def __init__(self):
         self.sent = []

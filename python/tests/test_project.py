@@ -1,4 +1,4 @@
-"""Which files of a project travel."""
+"""Tests of the files of a project that are sent to the server."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Runs that a program starts and follows, and how notebooks display answers."""
+"""Tests of runs that a program starts and follows, and of the display of answers in notebooks."""
 
 import asyncio
 import json

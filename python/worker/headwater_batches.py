@@ -1,9 +1,10 @@
-"""Inputs that a function reads batch by batch. The rows are produced by the server while the
-function runs, or come from an existing table.
+"""Inputs that a function reads batch by batch. The server produces the rows while the function
+runs, or they come from an existing table.
 
-A feed is a `SOCK_SEQPACKET` socket. The worker requests each batch; the response has the number
-of a file and a length. The file's descriptor is sent with its first batch, and the file stays
-mapped. The server reuses the file after the function has dropped its batch. No bytes are copied.
+A feed is a `SOCK_SEQPACKET` socket. The worker requests each batch; the response contains the
+number of a file, and the length of the batch in this file. The server sends the file's descriptor
+with the file's first batch, and the worker keeps the file mapped. The server reuses the file after
+the function has dropped the batch. No bytes are copied.
 """
 
 import collections
@@ -20,7 +21,8 @@ ROWS_MAX = 1 << 17
 
 
 class InputFailed(Exception):
-    """An input is incomplete. The call fails, even if the function catches this error."""
+    """An input cannot be read completely. The call fails, even if the function catches this
+    error."""
 
 
 class Batches:
@@ -78,7 +80,8 @@ class Whole:
 
 
 class Lease:
-    """The owner of a buffer in a file; records when the last reference to the buffer is dropped."""
+    """The owner of a buffer in a file. Records that the last reference to the buffer was
+    dropped."""
 
     __slots__ = ("_dropped", "_mapped", "_number")
 
@@ -88,7 +91,7 @@ class Lease:
         self._mapped = mapped
 
     def __del__(self):
-        # The garbage collector can call this at any point, so it only records the number.
+        # The garbage collector can call this method at any time, so only record the file's number.
         self._dropped.append(self._number)
 
 
@@ -117,14 +120,14 @@ class Feed:
         os.register_at_fork(before=lambda: here() and here()._note_fork())
 
     def begin(self):
-        """Returns an iterator from the first row; an earlier iterator becomes invalid."""
+        """Returns an iterator that begins at the first row. An earlier iterator becomes invalid."""
         with self._lock:
             self._last += 1
             self._ended = False
             return Scan(self, self._last)
 
     def next(self, number):
-        """Returns the next batch of an iteration; None after the last."""
+        """Returns the next batch of an iteration; None after the last batch."""
         import pyarrow
 
         if os.getpid() != self._pid:
@@ -178,7 +181,7 @@ class Feed:
             )
 
     def _wait(self, number):
-        """Requests a batch and waits for the response. If interrupted, no batch is lost."""
+        """Requests a batch and waits for the response. An interrupted wait loses no batch."""
         # If an earlier wait was interrupted, the request is already sent.
         if self._asked != number:
             self._say(next=number)
@@ -234,20 +237,21 @@ class Feed:
             forked = number in self._forked
             self._forked.discard(number)
             (lost if forked else free).append(number)
-        # This limits the size of a message; it has an effect only after many batches were kept.
+        # Limit the size of a message. This is needed only if the function has dropped many batches
+        # since the last message.
         while len(free) + len(lost) > 2000:
             self._socket.send(json.dumps({"free": free[:1000], "lost": lost[:1000]}).encode())
             free, lost = free[1000:], lost[1000:]
         self._socket.send(json.dumps({"free": free, "lost": lost, **asked}).encode())
 
     def _note_fork(self):
-        """Marks the files in use, which a forked process can still read, so that they are not
-        reused."""
+        """Marks the files in use, so that they are not reused: a forked process can still read
+        them."""
         if os.getpid() == self._pid:
             self._forked.update(self._leased)
 
     def close(self):
-        """Closes the feed at the end of the call; existing batches stay valid."""
+        """Closes the feed at the end of the call. Existing batches stay valid."""
         with self._lock:
             if self._socket is not None:
                 self._socket.close()

@@ -1,4 +1,5 @@
-"""Steps between two calls of a reused process: detects leftover kernel state, and releases memory.
+"""Steps between two calls of a reused process, which detect leftover kernel state and release
+memory.
 """
 
 import ctypes
@@ -7,14 +8,14 @@ import signal
 
 
 def leaves_something():
-    """Returns true if kernel objects of this call would be visible to the next: timers, or
+    """Returns true if kernel objects of this call would be visible to the next call: timers, or
     System V shared memory, semaphores and message queues."""
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
         signal.setitimer(timer, 0)
     return any(beginning_of(file).count(b"\n") > empty for file, empty in LISTS)
 
 
-# Files that list kernel objects, and the number of lines of an empty list.
+# Files that list kernel objects, each with the number of lines that it has without objects.
 LISTS = [("/proc/self/timers", 0)] + [(f"/proc/sysvipc/{kind}", 1) for kind in ("shm", "sem", "msg")]
 
 # The open files of `LISTS`, by path. They stay open, because opening takes longer than reading.
@@ -22,8 +23,8 @@ OPEN = {}
 
 
 def beginning_of(file):
-    """Returns the first bytes of a file, with few system calls; empty if the file does not
-    exist."""
+    """Returns the first bytes of a file, with few system calls. Returns no bytes if the file does
+    not exist."""
     try:
         if file not in OPEN:
             OPEN[file] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -31,13 +32,13 @@ def beginning_of(file):
     except FileNotFoundError:
         return b""
     except OSError:
-        # The function closed the file.
+        # The function closed the file. Return more lines than an empty list has.
         OPEN.pop(file, None)
         return b"\n\n"
 
 
 def clean(folders):
-    """Ends the other processes of the sandbox and empties `/tmp`, but for these folders."""
+    """Ends the other processes of the sandbox, and empties `/tmp` except for these folders."""
     end_processes()
     used = used_inodes()
     if not folders and used is not None and used == EMPTY.get("inodes"):
@@ -59,7 +60,7 @@ EMPTY = {}
 
 
 def used_inodes():
-    """Returns the number of files in `/tmp` and of its folders; None if it is unknown."""
+    """Returns the number of used inodes of `/tmp`; None if the file system does not report it."""
     found = os.statvfs("/tmp")
     return found.f_files - found.f_ffree if found.f_files else None
 
@@ -69,7 +70,7 @@ def end_processes():
     try:
         os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:
-        return  # No other process, and none that has ended and was not waited for.
+        return  # There is no other process, not even an ended process to wait for.
     try:
         while os.waitpid(-1, 0):
             pass
@@ -78,9 +79,9 @@ def end_processes():
 
 
 def rest():
-    """Releases copies of pages whose content equals the zygote's snapshot. Does nothing in a
-    process that is not a clone."""
-    # Other threads, for example of a library, could write to the pages meanwhile.
+    """Releases copied pages whose content equals the zygote's snapshot. Does nothing in a process
+    that is not a clone."""
+    # Other threads, for example a library's, could write to the pages at the same time.
     if len(os.listdir("/proc/self/task")) > 1:
         return
     try:

@@ -1,11 +1,13 @@
 """Compiles the modules of installed packages, and keeps the bytecode for other environments.
 
-Arguments: pairs of a package's RECORD file and the folder for its bytecode. Python does not check
-the bytecode against its source, because an environment's folder never changes. The folder can be
-removed at any time; the bytecode of a partly compiled package is then discarded.
+Arguments: pairs of a package's RECORD file and the folder for the package's bytecode. Python does
+not compare the bytecode with its source, because an environment's folder never changes. The
+environment's folder can be removed at any time; the bytecode of a partly compiled package is then
+discarded.
 
-Environments find stored bytecode by the content of a RECORD. A package whose RECORD does not
-match its files is not compiled, because its bytecode would be used for the genuine package.
+An environment finds stored bytecode by the content of a package's RECORD. A package whose RECORD
+does not match its files is not compiled, because its bytecode would be used for the genuine package
+with this RECORD.
 """
 
 import base64
@@ -30,8 +32,8 @@ class Lie(Exception):
 
 
 def sources(record):
-    """Yields the modules that a RECORD lists with a digest, relative to the packages' folder,
-    without test suites. Raises `Lie` if a digest does not match."""
+    """Yields the paths of the modules that a RECORD lists with a digest, except test suites. The
+    paths are relative to the packages' folder. Raises `Lie` if a digest does not match."""
     packages = os.path.realpath(os.path.dirname(os.path.dirname(record)))
     with open(record, encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
@@ -54,7 +56,7 @@ def digest_of(path):
 
 
 def compile_package(record, stored):
-    """Compiles one package in place, and links the bytecode into a folder that is created
+    """Compiles one package in the environment, and links the bytecode into a folder that is created
     atomically."""
     packages = os.path.dirname(os.path.dirname(record))
     for abandoned in glob.glob(f"{stored}.*"):
@@ -84,7 +86,7 @@ def compile_package(record, stored):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.link(os.path.join(packages, compiled), target)
         except (py_compile.PyCompileError, OSError):
-            continue  # Templates and code for other Python versions need not compile.
+            continue  # Ignore templates and code for other Python versions.
     try:
         os.stat(record)
         os.rename(aside, stored)

@@ -1,7 +1,8 @@
-"""Requests of a function to the lake, for `headwater.lake`.
+"""Requests of a function to the lake. Used by `headwater.lake`.
 
 A request is a message on the worker's socket, with its content in a memory file. The answer is a
-memory file: a line of JSON, and the content. One request at a time; each waits for its answer.
+memory file with a line of JSON and the content. A request waits for its answer before the next
+request is sent.
 """
 
 import fcntl
@@ -12,7 +13,7 @@ import threading
 
 REQUEST_CHARS_MAX = 32 << 10
 
-# The worker's connection to the server and its functions; set at the start of each call.
+# The worker's module and its connection to the server. Set at the start of the process.
 _worker = None
 _lock = threading.Lock()
 
@@ -28,7 +29,7 @@ def memory_file(name):
 
 
 def write(content):
-    """Returns a sealed memory file with a content."""
+    """Returns a sealed memory file with this content."""
     worker, _ = _worker
     descriptor = memory_file("headwater-content")
     with open(descriptor, "wb", closefd=False) as file:
@@ -38,7 +39,7 @@ def write(content):
 
 
 def write_table(rows):
-    """Returns a sealed memory file with a table, and the number of rows."""
+    """Returns a sealed memory file with a table of these rows, and the number of rows."""
     worker, _ = _worker
     table = worker.to_arrow(rows)
     schema = worker.plain(table.schema)
@@ -51,7 +52,7 @@ def write_table(rows):
 
 
 def request(content=None, **fields):
-    """Sends a request. Returns the value and the content of the answer, or the problem."""
+    """Sends a request. Returns the value, the content and the problem of the answer."""
     if sum(len(str(value)) for value in fields.values()) > REQUEST_CHARS_MAX:
         raise ValueError(f"the request is longer than {REQUEST_CHARS_MAX} characters")
     _, server = _worker

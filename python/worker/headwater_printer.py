@@ -1,4 +1,5 @@
-"""Standard output and error of the user's code: lines with the place in the code that prints them."""
+"""Standard output and standard error of the user's code. Each line is sent with the line of code
+that printed it."""
 
 import functools
 import io
@@ -10,7 +11,8 @@ LINE_CHARS_MAX = 8 << 10
 
 
 class Printer(io.TextIOBase):
-    """Standard output or error of the user's code: sends lines with their source location."""
+    """Standard output or standard error of the user's code. Sends each line with its location in
+    the source."""
 
     encoding = "utf-8"
     errors = "replace"
@@ -38,7 +40,7 @@ class Printer(io.TextIOBase):
         return False
 
     def reconfigure(self, **_):
-        """Accepted for code that sets the encoding of its output."""
+        """Does nothing. Exists for code that sets the encoding of its output."""
 
     def write(self, text):
         if not isinstance(text, str):
@@ -55,14 +57,14 @@ class Printer(io.TextIOBase):
         return len(text)
 
     def finish(self):
-        """Sends the last line if it has no newline."""
+        """Sends the last line if the line has no newline."""
         with self._lock:
             if self._pending:
                 self._send(self._pending)
                 self._pending = ""
 
     def _find(self, frame):
-        """Returns the user's file and line nearest to a frame."""
+        """Returns the file and line of the innermost frame that belongs to the user's code."""
         while frame is not None:
             file = relative(frame.f_code.co_filename, self._project)
             if file is not None:

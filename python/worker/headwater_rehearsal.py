@@ -1,11 +1,11 @@
-"""Warm-up calls in a zygote, which make the first call of each clone faster.
+"""Warm-up calls in a zygote. They make the first call of each clone faster.
 
-Python writes to memory even when it only reads objects: reference counts, specialized bytecode,
-type caches. Each write makes the kernel copy a page for the clone, which costs time and memory.
-Caches that the zygote has filled are shared by all clones.
+Python writes to memory even when it only reads objects: it updates reference counts, specialized
+bytecode and type caches. After a clone's write, the kernel copies the page for this clone, which
+costs time and memory. All clones share the caches that the zygote has filled.
 
-The warm-up runs calls as a worker does, with generated rows. Only code of the packages runs. All
-changed state is restored; no thread, descriptor or file remains.
+The warm-up runs calls as a worker does, with generated rows. It runs only code of the packages and
+its own functions. It restores all changed state, and leaves no thread, descriptor or file.
 """
 
 import faulthandler
@@ -57,7 +57,8 @@ def rehearse(worker, refresh):
         worker.FOUND.clear()
         server.socket.close()
         sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:] = kept[:5]
-        # Clones close all descriptors. An open file would later close a number of another file.
+        # Clones close all descriptors. A file object that stays open would later close another file
+        # that has its number.
         if worker.STDIN[0] is not None:
             worker.STDIN[0].close()
             worker.STDIN[0] = None
@@ -94,7 +95,7 @@ class Play:
                     break
 
     def _import(self):
-        """Imports a module and finds a function in it, as for a project."""
+        """Imports a module and finds a function in the module, as for a project."""
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, MODULE + ".py"), "w", encoding="utf-8") as file:
                 file.write(SOURCE)

@@ -1,9 +1,10 @@
-"""Tables of functions: maps the input tables into memory, and writes the returned table.
+"""Input and output tables of functions: maps the input tables into memory, and writes the returned
+table.
 
-A table is an Arrow IPC file whose bytes can be spread over several files. It is described by
-*extents*: `(offset in the table, length, file, offset in the file)`. A returned table is written
-once, to a new file, by several threads. Buffers that are in the files of its inputs are
-referenced, not written.
+A table is an Arrow IPC file whose bytes can be spread over several files. *Extents* describe the
+table: `(offset in the table, length, file, offset in the file)`. Several threads write a returned
+table to a new file. Buffers of the table that are in the files of the inputs are referenced instead
+of written.
 """
 
 import bisect
@@ -27,7 +28,8 @@ OWN = -1  # The number of the file that the function itself writes.
 
 
 class Mapped:
-    """A memory mapping of a table's extents, unmapped when the last buffer over it is dropped."""
+    """A memory mapping of a table's extents. It is unmapped when the last buffer in the mapping is
+    dropped."""
 
     def __init__(self, size, extents, files):
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -63,14 +65,15 @@ class Inputs:
         self._files = files
         self._shared = shared
         self._regions = []
-        self._held = []  # Keeps the mappings, because buffers are identified by their addresses.
+        self._held = []  # Keeps the mappings, because addresses identify buffers.
 
     def open(self, size, extents):
-        """Returns a table that is mapped from its files: nothing is copied, and pages are read
-        on access."""
+        """Returns a table that is mapped from its files. Nothing is copied, and pages are read on
+        access."""
         import pyarrow
 
-        # Any layout that the server accepts is possible.
+        # Extents can have any layout that the server accepts. A single extent at the start of a
+        # file is mapped directly.
         if len(extents) == 1 and extents[0] == [0, size, extents[0][2], 0]:
             # The mapping is private, because kernels before 6.7 reject shared mappings of sealed
             # files.
@@ -88,14 +91,14 @@ class Inputs:
         return pyarrow.ipc.open_file(buffer).read_all()
 
     def close(self):
-        """Closes the files; mappings stay valid."""
+        """Closes the files. Mappings stay valid."""
         for descriptor in self._files:
             os.close(descriptor)
         self._files = []
 
     def find(self, address, length):
-        """Returns the extent, file and offset of a memory range; None if it is in none of the
-        files."""
+        """Returns the extent, file and offset of a memory range; None if no file contains the
+        range."""
         index = bisect.bisect_right(self._regions, (address, 1 << 62, 0, 0)) - 1
         if index < 0:
             return None
@@ -180,8 +183,8 @@ class Writer:
 
 
 class Sink:
-    """The output stream of Arrow's IPC writer. Buffers in an input's file are recorded as
-    references; all other bytes are written to a new file, without gaps."""
+    """The output stream of Arrow's IPC writer. Records buffers in an input's file as references,
+    and writes all other bytes to a new file, without gaps."""
 
     closed = False
 
@@ -205,7 +208,7 @@ class Sink:
             self.referred[self._position] = (*found, length)
             self._skip = True
         elif self._skip and not is_buffer and self._position % 8:
-            pass  # The padding of a referenced buffer, which is not written.
+            pass  # Do not write the padding of a referenced buffer.
         else:
             if self._skip:
                 self.moves.append((self._position, self._own))
@@ -262,7 +265,7 @@ class Flat:
         return at + self.number("I", at)
 
     def field(self, table, index):
-        """Returns the position of a table's field; None if it has its default value."""
+        """Returns the position of a table's field; None if the field has its default value."""
         fields = table - self.number("i", table)
         if 4 + 2 * index >= self.number("H", fields):
             return None
@@ -336,7 +339,7 @@ class Layout:
         return self._starts[index] + start - self._regions[index][2]
 
     def _kept(self, at, length):
-        """Returns bytes that were recorded when they were written."""
+        """Returns written bytes, from the copies that were kept in memory."""
         found = b""
         while len(found) < length:
             found += self._sink.small[at + len(found)]
@@ -380,7 +383,7 @@ class Layout:
         message = Flat(data[prefix:])
         root = message.follow(0)
         header = message.follow(message.field(root, 2))
-        if message.number("B", message.field(root, 1)) == 2:  # A dictionary, around a batch.
+        if message.number("B", message.field(root, 1)) == 2:  # A dictionary contains a batch.
             header = message.follow(message.field(header, 1))
         start, count = message.vector(header, 2)
         body = at + metadata
@@ -419,13 +422,13 @@ def size_of(table):
 
 
 def write_whole(table, rows_max, descriptor, inputs):
-    """Writes a table in memory. Returns its size in bytes, and its extents."""
+    """Writes an in-memory table to a file. Returns the table's size in bytes, and its extents."""
     import pyarrow
 
     writer = Writer(descriptor, threads_for(size_of(table)))
     try:
         sink = Sink(writer, inputs)
-        # A file's batches share one dictionary per column.
+        # All batches of a file must share one dictionary per column.
         options = pyarrow.ipc.IpcWriteOptions(unify_dictionaries=True)
         with pyarrow.ipc.new_file(sink, table.schema, options=options) as ipc:
             ipc.write_table(table, max_chunksize=rows_max)

@@ -1,11 +1,11 @@
-"""Runs one function of a user's project in an instance: for one call, or for several calls that
-allow the process to be reused.
+"""Runs one function of a user's project in an instance: for one call, or for several calls if these
+allow the reuse of the process.
 
 Descriptor 3 is a `SOCK_SEQPACKET` socket to the server. The worker receives a task as JSON (in a
-memory file if it is long) and the files of the input tables, which are read-only. Tables are
-memory-mapped, never copied. Printed lines are sent one by one, with the line of code that
-printed them. The result is sent in a memory file that is written once, or in the message if it
-is short and not a table. Exceptions are sent with the user's frames. The module imports few
+memory file if the task is long) and the files of the input tables, which are read-only. Tables are
+memory-mapped, never copied. Each printed line is sent with the line of code that printed it. The
+result is sent in a memory file that is written once, or in the message if the result is short and
+not a table. Exceptions are sent with the frames of the user's code. This module imports few
 modules, and none that a project could shadow.
 """
 
@@ -30,12 +30,12 @@ from headwater_printer import Printer, relative  # noqa: E402
 CONTROL = 3
 DESCRIPTORS_MAX = 100
 MESSAGE_BYTES_MAX = 64 << 10
-PART_BYTES_MAX = 32 << 10  # A part of an answer, before Base64.
+PART_BYTES_MAX = 32 << 10  # Maximum size of a part of an answer, before Base64.
 SHORT_BYTES_MAX = 8 << 10  # Longer tasks and values are sent in a memory file.
 TEXT_CHARS_MAX = 8 << 10
 FRAMES_MAX = 50
-BATCH_ROWS_MAX = 1 << 17  # Readers can process the output in batches.
-HUGE_BYTES_MIN = 4 << 20  # A smaller table would leave most huge pages empty.
+BATCH_ROWS_MAX = 1 << 17  # Maximum rows of a batch. Readers can process the output in batches.
+HUGE_BYTES_MIN = 4 << 20  # In a smaller table, most of a huge page would be empty.
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 # Packages whose import name differs from the name on PyPI.
@@ -62,8 +62,8 @@ class Stopped(BaseException):
 
 
 class Unfit(Exception):
-    """The returned value has an unsupported type. The message is the type; the optional `reason`
-    explains why it cannot be converted, and `hint` names a supported value."""
+    """The returned value has an unsupported type. The message is the type. The optional `reason`
+    explains why the value cannot be converted, and `hint` names a supported value."""
 
     def __init__(self, returned, reason=None, hint=None):
         super().__init__(returned)
@@ -85,7 +85,7 @@ class Server:
         self.lock = threading.RLock()
         self.pid = os.getpid()
         self.unanswered = False
-        #: The last message of the call, which is sent at its end; None if it has no such message.
+        #: The last message of the call, which is sent when the call ends; None if it has none.
         self.outcome = None
 
     def send(self, said, descriptors=(), **fields):
@@ -97,12 +97,12 @@ class Server:
             socket.send_fds(self.socket, [message], list(descriptors))
 
     def hold(self, said, **fields):
-        """Keeps the last message of a call, so that the end of the call is sent with it: each
-        message wakes the server."""
+        """Keeps the last message of a call, which is sent later with the end of the call. One
+        message instead of two wakes the server only once."""
         self.outcome = said, fields
 
     def finish(self, goes_on):
-        """Sends the last message, and whether the process waits for another call."""
+        """Sends the last message. `goes_on` is true if the process waits for another call."""
         if self.outcome is not None:
             (said, fields), self.outcome = self.outcome, None
             self.send(said, kept=goes_on, **fields)
@@ -114,24 +114,25 @@ class Server:
         self.send("answer", media_type=media_type[:200])
 
     def send_bytes(self, content):
-        """Sends the next part of an answer. Blocks while the client reads slowly."""
+        """Sends the next part of an answer. Blocks if the client reads slowly."""
         content = memoryview(content)
         for start in range(0, len(content), PART_BYTES_MAX):
             part = base64.b64encode(content[start : start + PART_BYTES_MAX])
             self.send("bytes", bytes=part.decode())
 
     def report(self, text):
-        """Adds a line of Headwater itself to the log."""
+        """Adds a log line that is written by Headwater, not by the function."""
         self.send("line", stream="system", file=None, line=None, text=text)
 
     def wait_for_next(self):
-        """Waits until the server has stored a part. Ends if the server needs no more parts."""
+        """Waits until the server has stored a part. Ends this process if the server needs no more
+        parts."""
         if self.socket.recv(64) != b"next":
             os._exit(0)
         self.unanswered = False
 
     def ask_for_file(self):
-        """Requests a file with huge pages from the server, to write a table to."""
+        """Requests a file with huge pages from the server, for the returned table."""
         self.send("file")
         data, received, _, _ = socket.recv_fds(self.socket, 64, 1)
         if not data:
@@ -163,7 +164,7 @@ def read_task(descriptor):
 
 
 def shorten(value):
-    """Shortens a long text in its middle, or a long list at its start."""
+    """Shortens a long text by omitting its middle, or a list by omitting all but its last items."""
     if isinstance(value, str) and len(value) > 2000:
         return f"{value[:1500]} ... {value[-400:]}"
     if isinstance(value, list):
@@ -172,7 +173,7 @@ def shorten(value):
 
 
 def forget_shadowed(folders):
-    """Gives modules of the project precedence over packages of the same name."""
+    """Gives modules of the project precedence over preloaded packages of the same name."""
     own = set()
     for folder in folders:
         try:
@@ -186,13 +187,13 @@ def forget_shadowed(folders):
         del sys.modules[name]
 
 
-FOLDERS = []  # Folders in `/tmp` that packages created on import.
+FOLDERS = []  # Folders in `/tmp` that existed before the first call, created by packages.
 STDIN = [None]  # The standard input of all calls of a process: an empty file.
-FOUND = []  # The function, after it was found; a process runs only one.
+FOUND = []  # The function, after it was found. A process runs only one function.
 
 
 def find_function(task):
-    """Imports the user's module and finds the function in it."""
+    """Imports the user's module and finds the function in the module."""
     if FOUND:
         return FOUND[0]
     project = task["project"]
@@ -207,14 +208,16 @@ def find_function(task):
     name = path.replace("/", ".")
     outermost = name.partition(".")[0]
     if os.path.isfile(os.path.join(folder, outermost + ".py")) and outermost != name:
-        # `models/models.py`: Python would import the folder instead of the module.
+        # Create the package of a file such as `models/models.py`. Otherwise, Python would import
+        # the file as the package `models`.
         package = sys.modules.setdefault(outermost, type(sys)(outermost))
         package.__path__ = [os.path.join(project, outermost)]
     if all(part.isidentifier() for part in name.split(".")):
         module = importlib.import_module(name)
     else:
         file = os.path.join(project, path + ".py")
-        # The name has the folders: `.headwater/functions/json.py` must not replace `json`.
+        # The module's name contains its folders, because `.headwater/functions/json.py` must not
+        # replace `json`.
         spec = importlib.util.spec_from_file_location(name.replace(".", "_"), file)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
@@ -330,13 +333,14 @@ def from_rows(pyarrow, rows):
 
 
 def why_no_rows(rows):
-    """Returns why a value is not a list of dicts."""
+    """Returns the reason why a value is not a list of dicts."""
     number, row = next((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict))
     return f"its item {number} is {shown(row)}, but each must be a dict"
 
 
 def why_no_column(name, values, error):
-    """Returns why values cannot be one column: two incompatible values, or else Arrow's error."""
+    """Returns the reason why values cannot be one column: two incompatible values, or else Arrow's
+    error."""
     numbers = {"int", "float"}
     first = None
     for number, value in enumerate(values, 1):
@@ -362,13 +366,13 @@ def shown(value):
 
 
 def from_pandas(pyarrow, frame):
-    """Converts a data frame; a named index becomes columns, as after `groupby`."""
+    """Converts a data frame. A named index, as after `groupby`, becomes columns."""
     if any(name is not None for name in frame.index.names):
         clash = [name for name in frame.index.names if name in frame.columns]
         frame = frame.reset_index(drop=bool(clash))
     frame.columns = [str(name) for name in frame.columns]
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    # Arrow infers the type of a column of Python objects from their values.
+    # For a column of Python objects, Arrow infers the type from the values.
     for index, kind in enumerate(frame.dtypes):
         if kind == object and holds_decimals(pyarrow, table.schema.field(index).type):
             column = widened(pyarrow, table.column(index))
@@ -381,8 +385,8 @@ def holds_decimals(pyarrow, kind):
 
 
 def widened(pyarrow, column):
-    """Casts the decimals of a column of Python objects to the maximum precision: the type that
-    Arrow infers changes with the values."""
+    """Casts the decimals of a column of Python objects to the maximum precision, because the
+    precision that Arrow infers depends on the values."""
     kind = widened_type(pyarrow, column.type)
     return column if kind == column.type else column.cast(kind)
 
@@ -430,7 +434,8 @@ class Output:
 
 
 def send_whole(server, table, inputs, huge_pages):
-    """Sends a table in memory as a list of extents; some may refer to the files of the inputs."""
+    """Sends an in-memory table as a list of extents. Some extents may refer to the files of the
+    inputs."""
     large = huge_pages and tables.size_of(table) >= HUGE_BYTES_MIN
     given = server.ask_for_file() if large else None
     own = lake.memory_file("headwater-output") if given is None else given
@@ -441,7 +446,7 @@ def send_whole(server, table, inputs, huge_pages):
     if given is None:
         fcntl.fcntl(own, fcntl.F_ADD_SEALS, SEALS)
         server.send("laid", [outline, own])
-    # This is the last writable descriptor; the file is immutable from here on.
+    # This is the last writable descriptor, so the file can no longer change.
     os.close(own)
     if given is not None:
         server.send("laid", [outline])
@@ -449,8 +454,8 @@ def send_whole(server, table, inputs, huge_pages):
 
 
 def send_table(server, table, part_bytes, inputs, huge_pages):
-    """Sends a table: as a whole if it is in memory, otherwise in parts. At most one part is
-    unacknowledged by the server while the next one is written."""
+    """Sends an in-memory table as a whole, and other tables in parts. While this function writes a
+    part, the server may be storing the previous part, but no earlier part."""
     if hasattr(table, "to_batches"):
         send_whole(server, table, inputs, huge_pages)
         return
@@ -525,7 +530,8 @@ def send_value(server, value):
         server.hold("value", text=text)
         return
     if len(text) <= SHORT_BYTES_MAX:
-        # The runtime of another language may take long to end the call.
+        # Send the result now, because the runtime of another language may need long to end the
+        # call.
         server.send("value", text=text)
         return
     descriptor = lake.memory_file("headwater-value")
@@ -571,7 +577,8 @@ def chain(error):
 
 
 def hint_for(error, task):
-    """Returns a hint for known exceptions, in terms of the package that the module imported."""
+    """Returns a hint for known exceptions, with the names of the package that the project uses
+    (`headwater` or `bauplan`)."""
     names = ("bauplan", "internet_access") if "bauplan" in sys.modules else ("headwater", "network")
     for cause in chain(error):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
@@ -612,7 +619,8 @@ def is_unreachable(error):
 
 
 def bytes_in_full_tmp(error):
-    """Returns the bytes in use in `/tmp` if the exception means that it is full; otherwise None."""
+    """Returns the number of bytes used in `/tmp` if the exception means that `/tmp` is full;
+    otherwise None."""
     if any(isinstance(cause, OSError) and cause.errno == 28 for cause in chain(error)):
         try:
             found = os.statvfs("/tmp")
@@ -642,7 +650,7 @@ def exception_name(error):
 
 
 def stop(_signal, frame):
-    """Handles SIGTERM: raises `Stopped` once in the user's code, which can then clean up."""
+    """Handles SIGTERM. Raises `Stopped` once in the user's code, so that the code can clean up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Stopped
 
@@ -709,9 +717,10 @@ def unfit_to_go_on(error):
 
 
 def can_go_on(server, task, error):
-    """Returns true if this process can run another call. Resets it first: empties `/tmp`, kills
-    other processes, and returns to the project's folder."""
-    # Process 2 is the first in a sandbox, so only this call's processes are killed below.
+    """Returns true if this process can run another call. To prepare it, empties `/tmp`, kills other
+    processes, and returns to the project's folder."""
+    # Continue only in the first process of a sandbox, which has the id 2. There, the other
+    # processes, which are killed below, are all processes of this call.
     if server.unanswered or not task["reuse"] or server.pid != 2:
         return False
     if not FOUND or unfit_to_go_on(error):
@@ -721,7 +730,7 @@ def can_go_on(server, task, error):
     if between.leaves_something():
         return False
     if hasattr(FOUND[0], "end_call"):
-        return FOUND[0].end_call()  # The runtime of another language: its processes stay.
+        return FOUND[0].end_call()  # Do not kill the processes of the runtime of another language.
     try:
         between.clean(FOLDERS)
         enter(task["project"])
@@ -747,12 +756,12 @@ def main():
     task, descriptors = server.receive_task()
     while call(server, task, descriptors):
         task, descriptors = server.receive_task()
-    # A normal exit of the interpreter takes long with large packages, and is not needed.
+    # Skip the normal exit of the interpreter, which takes long with large packages.
     os._exit(0)
 
 
 def call(server, task, descriptors):
-    """Runs one call. Returns true if the process can run another one."""
+    """Runs one call. Returns true if the process can run another call."""
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     project = task["project"]
@@ -771,8 +780,8 @@ def call(server, task, descriptors):
     if signal.getsignal(signal.SIGTERM) is not stop:
         signal.signal(signal.SIGTERM, stop)
     if not FOUND:
-        # SIGTERM ends a process that the user's code forks, as `multiprocessing` expects. The
-        # signal is blocked during the fork, because Python discards pending signals when it forks.
+        # SIGTERM must end a process that the user's code forks, as `multiprocessing` expects. Block
+        # the signal during the fork, because Python discards pending signals when it forks.
         os.register_at_fork(
             before=hold_back, after_in_parent=let_through, after_in_child=be_ended
         )
@@ -784,7 +793,7 @@ def call(server, task, descriptors):
             end_child(error, printers)
         raised = report(server, task, error)
     if os.getpid() != server.pid:
-        os._exit(0)  # A child that the user's code forked, and that returned from the call.
+        os._exit(0)  # A child that the user's code forked, in which the call has returned.
     for printer in printers:
         printer.finish()
     goes_on = False
@@ -803,7 +812,8 @@ def is_open(file):
 
 
 def report(server, task, error):
-    """Reports the exception of a call, and returns it; None if only the result was unsupported."""
+    """Reports the exception of a call. Returns the exception; None if only the result was
+    unsupported."""
     if isinstance(error, Unfit) and hasattr(FOUND and FOUND[0], "unfit"):
         error = FOUND[0].unfit(str(error), error.reason)
     if isinstance(error, Unfit):
@@ -824,7 +834,7 @@ def report(server, task, error):
 
 
 def end_child(error, printers):
-    """Ends a child that the user's code forked as Python does: prints the exception, and exits."""
+    """Ends a child that the user's code forked. Prints the exception and exits, as Python does."""
     status = 1
     if not isinstance(error, SystemExit):
         traceback.print_exception(error, file=printers[1])

@@ -1,13 +1,14 @@
 """A zygote: imports an environment's packages, and forks itself for each function.
 
-It has one thread, and runs no code except that of the packages. Descriptor 3 is a socket to the
+The zygote has one thread, and runs only code of the packages. Descriptor 3 is a socket to the
 server; descriptor 4 receives fork requests. A request contains the namespaces of a sandbox that was
-created for one function. The zygote forks into them, with a small preloaded C library. The fork is
-the first process of the sandbox. It drops its privileges, applies landlock and seccomp, reseeds its
-random generators, waits for a call and becomes the function's worker.
+created for one function. With a small preloaded C library, the zygote forks into these namespaces.
+The fork is the first process of the sandbox. It drops its privileges, applies landlock and seccomp,
+reseeds its random generators, waits for a call and becomes the function's worker.
 
-A package that starts a thread on import, or keeps a socket or a pipe open, cannot be forked. The
-zygote then restarts without it, and each function imports it.
+A process cannot be forked after it has imported a package that starts a thread on import, or that
+keeps a socket or a pipe open. The zygote then restarts without this package, and functions import
+the package themselves.
 """
 
 import ctypes
@@ -30,12 +31,13 @@ ORDERS = 4
 DESCRIPTORS_MAX = 64
 ORDER_BYTES_MAX = 128 << 10
 
-# Modules that every worker needs, and modules of the standard library that pandas and others import
-# late.
+# Modules that every worker needs, and modules of the standard library that packages such as pandas
+# import only when they are used.
 OWN = ["pyarrow", "pyarrow.ipc", "importlib.util", "faulthandler", "uuid", "tempfile", "logging"]
-# The key in `skipped` that turns the warm-up calls off; all other keys are packages.
+# The key in `skipped` that turns off the warm-up calls. All other keys are packages.
 REHEARSAL = "/rehearsal"
-# Nearly every function imports it. A module of this name in the project takes precedence.
+# The SDK, which nearly every function imports. A module of this name in the project takes
+# precedence.
 SDK = "headwater"
 
 PR_SET_DUMPABLE = 4
@@ -46,7 +48,7 @@ SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
 CAPABILITY_VERSION_3 = 0x20080522
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-# Functions that are called with the GIL held, looked up before the first fork.
+# C functions that are called with the GIL held. They are looked up before the first fork.
 SNAPSHOT = ctypes.PyDLL(None).headwater_snapshot
 FORK = ctypes.PyDLL(None).headwater_fork
 BEFORE_FORK = ctypes.pythonapi.PyOS_BeforeFork
@@ -55,7 +57,7 @@ AFTER_FORK_IN_CHILD = ctypes.pythonapi.PyOS_AfterFork_Child
 
 
 class Failed(Exception):
-    """A step that failed."""
+    """A step of a fork failed."""
 
 
 def check(step, answer):
@@ -106,7 +108,7 @@ def listed(folder):
 
 
 def unfit():
-    """Returns why this process cannot be forked now, or None."""
+    """Returns the reason why this process cannot be forked now, or None."""
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
         # Some libraries, such as OpenBLAS, stop their threads before a fork.
@@ -129,7 +131,8 @@ def unfit():
 
 
 def load(names, skipped):
-    """Imports packages; restarts this process without a package that cannot be forked."""
+    """Imports packages. If the process cannot be forked after an import, restarts it without this
+    package."""
     import importlib
 
     loaded = []
@@ -139,7 +142,7 @@ def load(names, skipped):
         try:
             importlib.import_module(name)
         except BaseException as error:
-            # Only functions that import the package get the error.
+            # Ignore the error here. Functions that import the package get the error.
             skipped[name] = f"it raises {type(error).__name__} when it is imported"
             continue
         reason = unfit()
@@ -151,7 +154,8 @@ def load(names, skipped):
 
 
 def load_sdk():
-    """Imports the SDK from its own folder, before any package that has its name or imports it."""
+    """Imports the SDK from its own folder. Must run before the import of packages, because a
+    package may have the same name or import the SDK."""
     import importlib
 
     sys.path.insert(0, worker.SDK_FOLDER)
@@ -160,7 +164,8 @@ def load_sdk():
 
 
 def rehearse(skipped):
-    """Runs warm-up calls; restarts this process without them if they start a thread."""
+    """Runs warm-up calls. If the process cannot be forked afterwards, restarts it without warm-up
+    calls."""
     if REHEARSAL in skipped:
         return
     import headwater_rehearsal
@@ -194,7 +199,7 @@ def folders_of(root):
 
 
 def fork(order, descriptors, folders):
-    """Forks for one request; returns only in the zygote."""
+    """Forks for one request. Returns only in the zygote."""
     call_socket, status = descriptors[:2]
     rest = descriptors[2:]
     rules = rest.pop(0) if order["rules"] else None
@@ -218,8 +223,9 @@ def fork(order, descriptors, folders):
 
 
 def fork_inside(cgroups, namespaces, status):
-    """Forks into control groups and namespaces, given as descriptors. Returns true in the fork. The
-    library reports errors to `status`, because the zygote must not exit while clones run."""
+    """Forks into control groups and namespaces, which are given as descriptors. Returns true in the
+    fork. The library writes errors to the descriptor `status` instead of ending the zygote, because
+    the zygote must not exit while clones run."""
     of = [(ctypes.c_int * len(numbers))(*numbers) for numbers in (cgroups, namespaces)]
     BEFORE_FORK()
     if FORK(of[0], len(cgroups), of[1], len(namespaces), status):
@@ -237,7 +243,7 @@ def tell(status, note):
 
 
 def begin(call_socket):
-    """Waits for the call, and moves its descriptors to the numbers that a worker expects."""
+    """Waits for the call, and moves the call's descriptors to the numbers that a worker expects."""
     with socket.socket(fileno=call_socket) as waiting:
         data, given, _, _ = socket.recv_fds(waiting, 64, DESCRIPTORS_MAX)
     if not data:
@@ -255,13 +261,14 @@ def give_up(order, rules):
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
     if order["data_bytes_max"] is not None:
-        # Reserved memory of the packages is inherited, and most of it is never touched.
+        # Add the memory that the packages reserved in the zygote. The fork inherits this memory and
+        # never touches most of it.
         most = order["data_bytes_max"] + reserved_bytes()
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     check("drop capabilities", LIBC.syscall(SYS_CAPSET[os.uname().machine], header, nothing))
-    # After a change of user, a process's files in `/proc` belong to root.
+    # Needed because after a change of user, a process's files in `/proc` belong to root.
     check("own its files in /proc", LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
     if rules is not None:
         check("restrict by landlock", LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, rules, 0))
@@ -272,7 +279,8 @@ def give_up(order, rules):
 
 
 def refresh(order, folders):
-    """Resets the state that clones must not share: variables, folders, random seeds, unique ids."""
+    """Resets the state that clones must not share: environment variables, folders, random seeds and
+    unique ids."""
     os.environ.update(order["variables"])
     os.chdir("/")
     for folder in folders:
@@ -281,7 +289,7 @@ def refresh(order, folders):
     random.seed(int.from_bytes(seed, "big"))
     modules = sys.modules
     if "numpy.random" in modules:
-        # Without a seed, numpy allocates half a megabyte to generate one.
+        # Pass a seed, because numpy allocates half a megabyte to generate a seed itself.
         modules["numpy.random"].seed(memoryview(seed).cast("I").tolist())
     if "ssl" in modules:
         modules["ssl"].RAND_add(seed, 32.0)
@@ -297,8 +305,8 @@ def refresh(order, folders):
 def main():
     skipped = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
     began = time.monotonic()
-    # Imported modules are never freed, so garbage collection during the imports would only cost
-    # time.
+    # Disable garbage collection during the imports. It would only cost time, because imported
+    # modules are never freed.
     gc.disable()
     for descriptor in (SERVER, ORDERS):
         os.set_inheritable(descriptor, False)
@@ -312,9 +320,9 @@ def main():
     worker.PRELOADED.update(name for name in [*loaded, SDK] if name not in OWN)
     folders = folders_of(os.environ["TMPDIR"])
     rehearse(skipped)
-    # Clear it once here, so that forks do not copy the pages.
+    # Clear the environment variables once here, so that forks do not copy their pages.
     os.environ.clear()
-    # The kernel reaps forks, so no zombies remain.
+    # Let the kernel reap ended forks, so that no zombies remain.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
     gc.enable()
@@ -323,7 +331,8 @@ def main():
         "took_ms": int((time.monotonic() - began) * 1000),
         "memory_bytes": memory_bytes(),
     }
-    # Clones share pages with the same content as this snapshot, even after they wrote to them.
+    # A clone shares the pages that have the same content as this snapshot, even after it wrote to
+    # these pages.
     SNAPSHOT()
     server.send(json.dumps(ready).encode())
     server.close()

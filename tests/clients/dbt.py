@@ -1,6 +1,6 @@
-"""dbt on a branch: the shop project is built, changed, and built again.
+"""dbt on a branch. Builds the shop project, changes its data, and builds it again.
 
-The profile is that of the documentation.
+The profile is the profile in the documentation.
 
 Arguments: host, port, token.
 """
@@ -49,7 +49,7 @@ def dbt(folder: Path, *arguments: str) -> str:
 
 
 def builds(folder: Path) -> None:
-    """Builds everything, and reads the models."""
+    """Builds the project, and reads the models."""
     output = dbt(folder, "build")
     assert "PASS=14 WARN=0 ERROR=0 SKIP=0" in output, output
     sales = rows("SELECT city, orders, total FROM shop.sales ORDER BY total")
@@ -80,7 +80,8 @@ def builds(folder: Path) -> None:
 
 
 def builds_again(folder: Path) -> None:
-    """Builds changed data: another order of a known day, another price, another address."""
+    """Builds the project with changed data: another order on an existing day, another price,
+    another address."""
     orders = folder / "seeds/orders.csv"
     text = orders.read_text().replace("4,3,pot,40.25", "4,3,pot,41.25")
     orders.write_text(text + "5,2,cup,12.00,2026-11-03\n")
@@ -101,7 +102,8 @@ def builds_again(folder: Path) -> None:
 
 
 def refreshes(folder: Path) -> None:
-    """Rebuilds incremental models, generates the documentation, and lists the objects that remain."""
+    """Rebuilds the incremental models, generates the documentation, and lists the remaining
+    objects."""
     dbt(folder, "run", "--full-refresh", "--select", "daily", "merged")
     assert rows("SELECT count(*) FROM shop.merged") == [(5,)]
     dbt(folder, "docs", "generate", "--no-compile")

@@ -1,9 +1,10 @@
-"""Works on tables with DuckDB and its Iceberg extension, in ways that once failed.
+"""Regression tests of DuckDB and its Iceberg extension.
 
     duckdb_iceberg.py URL TOKEN
 
-Each step has a table of its own, on the branch `main`. DuckDB writes it, and both DuckDB and Headwater read
-the same rows. DuckDB gets its token by OAuth, with the client's secret in an HTTP Basic header.
+Each step has its own table, on the branch `main`. DuckDB writes the table, and both DuckDB and
+Headwater must read the same rows. DuckDB gets its token by OAuth, with the client's secret in an
+HTTP Basic header.
 
 Needs: duckdb, pytz, duckdb-extension-iceberg, duckdb-extension-avro, duckdb-extension-httpfs,
 pyiceberg[pyarrow].
@@ -26,7 +27,7 @@ from pyiceberg.catalog import load_catalog
 
 
 class Clients:
-    """DuckDB with the catalog attached, PyIceberg, and Headwater's own API."""
+    """DuckDB with the catalog attached, PyIceberg, and Headwater's HTTP API."""
 
     def __init__(self, url, token):
         self.url, self.token = url, token
@@ -50,20 +51,20 @@ class Clients:
         self.duck(f"ATTACH 'main' AS l (TYPE iceberg, ENDPOINT '{url}/iceberg', SECRET lake)")
 
     def duck(self, *statements):
-        """What the last of some statements answers in DuckDB."""
+        """Executes statements in DuckDB. Returns the rows of the last statement."""
         for sql in statements:
             found = self.connection.execute(sql)
         return found.fetchall()
 
     def own(self, sql):
-        """What a statement answers in Headwater: rows of values."""
+        """Executes a statement in Headwater. Returns the rows as tuples."""
         try:
             return self.send(sql)
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{sql}: {error.read().decode()}") from error
 
     def refused(self, sql):
-        """The error that Headwater answers to a statement."""
+        """Returns the error that Headwater returns for a statement."""
         try:
             rows = self.send(sql)
         except urllib.error.HTTPError as error:
@@ -71,7 +72,7 @@ class Clients:
         raise AssertionError(f"{sql}: {rows}")
 
     def send(self, sql):
-        """Sends a statement to Headwater's own API; returns the rows as tuples."""
+        """Sends a statement to Headwater's HTTP API. Returns the rows as tuples."""
         body = json.dumps({"sql": sql}).encode()
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         request = urllib.request.Request(f"{self.url}/v1/query", data=body, headers=headers)
@@ -79,7 +80,7 @@ class Clients:
             return [tuple(row.values()) for row in json.load(response) or []]
 
     def check(self, table, rows, columns="*"):
-        """Whether both read the same rows, which are in the order of the first column."""
+        """Checks that both read these rows, in the order of the first column."""
         sql = f"SELECT {columns} FROM {{}} ORDER BY 1"
         found = {
             "DuckDB": [tuple(map(plain, row)) for row in self.duck(sql.format(f"l.public.{table}"))],
@@ -90,7 +91,7 @@ class Clients:
 
 
 def plain(value):
-    """A value as JSON has it."""
+    """Converts a value to its form in JSON."""
     match value:
         case datetime.datetime() | datetime.date():
             return value.isoformat()
@@ -100,7 +101,7 @@ def plain(value):
 
 
 def texts_of_every_language(clients):
-    """DuckDB cuts bounds of texts at 16 bytes, within a character, too."""
+    """DuckDB truncates the bounds of texts to 16 bytes, even within a character."""
     words = ["日本語のテキストです、長い文章", "Ελληνικά κείμενα", "👩‍👩‍👧‍👦👩‍👩‍👧‍👦", "plain and long enough to cut"]
     clients.duck("CREATE TABLE l.public.words (id INTEGER, word VARCHAR)")
     for number, word in enumerate(words):
@@ -111,7 +112,8 @@ def texts_of_every_language(clients):
 
 
 def bounds_are_no_values(clients):
-    """DuckDB's bounds of nanoseconds are other than the values."""
+    """DuckDB's bounds of nanoseconds differ from the values, so they must not be used as `min` and
+    `max`."""
     clients.duck(
         "CREATE TABLE l.public.nanos (id INTEGER, t TIMESTAMP_NS) WITH ('format-version' = '3')",
         "INSERT INTO l.public.nanos VALUES (1, '2021-06-20 14:45:00')",
@@ -124,7 +126,7 @@ def bounds_are_no_values(clients):
 
 
 def partitions_by_uuid(clients):
-    """A UUID in a manifest is sixteen bytes."""
+    """In a manifest, a UUID as a partition value has sixteen bytes."""
     one, other = str(uuid.UUID(int=7)), str(uuid.UUID(int=2**127 + 5))
     clients.duck(
         "CREATE TABLE l.public.uuids (id INTEGER, v UUID) PARTITIONED BY (v)",
@@ -139,7 +141,7 @@ def partitions_by_uuid(clients):
 
 
 def partitions_by_nanoseconds(clients):
-    """So are nanoseconds numbers."""
+    """In a manifest, nanoseconds as a partition value are a number."""
     clients.duck(
         "CREATE TABLE l.public.moments (id INTEGER, t TIMESTAMP_NS) PARTITIONED BY (t) "
         "WITH ('format-version' = '3')",
@@ -152,7 +154,7 @@ def partitions_by_nanoseconds(clients):
 
 
 def two_times_of_one_column(clients):
-    """A table may be partitioned by the year and the month of one column."""
+    """A table can be partitioned by the year and the month of the same column."""
     clients.duck(
         "CREATE TABLE l.public.times (id INTEGER, ts TIMESTAMP)",
         "INSERT INTO l.public.times VALUES (1, '2021-06-20 14:45:00')",
@@ -174,7 +176,7 @@ def two_times_of_one_column(clients):
 
 
 def upgrades_with_rows(clients):
-    """Rows of a table that is upgraded get ids, which the next ones do not have."""
+    """The existing rows of an upgraded table get row ids, and later rows get other row ids."""
     clients.duck(
         "CREATE TABLE l.public.upgraded (id INTEGER)",
         "INSERT INTO l.public.upgraded SELECT range FROM range(10)",
@@ -190,7 +192,7 @@ def upgrades_with_rows(clients):
 
 
 def many_snapshots_in_one_commit(clients):
-    """A transaction of many statements is as many snapshots."""
+    """A transaction of many statements commits one snapshot for each statement."""
     clients.duck("CREATE TABLE l.public.many (id INTEGER)", "BEGIN")
     for number in range(60):
         clients.duck(f"INSERT INTO l.public.many VALUES ({number})")
@@ -199,7 +201,7 @@ def many_snapshots_in_one_commit(clients):
 
 
 def drops_a_former_partition(clients):
-    """The manifests of a transaction have the schema of its end."""
+    """All manifests of a transaction have the schema at its end."""
     clients.duck(
         "CREATE TABLE l.public.dropped (id INTEGER, a INTEGER, b INTEGER) PARTITIONED BY (b)",
         "INSERT INTO l.public.dropped VALUES (1, 1, 1)",
@@ -216,7 +218,7 @@ def drops_a_former_partition(clients):
 
 
 def dates_become_timestamps(clients):
-    """Bounds from before a column was widened are those of its earlier type."""
+    """Bounds that were written before a column was widened have the column's earlier type."""
     clients.duck(
         "CREATE TABLE l.public.widened (id INTEGER, d DATE) WITH ('format-version' = '3')",
         "BEGIN",
@@ -229,7 +231,8 @@ def dates_become_timestamps(clients):
 
 
 def types_of_other_engines(clients):
-    """Headwater keeps columns whose types it does not read, and refuses them by name."""
+    """Headwater keeps columns whose types it cannot read. Statements that read these columns fail
+    with an error that names the column."""
     clients.duck(
         "CREATE TABLE l.public.foreign_types (id INTEGER, v VARIANT) "
         "WITH ('format-version' = '3')",
@@ -280,7 +283,7 @@ def main():
     for step in STEPS:
         try:
             step(clients)
-        except Exception:  # Each step tells of itself, whatever the others do.
+        except Exception:  # Continue, so that each step is reported.
             failed.append(f"{step.__name__}:\n{traceback.format_exc()}")
             try:
                 clients.duck("ROLLBACK")

@@ -12,7 +12,7 @@ from pyiceberg.catalog import load_catalog
 
 
 def main():
-    """Loads the table, and appends to it."""
+    """Loads the table, and appends a row."""
     url, token = sys.argv[1:]
     options = {"uri": f"{url}/iceberg/dev", "token": token, "header.x-headwater-author": "py@lab"}
     table = load_catalog("lake", type="rest", **options).load_table("public.orders")

@@ -1,12 +1,12 @@
-"""Reads Iceberg tables with PyIceberg and DuckDB, and prints what they found as one JSON document.
+"""Reads an Iceberg table with PyIceberg and DuckDB, and prints their results as one JSON document.
 
     iceberg_read.py METADATA_LOCATION [SNAPSHOT_ID]
 
-For each engine: all rows ordered by `id`, and the ids of the rows where `id >= 3`. For PyIceberg also how
-many files that filter left to read, and the bounds of `id` in each file, both from manifests alone. Values
-are printed as text that does not depend on the engine: times in ISO form and UTC (in nanoseconds where they
-have those), decimals and bytes as
-strings.
+For each engine, the document contains all rows ordered by `id`, and the ids of the rows with
+`id >= 3`. For PyIceberg, it also contains the number of files that this filter leaves to read, and
+the bounds of `id` in each file. Both come from manifests only. Values have a form that does not
+depend on the engine: decimals and bytes are strings, and times are in ISO form and UTC, in
+nanoseconds if the column has nanoseconds.
 
 Needs: pyiceberg[pyarrow], pytz, duckdb, duckdb-extension-iceberg, duckdb-extension-avro.
 """
@@ -28,7 +28,7 @@ from pyiceberg.table import StaticTable
 
 
 def plain(value):
-    """A value as JSON has it, the same from either engine."""
+    """Converts a value to its form in JSON, which is the same for both engines."""
     match value:
         case bool() | int() | float() | str() | None:
             return value
@@ -54,7 +54,7 @@ def plain(value):
 
 
 def rows_of(arrow_table):
-    """The rows of an Arrow table, ordered by `id`."""
+    """Returns the rows of an Arrow table, ordered by `id`."""
     for index, field in enumerate(arrow_table.schema):
         if pyarrow.types.is_timestamp(field.type) and field.type.unit == "ns":
             texts = pyarrow.compute.strftime(arrow_table.column(index), "%Y-%m-%dT%H:%M:%S")
@@ -64,7 +64,7 @@ def rows_of(arrow_table):
 
 
 def with_pyiceberg(location, snapshot):
-    """What PyIceberg finds."""
+    """Reads the table with PyIceberg."""
     table = StaticTable.from_metadata(location)
     scan = table.scan(snapshot_id=snapshot)
     filtered = table.scan(row_filter="id >= 3", snapshot_id=snapshot)
@@ -84,13 +84,13 @@ def with_pyiceberg(location, snapshot):
 
 
 def extension(module, name):
-    """Where a PyPI package keeps DuckDB's extension."""
+    """Returns the path of a DuckDB extension in a PyPI package."""
     folder = pathlib.Path(module.__file__).parent / "extensions"
     return next(folder.glob(f"v{duckdb.__version__}/**/{name}.duckdb_extension"))
 
 
 def with_duckdb(location, snapshot):
-    """What DuckDB finds."""
+    """Reads the table with DuckDB."""
     connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
     for module, name in ((duckdb_extension_avro, "avro"), (duckdb_extension_iceberg, "iceberg")):
         connection.execute(f"LOAD '{extension(module, name)}'")
@@ -110,7 +110,7 @@ def with_duckdb(location, snapshot):
 
 
 def main():
-    """Prints what both engines find at the location given."""
+    """Prints the results of both engines."""
     location = sys.argv[1]
     snapshot = int(sys.argv[2]) if len(sys.argv) > 2 else None
     engines = {"pyiceberg": with_pyiceberg, "duckdb": with_duckdb}

@@ -2,9 +2,9 @@
 
     iceberg_rest.py URL TOKEN
 
-Makes the branch `dev`, and from then on knows of it only by the catalog's address. After each step the rows
-are compared as all of them read them: the client that wrote, the others, and Headwater itself. The branch
-`main` never has any of the tables.
+Creates the branch `dev`. The clients know this branch only as a part of the catalog's address.
+After each step, all clients and Headwater itself must read the same rows. The branch `main`
+contains none of the tables until the last step merges `dev`.
 
 Needs: pyiceberg[pyarrow], pyiceberg-core, pytz, polars, duckdb, duckdb-extension-iceberg,
 duckdb-extension-avro, duckdb-extension-httpfs.
@@ -54,13 +54,13 @@ BRANCH = "dev"
 
 
 class Headwater:
-    """Headwater itself."""
+    """Headwater's HTTP API."""
 
     def __init__(self, url, token):
         self.url, self.token = url, token
 
     def ask(self, path, body=None):
-        """Asks its own API."""
+        """Sends a request and returns the JSON response."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         request = urllib.request.Request(self.url + path, data=data, headers=headers)
@@ -71,20 +71,20 @@ class Headwater:
             raise AssertionError(f"{path}: {error.read().decode()}") from error
 
     def sql(self, sql, branch=BRANCH):
-        """What a statement answers."""
+        """Executes a statement and returns its rows."""
         return self.ask("/v1/query", {"sql": sql, "ref": branch})
 
     def rows(self, table):
-        """The rows of a table, by `id`."""
+        """Returns the rows of a table in the order of `id`."""
         return ordered(self.sql(f"SELECT * FROM {table}"))
 
     def commits(self):
-        """The branch's commits, newest first."""
+        """Returns the branch's commits, newest first."""
         return self.ask(f"/v1/refs/{BRANCH}/commits?limit=1000")
 
 
 class Duck:
-    """DuckDB, with the branch attached as its warehouse."""
+    """DuckDB with the branch attached as its warehouse."""
 
     def __init__(self, url, token):
         self.connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
@@ -103,18 +103,18 @@ class Duck:
         )
 
     def sql(self, sql):
-        """What a statement answers."""
+        """Executes a statement and returns its rows."""
         return self.connection.execute(sql).fetchall()
 
     def rows(self, table):
-        """The rows of a table, by `id`."""
+        """Returns the rows of a table in the order of `id`."""
         found = self.connection.execute(f"SELECT * FROM lake.{table}")
         names = [column[0] for column in found.description]
         return ordered([dict(zip(names, row)) for row in found.fetchall()])
 
 
 class Clients:
-    """Everybody who reads the tables."""
+    """All readers of the tables."""
 
     def __init__(self, url, token):
         self.headwater = Headwater(url, token)
@@ -124,11 +124,11 @@ class Clients:
         self.duck = Duck(url, token)
 
     def table(self, name):
-        """A table of PyIceberg's."""
+        """Loads a table with PyIceberg."""
         return self.pyiceberg.load_table(name)
 
     def check(self, name, rows):
-        """Whether all read the same."""
+        """Checks that all readers read these rows."""
         wanted = ordered(rows)
         found = {
             "headwater": self.headwater.rows(name),
@@ -141,7 +141,7 @@ class Clients:
 
 
 def plain(value):
-    """A value as JSON has it, the same from any reader."""
+    """Converts a value to its form in JSON, which is the same for all readers."""
     match value:
         case datetime.datetime():
             if value.tzinfo is not None:
@@ -155,13 +155,14 @@ def plain(value):
 
 
 def ordered(rows):
-    """Rows by `id`, their values plain."""
+    """Returns rows in the order of `id`, with values in their JSON form."""
     rows = [{name: plain(value) for name, value in row.items()} for row in rows]
     return sorted(rows, key=lambda row: row["id"])
 
 
 def pyiceberg_writes(clients):
-    """Create, append, overwrite, delete, upsert, evolve, partition, tag, rename, drop."""
+    """Tests PyIceberg's changes: create, append, overwrite, delete, upsert, evolve, partition, tag,
+    rename, drop."""
     schema = pa.schema([("id", pa.int64()), ("name", pa.string()), ("moment", pa.timestamp("us", "UTC"))])
     catalog, moment = clients.pyiceberg, datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -222,7 +223,8 @@ def pyiceberg_writes(clients):
 
 
 def files_without_field_ids(clients):
-    """Files that were there before are read by the names they had, whatever became of the columns."""
+    """Added files without field ids are read by the column names at the time of their addition,
+    even after columns were renamed or dropped."""
     schema = pa.schema([("id", pa.int64()), ("a", pa.string()), ("b", pa.string())])
     table = clients.pyiceberg.create_table("raw.found", schema=schema)
     file = f"{table.location().removeprefix('file://')}/data/found.parquet"
@@ -240,7 +242,7 @@ def files_without_field_ids(clients):
 
 
 def pyiceberg_conflicts(clients):
-    """What others did in the meantime is never lost."""
+    """A commit with a stale table never discards a concurrent change."""
     table = clients.pyiceberg.create_table("raw.contested", schema=pa.schema([("id", pa.int64())]))
     stale = clients.table("raw.contested")
     clients.headwater.sql("INSERT INTO raw.contested VALUES (1)")
@@ -257,7 +259,8 @@ def pyiceberg_conflicts(clients):
 
 
 def duckdb_writes(clients):
-    """Create, insert, update, delete, merge, alter, partitions, transactions, time travel."""
+    """Tests DuckDB's statements: create, insert, update, delete, merge, alter, partitions,
+    transactions, time travel."""
     duck, headwater = clients.duck, clients.headwater
 
     def rows(*rows):
@@ -311,7 +314,7 @@ def duckdb_writes(clients):
 
 
 def each_changes_the_others(clients):
-    """Rows that one wrote and another changes."""
+    """Changes rows that another client wrote."""
     clients.headwater.sql("CREATE TABLE shared AS SELECT 1 AS id, 'ours' AS name UNION ALL SELECT 2, 'ours'")
     clients.duck.sql("UPDATE lake.public.shared SET name = 'duck' WHERE id = 2")
     clients.table("public.shared").append(
@@ -327,9 +330,11 @@ def each_changes_the_others(clients):
 
 
 def plans_are_made_here(clients):
-    """PyIceberg reads the same rows where the server plans its scans as where it plans them itself.
+    """PyIceberg reads the same rows from scans that the server plans as from scans that it plans
+    itself.
 
-    It takes no null as a partition's value from a server.
+    No partition value is null, because PyIceberg does not accept null as a partition value from a
+    server.
     """
     moment = datetime.datetime(2026, 1, 5, 12, tzinfo=datetime.timezone.utc)
     filters = [
@@ -390,7 +395,7 @@ def plans_are_made_here(clients):
 
 
 def namespaces_are_nested(clients):
-    """A namespace of three levels, and names that SQL quotes, are the same to all."""
+    """All clients see the same nested namespaces, and the same names that SQL must quote."""
     catalog, headwater = clients.pyiceberg, clients.headwater
     catalog.create_namespace(("deep", "my-eu", "2024 1"), {"owner": "ada"})
     assert catalog.list_namespaces("deep") == [("deep", "my-eu")]
@@ -417,7 +422,8 @@ def namespaces_are_nested(clients):
 
 
 def the_branch_merges(clients):
-    """`main` has nothing of it until the branch is merged, and all of it then."""
+    """`main` contains none of the tables before the merge of the branch, and all of them
+    afterwards."""
     headwater = clients.headwater
     assert headwater.ask("/v1/refs/main/tables") == []
     headwater.ask("/v1/branches/main/merge", {"source": BRANCH})
@@ -427,7 +433,7 @@ def the_branch_merges(clients):
 
 
 def main():
-    """Takes all steps, in order."""
+    """Runs all steps in order."""
     clients = Clients(*sys.argv[1:])
     steps = [
         pyiceberg_writes,

@@ -2,9 +2,9 @@
 
     iceberg_users.py URL TOKEN CERTIFICATE WAREHOUSE SDK ID_TOKEN
 
-The owner has TOKEN and creates the users. `ana` appends on the branch `dev`, `ben` may do
-everything with the namespace `shop` on `main`, and `eve` reads. Ana of the OpenID provider, whose
-ID_TOKEN it is, reads by the role of her group.
+The owner has TOKEN and creates the users. `ana` may append on the branch `dev`, `ben` may do
+everything with the namespace `shop` on `main`, and `eve` may read. The fourth user logs in with
+ID_TOKEN of an OpenID provider, and may read because a role is mapped to its group.
 
 Needs: pyiceberg[pyarrow], duckdb, duckdb-extension-iceberg, duckdb-extension-avro,
 duckdb-extension-httpfs.
@@ -38,7 +38,7 @@ GRANTS = {
 
 
 class Owner:
-    """The owner of the lake, by the HTTP API."""
+    """The owner of the lake, as a client of the HTTP API."""
 
     def __init__(self, url, token, certificate):
         self.url, self.token = url, token
@@ -57,7 +57,7 @@ class Owner:
         return self.ask("/v1/query", {"sql": sql})
 
     def user(self, name):
-        """Creates a user with its grants; returns a token."""
+        """Creates a user with its grants. Returns a token of the user."""
         self.ask("/v1/users", {"name": name, "kind": "service"})
         for target, actions in GRANTS[name].items():
             self.ask("/v1/grants", {"grantee": name, "actions": actions, "object": target})
@@ -106,7 +106,7 @@ class User:
 
 
 def refused(error, text, work):
-    """Checks that a call fails with this error, whose message contains the text."""
+    """Checks that a call fails with this error, and that the message contains the text."""
     try:
         work()
     except error as found:
@@ -116,7 +116,7 @@ def refused(error, text, work):
 
 
 def claim_append(catalog):
-    """Makes the client declare each snapshot an append."""
+    """Changes the client's requests, so that they declare each snapshot as an append."""
     send = catalog._session.send
 
     def forged(request, **options):
@@ -137,7 +137,7 @@ def as_bytes(body):
 
 
 def reads(eve):
-    """Reads with every client; no change and no other table is allowed."""
+    """Reads with every client. Changes and reads of other tables must be rejected."""
     table = eve.catalog("main").load_table("shop.orders")
     assert table.scan().to_arrow().to_pylist() == [{"id": 1}]
     duck = eve.duck("main")
@@ -152,7 +152,7 @@ def reads(eve):
 
 
 def appends(ana):
-    """Appends on its branch; other changes and other branches are refused."""
+    """Appends on its branch. Other changes and changes of other branches must be rejected."""
     table = ana.catalog("dev").load_table("shop.orders")
     table.append(ROW)
     duck = ana.duck("dev")
@@ -174,7 +174,8 @@ def appends(ana):
 
 
 def changes(ben, foreign):
-    """Does everything within its namespace, but cannot reach the files of other tables."""
+    """Makes every change within its namespace. Access to the files of other tables must be
+    rejected."""
     catalog = ben.catalog("main")
     table = catalog.create_table("shop.returns", schema=ROW.schema)
     table.append(ROW)
@@ -201,7 +202,7 @@ def changes(ben, foreign):
 
 
 def main():
-    """Creates the users, and tries what each may do."""
+    """Creates the users, and tests the rights of each."""
     url, token, certificate, warehouse, sdk, id_token = sys.argv[1:]
     sys.path.insert(0, sdk)
     import headwater

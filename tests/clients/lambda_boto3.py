@@ -1,4 +1,4 @@
-"""boto3 on Lambda's API: every supported operation, errors, rights.
+"""Tests of boto3 with Lambda's API: every supported operation, errors, rights.
 
     lambda_boto3.py URL TOKEN
 

@@ -64,7 +64,7 @@ def client(key):
 
 
 def count(http_response, model, **_):
-    """Counts an operation that succeeded."""
+    """Records the name of an operation that succeeded."""
     if http_response.status_code < 300:
         SEEN.add(model.name)
 
@@ -122,7 +122,7 @@ def until(condition):
 
 
 def fetch(url, key=None, data=None, method=None, **headers):
-    """Sends a request, signed with a key if there is one; returns status, headers and body."""
+    """Sends a request, which is signed if `key` is given. Returns status, headers and body."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     if key:
         credentials = Credentials(key["key"]["id"], key["secret"])

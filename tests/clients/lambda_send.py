@@ -2,8 +2,8 @@
 
     lambda_send.py ENDPOINT FROM UNTIL
 
-Prints the numbers of the accepted calls. A call that fails is not repeated: it may be accepted.
-Needs: boto3, and an access key in the environment.
+Prints the numbers of the accepted calls. A failed call is not repeated, because the server may have
+accepted it. Needs: boto3, and an access key in the environment.
 """
 
 import json

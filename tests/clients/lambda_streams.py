@@ -52,7 +52,7 @@ exports.handler = awslambda.streamifyResponse(async (event, stream, context) => 
 
 
 def stream(aws, name, event, **more):
-    """Calls a function. Returns the parts with their times, and the last event."""
+    """Calls a function. Returns the parts of the answer with their times, and the last event."""
     began = time.monotonic()
     response = aws.invoke_with_response_stream(
         FunctionName=name, Payload=json.dumps(event).encode(), **more
@@ -95,7 +95,7 @@ def streams(aws, key):
     fails("ResourceNotFoundException", stream, aws=aws, name="nothing", event={})
     # A client that does not stream gets the answer as a whole.
     assert invoke(aws, "parts", {"kind": "slow"})[1] == "first second"
-    # A client that leaves stops the function; the next call works.
+    # A client that disconnects stops the function. The next call must succeed.
     aws.invoke_with_response_stream(FunctionName="parts", Payload=b'{"kind": "slow"}')
     assert joined(stream(aws, "parts", {"kind": "x"})[0]) == b"first second"
 

@@ -1,4 +1,4 @@
-"""Drivers for PostgreSQL on a branch: psycopg and asyncpg.
+"""Tests of PostgreSQL drivers on a branch: psycopg and asyncpg.
 
 Arguments: host, port, token.
 """
@@ -18,7 +18,7 @@ DAY = datetime.date(2024, 2, 29)
 
 
 def with_psycopg() -> None:
-    """Writes and reads every type that a Python program has, in both formats."""
+    """Writes and reads values of every Python type, in text and binary format."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
     with psycopg.connect(**place, autocommit=True) as connection:
         connection.execute(
@@ -53,7 +53,7 @@ def with_psycopg() -> None:
 
 
 def with_transactions() -> None:
-    """Commits, undoes and conflicts, as psycopg opens transactions by default."""
+    """Tests commit, rollback and conflicts, in the transactions that psycopg opens by default."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
     count = "SELECT count(*) FROM stock"
     with psycopg.connect(**place) as one, psycopg.connect(
@@ -87,7 +87,7 @@ def with_transactions() -> None:
 
 
 def with_copy() -> None:
-    """Copies rows in both directions; a failed copy inserts nothing."""
+    """Copies rows to and from the server. A failed copy must insert no rows."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
     rows = [(number, f"tea\t{number}\n", None) for number in range(20_000)]
     with psycopg.connect(**place, autocommit=True) as connection:
@@ -109,7 +109,7 @@ def with_copy() -> None:
         assert connection.execute("SELECT count(*) FROM copied").fetchone() == (len(rows),)
         wrong = "COPY copied (id, produkt) FROM STDIN"
         try:
-            # The error precedes the rows.
+            # The error occurs before the rows are sent.
             with cursor.copy(wrong):
                 raise AssertionError(wrong)
         except psycopg.errors.UndefinedColumn as error:
@@ -168,14 +168,14 @@ def with_arrays_and_temporary_tables() -> None:
         connection.execute("CREATE TEMP TABLE passing ON COMMIT DROP AS SELECT 1 AS a")
         connection.execute("CREATE TEMPORARY VIEW seen AS SELECT a FROM passing")
         assert connection.execute("SELECT a FROM seen").fetchall() == [(1,)]
-        # The database is the branch, also within the transaction.
+        # The name of the database is the branch, also within the transaction.
         assert connection.execute(visible, (["passing"],)).fetchall() == [("main",)]
         connection.execute('INSERT INTO "main".public.typed (a) SELECT a + 8 FROM passing')
         assert other.execute(visible, (["passing", "seen"],)).fetchall() == []
         connection.commit()
         assert other.execute(visible, (["passing", "seen"],)).fetchall() == []
         assert other.execute("SELECT a FROM main.public.typed WHERE a > 8").fetchall() == [(9,)]
-        # A table that replaces a temporary one is kept.
+        # A permanent table that replaces a temporary table is kept.
         connection.execute("CREATE TEMP TABLE kept (a INT)")
         connection.execute("DROP TABLE kept")
         connection.execute("CREATE TABLE kept AS SELECT 1 AS a")

@@ -1,4 +1,4 @@
-"""Data frames on a branch: ibis, pandas, polars, connectorx, and the ADBC driver.
+"""Tests of data frame packages on a branch: ibis, pandas, polars, connectorx, and the ADBC driver.
 
 Arguments: host, port, token.
 """
@@ -79,7 +79,7 @@ def reads_with_adbc() -> None:
 
 
 def reads_with_polars() -> None:
-    """Reads by both engines of polars."""
+    """Reads with both engines of polars."""
     query = "SELECT product, sum(price) AS total FROM orders GROUP BY product ORDER BY product"
     for engine in ["adbc", "connectorx"]:
         frame = polars.read_database_uri(query, URI, engine=engine)

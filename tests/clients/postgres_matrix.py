@@ -2,10 +2,10 @@
 
     postgres_matrix.py HOST PORT < CASES
 
-The standard input has `users` (names with their passwords), `rows` (statements of which each may
-be a list that is separated by semicolons) and `endless`, a statement that does not end. Each row is
-executed in the simple and in the extended protocol. The output maps users to rows to two SQLSTATEs,
-`00000` without an error.
+The standard input is a JSON object with `users` (names with their passwords), `rows` (each row is
+one or more statements, separated by semicolons) and `endless` (a statement that does not end). Each
+row is executed in the simple and in the extended protocol. The output contains, for each user and
+row, two SQLSTATEs; `00000` means success.
 
 Needs: psycopg.
 """
@@ -27,7 +27,7 @@ def connect(user, password):
 
 
 def copy(connection, sql):
-    """Copies a row to the server, or all rows from it."""
+    """Copies a row to the server, or all rows from the server."""
     with connection.cursor() as cursor, cursor.copy(sql) as copied:
         if " FROM STDIN" in sql:
             copied.write("7\n")
@@ -50,7 +50,7 @@ def extended(connection, sql):
 
 
 def state(run, connection, sql):
-    """Returns the SQLSTATE of a statement, after which no transaction is open."""
+    """Executes a statement and returns its SQLSTATE. Rolls back if a transaction is still open."""
     try:
         found = run(connection, sql) or WORKS
     except psycopg.Error as error:
@@ -61,7 +61,7 @@ def state(run, connection, sql):
 
 
 def cancelled(connection, endless):
-    """Returns the SQLSTATE of a statement that its own session cancels."""
+    """Returns the SQLSTATE of a statement that its own session has cancelled."""
     ended = threading.Event()
 
     def cancel():

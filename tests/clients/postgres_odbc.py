@@ -1,4 +1,4 @@
-"""ODBC on a branch: descriptions of tables, parameters of every type, and a transaction.
+"""Tests of ODBC on a branch: descriptions of tables, parameters of every type, and a transaction.
 
 Arguments: host, port, token.
 """
@@ -20,7 +20,7 @@ ROW = (1, "Zoë", Decimal("12.50"), 0.5, True, date(2026, 11, 2), datetime(2026,
 
 
 def writes(connection: pyodbc.Connection) -> None:
-    """Inserts rows with parameters, alone and as an array."""
+    """Inserts rows with parameters: a single row, and an array of rows."""
     cursor = connection.cursor()
     cursor.execute(
         "CREATE TABLE orders (id BIGINT NOT NULL, product TEXT, price DECIMAL(10, 2), "
@@ -68,7 +68,7 @@ def describes(connection: pyodbc.Connection) -> None:
 
 
 def fails(connection: pyodbc.Connection) -> None:
-    """An error undoes the transaction."""
+    """Tests that an error rolls back the transaction."""
     cursor = connection.cursor()
     cursor.execute("DELETE FROM orders")
     try:

@@ -1,4 +1,4 @@
-"""SQLAlchemy on a branch: its inspector, reflected tables, and nested transactions.
+"""Tests of SQLAlchemy on a branch: its inspector, reflected tables, and nested transactions.
 
 Arguments: host, port, token.
 """
@@ -51,7 +51,7 @@ def reflects(engine: sqlalchemy.Engine) -> None:
 
 
 def nests(engine: sqlalchemy.Engine) -> None:
-    """Undoes a part of a transaction, also after an error."""
+    """Rolls back a part of a transaction, also after an error."""
     count = text("SELECT count(*) FROM orders")
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO orders (id) VALUES (3)"))

@@ -1,4 +1,4 @@
-"""JDBC through sqlline on a branch: statements, errors, metadata, and a transaction.
+"""Tests of JDBC through sqlline on a branch: statements, errors, metadata, and a transaction.
 
 Arguments: host, port, token.
 """

@@ -1,13 +1,13 @@
-"""Runs PyIceberg's own tests of what a catalog does against Headwater's Iceberg REST catalog.
+"""Runs PyIceberg's own catalog tests against Headwater's Iceberg REST catalog.
 
     pyiceberg_behaviours.py SDIST URL TOKEN WAREHOUSE
 
-SDIST is PyIceberg's source archive, whose `tests/catalog/test_catalog_behaviors.py` is run as it is; only
-where its catalogs, its folders and its names come from is put in place of what its `conftest.py` says.
-So are its tests of views, which are among those that ask for servers of their own
-(`tests/integration/test_catalog.py` and `test_rest_catalog.py`). Each test works on a
-branch of its own, without the namespace `public`. Tests that cannot pass are listed in `DIFFERENT` with the reason; one of them that passes, and any
-other that fails, is an error.
+SDIST is PyIceberg's source archive. Its `tests/catalog/test_catalog_behaviors.py` runs unchanged,
+but fixtures of this module replace the fixtures for catalogs, folders and names in PyIceberg's
+`conftest.py`. The tests of views in `tests/integration` (`test_catalog.py` and
+`test_rest_catalog.py`) run in the same way. Each test has its own branch, without the namespace
+`public`. `DIFFERENT` lists the tests that cannot pass, with the reasons. It is an error if one of
+them passes, or if another test fails.
 
 Needs: pyiceberg[pyarrow], pyiceberg-core, pytest, pytest-lazy-fixtures, sqlalchemy, boto3, moto, fsspec.
 """
@@ -38,7 +38,7 @@ VIEWS = [
     ("/tests/integration/test_rest_catalog.py", ["test_load_view", "test_load_view_with_table_ident"]),
 ]
 
-# Tests that cannot pass, by the beginning of their name.
+# The reasons of tests that cannot pass, by the beginning of the tests' names.
 DIFFERENT = {
     "test_create_table_without_namespace": "PyIceberg's REST client itself asks for a namespace",
     "test_create_tables_idempotency": OTHER_CATALOG,
@@ -56,7 +56,7 @@ DIFFERENT = {
 
 
 def ask(method, path, body=None):
-    """Asks Headwater's own API."""
+    """Sends a request to Headwater's HTTP API."""
     request = urllib.request.Request(
         os.environ["HEADWATER_URL"] + path,
         data=None if body is None else json.dumps(body).encode(),
@@ -71,12 +71,12 @@ def ask(method, path, body=None):
 
 
 def new_name(prefix):
-    """A name that no other test has."""
+    """Returns a name that no other test uses."""
     return f"{prefix}_{uuid.uuid4().hex[:12]}"
 
 
 def new_catalog():
-    """A catalog of a branch of its own."""
+    """Creates a branch and returns its catalog."""
     branch = new_name("behaviour")
     ask("POST", "/v1/branches", {"name": branch})
     ask("DELETE", f"/v1/branches/{branch}/namespaces/public")
@@ -87,36 +87,36 @@ def new_catalog():
 
 @pytest.fixture
 def catalog():
-    """In place of PyIceberg's own catalogs."""
+    """Replaces a fixture of PyIceberg's tests."""
     return new_catalog()
 
 
 @pytest.fixture
 def rest_catalog():
-    """In place of PyIceberg's own catalogs."""
+    """Replaces a fixture of PyIceberg's tests."""
     return new_catalog()
 
 
 @pytest.fixture
 def session_catalog():
-    """In place of PyIceberg's own catalogs."""
+    """Replaces a fixture of PyIceberg's tests."""
     return new_catalog()
 
 
 @pytest.fixture
 def view_name():
-    """A view's name."""
+    """Returns a name for a view."""
     return new_name("my_iceberg_view")
 
 
 @pytest.fixture
 def catalog_with_warehouse():
-    """In place of PyIceberg's own catalogs."""
+    """Replaces a fixture of PyIceberg's tests."""
     return new_catalog()
 
 
 def new_folder():
-    """A folder in the warehouse."""
+    """Creates a folder in the warehouse."""
     folder = pathlib.Path(os.environ["HEADWATER_WAREHOUSE"]) / "given" / uuid.uuid4().hex
     folder.mkdir(parents=True)
     return folder
@@ -124,19 +124,21 @@ def new_folder():
 
 @pytest.fixture
 def tmp_path():
-    """Locations that tests give lie in the warehouse."""
+    """Returns a folder in the warehouse, because Headwater accepts only locations in the
+    warehouse."""
     return new_folder()
 
 
 @pytest.fixture
 def warehouse():
-    """What lies below is the warehouse."""
+    """Returns the folder of the warehouse."""
     return pathlib.Path(os.environ["HEADWATER_WAREHOUSE"])
 
 
 @pytest.fixture
 def metadata_location():
-    """A metadata file in the warehouse; PyIceberg's own names files in S3."""
+    """Returns the location of a metadata file in the warehouse. PyIceberg's own fixture returns a
+    location in S3."""
     other = new_catalog()
     other.create_namespace("left")
     schema = Schema(NestedField(1, "id", LongType(), required=False))
@@ -162,8 +164,8 @@ def main():
         root = next(pathlib.Path(folder).iterdir())
         with open(root / "tests/conftest.py", "a", encoding="utf-8") as conftest:
             conftest.write("\nfrom pyiceberg_behaviours import *\n")
-        # The fixtures of PyIceberg's own tests would override ours. The tests import the client of
-        # Hive, which is not installed.
+        # Replace the fixtures that these test files define themselves. The files also import
+        # PyIceberg's Hive catalog, whose packages are not installed, so define an empty module.
         for file, _ in VIEWS:
             with open(f"{root}{file}", "a", encoding="utf-8") as module:
                 module.write("\nfrom pyiceberg_behaviours import rest_catalog, session_catalog\n")

@@ -1,4 +1,4 @@
-"""boto3 on the S3 endpoint: every supported operation, hostile keys, conditions, rights.
+"""Tests of boto3 with the S3 endpoint: every supported operation, hostile keys, conditions, rights.
 
     s3_boto3.py ENDPOINT URL TOKEN
 
@@ -62,7 +62,7 @@ def read(s3, key, **arguments):
 
 
 def buckets(s3):
-    """Buckets are created, listed, found and deleted."""
+    """Creates, lists, finds and deletes buckets."""
     s3.create_bucket(Bucket="landing")
     fails("BucketAlreadyOwnedByYou", s3.create_bucket, Bucket="landing")
     s3.create_bucket(Bucket="other")
@@ -79,7 +79,7 @@ def buckets(s3):
 
 
 def objects(s3):
-    """An object has its content, headers and metadata, also in parts."""
+    """Reads the content, headers and metadata of an object, and parts of its content."""
     content = b"id\n1\n"
     put = s3.put_object(
         Bucket="landing",
@@ -119,7 +119,7 @@ def objects(s3):
 
 
 def conditions(s3):
-    """Conditional writes and reads decide atomically."""
+    """Tests conditional writes and reads, also concurrent ones."""
     put = lambda **more: s3.put_object(Bucket="landing", Key="once", **more)
     put(Body=b"1", IfNoneMatch="*")
     fails("PreconditionFailed", put, Body=b"2", IfNoneMatch="*")
@@ -143,7 +143,7 @@ def conditions(s3):
 
 
 def keys(s3):
-    """Every key is a text, and never a path."""
+    """Tests that a key is always a text and never a path."""
     hostile = ["a", "a/b", "a/", "/a", "a//b", "..", "../..", "../warehouse/x", "./a", "é ü", "日本"]
     hostile += ["a b+c&d=e%20f", "a\\b", "#?*", "objects/landing/a", "x" * 1024, "\U0001f600", "a\tb"]
     for number, key in enumerate(hostile):
@@ -162,7 +162,7 @@ def keys(s3):
 
 
 def listings(s3):
-    """Listings are in order, in pages, and grouped by a delimiter."""
+    """Tests that listings are ordered, split into pages, and grouped by a delimiter."""
     names = [f"l/{folder}/{number:03}" for folder in "abc" for number in range(40)]
     names += ["l/a", "l/a.txt", "l/z"]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -196,7 +196,7 @@ def listings(s3):
 
 
 def multipart(s3):
-    """A multipart upload becomes the object at once, or nothing."""
+    """Tests that a multipart upload creates the object atomically, or not at all."""
     target = {"Bucket": "landing", "Key": "big"}
     upload = s3.create_multipart_upload(**target, ContentType="text/plain", Metadata={"a": "b"})
     target["UploadId"] = upload["UploadId"]
@@ -248,7 +248,7 @@ def multipart(s3):
 
 
 def checksums(s3):
-    """A content with a wrong checksum is not stored."""
+    """Tests that content with a wrong checksum is not stored."""
     for name in ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"]:
         try:
             s3.put_object(Bucket="landing", Key="sum", Body=name, ChecksumAlgorithm=name)
@@ -264,7 +264,7 @@ def checksums(s3):
 
 
 def signatures(s3, key):
-    """A request is accepted with a valid signature only, in headers or in its URL."""
+    """Tests that a request needs a valid signature, in its headers or in its URL."""
     target = {"Bucket": "landing", "Key": "url é"}
     url = s3.generate_presigned_url("put_object", Params=target, ExpiresIn=60)
     assert requests.put(url, data=b"by url").status_code == 200
@@ -283,7 +283,8 @@ def signatures(s3, key):
 
 
 def rights(owner):
-    """A user may do what its grants and the scopes of its key contain, from one request on."""
+    """Tests that grants and the scopes of a key limit a user's rights, and that changes apply to
+    the next request."""
     api("POST", "/v1/users", {"name": "eve", "kind": "service"})
     eve = api("POST", "/v1/access-keys", {"user": "eve"})
     s3 = client(eve)
@@ -309,7 +310,7 @@ def rights(owner):
     assert read(s3, "in/a") == b"1"
     listed = s3.list_objects_v2(Bucket="landing", Prefix="in/")["Contents"]
     assert [entry["Key"] for entry in listed] == ["in/a"]
-    # `in` is also the beginning of other keys.
+    # The prefix `in` also matches keys outside of the granted prefix `in/`.
     fails("AccessDenied", s3.list_objects_v2, Bucket="landing", Prefix="in")
     fails("AccessDenied", s3.delete_object, Bucket="landing", Key="in/a")
     copy = {"CopySource": "landing/a.csv"}

@@ -1,4 +1,4 @@
-"""boto3 changes objects whose triggers call functions.
+"""Changes objects with boto3. Triggers of these changes call functions.
 
     s3_events.py ENDPOINT
 

@@ -1,9 +1,9 @@
-"""Puts numbered CSV files that a bucket does not have yet, concurrently.
+"""Puts the numbered CSV files that are missing in a bucket, concurrently.
 
     put_objects.py ENDPOINT COUNT
 
-A put that fails is not repeated: its object may exist. Prints the number of failures.
-Needs: boto3, and an access key in the environment.
+A failed put is not repeated, because its object may exist. Prints the number of failures. Needs:
+boto3, and an access key in the environment.
 """
 
 import concurrent.futures
@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 ENDPOINT, COUNT = sys.argv[1], int(sys.argv[2])
-# A repeated request would create the object, and its event, twice.
+# Disable retries, because a repeated request would create the object, and its event, twice.
 s3 = boto3.client(
     "s3",
     endpoint_url=ENDPOINT,

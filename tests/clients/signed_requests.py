@@ -51,7 +51,8 @@ def main():
     url = sys.argv[1]
     answers = []
     for one in json.load(sys.stdin):
-        # An answer to a request whose body was not read closes the connection.
+        # Open a connection for each request, because the server closes the connection if it did not
+        # read the body.
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=60)
         answers.append(send(connection, url, one))
         connection.close()

@@ -1,11 +1,11 @@
-"""Works on a branch of a lake with Spark, over the Iceberg REST catalog and by metadata files.
+"""Works on a branch of a lake with Spark, over the Iceberg REST catalog and through metadata files.
 
     spark.py URL TOKEN FOLDER
 
-`FOLDER` is what `spark_jars.py` filled. Makes the branch `dev`; after each step the rows are compared as
-Spark, Headwater, PyIceberg, DuckDB and polars read them.
+`FOLDER` contains the jars that `spark_jars.py` wrote. The script creates the branch `dev`. After
+each step, Spark, Headwater, PyIceberg, DuckDB and polars must read the same rows.
 
-Needs: what `iceberg_rest.py` needs, pyspark, snowpark-connect-deps-iceberg.
+Needs: the packages of `iceberg_rest.py`, pyspark, snowpark-connect-deps-iceberg.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ ON_READ = ", ".join(f"'write.{change}.mode' = 'merge-on-read'" for change in ("d
 
 
 class Spark:
-    """Spark, with the branch as its catalog `lake`, and `plain`, a folder that no catalog keeps."""
+    """Spark with the branch as its catalog `lake`."""
 
     def __init__(self, url, token, folder):
         theirs = pathlib.Path(snowpark_connect_deps_iceberg.__file__).parent / "jars"
@@ -47,28 +47,29 @@ class Spark:
         self.session.sparkContext.setLogLevel("ERROR")
 
     def sql(self, sql):
-        """What a statement answers."""
+        """Executes a statement and returns its rows."""
         return [row.asDict(recursive=True) for row in self.session.sql(sql).collect()]
 
     def rows(self, table):
-        """The rows of a table, by `id`."""
+        """Returns the rows of a table in the order of `id`."""
         return ordered(self.sql(f"SELECT * FROM lake.{table}"))
 
     def rows_of(self, metadata_file):
-        """The rows of the table that a metadata file describes, by `id`."""
+        """Returns the rows of the table that a metadata file describes, in the order of `id`."""
         read = self.session.read.format("iceberg").load(metadata_file)
         return ordered([row.asDict(recursive=True) for row in read.collect()])
 
 
 class Everybody(Clients):
-    """All who read the tables, and Spark."""
+    """All readers of the tables, including Spark."""
 
     def __init__(self, url, token, folder):
         super().__init__(url, token)
         self.spark = Spark(url, token, folder)
 
     def check(self, name, rows):
-        """Whether all read the same, Spark by the metadata file alone too."""
+        """Checks that all readers read these rows. Spark reads them from the catalog and from the
+        metadata file."""
         wanted = ordered(rows)
         found = {
             "spark": self.spark.rows(name),
@@ -80,7 +81,8 @@ class Everybody(Clients):
 
 
 def spark_writes(clients, version):
-    """Create, insert, delete, update, merge, evolve, rewrite, travel in time, delete files and all."""
+    """Tests Spark's statements: create, insert, delete, update, merge, rewrite of data files, and
+    time travel, with delete files."""
     spark, table = clients.spark, f"raw.spark{version}"
 
     def rows(*rows):
@@ -117,7 +119,8 @@ def spark_writes(clients, version):
 
 
 def spark_evolves(clients):
-    """Columns and partitions change, and rows of before and after are read as one table."""
+    """Changes columns and partitions, and reads rows that were written before and after the
+    changes."""
     spark, table = clients.spark, "raw.evolved"
     spark.sql(f"CREATE TABLE lake.{table} (id BIGINT, name STRING, part INT) USING iceberg")
     spark.sql(f"INSERT INTO lake.{table} VALUES (1, 'a', 1)")
@@ -137,7 +140,7 @@ def spark_evolves(clients):
 
 
 def each_changes_the_others(clients):
-    """Rows that one wrote and another changes, by delete files and by new files."""
+    """Changes rows that another client wrote, with delete files and with new files."""
     headwater, spark, table = clients.headwater, clients.spark, "raw.shared_with_spark"
     for mode in ("merge-on-read", "copy-on-write"):
         headwater.sql(f"CREATE TABLE {table} AS SELECT 1 AS id, 'ours' AS name UNION ALL SELECT 2, 'ours'")
@@ -153,7 +156,8 @@ def each_changes_the_others(clients):
 
 
 def spark_alone(clients):
-    """Tables that Spark made with no catalog but a folder, taken over by their metadata files."""
+    """Registers the metadata files of tables that Spark created in a folder, without the REST
+    catalog."""
     spark = clients.spark
     inside = clients.table("raw.evolved").location().removesuffix("/").rpartition("/raw/")[0]
     spark.session.conf.set("spark.sql.catalog.plain", "org.apache.iceberg.spark.SparkCatalog")
@@ -174,7 +178,7 @@ def spark_alone(clients):
 
 
 def main():
-    """Takes all steps, in order."""
+    """Runs all steps in order."""
     clients = Everybody(*sys.argv[1:])
     clients.spark.sql("CREATE NAMESPACE lake.raw")
     steps = [

@@ -1,11 +1,11 @@
-"""Brings together the jars that Spark reads Iceberg with.
+"""Writes the jar of libraries that Spark needs to read Iceberg tables.
 
     spark_jars.py FOLDER
 
-The runtime jar of Iceberg that PyPI has lacks two libraries, which it looks for under names of its own:
-Jackson, which Spark brings under the usual names, and Apache's HTTP client, which Debian does. Both are
-copied to where they are looked for, into `FOLDER/shaded.jar`. `FOLDER/*.jar` is what is copied from beside
-what Spark has.
+Iceberg's runtime jar on PyPI lacks two libraries, which it expects in its own packages below
+`org.apache.iceberg.shaded`: Jackson, which Spark contains, and Apache's HTTP client, which Debian
+packages contain. These packages must be unpacked in FOLDER. The script copies both libraries under
+the expected names into `FOLDER/shaded.jar`.
 """
 
 import pathlib
@@ -18,16 +18,18 @@ import pyspark
 PACKAGES = (b"com/fasterxml/jackson", b"org/apache/hc")
 BELOW = b"org/apache/iceberg/shaded/"
 
-# A class that Debian's older client lacks; Iceberg refers to it, but does not use it without TLS.
+# A class that is missing in Debian's older HTTP client. Iceberg refers to this class, but uses it
+# only with TLS.
 MISSING = "org/apache/iceberg/shaded/org/apache/hc/client5/http/ssl/TlsSocketStrategy"
 
-# Size of a constant in bytes by its tag, including the tag; a text contains its own size.
+# Size of a constant in a class file in bytes, by the constant's tag and including the tag. A text
+# contains its own size.
 CONSTANTS = {3: 5, 4: 5, 5: 9, 6: 9, 7: 3, 8: 3, 9: 5, 10: 5, 11: 5, 12: 5, 15: 4, 16: 3, 17: 5, 18: 5, 19: 3, 20: 3}
 TEXT, WIDE = 1, (5, 6)
 
 
 def moved(text):
-    """A text with the names of the packages as they are looked for."""
+    """Returns a text in which the names of the packages are replaced by the expected names."""
     for package in PACKAGES:
         for name, below in ((package, BELOW), (package.replace(b"/", b"."), BELOW.replace(b"/", b"."))):
             text = text.replace(name, below + name)
@@ -35,7 +37,8 @@ def moved(text):
 
 
 def moved_class(code):
-    """A class file with its names moved: every name is a text among its constants."""
+    """Returns a class file with the expected package names. Every name is a text among the
+    constants."""
     (count,) = struct.unpack_from(">H", code, 8)
     parts, at, index = [code[:10]], 10, 1
     while index < count:
@@ -53,7 +56,7 @@ def moved_class(code):
 
 
 def empty_interface(name):
-    """The class file of an interface without methods."""
+    """Returns the class file of an interface without methods."""
     constants = b""
     for text in (name.encode(), b"java/lang/Object"):
         constants += struct.pack(">BH", TEXT, len(text)) + text

@@ -1,4 +1,4 @@
-"""boto3 on SQS's API: every supported operation, errors, rights.
+"""Tests of boto3 with SQS's API: every supported operation, errors, rights.
 
     sqs_boto3.py URL TOKEN
 
@@ -85,14 +85,14 @@ def messages(sqs, url):
     assert got["MD5OfMessageAttributes"] == sent["MD5OfMessageAttributes"], got
     assert got["MessageAttributes"]["raw"]["BinaryValue"] == b"\x00\xff", got
     assert got["Attributes"]["ApproximateReceiveCount"] == "1", got
-    # It is invisible until its timeout, and then received again.
+    # A received message is invisible until its visibility timeout, and is then received again.
     counted = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     got_counts = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=counted)["Attributes"]
     assert [got_counts[name] for name in counted] == ["0", "1"], got_counts
     again = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10, AttributeNames=["All"])
     again = again["Messages"][0]
     assert again["Attributes"]["ApproximateReceiveCount"] == "2", again
-    # The first receipt is void; the second one is not.
+    # The first receipt handle is invalid after the second reception. The second handle is valid.
     sqs.delete_message(QueueUrl=url, ReceiptHandle=got["ReceiptHandle"])
     sqs.change_message_visibility(
         QueueUrl=url, ReceiptHandle=again["ReceiptHandle"], VisibilityTimeout=0
@@ -122,7 +122,7 @@ def messages(sqs, url):
     code = "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"
     fails(code, sqs.send_message_batch, QueueUrl=url, Entries=same)
 
-    # A receiver that waits gets a message at once.
+    # A waiting receiver gets a new message immediately.
     timer = threading.Timer(0.3, sqs.send_message, kwargs={"QueueUrl": url, "MessageBody": "late"})
     timer.start()
     began = time.monotonic()
@@ -174,7 +174,7 @@ def fifo(sqs):
     assert second["SequenceNumber"] > first["SequenceNumber"]
     got = sqs.receive_message(QueueUrl=url, AttributeNames=["All"])["Messages"][0]
     assert got["Attributes"]["MessageGroupId"] == "a", got
-    # The group waits for its message in flight.
+    # The group's next message waits until the received message is deleted.
     others = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
     assert [one["Body"] for one in others] == ["2"], others
     sqs.delete_message(QueueUrl=url, ReceiptHandle=got["ReceiptHandle"])

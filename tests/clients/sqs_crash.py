@@ -1,4 +1,5 @@
-"""boto3 on SQS's API while the server is killed: no message is lost, and no deleted one returns.
+"""Tests of boto3 with SQS's API while the server is killed: no message is lost, and no deleted
+message returns.
 
     sqs_crash.py SERVER_JSON KILLS
 
@@ -29,7 +30,7 @@ stopped = threading.Event()
 
 
 def client():
-    """Returns a client of the server that runs now."""
+    """Returns a client of the running server."""
     with open(SERVER_JSON) as file:
         address = json.load(file)["http"]
     config = botocore.config.Config(
@@ -41,7 +42,7 @@ def client():
 
 
 def attempt(work):
-    """Repeats work with a new client until it succeeds."""
+    """Calls `work` with a new client until the call succeeds."""
     deadline = time.monotonic() + 120
     while True:
         try:
@@ -82,7 +83,7 @@ def receive_once(sqs, **options):
     for one in got:
         with lock:
             received.add(one["Body"])
-            # A message may be received while its deletion is under way, but not afterwards.
+            # A message can be received during its deletion, but not afterwards.
             if deleted.get(one["MessageId"], began) < began:
                 returned.append(one["Body"])
         if random.random() < 0.8:

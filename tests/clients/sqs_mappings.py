@@ -1,4 +1,4 @@
-"""boto3 on event source mappings: a function is called with the messages of a queue.
+"""Tests of boto3 with event source mappings, which call a function with the messages of a queue.
 
     sqs_mappings.py URL TOKEN
 
@@ -15,7 +15,8 @@ from lambda_client import URL, api, archive, client, create, fails, until
 
 ARN = "arn:aws:sqs:us-east-1:000000000000:"
 
-# Appends the bodies that it processes to a table. A body decides what happens to it.
+# The function appends the bodies of processed messages to a table. The body of a message determines
+# its outcome.
 CODE = """
 from headwater import lake
 
@@ -53,7 +54,7 @@ def rows(where="true"):
     try:
         return api("POST", "/v1/query", {"sql": sql})
     except OSError:
-        # The table is created by the first call.
+        # The table may not exist yet, because the first call of the function creates it.
         return []
 
 
@@ -134,7 +135,7 @@ def messages(aws, sqs):
     assert [one["body"] for one in got] == [f"e{n}" for n in range(8)] + ["typed"], got
     assert {one["received"] for one in got} == {1} and got[8]["kind"] == "new", got
     assert {one["source"] for one in got} == {ARN + "events"}, got
-    # The message that failed moves to the dead-letter queue; the others are not received again.
+    # The failed message moves to the dead-letter queue. The other messages are not received again.
     poisoned = until(lambda: sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=5).get("Messages"))
     assert [one["Body"] for one in poisoned] == ["poison"], poisoned
     assert until(lambda: counts(sqs, url) == [0, 0])
@@ -150,7 +151,8 @@ def messages(aws, sqs):
     result = aws.get_event_source_mapping(UUID=mapping["UUID"])["LastProcessingResult"]
     assert result.startswith("PROBLEM: "), result
 
-    # A disabled mapping receives nothing; a window collects a batch.
+    # A disabled mapping receives no messages. With a batching window, one call gets several
+    # messages.
     aws.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     for number in range(12):
         sqs.send_message(QueueUrl=url, MessageBody=f"window{number}")
@@ -190,7 +192,7 @@ def fifo(aws, sqs):
     window = {"UUID": mapping["UUID"], "MaximumBatchingWindowInSeconds": 1}
     fails("InvalidParameterValueException", aws.update_event_source_mapping, **window)
     until(lambda: len(rows("body IN ('f1', 'g1')")) == 2)
-    # The messages after the one that failed stay in the queue, because of the order of the group.
+    # The messages after the failed message stay in the queue, to keep the order of the group.
     assert sum(counts(sqs, url)) == 2
 
 
@@ -205,7 +207,7 @@ def rights(aws, sqs):
     fails("AccessDeniedException", eva.create_event_source_mapping, **arguments)
     api("POST", "/v1/grants", {"grantee": "eva", "actions": ["read"], "object": "queue:private"})
     made = eva.create_event_source_mapping(**arguments)
-    # A user cannot take over a mapping of a queue that it may not read.
+    # A user must not be able to take over a mapping of a queue that it may not read.
     others = [
         one["UUID"] for one in eva.list_event_source_mappings()["EventSourceMappings"]
         if one["EventSourceArn"].endswith(":events")

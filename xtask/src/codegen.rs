@@ -1,7 +1,8 @@
-//! Generated files: writes them, and checks that none is stale.
+//! Writes the generated files, or checks that no generated file is stale.
 //!
-//! Tests of the command line write the docs; `HEADWATER_CODEGEN` determines whether they write or
-//! compare. The feature lists of the workspace are written here.
+//! Tests of the crate `cli` generate the docs. The variable `HEADWATER_CODEGEN` determines whether
+//! these tests write the files or compare them. This module writes the feature lists of the
+//! workspace.
 
 use crate::features;
 use crate::process::{self, Outcome, cargo};

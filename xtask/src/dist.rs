@@ -1,8 +1,8 @@
 //! `cargo xtask dist`: builds the published wheel, checks its platform tag, and tests it.
 //!
-//! The wheel holds the SDK and the `headwater` binary. The tests install it into new virtual
-//! environments, one with the oldest supported Python, and run `headwater demo` and a script there.
-//! Their `PATH` is the environment alone, so nothing comes from the source tree.
+//! The wheel holds the SDK and the `headwater` binary. The tests install the wheel into new virtual
+//! environments, one of which has the oldest supported Python. There, they run `headwater demo` and
+//! a script. Their `PATH` contains only the environment, so they use nothing from the source tree.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,7 +77,8 @@ fn build(tools: &Path, profile: &str) -> Result<PathBuf, String> {
     wheels.next().ok_or_else(|| format!("{out} has no wheel"))
 }
 
-/// Checks that the file name's platform tag is the one that auditwheel finds for the binary.
+/// Checks that the platform tag in the file name equals the tag that auditwheel determines for the
+/// binary.
 fn check_tag(tools: &Path, wheel: &Path) -> Outcome {
     let report =
         process::output(program(tools, "auditwheel", &["show", &wheel.to_string_lossy()]))?;
@@ -124,7 +125,7 @@ fn try_wheel(wheel: &Path, python: &str, profile: &str) -> Outcome {
     let isolated = |name, arguments: &[&str]| {
         let mut command = program(&bin, name, arguments);
         for (variable, _) in std::env::vars_os() {
-            // The variables that pip and uv need to reach a package index are kept.
+            // Keep the variables with which pip and uv reach a package index.
             let name = variable.to_string_lossy();
             if !["PIP_", "UV_", "SSL_"].iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(&variable);

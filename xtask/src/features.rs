@@ -1,5 +1,5 @@
-//! The lists of `workspace-hack`: the features that each shared dependency has in the whole
-//! workspace, if a package alone would build it with other features.
+//! The feature lists of the crate `workspace-hack`. A dependency is listed, with its features in
+//! the whole workspace, if a build of a single package would use other features and rebuild it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -9,13 +9,15 @@ use crate::process::{self, Outcome, cargo};
 /// A dependency: its name and version.
 type Dependency = (String, String);
 
-/// The feature sets of each dependency; those of a proc macro may differ.
+/// The feature sets of each dependency. A dependency has several sets if proc macros use it with
+/// other features.
 type Features = BTreeMap<Dependency, BTreeSet<String>>;
 
 /// Dependencies of proc macros and build scripts only.
 const BUILD_ONLY: [&str; 2] = ["cc", "syn"];
 
-/// Features for other platforms; they would add dependencies to the lock file.
+/// Dependencies and features for other platforms. They are excluded, because they would add
+/// dependencies to the lock file.
 const FOREIGN: [&str; 5] = ["js-sys", "wasm-bindgen", "wasmbind", "winapi", "windows-link"];
 
 const MANIFEST: &str = "workspace-hack/Cargo.toml";
@@ -28,7 +30,7 @@ pub fn write() -> Outcome {
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{MANIFEST}: {error}"))?;
     let head = text.split(START).next().unwrap_or_default();
     let mut listed = listed(&text);
-    // Each round changes the result of the next, so a few rounds are needed.
+    // An added feature can require further features, so repeat until nothing is missing.
     for _ in 0..5 {
         let missing = missing()?;
         let before = listed.len();
@@ -44,7 +46,7 @@ pub fn write() -> Outcome {
     Ok(())
 }
 
-/// Fails if a package alone would rebuild a dependency.
+/// Fails if a build of a single package would rebuild a dependency.
 pub fn check() -> Outcome {
     let text = std::fs::read_to_string(process::root().join(MANIFEST))
         .map_err(|error| format!("{MANIFEST}: {error}"))?;

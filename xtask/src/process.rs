@@ -1,4 +1,4 @@
-//! Runs other programs; prints each command line before and its time after.
+//! Runs other programs. Prints each command line before it runs, and its duration afterwards.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,15 +7,15 @@ use std::time::Instant;
 /// The result of a task; the error is the message for the user.
 pub type Outcome = Result<(), String>;
 
-/// Returns the repository's root from the environment: this program may have been built in another
-/// clone that shares the target folder.
+/// Returns the repository's root. Reads it from the environment at run time, because this program
+/// may have been built in another clone that shares the target folder.
 pub fn root() -> PathBuf {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
     let manifest = manifest.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     manifest.parent().map_or(manifest.clone(), PathBuf::from)
 }
 
-/// Returns the target folder: builds, and what tests install.
+/// Returns the target folder, which contains the builds and the packages that tests install.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
@@ -27,7 +27,7 @@ pub fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Returns a command that runs this cargo, with the environment of a shell.
+/// Returns a command that runs the same cargo, with the environment that a shell would have.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo =
         command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments);
@@ -35,8 +35,8 @@ pub fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Removes the variables that describe this package. Build scripts watch them, and half
-/// of the dependencies would be rebuilt.
+/// Removes the variables that describe this package. Build scripts depend on these variables, so
+/// half of the dependencies would be rebuilt.
 pub fn clear_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -46,7 +46,7 @@ pub fn clear_cargo(command: &mut Command) {
     }
 }
 
-/// Runs a program to its end; a failure names the command line.
+/// Runs a program to its end. The error of a failed program contains the command line.
 pub fn run(mut command: Command) -> Outcome {
     let line = line(&command);
     eprintln!("$ {line}");

@@ -1,9 +1,9 @@
-//! The tasks `test`, `bench` and `soak`; the fastest checks run first.
+//! The tasks `test`, `bench` and `soak`. `test` runs the fastest checks first.
 
 use crate::process::{self, Outcome, cargo, command};
 use crate::{codegen, tidy};
 
-/// The release of nextest to install if there is none.
+/// The release of nextest to install.
 const NEXTEST: &str = "0.9.143";
 
 /// Runs everything that CI runs.
@@ -25,7 +25,7 @@ fn tests() -> Outcome {
     process::run(run)
 }
 
-/// Installs nextest in the target folder, once; returns a `PATH` that has it.
+/// Installs nextest in the target folder if it is missing. Returns a `PATH` that contains nextest.
 fn nextest() -> Result<String, String> {
     let tools = process::target().join("tools");
     if !tools.join("bin/cargo-nextest").exists() {
@@ -65,7 +65,7 @@ pub fn bench(suite: &str, rest: &[&str]) -> Outcome {
     process::run(cargo(&[&run, rest].concat()))
 }
 
-/// Runs the long tests with full counts. The seed of random programs is new, or the one given.
+/// Runs the long tests with full counts. Random programs use the given seed, or else a new seed.
 pub fn soak(rest: &[&str]) -> Outcome {
     let (seed, rest) = match rest {
         ["--seed", seed, rest @ ..] => ((*seed).to_owned(), rest),
@@ -103,7 +103,7 @@ pub fn soak(rest: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// Returns a seed from the clock; two soaks do not share programs.
+/// Returns a seed from the clock, so that each soak runs other programs.
 fn new_seed() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     (now.unwrap_or_default().as_secs() * 10_000).to_string()

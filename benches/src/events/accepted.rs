@@ -16,7 +16,7 @@ const CALLERS: usize = 64;
 const SYNCS: usize = 1_000;
 const EVENT: &str = "x-amz-invocation-type: Event\r\n";
 
-/// Bound on the accepted events per serial `fdatasync`.
+/// Bound on the number of events that are accepted in the time of one `fdatasync`.
 const RATIO_MIN: f64 = 12.0;
 
 /// Adds the accepted events per second.
@@ -44,7 +44,7 @@ pub(super) fn rate(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> O
     Ok(())
 }
 
-/// Returns the accepted events per second, and the number of rejected ones.
+/// Returns the accepted events per second, and the number of rejected events.
 fn accept(connect: impl Fn() -> Outcome<Connection> + Sync, request: &[u8]) -> Outcome<(f64, u64)> {
     let rejected = AtomicU64::new(0);
     let call = |connection: &mut Connection| -> Outcome<Duration> {

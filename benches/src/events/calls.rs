@@ -12,7 +12,7 @@ use crate::sample::{median, percentile, wait_until_quiet};
 
 const CALLS: usize = 2_000;
 
-/// The emulator answers in tens of milliseconds.
+/// Number of calls, which is small, because the emulator needs tens of milliseconds for each.
 const REFERENCE_CALLS: usize = 100;
 
 /// The numbers of callers that also call the emulator.

@@ -82,7 +82,7 @@ pub fn measure(report: &mut Report, files: usize, wanted: impl Fn(&str) -> bool)
     if wanted("burst") {
         objects::burst(report, &lake, &stack, files)?;
     }
-    // The last part leaves calls in the queue.
+    // This part is the last, because it leaves calls in the queue.
     if wanted("accept") {
         accepted::rate(report, &lake, &stack)?;
     }
@@ -132,13 +132,14 @@ impl<'a> Lake<'a> {
         let mut command = headwater(self.folder);
         command.args(["query", sql, "--output", "json"]).stdin(Stdio::null());
         let output = command.output()?;
-        // The table does not exist before its first rows.
+        // The query fails before the first rows, because the table does not exist. Return null
+        // then.
         let rows = serde_json::from_slice(&output.stdout);
         Ok(rows.unwrap_or_default())
     }
 }
 
-/// The path of a call is the same for both servers.
+/// Returns a call of a function through Lambda's API. The path is the same for both servers.
 pub(super) fn invoke<'a>(function: &str, headers: &'a str) -> Unsigned<'a> {
     let path = match function {
         "clean" => "/2015-03-31/functions/clean/invocations",

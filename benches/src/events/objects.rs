@@ -1,5 +1,5 @@
-//! Objects that call a function: the time from the put to the handler, and a burst of objects until
-//! the rows of all are in a table.
+//! Objects that call a function: the time from the put to the handler, and a burst of objects,
+//! until the rows of all objects are in a table.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use crate::sample::{SyncProbe, median, wait_until_quiet};
 const PUTS: usize = 200;
 const UPLOADERS: usize = 16;
 
-/// The emulator needs 10 ms for each call.
+/// Maximum number of files for the emulator, which needs 10 ms for each call.
 const REFERENCE_FILES_MAX: usize = 1_000;
 
 /// Time without progress after which a burst has failed.
@@ -32,7 +32,7 @@ pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -
         let request = put(&lake.key, &lake.s3, &format!("latency-{index:04}"), index);
         sent.push(now()?);
         expect(200, &mut connection, &request)?;
-        // The commit of one call does not overlap the next put.
+        // Wait, so that the commit of one call does not overlap the next put.
         std::thread::sleep(Duration::from_millis(60));
     }
     let started = lake_times(lake)?;
@@ -105,8 +105,8 @@ struct Endpoint<'a> {
     address: &'a str,
 }
 
-/// Puts files from several connections. Returns the time of the uploads, and the time until all are
-/// handled.
+/// Puts files from several connections. Returns the time of the uploads, and the time until all
+/// files are handled.
 fn upload_and_wait(
     Endpoint { key, address }: Endpoint<'_>,
     files: usize,

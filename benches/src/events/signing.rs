@@ -27,7 +27,7 @@ const REGION: &str = "us-east-1";
 const SIGNED: &str = "host;x-amz-content-sha256;x-amz-date";
 
 impl Key {
-    /// Returns the bytes of a request to a host. It stays valid for 15 minutes.
+    /// Returns the bytes of a signed request to a host. The signature is valid for 15 minutes.
     pub fn sign(&self, host: &str, request: &Unsigned<'_>) -> Vec<u8> {
         let Unsigned { service, method, path, headers, body } = request;
         let date = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();

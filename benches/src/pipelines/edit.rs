@@ -1,4 +1,5 @@
-//! One line edited in one of 50 models: the time of the run beyond that of the model.
+//! A run after an edit of one line in one of 50 models: the time of the run without the time of the
+//! model.
 
 use std::path::Path;
 use std::process::Command;
@@ -36,7 +37,7 @@ impl RunTimes {
         Ok(RunTimes { total, models: Duration::from_millis(wall) })
     }
 
-    /// Returns the time of the run that is not time of its models.
+    /// Returns the time of the run without the time of its models.
     pub fn overhead(&self) -> Duration {
         self.total.saturating_sub(self.models)
     }

@@ -10,10 +10,10 @@ use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::report::{Report, duration};
 use crate::sample::median;
 
-/// Number of samples of each measurement but the first run.
+/// Number of samples of each measurement, except of the first run.
 const SAMPLES: usize = 11;
 
-/// Number of models in a chain: each but the first reads the one before.
+/// Number of models in a chain. Each model except the first reads the previous model.
 const CHAIN: usize = 10;
 
 /// Adds the results for a project of `models` models to the report.

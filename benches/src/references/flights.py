@@ -1,4 +1,5 @@
-"""The flights example as one plain script: the same functions, and DuckDB for the SQL models.
+"""The flights example as one script, which calls the same functions and runs the SQL models in
+DuckDB.
 
 Arguments: the folder of the models, the folder with one Parquet file per table.
 """

@@ -1,7 +1,8 @@
-"""Alternatives for the transfer of a table, and a plain copy as a lower bound. Prints seconds, one line each.
+"""Alternatives for the transfer of a table, and a copy of the bytes as a lower bound. Prints the
+seconds of each round in a line.
 
-Arguments: the alternative, the table's size in bytes, the number of rounds. The time is measured from the
-table in memory until all values have been read.
+Arguments: the alternative, the table's size in bytes, the number of rounds. The measured time
+begins when the table is in memory, and ends when all values have been read.
 """
 
 import mmap
@@ -74,7 +75,7 @@ def flight(size, times):
         def do_get(self, context, ticket):
             return pyarrow.flight.RecordBatchStream(table)
 
-    # Over loopback within one process, because gRPC does not survive a fork.
+    # Use loopback within one process, because gRPC does not support forks.
     server = Server("grpc://127.0.0.1:0")
     client = pyarrow.flight.connect(f"grpc://127.0.0.1:{server.port}")
     for _ in range(times):

@@ -2,7 +2,7 @@
 
     ministack.py ENDPOINT FILE
 
-The handlers write the time of each call, and then a line, to FILE.
+The handler of the function `clean` appends the time of each call, in nanoseconds, to FILE.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Prints the seconds that one task that does nothing takes, in a flow of as many as given."""
+"""Prints the mean seconds of a task that does nothing, in a flow with the given number of tasks."""
 
 import sys
 import time

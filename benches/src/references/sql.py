@@ -1,10 +1,11 @@
 """A SQL engine from PyPI that runs statements from standard input and reports their times.
 
 Arguments: `duckdb` or `polars`, and the number of threads. Each line of input is a JSON request,
-each line of output its answer: `[seconds, rows, texts, difference]`, or `{"error": text}`. A
-request has `sql`, or `tables` (the Parquet files of each name). With `texts`, the answer has the
-first column as text. With `answer` (an Arrow file), `difference` describes the first difference
-between that file and the engine's own rows. It is empty if both have the same rows in any order.
+and each line of output is an answer: `[seconds, rows, texts, difference]`, or `{"error": text}`. A
+request has `sql`, or `tables` (the Parquet files of each table, by name). If the request has
+`texts`, the answer contains the first column as text. If the request has `answer` (an Arrow file),
+`difference` describes the first difference between the rows of that file and the engine's rows,
+regardless of their order. `difference` is empty if the rows are equal.
 """
 
 import datetime
@@ -61,7 +62,8 @@ class Polars:
 
 
 def plain(value):
-    """Returns a value that is equal in all engines: numbers as floats, dates as timestamps."""
+    """Converts a value to a form that is equal in all engines: numbers to floats, dates to
+    timestamps."""
     if isinstance(value, (bool, int, float, decimal.Decimal)):
         return float(value)
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
@@ -79,7 +81,7 @@ def rows(table):
 
 
 def sort_key(row):
-    """Orders rows by texts first: rounding of numbers must not change which rows are compared."""
+    """Orders rows by texts first, because rounding of numbers must not change the order."""
     texts = [value for value in row if not isinstance(value, float)]
     texts = [(0, "") if value is None else (1, value) for value in texts]
     return texts, [value for value in row if isinstance(value, float)]

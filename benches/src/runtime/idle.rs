@@ -25,7 +25,7 @@ def idle():
     return int(pandas.DataFrame({"a": [1, 2, 3]})["a"].sum())
 "#;
 
-/// The same work in a process without a zygote.
+/// The reference: the same work in a process that was not forked from a zygote.
 const PLAIN: &str = "import ctypes, pandas
 int(pandas.DataFrame({'a': [1, 2, 3]})['a'].sum())
 print('done', flush=True)
@@ -122,7 +122,7 @@ impl Drop for Plain {
     }
 }
 
-/// Reads a value of each of two processes.
+/// Reads a value from each of two processes.
 fn each(processes: [u32; 2], of: impl Fn(u32) -> Outcome<u64>) -> Outcome<[u64; 2]> {
     Ok([of(processes[0])?, of(processes[1])?])
 }

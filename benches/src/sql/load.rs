@@ -30,7 +30,7 @@ where
     Ok(())
 }
 
-/// Moves a table of DuckDB into a lake; `folder` holds its rows in the meantime.
+/// Moves a table of DuckDB into a lake, through a file in `folder`.
 pub async fn move_table(
     duckdb: &mut PythonEngine,
     lake: &Lake,

@@ -1,5 +1,5 @@
-//! Thousands of branches: creation of another one, reads at the end of a chain of branches, and
-//! merges of a hundred changed tables.
+//! A lake with thousands of branches: creation of another branch, reads at the end of a chain of
+//! branches, and merges of a hundred changed tables.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ async fn branch(lake: &Lake, name: &str, from: &str) -> Outcome<()> {
 }
 
 /// Measures the lookup of a table at the end of a chain of 1,000 branches, each with one commit,
-/// compared with the first branch. The lake is newly opened for each lookup.
+/// compared with the first branch. Opens the lake again for each lookup.
 async fn chain(report: &mut Report, lake: &Lake) -> Outcome<()> {
     let mut last = "main".to_owned();
     for index in 0..CHAIN {

@@ -1,5 +1,5 @@
-//! Durable commits per second by one writer, by eight writers to separate tables and by eight to
-//! one table.
+//! Durable commits per second of one writer, of eight writers to separate tables, and of eight
+//! writers to one table.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Reads of a table with 500 equality-delete files, as a streaming engine writes it, compared with
-//! the same table compacted.
+//! Reads of a table with 500 equality-delete files, as streaming engines write them, compared with
+//! the same table after compaction.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,13 +61,13 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Deletes rows by equality deletes, as another engine does, and registers the table.
+/// Writes equality deletes, as another engine does, and registers the resulting table.
 async fn delete(lake: &Lake, name: &TableName) -> Outcome<()> {
     let view = lake.view(&RefSpec::main()).await?;
     let table = view.table(name).await?;
     let mut made = Vec::new();
     for number in 0..DELETE_FILES {
-        // The deleted rows are spread over the whole table, as in streaming updates.
+        // Spread the deleted rows over the whole table, as streaming updates do.
         let step = ROWS / ROWS_EACH;
         let values = (0..ROWS_EACH).map(|row| row * step + number);
         made.push(delete_file(lake, &table, values.collect()).await?);

@@ -72,8 +72,8 @@ impl Catalog {
         branches.collect()
     }
 
-    /// Creates a branch. It inherits the quarantine of its source. Costs one durable write for any
-    /// number of tables.
+    /// Creates a branch. The branch inherits the quarantine of its source. Needs one durable write,
+    /// regardless of the number of tables.
     pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
         let from = request.from.unwrap_or_else(RefSpec::main);
         let options = NewBranch { if_not_exists: request.if_not_exists, ..NewBranch::default() };
@@ -100,8 +100,8 @@ impl Catalog {
         branch.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
     }
 
-    /// Returns the start point from the cached head of branch `from`, if that head is cached. If
-    /// the branch has moved since, `insert_branch` with this start point returns `None`.
+    /// Returns the cached head of branch `from` as the start point, if the head is cached. If the
+    /// branch has moved since, `insert_branch` with this start point returns `None`.
     fn cached_start(&self, name: &str, from: &RefSpec) -> Result<Option<StartPoint>> {
         let RefSpec::Name(source) = from else { return Ok(None) };
         let Some(bytes) = self.heads.get(source).filter(|_| source != name) else {
@@ -150,8 +150,8 @@ impl Catalog {
         }
     }
 
-    /// Deletes a branch. Fails for `main` and protected branches. Its commits stay available by
-    /// hash.
+    /// Deletes a branch. Fails for `main` and protected branches. The commits of the branch stay
+    /// available by hash.
     pub async fn delete_branch(&self, name: &str) -> Result<()> {
         self.change_branch(name, "deleted", |_| None).await.map(drop)
     }
@@ -174,7 +174,8 @@ impl Catalog {
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
         if record.protected {
-            // Otherwise an unprotected branch could take the name of a protected one.
+            // If protected branches could be renamed, an unprotected branch could get the name of a
+            // protected branch.
             return Err(Error::Protected { branch: from.to_owned() });
         }
         if from == to {
@@ -212,7 +213,7 @@ impl Catalog {
         self.change_branch(name, "", change).await
     }
 
-    /// Puts a branch in quarantine for a failed run, or releases it.
+    /// Puts a branch in quarantine for a failed run, or ends the quarantine if `run` is `None`.
     pub async fn quarantine_branch(&self, name: &str, run: Option<&str>) -> Result<Branch> {
         let quarantine = run.map(str::to_owned);
         let change = |record| Some(BranchRecord { quarantine: quarantine.clone(), ..record });
@@ -304,7 +305,7 @@ impl Catalog {
         }
     }
 
-    /// Creates a ref if no branch or tag has its name, and the precondition `unmoved` holds.
+    /// Creates a ref if no branch or tag has its name, and if the precondition `unmoved` is met.
     pub(crate) async fn create_ref(
         &self,
         name: String,

@@ -71,7 +71,7 @@ impl Catalog {
         };
         let batch = Batch { objects: pending.bytes(), refs: vec![change], ..Batch::default() };
         match self.store.apply(batch).await {
-            // Another process created the same lake concurrently.
+            // A conflict means that another process has created the lake concurrently.
             Ok(_) | Err(headwater_store::Error::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -143,8 +143,8 @@ impl Catalog {
         branch: &str,
         value: Option<Bytes>,
     ) -> Result<Option<()>> {
-        // If the store fails, the branch may have the old or the new value, so remove it from the
-        // cache first.
+        // Remove the branch from the cache first: if the store fails, it is unknown whether the
+        // branch has the old or the new value.
         self.heads.set(branch, None);
         match self.store.apply(batch).await {
             Ok(_) => {

@@ -16,7 +16,7 @@ pub mod operation {
     pub const REPLACED: &str = "replaced";
     /// Any other change, such as a new column or updated rows.
     pub const CHANGED: &str = "changed";
-    /// The table was dropped. No entry has this value, because a dropped table has none.
+    /// The table was dropped. No entry has this value, because a dropped table has no entry.
     pub const DROPPED: &str = "dropped";
 }
 
@@ -62,7 +62,7 @@ impl TableEntry {
     }
 }
 
-/// A difference of one table between two states, or a requested change.
+/// A difference of one table between two states, or a requested change of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableChange {
     /// The table that differs or is to be changed.
@@ -102,7 +102,7 @@ impl TableChange {
 /// A change of a namespace.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NamespaceChange {
-    /// Creates the namespace and missing outer namespaces. Fails if it exists.
+    /// Creates the namespace and missing outer namespaces. Fails if the namespace exists.
     Create(Namespace),
     /// Sets and removes properties. Fails if the namespace does not exist.
     Update {
@@ -113,8 +113,8 @@ pub enum NamespaceChange {
         /// The properties to remove.
         removals: Vec<String>,
     },
-    /// Drops the namespace. Fails if it does not exist, or is not empty after the commit's other
-    /// changes.
+    /// Drops the namespace. Fails if the namespace does not exist, or if it is not empty after the
+    /// commit's other changes.
     Drop(String),
 }
 
@@ -133,7 +133,7 @@ pub struct CommitRequest {
     pub message: String,
     /// Additional properties of the commit.
     pub properties: BTreeMap<String, String>,
-    /// Marks a direct write, which a protected branch rejects.
+    /// True for a direct write, which a protected branch rejects.
     pub direct: bool,
     /// Store changes applied atomically with the commit: journal entries, unique keys, other refs.
     pub with: Batch,

@@ -1,4 +1,4 @@
-//! Commits: checks all changed tables against the branch, then moves the branch by
+//! Commits: compares all changed tables with the branch's current state, then moves the branch by
 //! compare-and-swap.
 
 use std::collections::BTreeMap;
@@ -38,8 +38,8 @@ impl Catalog {
     /// Retries if the branch moved without changing these tables.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
         let _lock = self.heads.lock(&request.branch).await;
-        // The cached head may be stale. Only success and errors of the store are final; any other
-        // error is retried with the current head.
+        // The cached head may be stale. After an error other than those of `is_final`, retry with
+        // the current head.
         if let Some(cached) = self.heads.get(&request.branch) {
             match self.try_commit(&request, Some(cached)).await {
                 Ok(Some(commit)) => return Ok(commit),
@@ -143,8 +143,8 @@ impl Catalog {
                 return Err(Error::NamespaceNotEmpty { name: name.clone(), tables });
             }
         }
-        // The check runs after all drops, so that outer and inner namespaces can be dropped in any
-        // order.
+        // Check for inner namespaces after all drops, so that outer and inner namespaces can be
+        // dropped in any order.
         for change in &request.namespaces {
             let NamespaceChange::Drop(outer) = change else { continue };
             let within = namespaces.keys().filter(|name| name::lies_within(name, outer));
@@ -182,7 +182,7 @@ impl Catalog {
         new: NewCommit,
         parents: &[Arc<CommitObject>],
     ) -> Result<(CommitId, Arc<CommitObject>)> {
-        // Even if the clock was set back, the commit must not be older than its parents.
+        // A commit must not be older than its parents, even if the clock was set back.
         let latest = parents.iter().map(|parent| parent.time).max();
         let now = self.now();
         let generation = parents.iter().map(|parent| parent.generation + 1).max();

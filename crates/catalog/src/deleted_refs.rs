@@ -1,7 +1,7 @@
 //! Recently deleted branches and tags, with their commits.
 //!
-//! Commits that are reachable only from deleted refs are retained for a limited time. Running
-//! reads can then finish, and a deleted ref can be restored.
+//! Commits that are reachable only from deleted refs are retained for a limited time. During this
+//! time, running reads can finish, and a deleted ref can be restored.
 
 use headwater_model::{CommitId, Timestamp};
 use headwater_store::{Append, KeyRange};
@@ -12,11 +12,11 @@ use crate::{Catalog, Result};
 /// The journal of deleted refs. Keys start with the time, so they sort by time.
 const DELETED_REFS: &str = "removed_refs";
 
-/// The journal of deleted branches in quarantine, by commit. It is never trimmed: tags and commit
-/// ids can still reach the unchecked commits.
+/// The journal of deleted branches in quarantine, by commit. The journal is never trimmed, because
+/// the unchecked commits can still be reached by tags and commit ids.
 const QUARANTINED: &str = "deleted_quarantine";
 
-/// The recently deleted refs. From [`Catalog`].
+/// The recently deleted refs. Returned by a [`Catalog`].
 #[derive(Debug, Clone, Copy)]
 pub struct DeletedRefs<'a> {
     pub(crate) catalog: &'a Catalog,

@@ -117,7 +117,7 @@ pub enum Error {
         /// The protected branch.
         branch: String,
     },
-    /// The source is the branch of a failed run, or was created from one.
+    /// The source is the branch of a failed run, or was created from such a branch.
     #[error("`{reference}` contains data of run `{run}`, which failed or was cancelled")]
     Quarantined {
         /// The requested ref.
@@ -131,7 +131,7 @@ pub enum Error {
         /// `renamed` or `deleted`.
         what: &'static str,
     },
-    /// A commit for this event exists.
+    /// A commit for this event already exists.
     #[error("event `{event}` was already committed")]
     EventAlreadyCommitted {
         /// The event's id.
@@ -159,7 +159,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true if the error is valid even when the attempt used a stale cached head.
+    /// Returns true if the error does not depend on the branch's head, so it is valid even if the
+    /// attempt used a stale cached head.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Error::Store(_) | Error::EventAlreadyCommitted { .. })
     }

@@ -1,8 +1,8 @@
 //! A cache of branch heads, and locks per branch.
 //!
-//! Another process may have moved a branch, so a cached head is only used as the expected value of
-//! a compare-and-swap, which saves a read. It is never returned to a caller. Writers of one branch
-//! in this process take a lock, because only one of them can succeed at a time.
+//! Another process may have moved a branch, so a cached head is used only as the expected value of
+//! a compare-and-swap, which saves a read. A cached head is never returned to a caller. Writers of
+//! one branch in this process take a lock, because only one of them can succeed at a time.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const HEADS_MAX: u64 = 1_000;
 /// The number of locks; branches with the same hash share a lock.
 const LOCKS: usize = 64;
 
-/// A cache of the last value of each branch's ref that was read or written.
+/// A cache of the values of branch refs, as last read or written.
 #[derive(Clone)]
 pub(crate) struct HeadCache {
     values: Cache<String, Bytes>,

@@ -1,10 +1,10 @@
 //! Three-way merge of commits, table by table.
 //!
-//! A table changed on one side is taken from that side, and equal changes on both sides need no
-//! action. A table changed differently on both sides is contested. [`Merges::plan`]
-//! classifies the tables and changes nothing. The lake merges the contents of contested tables, and
-//! [`Merges::apply`] creates the commit. A contested table whose contents cannot be merged
-//! is a conflict, reported with both changes and their commits.
+//! If only one side changed a table, the merge takes the table from that side. Equal changes on
+//! both sides need no action. A table that both sides changed differently is contested.
+//! [`Merges::plan`] classifies the tables and changes nothing. The lake merges the contents of
+//! contested tables, and [`Merges::apply`] creates the commit. A contested table whose contents
+//! cannot be merged is a conflict.
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -47,16 +47,16 @@ pub struct MergePlan {
     pub bases: Vec<CommitId>,
     /// The parents of the merge commit.
     pub parents: Vec<CommitId>,
-    /// The tables changed only by the source, by name. Each change goes from the target's entry to
-    /// the source's entry.
+    /// The tables that only the source changed, by name; each change is from the target's entry to
+    /// the source's.
     pub taken: Vec<TableChange>,
-    /// The tables changed differently by both sides, by name.
+    /// The tables that both sides changed differently, by name.
     pub contested: Vec<DivergedTable>,
     record: BranchRecord,
     bytes: Bytes,
 }
 
-/// A table changed differently by both sides of a merge.
+/// A table that both sides of a merge changed differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DivergedTable {
     /// The table's name after the merge.
@@ -102,7 +102,7 @@ impl MergePlan {
         self.bases == [self.source]
     }
 
-    /// Returns true if the source contains the target: a fast-forward.
+    /// Returns true if the source contains the target, so that the merge can be a fast-forward.
     pub fn is_forward(&self) -> bool {
         self.bases == [self.head]
     }
@@ -133,7 +133,7 @@ pub enum RequiredChecks {
     Required,
     /// The user merges without the checks (`--unchecked`).
     Waived,
-    /// The checks have just passed, because a run merges its own branch.
+    /// The checks have just passed: a run merges its own branch.
     Passed,
 }
 
@@ -159,7 +159,7 @@ impl DivergedTable {
         self.renamed.as_ref().is_some_and(|renamed| renamed.by_source)
     }
 
-    /// Returns the changes that set the target's entry, under the merged name.
+    /// Returns the changes that set the target's entry to `to`, under the merged name.
     pub fn resolve_to(&self, to: Option<TableEntry>) -> Vec<TableChange> {
         let [ours, _] = self.names();
         let change = |table: &TableName, from: Option<&TableEntry>, to| TableChange {
@@ -179,7 +179,7 @@ impl DivergedTable {
     }
 }
 
-/// Operations that merge into branches; part of a [`Catalog`].
+/// Operations that merge into branches. Returned by a [`Catalog`].
 #[derive(Debug, Clone, Copy)]
 pub struct Merges<'a> {
     pub(crate) catalog: &'a Catalog,
@@ -225,7 +225,7 @@ impl<'a> Merges<'a> {
     }
 
     /// Plans to apply the changes between two commits on top of a stack, as a cherry-pick or revert
-    /// does. Neither commit needs to be in the stack's history.
+    /// does. The two commits need not be in the stack's history.
     pub async fn plan_onto(
         self,
         stack: &CommitSequence,
@@ -308,7 +308,7 @@ impl<'a> Merges<'a> {
         self.catalog.heads.lock(branch).await
     }
 
-    /// Returns the tables changed only by the source, and those changed differently by both sides.
+    /// Returns the tables that only the source changed, and the contested tables.
     async fn compare(
         self,
         bases: &[CommitId],
@@ -377,8 +377,8 @@ impl<'a> Merges<'a> {
         let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
-        // The source's trie nodes are reused only if the source is a parent, because then they stay
-        // reachable.
+        // Reuse the source's trie nodes only if the source is a parent of the merge commit, because
+        // only then do they stay reachable.
         let reuse = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
         let tables =
             trie::update(&self.catalog.objects, pending, target.tables, reuse, changes).await?;
@@ -397,7 +397,7 @@ impl<'a> Merges<'a> {
         Ok(self.catalog.add_commit(pending, new, parents)?.0)
     }
 
-    /// Merges the namespaces of both sides. A dropped namespace is kept or restored if the merged
+    /// Merges the namespaces of both sides. A namespace that one side dropped stays if the merged
     /// state contains a table or namespace in it.
     async fn merge_namespaces(
         self,

@@ -1,8 +1,9 @@
 //! Merge bases: the best common ancestors of two commits, and the values at them.
 //!
-//! After criss-cross merges there are several best common ancestors. If their values differ, the
-//! ancestors are merged first, as in git's recursive merge. If that does not determine the value,
-//! it is returned as [`BaseValue::Merged`], and the table contents must be merged.
+//! After criss-cross merges, two commits have several best common ancestors. If a value differs
+//! between these ancestors, the ancestors are merged first, as in git's recursive merge. If this
+//! merge does not determine the value, the result is [`BaseValue::Merged`], and the table contents
+//! must be merged.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -13,8 +14,9 @@ use headwater_model::{CommitId, Timestamp};
 use crate::codec::CommitObject;
 use crate::{Catalog, Result, TableEntry};
 
-/// A sort key that orders every commit after its parents: it uses the commit's time, which is never
-/// before its parents' times, and its generation, which is always higher.
+/// A sort key that orders every commit after its parents. It starts with the commit's time, which
+/// is never before the parents' times, and its generation, which is always higher than the parents'
+/// generations.
 pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 
 /// The sides from which a commit can be reached.
@@ -22,12 +24,12 @@ pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 struct ReachableSides {
     one: bool,
     other: bool,
-    /// The commit is an ancestor of a common ancestor found earlier.
+    /// True if the commit is an ancestor of a common ancestor that was already found.
     stale: bool,
 }
 
-/// The unvisited commits, and the number of them whose ancestors may include a best common
-/// ancestor.
+/// The unvisited commits, and the number of unvisited commits from which a best common ancestor may
+/// still be found.
 #[derive(Default)]
 struct Frontier {
     waiting: BTreeMap<CommitOrder, ReachableSides>,
@@ -60,14 +62,14 @@ impl Frontier {
 pub enum BaseValue<T = Option<TableEntry>> {
     /// A known value.
     Known(T),
-    /// The merge of two differing values. Determining it requires reading the table.
+    /// The merge of two differing values. Computing this merge requires the contents of the table.
     Merged(Box<AmbiguousBase<T>>),
 }
 
-/// A base value that differs between two best common ancestors.
+/// A value that differs between two best common ancestors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AmbiguousBase<T = Option<TableEntry>> {
-    /// The value at the merge base of the two ancestors.
+    /// The value at the merge base of these two ancestors.
     pub base: BaseValue<T>,
     /// The value at one ancestor.
     pub one: BaseValue<T>,
@@ -121,8 +123,8 @@ pub(crate) type ReadValue<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + 
 
 impl Catalog {
     /// Returns the best common ancestors of two commits, newest first: the common ancestors that
-    /// are not ancestors of other common ancestors. There is usually one. There are several after
-    /// criss-cross merges, and none for commits of different lakes.
+    /// are not ancestors of other common ancestors. Usually, there is one. After criss-cross
+    /// merges, there are several, and for commits of different lakes, there is none.
     pub async fn merge_bases(&self, one: CommitId, other: CommitId) -> Result<Vec<CommitId>> {
         self.bases(&[one], other).await
     }
@@ -187,8 +189,8 @@ impl Catalog {
         )
         .await?;
         let mut found = Vec::new();
-        // Children are visited before their parents, so all marks of a commit are known when it is
-        // visited.
+        // Children are visited before their parents, so all marks of a commit are known when the
+        // commit is visited.
         while frontier.open > 0
             && let Some((id, mut marks)) = frontier.next()
         {

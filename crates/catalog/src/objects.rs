@@ -1,7 +1,7 @@
 //! Objects of the catalog, read through a cache. Objects are immutable, so the cache needs no
 //! invalidation.
 //!
-//! Every object read from the store is verified against its hash, to detect a damaged database.
+//! The hash of every object that is read from the store is verified, to detect a damaged database.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -170,7 +170,7 @@ fn missing_object(id: ObjectId) -> Error {
 
 /// Estimates the memory of an object in bytes.
 fn weight(object: &Object) -> u32 {
-    // The constants estimate the memory of a map entry, excluding its text.
+    // The constants estimate the memory of a map entry without its texts.
     let texts = |texts: &BTreeMap<String, String>| -> usize {
         texts.iter().map(|(key, value)| 64 + key.len() + value.len()).sum()
     };

@@ -1,4 +1,5 @@
-//! Reachability: all table states in the history of some commits, and the time each was superseded.
+//! Reachability: all table states in the history of some commits, each with the time at which a
+//! newer state superseded it.
 //!
 //! States at merge bases of these commits are marked, because merging the branches needs them.
 
@@ -15,8 +16,7 @@ pub struct ReachableState {
     pub table: TableName,
     /// The table's entry.
     pub entry: TableEntry,
-    /// The time at which the state was last superseded; `None` if it is current at one of the
-    /// heads.
+    /// The time at which a newer state last superseded this state; `None` if a head has this state.
     pub until: Option<Timestamp>,
     /// True if a merge base of the heads has this state.
     pub base: bool,
@@ -27,7 +27,7 @@ pub struct ReachableState {
 pub struct ReachableStates {
     /// The states by the location of their metadata file.
     pub states: HashMap<String, ReachableState>,
-    /// The time of the oldest merge base of the heads; `None` if there is none.
+    /// The time of the oldest merge base of the heads; `None` if the heads have no merge base.
     pub oldest_base: Option<Timestamp>,
 }
 
@@ -49,8 +49,8 @@ impl ReachableStates {
     }
 }
 
-/// The last commit at which paths from several heads met, or the head itself. A commit at which
-/// paths with different origins meet is a merge base.
+/// The last commit at which paths from several heads met, or the head if no paths have met. A
+/// commit at which paths with different origins meet is a merge base.
 type PathOrigin = CommitId;
 
 impl Catalog {

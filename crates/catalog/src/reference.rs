@@ -48,7 +48,7 @@ impl Catalog {
             let commit = self.objects.commit(id).await?;
             let reached = match back {
                 AncestorDistance::Commits(count) => steps == *count,
-                // Compare with microseconds, since timestamps are displayed with this precision.
+                // Compare microseconds, because timestamps are displayed with this precision.
                 AncestorDistance::Time(time) => {
                     commit.time.timestamp_micros() <= time.timestamp_micros()
                 }

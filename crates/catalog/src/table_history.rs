@@ -16,8 +16,8 @@ pub struct TableState {
 
 impl Catalog {
     /// Lists the commits that changed a table between the bases and a head, newest first, at most
-    /// `limit`. A merge of two changed tables counts as a change, and the walk continues with its
-    /// first parent.
+    /// `limit`. A merge commit whose table differs from the table in both parents counts as a
+    /// change, and the walk continues with its first parent.
     pub async fn table_history(
         &self,
         head: CommitId,

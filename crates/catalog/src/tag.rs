@@ -14,7 +14,7 @@ impl TagRecord {
     }
 }
 
-/// The tags of a lake. From [`Catalog`].
+/// The tags of a lake. Returned by a [`Catalog`].
 #[derive(Debug, Clone, Copy)]
 pub struct Tags<'a> {
     pub(crate) catalog: &'a Catalog,

@@ -1,7 +1,7 @@
 //! The three-way diff of tables: the changes of two sides since their merge base.
 //!
-//! If one side renamed a table that the other side changed, both are matched by the table id, which
-//! a rename does not change.
+//! If one side renamed a table that the other side changed, the two changes are matched by the
+//! table id, because a rename does not change the id.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +18,7 @@ pub struct Renamed {
     pub by_source: bool,
 }
 
-/// The changed tables. Each change goes from the target's entry to the source's entry.
+/// The changed tables. In each change, `from` is the target's entry and `to` is the source's entry.
 #[derive(Debug, Default)]
 pub(crate) struct ThreeWayDiff {
     /// The tables that only the target changed.
@@ -72,7 +72,8 @@ impl ThreeWayDiff {
         self.contested.sort_by(|one, other| one.table.cmp(&other.table));
     }
 
-    /// Matches one rename. `of_both` is set if the other side also renamed the table.
+    /// Matches one rename with the other side's changes. `of_both` is true if the other side also
+    /// renamed the table.
     fn match_rename(&mut self, rename: &SideRename, by_source: bool, of_both: bool) {
         if let Some(alike) = self.contested.iter_mut().find(|one| one.table == rename.to) {
             let mut sides = [&alike.ours, &alike.theirs].into_iter().flatten();
@@ -84,7 +85,8 @@ impl ThreeWayDiff {
         let changes = if by_source { &mut self.taken } else { &mut self.kept };
         let at = |name: &TableName| changes.iter().position(|one| one.table == *name);
         let Some(new) = at(&rename.to) else { return };
-        // The other side did not change the table: the old name is still among this side's changes.
+        // If this side's changes still contain the old name, the other side did not change the
+        // table.
         let untouched = at(&rename.from).is_some();
         let renamed = Some(Renamed { from: rename.from.clone(), by_source });
         if let Some(contested) = self.contested.iter_mut().find(|one| one.table == rename.from) {
@@ -108,8 +110,8 @@ fn reverse(change: TableChange) -> TableChange {
     TableChange { table: change.table, from: change.to, to: change.from }
 }
 
-/// Finds the renames among a side's changes: the same table id dropped and created under another
-/// name.
+/// Finds the renames among a side's changes. A rename is a dropped table and a created table with
+/// the same id and different names.
 fn renames(changes: &[TableChange]) -> Vec<SideRename> {
     let dropped = changes.iter().filter(|one| one.to.is_none()).filter_map(|one| {
         let entry = one.from.as_ref()?;

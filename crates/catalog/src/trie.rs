@@ -1,6 +1,6 @@
 //! The tables of a commit as a trie over the hashes of their names.
 //!
-//! A leaf holds up to [`LEAF_TABLES_MAX`] tables. More tables are split into sixteen children by
+//! A leaf holds up to [`LEAF_TABLES_MAX`] tables. A larger set is split into sixteen children by
 //! the next digit of the hash. The shape depends only on the set of tables, so equal sets have
 //! equal ids, and a diff reads only subtries with different ids. A change of one table among five
 //! thousand writes one leaf and two inner nodes.
@@ -17,7 +17,7 @@ use crate::codec::{self, TrieChild, TrieNode};
 use crate::objects::{Objects, PendingObjects};
 use crate::{Result, TableEntry};
 
-/// The maximum number of tables in a leaf, which keeps a leaf as small as an inner node: a few
+/// The maximum number of tables in a leaf. A full leaf is about as large as an inner node: a few
 /// kilobytes.
 const LEAF_TABLES_MAX: u64 = 32;
 
@@ -111,8 +111,8 @@ async fn leaves(
 }
 
 /// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another trie,
-/// which is stored at least as long as the new one. Nodes that are equal to its nodes are not
-/// stored again.
+/// which must be retained at least as long as the new trie. Nodes that `reuse` already contains are
+/// not stored again.
 pub(crate) async fn update(
     objects: &Objects,
     pending: &mut PendingObjects,
@@ -128,7 +128,7 @@ pub(crate) async fn update(
     Ok(root.map(|child| child.id))
 }
 
-/// A node to update, and the node at the same position of the trie to reuse.
+/// A node to update, and the node at the same position of the trie `reuse`.
 struct NodePair {
     node: Option<ObjectId>,
     reuse: Option<ObjectId>,
@@ -189,8 +189,8 @@ fn update_node<'a>(
                 _ => inner(pending, children, tables).map(Some),
             };
         }
-        // The remaining tables fit into one leaf, so merge them: the shape must not depend on the
-        // history.
+        // The remaining tables fit into one leaf, so merge the children: the shape of the trie must
+        // not depend on earlier changes.
         let ids = children.values().map(|child| child.id).collect();
         let mut found = Entries::new();
         for leaf in leaves(objects, pending, ids).await? {

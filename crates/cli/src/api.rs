@@ -87,7 +87,7 @@ impl Api {
         })
     }
 
-    /// Returns the response. Converts an error response to its problem.
+    /// Returns the response. Converts an error response to the problem in its body.
     async fn checked(&self, response: Response<Incoming>) -> Result<Response<Incoming>> {
         let status = response.status();
         if status.is_success() {
@@ -97,7 +97,7 @@ impl Api {
         let problem = serde_json::from_slice::<Problem>(&body)
             .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}")));
         Err(match (problem.code, self.endpoint.url()) {
-            // Remove the server's hint, because it addresses programs that send requests.
+            // Replace the server's hint, because that hint is for programs that send requests.
             (ErrorCode::Unauthenticated, Some(url)) => problem.with_hint(format!(
                 "Run `headwater login {url}` with a valid token; the user may be disabled, or the \
                  token revoked."

@@ -28,10 +28,11 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// The time limit of a server start, including the recovery of a large lake.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Maximum number of further starts of a server that does not get the lake's lock.
+/// Maximum number of times that a server is started again because another server holds the lake's
+/// lock.
 const RESTARTS_MAX: u32 = 10;
 
-/// The time limit of a new connection after the server has stopped.
+/// The time limit for connecting again after the server has stopped.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest pause between two attempts to connect again.
@@ -104,8 +105,8 @@ pub async fn reconnect(context: &Context) -> Result<Api> {
     let deadline = Instant::now() + RECONNECT_PATIENCE;
     let mut pause = Duration::from_millis(50);
     loop {
-        // A connection is not enough: the socket of a killed server accepts connections until its
-        // last thread has ended.
+        // Also send a request, because the socket of a killed server accepts connections until the
+        // server's last thread has ended.
         let connected = match connect(context).await {
             Ok(api) => health(&api).await.map(|_| api),
             Err(problem) => Err(problem),
@@ -194,9 +195,9 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
         .map_err(error::from_io("start the lake's server"))
 }
 
-/// Waits until a server of the lake answers: the started one, or that of another command which took
-/// the lake's lock first. If the started server ends because another one holds the lock, it is
-/// started again, in case the other one is killed.
+/// Waits until a server of the lake answers. This is the started server, or a server of another
+/// command that got the lake's lock first. If the started server ends because another server holds
+/// the lock, starts it again, because the other server may be killed.
 async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) -> Result<Api> {
     let deadline = Instant::now() + START_PATIENCE;
     let mut restarts = 0;
@@ -210,7 +211,8 @@ async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) ->
             return Err(no_start(lake));
         }
         if matches!(server.try_wait(), Ok(Some(status)) if !status.success()) {
-            // The reason is missing if another command has read it.
+            // The file with the reason is missing if another command has already read and removed
+            // it.
             let reason = failed_start(lake);
             let is_held = match &reason {
                 Some(problem) => problem.code == ErrorCode::Unavailable,

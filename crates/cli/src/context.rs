@@ -36,7 +36,7 @@ pub struct Context {
     pub answer_style: Style,
     /// The author of commits and jobs.
     pub author: String,
-    /// The candidate cache folders of this user.
+    /// The folders that can be the cache folder of this user.
     pub cache: CacheFolders,
     /// The folder of the user's state, such as the history of the SQL shell.
     pub state: Option<PathBuf>,
@@ -114,8 +114,8 @@ impl Context {
         ))
     }
 
-    /// Returns the lake of the command: that of `--profile` or `--lake`, otherwise the nearest one
-    /// in the parent folders, otherwise the server of the default profile.
+    /// Returns the lake of the command: the lake of `--profile` or `--lake`, otherwise the nearest
+    /// lake in the working folder and its parents, otherwise the server of the default profile.
     pub fn lake(&self) -> Result<Lake> {
         if let Some(name) = &self.profile {
             return self.remote(Some(name))?.ok_or_else(|| profiles::missing(name));
@@ -168,7 +168,7 @@ impl Context {
     }
 }
 
-/// Returns the appearance that arguments and environment select.
+/// Returns the appearance settings, such as colors, from arguments and environment variables.
 fn appearance(arguments: &Arguments) -> Appearance {
     Appearance {
         colors: match arguments.color {
@@ -185,7 +185,7 @@ fn appearance(arguments: &Arguments) -> Appearance {
 /// The cache folders that all lakes of a user share.
 #[derive(Debug, Clone)]
 pub struct CacheFolders {
-    /// From `XDG_CACHE_HOME`; if set, no other folder is used.
+    /// The folder in `XDG_CACHE_HOME`. If it is set, no other folder is used.
     named: Option<PathBuf>,
     /// The `.cache` folder in the home folder.
     home: Option<PathBuf>,
@@ -201,8 +201,8 @@ impl CacheFolders {
         CacheFolders { named, home }
     }
 
-    /// Returns the cache folder for a lake's server: the user's folder, or a folder in the lake if
-    /// the user has no private one.
+    /// Returns the cache folder for a lake's server: the user's cache folder, or a folder in the
+    /// lake if the user has no private cache folder.
     pub fn choose(&self, lake: &Path) -> PathBuf {
         let named = self.named.as_ref().map(|folder| folder.join("headwater"));
         let of_home = || {

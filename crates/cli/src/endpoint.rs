@@ -168,7 +168,8 @@ fn connector(certificate: Option<&Path>) -> Result<TlsConnector> {
             }
         }
         None => {
-            // Without any valid certificate, the connection fails and reports the reason.
+            // Ignore invalid certificates. If no valid certificate remains, the connection fails
+            // and reports the reason.
             let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }

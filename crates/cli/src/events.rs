@@ -22,7 +22,7 @@ use crate::output::{self, Cell};
 use crate::progress::{Progress, ProgressLine, TICK};
 use crate::terminal::{Style, Tone};
 
-/// Number of lines of the terminal that a tree leaves to other output.
+/// Number of terminal lines that the tree of a run leaves free for other output.
 const HEIGHT_LEFT: usize = 5;
 
 /// Maximum number of times that the server may stop before a command gives up following a job.
@@ -55,7 +55,7 @@ pub async fn follow_with(
     into_result(ended?)
 }
 
-/// Prints the events of a job until it ends, also with the servers that follow the first one.
+/// Prints the events of a job until it ends. If the server stops, continues with the next server.
 async fn follow_to_end(
     context: &Context,
     api: &Api,
@@ -197,7 +197,8 @@ pub struct Printer {
     json_lines: bool,
     /// Time of the newest event.
     newest: Option<Timestamp>,
-    /// Time of the newest event of earlier servers. Their events are not printed again.
+    /// Time of the newest event that was received before the last reconnect. Older events are not
+    /// printed again.
     printed: Option<Timestamp>,
 }
 
@@ -229,7 +230,8 @@ impl Printer {
     }
 
     /// Reports that the server has stopped. The next server sends all of the job's events again,
-    /// but may have lost the newest ones. So their sequence numbers are not compared.
+    /// but may have lost the newest ones. Sequence numbers can therefore differ, so events are
+    /// compared by time.
     fn reconnecting(&mut self, id: &str) {
         self.printed = self.newest;
         self.steps.clear();

@@ -29,7 +29,7 @@ pub struct RemoteLake {
 }
 
 impl Lake {
-    /// Returns the active branch: the one set by `headwater checkout`, or `main`.
+    /// Returns the active branch, as set by `headwater checkout`; `main` by default.
     pub fn active_branch(&self) -> String {
         match self {
             Lake::Folder(folder) => folder.active_branch(),

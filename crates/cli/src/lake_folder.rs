@@ -1,4 +1,5 @@
-//! Finds the lake: the one given by an option, or the nearest `.headwater` in the parent folders.
+//! Finds the lake: the folder from an option, or the nearest `.headwater` in the working folder and
+//! its parents.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ impl LakeFolder {
         is_project(folder).then(|| folder.to_owned())
     }
 
-    /// Returns the active branch: the one set by `headwater checkout`, or `main`.
+    /// Returns the active branch, as set by `headwater checkout`; `main` by default.
     pub fn active_branch(&self) -> String {
         let head = std::fs::read_to_string(self.path.join("HEAD")).unwrap_or_default();
         let head = head.trim();
@@ -110,7 +111,7 @@ mod tests {
         let (lake, below) = (folder.path().join(LAKE_FOLDER), folder.path().join("below"));
         std::fs::create_dir(&lake).expect("a lake");
         std::fs::create_dir(&below).expect("a folder");
-        // Only root can change the owner of a folder.
+        // This check needs root, because only root can change the owner of a folder.
         if std::os::unix::fs::chown(&lake, Some(12_345), None).is_ok() {
             assert!(nearest(&below).is_err());
             assert!(nearest(folder.path()).is_ok(), "the user is there");

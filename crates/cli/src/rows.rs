@@ -88,7 +88,7 @@ pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u6
         .collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut grid = Grid::new(style, &headings);
-    // In expanded form each value has its own line, so it is not truncated.
+    // In expanded form, each value has its own line and is not truncated.
     let whole = style.is_expanded();
     let mut left = limit;
     for batch in batches {

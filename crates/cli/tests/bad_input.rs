@@ -99,7 +99,7 @@ fn a_function_that_raises_shows_its_own_frames_only() {
         "",
         "    return helper(numbers)\n\n\ndef helper(numbers):\n    raise ValueError(\"no such luck\")",
     );
-    // Tables written before the failure remain on the run's branch.
+    // The run's branch keeps the tables that were written before the failure.
     let first = "-- headwater: materialization = replace\nSELECT x FROM numbers\n";
     workspace.write("models/first.sql", first);
     let model = std::fs::read_to_string(workspace.path().join("models/wrong.py")).expect("a model");

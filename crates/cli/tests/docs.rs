@@ -1,11 +1,12 @@
 //! Every snippet in the docs runs.
 //!
-//! The snippets of a document run in one folder, in order. The tag of a fenced block selects its
-//! use. A path, such as `sql models/a.sql`: the block is written to that file. `sh`: bash runs the
-//! block, which must succeed. `sh fails`: the block must fail. `sh elsewhere`: the block runs in
-//! another folder, with a server of the lake at [`URL`]. Only `sql`: the statements run in order.
-//! Blocks with the tags `text` or `toml`, or without a tag, are ignored. `cargo run --release --`
-//! is replaced by the built command. Lines that build or test the repository are skipped.
+//! The snippets of a document run in one folder, in order. The tag of a fenced block determines its
+//! use. With a path, such as `sql models/a.sql`, the block is written to that file. With `sh`, bash
+//! runs the block, which must succeed; with `sh fails`, it must fail. With `sh elsewhere`, the
+//! block runs in another folder, with a server of the lake at [`URL`]. With only `sql`, the
+//! statements run in order. Blocks with the tags `text` or `toml`, or without a tag, are ignored.
+//! `cargo run --release --` is replaced by the built command. Lines that build or test the
+//! repository are skipped.
 
 #[expect(dead_code, reason = "what only tests of triggers use")]
 #[path = "../../triggers/tests/triggers/servers.rs"]
@@ -78,7 +79,7 @@ fn play_in(workspace: &Workspace, document: &Path) {
     }
 }
 
-/// Runs a block like on another machine, which has only files with the lake's tokens.
+/// Runs a block as on another machine, which has no lake, only files with the lake's tokens.
 fn elsewhere(lake: &Path, text: &str, place: &str) {
     let machine = Workspace::empty();
     for entry in std::fs::read_dir(lake).expect("a folder") {

@@ -42,7 +42,8 @@ fn invoke(workspace: &Workspace, name: &str, event: &Value) -> Value {
     workspace.json(&["function", "invoke", name, "--arg", &format!("event={event}")])
 }
 
-/// Writes a ZIP archive with Python, from pairs of names and contents, and more statements.
+/// Writes a ZIP archive with Python's `zipfile`. `statements` are Python statements that add its
+/// files.
 fn archive(workspace: &Workspace, path: &str, statements: &str) {
     let script = format!(
         "import zipfile\nz = zipfile.ZipFile('{path}', 'w', zipfile.ZIP_DEFLATED)\n{statements}\nz.close()\n"

@@ -166,7 +166,7 @@ fn the_start_of_a_runtime_is_measured_and_its_errors_are_reported() {
         let told = workspace.run(&["function", "invoke", name, "--arg", &event]);
         assert!(told.code != 0 && told.stderr.contains(expected), "{name}: {}", told.stderr);
     }
-    // A failed call does not end the runtime. A runtime that ended is started again.
+    // A runtime survives a failed call. If a runtime has ended, it is started again.
     for (name, calls) in [("node", 4), ("client", 1)] {
         assert_eq!(invoke(&workspace, name, &json!(1))["calls"], calls, "{name}");
     }

@@ -86,7 +86,7 @@ fn pid_of(server: &Child) -> i32 {
 }
 
 /// Finds a process of a kind. The init process of a sandbox has the same command line as the
-/// spawner, and idle clones have that of their zygote.
+/// spawner, and an idle clone has the same command line as its zygote.
 fn victim(server: i32, which: &str) -> Option<Process> {
     let family = family(server);
     let levels = family::depth(server);
@@ -103,7 +103,7 @@ fn victim(server: i32, which: &str) -> Option<Process> {
     family.iter().find(|(process, member)| is(process, member)).map(|(process, _)| *process)
 }
 
-/// A killed process, and the resources that only it and its sandbox held.
+/// A killed process, and the resources that only the process and its sandbox held.
 struct Killed {
     /// The process and its descendants.
     members: BTreeSet<Process>,
@@ -112,7 +112,7 @@ struct Killed {
     time: u64,
 }
 
-/// Returns the ancestors that survive the kill of a process of this kind.
+/// Returns the ancestors that survive if a process of this kind is killed.
 fn survivors(server: i32, which: &str) -> Vec<i32> {
     let order = ["the server", "the spawner", "a zygote"];
     let rank = order.iter().position(|one| *one == which).unwrap_or(order.len());
@@ -250,7 +250,7 @@ fn soak_killed_processes_leave_nothing_behind_and_no_job_is_stuck() {
         round.check(pid_of(&server));
         spawners = round.spawners;
     }
-    // At most a tenth of the rounds may find no process to kill.
+    // At least nine of ten rounds must have found a process to kill.
     assert!(killed.values().sum::<usize>() * 10 >= rounds * 9, "{killed:?} ({seed})");
     assert_eq!(killed.len(), VICTIMS.len(), "{killed:?} ({seed})");
 

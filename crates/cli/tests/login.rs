@@ -77,7 +77,7 @@ fn commands_use_the_server_of_the_last_login() {
     assert_eq!(user.json(&["whoami"])["name"], "ana");
     let status = user.json(&["status"]);
     assert_eq!((&status["profile"], &status["branch"]), (&json!("lab"), &json!("main")));
-    // The active branch belongs to the profile.
+    // The active branch is stored in the profile.
     user.ok(&["checkout", "-b", "dev"]);
     user.ok(&["query", "INSERT INTO t VALUES (2)"]);
     assert_eq!(user.rows("SELECT count(*) AS n FROM t"), json!([{"n": 2}]));

@@ -355,7 +355,7 @@ fn the_author_is_the_system_user() {
     assert_eq!(workspace.json(&["log"])[0]["author"], name.trim());
 }
 
-/// Python versions are searched in the folders of uv and pyenv, and listed in the error.
+/// The error lists the Python versions in the folders of uv and pyenv.
 #[test]
 fn a_missing_python_version_error_lists_those_of_uv_and_pyenv() {
     let workspace = Workspace::new();

@@ -1,5 +1,5 @@
-//! Concurrent runs of one project on one branch, also on a server that is killed: the tables
-//! contain every row exactly once. `cargo xtask soak` runs the full counts.
+//! Concurrent runs of one project on one branch: the tables contain every row exactly once, even if
+//! the server is killed. `cargo xtask soak` runs the full counts.
 
 mod support;
 

@@ -47,7 +47,7 @@ fn a_secret_reaches_its_function_and_no_file_output_or_record() {
     assert!(told.stdout.contains(&VALUE.len().to_string()), "{}", told.stdout);
     assert!(!told.stdout.contains("4eC39") && !told.stderr.contains("4eC39"));
 
-    // A warm process with the old value is not used again.
+    // After the change, a warm process with the old value is not used again.
     assert_eq!(set(&workspace, "short").code, 0);
     let told = workspace.run(&["function", "invoke", "key"]);
     assert!(told.stdout.contains('5') && !told.stdout.contains("26"), "{}", told.stdout);

@@ -73,7 +73,8 @@ fn soak_files_that_arrive_while_the_server_is_killed_are_imported_exactly_once()
         let end = if part == 3 { files } else { (part + 1) * quarter };
         land(workspace.path(), part * quarter, end);
         if part < 3 {
-            // Kill the server after the import of some files, while others may be in progress.
+            // Kill the server after the import of some files, while the imports of other files may
+            // be in progress.
             let seen = i64::try_from(part * quarter).expect("a small count");
             until("more rows are in the table", || rows(&workspace) > seen);
             server.kill().expect("the server is killed");
@@ -186,7 +187,7 @@ fn key(workspace: &Workspace) -> Key {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Starts to put the objects that the bucket lacks.
+/// Starts a script that puts the objects that the bucket lacks.
 fn put(key: &Key, endpoint: &str, count: i64) -> Child {
     let python = python::with_packages("s3-boto3-1.44.5", &["boto3==1.44.5", "requests==2.34.2"]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/s3_put_objects.py");
@@ -304,7 +305,8 @@ fn soak_objects_of_crashing_and_hanging_handlers_are_appended_or_kept_as_failed(
     let key = key(&workspace);
     workspace.ok(&["stop"]);
     let (mut server, endpoint) = serve_s3(&workspace);
-    // The first call creates the environment, whose processes serve no call.
+    // The first call installs the environment. The installation also takes CPU time, but belongs to
+    // no call, so it is excluded.
     assert_eq!(ended(put(&key, &endpoint, 1)), "0");
     until("the first row is in the table", || rows(&workspace) == 1);
     let before = (kernel_cpu_us(&workspace), metered_cpu_us(&workspace));

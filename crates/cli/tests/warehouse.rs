@@ -67,7 +67,7 @@ fn a_lake_stores_its_tables_in_a_bucket() {
     let text =
         bucket.run(2, &["serve", "--http", "127.0.0.1:0", "--warehouse", "s3://lakes/other"]);
     assert!(text.contains("the lake has tables in the warehouse `s3://lakes/shop`"), "{text}");
-    // Without keys the error names the missing variables.
+    // With a wrong or missing key, the error names the variables to set.
     let mut keyless = bucket.command(&["query", "SELECT 1"]);
     keyless.env("AWS_SECRET_ACCESS_KEY", "wrong");
     let refused = answer(keyless.output().expect("the command starts"));

@@ -50,7 +50,8 @@ impl Session {
     }
 }
 
-/// Adds the table's columns to the hint for an unknown column without a similar name.
+/// If an error names an unknown column and suggests no similar name, adds the table's columns to
+/// the hint.
 fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
     const LISTED: usize = 20;
     let mut problem = error.to_problem();
@@ -66,9 +67,9 @@ fn list_columns(error: headwater_lake::Error, schema: &Schema) -> Error {
 }
 
 impl Session {
-    /// Runs ALTER TABLE … RENAME TO for a table or view. An unqualified new name stays in its
-    /// namespace. Needs the right to read the table, because its rows become readable under the new
-    /// name.
+    /// Runs ALTER TABLE … RENAME TO for a table or view. An unqualified new name keeps the
+    /// namespace of the old name. Needs the right to read the table, because users with rights on
+    /// the new name can then read its rows.
     async fn rename_table(
         &self,
         from: &ObjectName,

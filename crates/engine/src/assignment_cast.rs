@@ -1,8 +1,9 @@
-//! Casts values to the type of the column they are assigned to; errors name the column.
+//! Casts values to the type of the column that they are assigned to. Error messages contain the
+//! column's name.
 //!
 //! An explicit CAST in SQL rounds fractions. The implicit casts of an assignment are stricter: a
-//! number with a fraction is not assigned to an integer column. The cast is done by a function that
-//! stores the column's name, so that errors contain it.
+//! number with a fraction is not assigned to an integer column. A function performs the cast. It
+//! stores the column's name for its error messages.
 
 use std::sync::{Arc, LazyLock};
 
@@ -30,8 +31,9 @@ use headwater_sql_functions::with_seconds;
 /// Name of the marker function. It contains a NUL character, so that users cannot call it.
 const GIVEN: &str = "\0given";
 
-/// Marker function around an expression in VALUES, which distinguishes casts of the user from casts
-/// of the planner. It is removed before execution.
+/// Marker function around an expression in VALUES. A cast inside of the marker was written by the
+/// user, and a cast around the marker was added by the planner. The marker is removed before
+/// execution.
 pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::from(IdentityFunction(Signature::any(1, Volatility::Immutable))))
 });
@@ -103,8 +105,8 @@ pub(crate) fn values_to_columns(
     Ok(plan.data)
 }
 
-/// Casts one value of VALUES. If the value has no marker, its outermost cast was added by the
-/// planner.
+/// Casts one value of VALUES. The outermost cast of the value was added by the planner, and is
+/// replaced by the cast of an assignment.
 fn written_to_column(value: Expr, column: &Field, table: &str) -> Result<Expr> {
     let value = match value {
         Expr::Cast(cast) => to_column(unmarked(*cast.expr), column, table, &DFSchema::empty())?,
@@ -122,8 +124,9 @@ fn unmarked(value: Expr) -> Expr {
     }
 }
 
-/// Prepares a value of VALUES for planning. The value is marked if its own casts must be
-/// distinguished from the planner's. For a decimal column, number literals keep all their digits.
+/// Prepares a value of VALUES for planning. An expression for an integer column is marked, so that
+/// the user's casts can be distinguished from the planner's. For a decimal column, number literals
+/// keep all their digits.
 pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         exact(&mut value);

@@ -1,5 +1,5 @@
-//! Finds the clause of an error whose message has no position: ORDER BY and GROUP BY by position,
-//! LIMIT, OFFSET, WHERE, calls of functions, and comparisons of text with a number.
+//! Finds the clause that caused an error without a position: ORDER BY or GROUP BY with a column
+//! number, LIMIT, OFFSET, WHERE, a function call, or a comparison of text with a number.
 //!
 //! DataFusion reports these errors without positions, so the failed statement is parsed again. An
 //! error gets a position only if exactly one clause of the statement matches its message.
@@ -19,20 +19,20 @@ use crate::error::{Error, SqlError};
 /// The clause that caused an error.
 #[derive(Clone, Copy)]
 enum Clause<'m> {
-    /// A position in ORDER BY.
+    /// A column number in ORDER BY.
     OrderBy(&'m str),
-    /// A position in GROUP BY.
+    /// A column number in GROUP BY.
     GroupBy(&'m str),
     Limit,
     Offset,
     Where,
     /// A call of a function.
     Call(&'m str),
-    /// A comparison with a number.
+    /// A comparison of a text with a number.
     Comparison,
 }
 
-/// Adds the position, and a hint, to an error of one clause.
+/// Adds the position and a hint to an error, if exactly one clause can have caused it.
 pub(crate) fn locate(error: Error, sql: &str) -> Error {
     match error {
         Error::Sql(SqlError::Invalid { message, hint, position: None }) => {

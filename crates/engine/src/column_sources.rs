@@ -1,6 +1,6 @@
 //! Column lineage of a query: the columns of tables from which each output column is computed.
 //!
-//! Only values count: columns that only filter, join, group or sort rows are not sources.
+//! A column that is only used to filter, join, group or sort rows is not a source.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, JoinType};
 use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan};
 
-/// A column of a table, by the name of the table in the plan.
+/// A table name as in the plan, and the name of one of its columns.
 pub type ColumnSource = (String, String);
 
 /// The columns of a query with their sources.

@@ -1,4 +1,5 @@
-//! Finds the position of a constant that cannot be cast, for errors that contain only its value.
+//! Finds the position of a constant that cannot be cast, for errors that contain only the
+//! constant's value.
 //!
 //! DataFusion reports such constants during execution, without positions. So a failed statement is
 //! parsed again, and its constant casts are evaluated one by one.
@@ -43,7 +44,8 @@ fn place(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
     found.break_value()
 }
 
-/// Returns the only literal without a cast that the message quotes.
+/// Returns the position of the string literal that the message quotes; `None` if no literal or
+/// several literals match.
 fn only_text(tokens: &[TokenWithSpan], message: &str) -> Option<Position> {
     let mut quoted = tokens.iter().filter(|token| match &token.token {
         Token::SingleQuotedString(text) => {

@@ -70,7 +70,7 @@ impl Target {
     }
 }
 
-/// Properties and sort order of a replaced table. Its columns are not included.
+/// New properties and sort order of a replaced table.
 struct ReplacedSettings<'a> {
     properties: &'a BTreeMap<String, String>,
     sort: Vec<Alteration>,
@@ -171,18 +171,18 @@ async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext
 /// Makes all columns of CREATE TABLE AS nullable, because later rows may contain nulls.
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
-    // The metadata of a field describes the source column, not the new one.
+    // Remove the field's metadata, because it describes the source column.
     let fields: Fields =
         fields.map(|field| unsaying(field, &FIELD_METADATA_KEYS).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
 }
 
-/// Returns the change of a new table that sets its sort order.
+/// Returns the alteration that sets the sort order of a new table; empty without sort keys.
 fn sort_order(sort: Vec<ParsedSortKey>) -> Vec<Alteration> {
     if sort.is_empty() { Vec::new() } else { vec![Alteration::SortBy(table_columns::sort(sort))] }
 }
 
-/// Returns the change of an existing table that sets its properties.
+/// Returns the alteration that sets properties of an existing table; empty without properties.
 fn set(properties: &BTreeMap<String, String>) -> Vec<Alteration> {
     if properties.is_empty() {
         return Vec::new();

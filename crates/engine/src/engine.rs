@@ -35,12 +35,12 @@ use crate::system::{SystemTable, own_tables};
 /// Capacity of the Parquet footer cache, in bytes.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
 
-/// Maximum estimated size, in bytes and rows, of a hash join's build side that is built as one
-/// table shared by all threads.
+/// Maximum estimated bytes and rows of the build side of a hash join for which all threads share
+/// one hash table.
 const HASHED_WHOLE_BYTES_MAX: usize = 32 << 20;
 const HASHED_WHOLE_ROWS_MAX: usize = 1 << 20;
 
-/// Age at which files in the spill folder are assumed to belong to a killed process.
+/// Age in the spill folder after which a file is assumed to belong to a killed process.
 const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// Stack size of a compute thread; planning recurses deeply. Untouched pages use no memory.
@@ -67,8 +67,8 @@ struct Inner {
     resident: Option<ResidentMemoryLimit>,
 }
 
-/// Compute threads. They are shut down in the background, because the last engine may be dropped on
-/// one of them.
+/// Compute threads. Their shutdown is in the background, because the last clone of the engine may
+/// be dropped on one of these threads.
 struct Threads(Option<tokio::runtime::Runtime>);
 
 impl Drop for Threads {
@@ -139,7 +139,7 @@ impl Engine {
         &self.0.lake
     }
 
-    /// Adds a table to the namespace `system`; replaces one of the same name.
+    /// Adds a table to the namespace `system`. Replaces a table with the same name.
     pub fn add_system_table(&self, table: Arc<dyn SystemTable>) {
         self.0.system.write().insert(table.name().to_owned(), table);
     }
@@ -211,8 +211,9 @@ impl Engine {
         self.0.threads.0.as_ref().map(tokio::runtime::Runtime::handle).ok_or_else(stopped)
     }
 
-    /// Runs tasks that plan many statements, and returns their results in the same order. Unlike
-    /// elsewhere, planning a statement in such a task does not move it to another thread.
+    /// Runs tasks that plan many statements, and returns their results in the same order. Outside
+    /// of such a task, the planning of a statement moves to one of the engine's threads; in the
+    /// task it stays on the task's thread.
     pub async fn plan_all<T: Send + 'static>(
         &self,
         tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
@@ -291,14 +292,14 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // TIMESTAMP WITH TIME ZONE must keep its zone.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
-    // The compared schemas may differ in field metadata, which DataFusion loses, for example in a
-    // UNION.
+    // DataFusion loses field metadata, for example in a UNION, so the schemas that this check
+    // compares may differ.
     settings.execution.skip_physical_aggregate_schema_check = true;
     // Struct fields are extracted where they are used. DataFusion's pushdown would move the
     // extraction to the scans, under names that can collide between two tables.
     settings.optimizer.enable_leaf_expression_pushdown = false;
-    // A small build side is hashed once for all threads. The probe side then needs no
-    // repartitioning, and the dynamic filter is not split by partition.
+    // All threads share the hash table of a small build side. The probe side is then not
+    // repartitioned, and the dynamic filter covers all keys.
     settings.optimizer.hash_join_single_partition_threshold = HASHED_WHOLE_BYTES_MAX;
     settings.optimizer.hash_join_single_partition_threshold_rows = HASHED_WHOLE_ROWS_MAX;
     config

@@ -1,8 +1,8 @@
 //! Errors of statements, with code, hint and position.
 //!
 //! [`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors,
-//! so that they never leave the crate unchanged. Messages quote the offending word in backticks.
-//! They include its line and column if the text of the statement is known.
+//! so that they never leave the crate unchanged. Messages quote the offending word in backticks. If
+//! the text of the statement is known, a message includes the line and column of that word.
 
 use std::collections::BTreeMap;
 

@@ -181,8 +181,8 @@ struct Reader {
 impl Reader {
     fn begin(&mut self) {
         if let Some(begin) = self.begin.take() {
-            // The send fails only if planning failed or panicked. `planned` or `failure` reports
-            // that error.
+            // The send fails only if planning failed or panicked, which `planned` or `failure`
+            // reports.
             let _ = begin.send(());
         }
     }

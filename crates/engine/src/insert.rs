@@ -211,7 +211,7 @@ impl InsertTarget {
         Ok(())
     }
 
-    /// Plans rows with all columns of the table, in its types.
+    /// Plans the new rows with all columns of the table, cast to the column types.
     fn plan(
         &self,
         mut query: Box<Query>,
@@ -221,8 +221,9 @@ impl InsertTarget {
         let RowPlanning { tables, sources, state, limits } = *planning;
         resolve(&mut query, tables, &planner::functions(&|name| planner::is_scalar(state, name)))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
-            // DataFusion gives literals in VALUES the types of the target columns. It also does so
-            // for VALUES nested in a query, where that is wrong.
+            // DataFusion gives literals in VALUES the types of the target columns, even in a nested
+            // VALUES, where these types are wrong. So only an INSERT of a plain VALUES is planned
+            // as an INSERT.
             self.complete(&mut insert, query);
             let plan = plan_statement(state, sources, Statement::Insert(insert), limits)?;
             planner::rows_of(plan, &self.columns(), &self.table)

@@ -1,7 +1,8 @@
 //! Plans and runs SQL over the lake with DataFusion.
 //!
 //! An [`Engine`] serves one lake. A [`Session`] runs statements at one ref. Reads are Parquet scans
-//! planned from manifests. A write is one transaction. Unsupported clauses are rejected by name.
+//! planned from manifests. A write is one transaction. The error for an unsupported clause contains
+//! the name of the clause.
 //!
 //! A name matches in its exact case first, then case-insensitively. `"flights@dev"` reads one table
 //! at another ref.

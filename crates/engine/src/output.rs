@@ -16,7 +16,8 @@ use crate::executor::RunningPlan;
 use crate::planning_error::Limits;
 use crate::statement_result::{Metrics, StatementResult};
 
-/// Creates the result of a running plan, without string views and with converted errors.
+/// Creates the result of a running plan. Converts string views to plain strings, and DataFusion's
+/// errors to the errors of this crate.
 pub(crate) fn answer(
     running: RunningPlan,
     names: &OutputNames,

@@ -224,7 +224,8 @@ pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     plans.try_fold(first, together)
 }
 
-/// Casts the rows of a query to a table's columns. Unlisted columns get their default, or null.
+/// Casts the rows of a query to a table's columns. A column that the statement does not list gets
+/// its default, or null.
 pub(crate) fn cast_rows(
     plan: LogicalPlan,
     (table, schema): (&str, &Schema),
@@ -248,7 +249,7 @@ pub(crate) fn cast_rows(
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }
 
-/// Evaluates the version of a table reference; `None` if it is not constant.
+/// Evaluates the version in a table reference; `None` if the expression is not constant.
 pub fn version_constant(expr: ast::Expr) -> Option<Constant> {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Some(match constant(expr, Some(chrono::Utc::now())).ok()? {

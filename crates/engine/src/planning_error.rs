@@ -153,7 +153,7 @@ impl Limits {
     }
 }
 
-/// Returns the file that the object store did not find. The name is taken from the message, because
+/// Returns the file that the object store did not find. Takes the name from the message, because
 /// the footer reader drops the error's type.
 fn missing_file(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("Object at location ")?;
@@ -188,11 +188,11 @@ pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     }
 }
 
-/// The reason why a text is not a timestamp, in Arrow's words, if the local time is skipped or
-/// repeated because the clocks of its zone change.
+/// Arrow's message for a local time that does not exist or occurs twice, because the clocks of the
+/// time zone change.
 const NO_OFFSET: &str = "error computing timezone offset";
 
-/// The same reason in the words of Headwater.
+/// Headwater's message for such a local time.
 pub(crate) const CLOCK_CHANGE: &str = "the clocks of its time zone skip or repeat this time";
 
 fn value(message: &str) -> Error {
@@ -325,7 +325,7 @@ fn operand_types(message: &str) -> Option<Error> {
     }))
 }
 
-/// Converts a message with debug text of a syntax tree; only its position is useful.
+/// Converts a message that contains debug text of a syntax tree. Keeps only the position.
 fn debug_error(message: &str) -> Option<Error> {
     if !shows_debug(message) {
         return None;
@@ -403,7 +403,7 @@ fn not_implemented(message: &str) -> Error {
         };
         return Error::unsupported(format!("the operator `{sign}` between values of these types"));
     }
-    // The text ends with "is not supported" below, so this prefix would repeat it.
+    // The code below appends "is not supported", so remove a prefix with the same meaning.
     let text = text.strip_prefix("unsupported ").unwrap_or(&text);
     let endings = [" is not supported", " not supported", " not implemented", " are not"];
     let end = endings.iter().filter_map(|ending| text.find(ending)).min().unwrap_or(text.len());

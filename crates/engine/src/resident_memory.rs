@@ -1,10 +1,10 @@
 //! Enforces the limit on the server's resident memory.
 //!
 //! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryLimit`] therefore
-//! compares the resident memory of the process with the limit every few milliseconds. If the limit
-//! is exceeded, the statement with the largest memory reservation is cancelled, or the newest of
-//! several. The thread sleeps while no statement runs. Mapped files and shared memory are not
-//! counted.
+//! compares the resident memory of the process with the limit every few milliseconds. If the
+//! resident memory exceeds the limit, the statement with the largest memory reservation is
+//! cancelled, or the newest one if several have the same reservation. The thread sleeps while no
+//! statement runs. Mapped files and shared memory are not counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// Time without statements after which the thread goes to sleep.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Time for a cancelled statement to release its memory before another one is cancelled.
+/// Time for a cancelled statement to release its memory before another statement is cancelled.
 const GRACE: Duration = Duration::from_millis(250);
 
 const PAGE_BYTES: u64 = 4096;
@@ -34,8 +34,8 @@ pub(crate) struct ResidentMemoryLimit(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    /// Bytes that statements may use in addition to the resident memory before the first statement.
-    /// The effective limit is at least the sum of both.
+    /// Bytes that statements may always use in addition to the resident memory before the first
+    /// statement. If the sum of both exceeds `limit`, the sum is the effective limit.
     growth: u64,
     state: Mutex<State>,
     wake: Condvar,

@@ -1,5 +1,5 @@
-//! Plans scans for the Iceberg REST catalog. Their filters are Iceberg expressions; files are
-//! pruned by the same bounds as for SQL statements.
+//! Plans scans for the Iceberg REST catalog. A filter is an Iceberg expression. Files are pruned by
+//! their column bounds, as for SQL statements.
 
 use arrow::array::{Array, ArrayRef};
 use datafusion::common::{Column, Result, ScalarValue};
@@ -28,8 +28,8 @@ impl Engine {
     }
 }
 
-/// Returns a predicate that holds for every row that matches the filter, and possibly for others;
-/// `None` if there is no such predicate.
+/// Returns a predicate that is true for every row that matches the filter, and possibly for other
+/// rows; `None` if the filter cannot be converted.
 fn expression(filter: &Filter) -> Result<Option<Expr>> {
     let (parts, together): (_, fn(Expr, Expr) -> Expr) = match filter {
         Filter::Always(always) => return Ok((!always).then(|| lit(false))),
@@ -109,7 +109,7 @@ fn begins(column: Expr, start: Expr) -> Expr {
     }
 }
 
-/// Returns the least text greater than all texts with this prefix; `None` if there is none.
+/// Returns the least text that is greater than all texts with this prefix; `None` if no text is.
 fn following(text: &str) -> Option<String> {
     let mut text = text.to_owned();
     while let Some(last) = text.pop() {

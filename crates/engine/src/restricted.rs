@@ -1,5 +1,5 @@
-//! Row filters and column masks in sessions: a restricted session reads a table through them, and
-//! changes it only by adding rows.
+//! Row filters and column masks in sessions: a restricted session reads only visible rows and
+//! masked values of a table, and can change the table only by adding rows.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Session {
         }
     }
 
-    /// Checks that a table keeps its row filters and column masks under another name.
+    /// Checks that no row filter or column mask stops applying to a table that is renamed.
     pub(crate) fn check_rename(&self, table: &TableName, entry: &TableEntry) -> Result<()> {
         let Some(access) = &self.options.access else { return Ok(()) };
         match access.restriction_by_name(table, &entry.id) {
@@ -99,8 +99,9 @@ impl Session {
 }
 
 impl Engine {
-    /// Checks a new restriction against its table at a catalog state. Returns it with the stored
-    /// names of the table and the column, the table's id, and the field ids of its columns.
+    /// Checks a new restriction against its table at a catalog state. Returns the restriction with
+    /// the stored names of the table and the column, the table's id, and the field ids of the
+    /// columns that the restriction uses.
     pub async fn check_restriction(
         &self,
         view: &CommitView,
@@ -141,7 +142,7 @@ pub fn change_forbidden(action: Action, table: &TableName, restrictions: &Restri
         .with_hint("Only read the table or add rows to it, or use a user without restrictions.")
 }
 
-/// Returns the error of a table that would lose a restriction under another name.
+/// Returns the error for renaming a table to which a restriction applies by name.
 pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem {
     let message = format!(
         "table `{table}` cannot be renamed: its {restriction} was created for an earlier table of \
@@ -203,8 +204,8 @@ fn denied(table: &str, reason: &str) -> Error {
     Error::Problem(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
 }
 
-/// Replaces an error of a restricted table that may contain hidden values. Errors of storage and of
-/// limits are kept.
+/// Replaces an error of a restricted table that may contain hidden values. Storage errors and
+/// exceeded limits are returned unchanged.
 fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_)

@@ -1,4 +1,4 @@
-//! Rows stored outside the engine; each scan reads them again in slices.
+//! Rows stored outside the engine. Each scan reads all rows again, in batches of limited size.
 
 use std::fmt;
 use std::sync::Arc;

@@ -91,7 +91,8 @@ impl Session {
         }
     }
 
-    /// Registers rows in memory under a name. They shadow a table of the lake with that name.
+    /// Registers rows in memory under a name. A statement that uses the name reads these rows
+    /// instead of the lake's table.
     pub fn register(&self, name: &str, batches: &Batches) -> Result<()> {
         let partitions = self.engine.template().config().target_partitions();
         let provider = registered(batches, partitions)
@@ -113,7 +114,7 @@ impl Session {
         self.register(name, &Batches { schema, batches: Vec::new() })
     }
 
-    /// Runs a statement. A write is committed when this returns.
+    /// Runs a statement. If the statement writes, its commit is durable on return.
     pub async fn execute(&self, statement: impl IntoStatement) -> Result<StatementResult> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
@@ -160,8 +161,8 @@ impl Session {
         Ok(self.columns_of(statement).await?.schema)
     }
 
-    /// Plans a query and returns its columns with the columns that they are computed from. Runs
-    /// nothing.
+    /// Plans a query and returns its columns, each with the table columns that it is computed from.
+    /// Runs nothing.
     pub async fn columns_of(&self, statement: impl IntoStatement) -> Result<QueryColumns> {
         let source = statement.into_statement()?.command()?.into_query()?;
         let (plan, names) = self.plan(&self.planning_run(), source, &self.view().await?).await?;
@@ -220,8 +221,8 @@ impl Session {
         StatementContext { state, runtime, metrics, limits, lazy: false }
     }
 
-    /// Returns the context of a query that is planned and never executed. It shares its state,
-    /// because a copy holds every function.
+    /// Returns the context of a query that is planned and never executed. Shares the session state
+    /// with other contexts, because a copy of it would contain every function.
     fn planning_run(&self) -> StatementContext {
         let (_, runtime, pool) = self.engine.memory(None);
         StatementContext {
@@ -233,7 +234,8 @@ impl Session {
         }
     }
 
-    /// Returns the usage so far of the statement that was started last, also before its commit.
+    /// Returns the usage so far of the statement that was started last, even if it has not
+    /// committed yet.
     pub fn usage(&self) -> headwater_model::Usage {
         self.running.lock().upgrade().map(|metrics| metrics.usage()).unwrap_or_default()
     }
@@ -283,8 +285,9 @@ impl Session {
         .await
     }
 
-    /// Runs planning on the engine's threads: they have large stacks, and network threads are not
-    /// blocked. Inside of [`Engine::plan_all`], this is one of them already.
+    /// Runs planning on the engine's threads, because these have large stacks, and network threads
+    /// must not be blocked. A task of [`Engine::plan_all`] already runs on such a thread and stays
+    /// there.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,

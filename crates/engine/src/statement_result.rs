@@ -53,7 +53,8 @@ impl std::fmt::Debug for StatementResult {
 pub struct Metrics {
     pool: Arc<StatementMemoryPool>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
-    /// Pinned commits. Garbage collection keeps their files while the pins are held.
+    /// Commits that the statement reads. Garbage collection keeps the files of a commit while its
+    /// view exists.
     reads: Mutex<Vec<CommitView>>,
     rows_answered: AtomicU64,
     rows_written: AtomicU64,
@@ -77,12 +78,13 @@ impl Metrics {
         &self.pool
     }
 
-    /// Holds the pins of the commits that the statement reads.
+    /// Keeps the views of the commits that the statement reads, so that their files are not
+    /// removed.
     pub(crate) fn reads(&self, views: Vec<CommitView>) {
         self.reads.lock().extend(views);
     }
 
-    /// Adds a plan whose operators' metrics are included.
+    /// Adds a plan. The metrics of its operators become part of the statement's metrics.
     pub(crate) fn watch(&self, plan: Arc<dyn ExecutionPlan>) {
         self.plans.lock().push(plan);
     }

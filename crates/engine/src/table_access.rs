@@ -1,4 +1,5 @@
-//! Access of a session to tables, views, namespaces and branches. A caller supplies the decisions.
+//! Access of a session to tables, views, namespaces and branches. The caller of the engine
+//! implements the decisions.
 
 use std::fmt::Debug;
 
@@ -11,7 +12,7 @@ use headwater_sql::table_name::ParsedTableName;
 /// Decides which objects the statements of a session may access.
 ///
 /// A session checks every table and view that a statement reads or writes, including the tables
-/// behind views. It checks after resolving the name and before planning.
+/// behind views. The check is after the resolution of the name and before planning.
 pub trait TableAccess: Debug + Send + Sync {
     /// Checks that an action on an object is allowed, and records the decision.
     ///
@@ -24,12 +25,12 @@ pub trait TableAccess: Debug + Send + Sync {
     /// Returns true if some existing names are hidden from the session.
     fn is_limited(&self) -> bool;
 
-    /// Returns the row filters and column masks of a table that apply to the session: by the
-    /// table's id, if one is given, and by its name.
+    /// Returns the row filters and column masks of a table that apply to the session. A restriction
+    /// applies if it has the table's name, or the table's id if `id` is set.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
 
-    /// Returns a row filter or column mask of any user that applies to a table by name, not by id.
-    /// Renaming the table would lose this restriction.
+    /// Returns a row filter or column mask of any user that applies to a table only by its name.
+    /// After a renaming of the table, this restriction would no longer apply.
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction>;
 
     /// Returns a digest of all row filters and column masks that apply to the session. Results
@@ -75,7 +76,7 @@ impl Session {
     }
 }
 
-/// Returns the written name of a table, in its own or the given namespace.
+/// Returns the name of a table as written, in `namespace` if the name is unqualified.
 pub(crate) fn name_as_written(written: &ParsedTableName, namespace: &str) -> TableName {
     let namespace = written.namespace.clone().unwrap_or_else(|| namespace.to_owned());
     TableName { namespace, name: written.name.clone() }

@@ -65,7 +65,7 @@ pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> 
 pub(crate) fn constant(expr: Expr, limits: Limits) -> Result<ArrayRef> {
     let value = planner::constant(expr, None).and_then(|value| value.to_array());
     let value = value.map_err(|error| limits.explain(&error))?;
-    // The planner returns strings as view types.
+    // The planner returns strings as view types, so cast them to plain strings.
     let plain = plain_schema(&Schema::new(vec![Field::new("v", value.data_type().clone(), true)]));
     let cast = arrow::compute::cast(&value, plain.field(0).data_type());
     cast.map_err(|error| limits.explain(&error.into()))
@@ -131,9 +131,9 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
     parse_type(&text).ok()
 }
 
-/// Returns true if a query can return significant nanoseconds: it scans a column with nanoseconds,
-/// or casts to `TIMESTAMP(9)`. The types of the plan are not sufficient, because the planner uses
-/// nanoseconds for its own functions and literals.
+/// Returns true if a query can return timestamps with nanoseconds: it scans such a column, or casts
+/// to `TIMESTAMP(9)`. The types of the plan do not show this, because DataFusion's functions and
+/// literals have nanosecond types.
 pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
         Expr::Cast { data_type, .. } if says_nanoseconds(data_type) => ControlFlow::Break(()),
@@ -162,7 +162,7 @@ pub(crate) fn partition(
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
         if field.column.contains('.') {
-            // The table resolves a field of a struct.
+            // The field of a struct is resolved by the table.
             return Ok(field);
         }
         let column = scope::column(&field.column, names, &["the new table"], None)?;

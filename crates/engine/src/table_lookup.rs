@@ -1,5 +1,5 @@
-//! Finds the tables that a statement refers to: rows registered in the session, tables and views of
-//! the lake at the session's ref or an explicit one, and system tables.
+//! Finds the tables that a statement refers to: rows registered in the session, system tables, and
+//! tables and views of the lake at the session's ref or at the ref in the name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) struct TableLookup<'s> {
     namespace: String,
     /// Stack of the views that are being expanded, outermost first.
     chain: ViewStack,
-    /// Commits that nested views read.
+    /// Catalog states that nested views read.
     below: Vec<CommitView>,
 }
 
@@ -62,7 +62,7 @@ struct LocatedTable {
 }
 
 impl<'s> TableLookup<'s> {
-    /// Returns the commits to pin while the rows of the tables are read.
+    /// Returns the catalog states to keep while the rows of the tables are read.
     pub(crate) fn held(&self) -> Vec<CommitView> {
         self.views.values().chain([self.view]).chain(&self.below).cloned().collect()
     }
@@ -102,7 +102,7 @@ impl<'s> TableLookup<'s> {
     /// Enables the row lineage columns if the query uses one of them.
     pub(crate) fn for_query(mut self, query: &Query) -> Self {
         let text = query.to_string().to_ascii_lowercase();
-        // A natural join would join on the lineage columns.
+        // A natural join would also join on the lineage columns, so they stay disabled.
         self.lineage =
             LINEAGE.iter().any(|column| text.contains(column)) && !text.contains("natural");
         self
@@ -156,8 +156,8 @@ impl<'s> TableLookup<'s> {
             return self.system(written, at).await;
         }
         let (name, in_default) = (&written.name, namespace == default);
-        // Registered names in the session's default namespace are unqualified, others are
-        // qualified.
+        // A name in the session's default namespace is registered without the namespace, any other
+        // name with it.
         let key = if in_default { name.clone() } else { format!("{namespace}.{name}") };
         let local = |exact: bool| {
             let fits = written.is_here() && !self.lake_only;
@@ -271,7 +271,7 @@ impl<'s> TableLookup<'s> {
         Ok(view)
     }
 
-    /// Rejects a ref of another kind than the one that the statement names.
+    /// Rejects a ref whose kind, such as branch or tag, differs from the kind in the statement.
     async fn check_kind(&mut self, written: &ParsedTableName, expected: RefKind) -> Result<()> {
         let view = self.view_of(written).await?;
         let is = if view.branch().is_some() { RefKind::Branch } else { RefKind::Tag };
@@ -287,7 +287,7 @@ impl<'s> TableLookup<'s> {
         }))
     }
 
-    /// Replaces the commit with the ref that the user wrote, in the result or in its error.
+    /// Replaces the commit by the ref that the user wrote, in the view or in the error.
     fn as_written(
         &self,
         written: &ParsedTableName,
@@ -370,8 +370,8 @@ impl<'s> TableLookup<'s> {
         let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
         let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
         names.extend(self.session.registered.read().keys().cloned());
-        // The suggestion must be usable in the statement: unqualified only in the default
-        // namespace.
+        // The user must be able to copy the suggestion to the statement, so it is unqualified only
+        // in the default namespace.
         let default = &self.namespace;
         let spelled = |namespace: &str, name: &str| {
             if same_but_case(namespace, default) {

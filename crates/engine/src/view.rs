@@ -2,8 +2,8 @@
 //!
 //! A view is read at the commit of the statement, or at the ref in its name. Its query refers to
 //! tables and views of the lake at that commit; an unqualified name is in the namespace where the
-//! view was created. Its columns are fixed at creation: additional columns of the query are left
-//! out, and a missing one is an error.
+//! view was created. Its columns are fixed at creation. Columns that the query returns in addition
+//! are left out, and a missing column is an error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ const RELATIONS_MAX: usize = 2_000;
 /// Views that are being expanded, outermost first.
 pub(crate) type ViewStack = Vec<(CommitId, TableName)>;
 
-/// Context of a view's query: where its names are resolved.
+/// Context in which the names in a view's query are resolved.
 struct ViewContext<'s> {
     session: &'s Session,
     view: &'s CommitView,
@@ -66,7 +66,7 @@ impl Session {
         let view = transaction.view().clone();
         let metrics = self.run().metrics;
         let (name, entry) = self.view_target(&name, &view, &[]).await?;
-        // Access is checked for a view, even if the name is new or belongs to a table.
+        // Check the rights on views, even if the name is new or is the name of a table.
         self.authorize(Action::Create, &Object::view(&name))?;
         if or_replace && entry.as_ref().is_some_and(TableEntry::is_view) {
             self.authorize(Action::Alter, &Object::view(&name))?;
@@ -296,7 +296,7 @@ fn fixed(
 /// Tables and views that a view depends on.
 #[derive(Debug, Default)]
 pub struct ViewDependencies {
-    /// The tables and views, including the view itself, at the commit it is read at.
+    /// The tables and views at the commit at which the view is read, including the view itself.
     pub entries: BTreeMap<TableName, TableEntry>,
     /// True if the view also reads other refs or system tables, whose content does not depend on
     /// this commit.

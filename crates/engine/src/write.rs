@@ -25,8 +25,8 @@ use crate::shared_transaction::in_use;
 use crate::statement_result::{Metrics, StatementResult};
 use crate::table_access::name_as_written;
 
-/// First error of a stream of rows. It is stored separately, because the crates that consume the
-/// rows return only an Arrow error.
+/// First error of a stream of rows. Stored separately, because the crates that consume the rows
+/// return only an Arrow error.
 pub(crate) type FirstError = Arc<Mutex<Option<Error>>>;
 
 impl Session {
@@ -57,8 +57,8 @@ impl Session {
         Ok(transaction)
     }
 
-    /// Returns the state that the query reads: the pinned one, or the state from which the
-    /// transaction started.
+    /// Returns the catalog state that the query reads: the pinned state, or else the state at the
+    /// start of the transaction.
     pub(crate) fn view_to_read(&self, transaction: &Transaction) -> CommitView {
         self.options.view.clone().unwrap_or_else(|| transaction.view().clone())
     }
@@ -222,7 +222,7 @@ pub(crate) fn rows(
     (rows.boxed(), kept)
 }
 
-/// Returns the stored error of the rows, or else the error of the write.
+/// Returns the stored error of the stream of rows, or else the error of the write.
 pub(crate) fn first(kept: &FirstError, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

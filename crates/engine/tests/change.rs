@@ -161,7 +161,7 @@ async fn files_of_which_every_row_goes_are_left_out_unread() {
     hundreds(&lake).await;
     let change = lake.change("DELETE FROM t WHERE id <= 200").await;
     assert_eq!(change, Change { rows: 200, removed: 2, added: 0, read: false });
-    // A row with a null in the column is kept, so the file must be read.
+    // Rows with a null in the column do not match and stay, so the file must be read.
     let change = lake.change("DELETE FROM t WHERE name >= 'a'").await;
     assert_eq!(change, Change { rows: 180, removed: 2, added: 1, read: true });
     assert_eq!(lake.numbers("SELECT count(*) FROM t WHERE name IS NULL").await, [20]);
@@ -218,7 +218,7 @@ async fn a_delete_of_whole_partitions_touches_metadata_only() {
     let day = "at >= '2024-03-02' AND at < '2024-03-03'";
     let change = lake.change(&format!("DELETE FROM t WHERE {day}")).await;
     assert_eq!(change, Change { rows: 24, removed: 2, added: 0, read: false });
-    // Bounds of strings are truncated; the partition has the whole value.
+    // Bounds of strings are truncated, but the partition value is complete, so no file is read.
     let sql = "DELETE FROM t WHERE place = 'a place with a long name, number 1'";
     assert_eq!(lake.change(sql).await, Change { rows: 36, removed: 3, added: 0, read: false });
     let change = lake.change("DELETE FROM t WHERE at < '2024-03-01 12:00:00'").await;
@@ -435,7 +435,7 @@ async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
     let nothing = |rows| Change { rows, removed: 0, added: 0, read: true };
     assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(20));
     assert_eq!(lake.change("DELETE FROM t WHERE id % 100 = 7").await, nothing(0));
-    // Counts and bounds, which file statistics do not contain exactly after deletes.
+    // Counts and bounds are exact, although file statistics include deleted rows.
     let counts = "SELECT count(*) FROM t UNION ALL SELECT max(id) FROM t WHERE id < 8";
     let mut counted = lake.numbers(counts).await;
     counted.sort_unstable();
@@ -511,7 +511,7 @@ async fn ids_of_rows_are_held_to_the_statements_memory() {
     lake.run("CREATE TABLE t (id BIGINT, r BIGINT) TBLPROPERTIES ('format-version' = '3')").await;
     let rows = "SELECT value, (value * 7919) % 400009 FROM generate_series(1, 400000)";
     lake.run(&format!("INSERT INTO t {rows}")).await;
-    // Consecutive ids need no space in the bitmap.
+    // Consecutive row ids are stored as one range, which fits into the memory limit.
     lake.run("UPDATE t SET r = r + 1 WHERE id = 400000").await;
     drop(lake.engine.session(small()).unwrap().execute(half).await.unwrap());
     lake.run("ALTER TABLE t WRITE ORDERED BY r").await;

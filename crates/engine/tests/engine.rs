@@ -302,7 +302,7 @@ async fn a_table_is_read_as_of_a_time_and_at_its_snapshots() {
         let log = lake.engine.lake().catalog().log(&RefSpec::main(), 1, None).await.unwrap();
         times.push(log[0].time);
         snapshots.push(head.table(&"t".parse().unwrap()).await.unwrap().snapshot_id().unwrap());
-        // The clock may be coarser than the microseconds that are compared.
+        // Commit times are compared in microseconds, but the clock may be coarser.
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         lake.run(&format!("INSERT INTO t VALUES ({id})")).await;
     }
@@ -467,7 +467,7 @@ async fn chains_of_operators_are_planned_up_to_a_length_and_refused_beyond() {
         ("SELECT [1]", "[1]", ""),
         ("VALUES ", "((SELECT 1))", ", "),
         ("SELECT 1 ", "IS NULL", " "),
-        // Keywords used as names, where they do not start a clause.
+        // A keyword that is used as a name does not start a clause.
         ("SELECT * FROM ", "(SELECT 1) AS where", ", "),
         ("SELECT * FROM ", "(SELECT 1) AS select", ", "),
         ("CREATE TABLE u AS SELECT * FROM ", "(SELECT 1)", ", "),

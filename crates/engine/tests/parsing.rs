@@ -1,5 +1,5 @@
-//! Parsing any text returns a statement or an error, and never panics. The tables of a query are
-//! known without a catalog.
+//! Parsing any text returns a statement or an error, and never panics. The tables of a query can be
+//! listed without a catalog.
 
 use std::collections::BTreeMap;
 

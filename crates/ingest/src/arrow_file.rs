@@ -37,7 +37,7 @@ const ROWS_AT_ONCE: usize = 8 * 1024;
 /// Magic number at the start of a file.
 const MAGIC: &[u8] = b"ARROW1\0\0";
 
-/// Maximum padding after the magic number, in 4-byte words; writers align the first message.
+/// Maximum padding after the magic number, in 4-byte words. Writers pad to align the first message.
 const PADDING_WORDS_MAX: usize = 64;
 
 /// Magic number of Feather version 1, a different format that is not supported.
@@ -159,8 +159,8 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Reads a message, whose first bytes the caller may already have read. Returns `None` at the
-    /// end.
+    /// Reads a message. `bytes` contains the first bytes of the message if the caller has already
+    /// read them. Returns `None` at the end of the stream.
     fn read_message(&mut self, mut bytes: Vec<u8>) -> Result<Option<Vec<u8>>, ArrowError> {
         self.fill(&mut bytes, 4)?;
         if bytes.is_empty() {
@@ -231,7 +231,7 @@ fn check_unpacked(message: &Message<'_>, body: &[u8]) -> Result<(), ArrowError> 
         let end = start.checked_add(length).ok_or_else(cut_short)?;
         let bytes = body.get(start..end).ok_or_else(cut_short)?;
         let Some(claimed) = bytes.first_chunk::<8>() else { continue };
-        // -1 marks a buffer that is not compressed.
+        // The size -1 marks a buffer that is not compressed.
         let claimed = i64::from_le_bytes(*claimed).max(0);
         total = total.saturating_add(claimed.unsigned_abs());
     }

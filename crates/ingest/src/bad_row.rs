@@ -1,8 +1,9 @@
 //! Rows that cannot be read: their position, the reason and the raw text.
 //!
-//! An import that stops at the first bad row returns a [`BadRow`] as its error; an import with
-//! `--on-error reject` writes each one to `<table>__rejected`. The line is the physical line in the
-//! decompressed file, counted from 1. For Parquet, which has no lines, it is the row number.
+//! An import that stops at the first bad row returns a [`BadRow`] as its error. An import with
+//! `--on-error reject` writes each bad row to `<table>__rejected`. The line is the physical line in
+//! the decompressed file, counted from 1. For Parquet, which has no lines, the line is the row
+//! number.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,7 @@ impl RowFault {
     }
 }
 
-/// Returns the text for a type mismatch: `` `12x` is not a long ``.
+/// Returns the message for a type mismatch, such as `` `12x` is not a long ``.
 pub(crate) fn not_a(value: &str, type_name: &str) -> String {
     format!("`{}` is not {} {type_name}", quoted(value), article(type_name))
 }

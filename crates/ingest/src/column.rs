@@ -1,8 +1,8 @@
 //! Builds one column of a record batch from texts or JSON values.
 //!
 //! A value that the column's type cannot hold is an error and leaves the column unchanged. The
-//! caller can append a null instead and drop the row later. [`Column::repair`] completes a nested
-//! column after a row failed with only some of its fields appended.
+//! caller can append a null instead and drop the row later. If a row fails after only some fields
+//! of a nested value were appended, [`Column::repair`] completes the column.
 
 use std::sync::Arc;
 
@@ -222,7 +222,7 @@ impl Column {
         }
     }
 
-    /// Returns the number of values, including one that was only partly appended.
+    /// Returns the number of values, including a last value that was only partly appended.
     fn extent(&self) -> usize {
         match self {
             Column::Struct(column) => {
@@ -233,8 +233,8 @@ impl Column {
         }
     }
 
-    /// Appends nulls up to `length` values, even after a nested value that was only partly
-    /// appended.
+    /// Appends nulls until the column has `length` values. Also completes a nested value that was
+    /// only partly appended.
     pub fn repair(&mut self, length: usize) {
         match self {
             Column::Struct(column) => {
@@ -291,7 +291,8 @@ impl StructColumn {
 }
 
 impl ListColumn {
-    /// Ends a list that consists of the elements appended since the previous one.
+    /// Ends the current list, which consists of the elements that were appended since the end of
+    /// the previous list.
     pub fn close(&mut self, valid: bool) {
         // A batch has far fewer than 2^31 elements, because rows and batches are limited in size.
         self.offsets.push(i32::try_from(self.element.len()).unwrap_or(i32::MAX));

@@ -1,7 +1,7 @@
 //! The columns of a table and of all files imported into it, and their types.
 //!
-//! Columns match by name: exactly, or else ignoring case. Types from the table and declared types
-//! are fixed. Every other column gets the narrowest type that holds the values of all files.
+//! Columns match by name: exactly, or else case-insensitively. A type from the table and a declared
+//! type are fixed. Every other column gets the narrowest type that holds its values in all files.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -96,7 +96,8 @@ impl<'a> Columns<'a> {
         place
     }
 
-    /// Checks that a column of a typed file can be stored in a column whose type is fixed.
+    /// Checks that a column of a file that declares types can be stored in a table column whose
+    /// type is fixed.
     fn check_stored(&self, found: &Field, place: usize, file: &SourceFile) -> Result<()> {
         if let Some(field) = self.fields.get(place) {
             return parquet::check_column(found, field, false, file);

@@ -1,8 +1,8 @@
 //! Compressed text files: gzip and zstd, detected by their first bytes and not by their names.
 //!
 //! Both formats may contain several members in sequence, as log rotation and parallel compressors
-//! write them. Data is decompressed as a stream, so a small file that expands to a very large one
-//! takes time but little memory.
+//! write them. Data is decompressed as a stream, so a small file with a very large content takes
+//! time but little memory.
 
 use std::io::{BufReader, Read, Result};
 
@@ -106,8 +106,7 @@ pub(crate) fn sniff_format<R: Read + Send>(
     }
     let mut text = Compression::detect(&first[..count]).unpack(open()?)?;
     let mut start = [0; 256];
-    // An error is ignored: the format of a corrupt archive cannot be detected, and reading it later
-    // returns the error.
+    // Ignore an error here, because reading the corrupt file later returns the error.
     let count = read_up_to(&mut text, &mut start).unwrap_or(0);
     let first = start[..count].iter().find(|byte| !byte.is_ascii_whitespace());
     Ok(matches!(first, Some(b'{' | b'[')).then_some(FileFormat::Ndjson))

@@ -60,8 +60,8 @@ impl<'a> CsvFile<'a> {
         let mut records = Records::new(window, found);
         let names = match records.advance().map_err(|error| trouble.read(error))? {
             NextRecord::End => return Ok(None),
-            // A fault in the first row is an error of the file: without its names or its width,
-            // other rows cannot be checked.
+            // A fault in the first row is an error of the whole file, because the first row
+            // determines the names or the number of columns of all rows.
             NextRecord::Fault(fault) => {
                 return Err(Error::BadRow(Box::new(fault.in_file(&source.name))));
             }
@@ -157,7 +157,7 @@ pub(crate) fn read_rows(
     let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = header::places(&file.names, &index);
     if places.contains(&None) {
-        // The first pass found the columns of all files, so the file must have changed since then.
+        // The first pass determined the columns of this file, so the file has changed since then.
         return Err(Error::FileChanged { file: source.name.clone() });
     }
     let targets: Vec<TargetColumn> = places
@@ -192,7 +192,7 @@ pub(crate) fn read_rows(
     Ok(())
 }
 
-/// The table column that a column of the file maps to.
+/// The table column to which a column of the file is written.
 struct TargetColumn {
     place: usize,
     nullable: bool,

@@ -14,14 +14,15 @@ const SAMPLE_ROWS: usize = 200;
 /// Score of a delimiter for a sample; larger is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct DelimiterScore {
-    /// Share of rows with the most frequent width, in thousandths; 0 if that width is one field.
+    /// Share of rows that have the most frequent number of fields, in thousandths; 0 if this number
+    /// is 1.
     regular: usize,
-    /// Number of fields in a row of that width.
+    /// The most frequent number of fields.
     width: usize,
 }
 
-/// Returns the delimiter that splits the sample into rows of equal width; the comma if none does.
-/// `whole` is true if the sample is the complete file.
+/// Returns the delimiter that splits the sample into rows with the same number of fields; the comma
+/// if no candidate does. `whole` is true if the sample is the complete file.
 pub(crate) fn detect(sample: &[u8], whole: bool) -> u8 {
     let mut best = (DelimiterScore::default(), CANDIDATES[0]);
     for delimiter in CANDIDATES {
@@ -47,8 +48,8 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> DelimiterScore {
                 rest = &rest[length.max(1)..];
             }
             Scan::Incomplete => break,
-            // With a wrong delimiter, quotes look misplaced. A row that cannot be split counts
-            // against the delimiter like a row of another width.
+            // With a wrong delimiter, quotes look misplaced. Count a row that cannot be split like
+            // a row with another number of fields.
             Scan::Unclosed | Scan::TextAfterQuote => {
                 widths.push(0);
                 let line = memchr::memchr2(b'\n', b'\r', rest).map_or(rest.len(), |at| at + 1);
@@ -56,8 +57,8 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> DelimiterScore {
             }
         }
     }
-    // If several widths are equally frequent, the header's width is used, because data rows have
-    // the header's width.
+    // If several numbers of fields are equally frequent, use the number of the first row, which is
+    // the header.
     let count = |width: usize| widths.iter().filter(|&&found| found == width).count();
     let width = widths.iter().copied().filter(|&width| width > 1).max_by_key(|&width| count(width));
     match width {

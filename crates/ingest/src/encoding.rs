@@ -2,7 +2,7 @@
 //!
 //! The encoding is determined by the byte order mark, or else by the request, or else it is UTF-8.
 //! Bytes that are not valid in the encoding become the byte [`INVALID`], which no UTF-8 text
-//! contains. The parser can then report the line of the row that contains it.
+//! contains. The parser can then report the line of the row that contains the invalid bytes.
 
 use std::io::{Read, Result};
 
@@ -53,7 +53,8 @@ fn detect(first: &[u8], declared: Option<&'static Encoding>) -> (&'static Encodi
     }
     match (declared, first) {
         (Some(encoding), _) => (encoding, 0),
-        // A text has no NUL characters here, so this must be UTF-16 without a byte order mark.
+        // A text file contains no NUL characters, so these bytes are UTF-16 without a byte order
+        // mark.
         (None, [1..=255, 0, 1..=255, 0]) => (UTF_16LE, 0),
         (None, [0, 1..=255, 0, 1..=255]) => (UTF_16BE, 0),
         (None, _) => (UTF_8, 0),
@@ -80,7 +81,8 @@ impl<R: Read> Transcoder<R> {
             input: vec![0; BUFFER_BYTES],
             input_at: 0,
             input_end: 0,
-            // Decoding needs up to three bytes of UTF-8 per byte of input, and a byte order mark.
+            // Decoding produces up to three bytes of UTF-8 per byte of input, and possibly a byte
+            // order mark.
             output: vec![0; 3 * BUFFER_BYTES + 64],
             output_at: 0,
             output_end: 0,

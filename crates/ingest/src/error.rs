@@ -30,7 +30,7 @@ pub enum Error {
     NoFiles {
         /// The source as given.
         path: String,
-        /// An explanation; `None` if the path does not exist.
+        /// The reason why no file matches; `None` if the path does not exist.
         note: Option<&'static str>,
     },
     /// Files without any column, for a table that does not exist yet.
@@ -48,7 +48,7 @@ pub enum Error {
     NotPacked {
         /// The name of the file.
         file: String,
-        /// The compression that its name indicates: `gzip`, `zstd`.
+        /// The compression that the file's name indicates: `gzip` or `zstd`.
         what: &'static str,
     },
     /// A file whose format cannot be detected.
@@ -110,7 +110,7 @@ pub enum Error {
     BrokenFile {
         /// The name of the file.
         file: String,
-        /// The format it was read as: `gzip`, `zstd`, `parquet`, `arrow`, `a JSON array`.
+        /// The expected format: `gzip`, `zstd`, `parquet`, `arrow` or `a JSON array`.
         what: &'static str,
         /// The reason why the file cannot be read.
         reason: String,
@@ -236,7 +236,7 @@ impl Error {
         }
     }
 
-    /// Returns true for errors that only report that the other thread of the import has ended.
+    /// Returns true for an error that only reports that the other thread of the import has ended.
     pub(crate) fn is_internal(&self) -> bool {
         match self {
             Error::Internal { .. } => true,

@@ -29,7 +29,7 @@ pub(crate) struct InferOptions {
     pub table: NameIndex,
     /// The columns with declared types.
     pub declared: NameIndex,
-    /// True if bad rows are skipped; otherwise the first one is an error.
+    /// True if bad rows are skipped; otherwise the first bad row is an error.
     pub reject: bool,
 }
 
@@ -70,8 +70,8 @@ pub(crate) fn infer_file(
                 _ => parquet::schema_of(source)?,
             };
             let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
-            // New columns have microseconds. Nanoseconds must be declared explicitly, because they
-            // are rarely needed.
+            // New columns have microseconds, even if the file has nanoseconds. Nanoseconds are
+            // rarely needed, so the user must declare them.
             let coarse = without_nanoseconds(&schema);
             let evidence = |field: &Field| ColumnStatistics::stored(field.data_type().clone());
             let coarse = coarse.fields().iter();
@@ -80,7 +80,7 @@ pub(crate) fn infer_file(
         }
     };
     meter.end_file();
-    // After a cancellation, report the cancellation instead of an error that it caused.
+    // After a cancellation, return `Cancelled` instead of an error that the cancellation caused.
     meter.check().and(columns)
 }
 
@@ -179,7 +179,8 @@ fn infer_ndjson(
     Ok(FileColumns { columns: fields.into_vec(), stored: None })
 }
 
-/// Returns an error of the parser without its line number, which is relative to the row.
+/// Returns the parser's message without its line number, because that number counts from the start
+/// of the row.
 fn syntax(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(what, _)| what.to_owned())

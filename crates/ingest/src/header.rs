@@ -1,9 +1,9 @@
-//! The column names of a CSV file, and their match with other names.
+//! The column names of a CSV file, and their matching with the names of other columns.
 
 use std::collections::{HashMap, HashSet};
 
-/// Maximum number of columns that an import may give a table; more usually means that data was read
-/// as names.
+/// Maximum number of columns that an import may give a table. A larger number usually means that
+/// data was read as column names.
 pub(crate) const COLUMNS_MAX: usize = 10_000;
 
 /// Returns usable names from a header row. Names are trimmed, missing names are numbered
@@ -31,7 +31,8 @@ pub(crate) fn numbered(count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("column_{number}")).collect()
 }
 
-/// Index of columns by name: exact, or else ignoring case. If several match, the first is used.
+/// Index of columns by name. A name matches exactly, or else case-insensitively. If several columns
+/// match, the first one is used.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct NameIndex {
     exact: HashMap<String, usize>,
@@ -63,8 +64,8 @@ impl NameIndex {
     }
 }
 
-/// Maps each column of a file to an index in `names`. A column matches ignoring case only if no
-/// other column of the file matches exactly.
+/// Maps each column of a file to an index in `names`. A column matches a name case-insensitively
+/// only if no other column of the file matches this name exactly.
 pub(crate) fn places(columns: &[String], names: &NameIndex) -> Vec<Option<usize>> {
     let exact: HashSet<usize> = columns.iter().filter_map(|name| names.get_exact(name)).collect();
     let mut taken = HashSet::new();

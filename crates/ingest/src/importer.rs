@@ -1,4 +1,5 @@
-//! Runs an import: reads on one thread, writes on others and commits once, at the end.
+//! Runs an import: one thread reads, other threads write, and one commit at the end makes the rows
+//! visible.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -28,8 +29,8 @@ use crate::error::Result;
 /// Number of batches queued between the reader and a writer, enough to keep both busy.
 const BATCHES_WAITING: usize = 3;
 
-/// Number of objects of a bucket that are fetched ahead, because for small objects the latency
-/// exceeds the time for reading.
+/// Number of objects of a bucket that are fetched ahead, because the latency of a small object
+/// exceeds the time to read it.
 const OBJECTS_AHEAD: usize = 8;
 
 /// Maximum number of retries after a conflicting commit.
@@ -55,8 +56,8 @@ impl Importer {
         Importer { authorizer: TableAuthorizer(check), ..self }
     }
 
-    /// Returns an importer that reads these buckets, given by URL, from these stores instead of a
-    /// cloud.
+    /// Returns an importer that reads the given buckets from the given stores. Other buckets are
+    /// read from a cloud.
     #[must_use]
     pub fn with_buckets(self, buckets: BucketStores) -> Self {
         Importer { buckets, ..self }
@@ -166,13 +167,13 @@ impl Importer {
         );
         let (error, staged) = match (read, written, noted) {
             (Ok((files, rejected)), Ok(staged), Ok(())) => {
-                // The queued batches, and the one that is being built.
+                // The queued batches, and the batch that is being built.
                 let batches = (BATCHES_WAITING + 1) as u64;
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(TransferResult { staged, files, rejected, waiting_bytes });
             }
-            // If one side ended because the other had ended, its error is only a consequence, so
-            // return the error of the other side.
+            // If a thread failed only because the other thread had ended, return the error of the
+            // other thread.
             (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
             (_, written, Err(error)) => (error, written.ok()),
             (_, Err(error), Ok(())) => (error.into(), None),
@@ -226,7 +227,7 @@ async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()>
     Ok(())
 }
 
-/// Writes rejected rows; creates their table with the first row.
+/// Writes rejected rows. Creates the table for them when the first row arrives.
 async fn write_rejected(
     plan: &Plan,
     transaction: &mut Transaction,
@@ -283,7 +284,8 @@ impl Reader {
         let mut files = Vec::with_capacity(self.files.len());
         let mut rows: Option<Rows> = None;
         let result = self.read_all(&mut output, &mut rows, &mut files);
-        // After a cancellation, report the cancellation instead of an error that it caused.
+        // After a cancellation, return `Cancelled` instead of an error that the cancellation
+        // caused.
         let result = self.meter.check().and(result);
         output.finish(result).map(|rejected| (files, rejected))
     }
@@ -329,7 +331,7 @@ impl Reader {
         } else if file.format == FileFormat::Arrow {
             arrow_file::read_rows(file, &mut tap, &self.schema, output, meter)?;
         } else {
-            // Small files share a batch.
+            // Rows of several small files share a batch.
             let rows = match rows {
                 Some(rows) => rows,
                 None => rows.insert(Rows::new(&self.schema, &file.name)?),

@@ -1,7 +1,8 @@
-//! Type inference: statistics about a column's values, and the type that holds them all.
+//! Type inference: statistics about a column's values, and the narrowest type that holds all
+//! values.
 //!
-//! [`ColumnStatistics`] are collected per file and merged. The result does not depend on the
-//! order, except for the value that is named as the reason.
+//! [`ColumnStatistics`] are collected per file and merged. The inferred type does not depend on the
+//! order of files. Only the value that is reported as the reason does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use super::value_class::{ValueClass, ValueClasses, classify};
 use super::value_formats::MatchedFormats;
 use super::widen::widen;
 
-/// Maximum number of fields of a nested object. An object with more is assumed to be a map and
-/// stays text.
+/// Maximum number of fields of a nested object. An object with more fields is assumed to be a map,
+/// and its column becomes text.
 const NESTED_FIELDS_MAX: usize = 1_000;
 
-/// A value that is an example of its class.
+/// A value that is reported as an example of its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Example {
     pub value: String,
@@ -36,27 +37,26 @@ pub(crate) struct ColumnStatistics {
     pub fields: Option<Box<Fields>>,
     /// The elements of the values that are lists.
     pub element: Option<Box<ColumnStatistics>>,
-    /// The type of the column in the Parquet files that have it.
+    /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if the type is final, unless further values change the share of texts.
+    /// True if further values can change the type only by changing the share of texts.
     settled: bool,
     /// True if the type is known without inspecting values.
     known: bool,
     touched: bool,
-    /// Number of CSV values that are text, and number of those that are not.
+    /// Number of CSV values that are text, and number of other CSV values.
     texts: u64,
     others: u64,
-    /// True if `texts` omits texts of files that distinguish texts from numbers.
+    /// True if `texts` does not count all texts, because some come from files that declare texts.
     uncounted: bool,
     /// Date and number formats that the counted texts match.
     looks: MatchedFormats,
 }
 
-/// Minimum number of values in a column for which a few texts do not change its type.
+/// Minimum number of values in a column at which a few texts do not turn it into a text column.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum number of values per text for which texts are treated as bad values. With fewer values,
-/// the texts make the column a text column.
+/// Minimum values per text for texts to count as bad values; below, the column becomes text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and its reason.
@@ -144,7 +144,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the type as settled, and replaces an example that may be a null marker.
+    /// Marks the type as final, and replaces an example that may be a null marker by this text.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
@@ -243,7 +243,7 @@ impl ColumnStatistics {
         ResolvedType { data_type, reason, hint: Some(hint) }
     }
 
-    /// Returns the option that reads a text as null, if all texts are likely null markers.
+    /// Returns the option that reads a text as null, if the texts are probably null markers.
     fn null_hint(&self) -> Option<String> {
         let mut examples = self.examples.iter().filter(|_| !self.settled);
         let (_, example) = examples.find(|(class, _)| *class == ValueClass::Text)?;
@@ -289,7 +289,7 @@ impl ColumnStatistics {
         DataType::List(Arc::new(Field::new("element", element, true)))
     }
 
-    /// Returns the value that ruled out a narrower type, or `inferred` if there is none.
+    /// Returns the value that ruled out a narrower type; `inferred` if no value did.
     fn reason(&self, data_type: &DataType) -> String {
         const DECISIVE: [ValueClass; 9] = [
             ValueClass::Text,
@@ -339,7 +339,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// Returns the statistics of a field, inserted if the field is new; `None` if there are too
-    /// many fields. `guess` is the index if the object has the same fields as the previous one.
+    /// many fields. `guess` is its expected index: that in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,

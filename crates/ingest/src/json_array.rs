@@ -29,7 +29,7 @@ fn broken(reason: &'static str) -> Error {
     Error::new(ErrorKind::InvalidData, NotAnArray(reason))
 }
 
-/// Returns the lines of a JSON text: its own lines, or one for each element if it is an array.
+/// Returns the lines of a JSON text. If the text is an array, returns one line for each element.
 pub(crate) fn json_lines<'a>(
     mut reader: Box<dyn Read + Send + 'a>,
 ) -> Result<Box<dyn Read + Send + 'a>> {
@@ -54,7 +54,7 @@ enum State {
     Start,
     /// After a comma.
     Next,
-    /// In an element, or in blanks after it.
+    /// In an element, or in blanks after an element.
     Element,
     /// In a string of an element; `escaped` is set after a backslash.
     Text { escaped: bool },

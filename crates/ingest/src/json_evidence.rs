@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_str<E>(mut self, value: &str) -> Result<(), E> {
-        // A number that is written as a JSON string is meant as text.
+        // A number in a JSON string was written as text on purpose.
         match classify(value) {
             Some(
                 class @ (ValueClass::Date | ValueClass::Timestamp | ValueClass::ZonedTimestamp),

@@ -2,7 +2,7 @@
 //!
 //! A scalar keeps its text form, so that a text column preserves every digit of a number. Nested
 //! values are read field by field and element by element. The first value that does not fit ends
-//! the row; the error has its path.
+//! the row, and the error contains the path to this value.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ impl JsonFault {
 
     fn syntax(error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        // Keep only the column, because the parser's line number is always 1.
+        // Keep only the position in the line, because the parser's line number is always 1.
         let reason = match text.rsplit_once(" at line ") {
             Some((what, place)) => match place.rsplit_once(' ') {
                 Some((_, column)) => format!("{what} at character {column}"),
@@ -69,8 +69,8 @@ fn type_name(column: &Column) -> &'static str {
     }
 }
 
-/// Appends a JSON value to a column. After an error, the column may hold a part of the value, which
-/// [`Column::repair`] completes.
+/// Appends a JSON value to a column. After an error, the column may contain a part of the value;
+/// [`Column::repair`] then completes the column.
 pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonFault> {
     let raw = raw.trim_ascii();
     if raw == "null" {
@@ -120,7 +120,7 @@ fn unquote(raw: &str) -> Result<Cow<'_, str>, JsonFault> {
     }
 }
 
-/// A key of an object, borrowed where it has no escapes.
+/// A key of an object, borrowed from the text unless it contains escapes.
 pub(crate) struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for Key {
     }
 }
 
-/// A reader of an object, which passes each field to `take`; `take` may reject the field.
+/// A reader of an object, which passes each field to `take`. `take` may reject a field.
 struct Object<'f, F> {
     take: F,
     fault: &'f mut Option<JsonFault>,

@@ -1,7 +1,7 @@
 //! Cloud objects that blocking threads read like files.
 //!
 //! Every range request requires the listed `ETag`, so that all rows come from one state of the
-//! object. Each object keeps its first error in full, because a reader can only return an I/O
+//! object. Each object stores its first error unchanged, because a reader can return only an I/O
 //! error.
 
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ pub(crate) struct CloudStores {
 }
 
 impl CloudStores {
-    /// Creates the stores. `buckets` are used in addition to those of a cloud.
+    /// Creates the stores. `buckets` are available in addition to the buckets of clouds.
     pub fn new(settings: CloudSettings, buckets: BucketStores) -> Self {
         CloudStores { settings, buckets }
     }
@@ -59,7 +59,7 @@ impl CloudStores {
 
     /// Returns the object with exactly this name, if it exists.
     pub fn find(&mut self, url: &CloudUrl) -> Result<Option<Object>> {
-        // No object can have this name.
+        // The key is not a valid path, so no object can have this name.
         let Ok(path) = Path::parse(url.key()) else { return Ok(None) };
         let store = self.bucket(url)?;
         match wait(store.head(&path)) {
@@ -135,8 +135,8 @@ impl Object {
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
         let tag: [u8; 8] = std::array::from_fn(|at| tag[at]);
-        // The time is far in the past, because the `ETag` identifies the object's state, so its
-        // modification time need not be old enough.
+        // The shifted tag is a time far in the past. A modification time in a stamp must be old to
+        // be trusted, but an `ETag` identifies the object's state at any age.
         let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
         FileStamp { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
     }
@@ -156,7 +156,7 @@ impl Object {
         found.map_err(|error| self.note(error))
     }
 
-    /// Stores an error, and returns one that only refers to it.
+    /// Stores an error, and returns a generic error that refers to the stored error.
     fn note(&self, error: object_store::Error) -> object_store::Error {
         let mut failed = self.0.failed.lock();
         let text = error.to_string();
@@ -165,7 +165,7 @@ impl Object {
             let is_changed = matches!(error, object_store::Error::Precondition { .. });
             *failed = Some(match headwater_tables::Error::storage(&url, error) {
                 _ if is_changed => Error::FileChanged { file: url },
-                // The object was listed before, so it has been removed since.
+                // The object was listed before, so it has been removed in the meantime.
                 error if error.is_not_found() => Error::FileChanged { file: url },
                 error => error.into(),
             });
@@ -173,7 +173,7 @@ impl Object {
         object_store::Error::Generic { store: "import", source: text.into() }
     }
 
-    /// Returns the first error in full, if any.
+    /// Returns the first error unchanged, if any.
     pub fn failure(&self) -> Option<Error> {
         self.0.failed.lock().take()
     }

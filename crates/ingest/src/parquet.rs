@@ -33,7 +33,7 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
     Error::BrokenFile { file, what: "parquet", reason: reason.to_string() }
 }
 
-/// An open file: on disk, or in a bucket, from which one row group is fetched at a time.
+/// An open file, on disk or in a bucket. From a bucket, one row group is fetched at a time.
 enum OpenFile {
     Disk(ParquetRecordBatchReaderBuilder<File>),
     Object(ParquetRecordBatchStreamBuilder<Object>),
@@ -90,7 +90,7 @@ pub(crate) fn check_column(
     source: &SourceFile,
 ) -> Result<()> {
     let (from, to) = (found.data_type(), expected.data_type());
-    // Nanoseconds are converted to microseconds if the table has microseconds.
+    // A column with nanoseconds also fits a table column with microseconds.
     let coarse = in_microseconds(&Arc::new(found.clone()));
     let fits = fits(from, to) || fits(coarse.data_type(), to);
     if can_cast_types(from, to) && (declared || fits) {
@@ -121,7 +121,7 @@ pub(crate) fn read_rows(
     Ok(())
 }
 
-/// Conversion of the rows of a typed file to the table's columns.
+/// Conversion of the rows of a file that declares types to the table's columns.
 pub(super) struct Conversion<'a> {
     source: &'a SourceFile,
     schema: &'a SchemaRef,
@@ -133,7 +133,7 @@ pub(super) struct Conversion<'a> {
 
 impl<'a> Conversion<'a> {
     /// Creates a conversion for these columns. Returns `FileChanged` if the table lacks one of
-    /// them.
+    /// these columns.
     pub fn new(source: &'a SourceFile, names: &[String], schema: &'a SchemaRef) -> Result<Self> {
         let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
         let mut columns = vec![None; schema.fields().len()];
@@ -144,7 +144,7 @@ impl<'a> Conversion<'a> {
         Ok(Conversion { source, schema, columns, rows: 0 })
     }
 
-    /// Sends the rows of a batch, and rejects those that the table's types cannot hold.
+    /// Sends the rows of a batch, and rejects rows with values that the table's types cannot hold.
     pub fn take(&mut self, batch: &RecordBatch, output: &mut Output) -> Result<()> {
         let (rows, faults) = convert(batch, self.schema, &self.columns)?;
         for fault in faults {
@@ -172,7 +172,7 @@ fn convert(
         if array.null_count() > source.logical_null_count() {
             note_misfits(source, &array, field, &mut bad)?;
         }
-        // The field is nullable even if the column is required, because the writer reports nulls.
+        // Make the field nullable even if the column is required, because the writer reports nulls.
         fields.push(field.as_ref().clone().with_nullable(true));
         arrays.push(array);
     }
@@ -203,7 +203,7 @@ fn note_misfits(
     field: &Field,
     bad: &mut [Option<RowFault>],
 ) -> Result<()> {
-    // Logical nulls are used, because null columns and dictionaries have no null mask.
+    // Use logical nulls, because null columns and dictionaries have no complete null mask.
     let nulls = source.logical_nulls();
     let had = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
     for (row, fault) in bad.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! Progress of an import: bytes and files read, reported at most ten times per second.
 //!
-//! The reading threads share a [`StageCounter`]. [`CountingReader`] is a reader that updates it,
-//! stops when the import is cancelled and hashes the bytes read.
+//! The reading threads share a [`StageCounter`]. A [`CountingReader`] updates this counter, stops
+//! when the import is cancelled and hashes the bytes that it reads.
 
 use std::fs::File;
 use std::io::Read;
@@ -152,8 +152,8 @@ impl Input {
         }
     }
 
-    /// Returns the current stamp; `None` for an object, whose bytes are known to come from one
-    /// state.
+    /// Returns the current stamp; `None` for an object, because each range request checks the
+    /// object's `ETag`.
     fn stamp(&self) -> std::io::Result<Option<FileStamp>> {
         match self {
             Input::Disk(file) => Ok(Some(stamp_of(&file.metadata()?))),
@@ -206,8 +206,8 @@ pub(crate) struct FileDigest {
 }
 
 impl CountingReader {
-    /// Reads the rest of the file and returns its digest. Fails if the file changed since it was
-    /// listed, because its rows may then come from different states.
+    /// Reads the rest of the file and returns its digest. Fails if the file has changed since it
+    /// was listed, because its rows may then be from different states of the file.
     pub fn finish(mut self, source: &SourceFile) -> Result<FileDigest> {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];

@@ -5,7 +5,7 @@ use std::io::{Read, Result};
 
 use super::compression::read_up_to;
 
-/// Maximum length of a row, in bytes. A longer row is a bad row; the buffer does not grow further.
+/// Maximum length of a row, in bytes, and maximum size of the buffer. A longer row is a bad row.
 pub(crate) const ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 const FIRST_BYTES: usize = 256 * 1024;
@@ -29,7 +29,7 @@ impl<R: Read> ReadBuffer<R> {
         &self.buffer[self.start..self.end]
     }
 
-    /// Returns the `length` bytes consumed last; they stay valid until the next read.
+    /// Returns the last `length` consumed bytes, which stay valid until the next read.
     pub fn consumed(&self, length: usize) -> &[u8] {
         &self.buffer[self.start - length..self.start]
     }
@@ -39,7 +39,7 @@ impl<R: Read> ReadBuffer<R> {
         self.ended
     }
 
-    /// Returns true if the window has its maximum size.
+    /// Returns true if the buffer has its maximum size.
     pub fn is_full(&self) -> bool {
         self.end - self.start >= ROW_BYTES_MAX
     }
@@ -48,7 +48,7 @@ impl<R: Read> ReadBuffer<R> {
         self.start += count;
     }
 
-    /// Reads more bytes. Afterwards there are more bytes, or the stream has ended, or both.
+    /// Reads more bytes, unless the stream has ended.
     pub fn fill(&mut self) -> Result<()> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -58,8 +58,8 @@ impl<R: Read> ReadBuffer<R> {
         if self.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        // Reads are as large as possible, because the scan of an incomplete row starts again after
-        // each read.
+        // Read as much as possible, because the scan of an incomplete row starts again after each
+        // read.
         let count = read_up_to(&mut self.reader, &mut self.buffer[self.end..])?;
         self.end += count;
         self.ended = self.end < self.buffer.len();

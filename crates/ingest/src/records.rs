@@ -1,8 +1,8 @@
 //! The records of a CSV text, in order, in bounded memory.
 //!
 //! Every record has the physical line at which it starts. A record that cannot be split is returned
-//! as a fault, and reading continues at the next physical line. So a misplaced quote affects one
-//! line and not the rest of the file.
+//! as a fault, and reading continues at the next physical line. A misplaced quote therefore affects
+//! only one line, not the rest of the file.
 
 use std::io::Read;
 
@@ -36,7 +36,7 @@ pub(crate) struct Records<R> {
     at_rest_of_row: bool,
 }
 
-/// One record, valid until the next one is read.
+/// One record, valid until the next record is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Record<'a> {
     bytes: &'a [u8],
@@ -121,7 +121,7 @@ impl<R: Read> Records<R> {
         NextRecord::Fault(fault)
     }
 
-    /// Consumes one physical line, or record, that exceeds the maximum length.
+    /// Consumes a physical line or a record that exceeds the maximum length.
     fn skip_long_row(&mut self) -> std::io::Result<NextRecord> {
         let reason = format!("the row is longer than {} MiB", ROW_BYTES_MAX >> 20);
         if memchr2(b'\n', b'\r', self.window.bytes()).is_some() {
@@ -140,7 +140,7 @@ impl<R: Read> Records<R> {
             }
             self.window.fill()?;
         }
-        // The line end is not consumed here; it is read as a blank line next, and skipped.
+        // Do not consume the line end here. It is then read as a blank line and skipped.
         self.at_rest_of_row = true;
         Ok(NextRecord::Fault(fault))
     }
@@ -195,7 +195,8 @@ pub(crate) fn field<'a>(text: &'a str, span: FieldSpan, scratch: &'a mut String)
 mod tests {
     use super::*;
 
-    /// A reader that returns one byte per read, so that every record is split at every position.
+    /// A reader that returns one byte per read, so that a record is split between reads at every
+    /// position.
     struct OneByteReader<'a>(&'a [u8]);
 
     impl Read for OneByteReader<'_> {

@@ -1,9 +1,9 @@
 //! Collects the rows of files into record batches and sends them to the writer.
 //!
 //! [`Rows`] builds batches column by column. If a row fails after some of its fields were appended,
-//! it is completed with nulls and removed from the finished batch. So good rows cause no extra
-//! cost. [`Output`] sends batches to the writer and waits for it, which bounds memory. A bad row
-//! ends the import, or is added to the table of rejected rows.
+//! the row is completed with nulls and removed from the finished batch, so good rows cause no extra
+//! cost. [`Output`] sends batches to the writer and waits for the writer, which bounds memory. A
+//! bad row ends the import, or is added to the table of rejected rows.
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Creates a builder for a table. The error names a column whose type cannot be parsed from
-    /// text.
+    /// Creates a builder for a table. Fails, with the name of the column, if a column's type cannot
+    /// be parsed from text.
     pub fn new(schema: &SchemaRef, file: &str) -> Result<Self> {
         let column = |field: &Arc<arrow::datatypes::Field>| {
             Column::new(field.data_type()).ok_or_else(|| Error::TypeConflict {
@@ -55,7 +55,7 @@ impl Rows {
         &self.schema
     }
 
-    /// Returns the number of rows in the batch, excluding the current one.
+    /// Returns the number of rows in the batch, excluding the current row.
     pub fn len(&self) -> usize {
         self.rows
     }
@@ -108,8 +108,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Creates an output to a writer. Bad rows are sent to `rejected`; if that is `None`, they end
-    /// the import.
+    /// Creates an output to a writer. Bad rows are sent to `rejected`. If `rejected` is `None`, a
+    /// bad row ends the import.
     pub fn new(rows: Sender<Result<RecordBatch, ArrowError>>, rejected: Option<Rejected>) -> Self {
         Output { rows: Some(rows), rejected }
     }
@@ -156,7 +156,7 @@ impl Output {
     }
 }
 
-/// Returns the error of a reader whose writer has ended. The cause is in the writer's own error.
+/// Returns the error of a reader whose writer has ended. The writer's own error contains the cause.
 pub(crate) fn writer_ended() -> Error {
     Error::Internal { message: "the writer of the import stopped before its reader".to_owned() }
 }

@@ -60,8 +60,8 @@ impl SourceFile {
         matches!(self.place, SourceLocation::Object(_))
     }
 
-    /// Returns the error from reading the file, with the details of the object store if there are
-    /// any.
+    /// Returns the stored error of the object store if the file is an object and has one, otherwise
+    /// `error`.
     pub fn explain(&self, error: Error) -> Error {
         match &self.place {
             SourceLocation::Object(object) => object.failure().unwrap_or(error),
@@ -70,7 +70,8 @@ impl SourceFile {
     }
 }
 
-/// Selection of a file by a source. It determines whether an unknown format is an error.
+/// Selection of a file by a source. The kind of selection determines whether an unknown format is
+/// an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSelection {
     /// By name or by a glob: a file whose format is not detected is an error.
@@ -130,7 +131,7 @@ impl Discovery {
         if !path.is_absolute() {
             return Err(Error::RelativeSource { path: source.to_owned() });
         }
-        // A name with pattern characters is first tried as a file, then as a pattern.
+        // First treat a name with pattern characters as a file, and then as a pattern.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.add_folder(source, path),
             Ok(metadata) => self.add_file(path, &metadata, FileSelection::Expressly),
@@ -185,7 +186,7 @@ impl Discovery {
         let url = CloudUrl::parse(source)?;
         let missing = |note| Error::NoFiles { path: source.to_owned(), note };
         let is_folder = url.key().is_empty() || source.ends_with('/');
-        // A name with pattern characters is first tried as an object, then as a pattern.
+        // First treat a name with pattern characters as an object, and then as a pattern.
         if !is_folder && let Some(object) = self.clouds.find(&url)? {
             return self.add_object(object, FileSelection::Expressly);
         }

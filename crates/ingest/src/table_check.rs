@@ -12,7 +12,7 @@ use crate::request::ValidRequest;
 /// Checks that an action on a table is allowed. Error: `forbidden`.
 pub type TableCheck = Arc<dyn Fn(Action, &TableName) -> Result<(), Problem> + Send + Sync>;
 
-/// The check that an importer uses; without one, everything is allowed.
+/// The check that an importer uses; `None` allows every action.
 #[derive(Clone, Default)]
 pub(crate) struct TableAuthorizer(pub(crate) Option<TableCheck>);
 
@@ -34,7 +34,8 @@ impl TableAuthorizer {
         if exists { Ok(()) } else { self.check(Action::Create, table) }
     }
 
-    /// Checks the columns that a planned import adds, and its table of rejected rows.
+    /// Checks that a planned import may add its new columns, and may write to the table for
+    /// rejected rows.
     pub(crate) async fn check_plan(&self, plan: &Plan, checked: &ValidRequest) -> Result<()> {
         if plan.existing.is_some() && !plan.new_columns().is_empty() {
             self.check(Action::Alter, &plan.table)?;

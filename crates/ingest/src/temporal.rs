@@ -1,13 +1,13 @@
 //! Dates, times and timestamps in text: ISO 8601 and the formats that databases print.
 //!
-//! The year comes first and has four digits, so that the order of day and month is never guessed:
-//! `2013-01-31` or `2013/01/31`, and never `1/2/2013`. Digits of a second beyond the sixth are kept
-//! only for nanosecond columns.
+//! The year must come first and have four digits, because the order of day and month is never
+//! guessed: `2013-01-31` and `2013/01/31` are dates, and `1/2/2013` is not. Digits of a second
+//! beyond the sixth are kept only for nanosecond columns.
 
 /// A timestamp, with or without a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ParsedTimestamp {
-    /// Microseconds since 1970-01-01; in UTC if there is a zone.
+    /// Microseconds since 1970-01-01, in UTC if the text has a zone, otherwise in local time.
     pub microseconds: i64,
     /// The remaining nanoseconds, less than 1000.
     pub nanoseconds: i64,

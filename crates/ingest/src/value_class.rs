@@ -1,7 +1,8 @@
 //! Classes of values, detected from text alone.
 //!
 //! [`ValueClasses`] is the set of classes of a column's values. The type that holds all values is
-//! chosen once, at the end, from the set. So the order of rows and files does not matter.
+//! chosen from the set after all values are read, so it does not depend on the order of rows and
+//! files.
 
 use super::temporal::parse_moment;
 
@@ -15,7 +16,7 @@ pub(crate) enum ValueClass {
     /// A whole number beyond 64 bits.
     BigInteger = 1 << 2,
     Real = 1 << 3,
-    /// `NaN` or `inf`: a number in a column of numbers, text in a column of text.
+    /// `NaN` or `inf`, which is a number in a column of numbers and text in a column of text.
     NotFinite = 1 << 4,
     Date = 1 << 5,
     /// A timestamp without a zone.
@@ -47,7 +48,7 @@ impl ValueClass {
         ValueClass::List,
     ];
 
-    /// Returns the class as a noun phrase, for the reason of a column's type.
+    /// Returns the class as a noun phrase, for messages that explain a column's type.
     pub const fn noun(self) -> &'static str {
         match self {
             ValueClass::Boolean => "a boolean",
@@ -148,7 +149,8 @@ fn classify_number_or_date(text: &str) -> ValueClass {
     if whole > 0 && whole == digits.len() {
         return classify_whole(text, digits, bytes[0] == b'+');
     }
-    // `2013-01-31`: four digits and a separator, which no number has.
+    // The value may be a date such as `2013-01-31`, because no number has a separator after four
+    // digits.
     if whole == 4 && !signed && matches!(digits[4], b'-' | b'/') {
         return match parse_moment(text) {
             Some(moment) if moment.zoned => ValueClass::ZonedTimestamp,

@@ -1,7 +1,7 @@
 //! Formats of dates and numbers in a CSV file that differ from ISO 8601 and SQL.
 //!
-//! Formats are never guessed: `01.02.2026` is text until an option defines which number is the
-//! month. Detected formats are used only to name the option in a hint.
+//! Formats are never guessed: `01.02.2026` is text unless an option defines which number is the
+//! month. Detected formats are used only in hints, which suggest the option.
 
 use crate::error::{Error, Result};
 
@@ -143,8 +143,8 @@ pub(crate) struct MatchedFormats {
     /// Number of texts that look like a number with a decimal comma.
     commas: u64,
     separator: Option<u8>,
-    /// True if the first number of some date exceeds 12. `day_second` is the same for the second
-    /// number.
+    /// True if the first number of any date exceeds 12, so it is a day. `day_second` is the same
+    /// for the second number.
     day_first: bool,
     day_second: bool,
 }

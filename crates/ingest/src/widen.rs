@@ -2,8 +2,8 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-/// Returns the narrowest type that holds the values of both types; `None` if exactly one of them is
-/// nested. Text can hold the values of every type that is not nested.
+/// Returns the narrowest type that holds the values of both types; `None` if exactly one of the
+/// types is nested. A text type holds the values of any type that is not nested.
 pub(crate) fn widen(left: &DataType, right: &DataType) -> Option<DataType> {
     if left == right {
         return Some(left.clone());
@@ -33,8 +33,8 @@ fn is_binary(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_))
 }
 
-/// Returns true if a column of type `to` can store values of type `from` unchanged, except for
-/// their notation.
+/// Returns true if a column of type `to` can store values of type `from` without changing them.
+/// Their notation may change.
 pub(crate) fn fits(from: &DataType, to: &DataType) -> bool {
     if from == to {
         return true;

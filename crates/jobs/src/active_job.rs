@@ -2,7 +2,7 @@
 //!
 //! All changes of a job are made through [`ActiveJob`]. The writer collects unstored changes and
 //! marks them as stored afterwards. The end of a background job or of a function call becomes
-//! visible once it is stored, the end of a query immediately.
+//! visible when the end is stored. The end of a query becomes visible immediately.
 
 use headwater_model::{
     Job, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
@@ -20,13 +20,14 @@ use crate::outcome::{elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
 use crate::report;
 
-/// Number of failed writes after which the end of a job becomes visible although it is not stored.
+/// Number of failed writes after which the end of a job becomes visible although the end is not
+/// stored.
 const REFUSALS: u32 = 4;
 
 /// The reason for stopping a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// A client requested it.
+    /// A client requested the stop.
     Request,
     /// The server is shutting down.
     Shutdown,
@@ -65,7 +66,7 @@ struct State {
     ended: bool,
     /// True if the record has changed since the writer last collected it.
     changed: bool,
-    /// True if the store may still list the job as open.
+    /// True if the store may still contain the ref that marks the job as open.
     listed: bool,
     /// Entries to write in the same batch as the end.
     with: Vec<Append>,
@@ -162,7 +163,7 @@ impl ActiveJob {
         self.state.lock().record.job.status
     }
 
-    /// Returns true if the work has ended, whether or not that is stored.
+    /// Returns true if the work has ended, even if the end is not stored yet.
     pub(crate) fn is_over(&self) -> bool {
         self.state.lock().ended
     }
@@ -200,7 +201,7 @@ impl ActiveJob {
             let cost = card.cost(&report.usage);
             let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };
             state.record.steps.push(step);
-            // Store the usage of a step early, because the process may end before the run does.
+            // Store the usage of a step before the run ends, because the process may end earlier.
             state.changed = true;
         }
         state.log.push(now, event);
@@ -215,7 +216,7 @@ impl ActiveJob {
         }
     }
 
-    /// Requests the job to stop. If this is called again, the first reason is kept.
+    /// Requests the job to stop. Later calls do not change the reason of the first call.
     pub(crate) fn stop(&self, why: StopReason) {
         self.state.lock().stop.get_or_insert(why);
         self.cancel.cancel();
@@ -271,7 +272,8 @@ impl ActiveJob {
             None => result,
         };
         settle(&mut job, result, state.stop);
-        // The runtime measures the time of a call, because it excludes queueing and installation.
+        // The function runtime measures the time of a call without the time in the queue and for
+        // installation, so do not set it here.
         if self.kind != JobKind::Function {
             job.usage.wall_ms = elapsed_ms(job.started, now);
         }
@@ -310,8 +312,8 @@ impl ActiveJob {
         }
         let mut collected =
             PendingWrite { stored: None, record: state.changed, end: state.ended, durable: false };
-        // A client waits for a brief job, so the end of the job need not be durable. The end of a
-        // trigger's call must be durable, because no client waits for it.
+        // A client waits for the result of a brief job and can repeat the job, so its end need not
+        // be durable. No client waits for a trigger's call, so its end must be durable.
         let is_awaited = self.kind.is_brief() && self.event.is_none();
         collected.durable = state.ended && !is_awaited;
         let plain = self.kind.is_brief() && !state.log.is_noteworthy();
@@ -364,8 +366,8 @@ impl ActiveJob {
         self.state.lock().changed |= collected.record;
     }
 
-    /// Counts a failed write. After several failures, the end becomes visible as a failure, because
-    /// a success that is not durable must not be reported.
+    /// Counts a failed write. After several failed writes, the end becomes visible as a failure,
+    /// because a success that is not stored must not be reported.
     pub(crate) fn refuse(&self, now: Timestamp, error: &Problem) {
         let mut state = self.state.lock();
         state.failures += 1;

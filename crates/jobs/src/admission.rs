@@ -70,7 +70,8 @@ impl KindAdmission {
         }
     }
 
-    /// Returns a permit for the queue. The queue's limit is increased by the number of free slots.
+    /// Returns a permit for the queue. A job that gets a free slot does not count towards the
+    /// queue's limit.
     pub(crate) fn place(&self) -> Result<QueuePermit> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let place = QueuePermit(self.waiting.clone());
@@ -80,8 +81,9 @@ impl KindAdmission {
         Ok(place)
     }
 
-    /// Returns a permit within the limit per caller. Function calls wait for environments and
-    /// permits in the function runtime; the limit ensures that one caller does not use all permits.
+    /// Returns a permit within the limit per caller; `None` for kinds without this limit. Function
+    /// calls wait in the function runtime, and the limit prevents one caller from using all of its
+    /// permits.
     pub(crate) fn share(&self, author: &str) -> Result<Option<CallerPermit>> {
         if self.kind != JobKind::Function {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! Errors of jobs.
 //!
-//! An error of the work itself is not an error of this crate: it is stored with the job as a
-//! `Problem`.
+//! An error of the work itself is not an error of this crate. It is a `Problem`, which is stored
+//! with the job.
 
 use headwater_model::{ErrorCode, Fault, JobId, JobKind, Timestamp};
 
@@ -45,7 +45,7 @@ pub enum Error {
         /// The user's limit of concurrent jobs.
         limit: u32,
     },
-    /// The user has reached one of its daily limits.
+    /// The user has reached a daily limit.
     #[error("user `{user}` has reached a daily limit: {used} (limit {limit})")]
     DayQuota {
         /// The user that has reached the limit.

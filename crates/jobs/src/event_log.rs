@@ -1,9 +1,9 @@
 //! The events of one active job: unstored events, and the most recent stored ones.
 //!
 //! Sequence numbers are consecutive from 1. Progress events are limited to ten per second and
-//! stage. Log text is limited, and a remark marks omitted lines. This module does not block and
-//! does no I/O: the writer stores the events from [`EventLog::unstored`], and followers read
-//! [`EventLog::after`].
+//! stage. The log text of a job is limited, and a log line of Headwater marks the place of omitted
+//! lines. This module does not block and does no I/O: the writer stores the events from
+//! [`EventLog::unstored`], and followers read [`EventLog::after`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -165,7 +165,7 @@ impl EventLog {
         self.from(self.stored).cloned().collect()
     }
 
-    /// Marks the events up to `sequence` as stored. The most recent ones stay in memory.
+    /// Marks the events up to `sequence` as stored. Keeps the most recent events in memory.
     pub(crate) fn mark_stored(&mut self, sequence: u64) {
         self.stored = self.stored.max(sequence);
         while self.events.len() > TAIL
@@ -185,8 +185,8 @@ impl EventLog {
         EventsAfter::Events(self.from(after).take(AT_ONCE).take_while(wanted).cloned().collect())
     }
 
-    /// Returns the events in memory after a sequence. Sequence numbers are consecutive, so they
-    /// determine the index.
+    /// Returns the events in memory after a sequence number. Sequence numbers are consecutive, so a
+    /// number determines the index of its event.
     fn from(&self, after: u64) -> impl Iterator<Item = &JobEvent> {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         let skipped = (after + 1).saturating_sub(first) as usize;
@@ -202,7 +202,7 @@ impl EventLog {
     }
 }
 
-/// Creates a remark, which is a log line that Headwater writes itself.
+/// Creates a remark, a log line that Headwater itself writes.
 pub(crate) fn remark(text: String) -> JobEventKind {
     JobEventKind::Log { stream: LogStream::System, model: None, file: None, line: None, text }
 }

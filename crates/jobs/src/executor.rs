@@ -18,8 +18,8 @@ pub trait Executor: Send + Sync {
     /// Executes a job and returns its result: an `ImportReport`, a `RunReport`, or null.
     ///
     /// A panic fails the job with `internal`. After [`JobContext::cancelled`] is cancelled, the
-    /// work should end soon, with any error; after [`crate::JobsOptions::stop_grace`] it is
-    /// dropped.
+    /// work should end soon, with any error. If it does not end within
+    /// [`crate::JobsOptions::stop_grace`], it is dropped.
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem>;
 }
 
@@ -32,7 +32,8 @@ pub struct NewJob {
     pub summary: String,
     /// The author of the job.
     pub author: String,
-    /// The user whose limits apply; `None` for a job of the owner, or for one that no user started.
+    /// The user whose limits apply; `None` for a job that the owner started or that no user
+    /// started.
     pub user: Option<String>,
     /// The ref that the job reads or changes.
     pub reference: Option<String>,
@@ -41,7 +42,7 @@ pub struct NewJob {
     /// The queue, if any. Jobs of one queue run one at a time, in order. A job without a queue does
     /// not wait for other jobs.
     pub queue: Option<String>,
-    /// The executor's input. It is deleted some time after the job's end.
+    /// The executor's input. Only the inputs of recent jobs are kept after the job's end.
     pub payload: Value,
 }
 
@@ -105,13 +106,13 @@ impl JobContext {
         }
     }
 
-    /// Adds a log line that Headwater writes itself.
+    /// Adds a log line that is written by Headwater, not by the job's code.
     pub fn log_system(&self, text: impl Into<String>) {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to the job's usage. The elapsed time is measured from start to end. Function calls are
-    /// the exception: their own times are added.
+    /// Adds to the job's usage. The elapsed time is ignored, because it is measured from start to
+    /// end; only for function calls, it is added, too.
     pub fn add_usage(&self, usage: &Usage) {
         self.live.change_usage(|sum| sum.add(usage));
     }
@@ -121,8 +122,8 @@ impl JobContext {
         self.live.change_usage(|sum| *sum = usage);
     }
 
-    /// Stops the job if its usage so far and that of the other jobs of its user exceed a daily
-    /// limit. Call it only while the work can be stopped without loss, not after a commit.
+    /// Stops the job if its usage so far, together with the usage of its user's other jobs, exceeds
+    /// a daily limit. Must not be called after a commit, when a stop would lose the result.
     pub fn enforce_day_limits(&self) {
         self.shared.enforce_day_limits(&self.live);
     }
@@ -150,8 +151,8 @@ impl JobContext {
         supervise(work, &self.live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Returns the error of work that ends because the job was stopped: the daily limit that was
-    /// exceeded, or else `cancelled` with a message.
+    /// Returns the error of work that ends because the job was stopped: the error of the exceeded
+    /// daily limit, or else `cancelled` with a message.
     pub fn stopped(&self, message: &str) -> Problem {
         let exceeded = self.live.exceeded();
         exceeded.unwrap_or_else(|| Problem::new(ErrorCode::Cancelled, message))

@@ -23,7 +23,7 @@ use crate::{Error, Jobs, Result};
 /// The events of a job, in order.
 pub type EventStream = BoxStream<'static, Result<JobEvent>>;
 
-/// Number of entries that are read at a time; an entry has up to a thousand events.
+/// Number of journal entries that are read at a time. An entry has up to a thousand events.
 const PAGE: usize = 16;
 
 impl Jobs {
@@ -89,8 +89,8 @@ impl Follower {
             }
             let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
             let ended = seen.borrow_and_update().ended;
-            // Read again, to find events that were added between the first read and the
-            // subscription.
+            // Read again after the subscription, to find events that were added between the first
+            // read and the subscription.
             if self.fill().await? {
                 continue;
             }
@@ -101,7 +101,7 @@ impl Follower {
         }
     }
 
-    /// Buffers the available events; returns true if there were any.
+    /// Buffers the available events. Returns true if any were available.
     async fn fill(&mut self) -> Result<bool> {
         let found = match &self.source {
             Source::Live { live, .. } => match live.events_after(self.after).0 {
@@ -115,7 +115,8 @@ impl Follower {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {
-                    // The job has no stored events, or none after this sequence number.
+                    // If the job has no stored events, derive its start and end events from its
+                    // record.
                     let none = self.shared.last_stored_event(self.id, *kind).await?.is_none();
                     let rest = plain.iter().filter(|event| none && event.sequence > self.after);
                     rest.cloned().collect()
@@ -144,7 +145,8 @@ impl Shared {
     ) -> Result<Vec<JobEvent>> {
         let journal = events_journal(kind);
         let prefix = format!("{id}/");
-        // The entry that contains the next event may begin with an earlier event.
+        // The entry that contains the next event may begin with an earlier event, so find the last
+        // entry that begins at or before the next event.
         let holds = KeyRange {
             prefix: prefix.clone(),
             until: Some(event_key(id, after + 2)),

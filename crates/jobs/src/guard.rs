@@ -15,8 +15,8 @@ use crate::quota::JobPermit;
 
 /// A guard for work in progress.
 ///
-/// Dropping it without [`JobGuard::finish`], for example when a client disconnects, ends the job as
-/// cancelled.
+/// If the guard is dropped without [`JobGuard::finish`], for example because a client disconnects,
+/// the job ends as cancelled.
 pub struct JobGuard {
     inner: Arc<Inner>,
     live: Arc<ActiveJob>,
@@ -73,7 +73,7 @@ impl JobGuard {
         (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unexplained))
     }
 
-    /// Ends the job, writes its record and these entries in one batch, and waits until they are
+    /// Ends the job, writes its record and these entries in one batch, and waits until the batch is
     /// stored.
     pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.end(result, with);

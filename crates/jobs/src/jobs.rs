@@ -38,7 +38,7 @@ impl Jobs {
     /// Opens the jobs of a lake.
     ///
     /// Jobs that were running when the last process ended become `interrupted`. Queued jobs stay
-    /// queued, except those that a caller would have executed.
+    /// queued, except jobs that a caller executes, because the caller is gone.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -69,10 +69,10 @@ impl Jobs {
         self.inner.lane(kind).register(executor);
     }
 
-    /// Queues a job for its kind's executor. The job is durable when this returns.
+    /// Queues a job for its kind's executor. The job is durable on return.
     ///
-    /// Errors: `too_busy` if the queue is full, `quota_exceeded` if a limit of its user is reached,
-    /// `unavailable` after [`Jobs::drain`] has begun.
+    /// Errors: `too_busy` if the queue is full, `quota_exceeded` if the job's user has reached a
+    /// limit, `unavailable` after [`Jobs::drain`] has begun.
     pub async fn submit(&self, new: NewJob) -> Result<JobId> {
         let jobs = self.clone();
         // Run in a separate task, so that a cancelled caller cannot leave a job that is stored but
@@ -101,22 +101,22 @@ impl Jobs {
 
     /// Starts a job that the caller executes, when its kind has a free slot.
     ///
-    /// Its record is written in the background, so a query costs its caller no transaction. Errors:
-    /// `too_busy` if the queue is full, `quota_exceeded` if a limit of its user is reached,
-    /// `unavailable` after [`Jobs::drain`] has started.
+    /// The job's record is written in the background, so the caller of a query does not wait for a
+    /// write. Errors: `too_busy` if the queue is full, `quota_exceeded` if the job's user has
+    /// reached a limit, `unavailable` after [`Jobs::drain`] has started.
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
         Ok((self.context(live), guard))
     }
 
-    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids sort by
-    /// time.
+    /// Returns a new id, for a job that is started by [`Jobs::begin`] or for another record. Ids
+    /// sort by time.
     pub fn new_id(&self) -> JobId {
         self.inner.shared.ids.next()
     }
 
-    /// Starts a job like [`Jobs::record`], but first writes its record, in one batch with these
-    /// entries.
+    /// Starts a job like [`Jobs::record`], but first writes the job's record and the given entries
+    /// in one batch.
     ///
     /// Error: `cancelled` if the job was stopped while it was queued.
     pub async fn begin(
@@ -180,8 +180,8 @@ impl Jobs {
             if inner.drive(&live, place, turn).await {
                 return;
             }
-            // The job stays queued for the next process, unless it is stopped before this process
-            // ends.
+            // The job stays queued for the next process. Until this process ends, the job can still
+            // be stopped.
             let left = Arc::downgrade(&inner);
             drop(inner);
             live.cancel.cancelled().await;
@@ -201,7 +201,7 @@ impl Jobs {
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
     }
 
-    /// Returns the job, with the job of its queue that it waits for, if any.
+    /// Returns the job, with the job of the same queue that it waits for, if any.
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
             && let Some(live) = self.live(job.id)
@@ -220,7 +220,7 @@ impl Jobs {
     /// Requests a job to stop and returns its state. A job that has ended is not changed.
     ///
     /// A queued job ends immediately. A running job ends when its executor notices the
-    /// cancellation; [`Jobs::wait`] waits for that.
+    /// cancellation; [`Jobs::wait`] waits for this end.
     pub async fn stop(&self, id: JobId) -> Result<Job> {
         if let Some(live) = self.live(id) {
             let queued = live.status() == JobStatus::Queued;
@@ -263,14 +263,14 @@ impl Jobs {
         self.inner.shared.flush().await
     }
 
-    /// Rejects new jobs from now on, and does not start queued ones.
+    /// Rejects new jobs from now on, and starts no more queued jobs.
     pub fn close(&self) {
         self.inner.shared.draining.cancel();
     }
 
-    /// Rejects new jobs, does not start queued ones, and waits for running jobs. Jobs that are
-    /// still running after `timeout` are cancelled and become `interrupted`. Everything is stored
-    /// when this method returns. Queued jobs stay queued for the next process.
+    /// Rejects new jobs, starts no more queued jobs, and waits for running jobs. Jobs that are
+    /// still running after `timeout` are cancelled and become `interrupted`. All changes are stored
+    /// on return. Queued jobs stay queued for the next process.
     pub async fn drain(&self, timeout: Duration) {
         self.close();
         let shared = &self.inner.shared;

@@ -74,7 +74,7 @@ impl Shared {
     /// Returns the records that match a filter, newest first. The caller applies the limit.
     pub(crate) fn records(&self, filter: &JobFilter) -> Records<'_> {
         let mut journals = Vec::new();
-        // The range is extended, because an id may be created shortly before its record. The filter
+        // Extend the range, because an id may be created shortly before its record. The filter then
         // checks the record's time.
         let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
@@ -107,7 +107,7 @@ impl Shared {
 }
 
 impl Records<'_> {
-    /// Returns the next older record. Skips unreadable ones.
+    /// Returns the next older record. Skips unreadable records.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>> {
         while let Some(key) = self.newest().await? {
             let record = self.take(&key);

@@ -10,7 +10,7 @@ use crate::{Error, Jobs, Result};
 
 /// Maximum number of candidates that an error lists.
 const NAMED: usize = 5;
-/// Number of newest jobs compared for "did you mean".
+/// Number of newest jobs whose ids are compared to find a similar one.
 const COMPARED: usize = 500;
 
 impl Jobs {
@@ -42,7 +42,7 @@ impl Jobs {
         }
     }
 
-    /// Returns a job's payload; `None` if the job had none, or if it is no longer kept.
+    /// Returns a job's payload; `None` if the job had no payload, or if the payload was deleted.
     pub async fn payload(&self, id: JobId) -> Result<Option<Value>> {
         self.inner.shared.payload(id).await
     }

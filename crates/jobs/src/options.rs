@@ -12,11 +12,12 @@ pub struct JobsOptions {
     pub limits: BTreeMap<JobKind, KindLimits>,
     /// The rate card, until [`crate::Jobs::set_rate_card`] replaces it.
     pub rate_card: RateCard,
-    /// Number of query records kept; older ones are aggregated by day. 10,000 by default.
+    /// Number of query records that are kept. Older records are aggregated by day. 10,000 by
+    /// default.
     pub queries_kept: usize,
-    /// Maximum bytes of log text of one job; a remark marks omitted lines. 32 MiB by default.
+    /// Maximum bytes of log text of one job. Further lines are omitted. 32 MiB by default.
     pub log_bytes_max: usize,
-    /// Time between cancellation and dropping the work. 10 s by default.
+    /// Time after the cancellation of a job after which its work is dropped. 10 s by default.
     pub stop_grace: Duration,
 }
 
@@ -37,7 +38,7 @@ impl Default for JobsOptions {
 pub struct KindLimits {
     /// Maximum number of running jobs; at least 1.
     pub concurrency: usize,
-    /// Maximum number of queued jobs; further ones are rejected with `too_busy`.
+    /// Maximum number of queued jobs. Further jobs are rejected with `too_busy`.
     pub queue: usize,
 }
 

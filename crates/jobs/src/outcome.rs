@@ -36,7 +36,7 @@ pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option
 }
 
 fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
-    // Keep the error of the work if it is more specific.
+    // Keep the error of the work if it already has the expected code.
     if problem.code == code {
         return problem;
     }
@@ -49,7 +49,7 @@ fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
     stopped
 }
 
-/// Returns the problem of a job that succeeded, but whose end cannot be stored.
+/// Returns the problem of a job that succeeded but whose end cannot be stored.
 pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     let mut problem =
         Problem::new(error.code, "the work was completed, but its end could not be recorded");

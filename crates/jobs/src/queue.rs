@@ -1,7 +1,7 @@
 //! Named queues: jobs of one queue run one at a time, in order of arrival.
 //!
-//! Runs of a project on one branch share a queue: the second of two concurrent runs would conflict
-//! with the first. Jobs of different queues are independent.
+//! Runs of a project on one branch share a queue, because two concurrent runs would conflict. Jobs
+//! of different queues are independent.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Queues {
 }
 
 impl QueuePosition {
-    /// Returns the job that must end before this one runs; `None` if this one may run.
+    /// Returns the job that must end before this job runs; `None` if this job may run.
     pub(crate) fn waits_for(&self) -> Option<JobId> {
         self.queues.first(&self.name).filter(|first| *first != self.job)
     }

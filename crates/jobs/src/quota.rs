@@ -1,18 +1,18 @@
 //! Limits of users: concurrent jobs, and bytes and money per day, in UTC.
 //!
-//! Each job of a user holds a [`JobPermit`] from its admission to its end. At its end, its usage
-//! is added to the day on which the job was recorded. Changed sums are stored a tenth of a second
-//! later, so that calls do not wait for the write. They are also stored when the jobs are flushed
-//! or closed. An orderly stop loses nothing; `kill -9` loses about the last tenth of a second of
-//! usage:
+//! Each job of a user holds a [`JobPermit`] from its admission to its end. At its end, its usage is
+//! added to the sum of the user for the day on which the job was recorded. A changed sum is stored
+//! a tenth of a second later, so that calls do not wait for the write, and when the jobs are
+//! flushed or closed. An orderly stop loses nothing; `kill -9` loses about the last tenth of a
+//! second of usage:
 //!
 //! | journal | key | value |
 //! |---|---|---|
 //! | `user_days` | day `/` user | [`DailyUsage`] |
 //!
-//! A job that reports its usage while it runs is stopped once it and the other running jobs of its
-//! user exceed a daily limit. The usage of other jobs is known only at their end. They end
-//! normally, and the next one is rejected.
+//! Some jobs report their usage while they run. Such a job is stopped if the usage of its user,
+//! including running jobs, exceeds a daily limit. The usage of other jobs is known only at their
+//! end, so they end normally, and the user's next job is rejected.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -157,7 +157,8 @@ impl Quotas {
         let (sum, is_new_day) = {
             let mut days = self.days.lock();
             let is_new_day = !days.keys().any(|(known, _)| *known == day);
-            // A job may have ended in the meantime and added its usage.
+            // In the meantime, another task may have loaded the sum, and jobs may have added their
+            // usage, so keep an existing sum.
             let sum = *days.entry(key).or_insert_with(|| stored.unwrap_or_default());
             if let Some(oldest) = kept_from(day).filter(|_| is_new_day) {
                 days.retain(|(known, _), _| *known >= oldest);
@@ -179,7 +180,7 @@ impl Quotas {
             return;
         }
         let key = (created.date_naive(), user.to_owned());
-        // A day that is no longer in memory is no longer subject to limits.
+        // Days before the previous day are not in memory, because limits no longer apply to them.
         if let Some(sum) = self.days.lock().get_mut(&key) {
             sum.bytes = sum.bytes.saturating_add(usage.bytes_read);
             sum.money += cost;
@@ -194,15 +195,14 @@ impl Quotas {
         !self.dirty.lock().is_empty()
     }
 
-    /// Removes and returns the changed sums that have been waiting to be stored for at least this
-    /// time.
+    /// Removes and returns the sums that changed at least this long ago and are not stored yet.
     pub(crate) fn take_dirty(&self, for_at_least: Duration) -> DirtyDays {
         let mut dirty = self.dirty.lock();
         let due = |since: &Instant| since.elapsed() >= for_at_least;
         DirtyDays(dirty.extract_if(.., |_, since| due(since)).collect())
     }
 
-    /// Keeps sums that could not be stored for the next attempt.
+    /// Marks sums that could not be stored as changed again, for the next attempt.
     pub(crate) fn restore_dirty(&self, days: DirtyDays) {
         let mut dirty = self.dirty.lock();
         for (key, since) in days.0 {
@@ -248,7 +248,7 @@ impl Jobs {
 }
 
 impl Shared {
-    /// Returns the limits of a job's user if they include a daily one.
+    /// Returns the limits of a job's user if they include a daily limit.
     pub(crate) fn day_limits(&self, job: &ActiveJob) -> Option<Limits> {
         let limits = self.quotas.limits(job.user.as_deref()?);
         let has_one = limits.bytes_per_day.is_some() || limits.money_per_day.is_some();
@@ -261,7 +261,7 @@ impl Shared {
             return;
         };
         let day = job.created.date_naive();
-        // A day that is no longer in memory is no longer subject to limits.
+        // Days before the previous day are not in memory, because limits no longer apply to them.
         let ended = self.quotas.days.lock().get(&(day, user.to_owned())).copied();
         let Some(mut sum) = ended else { return };
         let now = self.clock.now();
@@ -283,7 +283,7 @@ impl Shared {
     }
 }
 
-/// Rejects a sum whose comparison with a daily limit is `over`.
+/// Returns an error if the comparison of a sum with a daily limit has the result `over`.
 fn check_day(
     user: &str,
     limits: &Limits,
@@ -307,8 +307,8 @@ fn check_day(
     Ok(())
 }
 
-/// Returns the first day whose sums are kept in memory: jobs that end after midnight count on the
-/// day before.
+/// Returns the first day whose sums are kept in memory. This is the previous day, because a job
+/// that ends after midnight counts for the day on which it was recorded.
 fn kept_from(day: NaiveDate) -> Option<NaiveDate> {
     day.checked_sub_days(Days::new(1))
 }

@@ -7,8 +7,9 @@
 //! | `user_days` | day `/` user | the usage of a user on a day; see `quota.rs` |
 //! | `job_payloads` | job id | the executor's input; deleted some time after the job's end |
 //!
-//! Queries have separate journals, because they are numerous and their number is limited. Each open
-//! job has a ref `jobs/open/<id>`, so that opening a lake reads only these.
+//! Queries and function calls have separate journals, because they are numerous and the number of
+//! their records is limited. Each open job has a ref `jobs/open/<id>`, so that opening a lake reads
+//! only the open jobs.
 
 use bytes::Bytes;
 use headwater_model::{Job, JobEvent, JobId, JobKind, Usage};

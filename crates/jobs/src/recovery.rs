@@ -16,8 +16,8 @@ use crate::quota::JobPermit;
 use crate::record::{self, JOBS, OPEN, PAYLOADS, QUERIES, Record};
 use crate::writer::Shared;
 
-/// Number of payloads that are kept after their jobs have ended, so that these jobs can be run
-/// again.
+/// Number of payloads that are kept after the end of their jobs, so that these jobs can be
+/// repeated.
 const PAYLOADS_KEPT: usize = 100;
 
 /// The open jobs of the last process.
@@ -118,7 +118,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns a job's payload; `None` if the job had none, or if it is no longer kept.
+    /// Returns a job's payload; `None` if the job had no payload, or if the payload was deleted.
     pub(crate) async fn payload(&self, id: JobId) -> Result<Option<Value>> {
         let entry = self.store.latest(PAYLOADS, &id.to_string()).await?;
         entry.map(|entry| record::decode(PAYLOADS, &entry.key, &entry.value)).transpose()

@@ -1,9 +1,9 @@
 //! Retention of query and function call records. Old records are aggregated by day, so that their
 //! number is limited and no usage is lost.
 //!
-//! The totals, and the key up to which they include records, are written in one batch; then the
-//! records are deleted. Readers ignore records below that key, so after a crash between the two
-//! steps no record is counted twice.
+//! One batch writes the totals, and the key up to which the totals include all records. Then the
+//! records are deleted. Readers ignore records below that key, so no record is counted twice, even
+//! after a crash between the two steps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +62,8 @@ impl Shared {
     /// Adds the usage of old query records to the totals, and removes the records. `more` is the
     /// number of queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // Take the count out, so that the records are counted again if this call is interrupted.
+        // Remove the known number of records, so that the next call counts them again if this call
+        // is interrupted.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,

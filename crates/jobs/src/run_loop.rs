@@ -64,8 +64,8 @@ impl Inner {
         supervise(work, &live.cancel, self.shared.options.stop_grace).await
     }
 
-    /// Records the start of a job before executing it. Otherwise a job that was running would start
-    /// again after a restart of the server.
+    /// Records the start of a job before executing it. Without this record, the job would start a
+    /// second time after a restart of the server.
     async fn start(&self, live: &Arc<ActiveJob>) -> Result<Value> {
         let payload = self.shared.payload(live.id).await?.unwrap_or_default();
         live.begin(self.shared.clock.now());
@@ -76,7 +76,7 @@ impl Inner {
     }
 }
 
-/// Waits for work that may panic or ignore cancellation.
+/// Waits for work. Converts a panic to an error, and drops work that ignores the cancellation.
 pub(crate) async fn supervise<T>(
     mut work: JoinHandle<Result<T, Problem>>,
     cancel: &CancellationToken,

@@ -18,7 +18,7 @@ pub enum UsageGroup {
     Day,
     /// A kind of job.
     Kind,
-    /// One job; newest first. Queries and calls whose records were removed have no line.
+    /// A job. The newest job is first. Queries and calls whose records were removed have no line.
     Job,
     /// A model or expectation, over all its runs.
     Model,
@@ -52,8 +52,8 @@ impl UsageSum {
 }
 
 impl Jobs {
-    /// Returns the usage of ended jobs that were recorded in `since..until`, by group name. If
-    /// grouped by job, the newest is first.
+    /// Returns the usage of ended jobs that were recorded in `since..until`, by group name. The
+    /// newest group is first when grouped by job.
     ///
     /// Removed queries and calls are counted only in whole days.
     pub async fn usage(

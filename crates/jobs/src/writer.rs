@@ -1,11 +1,12 @@
 //! Group writes of job events and records.
 //!
-//! One task stores the events and records of all active jobs. Ends are written immediately, in one
-//! group. Starts, log lines, progress and usage sums of users are delayed by a tenth of a second,
-//! so a short job is written once, with its end. A batch that contains the end of a background job
-//! is durable. Any other batch is `relaxed`: a power failure may lose it, but `kill -9` of the
-//! server never does. If the store fails, the jobs are written one by one, so that one job cannot
-//! block the others. Changes that were not stored are retried until they are.
+//! One task stores the events and records of all active jobs. The end of a job is written
+//! immediately, together with other pending ends. Starts, log lines, progress and usage sums of
+//! users are written a tenth of a second later, so a short job is written only once, at its end. A
+//! batch that contains the end of a background job is durable. Any other batch is `relaxed`: a
+//! power failure may lose it, but `kill -9` of the server never does. If a write fails, the jobs
+//! are written one by one, so that one job cannot block the others. A failed write is retried until
+//! it succeeds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::{Error, JobsOptions, Result};
 const GATHER: Duration = Duration::from_millis(100);
 /// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive jobs that could not be written, after which the others are not attempted.
+/// Number of consecutive jobs that could not be written after which the writer stops this attempt.
 const HOPELESS: usize = 3;
 /// Maximum pause after the store has failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -110,8 +111,8 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // Set so that the first query of a process triggers retention, because a process may be
-            // short-lived.
+            // Start with this value, so that the first query of a process triggers the retention,
+            // because a process may be short-lived.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
             queries_stored: Mutex::default(),
@@ -138,8 +139,8 @@ impl Shared {
         with: Vec<Append>,
     ) {
         let card = self.rate_card.read().clone();
-        // Count the job before it ends, because from then on the writer may store it, which
-        // decrements the count.
+        // Increment the count before the job ends. After the end, the writer may store the job and
+        // decrement the count.
         self.unstored.fetch_add(1, Ordering::Relaxed);
         match live.end(now, result, &card, with) {
             Some((usage, cost)) => {
@@ -166,7 +167,7 @@ impl Shared {
         waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
     }
 
-    /// Removes and returns the jobs of a group. If there are others, their write is scheduled for
+    /// Removes and returns the jobs of a group. If other jobs remain, schedules their write for
     /// later.
     fn take_waiting(&self, group: WriteGroup) -> Vec<Arc<ActiveJob>> {
         let mut waiting = self.waiting.lock();

@@ -70,13 +70,14 @@ impl BuildRecord {
         record
     }
 
-    /// Adds the file of a function, excluding the other steps in it, and the modules that it
-    /// imports.
+    /// Adds the hashes of a function's file, without the other steps in the file, and of the
+    /// modules that the function imports.
     fn add_files(&mut self, plan: &Plan, function: &Function) {
         let mut own = function.code.len();
         for path in &function.modules {
             let text = plan.project.files.get(&**path).map_or("", ProjectFile::text);
-            // In the code, a line with the path precedes each module.
+            // The function's code ends with the texts of the imported modules, each after a line
+            // with the module's path. Subtract both.
             own = own.saturating_sub(text.len() + path.len() + "\n# \n".len());
             self.files.insert(path.to_string(), short_hash(text));
         }
@@ -147,7 +148,8 @@ impl Plan {
         serde_json::from_str(&text?).ok()
     }
 
-    /// Returns the details of the reason to run a step: the changes since its last build.
+    /// Returns the changes since the last build of a step, as the details of the reason to run the
+    /// step.
     pub(crate) async fn why(&self, index: usize) -> Vec<String> {
         let plan = &self.steps[index];
         if matches!(plan.reason, None | Some("first run" | "no cache")) {

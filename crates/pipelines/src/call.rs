@@ -15,7 +15,7 @@ use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Callable, Error, Project, Result, Runner, fingerprint};
 
-/// Interval after which the use of an environment is recorded again.
+/// Minimum time between two records of the last use of an environment.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
 /// A cache of function environments, so that repeated calls do not look up a valid environment
@@ -31,7 +31,7 @@ pub struct CallInput {
     pub returns: Returns,
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// What the client adds to the call.
+    /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
     pub client: ClientCall,
 }
 

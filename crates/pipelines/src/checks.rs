@@ -1,6 +1,6 @@
-//! Records of successful steps that write no table, by fingerprint, so that a check does not run
-//! twice. A fingerprint covers everything that a step depends on, so the records apply to all
-//! branches.
+//! Records of successful steps that write no table, by fingerprint, so that a check with the same
+//! fingerprint does not run twice. A fingerprint covers everything that a step depends on, so a
+//! record applies to all branches.
 
 use bytes::Bytes;
 use headwater_store::{Append, Batch, Store};

@@ -57,7 +57,7 @@ impl Columns {
     }
 }
 
-/// The columns of a checked step and, if it is SQL, of its query.
+/// Index of a checked step, its columns and, for an SQL step, the columns of its query.
 type Checked = (usize, Columns, Option<QueryColumns>);
 
 /// Inputs of a query with their columns.
@@ -120,7 +120,7 @@ impl Plan {
         schema.map_or(Columns::Unknown, Columns::Typed)
     }
 
-    /// Checks a step and returns its columns, and those of its query if it is SQL.
+    /// Checks a step. Returns its columns and, for an SQL step, the columns of its query.
     async fn check_step(
         &self,
         runner: &Runner,
@@ -201,7 +201,8 @@ impl Plan {
         }
     }
 
-    /// Adds the existing columns of a table that keeps rows of earlier runs.
+    /// If a model's table keeps rows of earlier runs, adds the table's existing columns to the
+    /// model's columns.
     fn with_table(&self, index: usize, given: Columns) -> Columns {
         let accumulates = self.project.steps[index].materialization.accumulates();
         let Some(table) = self.steps[index].table.as_ref().filter(|_| accumulates) else {
@@ -252,8 +253,8 @@ impl Plan {
         checked.map(|_| ()).map_err(|error| without_position(error, &step.at))
     }
 
-    /// Plans a query and returns its columns. Returns unknown columns if those of any input are
-    /// unknown.
+    /// Plans a query and returns its columns. Returns unknown columns if the columns of any input
+    /// are unknown.
     async fn plan_query(
         &self,
         runner: &Runner,

@@ -20,7 +20,7 @@ fn matches(declared: ColumnType, data_type: &DataType) -> bool {
         | (ColumnType::String, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
         | (ColumnType::Binary, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
         | (ColumnType::Date32, DataType::Date32)
-        // Tables store dates in days.
+        // Tables store dates as days, so a declared `Date64` column is read as `Date32`.
         | (ColumnType::Date64, DataType::Date64 | DataType::Date32)
         | (ColumnType::TimestampMicro, DataType::Timestamp(TimeUnit::Microsecond, None))
         | (ColumnType::TimestampNano, DataType::Timestamp(TimeUnit::Nanosecond, None)) => true,
@@ -63,8 +63,8 @@ pub(crate) fn with_docs(declared: &[DeclaredColumn], schema: SchemaRef) -> Schem
     Arc::new(Schema::new(schema.fields().iter().map(documented).collect::<Vec<_>>()))
 }
 
-/// Returns the first column that contains a null in these rows, although its declaration allows
-/// none.
+/// Returns the first column that contains a null in these rows although its declaration forbids
+/// nulls.
 pub(crate) fn null_column<'d>(
     declared: &'d [DeclaredColumn],
     rows: &RecordBatch,

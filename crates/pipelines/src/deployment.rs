@@ -95,7 +95,7 @@ impl DeploymentStore {
         Ok(record.ok_or_else(|| corrupt(version))?.actor)
     }
 
-    /// Returns the files of a version, by path. Error: `corrupt` if one is missing.
+    /// Returns the files of a version, by path. Error: `corrupt` if a file is missing.
     pub async fn files(&self, version: ObjectId) -> Result<ProjectFiles> {
         let manifest = self.objects(version, &[version]).await?.remove(0);
         let manifest: BTreeMap<String, StoredFile> =

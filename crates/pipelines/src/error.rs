@@ -129,7 +129,7 @@ pub enum Error {
         hint: String,
     },
 
-    /// The project has no deployment, or none with this id.
+    /// The project has no deployment, or no deployment with this id.
     #[error("{}", deployment_text(text, *several))]
     NoDeployment {
         /// Id or id prefix from the request.
@@ -222,8 +222,8 @@ pub enum Error {
         branch: String,
     },
 
-    /// The target changed during the run, and its required expectations have not been checked on
-    /// the combined state.
+    /// Other commits changed the target during the run. The expectations that the target requires
+    /// did not check the combined state.
     #[error(
         "`{target}` received other commits during the run, and the expectations that it requires \
          did not check the combined state"

@@ -28,8 +28,8 @@ pub(crate) fn code(
     let partition: Vec<String> = step.partition_by.iter().map(ToString::to_string).collect();
     let _ = writeln!(text, "{} {}", step.materialization.as_str(), partition.join(","));
     let _ = writeln!(text, "{:?}", step.columns);
-    // Keys are hashed only if present, so that steps without keys keep the fingerprints of earlier
-    // versions.
+    // Hash keys only if the step has some, so that a step without keys has the same fingerprint as
+    // in earlier versions of Headwater.
     if !step.keys.is_empty() {
         let _ = writeln!(text, "keys {}", step.keys.join(","));
     }

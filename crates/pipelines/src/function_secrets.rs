@@ -1,5 +1,5 @@
-//! The secrets of one call: passed as environment variables of its process, and removed from its
-//! output.
+//! The secrets of one call: they are environment variables of the function's process, and are
+//! removed from the function's output.
 
 use std::collections::BTreeMap;
 

@@ -87,11 +87,13 @@ impl Graph {
         }
     }
 
-    /// Returns an error with a cycle among the steps that the sort did not reach.
+    /// Returns the error for a cycle. Finds the cycle among the steps that have no place in the
+    /// topological order.
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Every remaining step has a remaining parent, so following parents must lead into a cycle.
+        // Each step without a place has a parent without a place, so following these parents leads
+        // into a cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {
             if let Some(start) = path.iter().position(|seen| *seen == step) {

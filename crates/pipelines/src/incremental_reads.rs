@@ -64,9 +64,9 @@ impl Plan {
         Ok(increments)
     }
 
-    /// Returns the new rows of one input. If they cannot be determined, a model with `merge` reads
-    /// all rows again. For a model with `append` this is an error, because rows would be
-    /// duplicated.
+    /// Returns the new rows of one input. If the new rows cannot be determined, a model with
+    /// `merge` reads all rows again, and a model with `append` fails, because it would append rows
+    /// twice.
     async fn new_of(
         &self,
         view: &CommitView,

@@ -39,11 +39,11 @@ pub(crate) struct FunctionCall<'a> {
     pub share: CallOwner,
     /// True if another call of the function may reuse its process.
     pub reuse: bool,
-    /// If this token is cancelled before the call has started, the call is rejected.
+    /// A token that rejects the call if it is cancelled before the call starts.
     pub start_until: CancellationToken,
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// What the client adds to the call.
+    /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
     pub client: ClientCall,
 }
 

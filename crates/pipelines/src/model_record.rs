@@ -20,7 +20,7 @@ pub(crate) struct ModelRecord {
     pub kind: String,
     /// Materialization.
     pub materialization: String,
-    /// The file that defines it.
+    /// The file that defines the model.
     pub file: String,
     /// The line in that file.
     pub line: u32,
@@ -29,9 +29,9 @@ pub(crate) struct ModelRecord {
     /// The docstring of a function, or the comments above a query.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Tables and models that it reads.
+    /// Tables and models that the model reads.
     pub inputs: Vec<InputName>,
-    /// Sources of its columns, by column; `None` if they are not known.
+    /// Source columns of each column of the model; `None` if the sources are not known.
     pub columns: Option<BTreeMap<String, Vec<SourceColumn>>>,
 }
 
@@ -84,7 +84,8 @@ impl InputName {
 }
 
 impl Plan {
-    /// Completes the description of a step that runs, after those of its parents.
+    /// Adds the sources of its columns, and the descriptions of its intermediate parents, to the
+    /// record of a step that runs. The records of the parents must be complete.
     pub(crate) fn describe(&mut self, index: usize, query: Option<&QueryColumns>) {
         if let Some(query) = query {
             self.record_columns(index, query);
@@ -101,7 +102,8 @@ impl Plan {
         }
     }
 
-    /// Adds the sources of a SQL model's columns to its record, if all of them are inputs.
+    /// Adds the sources of an SQL model's columns to its record, if all sources are inputs of the
+    /// model.
     fn record_columns(&mut self, index: usize, query: &QueryColumns) {
         let step = &self.project.steps[index];
         let Some(record) = &mut self.steps[index].record.model else { return };

@@ -23,7 +23,7 @@ use crate::{Error, Project, Result, Runner, fingerprint};
 /// Snapshot property with the full fingerprint of the model that wrote the snapshot.
 pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
 
-/// Snapshot property with the code fingerprint of that model.
+/// Snapshot property with the code fingerprint of the model that wrote the snapshot.
 pub(crate) const FINGERPRINT_CODE: &str = "headwater.fingerprint.code";
 
 /// The plan of a run.
@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     pub graph: Graph,
     pub view: CommitView,
     pub values: BTreeMap<String, Value>,
-    /// The steps that the run may run.
+    /// The selected steps of the run.
     pub selection: Selection,
     /// True if every step runs, and incremental models are rebuilt from all rows of their inputs.
     pub full: bool,
@@ -213,7 +213,7 @@ impl Plan {
         })
     }
 
-    /// Applies the rule for a model's table to its quarantine table.
+    /// Checks the owner of a model's quarantine table like the owner of the model's table.
     async fn check_quarantine_owner(&self, step: &Step) -> Result<()> {
         let Some(table) = step.quarantine_table() else { return Ok(()) };
         let found = self.view.find(&table.namespace, &table.name).await;
@@ -294,8 +294,8 @@ impl Plan {
     }
 
     /// Returns a view's schema and its state, which combines the states of all tables it reads. A
-    /// view must not read a model of this project, because it would return the rows from before the
-    /// run.
+    /// view that reads a model of this project is an error, because the view would return the rows
+    /// from before the run.
     async fn lake_view(
         &self,
         view: &CommitView,
@@ -318,8 +318,8 @@ impl Plan {
         let states = below.entries.values().map(|entry| entry.metadata_location.clone());
         let mut states: Vec<String> = states.collect();
         if below.elsewhere {
-            // Changes of other refs or system tables cannot be detected, so a random state makes
-            // the step run always.
+            // Changes of other refs and of system tables cannot be detected. A random state makes
+            // the step run in every run.
             states.push(uuid::Uuid::new_v4().to_string());
         }
         let state = states.join(" ");
@@ -343,8 +343,8 @@ impl Plan {
         })
     }
 
-    /// Returns the tables that expectations check, by their names at a catalog state. The results
-    /// hold only for the rows in that state.
+    /// Returns the tables that expectations check, with their names at a catalog state. The results
+    /// of the expectations apply only to the rows in that state.
     pub async fn checked_tables(&self, view: &CommitView) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
         let mut next: Vec<usize> =
@@ -419,7 +419,7 @@ impl Owner {
     }
 }
 
-/// Converts an engine error to one with the location in the model's file.
+/// Converts an engine error to an error with the location in the model's file.
 pub(crate) fn sql_error(step: &Step, sql: &str, error: &headwater_engine::Error) -> Error {
     let source = SourceText::new(&step.at.file, sql);
     let at = headwater_project::located(&source, error);

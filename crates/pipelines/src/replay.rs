@@ -6,9 +6,9 @@ use crate::runner::{Runner, run_branch};
 use crate::{Error, Result};
 
 impl Runner {
-    /// Returns the commit that a run started from: of a merged run, the base of its merge; of a
-    /// failed run, the base of its branch. A run that wrote nothing started from the state of its
-    /// branch at that time.
+    /// Returns the commit that a run started from. For a merged run, this is the merge base of the
+    /// run's merge commit. For a failed run, it is the merge base of the run branch and the target.
+    /// For a run that wrote nothing, it is the target's head at the time of the run's start.
     pub async fn start_of(&self, job: &Job) -> Result<CommitId> {
         let catalog = self.lake().catalog();
         let failed = |error: headwater_catalog::Error| Error::other(&error);
@@ -43,7 +43,7 @@ impl Runner {
         if let [base] = bases[..] { Ok(base) } else { Err(unknown()) }
     }
 
-    /// Returns the first ancestor of a commit that the job did not make.
+    /// Returns the nearest ancestor of a commit that another writer than the job created.
     async fn before_run(&self, commit: CommitId, job: &Job) -> Result<CommitId> {
         let (id, mut at) = (job.id.to_string(), commit);
         loop {

@@ -26,8 +26,8 @@ struct Merge {
     request: MergeRequest,
     /// The project that computes the derived tables.
     project: Project,
-    /// Merge plan from the start of the run. The run branch starts at the target's head in this
-    /// plan.
+    /// Merge plan that was computed at the start of the run. The run branch starts at the target's
+    /// head in this plan.
     plan: MergePlan,
     /// Tables that are taken from one side as a whole, and recomputed if they are out of date.
     whole: BTreeSet<TableName>,
@@ -83,7 +83,7 @@ impl Runner {
         Ok(report)
     }
 
-    /// Plans the models of a run that merges first, using a temporary branch.
+    /// Plans the models of a run that first merges a ref. Performs the merge on a temporary branch.
     pub(crate) async fn plan_merged(&self, target: &str, request: &RunRequest) -> Result<RunPlan> {
         let merge = self.plan_merge(target, request).await?;
         let id = uuid::Uuid::now_v7().to_string();
@@ -155,8 +155,8 @@ impl Runner {
         Ok((owner.as_deref() == Some(project.name.as_str())).then_some(absent))
     }
 
-    /// Performs the merge on a branch. If tables that no model computes conflict, fails with
-    /// `Other`, which lists the conflicts.
+    /// Performs the merge on a branch. Fails with `Other` if tables conflict that no model
+    /// computes; the error lists the conflicts.
     async fn merge_on(
         &self,
         branch: &str,

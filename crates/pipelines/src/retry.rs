@@ -22,7 +22,7 @@ pub(crate) struct FailedRunBranch {
     /// Commit of the target that the failed run started from.
     base: CommitId,
     head: CommitId,
-    /// Commits of the failed run, and of the earlier runs that it had retried.
+    /// Commits of the failed run, and of earlier runs that the failed run itself had retried.
     commits: Vec<CommitId>,
 }
 
@@ -64,8 +64,8 @@ impl Runner {
         Ok(Some(FailedRunBranch { target, name, base, head, commits }))
     }
 
-    /// Returns true if a commit was created by the failed run or by an earlier run that it had
-    /// retried.
+    /// Returns true if the failed run created a commit, or an earlier run that the failed run
+    /// itself had retried.
     async fn is_by_run(&self, commit: &Commit) -> bool {
         let job = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
         match job {

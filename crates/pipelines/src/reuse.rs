@@ -2,13 +2,13 @@
 //! parameters and inputs.
 //!
 //! When a run is merged, the store records the table that each `replace` model wrote. A later run
-//! on another branch finds it by the model's fingerprint, and commits the same table metadata
-//! instead of running the model. Only a table that is current on a branch is reused: its files are
-//! never removed, and the right to read the branch applies to it.
+//! on another branch finds the table by the model's fingerprint, and commits the same table
+//! metadata instead of running the model. Only a table that is the current table of some branch is
+//! reused: maintenance keeps its files, and the right to read that branch applies.
 //!
-//! A run reuses only what its user may read completely: the other branch, and the table without row
-//! filters and column masks. The fingerprint of a user with row filters or column masks contains
-//! them, so it equals only other fingerprints of the same user.
+//! A run reuses a table only if its user may read the other branch, and has no row filter or column
+//! mask on the table. If the user has row filters or column masks on any table, they are part of
+//! the fingerprint, so only runs with the same restrictions have the same fingerprint.
 
 use std::collections::BTreeSet;
 
@@ -50,8 +50,8 @@ struct ComputedTable {
 }
 
 impl Plan {
-    /// Uses the table of another branch instead of running a step, if there is one. The step and
-    /// its parents must have been planned before.
+    /// Uses the table of another branch instead of running a step, if a branch has the table. The
+    /// step and its parents must have been planned before.
     pub(crate) async fn reuse(&mut self, index: usize, runner: &Runner) -> Result<()> {
         if let Some((reused, table)) = self.find_reusable(index, runner).await? {
             let plan = &mut self.steps[index];
@@ -123,8 +123,9 @@ impl Plan {
         Ok(Some((ReusedTable { branch: branch.to_owned(), view }, table)))
     }
 
-    /// Returns true if the tables of a step's parents are the same on another branch. Otherwise a
-    /// model that is not deterministic could yield tables that do not belong together.
+    /// Returns true if the tables of a step's parents are the same on another branch. Without this
+    /// check, a parent that is not deterministic could have other rows on this branch than the rows
+    /// that the reused table was computed from.
     async fn has_same_parents(&self, index: usize, other: &CommitView) -> Result<bool> {
         let mut open: Vec<usize> = self.graph.parents[index].iter().copied().collect();
         let mut seen = BTreeSet::new();
@@ -205,8 +206,8 @@ impl Runner {
         })
     }
 
-    /// Returns the changes that record the tables which a run computed or reused, as they are on
-    /// its branch, and that remove the records of deleted branches.
+    /// Returns the ref changes that record the tables which a run computed or reused, with their
+    /// states in `view`, and that remove the records of deleted branches.
     pub(crate) async fn record_computed(
         &self,
         plan: &Plan,
@@ -266,8 +267,8 @@ async fn computed_on(lake: &Lake, prefix: &str) -> Result<Vec<(String, ComputedT
     Ok(computed.collect())
 }
 
-/// Returns true if a model's table is determined by the model's fingerprint, and by nothing that an
-/// earlier run, another table or the network has.
+/// Returns true if the fingerprint alone determines a model's table. A table is not reusable if it
+/// also depends on earlier runs, other tables or the network.
 fn is_reusable(step: &Step) -> bool {
     step.is_materialized()
         && step.materialization == Materialization::Replace

@@ -2,7 +2,8 @@
 //! functions.
 //!
 //! A run checks its permissions before its first step, so that a missing permission is reported
-//! early. Sessions and writes check again, because the columns of a model are known only then.
+//! early. Sessions and writes check the permissions again, because the columns of a model are known
+//! only when it runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use crate::graph::Graph;
 use crate::plan::Plan;
 use crate::{Error, Project, Result, Runner};
 
-/// The permissions of a run's statements: those of its principal, and all permissions on the run
-/// branch.
+/// The permissions of a run's statements: the permissions of its principal, and all permissions on
+/// the run branch.
 #[derive(Debug)]
 struct RunAccess {
     access: Arc<dyn TableAccess>,
@@ -222,7 +223,8 @@ impl Runner {
         error
     }
 
-    /// Removes from a merge report the tables that the runner may not read completely.
+    /// Removes from a merge report the tables in which some rows or values are hidden from the
+    /// runner.
     pub(crate) async fn visible(
         &self,
         target: &str,

@@ -9,7 +9,7 @@ use crate::columns::{Columns, without_position};
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Result, Runner};
 
-/// Name under which a session has the rows to check.
+/// Name of the table of rows to check in a session.
 pub(crate) const ROWS: &str = "headwater rows";
 
 /// Returns the query that selects `columns`, followed by the results of the conditions with these
@@ -35,7 +35,7 @@ fn column(number: usize) -> String {
     format!("headwater condition {number}")
 }
 
-/// Fails if a result has another type than Boolean.
+/// Fails if the result type of a condition is not Boolean.
 pub(crate) fn check_type(step: &Step, number: usize, data_type: &DataType) -> Result<()> {
     if *data_type == DataType::Boolean {
         return Ok(());
@@ -104,7 +104,8 @@ fn first_type(schema: &Schema) -> &DataType {
 }
 
 impl Error {
-    /// Creates the error of a query for conditions, with the location of one of them.
+    /// Converts the error of a query that evaluates conditions to an error with the location of a
+    /// condition.
     pub(crate) fn of_condition(
         step: &Step,
         number: usize,

@@ -69,7 +69,7 @@ impl Runner {
         self.engine.lake()
     }
 
-    /// Plans a run. Finds every error that can be found without running it.
+    /// Plans a run. Finds every error that can be found without running a step.
     pub async fn plan(&self, request: &RunRequest) -> Result<RunPlan> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         self.check_target(&reference, request).await?;
@@ -110,8 +110,8 @@ impl Runner {
         plan.map_err(|error| self.conceal(error))
     }
 
-    /// Runs a project as part of a job. If it fails, the target is unchanged, and the run branch is
-    /// kept in quarantine so that it cannot be merged unchecked.
+    /// Runs a project as part of a job. If the run fails, the target is unchanged, and the run
+    /// branch is kept in quarantine, so that a later merge of the branch requires the checks.
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let branch = run_branch(context.id());
@@ -205,8 +205,8 @@ impl Runner {
         Ok(work.report(plan, finished.reports, commit, tables))
     }
 
-    /// Returns true if the result is exactly the state that was checked, without concurrent
-    /// commits.
+    /// Returns true if the result of the merge is exactly the checked state: no other client
+    /// committed to the target during the run.
     async fn was_seen(&self, run: &Run, start: CommitId, commit: Option<CommitId>) -> Result<bool> {
         let Some(commit) = commit.filter(|commit| !run.made(*commit)) else { return Ok(true) };
         let merge = self.lake().catalog().read_commit(commit).await;
@@ -241,7 +241,7 @@ impl Runner {
     }
 
     /// Returns the run branch's head and the ref change that deletes the branch at that head. Fails
-    /// with `BranchMoved` if another client committed to it.
+    /// with `BranchMoved` if another client committed to the run branch.
     async fn checked(
         &self,
         start: CommitId,
@@ -263,8 +263,8 @@ impl Runner {
         Ok((head, closing.ok_or_else(|| work.branch_moved())?))
     }
 
-    /// Merges the checked commit into the target. The run branch is deleted in the same batch,
-    /// which fails if that branch has moved.
+    /// Merges the checked commit into the target. The same batch deletes the run branch, and fails
+    /// if the branch has moved.
     async fn merge(
         &self,
         plan: &Plan,
@@ -307,8 +307,8 @@ impl Runner {
                 conflicts: report.conflicts,
             }),
             MergeOutcome::UpToDate => {
-                // If no table changed, there is no merge commit with which the checks could be
-                // stored.
+                // If no table changed, there is no merge commit, so store the checks without a
+                // commit.
                 let stored = self.remember(with).await;
                 stored.map_err(|error| work.not_stored(error, &closes))?;
                 Ok((None, tables))
@@ -317,8 +317,8 @@ impl Runner {
         }
     }
 
-    /// Stores a batch without a commit. If an earlier attempt has already stored the event, only
-    /// the other entries are stored.
+    /// Stores a batch without a commit. If an earlier attempt has already stored the trigger event,
+    /// stores only the other entries.
     async fn remember(&self, mut with: Batch) -> Result<(), headwater_store::Error> {
         match self.lake().store().apply(with.clone()).await {
             Err(headwater_store::Error::NotUnique { scope, .. }) if scope == EVENT_SCOPE => {
@@ -354,8 +354,8 @@ impl Runner {
         Ok(made.map_err(|error| Error::other(&error))?.map(|commit| commit.id))
     }
 
-    /// Cleans up the branch of an interrupted run: quarantines it, or deletes it if nothing was
-    /// written.
+    /// Cleans up the branch of an interrupted run: puts the branch into quarantine, or deletes it
+    /// if the run wrote nothing.
     pub async fn quarantine(&self, job: JobId) -> Result<()> {
         let (catalog, branch) = (self.lake().catalog(), run_branch(job));
         let found = catalog.branches(Some(&branch)).await.map_err(|error| Error::other(&error))?;

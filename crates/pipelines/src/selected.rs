@@ -31,8 +31,8 @@ impl Plan {
         Ok(selectors.resolve(&candidates)?)
     }
 
-    /// Compares a step's code with its last build. An intermediate model has no table, so it is
-    /// compared through the tables of the models that read it.
+    /// Compares a step's code with its last build. An intermediate model has no table. It is
+    /// compared with the records in the tables of the models that read it.
     async fn state(&self, index: usize) -> Result<StepState> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         let state = |same: bool| if same { StepState::Same } else { StepState::Modified };
@@ -83,7 +83,7 @@ impl Plan {
     }
 
     /// Returns the output state of a parent. For a model that is not selected, this is the state of
-    /// its existing table; fails if it has none.
+    /// its existing table. Fails if the model has no table.
     pub(crate) async fn parent_state(
         &self,
         step: &Step,
@@ -108,7 +108,7 @@ impl Plan {
         })
     }
 
-    /// Returns the error for a step that reads a model which is neither selected nor has a table.
+    /// Returns the error for a step that reads a model which is not selected and has no table.
     fn not_selected(&self, step: &Step, input: &Input, parent: usize) -> Error {
         let parent = &self.project.steps[parent].name;
         let (reference, at) = (self.view.spec(), &input.at);

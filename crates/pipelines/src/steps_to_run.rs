@@ -1,5 +1,5 @@
 //! Decides which steps run: models whose tables are out of date, checks that have not passed on the
-//! current state, and the intermediate models that either of these needs.
+//! current state, and the intermediate models that these steps need.
 
 use headwater_project::{Materialization, Step};
 
@@ -13,8 +13,8 @@ const NEEDED: &str = "its child runs";
 const PREVIEWED: &str = "preview";
 
 impl Plan {
-    /// Returns the reason to run a step, ignoring its children. Its parents must have been decided
-    /// before.
+    /// Returns the reason to run a step, ignoring its children. The reasons of its parents must be
+    /// known.
     pub(crate) async fn own_reason(
         &self,
         index: usize,
@@ -40,15 +40,16 @@ impl Plan {
             return self.view_reason(index).await;
         }
         if !self.remembers(index) {
-            return Ok(None); // A child that runs adds it later.
+            return Ok(None); // `keep_parents` adds the step if a child runs.
         }
         let passed = checks::passed(self.view.lake().store().as_ref(), &plan.fingerprint).await?;
         let reason = if step.is_expectation() { "not checked yet" } else { "first run" };
         Ok((!passed).then_some(reason))
     }
 
-    /// Returns true if the run stores only the success of a step, not its rows: for expectations,
-    /// for views, and for models that are neither stored nor read in this run.
+    /// Returns true if the run stores only the success of a step, not its rows. This applies to
+    /// expectations, to views, and to models that are not stored and that no step of this run
+    /// reads.
     pub(crate) fn remembers(&self, index: usize) -> bool {
         let step = &self.project.steps[index];
         let mut children = self.graph.children[index].iter();
@@ -82,12 +83,12 @@ impl Plan {
         let current = fingerprint::written(table, FINGERPRINT);
         let tables = self.view.lake().tables();
         let known = match step.materialization {
-            // Commits of other writers do not invalidate the rows that were appended.
+            // The rows that the model appended stay valid if other writers commit to its table.
             Materialization::Append => {
                 let same = |written: &str| written == plan.fingerprint;
                 tables.history().find(table, FINGERPRINT, same).await.is_some()
             }
-            // Changes of the table by other writers do not make the model out of date.
+            // The model stays up to date if other writers change its table.
             Materialization::Merge | Materialization::OverwritePartitions => {
                 let last = tables.history().find(table, FINGERPRINT, |_| true).await;
                 last.as_ref() == Some(&plan.fingerprint)

@@ -2,8 +2,8 @@
 //! instead of a table.
 //!
 //! A view stores no rows, so planning treats its model like an intermediate one: models and
-//! expectations that read it depend on everything that the view reads. Properties of the view
-//! record the code that it was created from. A view that another client has replaced is created
+//! expectations that read it depend on everything that the view reads. The view's properties record
+//! the code that created the view. If another client replaces the view, the next run creates it
 //! again.
 
 use std::collections::BTreeMap;

@@ -25,7 +25,7 @@ pub struct Callable {
     pub timeout: Option<Duration>,
     /// True if one process may serve several calls of the function.
     pub reuse: bool,
-    /// The place where its limits are set.
+    /// The place where a user can change the function's limits.
     pub settings: LimitSettings,
     /// Code, packages and network access.
     pub function: Function,
@@ -114,8 +114,8 @@ impl Callable {
         }
     }
 
-    /// Returns the argument that receives a table if the call names none: the only required
-    /// argument, or else the only argument.
+    /// Returns the argument that receives a table if the call does not name an argument: the only
+    /// required argument, or else the only argument.
     pub fn table_argument(&self) -> Result<&str> {
         let mut required = self.arguments.iter().filter(|argument| argument.required);
         match (required.next(), required.next(), &self.arguments[..]) {

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! The Python worker of a sandbox starts the program as a child process, with the limits of a
-//! Python function. To do so, a small module is added to the files of the sandbox.
+//! Python function. A small generated module, which is added to the files of the sandbox, does
+//! this.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ use super::runtime;
 use crate::source::SourceText;
 use crate::{Error, Function, Location, Result, Retries};
 
-/// The folder of the modules that start programs.
+/// The folder of the generated modules, which start programs.
 const FOLDER: &str = ".headwater/functions";
 
 /// The only argument of a function that is implemented by a program.
@@ -48,7 +49,7 @@ pub(super) struct CommandSection {
     pub(super) folder: Option<String>,
     /// Packages from PyPI.
     pub(super) packages: Option<BTreeMap<String, String>>,
-    /// More files and folders of the project that it needs.
+    /// Other files and folders of the project that the function needs.
     #[serde(default)]
     files: Vec<String>,
     memory: Option<Spanned<String>>,
@@ -80,13 +81,13 @@ enum NetworkSetting {
 /// A function implemented by a program.
 pub(super) struct CommandFunction {
     pub callable: Callable,
-    /// The module that starts it.
+    /// The source code of the generated module that starts the program.
     pub module: String,
     /// The function's folder, whose files define no models.
     pub folder: Option<String>,
 }
 
-/// The start of a program: the module that starts it, and its environment.
+/// The generated module that starts a program, and the program's environment.
 pub(super) struct EntryPoint {
     pub module: String,
     pub python: Option<String>,
@@ -130,7 +131,7 @@ pub(super) fn read(
     Ok(CommandFunction { callable, module, folder })
 }
 
-/// Parses the declaration of a program that runs once per call, and returns its start.
+/// Parses the declaration of a program that runs once per call.
 fn command(
     table: &CommandSection,
     files: &BTreeMap<String, String>,
@@ -170,8 +171,8 @@ fn function(
             return Err(Error::invalid(at.clone(), message, "Remove it from `env`."));
         }
     }
-    // System programs are added to the requirements, so that a missing program is reported before
-    // the call. Programs that packages install are in the environment.
+    // Add a system program to the requirements, so that a missing program is reported before the
+    // call. With packages, the program may be in the environment instead, so it is not added.
     let is_system = |program: &String| !program.contains('/') && start.packages_are_empty();
     let program = table.command.into_iter().take(1).filter(is_system);
     let system = program.chain(table.system).collect();
@@ -209,8 +210,8 @@ fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
     Ok(Network::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))
 }
 
-/// Rejects an empty command, and a program that is not among the project's files. A relative path
-/// starts at the function's folder; `folder` is empty or ends with `/`.
+/// Rejects an empty command, and a program that is not among the project's files. The program's
+/// path is relative to `folder`, the function's folder, which is empty or ends with `/`.
 pub(super) fn check_program(
     command: &[String],
     folder: &str,
@@ -225,7 +226,7 @@ pub(super) fn check_program(
         let message = "`command` contains a NUL character";
         return Err(Error::invalid(at.clone(), message, "Remove it."));
     }
-    // A name without `/` is looked up in PATH.
+    // Accept a name without `/`, which is looked up in PATH.
     let file = format!("{folder}{}", inside(program));
     if !program.contains('/') || program.starts_with('/') || files.contains_key(&file) {
         return Ok(());
@@ -256,7 +257,7 @@ pub(super) fn inside(path: &str) -> &str {
     path.trim_start_matches("./").trim_end_matches('/')
 }
 
-/// Paths in the functions of a project file, relative to the project's folder.
+/// Paths in the function declarations of a project file, relative to the project's folder.
 #[derive(Debug, Default)]
 pub struct CommandPaths {
     /// Words of commands; some of them are file names.

@@ -13,8 +13,8 @@ pub struct DeclaredColumn {
     pub doc: Option<String>,
 }
 
-/// Type of a declared column. Arrow types that hold the same values are not distinguished, for
-/// example those that differ only in offset size.
+/// Type of a declared column. Arrow types that hold the same values have the same declared type,
+/// for example strings with 32-bit and 64-bit offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the variants have the names of their Arrow types")]
 pub enum ColumnType {
@@ -49,7 +49,7 @@ impl ColumnType {
         ("TimestampNanoUTC", ColumnType::TimestampNanoUtc),
     ];
 
-    /// Returns the type of this name.
+    /// Returns the type with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, one)| one)
     }

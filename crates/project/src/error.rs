@@ -32,7 +32,7 @@ pub enum Error {
     /// Several errors in the files of a project.
     #[error("the project has {} errors", errors.len())]
     Several {
-        /// The errors, those of the project file first.
+        /// The errors. Errors in the project file come first.
         errors: Vec<Error>,
     },
 
@@ -84,7 +84,7 @@ impl Error {
         Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
     }
 
-    /// Returns the error without its location, for a project whose files a user did not write.
+    /// Returns the error without its location, for a project whose files were generated.
     #[must_use]
     pub fn without_location(self) -> Self {
         let Error::Invalid { message, hint, .. } = self else { return self };

@@ -241,7 +241,7 @@ fn parameter(
     Ok(Parameter { kind, default, required, description: table.description, at })
 }
 
-/// Converts the parser's error to one with a location and the most similar key.
+/// Converts the parser's error to an error with a location and the most similar key.
 fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let at = source.at(error.span().map_or(0, |span| span.start));
     let message = error.message().trim().replace('\n', " ");
@@ -262,7 +262,7 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     } else if message.starts_with("missing field") {
         (format!("the key `{first}` is missing"), format!("Add `{first} = \"…\"`."))
     } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
-        // The text in the file is shown, because the parser reads `3.10` as `3.1`.
+        // Show the text of the file, because the parser reads `3.10` as `3.1`.
         let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
         let message = format!("the value `{written}` is not text");
         (message, format!("Write `\"{written}\"`."))

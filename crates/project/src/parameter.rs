@@ -1,8 +1,8 @@
 //! Parameters: declared in the project file, used as `$name` in SQL and
 //! `headwater.Parameter("name")` in Python, and set with `--param name=value`.
 //!
-//! The value of a secret parameter is the lake's secret of the same name. It is passed only to
-//! Python functions, and is never part of a plan, a job or a fingerprint.
+//! The value of a secret parameter is the lake's secret of the same name. The secret is passed only
+//! to Python functions, and is never part of a plan, a job or a fingerprint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -133,8 +133,8 @@ pub(super) fn use_secrets(project: &mut Project) -> Result<()> {
     Ok(())
 }
 
-/// Returns the values of a run: the given ones, checked against their types, or the defaults. Fails
-/// if a given parameter is unused, or a required one is missing.
+/// Returns the parameter values of a run: the given values, checked against their types, or the
+/// defaults. Fails if no step uses a given parameter, or if a required parameter is missing.
 pub(super) fn values(
     project: &Project,
     given: &BTreeMap<String, String>,

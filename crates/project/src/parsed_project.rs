@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ParsedProject {
     project: Project,
-    /// Errors, those of the project file first.
+    /// Errors. Errors in the project file come first.
     errors: Vec<Error>,
     /// Errors of triggers whose function cannot be called, with the name of the function. Only
     /// deployments use triggers.
@@ -107,7 +107,8 @@ impl ParsedProject {
         }
     }
 
-    /// Returns the project if no file that a run needs has an error, or else the first such error.
+    /// Returns the project if the files that a run needs have no errors, or else the first of these
+    /// errors.
     pub fn into_runnable(self) -> Result<Project> {
         let ParsedProject { project, errors, .. } = self;
         let needed = errors.into_iter().find(|error| is_needed_by_run(error, &project));
@@ -122,7 +123,8 @@ impl ParsedProject {
         let concerns = |error: &Error| match (error, error.file()) {
             (Error::Duplicate { name: duplicate, .. }, _) => duplicate == name,
             (_, Some(file)) if file == project.file => true,
-            // A file that cannot be parsed may define the function if its text contains the name.
+            // A file that cannot be parsed may define the function if its text contains the
+            // function's name.
             (_, Some(file)) => {
                 found.is_none()
                     && project.files.get(file).is_some_and(|file| file.text().contains(name))
@@ -147,14 +149,15 @@ fn is_in_function(manifest: &manifest::Manifest, path: &str) -> bool {
     folders.any(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
 }
 
-/// Returns true if a run needs the file with the error: a Python file that may define a step. Other
-/// files define functions, or nothing.
+/// Returns true if a run needs the file with the error. A run does not need a Python file that
+/// certainly defines no step.
 fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let Some(file) = error.file() else { return true };
     let text = project.files.get(file).map_or("", ProjectFile::text);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
     let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
-    // Searching for the exact words is not sufficient, because a decorator may be misspelled.
+    // A misspelled decorator is not found by name. So a file that uses `headwater` may define a
+    // step, unless it contains `function`.
     !is_python || names_step || (text.contains("headwater") && !text.contains("function"))
 }
 

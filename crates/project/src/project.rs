@@ -112,7 +112,7 @@ impl Project {
         self.steps.iter().filter(|step| step.is_expectation())
     }
 
-    /// Returns the parameter values of a run: the given ones, checked against their types, or the
+    /// Returns the parameter values of a run: the given values, checked against their types, or the
     /// defaults.
     pub fn parameter_values(
         &self,
@@ -227,8 +227,8 @@ pub(crate) fn check_view(step: &Step) -> Result<()> {
 /// Stack size for parsing; untouched pages use no memory.
 const STACK_BYTES: usize = 1 << 30;
 
-/// Runs a parser on a thread with a large stack, because deeply nested code would overflow a normal
-/// stack and crash the server.
+/// Runs a parser on a thread with a large stack. Deeply nested code would overflow a stack of
+/// normal size and crash the server.
 pub(crate) fn deeply<T: Send>(read: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let failed = || {
         headwater_model::Problem::new(

@@ -18,15 +18,15 @@ pub(crate) const SETTINGS: [Setting; 3] = [
 pub(crate) struct Setting {
     /// The setting's name.
     pub name: &'static str,
-    /// Severity of its conditions.
+    /// Severity of the conditions in this setting.
     pub severity: Severity,
 }
 
 /// Suffix of the name of a model's quarantine table.
 const SUFFIX: &str = "_quarantine";
 
-/// Columns that a quarantine table has after those of the model: the failed conditions, and the job
-/// of the run.
+/// Columns that follow the model's columns in a quarantine table: the failed conditions, and the
+/// job of the run.
 pub const QUARANTINE_COLUMNS: [&str; 2] = ["quarantine_reason", "quarantine_job"];
 
 /// A condition that every row of a model's result should satisfy. Null counts as not satisfied.
@@ -34,7 +34,7 @@ pub const QUARANTINE_COLUMNS: [&str; 2] = ["quarantine_reason", "quarantine_job"
 pub struct RowExpectation {
     /// Condition in SQL over the model's columns, with `$parameters`.
     pub condition: String,
-    /// Consequence for rows that do not satisfy it.
+    /// Consequence for rows that do not satisfy the condition.
     pub severity: Severity,
     /// Location in the source.
     pub at: Location,

@@ -22,9 +22,9 @@ const NODE_ENDINGS: [&str; 3] = [".js", ".mjs", ".cjs"];
 /// A runtime of AWS Lambda.
 #[derive(Debug, PartialEq, Eq)]
 enum Runtime {
-    /// Python in this version. Handlers run in the worker.
+    /// This version of Python. Handlers run in the worker process.
     Python(String),
-    /// Node in this major version, from a package.
+    /// This major version of Node, from a PyPI package.
     Node(String),
     /// A program that implements the Lambda Runtime API.
     Provided,
@@ -45,7 +45,7 @@ impl Runtime {
     }
 }
 
-/// Reads the runtime, handler and folder of a function. `files` are those of the project.
+/// Reads the runtime, handler and folder of a function. `files` are the files of the project.
 pub(super) fn read(
     source: &SourceText<'_>,
     table: &CommandSection,
@@ -59,7 +59,7 @@ pub(super) fn read(
         Error::invalid(at, format!("`{text}` is not a supported runtime"), hint)
     })?;
     let folder = folder(table, at)?;
-    // The folder ends with `/`, because checks use it as a prefix of paths.
+    // Append `/`, because the checks use the folder as a prefix of paths.
     let prefix = folder.as_ref().map_or(String::new(), |folder| format!("{folder}/"));
     let packages = table.packages.clone();
     if !table.command.is_empty() && runtime != Runtime::Provided {
@@ -124,7 +124,7 @@ fn folder(table: &CommandSection, at: &Location) -> Result<Option<String>> {
     Ok(Some(below))
 }
 
-/// A handler of a function, with the files in which it is looked up.
+/// A handler of a function, and the files in which it may be defined.
 struct Handler<'a> {
     text: Option<&'a str>,
     prefix: &'a str,
@@ -134,7 +134,7 @@ struct Handler<'a> {
 
 impl Handler<'_> {
     /// Returns a Python handler as a Python literal. If the function has packages, the handler's
-    /// module may be in one of them.
+    /// module may be in a package instead of the files.
     fn python(&self, has_packages: bool) -> Result<String> {
         let (module, _) = self.text.unwrap_or_default().rsplit_once('.').unwrap_or_default();
         let path = module.replace('.', "/");

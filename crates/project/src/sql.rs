@@ -118,7 +118,7 @@ pub(super) fn unquoted(value: &str) -> &str {
     inner('"').or_else(|| inner('\'')).unwrap_or(value)
 }
 
-/// Returns the error for a query that contains dbt's Jinja syntax, if it does.
+/// Returns an error if a query contains dbt's Jinja syntax.
 fn jinja(source: &SourceText<'_>) -> Option<Error> {
     let start = source.text.find("{{").or_else(|| source.text.find("{%"))?;
     let rest = &source.text[start..];
@@ -135,8 +135,8 @@ fn jinja(source: &SourceText<'_>) -> Option<Error> {
     Some(Error::invalid(source.at(start), message, hint))
 }
 
-/// Returns the location of an error in a SQL file; if the error has none, the first line of the
-/// file.
+/// Returns the location of an error in a SQL file. An error without a line is located at the first
+/// line of the file.
 pub fn located(source: &SourceText<'_>, error: &dyn Fault) -> Location {
     let line = error.to_problem().context.get("line").and_then(serde_json::Value::as_u64);
     source.line(line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1).max(1))
@@ -254,7 +254,7 @@ fn apply(
     let (key, condition) = (key.trim().replace('-', "_"), value);
     let value = unquoted(value.trim());
     if let Some(setting) = row_expectation::SETTINGS.iter().find(|setting| setting.name == key) {
-        // A condition may begin and end with quoted names, so its quotes are kept.
+        // Keep quotes around the value, because a condition may begin and end with quoted names.
         let (expectation, used) = RowExpectation::parse(*setting, condition, at)?;
         step.row_expectations.push(expectation);
         step.parameters.extend(used);

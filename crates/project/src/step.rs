@@ -1,7 +1,7 @@
 //! Steps of a project: SQL models, Python models and expectations, as their files define them.
 //!
-//! A step names its inputs. The graph decides whether a name is a model or a lake table; planning
-//! checks that it exists at a ref.
+//! A step contains the names of its inputs. The graph determines whether a name is a model or a
+//! lake table, and planning checks that the table exists at a ref.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ impl Step {
         self.inputs.iter().any(|input| input.incremental)
     }
 
-    /// Returns its Python function, if it is one.
+    /// Returns the Python function of the step; `None` for a SQL model.
     pub fn function(&self) -> Option<&Function> {
         match &self.body {
             Body::Python(function) => Some(function),
@@ -127,7 +127,7 @@ impl StepKind {
 /// Consequence of a failed expectation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Severity {
-    /// Fails the run, unless it is not strict.
+    /// Fails the run if the run is strict, otherwise causes a warning.
     #[default]
     Fail,
     /// Causes only a warning.
@@ -154,7 +154,7 @@ pub enum Materialization {
     /// The rows are dropped at the end of the run.
     #[default]
     None,
-    /// The rows and their schema replace those of the table.
+    /// The rows and their schema replace the rows and the schema of the table.
     Replace,
     /// The rows are appended to the table.
     Append,
@@ -210,9 +210,10 @@ impl Materialization {
 pub struct Input {
     /// Python argument that receives the table; `None` in SQL.
     pub argument: Option<String>,
-    /// Table name. If the source gives no namespace, it is in the project's namespace.
+    /// Table name. If the source has no namespace, the table is in the project's namespace.
     pub table: TableName,
-    /// Explicit ref, if any. An input with a ref is always a lake table, never a model of this run.
+    /// Explicit ref, if any. An input with a ref is always a lake table, even if a model has the
+    /// same name.
     pub reference: Option<RefSpec>,
     /// Selected columns in order, Python only; `None` selects all.
     pub columns: Option<Vec<String>>,
@@ -262,7 +263,7 @@ pub struct ParameterInput {
 pub struct Retries {
     /// Maximum number of retries.
     pub count: u32,
-    /// The wait before the first retry; it doubles before each further retry.
+    /// The wait before the first retry. The wait doubles before each further retry.
     pub backoff: Duration,
 }
 
@@ -293,7 +294,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// Returns the Python function, if it is one.
+    /// Returns the Python function; `None` for SQL.
     pub(crate) fn as_function_mut(&mut self) -> Option<&mut Function> {
         match self {
             Body::Python(function) => Some(function),
@@ -340,8 +341,8 @@ pub struct Function {
 }
 
 impl Function {
-    /// Returns the limits of an instance. `memory_bytes` and `timeout` are those of the step or
-    /// callable; if `None`, the project's defaults apply.
+    /// Returns the limits of an instance. `memory_bytes` and `timeout` are the values of the step
+    /// or callable. If `None`, the project's defaults apply.
     pub fn limits(
         &self,
         defaults: &Defaults,
@@ -360,7 +361,7 @@ impl Function {
         }
     }
 
-    /// Returns the priority of its calls in the queue.
+    /// Returns the priority of the function's calls in the queue.
     pub fn priority(&self, defaults: &Defaults) -> Priority {
         self.priority.or(defaults.priority).unwrap_or_default()
     }

@@ -2,8 +2,8 @@
 
 use headwater_model::nearest;
 
-/// Returns a hint with the most similar candidate. If none is similar, it lists all candidates,
-/// described as `what`.
+/// Returns a hint with the most similar candidate. If no candidate is similar, the hint lists all
+/// candidates, described as `what`.
 pub fn hint<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,

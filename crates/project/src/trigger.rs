@@ -7,7 +7,7 @@ use super::manifest::LocatedTrigger;
 use crate::{Error, suggest};
 
 /// Returns an error, with the function's name, for each trigger whose function is missing or does
-/// not take exactly one argument. A function is not reported as missing if a file that cannot be
+/// not take exactly one argument. Returns no error for a missing function if a file that cannot be
 /// parsed may define it.
 pub(super) fn check(
     triggers: &[LocatedTrigger],

@@ -19,7 +19,7 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
 pub(crate) const DESCRIPTORS_MAX: usize = 128;
 
 thread_local! {
-    /// Receive buffer. It is reused, because its allocation takes longer than most receive calls.
+    /// Receive buffer, reused because allocating it takes longer than most receive calls.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGE_BYTES_MAX]);
 }
 
@@ -96,7 +96,7 @@ impl Channel {
         }
         let cut = received.flags.contains(ReturnFlags::CTRUNC);
         if cut {
-            // Drop all descriptors: if some are missing, the remaining ones cannot be identified.
+            // Drop all descriptors, because it is unknown which of them are missing.
             descriptors.clear();
         }
         Ok(Some(Received { bytes: buffer[..received.bytes].to_vec(), descriptors, cut }))
@@ -110,7 +110,7 @@ impl Channel {
         unsafe { AsyncFd::register(self) }.map_err(Into::into)
     }
 
-    /// Shuts down both directions, for all duplicates of this end.
+    /// Shuts down both directions of the socket. This affects all duplicates of this end.
     pub(crate) fn shutdown(&self) {
         let _ = rustix::net::shutdown(&self.0, Shutdown::Both);
     }

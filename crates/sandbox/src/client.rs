@@ -67,8 +67,9 @@ pub struct RunningProcess {
     is_boost_ended: bool,
 }
 
-/// Reads the usage of a process from its control groups, which is faster than a request to the
-/// spawner. Only the spawner freezes groups, because writing to a control file may block.
+/// Reads the usage of a process from the process's control groups, which is faster than a request
+/// to the spawner. The server never freezes a group itself, because writing to a control file may
+/// block.
 #[derive(Debug)]
 struct GroupMeter {
     group: Group,
@@ -79,7 +80,7 @@ struct GroupMeter {
 impl GroupMeter {
     /// Creates the meter of a paused process. Returns `None` if the groups are not readable.
     fn new(group: Group, usage: &ResourceUsage) -> Option<Self> {
-        // This also resets the peak memory, so that the next call starts at zero.
+        // Reading the usage also resets the peak memory, so that the next call starts at zero.
         group.usage()?;
         Some(GroupMeter { group, fork_cpu_us: usage.fork_cpu_us })
     }
@@ -178,13 +179,13 @@ impl RunningProcess {
         !self.ended
     }
 
-    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen or
-    /// its usage is unknown. Also returns `None` if it still has one of these files (given by
-    /// inode) open or mapped.
+    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen, if
+    /// its usage is unknown, or if it still has one of the files `inputs` (inode numbers) open or
+    /// mapped.
     ///
-    /// Freezes the process, unless it was measured before and `inputs` is empty. An unfrozen
-    /// process continues to run until its next call or [`RunningProcess::pause_later`], and the
-    /// next call is charged for this CPU time.
+    /// Freezes the process, unless it was measured before and `inputs` is empty. A process that was
+    /// not frozen continues to run until its next call or [`RunningProcess::pause_later`]. The next
+    /// call is charged for the CPU time until then.
     pub async fn measure(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
         if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
             return meter.read();
@@ -195,8 +196,8 @@ impl RunningProcess {
         Some(usage)
     }
 
-    /// Requests a freeze without waiting, unless the process is already frozen. If the freeze
-    /// fails, [`RunningProcess::resume`] returns an error.
+    /// Requests a freeze without waiting for it, unless the process is already frozen. If the
+    /// freeze fails, [`RunningProcess::resume`] returns an error.
     pub fn pause_later(&mut self) {
         if !self.is_paused {
             self.pausing = self.request_pause(&[]);
@@ -228,7 +229,7 @@ impl RunningProcess {
         Some(usage)
     }
 
-    /// Thaws a paused process and boosts it. Fails if the pause failed.
+    /// Thaws a paused process and raises its CPU weight. Fails if the pause failed.
     pub fn resume(&mut self) -> Result<()> {
         if !self.is_paused && !self.is_boost_ended {
             return Ok(());
@@ -262,7 +263,7 @@ impl RunningProcess {
         let _ = self.connection.send(&Request::Signal { id: self.id, signal }, &[]);
     }
 
-    /// Waits for the exit of the process. The future may be dropped, and the method called again.
+    /// Waits for the exit of the process. If the future is dropped, the method can be called again.
     pub async fn ended(&mut self) -> Result<ProcessEnd> {
         let end = (&mut self.end).await.map_err(|_| ended());
         self.ended = true;
@@ -301,7 +302,7 @@ impl Connection {
     }
 
     /// Dispatches replies until the spawner ends, then drops all pending requests. Returns the
-    /// record of the spawner's control groups for their removal.
+    /// record of the spawner's control groups, so that the caller can remove the groups.
     fn receive_replies(
         &self,
         ready: oneshot::Sender<HostReport>,

@@ -14,17 +14,17 @@ pub struct Limits {
     pub timeout: Duration,
     /// Network access.
     pub network: Network,
-    /// Size of its private `/tmp`, in bytes.
+    /// Size of the instance's private `/tmp`, in bytes.
     pub temp_bytes: u64,
     /// CPU limit in thousandths of a processor; `None` for no limit.
     pub cpu_millis: Option<u32>,
     /// Environment variables.
     pub variables: Variables,
-    /// The place where a user sets these limits.
+    /// The place where a user can change these limits.
     pub settings: LimitSettings,
 }
 
-/// The place where a user sets the limits of a function, for hints.
+/// The place where a user can change the limits of a function, for hints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitSettings {
     /// The decorator of a Python function.
@@ -88,8 +88,9 @@ impl std::fmt::Debug for Variables {
 }
 
 impl Limits {
-    /// Returns true if a sandbox created for one of the limits can be used with the other. The time
-    /// limit, the variables and the place of the settings do not affect the sandbox.
+    /// Returns true if a sandbox that was created with the other limits can be used with these
+    /// limits. Compares the limits of memory, `/tmp` and CPU time, and whether there is any network
+    /// access. The other fields do not affect the sandbox.
     pub fn as_made_for(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.is_off();

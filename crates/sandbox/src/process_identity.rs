@@ -1,6 +1,6 @@
 //! Identity of a process: its id and start time, which together are unique until the machine
-//! restarts. File and group names start with it, so that the leftovers of ended processes can be
-//! found.
+//! restarts. Names of files and control groups start with the identity, so that those of ended
+//! processes can be found and removed.
 
 use std::fs;
 

@@ -16,8 +16,8 @@ pub(crate) enum Request {
     /// Begin the call of a clone that waits in its sandbox. Descriptors: standard output, standard
     /// error, the control socket, the files.
     Begin { id: u64 },
-    /// Freeze a process with its descendants, and measure them. Fails if one of them still has one
-    /// of the files in `inputs` (given by inode) open or mapped.
+    /// Freeze a process with its descendants, and measure them. Fails if one of these processes
+    /// still has one of the files `inputs` (inode numbers) open or mapped.
     Pause { id: u64, inputs: Vec<u64> },
     /// Thaw a paused process.
     Resume { id: u64 },
@@ -49,7 +49,7 @@ pub(crate) enum Reply {
 pub struct ProcessSpec {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// The environment variables. No others are set unless `inherit` is true.
+    /// The environment variables. The process has no other variables unless `inherit` is true.
     pub variables: Vec<(String, String)>,
     /// If true, the process inherits the spawner's environment variables.
     pub inherit: bool,
@@ -93,7 +93,8 @@ pub enum Confinement {
     Clone(CloneSpec),
 }
 
-/// The sandbox of a clone: that of its zygote, with a separate `/tmp`, project and namespaces.
+/// The sandbox of a clone: a copy of the zygote's sandbox, with its own `/tmp`, project and
+/// namespaces.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CloneSpec {
     /// The zygote's id, as returned by [`RunningProcess::id`](crate::RunningProcess::id).
@@ -129,7 +130,7 @@ pub enum Signal {
 pub struct HostReport {
     /// The reason why sandboxes cannot be created; `None` if they can.
     pub sandbox_error: Option<String>,
-    /// True if each sandbox runs as a separate user without any files. False if sandboxes run as
+    /// True if each sandbox runs as a separate user, which owns no files. False if sandboxes run as
     /// the spawner's user.
     pub separate_users: bool,
     /// True if the kernel limits the memory of a process with its descendants.
@@ -165,8 +166,8 @@ pub struct ResourceUsage {
     pub cpu_us: u64,
     /// The CPU time that the zygote used to fork the process, in microseconds; part of the total.
     pub(crate) fork_cpu_us: u64,
-    /// Peak memory in bytes. It covers the time since the last measurement if the kernel can reset
-    /// the peak, otherwise since the start.
+    /// Peak memory in bytes, since the last measurement if the kernel can reset the peak, otherwise
+    /// since the start of the process.
     pub memory_bytes_peak: u64,
 }
 

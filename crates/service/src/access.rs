@@ -1,8 +1,8 @@
 //! Authorization and authentication of principals.
 //!
 //! Every operation calls [`Components::authorize`] with the action and the object. An operation
-//! without its own action requires [`Components::administer`]. [`headwater_executors`] makes and
-//! records the decisions, for operations and for jobs alike.
+//! without its own action requires [`Components::administer`]. The crate [`headwater_executors`]
+//! makes these decisions and records them in the audit log, both for operations and for jobs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ impl Components {
         authorize(&self.access, principal, action, object)
     }
 
-    /// Checks that a principal has all rights. Used by operations without their own action.
+    /// Checks that a principal has all rights. Operations call this if no specific action is
+    /// defined for them.
     pub(crate) fn administer(&self, principal: &Principal) -> Result<(), Problem> {
         self.authorize(principal, Action::Administer, &Object::lake())
     }

@@ -1,7 +1,7 @@
 //! Access keys: create, list, revoke. Users manage their own keys, administrators all keys.
 //!
-//! A protocol that verifies signatures first gets the secret of a key. After verification it gets
-//! the principal of the signed request.
+//! To verify a signature, a protocol first gets the secret of the access key. After the
+//! verification, the protocol gets the principal of the signed request.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -139,7 +139,7 @@ impl Signatures {
     }
 }
 
-/// Returns the label to which an encrypted secret is bound.
+/// Returns the label that binds an encrypted secret to its access key.
 fn label(id: &str) -> String {
     format!("access key {id}")
 }

@@ -15,7 +15,7 @@ use crate::restriction_statement;
 use crate::service::Components;
 use crate::system_tables::{timestamp, to_batches};
 
-/// The name of the table from which a session reads the result of such a statement.
+/// Name of the table from which a session reads the result of a statement on roles and grants.
 pub const RESULT: &str = "result of a statement on rights";
 
 /// Executes a statement on roles and grants, and returns its rows. A GRANT with several grantees or
@@ -74,8 +74,8 @@ pub(crate) fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
-/// Returns the grants of a user or role. Without a name, returns all grants for an administrator,
-/// and their own grants for other users.
+/// Returns the grants of a user or role. Without a name, returns all grants if the principal is an
+/// administrator, otherwise the principal's own grants.
 fn shown_grants(
     access: &AccessControl,
     principal: &Principal,
@@ -123,7 +123,8 @@ async fn apply(
                     access.roles().grant(principal, role, grantee).await?;
                 } else {
                     let revoked = access.roles().revoke(principal, role, grantee).await;
-                    // A missing grant does not prevent the revocation of the others.
+                    // If a grantee does not have the role, the role is still revoked from the other
+                    // grantees.
                     all = all.and(revoked);
                 }
             }

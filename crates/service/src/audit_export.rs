@@ -41,8 +41,8 @@ impl AccessControl {
         Ok(AuditRetentions::of(&self.0.access).get())
     }
 
-    /// Sets the retention time of events in the audit log. The value has no effect on a server with
-    /// its own setting.
+    /// Sets the retention time of events in the audit log. A server that was started with its own
+    /// retention time ignores this value.
     pub async fn set_audit_retention(
         &self,
         principal: &Principal,

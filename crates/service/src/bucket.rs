@@ -36,7 +36,7 @@ impl Buckets {
         self.0.buckets.objects.check_bucket(name).await.or_problem()
     }
 
-    /// Checks that a bucket exists. Called before the authorization of each of its objects.
+    /// Checks that a bucket exists. Called before the rights on the bucket's objects are checked.
     pub async fn exists(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let exists = self.0.buckets.objects.check_bucket(name).await.or_problem();

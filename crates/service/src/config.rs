@@ -28,13 +28,14 @@ pub struct ServiceConfig {
     pub maintenance: bool,
     /// True to remove orphan files automatically.
     pub remove_orphans: bool,
-    /// Command line that starts this program's hidden spawner.
+    /// Command line that starts this program as the spawner, the process that creates function
+    /// processes.
     pub spawner: SpawnCommand,
     /// Folder of downloads and environments, shared by all lakes of the user.
     pub cache_dir: PathBuf,
     /// Folders to search for Python interpreters and `uv` before the default locations.
     pub python_search: Vec<PathBuf>,
-    /// Shared memory limit of queries, functions and the rows of runs, in bytes.
+    /// Memory limit in bytes, shared by queries, functions and the rows of runs.
     pub memory_bytes: u64,
     /// Maximum number of threads for queries.
     pub threads: usize,

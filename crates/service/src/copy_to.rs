@@ -84,7 +84,7 @@ impl CopyTarget {
                 rest = left;
             }
         }
-        // Drop the stream, which makes the usage final.
+        // The usage is final only after the stream is dropped.
         drop(stream);
         let end = encoder.end().map_err(|e| encoding(&e))?;
         bytes += end.len();
@@ -146,8 +146,8 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
     Ok(ExportFile::local(path))
 }
 
-/// Returns true for files of this or another lake: files in a lake's folder, and files next to it
-/// with its name, such as the key of the secrets.
+/// Returns true if a file belongs to this or another lake: a file in the lake's folder, or a file
+/// next to the folder that has the folder's name and an extension, such as the secret key.
 fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
     let lake: PathBuf = lake_dir.canonicalize().unwrap_or_else(|_| lake_dir.to_owned());
     let is_lake = |part: Component<'_>| {

@@ -60,14 +60,14 @@ impl DeployedFunctions {
         qualifier: Option<&str>,
     ) -> Result<(StoredFunction, StoredVersion), Problem> {
         let function = self.get(principal, name).await?;
-        // Describe an alias by its main version, never by a weighted one.
+        // An alias can split calls between two versions. Describe the alias by its main version.
         let number = function.resolve(qualifier.unwrap_or("$LATEST"), 1.0).or_problem()?;
         let version = self.0.catalog.store().version(&function, number).await.or_problem()?;
         Ok((function, version))
     }
 
-    /// Returns the URL settings of a function or of its alias. The settings decide which requests
-    /// are accepted, so the caller needs no right.
+    /// Returns the URL settings of a function or of its alias. Checks no right, because the server
+    /// reads these settings to decide which requests it accepts.
     pub async fn url(
         &self,
         name: &str,

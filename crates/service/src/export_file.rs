@@ -95,7 +95,7 @@ impl Output {
         }
     }
 
-    /// Makes the file durable, and visible under its name.
+    /// Makes the file durable, and makes it visible under its name.
     pub async fn finish(self) -> Result<(), Problem> {
         match self {
             Output::Local { file, path } => {

@@ -1,4 +1,4 @@
-//! Grants: list, grant, revoke, explain. A user may list and explain its own.
+//! Grants: list, grant, revoke, explain. Users may list and explain their own grants.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl Grants {
         self.0.access.grant(principal, &grantee, permission).await.or_problem()
     }
 
-    /// Revokes actions of a grant on the same objects. Fails if none of them is granted.
+    /// Revokes actions of a grant on the same objects. Fails if none of the actions is granted.
     pub async fn revoke(
         &self,
         principal: &Principal,
@@ -48,7 +48,7 @@ impl Grants {
         self.0.access.revoke(principal, &grantee, permission).await.or_problem()
     }
 
-    /// Explains if a user may perform an action on an object, with the grant that decides.
+    /// Explains whether a user may perform an action on an object, and which grant decides.
     pub fn explain(
         &self,
         principal: &Principal,
@@ -72,7 +72,8 @@ impl Grants {
         })
     }
 
-    /// Checks that a principal may see the rights of a user or role; of all if `name` is `None`.
+    /// Checks that a principal may see the rights of the user or role `name`. If `name` is `None`,
+    /// checks that the principal may see the rights of all users and roles.
     fn check_subject(&self, principal: &Principal, name: Option<&str>) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         if name.is_some() && principal.user_name() == name {

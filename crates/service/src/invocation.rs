@@ -44,7 +44,7 @@ pub struct CallInput {
     pub arguments: Vec<Argument>,
     /// The kind of result that the caller accepts.
     pub returns: Returns,
-    /// What the client adds to the call.
+    /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
     pub client: ClientCall,
     /// The quota used by the arguments, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
@@ -114,8 +114,8 @@ impl Invocations {
         Ok(listed)
     }
 
-    /// Finds a function of the deployed version, or one without a project. A version or alias may
-    /// follow the name of the latter, as in `resize:3`.
+    /// Finds a function of the deployed version, or one without a project. The name of a function
+    /// without a project may end with a version or alias, as in `resize:3`.
     pub async fn find(
         &self,
         principal: &Principal,

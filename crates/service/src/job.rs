@@ -51,7 +51,7 @@ impl Jobs {
             || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
     }
 
-    /// Returns a job, with the reasons for the waits of its function calls.
+    /// Returns a job, with the reasons why its function calls wait.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let mut job = self.find(principal, id).await?;
         if job.status.is_final() {
@@ -103,14 +103,15 @@ impl Jobs {
     pub async fn rerun(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
         let request = self.run_request(&job).await?;
-        // The new run is neither a retry nor part of the original run's event, whose changes are
-        // committed at most once.
+        // The changes of a trigger event are committed at most once, so the new run must not belong
+        // to the original run's event. The new run is also not a retry.
         let request = RunRequest { event: None, retry: None, ..request };
         Runs(self.0.clone()).start(principal, request).await
     }
 
-    /// Repeats a run exactly: with the same files, parameters and selection, on a new branch of the
-    /// commit that the run started from. The default name of the branch is `rerun/JOB`.
+    /// Repeats a run exactly: with the same files, parameters and selection, on a new branch that
+    /// starts at the same commit as the original run. The default name of the branch is
+    /// `rerun/JOB`.
     pub async fn rerun_exactly(
         &self,
         principal: &Principal,
@@ -152,8 +153,8 @@ impl Jobs {
     }
 
     /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group. Covers
-    /// all jobs if the principal may read the usage of every user, otherwise only the jobs that it
-    /// may see.
+    /// all jobs if the principal may read the usage of every user, otherwise only the jobs that the
+    /// principal may see.
     pub async fn usage(
         &self,
         principal: &Principal,

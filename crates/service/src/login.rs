@@ -81,8 +81,8 @@ impl OidcLogins {
         Ok(principal)
     }
 
-    /// Returns the principal of a browser that returned from the provider. It is as long valid as
-    /// an access token created by a login.
+    /// Returns the principal of a browser that returned from the provider. The principal is valid
+    /// for as long as an access token that is created after a login.
     async fn finish(
         &self,
         access: &Access,

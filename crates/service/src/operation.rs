@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use crate::service::Components;
 
-/// A job that ended before the response to its request.
+/// A job that has ended, with the result of its operation.
 pub struct EndedJob<T> {
     /// Id of the job.
     pub job: JobId,
-    /// The result of its operation.
+    /// The result of the operation.
     pub result: Result<T, Problem>,
 }
 

@@ -130,7 +130,7 @@ impl Queues {
         self.0.queues.purge(name).await.or_problem()
     }
 
-    /// Sends messages, and returns the outcome of each. They are durable on return.
+    /// Sends messages, and returns the outcome of each. The messages are durable on return.
     pub async fn send(
         &self,
         principal: &Principal,
@@ -142,7 +142,7 @@ impl Queues {
         self.0.queues.send(name, sender, messages).await.or_problem()
     }
 
-    /// Receives messages, and waits for some if there are none.
+    /// Receives visible messages. If the queue has none, waits for a message for a limited time.
     pub async fn receive(
         &self,
         principal: &Principal,

@@ -73,7 +73,7 @@ impl MappingState {
 pub struct MappingStatus {
     /// The mapping.
     pub mapping: QueueMapping,
-    /// The result of the last batch; `None` if there was none.
+    /// The result of the last batch; `None` before the first batch.
     pub last_result: Option<String>,
 }
 
@@ -96,7 +96,7 @@ impl QueueMappings {
         Ok(())
     }
 
-    /// Creates a mapping, which works with the rights of the principal.
+    /// Creates a mapping. Its worker has the rights of the principal.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -140,7 +140,7 @@ impl QueueMappings {
         Ok(listed.into_iter().map(|mapping| self.status(mapping)).collect())
     }
 
-    /// Changes a mapping. From now on, it works with the rights of the principal.
+    /// Changes a mapping. Its worker then has the rights of the principal.
     pub async fn update(
         &self,
         principal: &Principal,
@@ -231,7 +231,8 @@ impl QueueMappings {
 /// A filter of messages.
 pub(crate) struct MessageFilter {
     pattern: Pattern,
-    /// True if the pattern selects fields of bodies that are JSON objects.
+    /// True if the pattern has conditions on fields of the body, so the body must be parsed as
+    /// JSON.
     parses_body: bool,
 }
 

@@ -1,5 +1,5 @@
 //! The worker of an event source mapping: receives messages of a queue, calls a function with them,
-//! and deletes those that it has processed.
+//! and deletes the messages that the function has processed.
 //!
 //! - The messages of a call stay invisible while the function runs.
 //! - Messages of a failed call are received again after the visibility timeout of their queue,
@@ -37,7 +37,7 @@ const WAIT: Duration = Duration::from_secs(20);
 /// Pause after a queue or function could not be used.
 const FAULT_PAUSE: Duration = Duration::from_secs(5);
 
-/// Pause before messages are received again whose call was rejected because of a limit, in seconds.
+/// Pause in seconds before the messages of a call are received again, if a limit rejected the call.
 const THROTTLE_PAUSE: u32 = 1;
 
 /// Minimum pause before failed messages are received again, in seconds.
@@ -83,7 +83,7 @@ impl QueueWorker {
         QueueWorker {
             components: Arc::downgrade(components),
             queues: components.queues.clone(),
-            // They were parsed before they were stored.
+            // The filters were validated before they were stored, so parsing them cannot fail.
             filters: Arc::new(parse_filters(&mapping.settings.filters).unwrap_or_default()),
             mapping: Arc::new(mapping.clone()),
             state,
@@ -180,7 +180,8 @@ impl QueueWorker {
             {
                 break;
             }
-            // Messages that were received first must not become visible meanwhile.
+            // Wait for at most half of the visibility timeout, so that messages that were received
+            // first do not become visible during the wait.
             let pause = left.min(Duration::from_secs(u64::from(visibility)) / 2);
             let waited = tokio::select! {
                 () = stop.cancelled() => Ok(false),
@@ -194,7 +195,8 @@ impl QueueWorker {
         Ok(messages)
     }
 
-    /// Returns messages to the queue that exceed the size of a call.
+    /// Releases the messages that exceed the size limit of a call, so that they can be received
+    /// again.
     async fn release_surplus(&self, messages: &mut Vec<ReceivedMessage>) {
         let mut kept = 0;
         let mut bytes = 0;
@@ -216,7 +218,8 @@ impl QueueWorker {
 
     async fn release(&self, messages: &[ReceivedMessage], seconds: u32) {
         for message in messages {
-            // A message that is no longer in flight is visible already.
+            // The release fails if the message is no longer in flight. The message is then already
+            // visible.
             let _ = self.queues.release(&self.mapping.queue, &message.receipt, seconds).await;
         }
     }
@@ -307,8 +310,9 @@ impl QueueWorker {
     }
 }
 
-/// Separates the messages that were processed from those that failed. After a failed message of a
-/// group, the others of the group count as failed, so that their order is preserved.
+/// Separates the messages that were processed from those that failed. After a failed message, the
+/// later messages of the same group also count as failed, so that the order of the group is
+/// preserved.
 fn partition(
     messages: Vec<ReceivedMessage>,
     failed: &BTreeSet<String>,
@@ -327,8 +331,8 @@ fn partition(
     })
 }
 
-/// Returns the pause before messages are received again whose call did not start; `None` if the
-/// function failed.
+/// Returns the pause in seconds before the messages of a call that did not start are received
+/// again; `None` if the call started and the function failed.
 fn retry_pause(problem: &Problem) -> Option<u32> {
     use ErrorCode as Code;
     match problem.code {

@@ -125,8 +125,8 @@ impl Components {
         })
     }
 
-    /// Returns the tables of a branch, and optionally of a commit, with a row filter or column mask
-    /// for a principal.
+    /// Returns the tables of a branch, and optionally of a commit, that have a row filter or column
+    /// mask for a principal.
     pub(crate) async fn restricted_at(
         &self,
         principal: &Principal,
@@ -146,7 +146,7 @@ impl Components {
     }
 
     /// Returns true if a principal may read all rows of a table. `restricted` contains the tables
-    /// in which it may not.
+    /// in which the principal may not read all rows.
     pub(crate) fn reads_all(
         &self,
         principal: &Principal,
@@ -177,7 +177,7 @@ impl Components {
     }
 }
 
-/// Returns the refs of the tables in the conflicts of a merge report: the target and the merge
+/// Returns the two refs at which the tables of a merge conflict are read: the target and the merge
 /// base.
 pub(crate) fn sides(target: &str, base: Option<CommitId>) -> impl Iterator<Item = RefSpec> {
     let base = base.map(|base| RefSpec::Commit(base.to_string()));

@@ -44,7 +44,8 @@ impl Roles {
         self.0.access.grant_role(principal, role, grantee).await.or_problem()
     }
 
-    /// Revokes a role from a user or role. Fails if it does not have the role.
+    /// Revokes a role from a grantee, which is a user or another role. Fails if the grantee does
+    /// not have the role.
     pub async fn revoke(
         &self,
         principal: &Principal,

@@ -63,7 +63,8 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// Completes a request that continues a failed run with the values of the failed run's request.
+    /// If a request continues a failed run, sets its missing values to those of the failed run's
+    /// request.
     async fn with_retried(
         &self,
         principal: &Principal,

@@ -260,7 +260,7 @@ pub(crate) struct Components {
     pub queues: headwater_queues::Queues,
     /// The event source mappings of queues, and their workers.
     pub mappings: MappingState,
-    /// Cache of the environments of function calls.
+    /// Cache of the Python environments that function calls use.
     pub given: Arc<EnvironmentCache>,
     /// Thread pool for operations that are recorded as jobs. It measures their processor time.
     pub operations: MeteredRuntime,
@@ -455,8 +455,8 @@ fn clear_spill(folder: &Path) -> Result<()> {
     }
 }
 
-/// Marks the branches of runs that were interrupted by the end of the last server. They can be
-/// read, but not merged without checks.
+/// Puts the branches of runs that the end of the last server interrupted into quarantine. A branch
+/// in quarantine can be read, but it can be merged only if the request waives the checks.
 async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
     for id in jobs.interrupted() {
         if let Err(error) = runner.quarantine(*id).await {

@@ -26,7 +26,7 @@ pub struct Settings {
 type Files = ProjectFiles;
 
 impl Settings {
-    /// Creates the settings of a project, or the defaults without one.
+    /// Creates the settings of a project, or the default settings without a project.
     pub fn new(project: Option<PathBuf>, jobs: Jobs) -> Self {
         Settings {
             project,
@@ -69,7 +69,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Logs a problem, unless it equals the last logged one.
+    /// Logs a problem, unless it equals the last logged problem.
     fn report(&self, problem: Option<Problem>) {
         let mut reported = self.problem.lock();
         if let Some(problem) = &problem

@@ -1,6 +1,6 @@
-//! Work that a caller waits for, and that continues in the background if the caller leaves.
+//! Work that a caller waits for, and that continues in the background if the caller stops waiting.
 //!
-//! The work runs in the caller's task. A separate task would wake another thread twice.
+//! The work runs in the caller's task, because a separate task would wake another thread twice.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;

@@ -51,7 +51,7 @@ pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
 }
 
 /// Creates the memory and disk quota for rows of runs that are not yet in a table: an eighth of the
-/// memory, and the same disk space as for spilling queries.
+/// memory, and the same disk space as for the spill files of queries.
 pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
     TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)

@@ -71,8 +71,8 @@ impl Statements {
         Statements { transaction: transaction.cloned(), ..self.clone() }
     }
 
-    /// Returns the operations on statements with rows from the client. Statements read them as
-    /// [`COPIED_ROWS`].
+    /// Returns the operations on statements with rows from the client. Statements read these rows
+    /// as the table [`COPIED_ROWS`].
     #[must_use]
     pub fn with_rows(&self, rows: Option<Batches>) -> Self {
         Statements { rows, ..self.clone() }
@@ -315,7 +315,7 @@ impl RunningStatement {
         self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
     }
 
-    /// Fails if a daily limit is exceeded, now that a batch was read.
+    /// Fails if the user's daily limit is exceeded. Called after each batch.
     fn check_limit(&self) -> Result<(), Problem> {
         if self.is_limited {
             self.report_usage();
@@ -382,7 +382,7 @@ impl StatementRows {
             Err(problem) => return Err(self.fail(problem)),
         };
         let Some(batch) = batch else {
-            // Drop the stream, which makes the usage final.
+            // The usage is final only after the stream is dropped.
             self.stream = futures::stream::empty().boxed();
             self.running.end(Ok(std::mem::take(&mut self.result)));
             return Ok(None);
@@ -404,7 +404,8 @@ impl StatementRows {
             batch = self.stream.next() => batch.transpose().or_problem()?,
             problem = stopped(&running.context, || running.usage()) => return Err(problem),
         };
-        // A write is committed before its result is read.
+        // A write is committed before its result is read, so the daily limit cannot stop it any
+        // more.
         if self.result.is_null() {
             running.check_limit()?;
         }

@@ -27,7 +27,7 @@ pub struct WriteTarget {
     pub branch: String,
     /// The table; created if missing.
     pub table: TableName,
-    /// The mode: append the rows, or replace those of the table.
+    /// The mode: append the rows, or replace the table's rows.
     pub mode: WriteMode,
 }
 

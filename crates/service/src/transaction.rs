@@ -72,8 +72,8 @@ impl OpenTransaction {
         })
     }
 
-    /// Returns the access checks of its statements. Rights on the transaction's branch are those on
-    /// the target.
+    /// Returns the access checks of the transaction's statements. On the hidden branch, a user has
+    /// the same rights as on the target.
     pub(crate) fn access(&self, access: Arc<dyn TableAccess>) -> Arc<dyn TableAccess> {
         match (&self.branch, &self.target) {
             (Some(branch), Some(target)) => Arc::new(TransactionAccess {
@@ -224,7 +224,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Removes a savepoint and those after it.
+    /// Removes a savepoint and all later savepoints.
     pub fn release_savepoint(
         &self,
         transaction: &mut OpenTransaction,

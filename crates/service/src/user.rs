@@ -42,7 +42,7 @@ impl Users {
     }
 
     /// Sets a user's password, or disables or enables the user. Users may set their own password
-    /// only after a login with the old one.
+    /// only after a login with the old password.
     pub async fn update(
         &self,
         principal: &Principal,

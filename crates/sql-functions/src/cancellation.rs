@@ -1,9 +1,9 @@
 //! Makes plans cancellable.
 //!
 //! A Tokio task can be aborted only at an await point where it yields. DataFusion's scans yield
-//! every few batches, but a join can produce millions of batches from one input batch. So each node
-//! that can output more rows than its input also yields. The condition of a join may be evaluated
-//! for hours between two batches, so it checks a flag.
+//! every few batches, but a join can produce millions of batches from one input batch. Therefore,
+//! each node that can output more rows than its input also yields. A join may evaluate its
+//! condition for hours between two output batches, so the condition checks a flag.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -42,7 +42,7 @@ impl CancellationFlag {
     }
 }
 
-/// Returns an equivalent plan, which ends soon after `stop` is set or its task is aborted.
+/// Returns an equivalent plan that ends soon after `stop` is set or its task is aborted.
 pub fn stoppable(
     plan: Arc<dyn ExecutionPlan>,
     stop: &CancellationFlag,

@@ -52,7 +52,7 @@ const NAMES: &[(&[&str], &str)] = &[
 /// Aggregates that return a list as JSON.
 const JSON_LISTS: [&str; 3] = ["json_agg", "jsonb_agg", "json_group_array"];
 
-/// Functions of a value and a key, which have templates only without a window.
+/// Aggregates of a value and a key. Their templates apply only to calls without a window.
 const BY_KEY: [(&[&str], &str); 2] =
     [(&["arg_max", "argmax", "max_by"], "max_by"), (&["arg_min", "argmin", "min_by"], "min_by")];
 
@@ -61,7 +61,7 @@ const CONCATENATIONS: [&str; 4] = ["array_concat", "array_cat", "list_concat", "
 
 /// Function names, number of arguments, and template.
 const TEMPLATES: &[(&[&str], usize, &str)] = &[
-    // DuckDB, Spark, MySQL, Snowflake: parts of a time.
+    // Parts of a time, in DuckDB, Spark, MySQL and Snowflake.
     (
         &["year", "quarter", "month", "week", "day", "hour", "minute", "second", "epoch"],
         1,
@@ -184,7 +184,7 @@ fn difference_in(unit: &str) -> Option<String> {
     Some(format!("CAST({} - {} AS BIGINT)", of("$2"), of("$1")))
 }
 
-/// Like [`difference_in`], for units with a fixed number per year.
+/// Like [`difference_in`], for a unit of which every year has the same number, such as months.
 fn difference_in_parts(unit: &str, per_year: u32) -> String {
     let of =
         |time| format!("(date_part('year', {time}) * {per_year} + date_part('{unit}', {time}))");
@@ -283,7 +283,7 @@ fn in_unit(name: &str, arguments: &mut Vec<Expr>) -> Option<String> {
             if matches!(&arguments[0], Expr::Value(_)) {
                 return None;
             }
-            // BigQuery's weeks begin on Sundays, except ISOWEEK.
+            // In BigQuery, a WEEK begins on a Sunday and an ISOWEEK on a Monday.
             let unit = match &arguments[1] {
                 Expr::Identifier(unit) if unit.value.eq_ignore_ascii_case("isoweek") => {
                     "week".to_owned()
@@ -321,9 +321,9 @@ fn arguments(function: &Function) -> Option<Vec<Expr>> {
     list.args.iter().map(plain).collect()
 }
 
-/// Returns the template of a difference, and removes the unit from the arguments. The unit is the
-/// first argument in DuckDB and Snowflake, and the last in `BigQuery`, where the end precedes the
-/// start.
+/// Returns the template of a difference, and removes the unit from the arguments. In DuckDB and
+/// Snowflake, the unit is the first argument. In `BigQuery`, the unit is the last argument, and the
+/// end precedes the start.
 fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
     let template = |unit: &Expr| difference_in(&unit_of(unit)?.to_lowercase());
     if let Some(template) = template(&arguments[0]) {

@@ -36,7 +36,8 @@ fn short_types(text: &str) -> String {
     short
 }
 
-/// Returns the position after the parenthesis that closes the one that is open at the start.
+/// Returns the position after the closing parenthesis, if the text starts after the opening
+/// parenthesis.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 1;
     text.char_indices().find_map(|(at, letter)| {
@@ -96,8 +97,7 @@ pub fn sql_words(text: &str) -> String {
             continue;
         };
         match rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            // `Decimal128(10, 2)` is formatted with its arguments; the unit in `Timestamp(ns)` is
-            // omitted in SQL.
+            // Format `Decimal128(10, 2)` with its arguments, but `Timestamp(ns)` without the unit.
             Some((arguments, after)) if word.starts_with("Decimal") => {
                 words.push_str(&format!("{name}({arguments})"));
                 rest = after;

@@ -2,7 +2,7 @@
 //! can also be written as `text ->> path`.
 //!
 //! A path is a key, an index from 0, or a sequence of them: `$.user.tags[0]`. The result is null if
-//! the text is not JSON or has no such part. Wildcards and filters are errors.
+//! the text is not JSON or has no value at the path. Wildcards and filters are errors.
 
 use std::sync::Arc;
 

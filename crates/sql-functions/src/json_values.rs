@@ -224,7 +224,7 @@ fn type_of(json: &Value, is_postgres: bool) -> &'static str {
     }
 }
 
-/// Returns true if a JSON value contains all of another one.
+/// Returns true if a JSON value contains the whole of another JSON value.
 fn contains(all: &Value, one: &Value) -> bool {
     match (all, one) {
         (Value::Object(all), Value::Object(one)) => {

@@ -16,13 +16,13 @@ impl TotalMemory {
         TotalMemory { limit, used: AtomicUsize::new(0) }
     }
 
-    /// Reserves bytes; returns false if they exceed the limit.
+    /// Reserves bytes. Returns false, and reserves nothing, if the total would exceed the limit.
     pub fn try_grow(&self, additional: usize) -> bool {
         let fits = |used: usize| used.checked_add(additional).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 
-    /// Reserves bytes even if they exceed the limit.
+    /// Reserves bytes even if the total exceeds the limit.
     pub fn grow(&self, additional: usize) {
         self.used.fetch_add(additional, Ordering::Relaxed);
     }

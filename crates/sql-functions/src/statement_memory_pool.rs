@@ -15,8 +15,8 @@ use crate::memory::TotalMemory;
 /// Error message for the engine's limit, which distinguishes it from a statement's limit.
 pub const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
 
-/// Memory pool of one statement. It divides the limit evenly among operators that can spill, and
-/// records the peak.
+/// Memory pool of one statement. Divides its limit evenly among the operators that can spill, and
+/// records the peak of the reserved bytes.
 #[derive(Debug)]
 pub struct StatementMemoryPool {
     fair: FairSpillPool,

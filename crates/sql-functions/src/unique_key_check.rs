@@ -16,8 +16,8 @@ pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(UniqueKeyCheck { signature }))
 }
 
-/// `unique(count)`: returns true, or an error if the count shows that several rows have the same
-/// key.
+/// `unique(count)`: returns true if `count`, the number of new rows with a key, is at most 1, and
+/// otherwise an error.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct UniqueKeyCheck {
     signature: Signature,

@@ -1,9 +1,9 @@
 //! Statements on roles and grants: CREATE ROLE, DROP ROLE, GRANT, REVOKE, SHOW ROLES and SHOW
 //! GRANTS.
 //!
-//! Privileges are the actions of the lake, and some kinds of objects (branches, functions, secrets)
-//! have no nodes in sqlparser's syntax tree. So this module has its own parser. The service
-//! executes these statements, because the engine does not manage rights.
+//! The privileges in these statements are Headwater's actions, and some kinds of objects (branches,
+//! functions, secrets) have no nodes in sqlparser's syntax tree, so this module has its own parser.
+//! The service executes these statements, because the engine does not manage rights.
 
 use headwater_model::{Action, ObjectKind, ObjectPattern, Permission, PermissionError};
 use sqlparser::parser::Parser;
@@ -223,7 +223,7 @@ fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
     found.iter().map(|text| pattern(text)).collect()
 }
 
-/// Consumes the object type, if the next word is one and a name follows it.
+/// Consumes the next word if it is an object type and a name follows.
 fn kind(parser: &mut Parser) -> Option<ObjectKind> {
     let [first, second] = parser.peek_tokens_ref().map(|token| token.token.clone());
     let starts_name = matches!(second, Token::Word(_) | Token::SingleQuotedString(_));

@@ -1,6 +1,6 @@
-//! ALTER TABLE. sqlparser cannot parse nested columns, partition fields, sort orders, comments and
-//! moves of columns in this statement. Its syntax tree has no nodes for them, so this module has
-//! its own parser. It calls sqlparser only to reject other changes by name.
+//! ALTER TABLE. In this statement, sqlparser cannot parse nested columns, partition fields, sort
+//! orders, comments and moves of columns, so this module has its own parser. sqlparser is used only
+//! to name other changes in the errors that reject them.
 
 use std::ops::ControlFlow;
 
@@ -64,7 +64,7 @@ pub enum ParsedAlteration {
     Retype {
         /// The column to change.
         column: ObjectName,
-        /// Its new type.
+        /// The new type of the column.
         data_type: DataType,
     },
     /// ALTER COLUMN … DROP NOT NULL.
@@ -75,21 +75,21 @@ pub enum ParsedAlteration {
     Comment {
         /// The column to comment on.
         column: ObjectName,
-        /// The comment; `None` removes it.
+        /// The comment; `None` removes the comment.
         comment: Option<String>,
     },
     /// ALTER COLUMN … SET DEFAULT and DROP DEFAULT.
     Default {
         /// The column whose default changes.
         column: ObjectName,
-        /// The default; `None` removes it.
+        /// The default; `None` removes the default.
         value: Option<Expr>,
     },
     /// ALTER COLUMN … FIRST and AFTER.
     Move {
         /// The column to move.
         column: ObjectName,
-        /// Its new position.
+        /// The new position of the column.
         place: ParsedPosition,
     },
     /// ADD PARTITION FIELD.
@@ -218,7 +218,7 @@ pub fn expected(parser: &Parser, what: &str) -> ParserError {
 
 /// Parses one change. MODIFY COLUMN with a position yields two changes.
 fn operation(parser: &mut Parser, found: &mut Vec<ParsedAlteration>) -> Result<()> {
-    /// Keywords after ADD or DROP that are not the start of a column.
+    /// Keywords after ADD or DROP that do not start a column.
     const NO_COLUMN: [Keyword; 9] = [
         Keyword::CONSTRAINT,
         Keyword::PRIMARY,
@@ -376,8 +376,8 @@ fn alter_column(parser: &mut Parser) -> Result<ParsedAlteration> {
     Err(expected(parser, changes).into())
 }
 
-/// Parses a change of the table's sort order or properties, or rejects by name the other changes
-/// that sqlparser parses.
+/// Parses a change of the table's sort order or properties. For any other change that sqlparser
+/// parses, returns an error that contains the change's name.
 fn of_table(parser: &mut Parser) -> Result<ParsedAlteration> {
     if word(parser, "WRITE") {
         return order(parser);

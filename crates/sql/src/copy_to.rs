@@ -53,7 +53,7 @@ pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyFile)
 }
 
 /// Returns true if the body of a query is an INSERT, UPDATE, DELETE or MERGE. The parser accepts
-/// these where a query is expected.
+/// these statements where a query is expected.
 pub fn is_change(body: &SetExpr) -> bool {
     match body {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => true,

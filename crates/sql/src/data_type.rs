@@ -59,7 +59,7 @@ fn is_finer_than_microseconds(text: &str) -> bool {
 /// Replaces `TIMESTAMP_NS` by the planner's spelling, also within nested types.
 fn respell(data_type: &mut DataType) {
     each_part(data_type, &mut respell);
-    // A single-precision number has 24 bits.
+    // A single-precision number has a mantissa of 24 bits, so a larger precision means a double.
     if matches!(data_type, DataType::Float(ExactNumberInfo::Precision(bits)) if *bits > 24) {
         *data_type = DataType::Double(ExactNumberInfo::None);
     }
@@ -81,8 +81,8 @@ pub fn says_nanoseconds(data_type: &DataType) -> bool {
     found
 }
 
-/// A type that tables cannot store. Iceberg has no type with such a range or length, and other
-/// engines would not enforce it.
+/// A type that tables cannot store. Iceberg has no type with this range or length, and other
+/// engines that write to the table would not enforce the range or length.
 pub struct UnsupportedType {
     /// The type as written.
     pub written: String,

@@ -1,7 +1,7 @@
 //! The supported SQL dialect: sqlparser's generic dialect with extensions known from DuckDB.
 //!
-//! The parser deliberately accepts more than is supported. A clause that is parsed can be rejected
-//! by name; other text causes only a syntax error.
+//! The parser deliberately accepts clauses that are not supported. The error for such a clause can
+//! then contain its name, while text that cannot be parsed causes only a syntax error.
 
 use std::any::TypeId;
 
@@ -22,7 +22,7 @@ use crate::{integer, operators, partition};
 pub struct HeadwaterDialect;
 
 impl Dialect for HeadwaterDialect {
-    /// Makes sqlparser treat this dialect as the generic one wherever it checks for a dialect.
+    /// Makes sqlparser treat this dialect as its generic dialect wherever it checks for a dialect.
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }
@@ -81,8 +81,8 @@ impl Dialect for HeadwaterDialect {
             .or_else(|| operators::name_before_arrow(parser).map(Ok))
     }
 
-    /// `IS [NOT] DISTINCT FROM` has the precedence of `=`; sqlparser would parse everything that
-    /// follows as its right operand.
+    /// Parses `IS [NOT] DISTINCT FROM` with the precedence of `=`, because sqlparser would parse
+    /// everything that follows as the right operand.
     fn parse_infix(
         &self,
         parser: &mut Parser,
@@ -252,12 +252,13 @@ impl Dialect for HeadwaterDialect {
         true
     }
 
-    /// Enabled so that unsupported time travel is rejected by name.
+    /// Enabled so that the error for unsupported time travel contains the clause's name.
     fn supports_table_versioning(&self) -> bool {
         true
     }
 
-    /// Enabled so that locking and paging clauses of other dialects are rejected by name.
+    /// Enabled so that the errors for locking and paging clauses of other dialects contain the
+    /// clause's name.
     fn supports_connect_by(&self) -> bool {
         true
     }

@@ -1,7 +1,8 @@
 //! The supported expressions and their parts.
 //!
-//! [`children`] is the only list of supported expressions. Every pass over the syntax tree uses it,
-//! so each of them rejects unsupported expressions by name.
+//! [`children`] is the only list of supported expressions. Every pass over the syntax tree uses
+//! this function, so each pass rejects unsupported expressions with an error that contains their
+//! name.
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
@@ -36,7 +37,7 @@ pub const UNIQUE_KEY: &str = "\0unique";
 /// Name of the function for `text[1:2]` and `list[1:2]`.
 pub const SLICE: &str = "slice_of";
 
-/// A part of an expression that a visitor is called with.
+/// A part of an expression, as passed to a visitor.
 pub enum Node<'a> {
     /// A nested expression.
     Expr(&'a mut Expr),
@@ -282,7 +283,7 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
 
 fn field_access(access: &mut AccessExpr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     match access {
-        // The name is that of a field, not of a column; the planner resolves it.
+        // The identifier is the name of a struct field, not of a column. The planner resolves it.
         AccessExpr::Dot(Expr::Identifier(_)) => Ok(()),
         AccessExpr::Dot(inner) => visit(Node::Expr(inner)),
         AccessExpr::Subscript(Subscript::Index { index }) => visit(Node::Expr(index)),
@@ -357,7 +358,7 @@ pub fn argument_parts(argument: &mut FunctionArg, visit: &mut NodeVisitor<'_>) -
     }
 }
 
-/// Visits the parts of a window definition, but not the named window that it extends.
+/// Visits the parts of a window definition, except the name of the window that it extends.
 pub fn window(spec: &mut WindowSpec, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
     all(partition_by, visit)?;
@@ -379,8 +380,8 @@ pub fn window(spec: &mut WindowSpec, visit: &mut NodeVisitor<'_>) -> Result<()> 
     Ok(())
 }
 
-/// Writes the number of an interval as text: `INTERVAL 3 DAYS` as `INTERVAL '3' DAYS`. In the bound
-/// of a window frame, DataFusion accepts only text.
+/// Writes the number of an interval as text: `INTERVAL 3 DAYS` as `INTERVAL '3' DAYS`. DataFusion
+/// accepts only text in the bound of a window frame.
 ///
 /// Upstream: no issue found (November 2026)
 fn quote_number(interval: &mut Interval) {

@@ -19,7 +19,7 @@ use crate::expression::call;
 use crate::syntax_nodes::{alias, binary, derived, item, name, number, only, star};
 use crate::table_name::idents;
 
-/// Name of the column added for ranks.
+/// Names of the columns that are added for the rank of a row and the number of rows.
 const RANK: &str = "\0rank";
 const COUNT: &str = "\0count";
 

@@ -17,8 +17,8 @@ pub struct NewRows {
     pub table: ObjectName,
     /// Listed columns; empty without a list.
     pub columns: Vec<Ident>,
-    /// True if the rows replace existing ones: all rows in the partitions of the new rows, or all
-    /// rows of an unpartitioned table.
+    /// True if the new rows replace existing rows: all rows in the partitions of the new rows, or
+    /// all rows of an unpartitioned table.
     pub overwrite: bool,
     /// Query that returns the rows to insert.
     pub source: Source,

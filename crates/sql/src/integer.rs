@@ -1,7 +1,7 @@
 //! Integers in hexadecimal, octal and binary notation, and letters directly after a number.
 //!
-//! sqlparser parses `0x10` as the bytes `X'10'`, and `0b11` as `0 AS b11`. This parser reads them
-//! as numbers, like PostgreSQL, and rejects a word that directly follows a number.
+//! sqlparser parses `0x10` as the bytes `X'10'`, and `0b11` as `0 AS b11`. This module parses both
+//! as numbers, as PostgreSQL does, and rejects a word that directly follows a number.
 
 use sqlparser::ast::{Expr, Value};
 use sqlparser::parser::{Parser, ParserError};

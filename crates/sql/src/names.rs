@@ -3,7 +3,7 @@
 /// The result of matching a name against candidates.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Match<'a> {
-    /// A single match: exact, or the only one that differs in case.
+    /// One match: the exact name, or else the only name that differs just in case.
     One(&'a str),
     /// No match.
     None,

@@ -128,8 +128,8 @@ const WITH_LAMBDA: [&str; 27] = [
 ];
 
 /// Parses the column of `column -> 'key'`, which sqlparser would parse as the parameter of a
-/// lambda. The operator does introduce a lambda in COLUMNS, and in a later argument of a function
-/// that takes one.
+/// lambda. Returns `None` where `->` does introduce a lambda: in COLUMNS, and after the first
+/// argument of a function that takes a lambda.
 pub(crate) fn name_before_arrow(parser: &mut Parser) -> Option<Expr> {
     let Token::Word(word) = &parser.peek_token_ref().token else { return None };
     let is_constant = word.quote_style.is_none()

@@ -29,7 +29,7 @@ pub struct Parameter {
     pub name: String,
     /// Position of its first use in the text.
     pub position: Option<Position>,
-    /// True if it is written as `?`.
+    /// True if the parameter is written as `?`.
     pub is_unnamed: bool,
 }
 
@@ -161,8 +161,8 @@ struct PlaceholderCasts(BTreeMap<String, DataType>);
 impl VisitorMut for PlaceholderCasts {
     type Break = ();
 
-    // Runs after the parts have been visited, so that the placeholder inside the new cast is not
-    // cast again.
+    // Runs after the visit of the parts, so that the placeholder inside of the new cast is not
+    // visited and cast again.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = expr
             && let Some(data_type) = self.0.get(name)

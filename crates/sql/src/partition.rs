@@ -41,7 +41,7 @@ pub(crate) fn field(parser: &mut Parser) -> Result<String, ParserError> {
     Ok(text)
 }
 
-/// Parses what follows the first word of a field in `PARTITIONED BY (…)`. sqlparser reads the
+/// Parses the rest of a field in `PARTITIONED BY (…)` after its first word. sqlparser reads the
 /// fields as columns with optional types, so the field is stored as an option of the column.
 pub(crate) fn option(parser: &mut Parser) -> Result<Option<ColumnOption>, ParserError> {
     if !matches!(parser.peek_token_ref().token, Token::LParen | Token::Period) {

@@ -107,7 +107,8 @@ impl Prepared {
         &self.parameters
     }
 
-    /// Returns the statement if it is one on roles and grants, which the engine does not execute.
+    /// Returns the statement if it is a statement on roles, grants or restrictions, which the
+    /// engine does not execute.
     pub fn access_statement(&self) -> Option<&AccessStatement> {
         match &self.parsed {
             Parsed::Access(statement) => Some(statement),

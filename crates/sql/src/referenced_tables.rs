@@ -24,7 +24,7 @@ pub struct TableRef {
 
 /// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
 /// table expressions are excluded. Tables at an earlier time or snapshot are also excluded, because
-/// no run can change them. Unsupported clauses and statements other than queries are errors.
+/// no run can change that state. Unsupported clauses and statements other than queries are errors.
 /// `constants` evaluates the expressions in table versions.
 pub fn parents(sql: &str, constants: &Evaluate<'_>) -> Result<Vec<TableRef>> {
     let source = parse(sql)?.into_query()?;

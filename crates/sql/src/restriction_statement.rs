@@ -70,8 +70,8 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
         || (word(0, "SHOW") && pair(1, "S"))
 }
 
-/// Parses a statement on row filters or column masks, without checking that the text ends there.
-/// `sql` is its text.
+/// Parses a statement on row filters or column masks. Does not check that the text ends after the
+/// statement. `sql` is its text.
 pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<RestrictionStatement> {
     if takes(parser, "SHOW") {
         let is_mask = takes(parser, "COLUMN");

@@ -1,4 +1,4 @@
-//! The supported statements. All other statements and clauses are rejected by name.
+//! The supported statements. The error for any other statement or clause contains its name.
 
 use sqlparser::ast::{
     CommentObject, DescribeAlias, Ident, ObjectName, ObjectType, Query, SchemaName, SetExpr,
@@ -184,7 +184,8 @@ impl Command {
     }
 }
 
-/// Converts a parsed statement, or rejects it by name. `view` is the query text of CREATE VIEW.
+/// Converts a parsed statement. For an unsupported statement, returns an error that contains its
+/// name. `view` is the query text of CREATE VIEW.
 pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
     match statement {
         Statement::Query(query) if writes(&query) => written(*query),
@@ -395,7 +396,8 @@ fn dropped(statement: Statement) -> Result<Command> {
     else {
         return Err(refusal(&statement));
     };
-    // Views find tables by name, so no table or view depends on another.
+    // CASCADE has no effect on tables and views, because a view finds its tables by name, so no
+    // object depends on another.
     unset(cascade && object_type == ObjectType::Schema, "DROP SCHEMA … CASCADE")?;
     unset(purge, "PURGE")?;
     unset(temporary, "DROP TEMPORARY")?;

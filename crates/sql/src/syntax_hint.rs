@@ -39,8 +39,8 @@ struct Misspelling {
     at: Option<Position>,
 }
 
-/// Looks for a misspelled keyword at the position of the error and just before it, where the parser
-/// may have read it as an alias.
+/// Searches a misspelled keyword at the position of the error, and just before that position, where
+/// the parser may have read the word as an alias.
 fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Misspelling> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();

@@ -1,7 +1,7 @@
 //! Table names in statements: `flights`, `ns.flights`, `"flights@dev"`, `outer.inner.flights` in a
-//! nested namespace, `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`. Relative to the state that
-//! the statement reads: `"flights~1"`, `"flights*2026-11-01"`, `"flights#7312"` for an Iceberg
-//! snapshot.
+//! nested namespace, `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`. These names are relative to
+//! the state that the statement reads: `"flights~1"`, `"flights*2026-11-01"`, and `"flights#7312"`
+//! for an Iceberg snapshot.
 
 use headwater_model::name::{self, LEVEL_SEPARATOR};
 use headwater_model::{AncestorDistance, RefSpec};
@@ -28,9 +28,9 @@ pub struct ParsedTableName {
 /// Kind of a ref.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefKind {
-    /// Required by AT BRANCH.
+    /// A branch, as AT BRANCH requires.
     Branch,
-    /// Required by AT TAG.
+    /// A tag, as AT TAG requires.
     Tag,
 }
 

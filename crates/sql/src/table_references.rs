@@ -1,6 +1,6 @@
 //! The first pass over a query: checks every clause and collects the referenced tables.
 //!
-//! References to common table expressions are excluded within the scope in which these are visible.
+//! A reference to a common table expression that is visible at that place is not a table reference.
 
 use sqlparser::ast::{
     Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, JoinOperator, LimitClause,
@@ -21,7 +21,7 @@ pub struct ReferencedTable {
     pub table: ParsedTableName,
     /// Position in the text, if known.
     pub position: Option<Position>,
-    /// Kind that the ref must have; `None` for any.
+    /// Required kind of the ref; `None` if any kind is accepted.
     pub expected: Option<RefKind>,
 }
 

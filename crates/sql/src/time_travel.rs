@@ -1,7 +1,7 @@
 //! Time travel in the syntax of other systems: `FOR VERSION AS OF`, `FOR TIMESTAMP AS OF`, `FOR
 //! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these, but
-//! then reads the current table. This module moves each version into the table's name, so that
-//! later steps need to handle only names.
+//! then reads the current table. This module moves each version into the table's name, so later
+//! steps handle only names.
 
 use std::ops::ControlFlow;
 
@@ -25,7 +25,7 @@ enum TimeTravelTarget {
     Snapshot(i64),
 }
 
-/// The value of a constant expression. Only the types that matter for versions are distinguished.
+/// The value of a constant expression. Distinguishes only the types that a version can have.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Constant {
     /// NULL of any type.

@@ -2,8 +2,8 @@
 //! that this module does not compile if a new version of sqlparser adds a clause.
 //!
 //! DataFusion parses some unsupported clauses but ignores them (row locks, samples, time travel),
-//! and rejects others with unclear messages. This module rejects all of them by name before
-//! planning.
+//! and rejects others with unclear messages. This module rejects all of them before planning, with
+//! an error that contains the name of the clause.
 
 use sqlparser::ast::{
     Cte, CteAsMaterialized, Distinct, Expr, Fetch, GroupByExpr, Ident, Join, JoinConstraint,
@@ -285,7 +285,7 @@ pub fn plain_table(factor: &TableFactor) -> Result<()> {
         alias,
         args,
         with_hints,
-        // The version has already been moved into the name.
+        // `time_travel` has already moved the version into the name.
         version: _,
         with_ordinality,
         partitions,

@@ -143,7 +143,7 @@ fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> T
         other => other,
     };
     let has_key = all(keys.iter().map(|one| Expr::IsNotNull(Box::new(key(one)))));
-    // A key that contains a null does not equal any other key.
+    // Do not count keys that contain a null, because such a key does not equal any other key.
     let count = Expr::Case {
         case_token: AttachedToken::empty(),
         end_token: AttachedToken::empty(),

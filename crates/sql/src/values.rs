@@ -6,12 +6,12 @@ use crate::change::{Parts, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{Node, children};
 
-/// Maximum number of rows with a subquery in one statement: each row becomes a query, and the depth
-/// of the plan grows with their number.
+/// Maximum number of rows with a subquery in one statement. Each of these rows becomes a query, and
+/// the depth of the plan grows with the number of queries.
 const SUBQUERIES_MAX: usize = 300;
 
-/// Splits VALUES into several queries if a row has a subquery and the query has no clause that
-/// applies to all rows.
+/// Splits VALUES into several queries if a row has a subquery. Does not split a query with a clause
+/// that applies to all rows, such as ORDER BY.
 pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     if query.order_by.is_some() || query.limit_clause.is_some() {
         return Ok(vec![query]);

@@ -4,17 +4,17 @@ use chrono::SecondsFormat;
 use headwater_model::{ChangedObject, Event, EventFormat, Trigger};
 use serde_json::{Value, json};
 
-/// The principal id in notifications, where AWS has the id of an account.
+/// The principal id in notifications. AWS writes an account id here.
 const PRINCIPAL: &str = "headwater";
 const REGION: &str = "us-east-1";
 
-/// Returns the name of a version of a function as AWS writes it.
+/// Returns the AWS resource name (ARN) of a version of a function.
 pub(crate) fn function_arn(name: &str, version: &str) -> String {
     format!("arn:aws:lambda:{REGION}:000000000000:function:{name}:{version}")
 }
 
-/// Returns the event as a function receives it. For objects this is an S3 notification, unless the
-/// trigger requests CloudEvents; all other events are in the format of CloudEvents.
+/// Returns the event as a function receives it. An event of an object is an S3 notification, unless
+/// the trigger requests CloudEvents. Any other event is in the format of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     let format = trigger.bucket.as_ref().map(|bucket| bucket.format);
     match (event.object(), format) {

@@ -1,8 +1,8 @@
 //! Detection of objects that are created in a bucket of the lake or removed from it.
 //!
-//! Each change is recorded in the batch that changes the object. The source reads the changes in
-//! order, and records one event for each change that its trigger selects. In the same batch, it
-//! stores the position of the last change in the journal `trigger_bucket_positions`, under the
+//! The batch that changes an object also records the change. The source reads the changes in order,
+//! and records one event for each change that its trigger selects. The batch of these events also
+//! stores the position of the last read change in the journal `trigger_bucket_positions`, under the
 //! trigger. A change is deleted after the positions of all triggers have passed it.
 
 use std::time::Duration;
@@ -28,10 +28,10 @@ pub(crate) const POSITIONS: &str = "trigger_bucket_positions";
 /// Maximum number of changes that are examined in one poll.
 const BATCH: usize = 500;
 
-/// Minimum free capacity of the event queue for examining changes. It keeps a nearly full queue
-/// from causing a separate batch for each event.
+/// Minimum free capacity of the event queue at which changes are examined. With a smaller minimum,
+/// a nearly full queue would cause a separate batch for each event.
 const CAPACITY_MIN: usize = 100;
-/// Pause while the queue has less free capacity.
+/// Pause while the free capacity of the queue is below the minimum.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Maximum length of the prefix and of the suffix of keys, in bytes.
@@ -41,8 +41,8 @@ const KEY_BYTES_MAX: usize = 1_024;
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectFilter {
     watch: ChangeFilter,
-    /// True to skip empty objects and those that represent folders, because they contain nothing to
-    /// import.
+    /// True to skip empty objects and objects that represent folders, because they contain nothing
+    /// to import.
     skips_empty: bool,
 }
 
@@ -93,11 +93,11 @@ impl ObjectFilter {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     bucket: String,
-    /// Changes up to this one were recorded as events or skipped.
+    /// All changes up to this position were recorded as events or skipped.
     position: u64,
-    /// Distinguishes the steps counted in `step` from those of earlier definitions.
+    /// Unique id of this definition's steps. The definition's previous versions have other ids.
     id: String,
-    /// Number of steps so far; each step is recorded once.
+    /// Number of recorded steps so far. The store rejects a step that is already recorded.
     step: u64,
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct BucketSource {
     selection: ObjectFilter,
     /// The stored position; `None` until it has been read.
     position: Option<Position>,
-    /// Forwards notifications of changes until dropped.
+    /// Guard of the task that requests a poll after each change. Dropping it ends the task.
     listener: Option<DropGuard>,
 }
 
@@ -168,8 +168,8 @@ impl BucketSource {
         });
     }
 
-    /// Reads the position. If the bucket is watched for the first time, the position is the current
-    /// one.
+    /// Reads the position. If the trigger has no position for the bucket yet, returns the position
+    /// of the latest change.
     async fn position(&mut self, context: &SourceContext, objects: &Objects) -> Result<Position> {
         if let Some(position) = &self.position {
             return Ok(position.clone());
@@ -189,8 +189,8 @@ impl BucketSource {
     }
 
     /// Records events and the position. The batch is rejected if another process has recorded the
-    /// same step. With `is_durable`, a power failure may undo the batch; the changes are then read
-    /// again.
+    /// same step. With `is_durable`, the batch is not synced. If a power failure undoes it, the
+    /// changes are read again.
     async fn record(
         &mut self,
         context: &SourceContext,
@@ -208,7 +208,7 @@ impl BucketSource {
         Ok(())
     }
 
-    /// Returns a problem if the bucket does not exist.
+    /// Returns the problem that the bucket does not exist, if so.
     async fn fault(&self, objects: &Objects) -> Option<Problem> {
         let bucket = &self.selection.watch.bucket;
         let problem = objects.check_bucket(bucket).await.err()?.to_problem();

@@ -44,17 +44,17 @@ pub struct NewCall {
     pub order_key: Option<String>,
     /// The author of the call's commits and job.
     pub author: String,
-    /// The identity that calls, with whose rights the function runs.
+    /// The calling identity. The function runs with the rights of this identity.
     pub actor: Actor,
 }
 
-/// The event source of a queue of calls. It detects no events itself, because clients cause them.
+/// The event source of a queue of calls. Clients cause these events, so the source detects none.
 pub(crate) struct CallSource;
 
 #[async_trait]
 impl EventSource for CallSource {
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
-        // If the store returned an error, a call may have been recorded without being queued.
+        // A call whose batch returned an error may be stored nevertheless. Queue such calls.
         context.catch_up().await?;
         Ok(PollResult::after(Duration::MAX))
     }
@@ -110,7 +110,8 @@ impl Triggers {
                 Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
             }
             (Err(error), _) => {
-                // The batch may have been applied despite the error.
+                // The batch may be stored despite the error, so request a poll, which queues the
+                // call.
                 context.wake.notify_one();
                 Err(error.into())
             }

@@ -19,9 +19,9 @@ pub trait Commits: Send + Sync {
     /// Returns the commit at which a branch was created; `None` if unknown.
     async fn start(&self, branch: &str) -> Result<Option<CommitId>, Problem>;
 
-    /// Returns at most `limit` commits of a branch that follow the given one, oldest first, along
-    /// first parents. If the given commit is no longer part of the branch, returns the branch's
-    /// last commit. Returns `None` if the branch does not exist.
+    /// Returns at most `limit` commits of a branch that follow the given commit along first
+    /// parents, oldest first. If the given commit is no longer part of the branch, returns only the
+    /// branch's last commit. Returns `None` if the branch does not exist.
     async fn since(
         &self,
         branch: &str,
@@ -29,12 +29,13 @@ pub trait Commits: Send + Sync {
         limit: usize,
     ) -> Result<Option<Vec<CommitId>>, Problem>;
 
-    /// Returns the changes of a commit since an earlier one. If there are other commits in between,
-    /// the properties are empty, because the causes of these commits are unknown.
+    /// Returns the changes between an earlier commit and a commit. If the two have other commits
+    /// between them, the properties are empty, because the causes of these other commits are
+    /// unknown.
     async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem>;
 
-    /// Returns a counter that changes with each commit. Missing a change of the counter only delays
-    /// the detection.
+    /// Returns a counter that changes with each commit. If a change of the counter is missed,
+    /// commits are detected later, by polling.
     fn counter(&self) -> watch::Receiver<u64>;
 }
 
@@ -56,8 +57,8 @@ pub(crate) async fn caused_by(log: &DeliveryLog, commit: &TableCommit) -> Result
         None => None,
     };
     let delivery = match named {
-        // The event in a commit's properties may have been set by a client, so it does not prove
-        // which event caused the job.
+        // A client can set any event in a commit's properties. If the event is unknown, find the
+        // event that started the commit's job.
         None => delivery_of_job(log, commit).await?,
         named => named,
     };
@@ -72,8 +73,7 @@ async fn delivery_of_job(log: &DeliveryLog, commit: &TableCommit) -> Result<Opti
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,
-        // Jobs of events are kept as long as the events, so a job that is missing belongs to no
-        // event.
+        // The jobs of events are kept as long as the events, so no event started a missing job.
         Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
         Err(error) => return Err(error.into()),
     };
@@ -83,7 +83,7 @@ async fn delivery_of_job(log: &DeliveryLog, commit: &TableCommit) -> Result<Opti
     }
 }
 
-/// Returns a delivery by the id of its event or of a part of the event.
+/// Finds the delivery of an event by the event's id, or by the id of a part of the event.
 async fn delivery_of_part(log: &DeliveryLog, part: &str) -> Result<Option<Delivery>> {
     let id = part.split_once('/').map_or(part, |(event, _)| event);
     log.delivery(id).await

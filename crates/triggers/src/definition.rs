@@ -33,7 +33,7 @@ pub(crate) struct Definition {
     pub trigger: Trigger,
     pub source: Source,
     pub concurrency: Concurrency,
-    /// Path of the value in events that is the order key.
+    /// Path of the order key in the events.
     pub order_by: Option<EventPath>,
     /// The filter for events; `None` records all events.
     pub filter: Option<EventFilter>,
@@ -60,7 +60,7 @@ pub(crate) struct WatchedTables {
     patterns: Vec<GlobMatcher>,
     pub debounce: Duration,
     pub batch: usize,
-    /// Maximum number of events per minute whose cause is unknown.
+    /// Maximum number of events of unknown cause per minute.
     pub max_events_per_minute: u32,
 }
 
@@ -174,9 +174,9 @@ impl Source {
         }
     }
 
-    /// Returns the journal with the positions of this kind of source, if positions are removed
-    /// together with their triggers. A trigger that is removed and deployed again then starts at
-    /// the current time or commit.
+    /// Returns the journal with the positions of this kind of source; `None` if positions are kept
+    /// after their triggers are removed. A trigger that is removed and deployed again then starts
+    /// at the current time or commit.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Calls => None,
@@ -188,8 +188,8 @@ impl Source {
         }
     }
 
-    /// Returns true if a poll is delayed until notifications pause. This is not needed for objects
-    /// and messages, which are complete when they are notified.
+    /// Returns true if a poll waits until no more notifications arrive. Objects and messages are
+    /// complete at the time of their notification, so their sources are polled immediately.
     pub(crate) fn waits_for_quiet(&self) -> bool {
         !matches!(self, Source::Bucket(_) | Source::Postgres(_) | Source::Nats(_))
     }
@@ -248,7 +248,7 @@ impl WatchedTables {
         }
         let matcher = |name: &String| {
             let name = name.trim();
-            // An invalid table name would never match a table, so it is rejected.
+            // Reject an invalid table name, because it would never match a table.
             let is_name = name.contains(['*', '?', '[', '{']) || name.parse::<TableName>().is_ok();
             let wrong = |reason: String| invalid(trigger, reason, hint);
             if !is_name {
@@ -312,7 +312,7 @@ fn order_by(trigger: &Trigger) -> Result<Option<EventPath>> {
     })
 }
 
-/// Returns the path without `.` and trailing separators, so that a file always has the same key.
+/// Returns the path without `.` and trailing separators, so that each file has only one key.
 fn clean(path: &Path) -> PathBuf {
     path.components().collect()
 }

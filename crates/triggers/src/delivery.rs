@@ -1,9 +1,9 @@
 //! Delivery of events, with retries.
 //!
-//! The start and the end of an attempt are each stored in one batch with the job's record, so that
-//! delivery and job are consistent. An attempt does not count if it was throttled, or interrupted
-//! by the end of the process. An event is attempted at least once. It is not retried after its
-//! maximum age.
+//! One batch stores the start of an attempt and the job's record, and one batch the end of both, so
+//! that delivery and job are consistent. An attempt does not count if it was throttled, or
+//! interrupted by the end of the process. Each event is attempted at least once. An event is not
+//! retried after its maximum age.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -29,8 +29,8 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Number of deliveries of a trigger after which its old deliveries are removed.
 const TRIM_EVERY: u64 = 1_000;
 
-/// Pauses of a delivery whose user has reached the limit of concurrent jobs or a daily limit. The
-/// daily limit may be raised before the end of the day.
+/// Pauses of a delivery whose user has reached the limit of concurrent jobs, or a daily limit. The
+/// pause for a daily limit is much shorter than a day, because the limit may be raised.
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
 
@@ -38,7 +38,7 @@ impl Worker {
     /// Makes an attempt to deliver an event.
     pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
         match self.attempt(taken.delivery.clone()).await {
-            // Deliveries of other users continue.
+            // Postpone only this delivery, because deliveries of other users can continue.
             Err(Error::Jobs(JobsError::JobQuota { .. })) => {
                 self.context.queue.update(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
                 Ok(())
@@ -123,7 +123,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns the call of the destination of a call that ended.
+    /// After the end of a call, returns the call of its destination, if it has one.
     fn forwarded(
         &self,
         ended: &EndedCall<'_>,
@@ -145,7 +145,8 @@ impl Worker {
         }
     }
 
-    /// Returns the policy of the calls that the worker delivers; the default for triggers.
+    /// Returns the policy of the calls that the worker delivers. The worker of a trigger has the
+    /// default policy.
     async fn call_policy(&self) -> Result<CallPolicy, Problem> {
         let Some(function) = self.called_function() else { return Ok(CallPolicy::default()) };
         let policy = self.targets.call_policy(function).await;
@@ -191,7 +192,8 @@ impl Worker {
     }
 }
 
-/// Returns the job's result. If the event was already delivered before, this is a success.
+/// Returns the job's result. A job that failed because the event was already delivered counts as a
+/// success.
 fn job_result(result: Result<Value, Problem>, outcome: &Outcome) -> Result<Value, Problem> {
     match outcome {
         Outcome::Done => Ok(result.unwrap_or(Value::Null)),
@@ -203,7 +205,7 @@ fn job_result(result: Result<Value, Problem>, outcome: &Outcome) -> Result<Value
 #[derive(Debug, Clone, PartialEq)]
 enum Outcome {
     Done,
-    /// The server is stopping; the attempt does not count.
+    /// The server is shutting down; the attempt does not count.
     Interrupted,
     /// The attempt was rejected because a component is too busy; it does not count.
     Throttled,
@@ -237,8 +239,8 @@ fn was_stopped() -> Problem {
         .with_hint("Deliver the event again with `headwater event replay`.")
 }
 
-/// Returns the id of the event, or of the part of an event, that a problem reports as already
-/// committed.
+/// Returns the id of the event or part of an event that is already committed, from a problem that
+/// reports this.
 fn committed(problem: &Problem) -> Option<&str> {
     let id = problem.context.get("event").and_then(Value::as_str);
     id.filter(|_| problem.code == ErrorCode::AlreadyExists)

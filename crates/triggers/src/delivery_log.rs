@@ -7,10 +7,10 @@
 //! | `trigger_deliveries_done` | event id | a delivery that is done |
 //! | `trigger_counts` | trigger | number of deliveries that are done |
 //!
-//! The journals of positions belong to the sources. An event is recorded in one batch with its
-//! delivery, the position of its source, and unique keys of the occurrence. So an occurrence is
-//! never recorded twice, even by two processes, or if an error leaves it unknown whether a batch
-//! was applied.
+//! Each source has its own journal of positions. One batch records an event, its delivery, the
+//! position of its source, and unique keys of the occurrence. The store rejects a batch with an
+//! existing unique key, so an occurrence is never recorded twice. This also holds for two
+//! processes, and for a retry after an error of the store.
 
 use std::sync::Arc;
 
@@ -125,7 +125,7 @@ impl DeliveryLog {
         let mut batch = Batch { entries, unique, relaxed: is_durable, ..Batch::default() };
         let new_id = || self.jobs.new_id().to_string();
         let events = events.into_iter().map(|event| event.with_id(new_id()));
-        // The file source has already applied the filter to each file.
+        // Do not filter events of files, because the file source has already filtered each file.
         let admits = |event: &Event| !event.files().is_empty() || context.admits(event);
         let events: Vec<Event> = events.filter(admits).collect();
         let mut deliveries = Vec::with_capacity(events.len());
@@ -175,7 +175,7 @@ impl DeliveryLog {
         Ok(TriggerEvent { event, trigger, status, created, due, attempts, job, error, author })
     }
 
-    /// Returns the number of a trigger's deliveries that are done.
+    /// Returns the number of deliveries of a trigger that are done.
     pub(crate) async fn done(&self, trigger: &str) -> Result<u64> {
         Ok(read(&*self.store, COUNTS, trigger).await?.unwrap_or_default())
     }
@@ -209,9 +209,10 @@ impl DeliveryLog {
         Ok(())
     }
 
-    /// Removes the oldest events that are done. The newest `done_kept` ones are kept.
+    /// Removes events that are done, except the newest `done_kept` ones.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
-        // Events that are recorded during the removal have greater ids.
+        // Do not touch events that are recorded during the removal. Their ids are greater than this
+        // one.
         let fence = self.jobs.new_id().to_string();
         let mut done = ReverseScan::new(DONE, None, None);
         let mut oldest = None;

@@ -11,7 +11,7 @@ use headwater_model::Timestamp;
 /// The deliveries that are not running. At most one delivery of each order key is ready.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryOrder {
-    /// Deliveries that do not have to wait for another one.
+    /// Deliveries that do not have to wait for another delivery, by due time.
     ready: BTreeSet<(Timestamp, String)>,
     lanes: BTreeMap<String, Lane>,
 }
@@ -29,7 +29,7 @@ struct Lane {
 pub(crate) enum NextDelivery<T> {
     /// A delivery that is due now.
     Due(T),
-    /// No delivery is due; the next one will be after this time.
+    /// No delivery is due before this time has passed.
     NotDue(Duration),
     /// No delivery is ready to start.
     Idle,
@@ -65,7 +65,7 @@ impl DeliveryOrder {
         }
     }
 
-    /// Adds a delivery back that was taken before.
+    /// Adds a taken delivery again.
     pub(crate) fn put_back(&mut self, event: &str, key: Option<&str>, due: Timestamp) {
         match key.and_then(|key| self.lanes.get(key)) {
             Some(lane) if lane.active.as_deref() != Some(event) => self.add(event, key, due),

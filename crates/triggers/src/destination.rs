@@ -1,7 +1,7 @@
 //! Destinations of asynchronous calls: a function that receives a record of each call that ended.
 //!
-//! One batch stores both the end of a call and the record for its destination, so a crash loses
-//! neither alone.
+//! One batch stores both the end of a call and the record for its destination, so after a crash
+//! either both are stored or neither is.
 
 use std::collections::BTreeMap;
 
@@ -31,8 +31,8 @@ pub(crate) struct EndedCall<'a> {
 pub(crate) enum Destination {
     /// No function receives a record.
     None,
-    /// This call was caused by the function itself, directly or indirectly. Calling the function
-    /// again would create a loop.
+    /// This function is the destination, but the call was caused by an earlier call of the same
+    /// function, directly or indirectly. Another call would create a loop.
     Loop(String),
     Function(String),
 }
@@ -54,7 +54,7 @@ impl EndedCall<'_> {
         Destination::Function(function)
     }
 
-    /// Returns the call of a destination.
+    /// Returns the event and the delivery of the destination's call.
     pub fn call(&self, function: String, id: String, now: Timestamp) -> (Event, Delivery) {
         let queue = format!("{CALLS}{function}");
         let arguments = BTreeMap::from([(EVENT.to_owned(), self.record(now))]);

@@ -29,12 +29,12 @@ pub enum Error {
         /// A trigger with a similar name, if there is one.
         near: Option<String>,
     },
-    /// The id matches no event, or several.
+    /// The id matches no event, or several events.
     #[error("there is {} event `{id}`", if *.several { "more than one" } else { "no" })]
     EventNotFound {
         /// The id as given.
         id: String,
-        /// True if it matches several events.
+        /// True if the id matches several events.
         several: bool,
     },
     /// The status of an event does not allow another delivery.

@@ -1,6 +1,6 @@
 //! Filters of events: a pattern in EventBridge's language on the fields of the event.
 //!
-//! A pattern that no event of the trigger's source can match is rejected with its definition.
+//! A trigger is rejected if no event of its source can match the pattern.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl EventFilter {
     }
 }
 
-/// Returns the form of the events of a trigger.
+/// Returns the schema of the events of a trigger.
 fn shape(trigger: &Trigger) -> ValueSchema {
     let (source, types, subject, data): EventSchemas = if let Some(bucket) = &trigger.bucket {
         let source = one(format!("s3://{}", bucket.name));
@@ -83,7 +83,8 @@ fn shape(trigger: &Trigger) -> ValueSchema {
     ValueSchema::Object(fields)
 }
 
-/// The shapes of an event's source, type and data, and true if it may have a subject.
+/// The schemas of an event's source and type, true if the event may have a subject, and the schemas
+/// of the fields in its data.
 type EventSchemas = (ValueSchema, ValueSchema, bool, Vec<FieldSchema>);
 
 fn postgres_shape(trigger: &Trigger, postgres: &PostgresTrigger) -> EventSchemas {

@@ -1,6 +1,6 @@
 //! Log messages about events.
 //!
-//! The target of these messages is this module, so that a server in the background can filter them
+//! The log target of these messages is this module, so that a background server can filter them
 //! out.
 
 use headwater_model::{Event, EventData};
@@ -39,7 +39,8 @@ pub(crate) fn summary(data: &EventData) -> String {
     }
 }
 
-/// Returns the text without control characters, which could move the cursor of a terminal.
+/// Replaces control characters, because they could move the cursor of a terminal. Truncates long
+/// texts.
 fn line(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(CHARACTERS_MAX).collect()

@@ -3,7 +3,7 @@
 use headwater_model::Event;
 use serde_json::Value;
 
-/// Names of an event's values, apart from those within `data`.
+/// Names of the top-level values of an event.
 const NAMES: [&str; 7] = ["id", "source", "type", "subject", "time", "caused_by", "data"];
 
 /// The path of a value in an event.

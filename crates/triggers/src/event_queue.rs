@@ -1,8 +1,8 @@
 //! The queue of one trigger's events.
 //!
-//! Pending and running deliveries are both in memory and in the store; the state in memory is
-//! authoritative. The queue continues to exist when the trigger's definition changes or the trigger
-//! is removed.
+//! Pending and running deliveries are in memory and in the store. Their state in memory may be
+//! newer, so the queue uses this state. The queue continues to exist when the trigger's definition
+//! changes or the trigger is removed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::delivery_log::Delivery;
 use crate::delivery_order::{DeliveryOrder, NextDelivery};
 use crate::rate_limit::RateLimit;
 
-/// Maximum number of pending and running deliveries of one trigger. While it is reached, sources
-/// wait.
+/// Maximum number of pending and running deliveries of one trigger. When this number is reached,
+/// the source stops recording events.
 pub(crate) const OPEN_MAX: usize = 1_000;
 
-/// Maximum number of recently ended deliveries that are kept. A small number is sufficient: a
-/// delivery can end only while the store works, so few ends are not yet stored.
+/// Maximum number of recently ended deliveries that are remembered until their end is stored. A
+/// small number is sufficient, because no delivery can end while the store fails.
 const ENDED_MAX: usize = 100;
 
 /// Pause after the result of an attempt could not be recorded.
@@ -39,7 +39,7 @@ pub(crate) struct EventQueue {
     pub due: Notify,
     /// Notified when there may be capacity for additional events.
     pub capacity: Notify,
-    /// Limits the rate of events whose cause is unknown.
+    /// Rate limit for events of unknown cause.
     pub rate_limit: Mutex<RateLimit>,
 }
 
@@ -48,7 +48,8 @@ pub(crate) struct EventQueue {
 pub(crate) enum Concurrency {
     /// One at a time, in the order of their events.
     Serial,
-    /// At most this many. The order is preserved only among events with the same order key.
+    /// At most this many at a time. The order is preserved only among events with the same order
+    /// key.
     AtMost(usize),
 }
 
@@ -60,7 +61,7 @@ struct Deliveries {
     /// Events whose deliveries are running.
     running: BTreeSet<String>,
     failed: BTreeSet<String>,
-    /// The deliveries that ended most recently. Their ends may not be in the store yet.
+    /// The events whose deliveries ended most recently. Their ends may not be stored yet.
     ended: VecDeque<String>,
     /// Number of consecutive throttled attempts.
     throttled: u32,
@@ -88,7 +89,7 @@ impl Default for Deliveries {
 pub(crate) struct TakenDelivery {
     pub delivery: Delivery,
     queue: Arc<EventQueue>,
-    /// Earliest time of the next attempt if this one ends without a result.
+    /// Earliest time of the next attempt if this attempt ends without a result.
     retry: Timestamp,
 }
 
@@ -210,7 +211,8 @@ impl EventQueue {
         self.deliveries.lock().open.get(event).cloned()
     }
 
-    /// Makes a pending delivery due now. Returns `None` if it is neither pending nor running.
+    /// Makes a pending delivery due now. Returns `None` if the event has no pending or running
+    /// delivery.
     pub(crate) fn expedite(&self, event: &str, now: Timestamp) -> Option<Delivery> {
         let mut deliveries = self.deliveries.lock();
         let key = deliveries.key_of(event);
@@ -226,12 +228,12 @@ impl EventQueue {
         Some(delivery)
     }
 
-    /// Removes a failed delivery. Returns false if it was already removed by another caller.
+    /// Removes a failed delivery. Returns false if another caller has already removed it.
     pub(crate) fn take_failed(&self, event: &str) -> bool {
         self.deliveries.lock().failed.remove(event)
     }
 
-    /// Adds a delivery again that was removed.
+    /// Adds a removed delivery again.
     pub(crate) fn restore(&self, delivery: Delivery) {
         self.deliveries.lock().ended.retain(|event| *event != delivery.event);
         self.push(delivery);
@@ -259,7 +261,7 @@ impl EventQueue {
     /// Records that an attempt was throttled: no delivery starts before `resume`.
     pub(crate) fn throttle(&self, resume: Timestamp, now: Timestamp) {
         let mut deliveries = self.deliveries.lock();
-        // Throttled attempts that ran at the same time are counted once.
+        // Count attempts that were throttled at the same time only once.
         if deliveries.resume.is_none_or(|before| before <= now) {
             deliveries.throttled = deliveries.throttled.saturating_add(1);
             deliveries.resume = Some(resume);

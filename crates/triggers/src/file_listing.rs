@@ -13,7 +13,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::definition::WatchedFolder;
 
-/// Suffixes of files that are still being written.
+/// Suffixes that mark a file as incomplete. Such files are skipped.
 const INCOMPLETE: [&str; 3] = [".tmp", ".part", ".crdownload"];
 
 /// The version of a file.
@@ -125,15 +125,15 @@ fn unreadable(error: &walkdir::Error) -> Problem {
     problem
 }
 
-/// New and changed files, with the time of their last change.
+/// New and changed files, each with its version and the time at which this version was found.
 #[derive(Debug, Default)]
 pub(crate) struct Debounce {
     files: HashMap<String, (Version, Timestamp)>,
 }
 
 impl Debounce {
-    /// Adds new files and updates the versions of changed ones. Returns the complete files, oldest
-    /// first. They stay until [removed](Debounce::remove).
+    /// Adds new files and updates the versions of changed files. Returns the complete files, oldest
+    /// first. A complete file is returned again until it is [removed](Debounce::remove).
     pub(crate) fn update(
         &mut self,
         new: BTreeMap<String, Version>,

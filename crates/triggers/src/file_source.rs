@@ -1,8 +1,8 @@
 //! Detection of files that arrive in a folder.
 //!
 //! The folder is listed periodically; kernel notifications only cause an earlier listing. A file is
-//! recorded once it has not changed for the debounce time. Its last recorded version is stored in
-//! the journal `trigger_files`, under trigger and path.
+//! recorded when it has not changed for the debounce time. The journal `trigger_files` stores the
+//! last recorded version of each file, under trigger and path.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,7 +25,8 @@ use crate::source::{
 
 const TAKEN: &str = "trigger_files";
 
-/// Listing a folder may take at most one twentieth of the time.
+/// Listing a folder may take at most one twentieth of the time: the pause after a listing is at
+/// least this multiple of its duration.
 const LISTING_SHARE: u32 = 20;
 
 /// The last recorded version of a file.
@@ -39,7 +40,8 @@ struct LastVersion {
 /// The event source for files in a folder.
 pub(crate) struct FileSource {
     folder: WatchedFolder,
-    /// The recorded files, by path; `None` until they have been read from the store.
+    /// The last recorded version of each file, by path; `None` until the versions have been read
+    /// from the store.
     taken: Option<HashMap<String, LastVersion>>,
     debounce: Debounce,
     watcher: Option<FileWatcher>,
@@ -100,8 +102,8 @@ impl FileSource {
             });
             newly_taken.push((path.clone(), taken));
         }
-        // Files are filtered individually, so the number of files that arrive together does not
-        // matter.
+        // Apply the filter to an event of each single file, so that the result does not depend on
+        // the files that arrive at the same time.
         let admits = |file: &&(String, Version)| {
             let event = self.folder.event(std::slice::from_ref(*file), context);
             context.admits(&event.with_id(String::new()))

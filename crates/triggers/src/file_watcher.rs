@@ -9,7 +9,8 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Maximum number of renamed paths that are remembered. Files beyond it are debounced.
+/// Maximum number of renamed paths that are remembered. Further renamed files are debounced like
+/// others.
 const RENAMED_MAX: usize = 100_000;
 
 /// Paths that were renamed into the folder since the last poll.
@@ -47,7 +48,8 @@ impl FileWatcher {
     }
 }
 
-/// Returns false for reads, because otherwise every import would cause another poll.
+/// Returns true for changes. Reads do not matter: every import reads files, and would cause another
+/// poll.
 fn matters(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

@@ -1,9 +1,9 @@
-//! Messages that a task receives from a server, and that a source records.
+//! Messages of a server. A task receives the messages, and the event source records them.
 //!
 //! The task connects, forwards messages to a bounded channel, and requests a poll. When the channel
-//! is full, it stops reading, so that the server holds back further messages. After a failure it
-//! connects again, with back-off. A message is recorded in a numbered step, so that a batch which
-//! the store applied despite an error is not recorded twice.
+//! is full, the task stops reading, so that the server holds back further messages. After a
+//! failure, the task connects again, with back-off. Each batch of messages has a unique number, so
+//! that a batch which the store applied despite an error is not recorded twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,18 +31,18 @@ const STEPS: &str = "trigger_inbox_steps";
 /// A connection to a server that sends messages.
 #[async_trait]
 pub(crate) trait Receiver: Send + 'static {
-    /// What the server sends.
+    /// A message of the server.
     type Message: Send;
 
-    /// Connects, calls [`Sender::connected`] and forwards messages. Returns why that ended; `None`
-    /// if the source has stopped.
+    /// Connects, calls [`Sender::connected`] and forwards messages. Returns the problem that ended
+    /// the connection; `None` if the source has stopped.
     async fn receive(&mut self, sender: &Sender<Self::Message>) -> Option<Problem>;
 }
 
 /// The receiving end of the channel.
 pub(crate) struct Inbox<T> {
     messages: mpsc::Receiver<T>,
-    /// Taken from the channel and not recorded yet.
+    /// Messages that were taken from the channel and are not recorded yet.
     held: Vec<T>,
     state: Arc<State>,
     steps: Steps,
@@ -102,11 +102,11 @@ impl<T: Send + 'static> Inbox<T> {
     /// Waits until the first attempt to connect has ended, for a limited time.
     pub(crate) async fn attempted(&self) {
         let mut attempted = self.state.attempted.subscribe();
-        // The task keeps the sender alive.
+        // Waiting cannot fail, because the task keeps the sender alive.
         let _ = tokio::time::timeout(CONNECT_WAIT, attempted.wait_for(|done| *done)).await;
     }
 
-    /// Returns why messages may be late or missing.
+    /// Returns the problem because of which messages may be late or missing, if any.
     pub(crate) fn fault(&self) -> Option<Problem> {
         self.state.fault.lock().clone()
     }
@@ -129,8 +129,8 @@ impl<T: Send + 'static> Inbox<T> {
         while self.messages.try_recv().is_ok() {}
     }
 
-    /// Records events of the messages that were taken, and removes the messages. The messages stay
-    /// if that fails.
+    /// Records the events of the messages that were taken, and removes the messages. If the
+    /// recording fails, the messages stay.
     pub(crate) async fn record(
         &mut self,
         context: &SourceContext,
@@ -142,10 +142,10 @@ impl<T: Send + 'static> Inbox<T> {
     }
 }
 
-/// Numbers batches, so that each is recorded once.
+/// A counter of batches, so that each batch is recorded only once.
 #[derive(Debug)]
 pub(crate) struct Steps {
-    /// Distinguishes the numbers from those of other processes.
+    /// Unique id of this counter. Counters of other processes have other ids.
     id: String,
     step: u64,
 }
@@ -187,7 +187,7 @@ async fn run<R: Receiver>(mut receiver: R, sender: Sender<R::Message>) {
         };
         let Some(problem) = problem else { return };
         if sender.state.fault.lock().is_none() {
-            // It was connected.
+            // The connection was lost after it was established, so the back-off starts again.
             back_off.reset();
             tracing::warn!(%problem, "a trigger lost its connection");
         }

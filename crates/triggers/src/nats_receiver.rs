@@ -17,11 +17,12 @@ use crate::postgres_server::secret;
 
 /// Maximum time for a connection or a request.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
-/// Time after which the server delivers a message again that was not acknowledged.
+/// Time after which the server redelivers a message that was not acknowledged.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// Maximum number of messages that were delivered and not acknowledged.
+/// Maximum number of delivered messages that are not acknowledged.
 const UNACKNOWLEDGED_MAX: i64 = 1_000;
-/// Messages per request, duration of a request, and interval of signs of life of the server.
+/// Maximum messages per request, maximum duration of a request, and interval of the server's
+/// heartbeats.
 const REQUEST_MESSAGES: usize = 100;
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -32,9 +33,9 @@ const CREDENTIALS: &str = "-----BEGIN NATS USER JWT-----";
 /// A message, with the state of the consumer when it was received.
 pub(crate) struct ReceivedMessage {
     pub message: Message,
-    /// Identifies the stream; a stream that was deleted and created again has another one.
+    /// Identity of the stream. A stream that was deleted and created again has another identity.
     pub stream: String,
-    /// All messages up to this sequence number are acknowledged, or not for this consumer.
+    /// Every message up to this sequence number is acknowledged, or is not for this consumer.
     pub floor: u64,
 }
 
@@ -118,7 +119,7 @@ impl NatsReceiver {
         connected.map_err(|error| self.failed(&chain(&error)))
     }
 
-    /// Returns the consumer; creates it if it is missing.
+    /// Returns the durable consumer. Creates the consumer if it is missing.
     async fn consumer(&self, stream: &Stream) -> Result<Consumer<Config>, Problem> {
         let config = Config {
             durable_name: Some(self.consumer.clone()),

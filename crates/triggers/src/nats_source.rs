@@ -1,9 +1,9 @@
 //! Detection of messages of a NATS JetStream stream.
 //!
-//! A message is acknowledged after its event is durable. The server delivers messages without
-//! acknowledgement again, so the sequence numbers of recorded messages are stored in one batch with
-//! the events, in the journal `trigger_nats_positions`. A message is therefore one event, even if
-//! the process or the server ends before the acknowledgement arrives.
+//! A message is acknowledged after its event is durable. The server redelivers a message that was
+//! not acknowledged. Therefore, the batch of the events also stores the sequence numbers of the
+//! recorded messages, in the journal `trigger_nats_positions`. Each message becomes only one event,
+//! even if the process or the server ends before the acknowledgement arrives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -103,9 +103,9 @@ fn check_server(trigger: &Trigger, server: &str) -> Result<()> {
 /// The recorded messages of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// Identity of the stream; the numbers of another stream are ignored.
+    /// Identity of the stream. A position of another stream is ignored.
     stream: String,
-    /// All messages up to this sequence number were recorded, or are not for this consumer.
+    /// Every message up to this sequence number was recorded, or is not for this consumer.
     floor: u64,
     /// Sequence numbers of recorded messages above `floor`.
     recorded: BTreeSet<u64>,
@@ -165,7 +165,8 @@ impl EventSource for NatsSource {
             }
         };
         *position = reached;
-        // A lost acknowledgement causes another delivery, which is recognised.
+        // If an acknowledgement is lost, the message is redelivered, and its stored number prevents
+        // a second event.
         join_all(recorded.iter().map(|received| received.message.ack())).await;
         Ok(PollResult { pause: Duration::ZERO, fault: inbox.fault() })
     }

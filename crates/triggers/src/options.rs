@@ -22,12 +22,12 @@ pub struct TriggersOptions {
     pub clock: Arc<dyn Clock>,
     /// Queue for the jobs that deliver events.
     pub jobs: Jobs,
-    /// Commits, for triggers on tables; these never fire with `None`, which is the default.
+    /// Commits, for triggers on tables. With `None`, the default, these triggers never fire.
     pub commits: Option<Arc<dyn Commits>>,
-    /// Buckets, for triggers on objects; these never fire with `None`, which is the default.
+    /// Buckets, for triggers on objects. With `None`, the default, these triggers never fire.
     pub objects: Option<Objects>,
-    /// Secrets with the credentials of servers; triggers that name a secret cannot connect with
-    /// `None`, which is the default.
+    /// Secrets with the credentials of servers. With `None`, the default, a trigger that names a
+    /// secret cannot connect.
     pub secrets: Option<SecretStore>,
     /// The project's root as an absolute path. Paths of folders are relative to it.
     pub project: PathBuf,

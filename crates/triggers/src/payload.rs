@@ -4,15 +4,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// Returns a text as a JSON value: an object or array if it is one, otherwise the text itself. A
-/// text such as `123` stays text, so that the type does not depend on the content of plain texts.
+/// Returns a text as a JSON value. A text that is a JSON object or array is parsed, and any other
+/// text becomes a string. A text such as `123` also becomes a string, so that plain texts always
+/// have the same type.
 pub(crate) fn of_text(text: &str) -> Value {
     let is_container = text.trim_start().starts_with(['{', '[']);
     let parsed = is_container.then(|| serde_json::from_str(text).ok()).flatten();
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Returns bytes as a JSON value, and true if it is base64 because the bytes are not UTF-8.
+/// Returns bytes as a JSON value. If the bytes are not UTF-8, the value is a base64 string and the
+/// second value is true.
 pub(crate) fn of_bytes(bytes: &[u8]) -> (Value, bool) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (of_text(text), false),

@@ -1,7 +1,7 @@
 //! Notifications of a PostgreSQL channel.
 //!
 //! PostgreSQL sends a notification only to connected clients, so notifications are missed while the
-//! connection is lost. An outbox table has no such gap.
+//! connection is lost. Rows of an outbox table are never missed.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Listener {
                     return Ok(());
                 }
             } else {
-                // A connection that a firewall dropped reports no error.
+                // Check the connection, because a firewall can drop it without an error.
                 let check = tokio::time::timeout(CHECK_MAX, listener.execute("SELECT 1"));
                 check.await.map_err(|_| self.server.timed_out())?.map_err(failed)?;
             }

@@ -1,9 +1,9 @@
 //! Rows of an outbox table in PostgreSQL.
 //!
 //! Rows are locked (`FOR UPDATE SKIP LOCKED`), recorded as events, and deleted, in one transaction
-//! of the server. The keys of the rows are stored in one batch with the events, in the journal
+//! of the server. The batch of the events also stores the keys of the rows, in the journal
 //! `trigger_postgres_positions`. If the transaction does not commit, the rows with these keys are
-//! deleted before others are read, so each row is recorded exactly once.
+//! deleted before other rows are read, so each row is recorded exactly once.
 
 use std::time::Duration;
 
@@ -28,15 +28,16 @@ const ROWS_MAX: usize = 100;
 /// Maximum time for a statement.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
-/// Keys of rows that were recorded, and whose deletion is not known to have committed.
+/// Keys of recorded rows that may still be in the table, because their deletion may not have
+/// committed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// URI and name of the table; keys of another table are ignored.
+    /// URI and name of the table. Keys of another table are ignored.
     table: String,
     keys: Vec<String>,
 }
 
-/// The table, and the names in quotes.
+/// The outbox table, with its quoted names for statements.
 #[derive(Debug, Clone)]
 pub(crate) struct OutboxTable {
     pub server: PostgresServer,
@@ -62,7 +63,7 @@ pub(crate) struct Outbox {
 pub(crate) enum Read {
     /// The number of rows that became events.
     Rows(usize),
-    /// The server failed; the pause before the next attempt.
+    /// The server failed: the problem, and the pause before the next attempt.
     Failed(Problem, Duration),
 }
 
@@ -120,7 +121,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Reads, records and deletes rows that become at most `events` events. Errors of the store.
+    /// Reads, records and deletes the rows of at most `events` events. Returns an error only if the
+    /// store fails.
     pub(crate) async fn read(&mut self, context: &SourceContext, events: usize) -> Result<Read> {
         let rows = events.saturating_mul(self.table.batch).min(ROWS_MAX);
         match self.try_read(context, rows).await {
@@ -156,7 +158,8 @@ impl Outbox {
         let new = batches.map(|rows| self.event(rows.to_vec(), now)).collect();
         let position = Position { table: self.table.uri(), keys };
         let entry = Append::put(POSITIONS, &context.trigger, encode(&position)?);
-        // The keys must be known even if the batch is applied despite an error.
+        // Read the keys again before the next use, because the batch may be stored despite an
+        // error.
         self.position = None;
         let steps = self.steps.get_or_insert_with(|| Steps::new(context));
         steps.record(context, new, vec![entry]).await?;
@@ -167,7 +170,7 @@ impl Outbox {
         Ok(count)
     }
 
-    /// Returns the connection. If there is none, connects and reads the type of the key.
+    /// Returns the connection. Without a connection, connects and reads the type of the key column.
     async fn connected(&mut self, context: &SourceContext) -> Result<PgPool, ReadError> {
         if let Some(pool) = &self.pool {
             return Ok(pool.clone());
@@ -204,7 +207,8 @@ impl Outbox {
         self.forget(context).await
     }
 
-    /// Removes the stored keys. If that is lost in a power failure, they are deleted once more.
+    /// Removes the stored keys. If a power failure undoes this, the rows with these keys are
+    /// deleted again, which does nothing.
     async fn forget(&mut self, context: &SourceContext) -> Result<(), ReadError> {
         let position = Position { table: self.table.uri(), keys: Vec::new() };
         let encoded = encode(&position)?;
@@ -229,7 +233,8 @@ impl Outbox {
         let rows: Vec<PgRow> = self.run(query.fetch_all(&mut **transaction)).await?;
         let row = |row: &PgRow| -> Result<(String, Value), sqlx::Error> {
             let text: String = row.try_get(1)?;
-            // A number that JSON cannot represent here, such as 1e400, must not stop all rows.
+            // A number that cannot be parsed, such as 1e400, must not block the following rows, so
+            // the row becomes a string.
             let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
             Ok((row.try_get(0)?, value))
         };

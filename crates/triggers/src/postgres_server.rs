@@ -85,7 +85,8 @@ impl PostgresServer {
             .database(&self.database)
             .ssl_mode(self.mode)
             .application_name("headwater");
-        // A pool tries again until its timeout, and then hides why the server cannot be reached.
+        // Connect once without a pool, because a pool retries until its timeout and then does not
+        // report why the server cannot be reached.
         let first = tokio::time::timeout(CONNECT_MAX, PgConnection::connect_with(&options)).await;
         let first = first.map_err(|_| self.timed_out())?;
         let first = first.map_err(|error| self.problem(&error))?;
@@ -98,7 +99,7 @@ impl PostgresServer {
         pool.connect_with(options).await.map_err(|error| self.problem(&error))
     }
 
-    /// Returns the problem of an error of the server or of the connection.
+    /// Converts an error of the server or of the connection to a problem.
     pub(crate) fn problem(&self, error: &sqlx::Error) -> Problem {
         let uri = self.uri();
         match error {
@@ -122,7 +123,7 @@ impl PostgresServer {
     }
 }
 
-/// Returns the value of a secret; none if no secret is named.
+/// Returns the value of a secret; `None` if `name` is `None`.
 pub(crate) async fn secret(
     secrets: Option<&SecretStore>,
     name: Option<&str>,

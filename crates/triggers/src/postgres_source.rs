@@ -59,7 +59,9 @@ impl PostgresEvents {
     }
 }
 
-/// Checks the number of messages in an event, and that parameters do not lose messages.
+/// Checks the maximum number of messages in one event. Also checks that the parameters of the
+/// trigger do not use a single message if an event may have several, and that an import lists its
+/// files.
 pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
     if !(1..=BATCH_MAX).contains(&batch) {
         let reason = format!("its batch `{batch}` is not between 1 and {BATCH_MAX}");
@@ -95,7 +97,7 @@ impl EventSource for PostgresSource {
         match &mut self.outbox {
             Some(outbox) => {
                 outbox.open(context).await?;
-                // A notification only requests this poll.
+                // Notifications only request this poll, so discard them.
                 if let Some(inbox) = &mut self.inbox {
                     inbox.discard();
                 }
@@ -158,7 +160,7 @@ impl PostgresSource {
             caused_by: Vec::new(),
         };
         let events = taken.chunks(self.events.batch).map(event).collect();
-        // The notifications cannot be received again, so they are kept after an error.
+        // The server does not send notifications again, so keep them after an error.
         Ok(match inbox.record(context, events, Vec::new()).await {
             Ok(_) => PollResult { pause: Duration::ZERO, fault: inbox.fault() },
             Err(error) => PollResult { pause: STORE_PAUSE, fault: Some(error.to_problem()) },

@@ -1,5 +1,5 @@
-//! The rate limit for a trigger's events of unknown cause: a burst, then a number per minute.
-//! Additional changes are collected and become one event.
+//! The rate limit for a trigger's events of unknown cause: a burst, then a number per minute. The
+//! changes that exceed the limit are collected and become one event.
 //!
 //! Without the limit, a trigger would fire forever if its run changes the watched tables and the
 //! cause of the change is unknown.
@@ -27,7 +27,7 @@ impl RateLimit {
     pub(crate) fn pause(&mut self, per_minute: u32, now: Timestamp) -> Option<Duration> {
         self.recover(per_minute, now);
         let over = self.recent + 1.0 - most(per_minute);
-        // Differences below the clock's resolution are ignored.
+        // Ignore differences below the clock's resolution.
         if over < 1e-3 {
             return None;
         }
@@ -56,7 +56,7 @@ impl RateLimit {
     }
 
     fn recover(&mut self, per_minute: u32, now: Timestamp) {
-        // If the clock was set back, no time has passed.
+        // If the clock was set back, assume that no time has passed.
         let passed = self.at.map_or(Duration::ZERO, |at| (now - at).to_std().unwrap_or_default());
         self.at = Some(now);
         let less = passed.as_secs_f64() / 60.0 * f64::from(per_minute);

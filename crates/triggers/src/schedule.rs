@@ -1,8 +1,8 @@
 //! Cron patterns in a time zone.
 //!
-//! A time of day that is skipped because clocks go forward fires right after the gap. A time of day
-//! that occurs twice because clocks go back fires only the first time. Patterns that fire more than
-//! once a day follow local time.
+//! If the clocks go forward and skip a scheduled time of day, it fires right after the gap. If the
+//! clocks go back and a time of day occurs twice, it fires only the first time. Patterns that fire
+//! more than once a day follow local time.
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;

@@ -1,7 +1,7 @@
 //! Detection of scheduled times.
 //!
-//! The time up to which scheduled times were recorded is stored in the journal
-//! `trigger_schedule_positions`, under the trigger.
+//! The journal `trigger_schedule_positions` stores, under the trigger, the time up to which all
+//! scheduled times were recorded.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ const BATCH: usize = 100;
 /// The position in a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// Scheduled times up to this one were recorded as events or skipped.
+    /// All scheduled times up to this time were recorded as events or skipped.
     at: Timestamp,
-    /// The identity of the schedule; positions of another schedule are ignored.
+    /// The identity of the schedule. A position of another schedule is ignored.
     schedule: String,
 }
 
@@ -74,7 +74,7 @@ impl ScheduleSource {
         Ok(at)
     }
 
-    /// Records events and the position `at`: scheduled times up to it will not be recorded again.
+    /// Records events and the position `at`. Scheduled times up to `at` are not recorded again.
     async fn record(
         &mut self,
         context: &SourceContext,

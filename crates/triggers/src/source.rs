@@ -42,7 +42,7 @@ impl PollResult {
         PollResult { pause, fault: None }
     }
 
-    /// Creates the result of a poll whose folder or branch does not exist.
+    /// Creates the result of a poll if the folder or branch does not exist.
     pub(crate) fn absent(fault: Problem) -> Self {
         PollResult { pause: ABSENT_PAUSE, fault: Some(fault) }
     }
@@ -54,10 +54,11 @@ pub(crate) struct DetectedEvents {
     pub events: Vec<NewEvent>,
     /// Journal entries that store the new position.
     pub entries: Vec<Append>,
-    /// Unique keys, by which the store rejects the batch if the same occurrence was recorded
-    /// before.
+    /// Unique keys. The store rejects the batch if an earlier batch has one of these keys, so no
+    /// occurrence is recorded twice.
     pub unique: Vec<UniqueKey>,
-    /// True if the occurrences themselves are durable, so that the batch need not be synced.
+    /// True if the occurrences can be detected again after a power failure, so that the batch is
+    /// not synced.
     pub is_durable: bool,
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct SourceContext {
     pub trigger: String,
     pub options: Arc<TriggersOptions>,
     pub log: DeliveryLog,
-    /// Path of the value in events that is the order key.
+    /// Path of the order key in the events.
     pub order_by: Option<EventPath>,
     /// The filter for events; `None` records all events.
     pub filter: Option<EventFilter>,
@@ -117,8 +118,8 @@ impl SourceContext {
         Ok(())
     }
 
-    /// Queues deliveries that are stored but not in the queue. This can happen if a batch was
-    /// applied despite an error.
+    /// Queues deliveries that are stored but not in the queue. Such deliveries exist if the store
+    /// applied a batch but returned an error.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         for delivery in self.log.unfinished().await? {
             if delivery.trigger == self.trigger {

@@ -1,8 +1,8 @@
 //! Detection of table changes on a branch.
 //!
 //! The source follows the branch commit by commit. The last examined commit is stored in the
-//! journal `trigger_branch_positions`, under the trigger. Position and event are stored in one
-//! batch, so that each commit belongs to exactly one event. Commits caused by the trigger's own
+//! journal `trigger_branch_positions`, under the trigger. One batch stores the event and the
+//! position, so that each commit belongs to exactly one event. Commits caused by the trigger's own
 //! events are skipped. While the event queue is full, no commits are examined. Changes of unknown
 //! cause are subject to the [rate limit](crate::rate_limit).
 
@@ -45,11 +45,11 @@ const DEBOUNCE_FACTOR_MAX: u32 = 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     branch: String,
-    /// Commits up to this one were recorded in events or skipped.
+    /// All commits up to this commit were recorded in events or skipped.
     commit: CommitId,
-    /// Distinguishes the steps counted in `step` from those of earlier definitions.
+    /// Unique id of this definition's steps. The definition's previous versions have other ids.
     id: String,
-    /// Number of steps so far; each step is recorded once.
+    /// Number of recorded steps so far. The store rejects a step that is already recorded.
     step: u64,
 }
 
@@ -58,25 +58,25 @@ pub(crate) struct TableSource {
     tables: WatchedTables,
     /// The stored position; `None` until it has been read.
     position: Option<Position>,
-    /// True if the branch does not exist yet.
+    /// True if the branch did not exist at the last poll.
     is_awaited: bool,
     /// The last examined commit; `None` if it equals the stored position.
     examined: Option<CommitId>,
-    /// The commits after the last examined one, oldest first.
+    /// The commits after the last examined commit, oldest first.
     ahead: VecDeque<CommitId>,
     /// Number of commits examined since the position was stored.
     skipped: usize,
     /// Commits that are to be recorded, oldest first.
     matches: VecDeque<MatchingCommit>,
     debounced: Option<PendingCommit>,
-    /// Forwards notifications of commits until dropped.
+    /// Guard of the task that requests a poll after each commit. Dropping it ends the task.
     listener: Option<DropGuard>,
 }
 
 /// A commit that changed watched tables.
 #[derive(Debug)]
 struct MatchingCommit {
-    /// The commit that precedes it.
+    /// The preceding commit of the branch.
     after: CommitId,
     commit: TableCommit,
     caused_by: BTreeSet<String>,
@@ -86,7 +86,7 @@ struct MatchingCommit {
 #[derive(Debug, Clone, Copy)]
 struct PendingCommit {
     newest: CommitId,
-    /// Time at which this commit was found.
+    /// Time at which the commit `newest` was found.
     since: Timestamp,
     /// Time at which the first of the collected commits was found.
     first: Timestamp,
@@ -195,8 +195,8 @@ impl TableSource {
         Ok(Duration::ZERO)
     }
 
-    /// Reads the position. If there is none, an existing branch is followed from its current
-    /// commit. A branch that is created later is followed from its first commit.
+    /// Reads the position. Without a stored position, the source starts at the current commit of an
+    /// existing branch, or at the first commit of a branch that is created later.
     async fn position(
         &mut self,
         context: &SourceContext,
@@ -234,8 +234,8 @@ impl TableSource {
         Ok(position)
     }
 
-    /// Examines the commits after `after` until there are enough for an event. Returns true if more
-    /// commits may follow.
+    /// Examines the commits after `after` until enough of them match for one event. Returns true if
+    /// more commits may follow.
     async fn examine(
         &mut self,
         context: &SourceContext,
@@ -286,7 +286,7 @@ impl TableSource {
         Ok((!is_own).then_some(MatchingCommit { after, commit, caused_by }))
     }
 
-    /// Stores the position once enough commits were skipped.
+    /// Stores the position if enough commits were skipped since the last time.
     async fn skip(&mut self, context: &SourceContext, position: &Position) -> Result<()> {
         self.debounced = None;
         let commit = self.examined.filter(|_| self.skipped >= SKIPPED_MAX);
@@ -298,7 +298,7 @@ impl TableSource {
     fn debounce(&mut self, now: Timestamp) -> Option<Duration> {
         let newest = self.matches.back()?.commit.id;
         let (since, first) = match self.debounced {
-            // The clock was set back, so the debounce time starts again.
+            // The clock was set back, so start the debounce time again.
             Some(PendingCommit { first, .. }) if first > now => (now, now),
             Some(last) if last.newest == newest => (last.since, last.first),
             Some(last) => (now, last.first),
@@ -312,8 +312,8 @@ impl TableSource {
         debounce.checked_sub(age(since)).filter(|left| !is_complete && !left.is_zero())
     }
 
-    /// Returns the pause that the rate limit requires; `None` if no pause is required, for example
-    /// because the cause of the change is known.
+    /// Returns the pause that the rate limit requires; `None` without a pause, for example if the
+    /// cause of the change is known.
     fn throttle(&self, context: &SourceContext) -> Option<Duration> {
         let first = self.matches.front()?;
         if !first.caused_by.is_empty() {

@@ -11,13 +11,13 @@ use serde_json::Value;
 #[async_trait]
 pub trait TargetExecutor: Send + Sync {
     /// Delivers an event within a job and returns the job's result. The targets have the rights of
-    /// `actor`, or of the identity that deployed the project if there is none.
+    /// `actor`. Without an `actor`, they have the rights of the identity that deployed the project.
     ///
     /// Each commit must contain the id of its part of the event ([`event_part`]), so that it is
     /// created at most once. A problem with the code `already_exists` may have such an id as
     /// `event` in its context. If this is the id of the last part, the event was delivered before.
-    /// The codes `too_busy` and `unavailable` do not count as attempts. A function is called again
-    /// if its attempt did not end.
+    /// An attempt that fails with `too_busy` or `unavailable` does not count. A function is called
+    /// again if an attempt was interrupted before its end.
     async fn execute(
         &self,
         trigger: &Trigger,

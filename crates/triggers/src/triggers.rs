@@ -57,8 +57,8 @@ struct Inner {
 }
 
 impl Triggers {
-    /// Starts the component and queues the events of the previous process. No source is polled
-    /// before [`Triggers::reload`] is called.
+    /// Starts the component, and queues the unfinished events of the previous process. No source is
+    /// polled before [`Triggers::reload`] is called.
     ///
     /// Events whose delivery was interrupted become pending again. The interrupted attempt does not
     /// count.
@@ -94,7 +94,7 @@ impl Triggers {
             }
             self.queue(&delivery.trigger).await?.push(delivery);
         }
-        // The lake must open even if the disk is full.
+        // Ignore an error, because the lake must open even if the disk is full.
         if let Err(error) = log.store_open(&interrupted).await {
             tracing::warn!(%error, "cannot record interrupted trigger events");
         }
@@ -118,12 +118,12 @@ impl Triggers {
     /// Replaces the triggers. Unchanged triggers keep running. Events of removed triggers wait
     /// until a trigger with the same name is defined again.
     ///
-    /// Errors: `invalid_project`; then nothing is changed.
+    /// Errors: `invalid_project`. After an error, the triggers are unchanged.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
         let definitions = self.define(&triggers)?;
         if let Some(objects) = &self.inner.options.objects {
-            // Must happen before the new triggers read their first positions.
+            // Record the selected changes before the new triggers read their first positions.
             objects.watch(bucket_watches(&triggers));
         }
         self.forget_positions(&definitions).await;
@@ -134,7 +134,8 @@ impl Triggers {
         let new = self.replace(definitions, &queues);
         self.start_call_workers().await?;
         if !self.inner.options.manual {
-            // New triggers must start at their positions at the time of the deployment.
+            // A new trigger must start at the position of the deployment, so read the positions
+            // now.
             let positioned =
                 new.iter().filter(|one| one.definition.source.position_journal().is_some());
             join_all(positioned.map(|worker| worker.poll())).await;
@@ -182,8 +183,8 @@ impl Triggers {
         }
     }
 
-    /// Starts workers for new definitions and stops those of replaced ones. Returns the new
-    /// workers.
+    /// Starts workers for new definitions, and stops the workers of replaced definitions. Returns
+    /// the new workers.
     fn replace(
         &self,
         definitions: BTreeMap<String, Definition>,
@@ -304,7 +305,7 @@ impl Triggers {
     /// event becomes due immediately.
     ///
     /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined;
-    /// `invalid_argument` if it is running or done.
+    /// `invalid_argument` if the event is running or done.
     pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
         let delivery = self.delivery(text).await?;
         let queue = &self.queue_of(&delivery).await?;
@@ -324,7 +325,7 @@ impl Triggers {
         self.inner.log.with_event(replayed).await
     }
 
-    /// Returns the queue for a delivery; a worker processes this queue.
+    /// Returns the queue of a delivery. Fails if no worker processes the queue.
     async fn queue_of(&self, delivery: &Delivery) -> Result<Arc<EventQueue>> {
         let trigger = delivery.trigger.as_str();
         let worker = match trigger.strip_prefix(CALLS) {
@@ -337,7 +338,7 @@ impl Triggers {
 
     /// Removes an event that is pending or failed; it is not delivered afterwards.
     ///
-    /// Errors: `event_not_found`; `invalid_argument` if it is running or done.
+    /// Errors: `event_not_found`; `invalid_argument` if the event is running or done.
     pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
         let delivery = self.delivery(text).await?;
         let refused = |status| Error::EventNotRemovable { id: delivery.event.clone(), status };
@@ -447,7 +448,7 @@ impl Triggers {
         Ok(self.current(delivery))
     }
 
-    /// Returns the state of the delivery in memory, which may be newer than the stored one.
+    /// Returns the state of the delivery in memory, which may be newer than the stored state.
     fn current(&self, delivery: Delivery) -> Delivery {
         let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
         queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)

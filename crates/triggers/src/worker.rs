@@ -14,12 +14,12 @@ use crate::event_queue::TakenDelivery;
 use crate::source::{EventSource, SourceContext};
 use crate::triggers::WeakTriggers;
 
-/// Maximum time between two checks. It bounds the delay after the machine was suspended or its
-/// clock was set.
+/// Maximum sleep between two checks. After the machine was suspended or its clock was set, a check
+/// is late by at most this time.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// Time without notifications that is awaited before a poll, and the maximum time to wait for it.
+/// Time without notifications before a poll starts, and the maximum wait for such a time.
 const QUIET: Duration = Duration::from_millis(50);
 const QUIET_MAX: Duration = Duration::from_millis(500);
 
@@ -99,7 +99,7 @@ impl Worker {
         }
     }
 
-    /// Waits until notifications pause, but not longer than the maximum wait.
+    /// Waits until no notification has arrived for the time `QUIET`, but at most for `QUIET_MAX`.
     async fn until_quiet(&self) {
         let wake = &self.context.wake;
         let quiet = async { while tokio::time::timeout(QUIET, wake.notified()).await.is_ok() {} };
@@ -115,8 +115,8 @@ impl Worker {
         let mut source = self.source.lock().await;
         let mut before = self.before.lock().take();
         while let Some(worker) = before {
-            // The earlier worker must have stored its last poll before this source reads its
-            // position.
+            // Wait until the last poll of the earlier worker has stored its position, before this
+            // source reads the position.
             drop(worker.source.lock().await);
             before = worker.before.lock().take();
         }
@@ -151,8 +151,8 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        // Another task is notified, because the worker of the next definition may have missed the
-        // notification.
+        // Pass the notification on, because it may have been meant for the worker of the next
+        // definition.
         self.context.queue.due.notify_one();
     }
 

@@ -1,6 +1,6 @@
-"""The ready-made expectations, and queries, with the real pyarrow.
+"""Tests of the ready-made expectations and of queries, with the real pyarrow.
 
-Apart from the other tests, which need nothing but Python:
+These tests are in a separate folder, because the other tests need only Python. To run them:
 `uv run --no-project --with pyarrow python -m unittest discover --start-directory tests/arrow`.
 """
 
@@ -82,7 +82,7 @@ class Expectations(unittest.TestCase):
 
 class Streams(unittest.TestCase):
     def answer(self, content):
-        """What `Client.query` makes of an answer of these bytes."""
+        """Returns the result of `Client.query` if the response consists of these bytes."""
         response = mock.MagicMock()
         response.read = io.BytesIO(content).read
         response.__enter__.return_value = response

@@ -1,4 +1,4 @@
-"""Tables of queries as HTML."""
+"""Tests of `pyarrow.Table`s as HTML in notebooks."""
 
 import unittest
 

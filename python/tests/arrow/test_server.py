@@ -1,4 +1,4 @@
-"""The client against a real server: a lake in a folder of its own, and the built command."""
+"""Tests of the client with a real server: the built command, and a lake in a temporary folder."""
 
 import os
 import shutil

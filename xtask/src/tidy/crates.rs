@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// External crates and those of ours that may use them.
+/// External crates, each with the workspace crates that may use it.
 const OWNED: [(&str, &[&str]); 7] = [
     (
         "datafusion",
@@ -17,7 +17,7 @@ const OWNED: [(&str, &[&str]); 7] = [
     ("s3s", &["s3", "server"]),
 ];
 
-/// Crates by name, each with those that it may use.
+/// Crates by name, each with the crates that it may use.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 /// Compares the manifests with the table; returns the differences.
@@ -62,7 +62,7 @@ fn parse_table(text: &str) -> Graph {
     section.lines().filter_map(row).collect()
 }
 
-/// Lists what a manifest depends on outside of tests.
+/// Lists the dependencies of a manifest, except dev-dependencies.
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut is_dependency = false;

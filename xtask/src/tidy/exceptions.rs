@@ -1,4 +1,4 @@
-//! The exceptions file: numbers over a limit that are tolerated today, and may only shrink.
+//! The exceptions file: tolerated numbers that exceed a limit. These numbers may only shrink.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::rules::{Measurement, RULES, Rule};
 use crate::process;
 
-/// The file, from the repository's root.
+/// Path of the file, relative to the repository's root.
 const PATH: &str = "xtask/tidy-exceptions.toml";
 
 const HEAD: &str = "\

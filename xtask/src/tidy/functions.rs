@@ -5,13 +5,13 @@ use super::source::{closing, is_word, line};
 /// A function with a body or a signature.
 #[derive(Debug)]
 pub struct Function {
-    /// The 1-based line of its `fn`.
+    /// The 1-based line of the keyword `fn`.
     pub line: usize,
-    /// Lines of its body, without blank ones.
+    /// Lines of the body, without blank lines.
     pub body_lines: usize,
     /// The parameters as text, `self` included.
     pub parameters: Vec<String>,
-    /// The type of the inherent `impl` block that holds it.
+    /// The type of the inherent `impl` block that contains the function.
     pub of_type: Option<String>,
     /// True if a trait dictates the function's signature.
     pub is_trait_impl: bool,
@@ -20,7 +20,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// Returns the number of parameters whose type is a tuple or a reference to one.
+    /// Returns the number of parameters whose type is a tuple or a reference to a tuple.
     pub fn tuple_parameters(&self) -> usize {
         let types = self.parameters.iter().filter_map(|parameter| parameter.split_once(": "));
         let is_tuple = |kind: &str| {
@@ -31,14 +31,14 @@ impl Function {
     }
 }
 
-/// An `impl` block: its span, and the type if no trait is implemented.
+/// An `impl` block: its span, and its type if the block does not implement a trait.
 struct Block {
     start: usize,
     end: usize,
     inherent: Option<String>,
 }
 
-/// Lists the functions of a file; `text` has blanked comments and literals.
+/// Lists the functions of a file. In `text`, comments and literals must be blanked out.
 pub fn list(text: &str) -> Vec<Function> {
     let blocks = impl_blocks(text);
     let starts = words(text, "fn");

@@ -1,9 +1,9 @@
 //! `cargo xtask tidy`: the style rules that no lint covers.
 //!
 //! The task measures every file, function, type and crate, and compares the numbers with the limits
-//! in [`rules`]. It also compares the crates' manifests with the table in ARCHITECTURE.md. Files
-//! that exceed a limit today are listed in `xtask/tidy-exceptions.toml`; their numbers may only
-//! shrink.
+//! in [`rules`]. It also compares the crates' manifests with the table in ARCHITECTURE.md.
+//! `xtask/tidy-exceptions.toml` lists the files that exceed a limit today, with their numbers,
+//! which may only shrink.
 
 mod check;
 mod crates;

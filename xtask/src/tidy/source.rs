@@ -26,7 +26,7 @@ pub fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-/// Returns the position after the bracket that closes the one at `open`.
+/// Returns the position after the bracket that closes the bracket at `open`.
 pub fn closing(text: &[u8], open: usize) -> usize {
     let mut depth = 0usize;
     for (at, byte) in text.iter().enumerate().skip(open) {
@@ -51,7 +51,8 @@ fn word_length(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| is_word(**byte)).count()
 }
 
-/// Returns the end of the comment or literal at `at`, or `at` if there is none.
+/// Returns the end of the comment or literal that starts at `at`; returns `at` if neither starts
+/// there.
 fn literal_end(bytes: &[u8], at: usize) -> usize {
     let rest = &bytes[at..];
     if rest.starts_with(b"//") {
@@ -112,7 +113,7 @@ fn quoted_length(rest: &[u8], quote: usize) -> usize {
     rest.len()
 }
 
-/// Returns true if a quote opens a character, not a lifetime.
+/// Returns true if a single quote starts a character literal, and false if it starts a lifetime.
 fn is_char(rest: &[u8]) -> bool {
     match rest.get(1) {
         Some(b'\\') => true,

@@ -1,6 +1,6 @@
-//! Fault injection: a script of changes runs on a store that fails at one call, before or after
-//! executing it, for each call in turn. Acknowledged changes are durable, failed changes are
-//! atomic, and the script can continue with the same or a new catalog.
+//! Fault injection: a script of changes runs on a store that fails at one call, before or after the
+//! call takes effect. The script runs once for each call. Acknowledged changes are durable, failed
+//! changes are atomic, and the script can continue with the same or a new catalog.
 
 use std::sync::Arc;
 

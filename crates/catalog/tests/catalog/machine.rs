@@ -151,7 +151,7 @@ fn names() -> impl Strategy<Value = &'static str> {
     prop_oneof![4 => Just("main"), 3 => Just("a"), 3 => Just("b"), 1 => Just("c"), 1 => Just("v1")]
 }
 
-/// Generates few or many tables out of eighty, so that trie leaves split and merge.
+/// Generates sets of few or many tables out of eighty, so that trie leaves split and merge.
 fn some_tables() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         3 => proptest::collection::vec(0..80_usize, 0..3),

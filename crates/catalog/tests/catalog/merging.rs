@@ -78,7 +78,7 @@ async fn a_failed_runs_branch_and_its_children_cannot_be_merged_unchecked() {
         let error = merge(&catalog, source, "main").await.expect_err("a refusal");
         assert!(matches!(error, Error::Quarantined { .. }), "{source}: {error}");
     }
-    // A branch that merged it with `--unchecked` inherits the quarantine.
+    // A branch that merged a branch in quarantine with `--unchecked` inherits the quarantine.
     fork(&catalog, "between").await;
     set(&catalog, "between", &[("b", 1)]).await.expect("a commit");
     let unchecked = |source: &str| {

@@ -70,7 +70,7 @@ async fn a_merge_stores_only_new_objects() {
     assert_eq!((merged.outcome, merged.tables.len()), (MergeOutcome::Merged, count));
     let (_, bytes) = store.counts();
     assert!(bytes < 30_000, "{bytes} bytes for a merge");
-    // The catalog is opened again, so that its cache is empty.
+    // Open the catalog again, so that its cache is empty.
     let catalog = open(store).await;
     let state = catalog.state(merged.commit).await.expect("a state");
     let tables = state.tables(None).await.expect("tables");

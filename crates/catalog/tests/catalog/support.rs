@@ -154,7 +154,7 @@ pub enum InjectedFault {
     Before(usize),
     /// The call with this number fails after it was executed.
     After(usize),
-    /// Read objects are damaged.
+    /// The store returns damaged objects.
     Objects,
 }
 

@@ -1,9 +1,10 @@
 //! `headwater backfill`: runs the project for each value of a parameter, several at once.
 //!
-//! The first value runs on the branch itself. It creates tables, and runs models that do not depend
-//! on the parameter. Each other value runs on its own branch of the resulting commit, so that all
-//! values read the same state. The branches are merged one at a time. After a merge conflict, the
-//! value runs again on the merged state, and merges of other values wait.
+//! The first value runs on the branch itself. This run creates the tables, and computes the models
+//! that do not depend on the parameter. Every other value runs on its own branch of the resulting
+//! commit, so that these values all read the same state. The branches are merged one at a time.
+//! After a merge conflict, the value runs again on the merged state, and merges of other values
+//! wait.
 
 use std::collections::BTreeMap;
 
@@ -101,7 +102,7 @@ impl BackfillRun<'_> {
         let report = self.first(first).await;
         self.tell(&report).await;
         if report.error.is_some() {
-            // The other values need the tables of the first value.
+            // Stop here, because the other values need the tables of the first value.
             return Ok(vec![report]);
         }
         let mut reports = vec![report];
@@ -166,7 +167,8 @@ impl BackfillRun<'_> {
         let _merging = self.merging.lock().await;
         match self.merge(report).await {
             Err(problem) if problem.code == ErrorCode::MergeConflict => {
-                // This task holds the lock, so it alone merges a run of the backfill.
+                // This task holds the lock, so no other run of the backfill is merged at the same
+                // time.
                 self.forget(&report.value).await;
                 report.attempts += 1;
                 let head = self.head().await?;

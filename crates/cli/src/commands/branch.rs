@@ -149,7 +149,8 @@ fn is_of_run(branch: &BranchRow) -> bool {
     branch.quarantine.is_some() || branch.name.starts_with(RUN_PREFIX)
 }
 
-/// Lists the unfinished runs, if any branch belongs to a run that did not succeed.
+/// Returns the status of cancelled and interrupted runs, by job id. Requests nothing if no branch
+/// is in quarantine.
 async fn unfinished_runs(api: &Api, branches: &[BranchRow]) -> Result<HashMap<String, JobStatus>> {
     if branches.iter().all(|branch| branch.quarantine.is_none()) {
         return Ok(HashMap::new());
@@ -318,7 +319,8 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// Prints the reverts that left a merge without changes, and the commands that undo them.
+/// If reverts on the target made a merge a no-op, prints these reverts and the commands that undo
+/// them.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());

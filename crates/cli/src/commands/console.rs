@@ -1,8 +1,9 @@
 //! `headwater console`: opens the console in a browser, logged in.
 //!
 //! The address contains a code after `#`, so that browsers do not send the code to the server. The
-//! code is valid once, for one minute. Other users can read the arguments of processes. So the
-//! browser gets the path of a private file that redirects to the address.
+//! code is valid once, for one minute. The command line of a process is visible to other users, so
+//! the browser does not get the address as an argument. It gets the path of a private file that
+//! redirects to the address.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -23,7 +24,8 @@ use crate::lake_folder::LakeFolder;
 /// The name of the file in the lake's folder that redirects to the address.
 const REDIRECT_FILE: &str = "console.html";
 
-/// Opens the console of the running server. If none listens for HTTP, starts one in the foreground.
+/// Opens the console of the running server. If no server listens for HTTP, starts a server in the
+/// foreground.
 pub async fn console(context: &Context, arguments: &Console) -> Result<()> {
     let lake = context.lake_folder()?;
     let is_serving =

@@ -44,7 +44,8 @@ pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Res
         }
         tokio::time::sleep(INTERVAL).await;
         calls = all_calls(api, &arguments.name).await?;
-        // Forget ids that the server no longer returns, because it will not return them again.
+        // Forget the ids of calls that the server no longer returns, so that the list does not grow
+        // forever.
         printed.retain(|id| calls.iter().any(|call| call.id == *id));
     }
 }

@@ -70,7 +70,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     Ok(())
 }
 
-/// Prints what to do with the new project.
+/// Prints the next commands for the new project.
 fn print_next(context: &Context, arguments: &Init, dbt: Option<&Conversion>) {
     if let Some(converted) = dbt {
         init_dbt::print(context, converted);

@@ -117,7 +117,7 @@ fn label(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// Returns a job's summary, with the reasons for its wait.
+/// Returns a job's summary, with the reasons why the job waits.
 fn what(job: &JobRow) -> String {
     let mut what = first_line(&job.summary);
     if !job.waits_for.is_empty() {

@@ -16,7 +16,8 @@ use crate::output::Grid;
 use crate::profiles::{self, Profile, ProfileFile};
 use crate::secret_input;
 
-/// Logs in to a server: checks a token with the server, and stores both as the default profile.
+/// Logs in to a server: checks a token with the server, and stores the server and the token as the
+/// default profile.
 pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
     let file = file(context)?;
     let mut profile = Profile {
@@ -84,7 +85,8 @@ async fn confirmed_in_browser(
     context.style.say(format!("open {address} in a browser and confirm the code {code}"));
     let token = login.wait().await.map_err(error::from_fault)?.id_token;
     let lifetime = i64::try_from(oidc.token_lifetime_s).unwrap_or(0);
-    // Use a shorter lifetime, because the server's clock may be behind.
+    // The server rejects a longer lifetime than its maximum, and its clock may be behind, so
+    // request less.
     let lifetime = chrono::TimeDelta::seconds(lifetime - (lifetime / 2).min(60));
     let request = CreateToken {
         label: "headwater login".to_owned(),

@@ -49,7 +49,7 @@ pub async fn execute(
     request: QueryRequest,
     shown: Option<u64>,
 ) -> Result<()> {
-    // Request one extra row, to detect if there are more.
+    // Request one extra row, to detect if more rows follow.
     let limit = shown.map(|rows| rows.saturating_add(u64::from(is_table(context))));
     let request = QueryRequest { limit, ..request };
     let call = ApiRequest::get("/v1/query").method(hyper::Method::POST);
@@ -132,7 +132,8 @@ struct Output<'a> {
     done: Option<&'static str>,
 }
 
-/// Returns the past participle of the last statement's verb, for statements about users and rights.
+/// Returns the message after a statement about users and rights, such as `granted`; `None` for
+/// other statements.
 fn done(sql: &str) -> Option<&'static str> {
     let last = sql.rsplit(';').find(|statement| !statement.trim().is_empty())?;
     let verb = last.split_whitespace().next()?.to_ascii_uppercase();

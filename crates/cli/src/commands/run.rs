@@ -76,7 +76,8 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
 
 /// Follows a run and prints its report.
 pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Job) -> Result<()> {
-    // The rows of a preview are the JSON lines of its output.
+    // The JSON lines of a preview are its rows, so its events are printed as text to standard
+    // error.
     let is_preview = request.preview.is_some();
     let printer = if is_preview { Printer::new(context.style) } else { Printer::of(context) };
     let job = events::follow_with(context, api, job, printer).await?;
@@ -198,7 +199,8 @@ fn print_report(context: &Context, report: &RunReport) {
     style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
 }
 
-/// Prints the number of rows that failed an expectation, and their location.
+/// Prints the number of rows that failed an expectation, and the quarantine table that contains
+/// them.
 fn print_quarantine(context: &Context, report: &RunReport) {
     for step in &report.steps {
         let Some(rows) = step.quarantined.filter(|rows| *rows > 0) else { continue };
@@ -208,7 +210,8 @@ fn print_quarantine(context: &Context, report: &RunReport) {
     }
 }
 
-/// Prints the origin of each table of the merge.
+/// Prints for each merged table how its content was determined: recomputed, merged or taken from
+/// one side.
 fn print_merged(context: &Context, report: &RunReport, merge: &MergeReport) {
     for table in &report.tables {
         let name = table.rsplit('.').next().unwrap_or(table);

@@ -2,7 +2,7 @@
 //! that an edit affects run; unchanged models are skipped.
 //!
 //! The files are compared by content, so saving a file without a change does not start a run.
-//! Editors may write several files, or one file in several steps. So a run starts only after an
+//! Editors may write several files, or one file in several steps, so a run starts only after an
 //! interval without changes.
 
 use std::path::Path;
@@ -75,7 +75,7 @@ async fn edited(root: &Path, known: &Files) -> Files {
     }
 }
 
-/// Returns the result of a read in a comparable form.
+/// Converts the result of a read to a type that can be compared.
 fn text(files: &Files) -> std::result::Result<ProjectFiles, String> {
     files.clone().map_err(|problem| problem.message)
 }

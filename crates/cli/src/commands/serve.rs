@@ -40,9 +40,8 @@ pub async fn serve_then(
     outcome
 }
 
-/// Stores the error of a background server for the command that started it. The command waits for
-/// the file and must not read an incomplete one. So the file is written under another name and
-/// renamed.
+/// Stores the error of a background server in a file, for the command that started the server. That
+/// command waits for the file, so the file is written under another name and then renamed.
 fn leave_word(lake: &LakeFolder, problem: &Problem) {
     let Ok(text) = serde_json::to_vec(problem) else { return };
     let unfinished = lake.path.join("server.failed.new");
@@ -200,7 +199,8 @@ fn announce_s3(context: &Context, address: SocketAddr, scheme: &str) {
 /// Starts logging to standard error. A foreground server also logs each job and trigger event.
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
-        // A background server logs less. Its log file only grows, and its jobs are recorded anyway.
+        // A background server does not log jobs and events, because its log file is never
+        // truncated, and jobs and events are also stored.
         "warn,s3s=off,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
     } else {
         // `s3s` logs each rejected request as an error.
@@ -209,7 +209,7 @@ fn start_log(background: bool) -> LogWriter {
     let filter =
         EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let writer = LogWriter::start();
-    // A process has only one subscriber, so ignore the error for a second one.
+    // Ignore the error that this process already has a log subscriber.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer.clone())
@@ -218,7 +218,7 @@ fn start_log(background: bool) -> LogWriter {
     writer
 }
 
-/// Stops the lake's server after the end of its jobs.
+/// Stops the lake's server after its jobs have ended.
 pub async fn stop(context: &Context) -> Result<()> {
     let lake = context.lake_folder()?;
     let Some((api, record)) = connect::answering(context, &lake).await else {

@@ -185,7 +185,7 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    /// Runs the entries of a file. `\\q` in the file ends only the file.
+    /// Runs the entries of a file. `\\q` in the file ends the file, not the shell.
     async fn include(&mut self, file: &std::path::Path, depth: usize) -> Result<ShellAction> {
         if depth == INCLUDE_DEPTH_MAX {
             return Err(error::invalid(format!("`{}` includes itself", file.display())));
@@ -201,7 +201,7 @@ impl<'a> Shell<'a> {
         Ok(ShellAction::Continue)
     }
 
-    /// Prints a list by running the command for the list.
+    /// Runs the command that prints the requested list, such as `headwater table ls`.
     async fn list(&self, listing: Backslash) -> Result<()> {
         let at = || RefArgument { reference: Some(self.reference.clone()) };
         let tables = || TableLs { at: at(), namespace: self.namespace.clone() };

@@ -122,7 +122,7 @@ fn print_columns(context: &Context, table: &TableRow) {
     grid.print("no columns");
 }
 
-/// Joins values with commas; `None` if there are none.
+/// Joins values with commas; `None` if there are no values.
 fn listed(all: &[impl ToString]) -> Option<String> {
     let all: Vec<_> = all.iter().map(ToString::to_string).collect();
     (!all.is_empty()).then(|| all.join(", "))

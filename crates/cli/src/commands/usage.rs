@@ -41,8 +41,8 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     ]);
     let total = total(&lines);
     for line in lines.into_iter().chain(total) {
-        // A run counts in the line of each of its models, so the sum of the job counts would be
-        // wrong.
+        // A run is counted in the line of each of its models, so the sum of these counts is not the
+        // number of jobs.
         let is_counted = by != "model" || line.group != TOTAL;
         let jobs = if is_counted { output::count(line.jobs) } else { String::new() };
         grid.row([

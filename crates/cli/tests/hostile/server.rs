@@ -50,7 +50,7 @@ pub struct Reply {
 
 impl Server {
     pub fn start(workspace: &Workspace, memory: &str) -> Self {
-        // Discard the log: a pipe that the test does not read would block the server.
+        // Discard the log, because a pipe that the test does not read would block the server.
         let mut command =
             workspace.command(&["serve", "--http", "127.0.0.1:0", "--memory", memory]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();

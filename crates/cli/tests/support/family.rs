@@ -82,7 +82,8 @@ pub struct Held {
 }
 
 impl Held {
-    /// Collects the resources of processes, without those that the test process also holds.
+    /// Collects the resources that processes hold, except the resources that the test process also
+    /// holds.
     pub fn by(some: impl IntoIterator<Item = i32>) -> Held {
         let mut held = Held::default();
         for pid in some {
@@ -146,8 +147,8 @@ fn is_namespace(target: &str) -> bool {
     target.split_once(":[").is_some_and(|(kind, _)| kinds.contains(&kind))
 }
 
-/// Returns the processes started before `time` that still hold any of these resources. The time is
-/// needed because later processes can reuse inode numbers.
+/// Returns the processes started before `time` that still hold any of these resources. Skips later
+/// processes, because they can reuse inode numbers.
 pub fn holders(held: &Held, time: u64) -> Vec<i32> {
     let older = processes().into_keys().filter(|(_, started)| *started < time);
     older.map(|(pid, _)| pid).filter(|pid| Held::by([*pid]).overlaps(held)).collect()

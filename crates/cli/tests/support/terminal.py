@@ -1,7 +1,10 @@
-"""Runs a command in a pseudo-terminal: COLUMNS TYPED COMMAND…; prints its output and exits with its code.
+"""Runs a command in a pseudo-terminal. Prints the command's output and exits with its exit code.
 
-TYPED is a JSON list of pairs: types the second text once the command has written the first one,
-after the output that the pair before waited for.
+Arguments: COLUMNS TYPED COMMAND…
+
+TYPED is a JSON list of pairs of texts. For each pair, the script waits until the command has
+written the first text, and then types the second text. The output that one pair waited for does not
+count for the next pair.
 """
 
 import fcntl
@@ -14,7 +17,7 @@ import struct
 import sys
 import termios
 
-# The maximum seconds without output; the command is then killed.
+# Maximum seconds without output, after which the command is killed.
 PATIENCE = 60
 
 
@@ -32,7 +35,7 @@ def main():
         try:
             text = os.read(terminal, 65536)
         except OSError:
-            # Linux: the other end is closed.
+            # Linux returns an error if the other end is closed.
             break
         if not text:
             break

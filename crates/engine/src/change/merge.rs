@@ -29,8 +29,8 @@ impl Session {
         let target = self.begin_change(&table, &actions).await?;
         let columns = target.columns(alias)?;
         let values = Values::of(&clauses, &columns)?;
-        // The first columns of the query are the file, the row and, if needed, the marker of rows
-        // from the source. The values follow.
+        // The first columns of the query are the file, the row index and, if `marked`, a flag of
+        // source rows. The values of the clauses follow.
         let first = 2 + usize::from(marked);
         exact_columns(source.query_mut(), |index| {
             index.checked_sub(first).is_some_and(|place| values.is_decimal(place, &columns))
@@ -151,8 +151,8 @@ struct Join {
 }
 
 impl Join {
-    /// Separates the projection from the join, so that values are computed only for rows to which
-    /// their clause applies.
+    /// Separates the projection from the join, so that the values of a clause are computed only for
+    /// the rows to which the clause applies.
     fn of(
         plan: LogicalPlan,
         clauses: &[Clause],

@@ -33,8 +33,8 @@ impl Session {
     }
 }
 
-/// Returns true for a commit conflict on the table. Contention on the branch is excluded, because
-/// the transaction already retried it.
+/// Returns true for a commit conflict on the table. Returns false for contention on the branch,
+/// because the transaction has already retried the commit.
 pub(super) fn is_overtaken(error: &Error) -> bool {
     let contended = matches!(error, Error::Lake(error) if error.is_contended());
     error.code() == ErrorCode::CommitConflict && !contended

@@ -1,5 +1,6 @@
-//! Applies the change of the rows that a query returned. The data files are rewritten without these
-//! rows (copy-on-write) or get delete files (merge-on-read). New versions of rows go to new files.
+//! Applies a change to the rows whose positions a query returned. The data files are rewritten
+//! without these rows (copy-on-write) or get delete files (merge-on-read). New versions of rows go
+//! to new files.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -103,7 +104,8 @@ impl Session {
         Ok(self.engine.lake().tables().deletes().live_rows(files).await?)
     }
 
-    /// Removes files that keep some rows from `places`, and returns them with their deleted rows.
+    /// Removes from `places` the files in which some rows remain. Returns these files, each with
+    /// the positions of its deleted rows.
     async fn split_off_deletes(
         &self,
         target: &Target,
@@ -120,7 +122,8 @@ impl Session {
         Ok(deletes)
     }
 
-    /// Streams the remaining rows of rewritten files, after all positions are known.
+    /// Streams the rows that remain in rewritten files. The stream must be read after all positions
+    /// are known.
     fn rest(&self, target: &Target, places: Arc<Mutex<RowPositions>>) -> BatchStream {
         let tables = self.engine.lake().tables().clone();
         let (table, plan) = (target.table.clone(), target.plan.clone());
@@ -162,8 +165,8 @@ impl RowIdCache {
         RowIdCache { files: HashMap::new(), memory }
     }
 
-    /// Caches the row ids of a file. If the memory pool is full, all other entries are evicted
-    /// first; they are read again when needed.
+    /// Caches the row ids of a file. If the memory pool is full, first evicts all other files,
+    /// whose row ids are then read again when needed.
     fn keep(&mut self, number: i32, ids: RowIds) -> PlanResult<&RowIds> {
         let bytes = ids.bytes();
         if self.memory.try_grow(bytes).is_err() {

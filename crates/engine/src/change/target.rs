@@ -53,7 +53,7 @@ pub(super) struct Target {
 
 impl Session {
     /// Begins a transaction that changes a table of the session's branch. `actions` must be allowed
-    /// on the table. They include `select`, because the rows that a condition matches reveal
+    /// on the table. The actions include `select`, because the number of matching rows reveals
     /// values.
     pub(super) async fn begin_change(
         &self,
@@ -66,7 +66,8 @@ impl Session {
         if !exists {
             return Err(self.no_such_table(name, &table_name, &view).await?);
         }
-        // A MERGE that only inserts reveals which rows exist, because it skips them.
+        // Even a MERGE that only inserts reveals which rows exist, because it does not insert those
+        // rows.
         if let Some(entry) = view.state().entry(&table_name).await? {
             self.check_change(&[Action::Update], &table_name, &entry)?;
         }
@@ -119,7 +120,7 @@ impl Session {
 }
 
 impl Target {
-    /// Returns the target as a table for name resolution.
+    /// Returns the name and the columns of the target for name resolution.
     fn found(&self) -> (ParsedTableName, ResolvedTable) {
         let written = ParsedTableName::here(TARGET);
         let schema = self.provider.schema();
@@ -134,8 +135,8 @@ impl Target {
         (written, found)
     }
 
-    /// Returns the indexes of files whose bounds prove that every row matches the plan's filter.
-    /// The scan then skips these files.
+    /// Returns the indexes of files whose column bounds prove that every row matches the plan's
+    /// filter. Makes the scan of the target skip these files.
     pub(super) fn settle(
         &self,
         found: &AffectedRows,
@@ -163,7 +164,8 @@ impl Target {
         })
     }
 
-    /// Returns the conflict check for concurrently added rows; `None` under snapshot isolation.
+    /// Returns a check whether concurrently added files can contain rows that the change would have
+    /// affected; `None` under snapshot isolation, which ignores such rows.
     pub(super) fn unseen(
         &self,
         found: &AffectedRows,
@@ -235,7 +237,7 @@ impl Columns {
         self.defaults.get(name).cloned().unwrap_or_else(|| lit(ScalarValue::Null))
     }
 
-    /// Returns the indexes of assigned columns; fails if one occurs twice.
+    /// Returns the indexes of assigned columns. Fails if a column is assigned twice.
     pub(super) fn find_all(&self, assigned: &[AssignedColumn]) -> Result<Vec<usize>> {
         let mut found = Vec::with_capacity(assigned.len());
         for one in assigned {
@@ -283,7 +285,7 @@ impl Columns {
 /// Optimised plan of the query for the affected rows.
 pub(super) struct AffectedRows {
     pub plan: LogicalPlan,
-    /// True if the query also reads the target as a source.
+    /// True if the query also reads the target table elsewhere, such as in a subquery.
     reads_itself: bool,
 }
 

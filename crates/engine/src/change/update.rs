@@ -23,7 +23,8 @@ impl Session {
         let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();
         let assigned = columns.find_all(&assigned)?;
         let assigned: Vec<_> = assigned.into_iter().zip(defaults).collect();
-        // The first two columns of the query are the file and the row. The values follow.
+        // The first two columns of the query are the file and the row index. The assigned values
+        // follow.
         exact_columns(source.query_mut(), |index| {
             let column = index.checked_sub(2).and_then(|index| assigned.get(index));
             let column = column.and_then(|(column, _)| columns.schema.fields().get(*column));

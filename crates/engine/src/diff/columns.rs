@@ -27,8 +27,8 @@ pub(super) struct ComparedColumns {
     pub columns: Vec<ComparedColumn>,
     /// Columns that are not compared.
     pub left_out: Vec<String>,
-    /// If true, all files are compared, because a file shared by both sides can have different
-    /// values on each.
+    /// If true, files that both sides share are compared, too, because a shared file can have
+    /// different values on each side.
     all_files: bool,
 }
 
@@ -108,8 +108,8 @@ impl ComparedColumns {
         let gone = one.fields().iter().enumerate();
         let gone = gone.filter(|(at, _)| pairs.iter().all(|pair| pair.before != Some(*at)));
         compared.left_out.extend(gone.map(|(_, field)| field.name().clone()));
-        // After a column was dropped and created again in the same table, old files have no values
-        // for the new column.
+        // If a column was dropped and created again in the same table, old files have values of the
+        // old column and none of the new column.
         let anew = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
         compared.all_files = anew && before.table().id() == after.table().id();
         compared
@@ -217,11 +217,12 @@ fn column(name: &str) -> Expr {
     Expr::Column(Column::new(Some(SIDE), name))
 }
 
-/// Returns the comparison of a column on the second side; `None` if its types are not comparable.
+/// Returns the comparison of a column of the second side with its match on the first side; `None`
+/// if the types of the two columns cannot be compared.
 fn compared_column(before: &Schema, field: &FieldRef, pair: ColumnMatch) -> Option<ComparedColumn> {
     let after = column(field.name());
     let Some(other) = pair.before.map(|place| before.field(place)) else {
-        // Rows of the first side have the initial default in a missing column.
+        // If the first side lacks the column, its rows have the column's initial default.
         let value = initial_default(field).and_then(|value| {
             let value = ScalarValue::try_from_array(&value, 0).ok()?;
             value.cast_to(field.data_type()).ok()
@@ -250,7 +251,7 @@ fn compared_column(before: &Schema, field: &FieldRef, pair: ColumnMatch) -> Opti
     })
 }
 
-/// Returns the type for comparing values of two types; `None` if there is none.
+/// Returns the type in which values of two types are compared; `None` if they cannot be compared.
 fn common_type(before: &DataType, after: &DataType) -> Option<DataType> {
     if before.equals_datatype(after) || widens(before, after) {
         return Some(after.clone());

@@ -35,7 +35,7 @@ pub(super) const NOT_SHOWN: &str =
 /// Options of a comparison.
 #[derive(Debug, Clone, Default)]
 pub struct DiffOptions {
-    /// Key columns; if empty, the key that the table declares.
+    /// Key columns. If empty, the table's declared key is used.
     pub key: Vec<String>,
     /// Mode of the row comparison.
     pub compare: CompareRows,
@@ -80,7 +80,8 @@ impl Engine {
         let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
         let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
         let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
-        // Tables are compared one at a time, and share the response's byte limit in this order.
+        // Compare the tables one at a time, so that each table can use the bytes that previous
+        // tables have left of the response's limit.
         let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
         while let Some(change) = loaded.try_next().await? {
             tables.push(match change {
@@ -213,7 +214,8 @@ impl Engine {
                     let page =
                         self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
                     (outcome.rows.rows, outcome.bytes) = (page.rows, page.bytes);
-                    // If rows are not read in order, there is no next page.
+                    // Without a comparison of rows, the order of the rows is undefined, so there is
+                    // no next page.
                     outcome.more = page.more && read;
                 }
                 Ok(outcome.numbered(window))
@@ -277,8 +279,8 @@ impl RowComparison {
         new
     }
 
-    /// Sets the next page token to the index of the next row, if there is one. The caller encodes
-    /// it with the request.
+    /// Sets the next page token to the index of the next row, if more rows follow. The caller
+    /// encodes the index together with the request.
     pub(super) fn numbered(mut self, window: PageRange) -> Self {
         let next = window.skip + self.rows.rows.len() as u64;
         self.rows.next_page_token = self.more.then(|| next.to_string());

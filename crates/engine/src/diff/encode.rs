@@ -18,11 +18,12 @@ use headwater_lake::json_rows;
 use headwater_table_scan::{plain_batch, plain_schema};
 use serde_json::Value;
 
-/// First byte of an encoded row without nulls; it is 1 if any value is null.
+/// First byte of an encoded row: [`WHOLE`] if no value is null, otherwise [`HAS_NULL`].
 const WHOLE: u8 = 0;
 const HAS_NULL: u8 = 1;
 
-/// Decimal digits that a double always preserves; larger decimals are returned as text.
+/// Number of decimal digits that a double always preserves. Decimals with more digits become text
+/// in JSON.
 const DOUBLE_DIGITS: u8 = 15;
 
 /// Returns the expression that encodes a row of expressions.
@@ -81,8 +82,8 @@ fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, Arr
     LargeBinaryArray::try_new(ends, bytes.into(), None)
 }
 
-/// Replaces -0.0 by 0.0 at every level: they are equal, and rewriting a file may replace one by the
-/// other.
+/// Replaces -0.0 by 0.0 at every nesting level, because the two are equal, and rewriting a file may
+/// replace one by the other.
 fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match column.data_type() {
         DataType::Float32 => {

@@ -1,8 +1,8 @@
 //! Compares two states of the lake or of one table, down to the rows.
 //!
 //! Tables are compared by metadata where possible; only files that exist on one side are read. The
-//! query engine counts and compares their encoded rows within a statement's memory limit, with
-//! spilling. Rows that were only rewritten do not count as differences.
+//! query engine encodes and compares the rows of these files within the memory limit of a
+//! statement, and spills if needed. Rows that were only rewritten do not count as differences.
 
 mod columns;
 mod compare;

@@ -14,7 +14,7 @@ use super::pairing::{Change, DifferingRow};
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum number and bytes of changed rows in one batch of column comparisons.
+/// Maximum number of changed rows, and their maximum bytes, whose columns are compared at once.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
@@ -39,7 +39,8 @@ pub(super) struct PageCollector<'a> {
     pub bytes: usize,
     full: bool,
     kept: Vec<Change>,
-    /// Changed rows, before and after, whose columns are not compared yet.
+    /// Changed rows whose columns are not compared yet: the encoded row before and after the
+    /// change.
     waiting: Vec<(Vec<u8>, Vec<u8>)>,
     waiting_bytes: usize,
     changed_in: BTreeMap<String, u64>,
@@ -178,8 +179,8 @@ impl<'a> PageCollector<'a> {
         Ok(rows.collect())
     }
 
-    /// Returns the rows of one side as JSON. `rest` has one entry for each row of the page: `None`
-    /// if the side lacks the row.
+    /// Returns the rows of one side as JSON. `rest` has the encoded non-key columns of each row of
+    /// the page, or `None` if the side lacks the row.
     fn json<'b>(
         &self,
         rest: impl Iterator<Item = Option<&'b [u8]>>,

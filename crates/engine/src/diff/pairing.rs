@@ -1,6 +1,7 @@
 //! Pairs rows by key: a removed and an added row with the same key become one changed row.
 //!
-//! Rows arrive in key order, removed rows before added ones, so at most two rows are buffered.
+//! Rows arrive in key order, and removed rows before added rows of the same key, so at most two
+//! rows are buffered.
 
 use super::encode::has_null;
 
@@ -11,7 +12,7 @@ pub(super) struct DifferingRow {
     pub key: Vec<u8>,
     /// Encoded columns that are not part of the key.
     pub rest: Vec<u8>,
-    /// Count on the second side minus the count on the first.
+    /// Count of the row on the second side minus its count on the first side.
     pub more: i64,
 }
 
@@ -51,7 +52,7 @@ impl Pairing {
         Pairing { keyed, ..Pairing::default() }
     }
 
-    /// Adds the next row, and emits the changes that it completes.
+    /// Adds the next row. Emits the changes that are complete now.
     pub(super) fn take(&mut self, entry: DifferingRow, pass_on: &mut impl FnMut(Change)) {
         if !self.keyed {
             return pass_on(Change::Single(entry));

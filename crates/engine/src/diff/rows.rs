@@ -1,5 +1,5 @@
-//! Compares the rows of differing files with the query engine, within a statement's memory and with
-//! spilling.
+//! Compares the rows of differing files with the query engine, within the memory limit of a
+//! statement. Spills if needed.
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -23,8 +23,8 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::SessionOptions;
 
-/// Columns of the comparison plan: encoded key, encoded other columns, and the count on the second
-/// side minus the count on the first.
+/// Columns of the comparison plan: the encoded key, the encoded other columns, and the row's count
+/// on the second side minus its count on the first side.
 const KEY: &str = "key";
 const REST: &str = "rest";
 const MORE: &str = "more";

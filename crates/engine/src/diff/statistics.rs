@@ -21,7 +21,8 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::SessionOptions;
 
-/// The output columns of the statistics plan: a column's name with one of these suffixes.
+/// Suffixes of the output columns in the statistics plan, which are named after the columns of the
+/// table.
 const KINDS: [&str; 4] = ["values", "min", "max", "distinct"];
 
 impl Engine {
@@ -45,7 +46,7 @@ impl Engine {
         Ok(diffs.collect())
     }
 
-    /// Returns the statistics of one side's columns, by their names on that side. Columns that the
+    /// Returns the column statistics of one side, by column name on that side. Columns that the
     /// side lacks have no statistics.
     async fn statistics(
         &self,

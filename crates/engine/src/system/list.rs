@@ -15,8 +15,8 @@ pub trait SystemTable: Send + Sync {
     /// Returns the name without the namespace.
     fn name(&self) -> &str;
 
-    /// Returns the action that a reader must be allowed to perform on the table. The check is
-    /// needed because rows may contain names of objects that the reader may not see.
+    /// Returns the action that a reader must be allowed to perform on the table. The rows may
+    /// contain names of objects that are hidden from the reader.
     fn action(&self) -> Action {
         Action::Administer
     }

@@ -1,7 +1,8 @@
 //! The namespace `system`: read-only tables of Headwater's own state.
 //!
 //! The engine defines `branches`, `commits`, `tables`, `views`, `snapshots`, `manifests` and
-//! `files`. Other crates add theirs as [`SystemTable`]s. Each scan computes all rows of a table.
+//! `files`. Other crates add tables that implement [`SystemTable`]. Each scan computes all rows of
+//! a table.
 
 mod branches;
 mod commits;

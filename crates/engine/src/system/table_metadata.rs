@@ -156,7 +156,7 @@ fn of_tables(columns: &[(&str, DataType, bool)]) -> SchemaRef {
     schema(&[&names, columns].concat())
 }
 
-/// Builds one batch per table; tables without rows are left out.
+/// Builds one batch per table. Skips tables without rows.
 async fn each<F>(
     view: &CommitView,
     schema: SchemaRef,

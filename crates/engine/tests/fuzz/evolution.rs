@@ -6,9 +6,9 @@ use crate::random::Random;
 /// A partition field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The untransformed column.
+    /// The value of the column without a transform.
     Same(usize),
-    /// A number rounded down to tens, or the first letter of a text.
+    /// A number that is rounded down to a multiple of ten, or the first letter of a text.
     Cut(usize),
 }
 
@@ -69,7 +69,7 @@ pub struct Shape {
     /// Columns that are or were partition columns.
     used: Vec<usize>,
     /// The names that these columns had when they became partition columns. Partition fields keep
-    /// them, so no other column may have them.
+    /// these names, so no other column may use them.
     taken: Vec<String>,
     order: Vec<usize>,
     upgraded: bool,
@@ -113,7 +113,7 @@ impl Shape {
         }
     }
 
-    /// Returns an evolution, including those that need a struct.
+    /// Returns a random evolution, possibly one that needs a struct.
     pub fn evolve_more(&mut self, random: &mut Random) -> Evolution {
         match random.below(5) {
             0 | 1 => self.rename(random),

@@ -117,7 +117,7 @@ impl Ground {
         Expr::Struct(self.number(random, 0).into(), self.word(random, 0).into())
     }
 
-    /// Returns the same columns without subqueries, for clauses that cannot contain subqueries.
+    /// Returns the same columns, but forbids subqueries, for clauses that cannot contain any.
     fn plain(self) -> Self {
         Ground { subqueries: false, ..self }
     }

@@ -9,8 +9,8 @@ use crate::program::{Change, Clause, Statement, When};
 /// Placeholders of the columns in statements; [`Names::fill`] replaces them by the current names.
 pub const COLUMNS: [&str; 4] = ["{id}", "{n}", "{w}", "{p}"];
 
-/// Placeholders of the struct's fields, a number and a text; some programs have the struct as fifth
-/// column.
+/// Placeholders of the struct's fields: a number and a text. In some programs, the struct is the
+/// fifth column.
 pub const FIELDS: [&str; 2] = ["{q}", "{v}"];
 
 /// Index of the struct in a row.
@@ -64,7 +64,7 @@ impl Scope<'_> {
     }
 }
 
-/// The current column names, struct fields last; the same in both tables.
+/// The current column names, with the struct fields last. Both tables have the same names.
 #[derive(Debug, Clone)]
 pub struct Names([String; 6]);
 

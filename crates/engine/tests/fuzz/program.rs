@@ -12,7 +12,7 @@ pub struct Program {
     /// Table names and their CREATE statements; a name with a slash has partitions.
     pub tables: Vec<(String, String)>,
     pub statements: Vec<Statement>,
-    /// True if rows are changed by delete files.
+    /// True if changes of rows write delete files.
     pub on_read: bool,
     /// True if the tables have a struct.
     pub nested: bool,
@@ -58,7 +58,7 @@ const TARGET: Ground = Ground { source: false, target: true, subqueries: true, f
 const BOTH: Ground = Ground { source: true, target: true, subqueries: false, fields: false };
 const SOURCE: Ground = Ground { source: true, target: false, subqueries: false, fields: false };
 
-/// The available values for a program's rows.
+/// Limits for the values in a program's rows.
 #[derive(Clone, Copy)]
 struct Soil {
     nested: bool,

@@ -156,7 +156,8 @@ async fn a_damaged_arrow_file_is_an_error_and_takes_no_memory() {
     for length in (0..whole.len()).step_by(13) {
         let _ = read("short.arrows", &whole[..length]).await;
     }
-    // Each byte in turn is replaced by a large value: bytes of sizes, offsets, counts and types.
+    // Replace each byte of the file in turn by a large value, including the bytes of sizes,
+    // offsets, counts and types.
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] = 0x7f;
@@ -257,7 +258,8 @@ async fn parquet_columns_become_what_a_table_can_hold() {
             ),
         ],
     );
-    // The same table from another format: columns match by name, and the wider type holds both.
+    // Import another format into the same table: columns match by name, and the values fit the
+    // wider type.
     lake.file("b.csv", "ID,price,note\n4,2.25,from csv\n");
     let report = lake.import(&lake.request("t", &["a.parquet", "b.csv"])).await.unwrap();
     assert_eq!(report.rows, 4);
@@ -329,7 +331,7 @@ async fn parquet_values_that_do_not_fit_are_bad_rows() {
     assert_eq!((report.rows, report.rows_rejected), (3, 1));
     assert_eq!(lake.rows("t").await[1], json!({"n": null}));
 
-    // Without a declared type, a column of another type is an error.
+    // A Parquet column of another type is an error, unless the request declares the column's type.
     write_parquet(&lake, "b.parquet", vec![("n", Arc::new(StringArray::from(vec!["5"])))]);
     assert!(matches!(
         lake.import(&lake.request("t", &["b.parquet"])).await,
@@ -409,7 +411,7 @@ async fn the_peak_memory_of_rows_is_reported() {
     let rows: Vec<String> = (0..50_000).map(|n| format!("{n},{}", n * 7)).collect();
     lake.file("a.csv", format!("id,value\n{}\n", rows.join("\n")));
     let report = lake.import(&lake.request("t", &["a.csv"])).await.unwrap();
-    // The peak covers more than one batch, and is far below several times the size of all rows.
+    // The peak covers more than one batch, and has a plausible upper limit.
     let bytes = report.memory_bytes_peak;
     assert!(bytes > 200_000 && bytes < 100 << 20, "{bytes}");
 }

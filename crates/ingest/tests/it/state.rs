@@ -20,7 +20,8 @@ async fn a_file_is_imported_once_unless_asked_again_or_changed() {
     assert_eq!((second.files, second.files_skipped, second.commit), (0, 2, None));
     assert_eq!(lake.plan(&request).await.unwrap().skipped.len(), 2);
 
-    // A new modification time with the same content: skipped. Other content: imported.
+    // A file with a new modification time and the same content is skipped. A file with other
+    // content is imported.
     lake.file("a.csv", "id\n1\n");
     lake.file("b.csv", "id\n2\n");
     let third = lake.import(&request).await.unwrap();
@@ -130,7 +131,7 @@ async fn concurrent_imports_import_every_file_exactly_once() {
     for number in 0..24 {
         lake.file(&format!("{number}.csv"), format!("id\n{number}\n"));
     }
-    // Each file is in two of the imports. The table does not exist before the imports.
+    // Two of the concurrent imports contain the same file. The table does not exist before.
     let imports: Vec<_> = (0..8_usize)
         .map(|worker| {
             let lake = lake.clone();

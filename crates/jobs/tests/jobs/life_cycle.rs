@@ -160,7 +160,7 @@ async fn jobs_of_one_queue_run_in_order_and_say_which_they_wait_for() {
     let texts = jobs.events(ids[2], 0).await.expect("events");
     assert!(format!("{texts:?}").contains(&waits[0]), "{texts:?}");
 
-    // A cancelled job is skipped, and a queued one stays queued in the next process.
+    // The cancelled job is skipped, and the queued job stays queued in the next process.
     assert_eq!(jobs.stop(ids[1]).await.expect("a job").status, JobStatus::Cancelled);
     jobs.drain(Duration::from_millis(1)).await;
     let next = jobs_with(&store, &clock, JobsOptions::default()).await;

@@ -60,7 +60,7 @@ pub enum Dying {
     After,
 }
 
-/// A store that fails at a given call, and at every later one.
+/// A store that fails at a given call, and at every later call.
 #[derive(Debug)]
 pub struct Mortal {
     inner: Arc<dyn Store>,
@@ -112,7 +112,7 @@ impl Mortal {
         self.left.store(0, Ordering::SeqCst);
     }
 
-    /// Returns two flags: true if this call takes effect, and true if it returns success.
+    /// Returns two flags for this call: whether it takes effect, and whether it returns success.
     fn call(&self) -> (bool, bool) {
         if self.missed.fetch_sub(1, Ordering::SeqCst) == 1 {
             return (false, false);

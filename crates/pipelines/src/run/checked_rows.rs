@@ -1,5 +1,5 @@
-//! Row expectations of a run: divides a model's rows into those to write and those for the
-//! quarantine table.
+//! Row expectations of a run: divides a model's rows into rows to write and rows for the quarantine
+//! table.
 
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ struct Evaluated {
 }
 
 impl Run {
-    /// Evaluates the row expectations of a model. Fails if rows do not satisfy one with the
-    /// severity `fail`. Rows in quarantine are not checked further.
+    /// Evaluates the row expectations of a model. Fails if a row violates an expectation with the
+    /// severity `fail`. Rows in quarantine are not checked against these expectations.
     pub(super) async fn check_rows(
         &self,
         step: &Step,
@@ -82,8 +82,8 @@ impl Run {
         Ok(CheckedRows { rows, quarantine: Some(failing) })
     }
 
-    /// Evaluates every condition once for each row, so that a condition with a random result has
-    /// one result for each row.
+    /// Evaluates every condition exactly once for each row and stores the results, because a
+    /// condition can be random.
     async fn evaluate(
         &self,
         step: &Step,
@@ -123,8 +123,8 @@ impl Run {
         Ok(Evaluated { schema: Arc::new(schema), rows, severities, conditions })
     }
 
-    /// Reports the conditions that rows outside of the quarantine do not satisfy: as an error, or
-    /// as a warning.
+    /// Reports the conditions that rows outside of the quarantine violate, as an error or as a
+    /// warning.
     fn report_counts(&self, step: &Step, counts: &[u64], rows: u64) -> Result<()> {
         let mut failures = Vec::new();
         for (expectation, count) in step.row_expectations.iter().zip(counts) {
@@ -155,8 +155,8 @@ impl Run {
 }
 
 impl Evaluated {
-    /// Returns the number of rows for the quarantine, and for each condition the number of other
-    /// rows that do not satisfy it.
+    /// Returns the number of rows for the quarantine. Also returns, for each condition, the number
+    /// of rows outside of the quarantine that violate the condition.
     async fn count(&self) -> Result<(u64, Vec<u64>), ArrowError> {
         let (mut quarantined, mut counts) = (0, vec![0; self.severities.len()]);
         let mut rows = self.rows.stream();
@@ -178,7 +178,7 @@ impl Evaluated {
         column.iter().map(|value| Some(value == Some(true))).collect()
     }
 
-    /// Returns for each row whether it is not for the quarantine.
+    /// Returns false for each row that belongs in the quarantine table, and true for the others.
     fn stays(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let mut stays = BooleanArray::from(vec![true; batch.num_rows()]);
         for number in self.quarantines() {
@@ -223,7 +223,7 @@ impl Evaluated {
         self.rows.stream().map(fail).boxed()
     }
 
-    /// Returns for each row the quarantine conditions that it does not satisfy.
+    /// Returns for each row the quarantine conditions that the row violates.
     fn reasons(&self, batch: &RecordBatch) -> StringArray {
         let results: Vec<(usize, BooleanArray)> =
             self.quarantines().map(|number| (number, self.satisfied(batch, number))).collect();

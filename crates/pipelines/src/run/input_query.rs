@@ -26,13 +26,13 @@ pub(super) struct InputQuery {
     first: Mutex<Option<StatementResult>>,
     queries: Mutex<Vec<Arc<Metrics>>>,
     rows: AtomicU64,
-    /// Error of the query, which is more specific than the failure of the stream.
+    /// Error of the query, which is more specific than the error of the stream.
     cause: FirstStepError,
 }
 
 impl InputQuery {
-    /// Plans the query. Execution starts when the rows are first read, so that a queued call uses
-    /// no memory for them.
+    /// Plans the query. The query starts when its rows are first read, so that a queued call uses
+    /// no memory for the rows.
     pub async fn new(
         session: Session,
         query: Prepared,

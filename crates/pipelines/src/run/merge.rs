@@ -1,4 +1,5 @@
-//! Merges a model's rows into its table: rows with an existing key are replaced, others are added.
+//! Merges a model's rows into its table: a row with an existing key replaces the stored row, any
+//! other row is added.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -15,14 +16,15 @@ use super::{Done, Run, output};
 use crate::plan::FINGERPRINT;
 use crate::{Error, Result};
 
-/// Name of the rows in the MERGE statement.
+/// Name of the source rows in the MERGE statement.
 const ROWS: &str = "headwater rows";
 
 /// Name of the count column in the key check.
 const COUNT: &str = "headwater count";
 
 impl Run {
-    /// Merges stored rows. In the first run, and in a rebuild, they replace the whole table.
+    /// Merges rows into the table. In the first run, and in a rebuild, the rows replace the whole
+    /// table.
     pub(super) async fn merge(
         &self,
         index: usize,

@@ -1,5 +1,5 @@
-//! Executes a run: starts each step when its parents have ended, in parallel, until all have ended
-//! or a model fails.
+//! Executes a run: starts each step when its parents have ended. Steps run in parallel until all
+//! steps have ended or a model fails.
 
 mod checked_rows;
 mod input_query;
@@ -100,7 +100,7 @@ impl Done {
 /// Result of an expectation.
 enum Check {
     Passed,
-    /// Returned false or failed an assertion.
+    /// The expectation returned false or failed an assertion.
     Failed(Option<Box<Problem>>),
 }
 
@@ -229,7 +229,8 @@ impl Run {
         let (began, mut done) = (Instant::now(), Done::default());
         let outcome = Box::pin(self.compute(index, &mut done)).await;
         let taken = done.taken();
-        // Time in the queue and for environment setup is not part of the step's wall time.
+        // The step's wall time excludes the time in the queue and the time for the setup of the
+        // environment.
         let wall_ms = millis(began).saturating_sub(taken.waited_ms()).max(1);
         let usage = Usage { wall_ms, queue_ms: waited + taken.queue_ms, ..taken };
         let report = StepReport {

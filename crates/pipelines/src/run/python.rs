@@ -119,7 +119,8 @@ impl Run {
             done.usage.rows_written = table.rows();
             return self.sample_stored(&table, done).await;
         }
-        // Release the function's memory by moving the rows to the shared storage or to disk.
+        // Move the rows to the runner's row storage, in memory or on disk, to release the
+        // function's memory.
         let settled = table.settle(&self.runner.room).await;
         let table = settled.map_err(|error| Self::failed(step, None, &error))?;
         self.unless_cancelled(Box::pin(self.store(index, table, done))).await
@@ -157,8 +158,8 @@ impl Run {
                 priority,
             },
             reuse: false,
-            // The token is never cancelled, because a run that has started may finish while the
-            // server shuts down.
+            // This token is never cancelled: during a shutdown of the server, a running job may
+            // still start its function calls.
             start_until: CancellationToken::new(),
             lake: None,
             client: ClientCall::default(),
@@ -234,7 +235,7 @@ impl Run {
     }
 }
 
-/// Checks that the declared columns have no nulls, unless they allow them.
+/// Checks that the declared columns contain no nulls, unless their declaration allows nulls.
 async fn check_nulls(step: &Step, table: &SharedTable) -> Result<()> {
     if step.contract.iter().all(|column| column.nullable) {
         return Ok(());

@@ -10,9 +10,9 @@ use super::Run;
 use crate::Result;
 
 impl Run {
-    /// Adds the rows in quarantine to a transaction. They replace those of the last run, or are
-    /// added to them if the model's table keeps rows of earlier runs. Without rows, no table is
-    /// created.
+    /// Adds the rows in quarantine to a transaction. If the model's table keeps rows of earlier
+    /// runs, so does its quarantine table. Otherwise the rows replace the rows of the last run.
+    /// Without rows, no quarantine table is created.
     pub(super) async fn add_quarantine(
         &self,
         index: usize,

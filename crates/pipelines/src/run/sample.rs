@@ -101,7 +101,7 @@ impl Sample {
 }
 
 impl Run {
-    /// Keeps the preview's rows of a stream, if the run is a preview.
+    /// Collects the preview's rows while a stream is read, if the run is a preview.
     pub(super) fn sampled(
         &self,
         schema: &SchemaRef,
@@ -114,7 +114,7 @@ impl Run {
         rows.inspect_ok(move |batch| sample.lock().add(batch)).boxed()
     }
 
-    /// Keeps the preview's rows of stored rows, if the run is a preview.
+    /// Collects the preview's rows from stored rows, if the run is a preview.
     pub(super) async fn sample_stored(&self, rows: &SharedTable, done: &mut Done) -> Result<()> {
         let stream = self.sampled(&rows.schema(), rows.stream(), done);
         let Some(sample) = done.sample.clone() else { return Ok(()) };
@@ -130,7 +130,8 @@ impl Run {
         Ok(())
     }
 
-    /// Returns the report of an unchanged step, in a preview with the rows of its table.
+    /// Returns the report of an unchanged step. In a preview, the report contains rows of the
+    /// step's table.
     pub(super) async fn unchanged(&self, index: usize) -> StepReport {
         let report = self.plan.unchanged(index);
         let step = &self.plan.project.steps[index];

@@ -34,7 +34,7 @@ impl Run {
         let metrics = Arc::clone(&answer.metrics);
         done.queries.push(Arc::clone(&metrics));
         self.check_columns(step, &answer.schema)?;
-        // The error of the query is more specific than that of the write.
+        // Store the query's error, because it is more specific than the error of the write.
         let cause = FirstStepError::default();
         let (schema, stream) = (answer.schema, told(answer.stream, &cause));
         let nulls = NullColumn::default();

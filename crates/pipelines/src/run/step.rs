@@ -62,7 +62,8 @@ impl Run {
         Ok(session)
     }
 
-    /// Creates a session at the run branch. Snapshots that it creates get these properties.
+    /// Creates a session at the run branch. The snapshots that the session creates get these
+    /// properties.
     pub(super) fn engine_session(
         &self,
         step: &Step,
@@ -81,8 +82,8 @@ impl Run {
         self.runner.engine.session(options).map_err(|error| Error::other(&error))
     }
 
-    /// Checks that the output columns of a model match its declaration. The difference is only
-    /// logged if the run is not strict and the declaration is lenient.
+    /// Checks that the output columns of a model match its declaration. If the run is not strict
+    /// and the declaration is lenient, a difference is only logged.
     pub(super) fn check_columns(&self, step: &Step, schema: &Schema) -> Result<()> {
         let given: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let checked = check_declared(step, &given).and_then(|()| check_types(step, schema));
@@ -125,11 +126,12 @@ impl Run {
     }
 }
 
-/// The first error of a query. It is stored separately, because the crates that pass the rows on
-/// return only an Arrow error.
+/// The first error of a query. Stored separately, because the crates that forward the rows return
+/// only an Arrow error.
 pub(super) type FirstStepError = Arc<Mutex<Option<headwater_engine::Error>>>;
 
-/// Converts a query's rows for another crate, and stores the first error.
+/// Converts the errors in a query's rows to Arrow errors for another crate, and stores the first
+/// error.
 pub(super) fn told(
     rows: headwater_engine::BatchStream,
     cause: &FirstStepError,
@@ -138,7 +140,7 @@ pub(super) fn told(
     rows.map_err(move |error| noted(error, &cause)).boxed()
 }
 
-/// Converts an error to an Arrow error, and stores the original.
+/// Converts an error to an Arrow error, and stores the original error.
 pub(super) fn noted(error: headwater_engine::Error, cause: &FirstStepError) -> ArrowError {
     let failed = ArrowError::ComputeError(error.to_string());
     cause.lock().get_or_insert(error);

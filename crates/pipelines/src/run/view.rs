@@ -35,8 +35,8 @@ impl Run {
         let statement = format!("CREATE OR REPLACE VIEW {name} AS\n{sql}");
         let created = Box::pin(session.execute_in(transaction, statement.as_str())).await;
         let (mut transaction, _) = created.map_err(|error| Self::failed(step, None, &error))?;
-        // Further changes of the view add the properties. A query that an earlier version had
-        // becomes that version again, so the number is known only now.
+        // Two further changes of the view set its properties. The version number is known only now:
+        // if an earlier version has the same query, that version becomes the current one again.
         let properties = set_properties(self.plan.view_properties(index))?;
         let view = transaction.views().apply(&step.table, &properties).await.map_err(failed)?;
         let version = [(VIEW_VERSION.to_owned(), view.version().to_string())];

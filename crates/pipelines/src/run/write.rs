@@ -41,8 +41,8 @@ impl Run {
         self.log(step, text);
     }
 
-    /// Returns true if a model's rows are streamed to its table while they are computed. Rows to
-    /// merge are collected first, unless the table is empty.
+    /// Returns true if a model's rows are written to its table while the query computes them. Rows
+    /// to merge are collected first.
     pub(super) fn writes_as_it_comes(&self, index: usize) -> bool {
         let step = &self.plan.project.steps[index];
         step.is_materialized() && step.materialization != Materialization::Merge
@@ -135,7 +135,7 @@ impl Run {
             self.add_quarantine(index, &mut transaction, quarantine).await?;
         }
         let mut written = transaction.written();
-        // Rows that the deletion only rewrote are not new.
+        // Do not count rows that the deletion only moved to new files.
         written.rows_written -= rewritten;
         self.commit(step, transaction).await?;
         Ok(written)

@@ -1,8 +1,8 @@
 //! Resolves selectors to the steps of a run.
 //!
 //! A [`Selection`] contains the selected steps and the steps that the run plans for them: the
-//! intermediate models that they read, and the expectations that check them. Other models are
-//! neither planned nor run; steps read their existing tables.
+//! intermediate models that they read, and the expectations that check them. Other models are not
+//! planned and do not run; steps read their existing tables.
 
 use std::collections::BTreeSet;
 

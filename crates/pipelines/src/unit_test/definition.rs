@@ -107,7 +107,7 @@ impl UnitTest {
         })
     }
 
-    /// Returns each input of the step with the rows that the test gives for it.
+    /// Returns each input of the step with its rows from the test.
     pub fn inputs<'a>(&'a self, step: &'a Step) -> Result<Vec<(&'a Input, &'a Given)>> {
         let is = |input: &Input, name: &str| {
             let full = format!("{}.{}", input.table.namespace, input.table.name);

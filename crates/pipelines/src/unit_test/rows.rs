@@ -1,6 +1,6 @@
 //! Converts given rows to a record batch. Types are inferred: whole numbers, floats, Booleans and
 //! text; text in ISO 8601 format becomes a date or a timestamp. Columns with a declared SQL type
-//! are cast to it.
+//! are cast to that type.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -46,7 +46,7 @@ struct Case<'a> {
 
 impl Runner {
     /// Runs the unit tests of a project, or of its selected models. Fails with `expectation_failed`
-    /// if one fails.
+    /// if a test fails.
     pub async fn test(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let project = parse_project(&request.files)?.into_runnable()?;
         let tests = selected(&project, definition::read(&project.files)?, &request)?;

@@ -136,7 +136,8 @@ async fn a_run_stopped_by_a_person_is_cancelled_and_says_so() {
     let waits = format!("{KEPT}SELECT id FROM first CROSS JOIN system.gate");
     let alone = files("", &[("waits.sql", "SELECT * FROM system.gate")]);
     let both = files("", &[("first.sql", &first), ("waits.sql", &waits)]);
-    // The step fails while it runs, after it wrote, and while it is planned.
+    // Stop the run while its only step runs, after another step wrote its table, and during
+    // planning.
     for (project, wrote, passes) in [(&alone, false, 1), (&both, true, 1), (&alone, false, 0)] {
         let gate = world.gate(passes);
         let stop = async {

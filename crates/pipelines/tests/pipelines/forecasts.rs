@@ -126,7 +126,8 @@ async fn a_plan_forecasts_reads_and_costs_and_writes_nothing() {
     assert_eq!(world.lake.catalog().branch("main").await.unwrap().commit, head);
     assert_eq!(world.branches().await, []);
 
-    // The costs of the last run replace the price of the bytes to read.
+    // After a run, the forecast is the cost of the last run instead of the price of the bytes to
+    // read.
     let ran = world.run(&project).await;
     let again = plan(&world, &project, |request| request.no_cache = true).await;
     assert_eq!(step(&again, "weekly").cost, Some(ran.step("weekly").cost));

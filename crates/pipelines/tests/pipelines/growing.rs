@@ -83,7 +83,7 @@ async fn rows_are_merged_by_their_keys() {
     assert_eq!(table(&world, all).await, ["1 a 10", "2 b 21", "3 c 30"]);
     assert!(world.run(&project).await.all(StepStatus::Unchanged));
 
-    // Changes by others are kept, and visible to the model's children.
+    // Changes by other writers stay in the table, and the model's children read them.
     world.sql("main", &["UPDATE latest SET name = 'x' WHERE id = 1"]).await;
     assert!(world.run(&project).await.all(StepStatus::Unchanged));
     let forced = world.run_with(&project, |request| request.no_cache = true).await;
@@ -287,7 +287,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
     world.run_with(&log, |request| request.no_cache = true).await.report();
     assert_eq!(table(&world, "SELECT n FROM log ORDER BY n").await, ["11", "20"]);
-    // With `merge`, rows can be read again.
+    // A `merge` model may read rows again, because their keys prevent duplicates.
     world.run(&merged).await.report();
     assert_eq!(table(&world, "SELECT n FROM latest ORDER BY n").await, ["11", "20"]);
 
@@ -334,7 +334,7 @@ async fn each_branch_knows_what_it_has_read() {
     assert_eq!(on_main.step("log").rows, Some(1));
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3"]);
 
-    // Each side's table contains rows that the other side's read positions do not cover.
+    // After the merge, the table contains rows that the read positions of one side do not cover.
     let merge = MergeRequest::new("dev".parse().unwrap());
     world.lake.merge("main", merge, "tester").await.unwrap();
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "4"]);
@@ -369,7 +369,7 @@ async fn what_was_undone_is_not_taken_for_read() {
         serde_json::from_value(serde_json::json!({ "run": second.id.to_string() })).unwrap();
     world.lake.revert("main", revert, "tester").await.unwrap();
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "99"]);
-    // Rows read by the undone run are new again, and are read once.
+    // The rows that the reverted run read are new again. The next run reads them once.
     let again = world.run(&project).await;
     assert_eq!(again.step("log").rows, Some(1));
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "99"]);

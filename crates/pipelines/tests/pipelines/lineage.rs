@@ -1,4 +1,4 @@
-//! `system.models` and `system.lineage`: what the models of the last runs read.
+//! `system.models` and `system.lineage`: the inputs of the models at their last run.
 
 use headwater_pipelines::register_system_tables;
 

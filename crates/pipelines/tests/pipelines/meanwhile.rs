@@ -14,7 +14,8 @@ async fn world() -> World {
     world
 }
 
-/// Runs a project that writes `a` and blocks before `last`; meanwhile `between` runs.
+/// Runs a project that writes `a` and blocks before `last`; runs `between` while the project is
+/// blocked.
 async fn run_while<F: Future<Output = ()>>(
     world: &World,
     last: &str,
@@ -162,7 +163,8 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
     assert_eq!(refused.code(), ErrorCode::BranchProtected);
     run_on("dev", project.clone()).await.report();
     assert_eq!(merge("dev").await.unwrap().outcome, MergeOutcome::FastForward);
-    // A run may write to the branch, but its checks do not cover concurrent commits.
+    // A run may commit to `main`. The checks on `dev` do not cover the commits that `main` has
+    // received since.
     world.sql("dev", &["INSERT INTO t VALUES (3)"]).await;
     let more = [("b.sql", first.as_str()), ("a.sql", &first), ("small.py", SMALL)];
     run_on("main", files("", &more)).await.report();
@@ -172,7 +174,7 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
     let request = MergeRequest { unchecked: true, ..MergeRequest::new("dev".parse().unwrap()) };
     let report = world.lake.merge("main", request, "eva").await.unwrap();
     assert_eq!(report.outcome, MergeOutcome::Merged);
-    // The run of another project did not check this state.
+    // The expectations of another project do not count as the required checks.
     let other = files("", &[("c.sql", &first)]);
     let other = other
         .into_iter()
@@ -230,7 +232,7 @@ async fn what_is_undone_on_a_branch_that_requires_checks_leads_back_to_what_was_
         let request = RevertRequest { commit, unchecked, ..RevertRequest::default() };
         world.lake.revert("main", request, "eva")
     };
-    // Without its second commit, the branch is in a state that no run has checked.
+    // Reverting the second run gives a state that no run has checked.
     let refused = undo(runs[1], false).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::BranchProtected);
     assert_eq!(undo(runs[2], false).await.unwrap().outcome, MergeOutcome::Merged);

@@ -129,7 +129,7 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     environment_failed: the Python version, packages or programs that `m` needs are not available (headwater.toml:4)
       caused by: there is no Python `3.99` on this machine
     ");
-    // A step that does not run needs no Python.
+    // A plan does not require Python for a step that does not run.
     let kept = bare.replace("model()", "model(materialization=\"replace\")");
     let good = files("", &[("m.py", &kept.replace("[]", "[{'a': 1}]"))]);
     world.run(&good).await.report();

@@ -74,7 +74,7 @@ async fn tables_and_columns_that_are_not_there_are_refused_before_anything_runs(
       caused by: column `orgin` is not in `flights`
       hint: Did you mean `origin`?
     ");
-    // Only the columns that a Python model declares are known.
+    // Of a Python model, only the declared columns are known before the run.
     let python = "import headwater\n@headwater.model(columns=[\"x\"])\n\
                   def a(f=headwater.Model(\"FLIGHTS\", columns=[\"ORIGIN\"])): pass\n\n\
                   @headwater.expectation()\ndef c(a=headwater.Model(\"a\", columns=[\"z\"])): pass\n";

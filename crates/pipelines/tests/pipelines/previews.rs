@@ -48,7 +48,8 @@ async fn a_preview_shows_rows_of_every_model_and_merges_nothing() {
     assert_eq!(world.branches().await, [], "the run's branch is removed");
     assert_eq!(world.sql("main", &["SELECT * FROM system.log"]).await, before);
 
-    // Unchanged models are shown from their tables, and those without a table run.
+    // A preview reads the rows of unchanged models from their tables, and runs the models without a
+    // table.
     world.run(&project).await.report();
     let ran = world.run_with(&project, preview(1, false)).await;
     assert_eq!(ran.steps(), "doubled unchanged, recent succeeded, total unchanged");

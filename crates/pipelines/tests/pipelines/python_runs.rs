@@ -210,7 +210,7 @@ async fn expectations_keep_a_run_from_merging_or_warn() {
         .filter_map(|step| step.error.as_ref().map(|error| error.message.as_str()))
         .collect();
     assert_eq!(warned.len(), 2);
-    // A passed check is not repeated; a check with a warning is.
+    // The next run skips a check that passed, and repeats a check that warned.
     let again = world.run_with(&project, |request| request.strict = Some(false)).await;
     assert_eq!(again.steps(), "asserts warned, kept unchanged, passes unchanged, says_no warned");
 }

@@ -83,7 +83,7 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
         assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
         world.lake.catalog().delete_branch("new").await.unwrap();
     }
-    // The parent has other rows, or the same rows from another computation.
+    // The table is not reused: the parent has other rows, or the same rows from another run.
     let edited = MODELS[0].1.replace("10", "100");
     let edited = files("", &[("daily.sql", edited.as_str()), MODELS[1]]);
     let ran = world.run_with(&edited, on("two")).await;
@@ -93,7 +93,7 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
     let ran = world.run_with(&project, on("three")).await;
     assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
 
-    // A table that was changed by another writer is not what the model computes.
+    // A table that another writer has changed is not reused.
     world.sql("one", &["DELETE FROM total"]).await;
     world.branch("four").await;
     let ran = world.run_with(&project, on("four")).await;
@@ -142,7 +142,8 @@ async fn maintenance_and_the_deletion_of_a_branch_keep_the_files_that_another_br
     assert!(world.sql("two", &["SELECT n FROM total"]).await.contains("| 30 |"));
 }
 
-/// The rights of a user: all, except reading some branches and tables, and with restrictions.
+/// The rights of a user: all rights, except to read the objects in `hidden`, and with a restriction
+/// on one table.
 #[derive(Debug, Default)]
 struct User {
     hidden: Vec<Object>,
@@ -224,7 +225,8 @@ async fn a_user_reuses_only_tables_that_it_may_read() {
     let report = run_as(&world, restricted, &project, "four").await;
     assert_eq!(statuses(&report), [StepStatus::Reused, StepStatus::Succeeded]);
 
-    // A row filter on an input: the rows of another user are not those that this user reads.
+    // A row filter on an input: another user reads other rows, so the table that another user
+    // computed is not reused.
     world.branch("five").await;
     let filtered = User { digest: Some("a".to_owned()), ..User::default() };
     let report = run_as(&world, filtered, &project, "five").await;

@@ -53,7 +53,8 @@ async fn rows_in_quarantine_are_beside_the_table_with_their_reasons() {
         .collect();
     assert_eq!(rows(&world, query).await, expected);
 
-    // A parameter of a condition makes the model run again; a full replacement empties the table.
+    // A changed parameter of a condition makes the model run again. Without rows for the
+    // quarantine, the quarantine table becomes empty.
     let parameters = |request: &mut headwater_model::RunRequest| {
         request.parameters.insert("most".to_owned(), "1000".to_owned());
     };

@@ -1,4 +1,5 @@
-//! Runs of SQL: on a run branch, merged completely or not at all, and not repeated.
+//! Runs of SQL: a run writes to a run branch, is merged completely or not at all, and skips
+//! unchanged steps.
 
 use std::time::Duration;
 

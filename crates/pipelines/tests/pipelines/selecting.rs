@@ -1,5 +1,5 @@
-//! Runs of selected models: dbt's selection syntax, the checks of the selection, and tables of
-//! other models that are read as they are.
+//! Runs of selected models: dbt's selection syntax, the expectations that run with a selection, and
+//! reads of the existing tables of models that are not selected.
 
 use headwater_model::{Fault, ProjectFiles, RunRequest};
 
@@ -125,7 +125,8 @@ async fn a_model_reads_the_table_of_a_model_that_is_not_selected() {
     world.run(&shop(DAILY)).await.report();
     world.sql("main", &["INSERT INTO orders VALUES (2, 30)"]).await;
 
-    // `daily` is stale, and `weekly` is up to date with its stale table.
+    // `daily` is out of date, but `weekly` is unchanged, because the table of `daily` has not
+    // changed.
     let ran = run(&world, &shop(DAILY), &["weekly"]).await;
     assert_eq!(ran.steps(), "weekly unchanged");
     let ran = run(&world, &shop(DAILY), &["daily"]).await;
@@ -167,7 +168,7 @@ async fn modified_models_are_those_whose_code_differs_from_the_last_build() {
     assert_eq!(run(&world, &edited, &["state:modified+"]).await.steps(), "");
     assert_eq!(run(&world, &changed, &["state:modified+"]).await.steps(), expected);
 
-    // A branch has the state of its own tables.
+    // `state:modified` compares with the tables of the run's own branch.
     world.branch("dev").await;
     let dev = Some("dev".parse().unwrap());
     let on_dev = world.run_with(&changed, |request| {

@@ -1,5 +1,5 @@
-//! The spawner as a separate program for these tests; `headwater` includes it behind a hidden
-//! argument.
+//! The spawner as a separate program for these tests. The program `headwater` runs the spawner if
+//! it is started with a hidden argument.
 
 fn main() -> std::process::ExitCode {
     headwater_functions::spawner_main()

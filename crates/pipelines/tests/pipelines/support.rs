@@ -106,7 +106,8 @@ impl World {
         World { lake, engine, jobs, runner, secrets, room, folder }
     }
 
-    /// Makes reads of `system.gate` block after this many; planning reads it once.
+    /// Adds the table `system.gate`. The first `passes` reads return, and the next read blocks.
+    /// Planning reads the table once.
     pub fn gate(&self, passes: usize) -> Gate {
         let gate = Gate::new(passes);
         self.engine.add_system_table(Arc::new(gate.clone()));
@@ -286,8 +287,8 @@ async fn stop_when(jobs: Jobs, id: JobId, when: fn(&JobEventKind) -> bool) {
     }
 }
 
-/// Returns options with environments that all tests of a machine share, so that packages are
-/// downloaded once.
+/// Returns options with a folder of environments that all tests on this machine share, so that
+/// packages are downloaded only once.
 fn functions_options() -> FunctionsOptions {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("functions");
     let path = std::env::var_os("PATH").unwrap_or_default();

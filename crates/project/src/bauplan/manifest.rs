@@ -143,8 +143,7 @@ fn parameter(name: &str, at: Location, table: ParameterSection) -> Result<Parame
         ParameterType::Int => ParameterKind::Int,
         ParameterType::Float => ParameterKind::Float,
         ParameterType::Bool => ParameterKind::Bool,
-        // The default is ignored, because its value is encrypted for another system, or stored
-        // there.
+        // Ignore the default, because its value is encrypted for, or stored in, another system.
         ParameterType::Secret | ParameterType::Vault => ParameterKind::Secret,
     };
     let default = match (kind, table.default) {
@@ -174,7 +173,7 @@ fn line(source: &SourceText<'_>, line: u64) -> Location {
     source.line(u32::try_from(line).unwrap_or(u32::MAX).max(1))
 }
 
-/// Converts the parser's error to one with a location and the most similar key.
+/// Converts the parser's error to an error with a location and the most similar key.
 fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
     let error = error.without_snippet();
     let at = line(source, error.location().map_or(1, |location| location.line()));

@@ -1,5 +1,5 @@
-//! The files of a project that may define models. A project for Bauplan defines them in the Python
-//! and SQL files of its own folder, and in the SQL files of `include_paths`.
+//! The files of a project that may define models. A project for Bauplan defines models in the
+//! Python and SQL files of its own folder, and in the SQL files of `include_paths`.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ impl ModelFiles {
         !path.contains('/') || included.iter().any(|included| included.paths.is_match(path))
     }
 
-    /// Checks that each included path names a file of the project.
+    /// Checks that each included path matches a file of the project.
     pub fn check(&self, files: &BTreeMap<String, String>) -> Result<()> {
         let ModelFiles::TopLevel(included) = self else { return Ok(()) };
         let matches = |one: &IncludePath| files.keys().any(|path| one.paths.is_match(path));

@@ -22,7 +22,7 @@ pub(crate) fn may_read_files(text: &str) -> bool {
     text.contains("bauplan") && text.contains("schema")
 }
 
-/// Applies one setting, `key = value`, to a model. `files` are those of the project.
+/// Applies one setting, `key = value`, to a model. `files` are the files of the project.
 pub(crate) fn apply(
     step: &mut Step,
     setting: &str,

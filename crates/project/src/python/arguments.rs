@@ -22,8 +22,8 @@ struct Value<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Reads the arguments of a call to `call`. Only `names` are accepted; the first `positional`
-    /// of them may also be given by position.
+    /// Reads the arguments of a call to `call`. Accepts only the arguments `names`. The first
+    /// `positional` of these names may also be given by position.
     pub fn read(
         source: &'a SourceText<'a>,
         call: &'a str,
@@ -130,7 +130,7 @@ impl<'a> Values<'a> {
         self.get(name, read, &format!("`{name}=True`"))
     }
 
-    /// Returns the location of an argument; if it is absent, `otherwise`.
+    /// Returns the location of an argument, or `otherwise` if the argument is absent.
     pub fn place(&self, name: &str, otherwise: &Location) -> Location {
         self.find(name).map_or_else(|| otherwise.clone(), |value| self.at(&value.range))
     }

@@ -2,8 +2,8 @@
 //!
 //! The code consists of the function's file and all project modules that the file imports, directly
 //! or indirectly. Other steps and callable functions in the file are excluded unless the function
-//! mentions them. A change to one of several models in a file therefore does not change the
-//! fingerprints of the others. Imports by computed names are not detected.
+//! mentions them. A change of one model therefore does not change the fingerprints of other models
+//! in the same file. Imports by computed names are not detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,7 @@ pub(super) fn attach(
     }
 }
 
-/// Returns the ranges of other steps that are not used by the remaining code.
+/// Returns the ranges of other steps and functions that the remaining code does not use.
 fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) -> Vec<TextRange> {
     let mut hidden: Vec<&(String, TextRange)> =
         others.iter().filter(|(_, range)| *range != own).collect();

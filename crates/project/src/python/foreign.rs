@@ -1,5 +1,5 @@
-//! Models and expectations that use decorators of other packages. They are rejected explicitly,
-//! because a run that ignored them would appear to be complete.
+//! Models and expectations that use decorators of other packages. They are errors: a run that
+//! ignored these models would appear to be complete.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Decorator names that define pipeline nodes in other packages.
 const NODES: [&str; 2] = ["model", "expectation"];
 
-/// Rejects `@X.model` and `@X.expectation` if `X` is a package other than the supported ones.
+/// Rejects `@X.model` and `@X.expectation` unless `X` is a supported package.
 pub(super) fn refuse(
     source: &SourceText,
     module: &ModModule,

@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
         };
         let call = default.as_call_expr();
         let Some(member) = self.names.resolve(call.map_or(default, |call| &*call.func)) else {
-            return Ok(()); // The function's own default, which Python fills in.
+            return Ok(()); // This is an ordinary default of the function, which Python sets.
         };
         let arguments = call.map(|call| &call.arguments);
         match member {

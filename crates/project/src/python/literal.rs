@@ -15,7 +15,7 @@ pub(super) enum Literal {
 }
 
 impl Literal {
-    /// Reads an expression; `None` unless all of it is literal.
+    /// Reads an expression; `None` unless the whole expression is a literal.
     pub fn read(expression: &Expr) -> Option<Literal> {
         Some(match expression {
             Expr::NoneLiteral(_) => Literal::None,

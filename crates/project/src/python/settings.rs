@@ -134,8 +134,8 @@ pub(super) fn variables(values: &Values) -> Result<Variables> {
     Ok(values.secret("env", read, form)?.unwrap_or_default().into())
 }
 
-/// Parses the names of secrets. A secret is passed as an environment variable, so it is an error if
-/// `env` contains the same name.
+/// Parses the names of secrets. A secret is passed as an environment variable, so the same name in
+/// `env` is an error.
 pub(super) fn secrets(
     values: &Values,
     variables: &Variables,

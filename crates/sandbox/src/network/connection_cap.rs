@@ -1,5 +1,5 @@
-//! Limits shared by all sandboxes: the host addresses that they must not reach, and the number of
-//! connections. The connection limit keeps enough file descriptors free for the server.
+//! Limits shared by all sandboxes: the host addresses that sandboxes must not reach, and the number
+//! of their connections. The connection limit keeps enough file descriptors free for the server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ const PER_CALL_MAX: usize = 1024;
 /// The maximum number of concurrent connections of all calls.
 const TOTAL_MAX: u64 = 1 << 16;
 
-/// Number of descriptors per connection, for computing the connection limit. A connection uses two
-/// sockets, and half of the descriptors must stay free.
+/// Divisor that computes the connection limit from the descriptor limit. A connection uses two
+/// descriptors, and half of all descriptors must stay free.
 const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 
 /// The connection limit, and the check for host addresses.
@@ -29,8 +29,9 @@ pub struct ConnectionCap {
 }
 
 impl ConnectionCap {
-    /// Creates a limit of `max` connections. The default depends on this process's descriptor
-    /// limit, which is raised first. `exempt` are host addresses that sandboxes may reach.
+    /// Creates a limit of `max` connections. By default, the limit is computed from this process's
+    /// descriptor limit, which is raised first. `exempt` are host addresses that sandboxes may
+    /// reach.
     pub fn new(exempt: Vec<IpAddr>, max: Option<usize>) -> Self {
         let descriptors = raise_descriptor_limit();
         let default = (descriptors / DESCRIPTORS_PER_CONNECTION).clamp(16, TOTAL_MAX) as usize;
@@ -49,7 +50,7 @@ impl ConnectionCap {
         PER_CALL_MAX.min(self.max.div_ceil(2))
     }
 
-    /// Acquires a permit for one connection. Returns the reason if none is available.
+    /// Acquires a permit for one connection. Returns a message if no permit is available.
     pub(super) fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
         let full = |_| {
             let max = self.max;
@@ -66,7 +67,7 @@ impl ConnectionCap {
 pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // On failure the current limit stays in effect.
+    // If this fails, the current limit stays in effect.
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

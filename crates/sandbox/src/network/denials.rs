@@ -12,7 +12,7 @@ pub(super) const REPORTED_MAX: usize = 20;
 /// Reason for a denied connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
-    /// The destination is the host itself, or can be reached only from the host.
+    /// The destination is the host itself, or an address that only the host can reach.
     Own,
     /// The host is missing from the function's list of allowed hosts.
     Unlisted(Host),
@@ -46,9 +46,9 @@ impl DeniedHosts {
         }
     }
 
-    /// Returns the hint for an exception with this message. The hint names the denied host in the
-    /// message. If the message names none but reports an unreachable host, the hint names the last
-    /// denied host.
+    /// Returns the hint for an exception with this message. The hint contains the denied host that
+    /// the message contains. If the message contains no denied host but `unreachable` is set, the
+    /// hint contains the last denied host.
     pub fn hint(&self, message: &str, unreachable: bool) -> Option<String> {
         let hosts = self.0.lock();
         let named = hosts.iter().rfind(|host| message.contains(&host.name));

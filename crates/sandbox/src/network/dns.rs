@@ -1,5 +1,5 @@
-//! DNS for sandboxes: queries are forwarded to the host's nameservers. For a sandbox with a list of
-//! hosts, nothing is forwarded, and unlisted names do not exist.
+//! DNS for sandboxes: queries are forwarded to the host's nameservers. Queries of a sandbox with a
+//! list of hosts are not forwarded, and the response for an unlisted name is "no such name".
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub fn nameservers() -> Vec<SocketAddr> {
     named.map(|address| SocketAddr::new(address, 53)).collect()
 }
 
-/// Forwards queries and answers until it is dropped.
+/// Forwards queries and responses until the future is dropped.
 pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let nameservers = proxy.policy().nameservers().to_vec();
     let (socket, open) = (Arc::new(socket), Arc::new(Semaphore::new(QUERIES_MAX)));
@@ -46,7 +46,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // The error concerns an earlier packet whose client has already closed its socket.
+            // The error belongs to an earlier response, whose client had already closed its socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -58,7 +58,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
             continue;
         }
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        // Without a free connection permit, drop the query, which is equivalent to a lost packet.
+        // If no connection permit is free, drop the query. For the client, the packet is lost.
         let Ok(descriptors) = proxy.policy().connections().acquire() else { continue };
         let (query, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();
@@ -71,14 +71,15 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     }
 }
 
-/// Returns the response for a sandbox without name resolution. Listed names are in its hosts file,
-/// so their response is empty. The response for all others is "no such name".
+/// Returns the response for a sandbox without name resolution. The response for a listed name is
+/// empty, because the name is in the hosts file of the sandbox. The response for any other name is
+/// "no such name".
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
-    // Queries below `.arpa` are not reported, because libraries send them without user code.
+    // Do not report queries below `.arpa`, because libraries send them on their own.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
-        // A name that is not a valid host may be arbitrary text, so it is not reported.
+        // Report only valid host names, because any other name may be arbitrary text.
         let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());
         if let Some(host) = host {
             proxy.deny_name(host).await;

@@ -134,8 +134,8 @@ impl EgressPolicy {
 
     /// Returns the addresses to try for a requested destination, or the reason for its denial.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
-        // A NAT64 address is not replaced by its embedded IPv4 address, because it may be the only
-        // route to the host.
+        // Connect to a NAT64 address as it is, because the embedded IPv4 address may be
+        // unreachable.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
         let is_own = |address| is_the_hosts(address) || self.connections.is_own(address);
@@ -149,7 +149,8 @@ impl EgressPolicy {
         listed.then_some(targets).ok_or_else(|| Denial::Unlisted(self.listed.as_listed(wanted)))
     }
 
-    /// Returns true if the sandbox can query nameservers. Otherwise it has only its hosts file.
+    /// Returns true if the sandbox can query nameservers. Otherwise, it resolves only the names in
+    /// its hosts file.
     pub(super) fn resolves(&self) -> bool {
         matches!(self.listed, AllowedAddresses::Public(_))
     }
@@ -197,8 +198,8 @@ impl AllowedAddresses {
         }
     }
 
-    /// Returns the list entry that would allow a destination. Prefers the destination's name to its
-    /// address.
+    /// Returns the list entry that would allow a destination. The entry contains the destination's
+    /// name if it is known, otherwise its address.
     fn as_listed(&self, wanted: SocketAddr) -> Host {
         let (address, port) = (wanted.ip(), Some(wanted.port()));
         let AllowedAddresses::Only(listed) = self else {
@@ -222,7 +223,7 @@ impl AllowedAddresses {
     }
 }
 
-/// Metadata services of large cloud providers, outside the link-local range.
+/// Addresses of metadata services of large cloud providers that are outside the link-local range.
 const SECRETS_V4: [Ipv4Addr; 2] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 const SECRETS_V6: [Ipv6Addr; 2] = [
@@ -247,7 +248,7 @@ fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns true for addresses of the host, and for addresses reachable only from the host. Examples
+/// Returns true for addresses of the host, and for addresses that only the host can reach. Examples
 /// are loopback addresses and the metadata service of a virtual machine.
 fn is_the_hosts(address: IpAddr) -> bool {
     match address {
@@ -330,7 +331,7 @@ mod tests {
             let text: SocketAddr = text.parse().unwrap();
             assert_eq!(public.targets(text).unwrap(), [text], "by the way that there is");
         }
-        // On the host only the nameserver can be reached, and only by its reserved address.
+        // Of the host, a sandbox can reach only the nameserver, and only by the reserved address.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }

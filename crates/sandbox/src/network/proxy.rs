@@ -25,7 +25,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Maximum time for flushing sent bytes after the end of the function.
+/// Maximum time for forwarding bytes that the function has sent, after the end of the function.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// A callback for the proxy's messages to the user.
@@ -67,8 +67,8 @@ pub(super) struct Proxy {
     permits: Arc<Semaphore>,
 }
 
-/// Serves the network of a call in a separate task. The task ends after `over` is cancelled and
-/// sent bytes are flushed.
+/// Serves the network of a call in a separate task. The task ends after `over` is cancelled and the
+/// bytes that the function has sent are forwarded.
 pub fn serve_proxy(
     sockets: ProxySockets,
     policy: EgressPolicy,
@@ -83,7 +83,7 @@ pub fn serve_proxy(
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
-                // Dropping a pending accept loses no connection.
+                // The other accepts are cancelled, which loses no connection.
                 let accepts = listeners.iter().map(|listener| Box::pin(listener.accept()));
                 let (accepted, ..) = futures::future::select_all(accepts).await;
                 let Ok(permit) = proxy.permits.clone().acquire_owned().await else { return };
@@ -127,14 +127,15 @@ impl Proxy {
                 let _ = inside.set_nodelay(true);
                 let _ = copy_bidirectional(&mut inside, &mut outside).await;
             }
-            // Reset the connection, like a host that refuses it.
+            // Reset the connection, as a host does that refuses connections.
             _ => drop(inside.set_zero_linger()),
         }
     }
 
     async fn deny(&self, inside: TcpStream, wanted: SocketAddr, why: &Denial) {
         let mut whom = wanted.to_string();
-        // Record the denial first, so that it is available when the function fails because of it.
+        // Record the denial before the connection is reset, so that the hint is available when the
+        // function fails.
         if let Denial::Unlisted(host) = why {
             self.policy.denied_hosts().record(host);
             if host.name.parse::<IpAddr>().is_err() {

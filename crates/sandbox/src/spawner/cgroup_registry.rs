@@ -1,8 +1,8 @@
 //! Records of control groups, for the cleanup after a killed spawner.
 //!
 //! A spawner removes its groups when it exits, even after its server was killed. But the groups of
-//! a killed spawner remain. The next spawner may run in another part of the hierarchy, so a file
-//! records the paths.
+//! a killed spawner remain. The next spawner may run in another part of the hierarchy and could not
+//! find these groups, so a file records their paths.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -61,8 +61,8 @@ fn remove(file: &Path) {
     let _ = fs::remove_file(file);
 }
 
-/// Returns true if no other user can have written the record. This check is necessary because all
-/// processes in the recorded groups are killed.
+/// Returns true if no other user can have written the record. Without this check, another user
+/// could record groups whose processes this server then kills.
 fn is_own(file: &Path) -> bool {
     fs::symlink_metadata(file).is_ok_and(|found| {
         let user = rustix::process::geteuid().as_raw();

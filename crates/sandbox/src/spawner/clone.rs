@@ -38,7 +38,8 @@ pub(super) const USER_SHOWN: u32 = 1000;
 pub(super) fn identity(identity: Identity) -> Identity {
     match identity {
         Identity::Switch(user) => Identity::Shown(user),
-        // The spawner is outside the parent user namespace, so the clone maps its user itself.
+        // The spawner is outside the user namespace of the zygote and cannot map users in it, so
+        // the clone maps its own user.
         Identity::Mapped(_) | Identity::Shown(_) | Identity::Same => Identity::Same,
     }
 }
@@ -132,7 +133,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Clon
     if let Identity::Switch(user) = zygote.identity {
         process_setup::switch_user(user)?;
     }
-    // Otherwise, the files of this process in `/proc` would belong to root after the switch to
+    // If the process is not dumpable, its files in `/proc` belong to root after the switch to
     // another user.
     let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
     step("make the process dumpable", own)?;
@@ -215,8 +216,8 @@ fn namespaces() -> StepResult<Vec<OwnedFd>> {
     step("open the namespaces", opened)
 }
 
-/// Order to the zygote. Descriptors: the clone's socket, the status pipe, landlock's rules if any,
-/// the namespaces, and the files for joining the control groups.
+/// Order to the zygote to fork a clone. Descriptors: the clone's socket, the status pipe, the
+/// landlock rules if any, the namespaces, and the files for joining the control groups.
 #[derive(Debug, Serialize)]
 struct CloneOrder<'a> {
     rules: bool,

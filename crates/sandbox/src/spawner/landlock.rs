@@ -23,8 +23,8 @@ const TRUNCATE: u64 = 1 << 14;
 /// The rights to create devices and to use device ioctls, which `/tmp` does not allow.
 const DEVICES: u64 = 1 << 6 | 1 << 11 | 1 << 15;
 
-/// Scopes: no connections to abstract Unix sockets outside the sandbox, and no signals to processes
-/// outside it.
+/// Scopes that deny connections to abstract Unix sockets outside the sandbox, and signals to
+/// processes outside the sandbox.
 const SCOPES: u64 = 3;
 
 #[repr(C)]
@@ -91,7 +91,7 @@ fn allow(rules: &OwnedFd, path: &str, allowed: u64) -> Result<()> {
 
 /// Applies the rules to this thread and its descendants. Requires `no_new_privs`.
 pub(super) fn restrict(rules: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: no memory is touched.
+    // SAFETY: the call accesses no memory.
     let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0_u32) };
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }

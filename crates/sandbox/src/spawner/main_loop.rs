@@ -57,9 +57,9 @@ pub fn spawner_main() -> ExitCode {
 /// The host's method of creating sandboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privilege {
-    /// With root privileges.
+    /// The spawner has root privileges.
     Root,
-    /// With the privileges of a new user namespace.
+    /// Each sandbox has a new user namespace with the necessary privileges.
     UserNamespace,
 }
 
@@ -68,7 +68,8 @@ pub(super) struct MainLoop {
     pub(super) server: Channel,
     pub(super) cgroups: Cgroups,
     pub(super) privilege: Privilege,
-    /// The first user id for sandboxes; `None` if this user namespace lacks these ids.
+    /// The first user id for sandboxes; `None` if this user namespace does not map all of these
+    /// ids.
     pub(super) users_first: Option<u32>,
     pub(super) processes: HashMap<u64, ManagedProcess>,
     /// Clones whose sandboxes are being created.
@@ -77,7 +78,8 @@ pub(super) struct MainLoop {
     pub(super) fork_helpers: Vec<(i32, OwnedFd)>,
     /// True if there may be child processes that a fork helper has not reported.
     pub(super) unknown_children: bool,
-    /// Groups to remove during idle time, because the kernel may need a long time for it.
+    /// Groups of ended processes. They are removed during idle time, because the kernel may need a
+    /// long time for a removal.
     pub(super) unremoved_groups: Vec<Group>,
     /// True if the removal of some groups has not been attempted yet.
     untried_groups: bool,
@@ -233,7 +235,7 @@ impl MainLoop {
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
         let clones = self.processes.iter().filter(|(_, process)| process.zygote == Some(zygote));
         for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // The clone sent its message before its function could end, so the message can be read
+            // The clone sent its process id before its function could end, so the id can be read
             // now.
             self.receive_status(id);
             if let Some(clone) = self.processes.get_mut(&id)
@@ -253,7 +255,7 @@ impl MainLoop {
             process.fork_cpu_us += fork_cpu_us;
             if messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. })) {
                 process.group.apply_slice_to_clone();
-                // Find the clone before it runs user code.
+                // Find the process of the clone before it runs user code.
                 self.find_clones();
             }
         }
@@ -291,8 +293,8 @@ impl MainLoop {
         if !process.begun
             && let Some(zygote) = process.zygote.and_then(|id| self.processes.get_mut(&id))
         {
-            // No call used this clone of the zygote. The call that uses the next clone pays for the
-            // CPU time of both.
+            // No call used this clone of the zygote. Its CPU time is charged to the call that uses
+            // the next clone.
             zygote.unused_clones_cpu_us += measured.cpu_us.unwrap_or_default();
         }
         let message = process.last_message();

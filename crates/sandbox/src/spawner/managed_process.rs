@@ -31,7 +31,7 @@ pub(super) struct ManagedProcess {
     pub(super) namespaces: Option<ZygoteNamespaces>,
     /// For a clone: its zygote.
     pub(super) zygote: Option<u64>,
-    /// For a clone: its end of the socket for the message that begins its call.
+    /// For a clone: the spawner's end of the socket for the message that begins the call.
     pub(super) start_channel: Option<Channel>,
     /// True after a call has used the process.
     pub(super) begun: bool,
@@ -142,9 +142,9 @@ impl ManagedProcess {
         now.saturating_sub(before) + std::mem::take(&mut self.unused_clones_cpu_us)
     }
 
-    /// Returns true if the function or its descendants may still have one of these files (given by
-    /// inode) open or mapped. The first process of a sandbox is not checked, because it runs no
-    /// user code. A reusable worker has already ended all other processes.
+    /// Returns true if the function or its descendants may still have one of the files `inputs`
+    /// (inode numbers) open or mapped. Skips the first process of a sandbox, because it runs no
+    /// user code. Also returns true if the group has more processes than the two of an idle worker.
     pub(super) fn has_any(&self, inputs: &[u64]) -> bool {
         let processes = self.group.processes();
         processes.is_empty()
@@ -161,7 +161,7 @@ impl ManagedProcess {
     /// Kills the process and its descendants.
     pub(super) fn kill(&self) {
         if self.folder.is_some() {
-            // Without control groups only the first process can find its descendants, so it kills
+            // Without control groups, only the first process can find the descendants, so it kills
             // them.
             self.signal(END_ALL);
         } else {
@@ -180,8 +180,7 @@ impl ManagedProcess {
     }
 }
 
-/// The maximum size of memory maps to read, in bytes, because the spawner is blocked while it
-/// reads.
+/// Maximum bytes to read from the memory maps of a process, because reading blocks the spawner.
 const MAPS_BYTES_MAX: u64 = 4 << 20;
 
 /// The maximum number of open files to check.
@@ -200,7 +199,7 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // A second socket could hold a file that was not received yet.
+        // A second socket could contain a message with one of the files that was not received yet.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);

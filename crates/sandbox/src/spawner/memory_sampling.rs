@@ -1,10 +1,10 @@
 //! Memory limits on hosts whose control groups cannot enforce them.
 //!
 //! The spawner samples the resident memory of each function's processes, and kills a function that
-//! exceeds its limit. Only private memory counts, including swap; inputs are mapped as shared
-//! memory. Memory that a clone inherits from its zygote does not count. A function can exceed its
-//! limit between two samples; [`data_bytes_max`] limits the memory that it can allocate in that
-//! time.
+//! exceeds its limit. Only private memory counts, including swap. Inputs do not count, because they
+//! are shared memory. Memory that a clone inherits from its zygote does not count. A function can
+//! exceed its limit between two samples; [`data_bytes_max`] limits the memory that it can allocate
+//! in that time.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -22,9 +22,9 @@ const RESERVED_BYTES: u64 = 8 << 30;
 /// The maximum number of sampled processes per function.
 const PROCESSES_MAX: usize = 10_000;
 
-/// Returns the maximum private memory that a process may reserve in addition to its initial memory,
-/// in bytes. Reserved but unused memory costs nothing, so this limit only prevents growth that is
-/// too fast for sampling.
+/// Returns the maximum private memory in bytes that a process may reserve in addition to its
+/// initial memory. Reserved memory that is not used costs nothing, so the only purpose of this
+/// limit is to prevent a growth that is too fast for sampling.
 pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
     memory_bytes.saturating_mul(2).saturating_add(RESERVED_BYTES)
 }
@@ -34,8 +34,8 @@ pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
 pub(super) struct MemorySampler {
     /// The limit in bytes; `None` if a control group enforces it.
     limit: Option<u64>,
-    /// The process of a clone's function. It is not a descendant of the first process of its
-    /// sandbox.
+    /// The process of a clone's function. The process is not a descendant of the first process of
+    /// its sandbox.
     function: Option<i32>,
     /// Private memory that a clone shares with its zygote, in bytes.
     inherited_bytes: u64,
@@ -56,7 +56,8 @@ impl MemorySampler {
         self.inherited_bytes = private_bytes(function);
     }
 
-    /// Samples the memory of `first` and its descendants. Returns true if it exceeds the limit.
+    /// Samples the memory of `first` and its descendants. Returns true if the memory exceeds the
+    /// limit.
     fn sample(&mut self, first: i32) -> bool {
         let Some(limit) = self.limit else { return false };
         let processes = descendants([first].into_iter().chain(self.function));
@@ -159,7 +160,7 @@ fn proportional_bytes(process: i32) -> Option<u64> {
     Some(kibibytes(&rollup, "Pss_Anon:")? + kibibytes(&rollup, "SwapPss:").unwrap_or(0))
 }
 
-/// Returns the id of a process in the pid namespace one level further in.
+/// Returns the id of a process in the pid namespace one level below the spawner's.
 fn pid_below(process: i32) -> Option<i32> {
     let status = read(process, "status");
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;

@@ -1,6 +1,6 @@
 //! Mounts handled as descriptors. Mounts are created detached, get their attributes, and are then
-//! attached. So sources can be opened before other mounts hide them, and a mount is never visible
-//! without its restrictions.
+//! attached. This way, sources are opened before other mounts hide them, and every visible mount
+//! has its restrictions.
 
 use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};

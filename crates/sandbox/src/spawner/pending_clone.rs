@@ -87,7 +87,7 @@ impl PendingClone {
         }
     }
 
-    /// Kills its known processes.
+    /// Kills the known processes of the clone.
     pub(super) fn kill(&self) {
         for (_, descriptor) in self.helpers.iter().chain(&self.first) {
             let _ = rustix::process::pidfd_send_signal(descriptor, rustix::process::Signal::KILL);
@@ -104,7 +104,7 @@ impl MainLoop {
             ForkReport::First(first) => pending.first = Some(first),
             ForkReport::Failed => return self.fail_clone(id, pending, "the fork helper ended"),
         }
-        // The reports of the two processes may arrive in any order.
+        // The reports of the second helper and of the first process may arrive in any order.
         match pending.first.take() {
             Some((pid, descriptor)) if pending.helpers.len() == 2 => {
                 self.place_clone(id, pending, pid, descriptor);

@@ -56,11 +56,12 @@ pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR
 /// User of a sandboxed program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Identity {
-    /// This user and group of the host, without any files. Root switches to them.
+    /// This user and group of the host, which own no files. The spawner is root and switches to
+    /// them.
     Switch(u32),
     /// This user inside the user namespace, to which the spawner's user is mapped.
     Mapped(u32),
-    /// This user of the host, without any files, mapped into a clone's user namespace.
+    /// This user of the host, which owns no files and is mapped into a clone's user namespace.
     Shown(u32),
     /// The spawner's user.
     Same,
@@ -83,8 +84,8 @@ pub(super) struct ProcessSetup {
     pub(super) start_channel: Option<Channel>,
     /// Files through which a clone joins its control groups.
     pub(super) cgroup_files: Vec<OwnedFd>,
-    /// A pipe that receives a byte after the spawner's part of the setup. It is closed without a
-    /// byte if that part failed.
+    /// A pipe that receives a byte after the spawner's part of the setup. If that part fails, the
+    /// pipe is closed without a byte.
     pub(super) go: OwnedFd,
     pub(super) status: OwnedFd,
 }
@@ -136,7 +137,7 @@ pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd
     }
 }
 
-/// Closes all descriptors except the standard ones, and redirects these to `/dev/null`.
+/// Redirects standard input, output and error to `/dev/null`, and closes all other descriptors.
 pub(super) fn close_everything() {
     system::close_all_but(&[]);
     for descriptor in [1, 2] {
@@ -243,10 +244,10 @@ pub(super) fn drop_capabilities() -> StepResult {
     step("drop capabilities", rustix::thread::set_capabilities(None, none))
 }
 
-/// Drops all capabilities of the bounding set, and switches to a user without any files.
+/// Drops all capabilities of the bounding set, and switches to a user that owns no files.
 pub(super) fn switch_user(user: u32) -> StepResult {
     for capability in CapabilitySet::all().iter() {
-        // Ignore errors: this fails for capabilities that the kernel or the process does not have.
+        // Ignore errors, because some capabilities do not exist in the kernel or in the process.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
@@ -255,7 +256,7 @@ pub(super) fn switch_user(user: u32) -> StepResult {
     step("change the user", rustix::thread::set_thread_res_uid(uid, uid, uid))
 }
 
-/// Makes this process the parent of descendants whose own parents end.
+/// Makes this process adopt descendants whose parents have ended.
 fn adopt_orphans() -> StepResult {
     let own = Some(rustix::process::getpid());
     step("adopt orphans", rustix::process::set_child_subreaper(own))
@@ -305,8 +306,8 @@ fn limit_resources() {
     }
 }
 
-/// Returns true if the spawner had already ended before the death signal was set. The check uses a
-/// pipe whose other end the spawner holds.
+/// Returns true if the spawner ended before the death signal was set. Checks if the spawner's end
+/// of the status pipe is closed.
 fn orphaned(status: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(status, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -348,8 +349,8 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
 }
 
 /// Applies the last restrictions before the program starts: landlock if the process has its own
-/// root, and the system call filter. Clones of a zygote apply landlock themselves, because each has
-/// a different `/tmp`.
+/// root, and the system call filter. Clones of a zygote apply landlock themselves, because each
+/// clone has another `/tmp`.
 fn restrict(setup: &ProcessSetup) -> StepResult {
     if matches!(setup.spec.confinement, Confinement::Sandbox(_))
         && !setup.spec.zygote
@@ -383,10 +384,11 @@ fn wait_for(program: i32, reaped: impl Fn(&ReapedChild)) -> i32 {
 
 /// Executes the program in this process.
 fn execute(setup: &ProcessSetup) -> StepResult<i32> {
-    // Start a new session, so that signals of the terminal do not reach tools either.
+    // Start a new session, so that signals of the terminal do not reach this process.
     let _ = rustix::process::setsid();
     let null = step("open /dev/null", fs::File::open("/dev/null"))?;
-    // First copy the descriptors to numbers above all targets, so that none is overwritten.
+    // First copy the descriptors to numbers above all target numbers, so that no descriptor is
+    // overwritten.
     let high = |fd: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
     let mut wanted = vec![high(&null), high(&setup.stdout), high(&setup.stderr)];
     wanted.extend(setup.control.iter().chain(&setup.orders).map(|socket| high(socket)));

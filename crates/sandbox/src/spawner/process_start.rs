@@ -17,7 +17,8 @@ use super::system::{self, CloneResult};
 use crate::channel::Channel;
 use crate::protocol::{CloneSpec, Confinement, ProcessEnd, ProcessSpec};
 
-/// First user id for sandboxes if the spawner is root. No other user should have these ids.
+/// First user id for sandboxes if the spawner is root. The host should have no users with these
+/// ids.
 const USERS_FIRST: u32 = 1_213_661_184;
 const USERS: u32 = 1 << 16;
 
@@ -108,7 +109,7 @@ impl MainLoop {
         };
         let (pid, descriptor) = match system::clone_process(flags) {
             Ok(CloneResult::Child) => {
-                // Drop these ends, because the child's copies would keep the pipes open.
+                // Drop the spawner's ends, because copies in the child would keep the pipes open.
                 drop(ends);
                 process_setup::run(setup)
             }
@@ -177,7 +178,7 @@ impl MainLoop {
         Ok(())
     }
 
-    /// Does the spawner's part of the setup of a new process, and lets the process continue.
+    /// Performs the spawner's part of the setup of a new process, and lets the process continue.
     pub(super) fn place(
         &mut self,
         id: u64,
@@ -232,7 +233,8 @@ fn not_cloned(mut ends: SpawnerEnds, step: &str, error: &io::Error) -> ProcessEn
     not_started(step, error)
 }
 
-/// Returns the first user id for sandboxes; `None` if this user namespace lacks some of these ids.
+/// Returns the first user id for sandboxes; `None` if this user namespace does not map all of these
+/// ids.
 pub(super) fn users_first() -> Option<u32> {
     let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
     map.lines().find_map(|line| {

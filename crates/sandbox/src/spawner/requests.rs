@@ -27,7 +27,7 @@ impl MainLoop {
             Ok(Request::Resume { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     process.group.set_weight(Weight::Boosted);
-                    // Ignore an error: the client detects that the process is still frozen.
+                    // Ignore an error, because the client detects that the process is still frozen.
                     let _ = process.group.freeze(false);
                 }
             }
@@ -48,8 +48,8 @@ impl MainLoop {
             Ok(Request::Total { id }) => {
                 self.reply(&Reply::Total { id, cpu_us: self.cgroups.total() });
             }
-            // Ignore a malformed message, which has no id for a reply. It does not occur, because
-            // both ends are the same build.
+            // Ignore a malformed message, because it has no id for a reply. Client and spawner are
+            // the same binary, so this does not happen.
             Err(_) => {}
         }
     }
@@ -67,7 +67,7 @@ impl MainLoop {
     }
 
     fn pause(&mut self, id: u64, inputs: &[u64]) -> Option<ResourceUsage> {
-        // Read the pending messages, because they determine the CPU time of the fork.
+        // Read pending messages first, because they are needed to charge the CPU time of the fork.
         self.read_status(id);
         let process = self.processes.get(&id).filter(|one| one.group.freeze(true).is_ok())?;
         if !inputs.is_empty() && process.has_any(inputs) {

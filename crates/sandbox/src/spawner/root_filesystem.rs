@@ -61,7 +61,7 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     let root = step("make a root", root)?;
     let proc = step("mount /proc", mounts::proc())?;
     let temp = step("mount /tmp", temporary(sandbox.temp_bytes))?;
-    // Open all sources before the new root hides them.
+    // Open all sources now, because the new root hides them.
     let read_only = sources(sandbox)?;
     let stage = Path::new(STAGE);
     step("attach the root", mounts::attach(&root, stage))?;
@@ -144,7 +144,7 @@ fn sources(sandbox: &SandboxSpec) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
         found.push((step(format!("show `{}`", path.display()), mount)?, path.to_owned()));
     }
     for path in CONFIGURATION.iter().map(Path::new).filter(|path| path.exists()) {
-        // Omit files that this process cannot read.
+        // Skip files that this process cannot read.
         if let Ok(mount) = mounts::clone_of(path, mounts::READ_ONLY) {
             found.push((mount, path.to_owned()));
         }

@@ -35,7 +35,8 @@ impl SandboxNetwork {
     /// Sets up the network of this process. The loopback interface must be up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
         step("route every address to the loopback interface", route(libc::AF_INET))?;
-        // If the host has no IPv6, the sandbox must not have it either.
+        // Set up IPv6 only if the host has IPv6, because the server could not forward its
+        // connections otherwise.
         let six = host_has_ipv6() && route(libc::AF_INET6).is_ok();
         step("redirect connections to the listener", redirect(six))?;
         let questions = step("listen for DNS queries", UdpSocket::bind(NAMESERVER))?;
@@ -63,7 +64,7 @@ fn host_has_ipv6() -> bool {
 
 static HOST_HAS_IPV6: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
 
-/// Checks once, for all sandboxes, if the host has IPv6. Sends no packet.
+/// Checks if the host has IPv6, once for all sandboxes. Sends no packet.
 pub(super) fn detect_ipv6() {
     let public: SocketAddr = (Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 0x1111), 53).into();
     let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
@@ -110,7 +111,8 @@ fn redirect(six: bool) -> Result<()> {
     };
     let hook = [number(1, LOCAL_OUT), attribute(2, &PRIORITY.to_be_bytes())].concat();
     let chain = [name(1), name(3), attribute(4 | NESTED, &hook), attribute(7, b"nat\0")].concat();
-    // The prefixes of loopback addresses: the first byte for IPv4, all bytes for IPv6.
+    // Prefixes of loopback addresses: the first byte of an IPv4 address, all bytes of an IPv6
+    // address.
     let own_six = Ipv6Addr::LOCALHOST.octets();
     let mut rules = vec![rule(2, 16, &[127])];
     if six {
@@ -126,8 +128,8 @@ fn redirect(six: bool) -> Result<()> {
     ask(Some(netlink::NETFILTER), &text, count)
 }
 
-/// Returns the expressions of a rule that matches this address family, TCP, and addresses without
-/// this prefix.
+/// Returns the expressions of a rule that matches TCP connections of this address family to
+/// addresses that do not start with the bytes `own`.
 fn rule(family: u8, offset: u32, own: &[u8]) -> Vec<u8> {
     const FAMILY: u32 = 15;
     const PROTOCOL: u32 = 16;

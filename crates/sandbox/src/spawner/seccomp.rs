@@ -1,9 +1,9 @@
 //! System call filter for functions.
 //!
-//! The filter is a deny list, because packages use many different system calls. Namespaces, missing
-//! capabilities and landlock provide the isolation itself. The filter denies calls with a history
-//! of kernel vulnerabilities that no data function needs: mounts, namespaces, tracing, BPF,
-//! performance counters, keys, `io_uring` and uncommon socket families.
+//! The filter is a deny list, because packages use many different system calls. The isolation is
+//! provided by namespaces, missing capabilities and landlock. The filter denies calls that have
+//! often had kernel vulnerabilities and that no data function needs: mounts, namespaces, tracing,
+//! BPF, performance counters, keys, `io_uring` and uncommon socket families.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};
@@ -30,7 +30,8 @@ const OWN_ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const OWN_ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// First number of x32 calls on x86. They must be denied, because they would bypass the list.
+/// First number of x32 calls on x86. These calls must be denied, because the deny list does not
+/// contain their numbers.
 const X32: u32 = 0x4000_0000;
 
 /// All `CLONE_NEW…` flags.
@@ -115,8 +116,8 @@ const TYPING: [u32; 2] = [0x5412, 0x541c];
 pub(super) enum ProcessKind {
     /// A function.
     Function,
-    /// A zygote. Its clones still have to enter a prepared sandbox. They install the function's
-    /// filter before they run a function.
+    /// A zygote. Its filter allows its clones to enter a prepared sandbox. A clone installs the
+    /// filter for functions before it runs a function.
     Zygote,
 }
 
@@ -177,7 +178,7 @@ pub(super) fn install(whose: ProcessKind) -> Result<()> {
 }
 
 /// Returns a function's filter in the kernel's format, as hexadecimal digits, for a process that
-/// installs it itself.
+/// installs the filter itself.
 pub(super) fn digits() -> String {
     let instructions = program(ProcessKind::Function).into_iter();
     let bytes = instructions.flat_map(|i| {

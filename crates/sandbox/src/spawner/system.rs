@@ -91,8 +91,8 @@ pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Closes all descriptors from 3 on except these. Only for a new process that does not return to
-/// the owners of these descriptors.
+/// Closes all descriptors from 3 on except these. Only for a new process that does not use the
+/// owners of the closed descriptors afterwards.
 pub(super) fn close_all_but(kept: &[i32]) {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
@@ -108,7 +108,7 @@ pub(super) fn close_all_but(kept: &[i32]) {
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 
-/// Duplicates `descriptor` onto `target`, which stays open on exec.
+/// Makes `target` a duplicate of `descriptor` that stays open on exec.
 pub(super) fn duplicate_onto(descriptor: i32, target: i32) -> Result<()> {
     // SAFETY: the callers renumber the descriptors of a process shortly before exec, and do not use
     // their Rust owners afterwards.
@@ -199,7 +199,7 @@ pub(super) fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Kills and reaps all descendants of this process, which becomes the parent of orphans.
+/// Kills and reaps all descendants of this process, which must adopt orphans.
 pub(super) fn kill_descendants() {
     loop {
         let found = own_children();

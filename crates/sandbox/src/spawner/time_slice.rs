@@ -7,13 +7,13 @@ use super::system;
 /// The time slice of threads that forward requests and responses.
 pub(super) const SHORT_SLICE: Duration = Duration::from_micros(100);
 
-/// Sets a short time slice for this thread and threads that it starts. For threads that forward
-/// requests and responses.
+/// Sets a short time slice for this thread and threads that it starts. Used for threads that
+/// forward requests and responses.
 pub fn answer_promptly() {
     system::set_own_slice(Some(SHORT_SLICE));
 }
 
-/// Sets the default time slice for this thread. For threads that compute.
+/// Sets the default time slice for this thread. Used for threads that compute.
 pub fn work_steadily() {
     system::set_own_slice(None);
 }

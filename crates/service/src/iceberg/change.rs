@@ -1,7 +1,7 @@
 //! Changes through the Iceberg REST catalog. Each change is one job and one commit.
 //!
-//! A client without a response repeats its request with the same idempotency key. A request that
-//! was already applied is not applied again.
+//! A client that receives no response repeats its request with the same idempotency key. A request
+//! that was already applied is not applied again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -52,7 +52,7 @@ impl<E: Fault> From<E> for ChangeError {
 }
 
 impl ChangeError {
-    /// Returns the problem, in either case.
+    /// Returns the problem of either variant.
     pub fn problem(&self) -> &Problem {
         match self {
             ChangeError::Rejected(problem) | ChangeError::Unknown(problem) => problem,
@@ -196,8 +196,8 @@ impl Change {
         self.request.message(&self.description)
     }
 
-    /// Checks if a failed change was committed after all. Another attempt of the same request may
-    /// have committed it. Or this attempt committed it, and the response of the store was lost.
+    /// Checks if a failed change was committed after all. Either another attempt of the same
+    /// request committed the change, or this attempt did and the response of the store was lost.
     async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
         let problem = match made {
             Ok(result) => return Ok(Some(result)),

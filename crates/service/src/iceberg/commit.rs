@@ -1,7 +1,7 @@
 //! Commits to one table, or to several atomically.
 //!
-//! A client without a response repeats a commit, with or without an idempotency key. The commit is
-//! applied once: a repeated request returns the state after the first.
+//! A client that receives no response repeats a commit, with or without an idempotency key. The
+//! commit is applied once: a repeated request returns the state after the first request.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +93,9 @@ async fn apply(
 }
 
 impl Components {
-    /// Checks the rights on the tables, and restricts the content of the commits to these rights.
+    /// Checks the rights on the tables. Also limits each commit: a principal needs all rights to
+    /// add files of other tables, and the rights to update and delete for any commit that is not an
+    /// append.
     fn authorize_updates(
         &self,
         principal: &Principal,
@@ -140,8 +142,9 @@ impl Components {
     }
 }
 
-/// Returns true if the tables contain the updates. Updates are applied atomically, so one detected
-/// update proves that all were applied, unless another detectable update is missing.
+/// Returns true if the tables contain every update that can be recognized in a table. Updates are
+/// applied atomically, so the other updates were then applied, too. Returns false if no update can
+/// be recognized.
 fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());
@@ -151,7 +154,7 @@ fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     recognisable.map(is_applied).reduce(|all, one| all && one).unwrap_or(false)
 }
 
-/// Returns true if the error is possible for a repetition of a successful commit.
+/// Returns true if repeating a successful commit can fail with this error.
 fn may_be_repeated(problem: &Problem) -> bool {
     let is_conclusive = matches!(
         problem.code,

@@ -37,7 +37,7 @@ pub struct ScanTarget {
 
 /// A planned scan.
 pub struct PlannedScan {
-    /// The id of its plan.
+    /// Id of the plan.
     pub id: String,
     /// The first page.
     pub first: ScanPage,
@@ -62,7 +62,8 @@ struct CachedPlans {
 #[derive(Debug)]
 struct CachedPlan {
     target: ScanTarget,
-    /// Id of the table. The name is not sufficient, because another table may get it later.
+    /// Id of the table. The name is not sufficient, because another table may get the same name
+    /// later.
     table_id: String,
     metadata_location: String,
     /// The request as JSON, because a parsed request can use much more memory.

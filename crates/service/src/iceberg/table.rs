@@ -25,7 +25,7 @@ pub struct LoadedTable {
 /// A request to register a table from an existing metadata file.
 #[derive(Debug, Clone)]
 pub struct RegisteredMetadata {
-    /// Its location in the warehouse.
+    /// Location of the metadata file in the warehouse.
     pub location: String,
     /// True to replace an existing table.
     pub overwrite: bool,

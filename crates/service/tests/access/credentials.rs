@@ -1,4 +1,5 @@
-//! Every kind of credential: those that authenticate no principal, and those that do.
+//! Every kind of credential: credentials that authenticate a principal, and credentials that do
+//! not.
 
 use headwater_model::{Identity, NewToken, Principal, Problem};
 use headwater_service::{Credential, S3Operations};
@@ -83,7 +84,8 @@ async fn tokens() {
     mismatches.assert_none();
 }
 
-/// Revokes the tokens of the user `revoked`, and disables and drops the users of these names.
+/// Revokes the tokens of the user `revoked`, disables the user `disabled` and drops the user
+/// `dropped`.
 async fn invalidate(lake: &Lake) {
     let (access, owner) = (lake.access(), Principal::owner());
     for token in access.tokens(Some("revoked")).await.expect("tokens") {

@@ -147,7 +147,8 @@ impl Lake {
         users
     }
 
-    /// Returns principals that are not valid, or no longer. All have been administrators.
+    /// Returns a client without a credential, and principals that are no longer valid. These
+    /// principals were administrators.
     pub async fn invalid(&self) -> Vec<(&'static str, Principal)> {
         for name in ["revoked", "expired", "disabled", "replaced", "external"] {
             self.user(name, &[ADMINISTER]).await;

@@ -18,13 +18,14 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A method, the expected answers, and a call. The rows are executed in order, for one principal
-/// after the other. They use names that do not exist, or change only objects of their own.
+/// A row of the matrix: the name of a method, the expected answers, and a call. All rows are
+/// executed in order, for one principal after the other. A call uses names that do not exist, or
+/// changes only objects that another row created.
 pub type Row = (&'static str, Answers, fn(&Call) -> Work<'_>);
 
-/// The answers to a token without the scope, and to users without a grant, with grants to read,
-/// with all grants except administration, and with administration. An answer is an error code, or
-/// [`OK`]; for a list [`EMPTY`] or [`ITEMS`].
+/// The five expected answers: to a token without the scope, a user without a grant, a user with
+/// grants to read, a user with all grants except administration, and an administrator. An answer is
+/// an error code or [`OK`]; for a list, it is an error code, [`EMPTY`] or [`ITEMS`].
 pub type Answers = [&'static str; 5];
 
 /// A call in progress.

@@ -26,9 +26,10 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns the public methods that a protocol can call, such as `Branches::create`, and the exported
-/// functions, such as `read_files`: those that take a principal, or all others. A protocol has the
-/// values of types that the crate exports, or that one of these methods returns.
+/// Returns the public methods and exported functions that a protocol can call, such as
+/// `Branches::create` and `read_files`. With `takes_principal`, returns those with a `Principal`
+/// parameter, otherwise the rest. A protocol can call the methods of a type if the crate exports
+/// the type, or if another such method returns it.
 fn methods(takes_principal: bool) -> Vec<String> {
     let files: Vec<File> = sources("service").iter().map(|file| parsed(file)).collect();
     let items: Vec<&Item> = files.iter().flat_map(|file| &file.items).collect();

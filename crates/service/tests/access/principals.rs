@@ -14,9 +14,11 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The places by file, with what they use and why. A file is a path below `crates`.
+/// The places: a file below `crates`, the expression that creates a principal there, and the
+/// reason.
 ///
-/// [`CREDENTIAL`] is a verified identity, and `.principal()` that of stored work.
+/// [`CREDENTIAL`] stands for a verified identity. `.principal()` returns the principal of stored
+/// work, such as a job or a trigger.
 const PLACES: &[(&str, &str, &str)] = &[
     ("access/src/audit.rs", "Principal::anonymous", "a failed login in the audit log"),
     ("access/src/authentication.rs", "Principal::user", "a verified token or password"),
@@ -79,7 +81,7 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(path).expect("a source file")
 }
 
-/// Checks that no other function of `Principal` and `Actor` returns one without having one.
+/// Checks that `Principal` and `Actor` have no constructors except the listed ones.
 async fn constructors() {
     let mut found = Vec::new();
     for item in parsed("model/src/principal.rs").items {
@@ -96,7 +98,7 @@ async fn constructors() {
     assert_eq!(found, ["Actor::of", "Principal::anonymous", "Principal::owner", "Principal::user"]);
 }
 
-/// Returns what creates a principal in a source text, except in its tests.
+/// Returns the expressions in a source text that create a principal. Skips unit tests.
 fn created(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     // Parsing every file would take too long.

@@ -1,6 +1,6 @@
 //! The public methods of the service that take no principal, each with the reason.
 
-/// Returns operations of one noun, which check the principal themselves.
+/// The method returns the operations of one noun. Each of these operations checks the principal.
 const NOUN: &str = "operations of one noun";
 
 /// A part of a value that a checked operation returned.

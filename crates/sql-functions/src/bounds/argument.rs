@@ -1,7 +1,7 @@
 //! Sizes of the arguments of a call, for each row.
 //!
-//! The size of a value is that of an independent copy: a dictionary value is counted for each row
-//! that refers to it, and an untyped null is counted as a number.
+//! The size of a value is the size of an independent copy of it: a dictionary value is counted for
+//! each row that refers to it. An untyped null has the size of a number.
 
 use std::ops::Range;
 
@@ -172,7 +172,7 @@ fn elements(array: &dyn Array, row: usize) -> u64 {
     length.unwrap_or(0)
 }
 
-/// Returns the minimum size of a value of a type in bytes, which a null also occupies.
+/// Returns the minimum size in bytes of a value of a type. A null also has this size.
 pub(super) fn fixed_width(data_type: &DataType) -> u64 {
     match data_type {
         DataType::FixedSizeBinary(width) => u64::try_from(*width).unwrap_or(0),
@@ -244,13 +244,14 @@ fn text_span(offsets: &[i32], rows: &Range<usize>) -> u64 {
     u64::try_from(offsets[rows.end] - offsets[rows.start]).unwrap_or(0)
 }
 
-/// Returns the size of string or binary views in bytes: each view, and the bytes that it refers to.
-/// The low 32 bits of a view are the length.
+/// Returns the size of string or binary views in bytes: the size of each view plus the bytes that
+/// the view refers to. The low 32 bits of a view are the length.
 fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Returns the bytes of values of rare types, in which several rows may share one value.
+/// Returns the bytes of a range of rows in an array of a rare type, such as a type in which several
+/// rows share one value.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let one = |values: &dyn Array, row: usize| span_bytes(values, row..row + 1);

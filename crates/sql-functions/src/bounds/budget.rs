@@ -10,7 +10,7 @@ use datafusion::common::{DataFusionError, Result, config_err};
 use crate::error::Error;
 use crate::memory::TotalMemory;
 
-/// Number of times that a folded constant is assumed to be repeated: the rows of a batch.
+/// Number of times that a folded constant is assumed to be repeated: once for each row of a batch.
 const BATCH_ROWS: u64 = 8192;
 
 /// Size up to which constants are always folded, in bytes.
@@ -19,7 +19,7 @@ const FOLDED_BYTES_MIN: u64 = 4 << 10;
 /// Limit for functions that are called outside of a statement, in bytes.
 const LIMIT_ELSEWHERE: u64 = 64 << 20;
 
-/// The limit for one value is the limit of the statement divided by this.
+/// Divisor of the statement's limit that gives the limit for one value.
 const VALUES_PER_LIMIT: u64 = 4;
 
 /// Memory of a statement's function results.
@@ -65,8 +65,8 @@ impl FunctionMemory {
         self.limit
     }
 
-    /// Returns the limit of one value, in bytes. It is lower while planning, because a folded
-    /// constant may later be repeated for each row of a batch.
+    /// Returns the limit of one value, in bytes. The limit is lower during planning, because a
+    /// folded constant may later be repeated for each row of a batch.
     pub(super) fn value_limit(&self) -> u64 {
         let limit = self.limit / VALUES_PER_LIMIT;
         if self.planning.load(Ordering::Relaxed) {
@@ -122,7 +122,7 @@ impl Charge {
         self.bytes
     }
 
-    /// Changes the charge to the given size. If that fails, the charge is unchanged.
+    /// Changes the charge to the given size. After an error, the charge is unchanged.
     pub(super) fn resize(&mut self, function: &str, bytes: u64) -> Result<()> {
         let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
         if wanted > self.bytes {
@@ -156,12 +156,12 @@ pub(super) fn too_large(
     DataFusionError::External(Box::new(Error::FunctionMemory { function, size, scope, limit }))
 }
 
-/// Makes the budget available to functions, as an extension of the options that they receive.
+/// The memory budget of a statement, as an extension of the options that functions receive.
 #[derive(Debug, Clone)]
 pub struct StatementBudget(pub Arc<FunctionMemory>);
 
 impl StatementBudget {
-    /// Returns the budget in the options, or a default one outside of statements.
+    /// Returns the budget in the options, or a default budget for calls outside of a statement.
     pub fn of(options: &ConfigOptions) -> Arc<FunctionMemory> {
         if let Some(budget) = options.extensions.get::<StatementBudget>() {
             return Arc::clone(&budget.0);

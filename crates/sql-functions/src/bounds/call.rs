@@ -31,12 +31,13 @@ impl<'a> Call<'a> {
         self.arguments.get(index)
     }
 
-    /// Returns the bytes of an argument in a row; zero if there is no such argument.
+    /// Returns the bytes of an argument in a row; zero if the argument does not exist.
     pub(super) fn bytes(&self, index: usize, row: usize) -> u64 {
         self.arguments.get(index).map_or(0, |argument| argument.bytes(row))
     }
 
-    /// Returns the number of list elements in a row; zero if there is no such argument.
+    /// Returns the number of list elements of an argument in a row; zero if the argument does not
+    /// exist.
     pub(super) fn elements(&self, index: usize, row: usize) -> u64 {
         self.arguments.get(index).map_or(0, |argument| argument.elements(row))
     }

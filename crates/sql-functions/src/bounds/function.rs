@@ -37,15 +37,14 @@ use super::text;
 /// Maximum bytes of text or elements in one array with 32-bit offsets.
 const OFFSETS_MAX: u64 = i32::MAX as u64;
 
-/// The limit for one slice of a batch is the limit of the statement divided by this.
+/// Divisor of the statement's limit that gives the limit for one slice of a batch.
 const SLICES_PER_LIMIT: u64 = 4;
 
 /// Replaces the registered functions by versions with limited results.
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     let functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
     for function in functions {
-        // Aliases are skipped, because they refer to functions that are also registered under their
-        // names.
+        // Skip aliases, because each function is also registered under its own name.
         if let Some(bounded) = bounded(&function) {
             state.register_udf(bounded)?;
         }
@@ -53,8 +52,8 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Functions that the optimizer and the rules of this crate recognize by type. Their values have a
-/// fixed size, or combine arguments without a copy.
+/// Functions that the optimizer and the rules of this crate recognize by their Rust type, so they
+/// cannot be wrapped. Their results have a fixed size, or contain the arguments without a copy.
 const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
 
 /// Returns the function with limited results; `None` if its results are already limited, or if it
@@ -72,7 +71,7 @@ pub(super) fn with_rule(inner: Arc<dyn ScalarUDFImpl>, rule: Rule) -> Arc<Scalar
     Arc::new(ScalarUDF::new_from_impl(BoundedFunction { inner, rule }))
 }
 
-/// Returns the expression with all its functions limited.
+/// Returns the expression with limits on the results of all its functions.
 pub(super) fn limit_functions(expr: Expr) -> Result<Expr> {
     let limit = |expr| {
         Ok(match expr {
@@ -226,7 +225,7 @@ impl Invocation<'_> {
     }
 }
 
-/// Charges the actual size of the result instead of its estimate.
+/// Replaces the charge of the estimated size by a charge of the actual size of the result.
 fn held(
     function: &str,
     result: ColumnarValue,
@@ -235,7 +234,8 @@ fn held(
 ) -> Result<ColumnarValue> {
     match result {
         ColumnarValue::Array(values) => {
-            // Buffers that the result shares with the arguments are not charged.
+            // The result may share buffers with the arguments, so never charge more than the
+            // estimate.
             let size = memory_bytes(&values).min(charge.bytes() as u64);
             charge.resize(function, size)?;
             Ok(ColumnarValue::Array(hold(values, charge)))

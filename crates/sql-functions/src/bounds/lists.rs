@@ -48,8 +48,8 @@ fn steps(distance: i128, step: i128) -> u64 {
     u64::try_from(distance.unsigned_abs() / step.unsigned_abs() + 1).unwrap_or(u64::MAX)
 }
 
-/// Returns the number of steps of an interval, whose months have at least 28 days. An interval with
-/// parts of different signs may never reach the end.
+/// Returns the maximum number of steps of an interval over a distance. A month counts as 28 days,
+/// its minimum. An interval with parts of different signs may never reach the end.
 fn interval_steps(distance: i128, step: arrow::datatypes::IntervalMonthDayNano) -> u64 {
     let parts = [i128::from(step.months), i128::from(step.days), i128::from(step.nanoseconds)];
     if parts.iter().any(|part| *part < 0) && parts.iter().any(|part| *part > 0) {
@@ -79,7 +79,7 @@ pub(super) fn array_resize<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Estimates `array_replace_all` and similar functions, which may replace every element by the new
-/// one.
+/// element.
 pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let new = call.elements(0, row).saturating_mul(call.bytes(2, row));
@@ -101,8 +101,8 @@ pub(super) fn arrays_zip<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// Estimates the columns that a lambda reads, which are repeated for each element of the list, its
-/// first argument.
+/// Estimates the outer columns that a lambda reads. They are repeated for each element of the list,
+/// which is the first argument.
 pub(super) fn captures<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);

@@ -20,7 +20,8 @@ use super::{lists, text};
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), Rule::Within(1)));
 
-/// A constant that is too large to be repeated for each row without a memory check.
+/// A large constant as a function, so that its repetition for each row counts towards the memory
+/// limit.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Constant(any())), Rule::Within(1)));
 
@@ -37,7 +38,7 @@ fn any() -> Signature {
     Signature::variadic_any(Volatility::Immutable)
 }
 
-/// Returns the output field, which is nullable if an argument is.
+/// Returns the output field, which is nullable if an argument is nullable.
 fn field_like(name: &str, arguments: &ReturnFieldArgs<'_>, to: DataType) -> FieldRef {
     let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
     Arc::new(Field::new(name, to, nullable))

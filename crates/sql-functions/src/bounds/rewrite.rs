@@ -1,5 +1,5 @@
 //! Analyzer rule that replaces functions, operators and casts that may have large results by
-//! limited ones.
+//! functions with limited results.
 
 use std::sync::Arc;
 
@@ -45,8 +45,7 @@ impl AnalyzerRule for BoundResults {
 
 fn bound_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    // Constants in VALUES are not limited, because its rows already form one array, which is not
-    // repeated.
+    // Do not limit constants in VALUES, because they are not repeated for each row.
     let constants = !matches!(plan, LogicalPlan::Values(_));
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| bound_value(expr, &names, &Scope { schema: &schema, constants }))

@@ -278,8 +278,8 @@ mod tests {
         }
     }
 
-    /// Generates the list that the fuzz test of function calls reads. `HEADWATER_UPDATE=1` rewrites
-    /// it.
+    /// Generates the list of functions that the fuzz test of function calls reads.
+    /// `HEADWATER_UPDATE=1` rewrites the file.
     #[test]
     fn the_list_of_functions_is_complete() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/functions.txt");

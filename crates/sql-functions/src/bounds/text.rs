@@ -39,8 +39,8 @@ pub(super) fn pad<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Replaces negative lengths of `lpad` and `rpad` by zero. DataFusion does so only if the fill is a
-/// constant. Otherwise it interprets the negative length as an unsigned number and reserves that
-/// much memory.
+/// constant. Otherwise, DataFusion interprets the negative length as a large unsigned number and
+/// reserves that much memory.
 ///
 /// Upstream: no issue found (November 2026)
 pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
@@ -93,8 +93,8 @@ pub(super) fn to_char<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }
 
-/// Estimates a cast to text or numbers. In a cast of a list of numbers, one byte can become a
-/// number of eight bytes, or its text.
+/// Estimates a cast to text or numbers. In a cast of a list of numbers, each byte can become a
+/// number of eight bytes, or the text of a number.
 pub(super) fn cast<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
     Box::new(move |row| call.bytes(0, row).saturating_mul(factor))
@@ -104,7 +104,7 @@ pub(super) fn array_to_string<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let separator = 1;
     Box::new(move |row| {
         let own = call.bytes(0, row);
-        // A number in the list has at least one byte; most have eight.
+        // The list has at most as many numbers as its bytes divided by the width of a number.
         let cells = leaf_cells(own, call);
         let each = call.bytes(separator, row).saturating_add(call.bytes(2, row));
         cells.saturating_mul(each.saturating_add(leaf_text(call))).saturating_add(own)
@@ -179,8 +179,8 @@ pub(super) fn regexp<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| pattern_bytes(call, row))
 }
 
-/// Returns the bytes of the compiled pattern. During a batch, each distinct pattern is kept in
-/// memory.
+/// Returns the bytes of the compiled pattern. During a batch, every distinct compiled pattern stays
+/// in memory.
 fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
     let Some(pattern) = call.argument(1).filter(|pattern| !pattern.is_constant()) else { return 0 };
     match pattern.text(row) {

@@ -17,7 +17,7 @@ pub(super) enum Case {
 /// A field of a date or time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The last digits of the year; with `None`, the whole year.
+    /// The last digits of the year, or the whole year if `None`.
     Year(Option<u32>),
     IsoYear(Option<u32>),
     Era,
@@ -82,7 +82,7 @@ impl Field {
     }
 
     /// Appends this field of a date and time. Fails with the field's name if the value does not
-    /// have it.
+    /// have this field.
     pub(super) fn write(&self, moment: &DateTimeValue, to: &mut String) -> Result<(), String> {
         if let Some(number) = self.number(moment)? {
             let sign = if number < 0 { "-" } else { "" };
@@ -98,7 +98,7 @@ impl Field {
         Ok(())
     }
 
-    /// Returns the field as a number, if it is one.
+    /// Returns the value of a numeric field; `None` for other fields.
     fn number(&self, moment: &DateTimeValue) -> Result<Option<i64>, String> {
         let time = moment.time;
         let number = match self.kind {
@@ -143,7 +143,7 @@ impl Field {
             }
             Kind::DayOfWeek => date.weekday().number_from_sunday().into(),
             Kind::IsoDayOfWeek => date.weekday().number_from_monday().into(),
-            // The first day of the common era (day 1) has the Julian day number 1721426.
+            // Day 1 of the common era has the Julian day number 1721426.
             Kind::JulianDay => i64::from(date.num_days_from_ce()) + 1_721_425,
             _ => return Ok(None),
         };

@@ -53,7 +53,7 @@ impl FormatTime {
         Format::parse(format, self.style).map_err(|reason| self.invalid(format, &reason))
     }
 
-    /// Formats each time. A format is compiled once for consecutive rows that have the same one.
+    /// Formats each time. A format is compiled once for consecutive rows with the same format.
     fn formatted(&self, times: &TemporalArray, formats: &StringArray) -> Result<StringArray> {
         let mut texts = StringBuilder::new();
         let mut compiled: Option<(&str, Format)> = None;
@@ -159,7 +159,8 @@ impl TemporalArray {
         self.values.is_null(row)
     }
 
-    /// Returns the date and time in a row; `None` if it is null or outside the calendar's range.
+    /// Returns the date and time in a row; `None` if the value is null or outside the calendar's
+    /// range.
     fn moment(&self, row: usize) -> Option<DateTimeValue> {
         let utc: DateTime<Utc> = match self.values.data_type() {
             DataType::Time64(_) => {

@@ -1,5 +1,5 @@
-//! Rewrites the difference of dates as a function call, because DataFusion fails to compute the
-//! value range of the operator.
+//! Rewrites the operator `-` on two dates as a function call, because DataFusion fails to compute
+//! the value range of this operator.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/19528>; no issue found (November 2026)
 //! for the value range

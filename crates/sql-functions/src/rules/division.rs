@@ -22,7 +22,8 @@ use datafusion::physical_expr_common::datum::apply;
 
 use super::rewrite_parts;
 
-/// Decimal places that a quotient has in addition to those of the dividend, and the one to round.
+/// Number of decimal places that are computed in addition to those of the dividend: the four places
+/// of the quotient, and one place for rounding.
 const PLACES: i8 = 5;
 
 /// Replaces the divisions of a plan.
@@ -52,7 +53,8 @@ static DIVIDE: LazyLock<ScalarUDF> = LazyLock::new(|| {
 });
 
 /// Returns the types in which to divide, so that no product overflows: the dividend with one more
-/// decimal place, and the divisor. Returns `None` if a decimal has too many digits for one more.
+/// decimal place, and the divisor. Returns `None` if the quotient would have more digits than a
+/// decimal can have.
 fn wide(dividend: &DataType, divisor: &DataType) -> Option<(DataType, DataType)> {
     let (digits, scale) = digits(dividend)?;
     let (of_divisor, places) = self::digits(divisor)?;
@@ -100,8 +102,8 @@ impl ScalarUDFImpl for DecimalDivision {
         BinaryTypeCoercer::new(left, &Operator::Divide, right).get_result_type()
     }
 
-    /// Returns a field that is nullable if an argument is, like the operator, so the plan's schema
-    /// does not change.
+    /// Returns a field that is nullable if an argument is nullable. The operator behaves in the
+    /// same way, so the plan's schema does not change.
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let fields = arguments.arg_fields;
         let nullable = fields.iter().any(|field| field.is_nullable());

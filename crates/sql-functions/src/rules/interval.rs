@@ -1,6 +1,7 @@
 //! Comparisons of intervals by length: a month has 30 days, a day has 24 hours.
 //!
-//! DataFusion compares months first, then days, then the rest, so 30 hours are less than one day.
+//! DataFusion compares first the months, then the days and then the nanoseconds of two intervals,
+//! so 30 hours are less than one day.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/8468>
 

@@ -1,12 +1,13 @@
 //! Rewrites `x IN (SELECT …)` and `EXISTS (SELECT …)` with correct three-valued logic.
 //!
-//! DataFusion plans these subqueries as joins in conditions, and treats null as false. That is
-//! wrong under NOT and within other expressions. There, `IN` is replaced by an explicit comparison:
-//! `x NOT IN` is true if no row is equal or null, and `x` is not null or there are no rows. An
-//! uncorrelated `x NOT IN (SELECT …)` at the top level of a conjunction is not rewritten, because
-//! DataFusion has an anti join for it.
+//! DataFusion plans these subqueries as joins in conditions, and treats null as false. This is
+//! wrong under NOT and within other expressions. In these places, `IN` is replaced by an explicit
+//! comparison. `x NOT IN` is true if the subquery has no rows, or if `x` is not null and no row
+//! equals `x` or is null. An uncorrelated `x NOT IN (SELECT …)` at the top level of a conjunction
+//! is not rewritten, because DataFusion has an anti join for it.
 //!
-//! DataFusion does not support IN and EXISTS subqueries in a select list. Row counts replace them.
+//! DataFusion does not support IN and EXISTS subqueries in a select list, so they are replaced by
+//! row counts.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/8241>,
 //! <https://github.com/apache/datafusion/issues/25347>
@@ -103,7 +104,7 @@ fn not_in(within: InSubquery, alone: bool, schema: &DFSchema) -> Result<Expr> {
     Ok(if negated { none } else { not(none) })
 }
 
-/// Rewrites a value whose null results must be preserved.
+/// Rewrites an expression in which a null must stay distinct from false.
 fn value(expr: Expr, in_condition: bool, schema: &DFSchema) -> Result<Expr> {
     let settled = expr.transform_up(|expr| {
         Ok(match expr {
@@ -138,7 +139,7 @@ fn rows() -> TableReference {
 /// The rows of a subquery with which a value is compared.
 struct SubqueryRows<'a> {
     subquery: &'a Subquery,
-    /// The compared value, as an outer reference in the subquery.
+    /// The left operand of IN, as an outer reference in the subquery.
     outside: Expr,
     /// Outer columns that the left operand of IN uses.
     columns: Vec<Expr>,

@@ -4,10 +4,10 @@
 //! `true`, and `x NOT IN (1, NULL) AND x IN (2)` becomes `x IN (2)`. It also turns `x = 1 OR x = 2`
 //! into a list.
 //!
-//! A condition treats null as false. There, a negated list is written as `(x IN …) IS FALSE`, which
-//! the optimizer does not combine. NOTs are pushed down to the lists first, because null and false
-//! differ under NOT. They also differ in expressions that are not conditions. There, lists are
-//! wrapped in a function that is opaque to the optimizer.
+//! In a condition, null counts as false, so a negated list is rewritten as `(x IN …) IS FALSE`,
+//! which the optimizer does not combine. NOTs are pushed down to the lists first, because null and
+//! false differ under NOT. In other expressions, null and false also differ, so lists are wrapped
+//! in a function that is opaque to the optimizer.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24258>
 
@@ -36,8 +36,8 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Returns a condition that is true for the same rows as this one, or as its negation if `opposite`
-/// is true.
+/// Returns a condition that is true for the same rows as `condition`, or as the negation of
+/// `condition` if `opposite` is true.
 fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
     let held = match condition {
         Expr::Not(inner) => hold(*inner, !opposite)?,
@@ -91,7 +91,8 @@ fn apart(value: Expr) -> Result<Expr> {
     Ok(kept)
 }
 
-/// Returns true for a list, or for lists joined by OR, which the optimizer may combine.
+/// Returns true for an IN list, and for lists joined by OR, because the optimizer may combine
+/// these.
 fn is_list(value: &Expr) -> bool {
     match value {
         Expr::InList(list) => !list.negated,

@@ -1,8 +1,8 @@
 //! Rules of DataFusion's optimizer that are skipped for plans that they would make incorrect.
 //!
-//! Upstream: <https://github.com/apache/datafusion/issues/11748> for conditions without columns;
-//! no issue found (November 2026) for joins in which null equals null, whose rule was corrected
-//! once before: <https://github.com/apache/datafusion/pull/16356>
+//! Upstream: <https://github.com/apache/datafusion/issues/11748> for conditions without columns; no
+//! issue found (November 2026) for joins in which null equals null. An earlier bug of that rule was
+//! fixed in <https://github.com/apache/datafusion/pull/16356>
 
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ impl OptimizerRule for ConditionalRule {
     }
 }
 
-/// Returns true if null equals null in an inner join. DataFusion's rule would merge such a join
-/// with others and lose this setting.
+/// Returns true if null equals null in an inner join. DataFusion's rule would merge this join with
+/// other joins and lose the setting that null equals null.
 fn joins_nulls(plan: &LogicalPlan) -> bool {
     let is_one = |plan: &LogicalPlan| match plan {
         LogicalPlan::Join(join) => {
@@ -73,8 +73,8 @@ fn joins_nulls(plan: &LogicalPlan) -> bool {
 }
 
 /// Returns true if a constant condition filters an aggregation that always returns one row.
-/// DataFusion's rule would push the condition below the aggregation, which would then still return
-/// the row.
+/// DataFusion's rule would push the condition below the aggregation, which then returns its row
+/// even if the condition is false.
 fn filters_all_or_none(plan: &LogicalPlan) -> bool {
     let (mut plan, mut reads_none) = (plan, false);
     while let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan {

@@ -1,10 +1,10 @@
 //! Rewrites `x > ANY (SELECT …)` and `x > ALL (SELECT …)` as comparisons with the extremes.
 //!
 //! DataFusion compares each row of the subquery with an outer reference to `x`. If the subquery
-//! reads the table of `x`, it takes `x` for the subquery's own column, and the result is wrong.
-//! It also rejects these comparisons in a select list. The smallest and the largest value of the
-//! subquery decide the comparison as well, and are computed once. `= ANY` and `<> ALL` become `IN`
-//! and `NOT IN`.
+//! reads the table of `x`, DataFusion resolves `x` to the subquery's own column, and the result is
+//! wrong. DataFusion also rejects these comparisons in a select list. A comparison with the
+//! smallest or the largest value of the subquery has the same result, and these values are computed
+//! only once. `= ANY` and `<> ALL` become `IN` and `NOT IN`.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ fn compare(comparison: SetComparison) -> Result<Expr> {
         Operator::Lt | Operator::LtEq if is_any => with(largest),
         Operator::Gt | Operator::GtEq => with(largest),
         Operator::Lt | Operator::LtEq => with(smallest),
-        // A value equals all rows if it equals both extremes.
+        // A value equals all rows if it equals both the smallest and the largest value.
         Operator::NotEq if is_any => with(smallest).or(with(largest)),
         Operator::Eq if !is_any => with(smallest).and(with(largest)),
         _ => return Ok(Expr::SetComparison(SetComparison { expr, subquery, op, quantifier })),

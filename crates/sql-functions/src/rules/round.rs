@@ -1,6 +1,6 @@
-//! `round(number, places)` with a stable result type. DataFusion derives the type of a decimal from
-//! the literal `places`, and loses it if the literal is cast. So this rule gives the literal the
-//! required type before DataFusion casts it.
+//! `round(number, places)` with a stable result type. DataFusion derives the type of a decimal
+//! result from the literal `places`, and cannot do so if a cast surrounds the literal. This rule
+//! gives the literal the required type before DataFusion adds a cast.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/23232>
 

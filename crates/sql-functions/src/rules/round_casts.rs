@@ -1,8 +1,8 @@
-//! Rounds in casts from decimal and floating point to integers, as PostgreSQL and DuckDB do;
-//! DataFusion truncates.
+//! Makes casts from decimals and floating-point numbers to integers round, as in PostgreSQL and
+//! DuckDB. DataFusion truncates.
 //!
 //! Decimals and number literals are rounded half away from zero; `DOUBLE` and `FLOAT` are rounded
-//! half to even. The rule runs before type coercion, so it affects only casts in the statement.
+//! half to even. The rule runs before type coercion, so it affects only casts that the user wrote.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/11886>
 

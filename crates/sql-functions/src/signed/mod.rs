@@ -1,4 +1,4 @@
-//! Functions that return `BIGINT` where DataFusion's return unsigned numbers.
+//! Functions that return `BIGINT` instead of DataFusion's unsigned numbers.
 //!
 //! Iceberg has no unsigned types: an unsigned 64-bit column becomes `decimal(20, 0)`, and text in
 //! JSON. [`register`] wraps each function of DataFusion that returns unsigned numbers for signed

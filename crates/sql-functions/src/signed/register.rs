@@ -12,7 +12,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 const SCALAR: [&str; 5] =
     ["array_length", "array_dims", "array_ndims", "array_position", "array_positions"];
 
-/// `cardinality` also accepts maps.
+/// Name of a function that, unlike those in [`SCALAR`], also accepts maps.
 const CARDINALITY: &str = "cardinality";
 
 /// Aggregate functions that return unsigned numbers.

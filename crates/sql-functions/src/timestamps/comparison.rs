@@ -2,10 +2,10 @@
 //! DataFusion would cast both to nanoseconds.
 //!
 //! An integer that is cast to a timestamp counts seconds, regardless of the precision. In
-//! DataFusion this is so only for nanoseconds.
+//! DataFusion, it counts seconds only for nanosecond timestamps.
 //!
-//! Upstream: no issue found (November 2026); mixed units are coerced to the finer one on purpose,
-//! <https://github.com/apache/datafusion/pull/22759>
+//! Upstream: no issue found (November 2026); DataFusion coerces mixed units to the finer unit on
+//! purpose, <https://github.com/apache/datafusion/pull/22759>
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;

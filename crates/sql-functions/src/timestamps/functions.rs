@@ -24,7 +24,8 @@ use super::zones::AtTimeZone;
 /// Number of microseconds in 400 years, after which the calendar repeats, including weekdays.
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
-/// Distance from 1970 that nanoseconds can represent, reduced by a year, in microseconds.
+/// Maximum distance from 1970 in microseconds at which DataFusion's function is called directly.
+/// Nanoseconds can represent about a year more.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
 /// Returns the functions that replace DataFusion's, and the function for AT TIME ZONE.
@@ -128,8 +129,9 @@ impl ScalarUDFImpl for ToTimestamp {
     }
 }
 
-/// `date_trunc`. DataFusion's function computes in nanoseconds, so timestamps outside their range
-/// are shifted by multiples of 400 years before the call, and shifted back afterwards.
+/// `date_trunc`. DataFusion's function computes in nanoseconds. Timestamps outside the range of
+/// nanoseconds are shifted into it by a multiple of 400 years before the call, and shifted back
+/// afterwards.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTrunc {
     near: DateTruncFunc,

@@ -1,4 +1,5 @@
-//! Timestamps of the years 1 to 9999; DataFusion computes in nanoseconds, which cover fewer years.
+//! Timestamps of the years 1 to 9999. DataFusion computes in nanoseconds, which cover only the
+//! years 1677 to 2262.
 //!
 //! A `TIMESTAMP` without a precision has microseconds. Operands of comparisons with it
 //! ([`MicrosecondComparison`]) and results of functions ([`functions`]) also have microseconds.

@@ -1,6 +1,6 @@
 //! Texts of times without seconds, such as `2026-01-31 10:00`, which Arrow does not read.
 //!
-//! After type coercion, a cast of text to a timestamp gets the text with seconds.
+//! After type coercion, the seconds are added to each text that is cast to a timestamp.
 //!
 //! Upstream: no issue found (November 2026)
 
@@ -103,7 +103,7 @@ impl ScalarUDFImpl for AddMissingSeconds {
         Ok(DataType::Utf8)
     }
 
-    /// Returns a field that is nullable if the argument is.
+    /// Returns a field that is nullable if the argument is nullable.
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
         Ok(Arc::new(Field::new(self.name(), DataType::Utf8, nullable)))

@@ -1,9 +1,9 @@
 //! `AT TIME ZONE`: interprets a timestamp without a zone as local time in the zone, or converts a
 //! timestamp with a zone to local time in the zone.
 //!
-//! A local time that occurs twice, when daylight saving time ends, means the later one. A local
-//! time that is skipped, when daylight saving time starts, is interpreted with the offset before
-//! the change.
+//! A local time that occurs twice, because daylight saving time ends, means the second occurrence.
+//! A local time that is skipped, when daylight saving time starts, is interpreted with the offset
+//! before the change.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/25165>
 

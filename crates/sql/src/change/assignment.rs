@@ -60,12 +60,12 @@ pub(super) fn assigned(name: &ObjectName) -> Result<AssignedColumn> {
     Ok(AssignedColumn { path: parts, column, default: false })
 }
 
-/// Returns the value, and true if it is DEFAULT, which is resolved later.
+/// Returns the value, and true if the value is DEFAULT, which is resolved later.
 pub(super) fn given(value: Expr) -> (Expr, bool) {
     if is_default(&value) { (Expr::value(Value::Null), true) } else { (value, false) }
 }
 
-/// Returns true for a bare DEFAULT.
+/// Returns true if an expression is the keyword DEFAULT.
 pub fn is_default(value: &Expr) -> bool {
     let Expr::Identifier(ident) = value else { return false };
     ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("DEFAULT")

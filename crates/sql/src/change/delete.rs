@@ -37,7 +37,8 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
-        // The condition is probably incomplete, and without it all rows would be deleted.
+        // Reject this form: the user probably forgot the condition, and without a condition all
+        // rows would be deleted.
         return Err(Error::Invalid {
             message: "DELETE has neither FROM nor WHERE".to_owned(),
             hint: Some("Write `DELETE FROM TABLE` to remove all rows.".to_owned()),

@@ -74,7 +74,7 @@ pub enum Action {
     Insert {
         /// Columns in the order of the values; empty for all columns.
         columns: Vec<AssignedColumn>,
-        /// For each value, true if it is DEFAULT.
+        /// For each value, true if the value is DEFAULT.
         defaults: Vec<bool>,
     },
     /// Inserts a row from the source's columns of the same name.
@@ -128,11 +128,12 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
     Ok(RowMerge { table, alias, source_label, clauses: taken, source, marked })
 }
 
-/// Qualifies columns by the source, because a row without a match has no other columns.
+/// Qualifies unqualified columns with the source, because a source row without a match has only the
+/// source's columns.
 struct ColumnQualifier<'l> {
     label: &'l Ident,
-    /// Nesting depth of subqueries and lambdas around the expression. They define names of their
-    /// own.
+    /// Nesting depth of subqueries and lambdas around the expression. Names inside of them are not
+    /// qualified, because subqueries and lambdas define their own names.
     depth: usize,
 }
 

@@ -108,7 +108,8 @@ pub struct Parts {
     pub limit: Option<Expr>,
 }
 
-/// Checks a query and returns it with its table references, except that to the changed table.
+/// Checks a query. Returns the query with its table references, without the reference to the
+/// changed table.
 pub(super) fn source(parts: Parts) -> Result<Source> {
     Ok(Source::new(Box::new(query_of(parts)))?.without(TARGET))
 }

@@ -1,4 +1,5 @@
-//! Objects of buckets: each change is one event, also after a crash at any call of the store.
+//! Objects of buckets: each change becomes one event, even if the process crashes at any call of
+//! the store.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use crate::support::{Dying, Mortal, clock, memory};
 use crate::targets::Tables;
 
-/// Objects of a process that crashes.
+/// Number of objects that the crashing process writes.
 const OBJECTS: usize = 6;
 
 fn trigger(bucket: &Value) -> Trigger {
@@ -79,7 +80,7 @@ impl Process {
         };
         let opened = Triggers::start(options, tables.clone()).await?;
         opened.reload(triggers).await?;
-        // The first poll reads the position, as a deployment does.
+        // Read the position with a first poll, as a deployment does.
         opened.tick().await?;
         Ok(Process { objects, triggers: opened, tables: tables.clone() })
     }
@@ -239,11 +240,11 @@ async fn live(store: &Arc<dyn Store>, outside: &Outside, folder: &Path) -> Resul
     Ok(())
 }
 
-/// Runs a process that crashes at its call number `calls`, and another that delivers the rest.
-/// Returns true if the first crashed.
+/// Runs a process that crashes at its store call number `calls`, and another process that delivers
+/// the remaining events. Returns true if the first process crashed.
 async fn crash_at(calls: i64, dying: Dying, folder: &Path) -> bool {
     let (store, outside) = (memory(), &Outside::new());
-    // The deployment and the bucket precede the crash.
+    // Deploy the trigger and create the bucket before the crash.
     let bucket = json!({"name": "landing", "events": ["created", "removed"]});
     let first = Process::open(&store, outside, folder, vec![trigger(&bucket)]).await;
     let objects = first.expect("a process").objects;

@@ -1,4 +1,4 @@
-//! Asynchronous calls of functions, and deliveries at the same time.
+//! Asynchronous calls of functions, and concurrent deliveries.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +33,7 @@ impl Stage {
         Stage { store, clock, tables, triggers }
     }
 
-    /// The process ends, and another begins.
+    /// Ends the process and starts another.
     async fn again(self, project: &Path) -> Self {
         self.triggers.stop();
         let jobs = jobs(&self.store, &self.clock).await;
@@ -52,7 +52,7 @@ impl Stage {
         events.iter().rev().map(|event| event.status).collect()
     }
 
-    /// The arguments `n` of the attempts so far. For other events, the subjects.
+    /// Returns the argument `n` of each call attempt so far. For other events, returns the subject.
     fn tries(&self) -> Vec<String> {
         let tries = self.tables.tries.lock().expect("tries");
         let text = |event: &Event| match &event.data {
@@ -146,7 +146,7 @@ async fn destinations_receive_a_record_of_each_call_that_ended() {
     assert_eq!(record["requestContext"]["approximateInvokeCount"], 1);
     assert_eq!(record["requestPayload"], json!({"n": 1}));
     assert_eq!(record["responsePayload"], json!({"done": true}));
-    // The destination's own destination is the first function, so the loop is stopped.
+    // The destination of the second function is the first function, so the loop is stopped here.
     stage.tick().await;
     assert_eq!(stage.tables.tries(), 2);
 

@@ -1,4 +1,4 @@
-//! A crash at every call of the store: no file is lost, and none is recorded twice.
+//! A crash at every call of the store: no file is lost, and no file is recorded twice.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -50,8 +50,8 @@ async fn live(
     Ok(triggers)
 }
 
-/// Runs a process that crashes at its call number `calls`, and another that continues. Returns true
-/// if the first crashed.
+/// Runs a process that crashes at its store call number `calls`, and another process that
+/// continues. Returns true if the first process crashed.
 async fn crash_at(calls: i64, dying: Dying, project: &Path) -> bool {
     let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
     let mortal = Mortal::new(&store, calls, dying);

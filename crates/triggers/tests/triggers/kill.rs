@@ -26,7 +26,8 @@ use crate::targets::{file, trigger};
 const FOLDER: &str = "HEADWATER_JOBS_TEST_FOLDER";
 const FILES: usize = 600;
 
-/// Commits an event's files to a journal, with the event's id as a unique key, like a lake.
+/// A target that commits an event's files to a journal, with the event's id as a unique key, as a
+/// lake does.
 struct Commits(Arc<dyn Store>);
 
 #[async_trait]

@@ -17,7 +17,7 @@ use crate::servers::NatsProcess;
 use crate::support::{Dying, Mortal, clock, memory, until};
 use crate::targets::Tables;
 
-/// What outlives a process.
+/// State that survives the end of a process.
 struct Outside {
     store: Arc<dyn Store>,
     clock: Arc<FixedClock>,
@@ -63,7 +63,8 @@ impl Outside {
         commits.values().flat_map(messages).collect()
     }
 
-    /// Polls until all sequence numbers up to `last` arrived, and checks that none did twice.
+    /// Polls until all sequence numbers up to `last` have arrived. Checks that none has arrived
+    /// twice.
     async fn until_all(&self, triggers: &Triggers, last: u64) {
         let mut counts = BTreeMap::new();
         until("all messages arrived", async || {
@@ -116,7 +117,7 @@ async fn messages_are_events_with_subject_headers_and_payload() {
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Nats-Msg-Id", "m1");
     for _ in 0..2 {
-        // The server removes the second one, which has the same id.
+        // The server drops the second message, which has the same id.
         let sent = context.publish_with_headers("orders.text", headers.clone(), "7".into()).await;
         sent.expect("a message").await.expect("an acknowledgement");
     }
@@ -174,14 +175,14 @@ async fn a_killed_nats_server_loses_and_doubles_no_message() {
 
 #[tokio::test]
 async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_message() {
-    // The server delivers messages again after 30 s, so the crashes are tried at the same time.
+    // The server redelivers messages after 30 s, so run all crashes concurrently.
     let calls = 1..=4;
     let cases = calls.flat_map(|calls| [(calls, Dying::Before), (calls, Dying::After)]);
     join_all(cases.map(|(calls, dying)| crash_at(calls, dying))).await;
 }
 
-/// Runs a process that crashes at its call number `calls` after its start, and another that
-/// delivers the rest.
+/// Runs a process that crashes at its store call number `calls` after its start, and another
+/// process that delivers the remaining messages.
 async fn crash_at(calls: i64, dying: Dying) {
     let server = NatsProcess::start(&[]);
     let context = stream(&server).await;

@@ -17,7 +17,7 @@ use crate::targets::Tables;
 const OUTBOX: &str = "CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
                       kind text NOT NULL, amount numeric)";
 
-/// What outlives a process.
+/// State that survives the end of a process.
 struct Outside {
     store: Arc<dyn Store>,
     clock: Arc<FixedClock>,
@@ -140,7 +140,7 @@ async fn rows_of_an_outbox_are_events_in_order_and_are_deleted() {
     assert_eq!((events[0].payloads().len(), events[1].payloads().len()), (2, 1));
     assert_eq!(server.sql("SELECT count(*) FROM outbox"), "0");
 
-    // Rows that are inserted while the server of the lake is not connected are not missed.
+    // Rows that are inserted during a lost connection are not missed.
     server.stop();
     fault(&triggers, "is unavailable: error communicating with database: Connection refused").await;
     server.restart();
@@ -165,8 +165,8 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_row() {
     }
 }
 
-/// Runs a process that crashes at its call number `calls`, and another that delivers the rest.
-/// Returns true if the first crashed.
+/// Runs a process that crashes at its store call number `calls`, and another process that delivers
+/// the remaining rows. Returns true if the first process crashed.
 async fn crash_at(server: &PostgresProcess, calls: i64, dying: Dying) -> bool {
     let outside = Outside::new().await;
     let triggers = || vec![trigger(server, json!({"outbox": "outbox"}))];

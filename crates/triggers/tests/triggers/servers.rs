@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// `apt-get` under a lock: tests install packages at the same time.
+/// The lock file for `apt-get`, because tests install packages concurrently, and the program.
 const APT: [&str; 2] = ["/tmp/headwater-apt.lock", "apt-get"];
 
 /// The user of servers that refuse to run as root.

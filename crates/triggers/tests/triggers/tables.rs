@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::support::{Dying, Mortal, clock, jobs, memory, until};
 use crate::targets::{Tables, trigger};
 
-/// A branch that has a first commit from the beginning.
+/// A branch that starts with one commit.
 #[derive(Default)]
 struct Branch {
     commits: Mutex<Vec<TableCommit>>,
@@ -37,7 +37,7 @@ fn id(number: usize) -> CommitId {
 }
 
 impl Branch {
-    /// Makes a commit that changes tables, with properties.
+    /// Creates a commit that changes tables, with properties.
     fn commit<'a>(
         &self,
         tables: &[&str],
@@ -139,7 +139,7 @@ impl Stage {
         stage
     }
 
-    /// The process ends, and another begins.
+    /// Ends the process and starts another.
     async fn again(self, definitions: Vec<Trigger>) -> Self {
         self.triggers.stop();
         let jobs = jobs(&self.store, &self.clock).await;
@@ -191,7 +191,7 @@ async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
     let half = Duration::from_millis(500);
     let mut last = stage.branch.commit(&["orders"], None);
     let mut acted = 0;
-    // Commits are made for ten minutes without pauses.
+    // The trigger's runs create commits for ten minutes without pauses.
     for _ in 0..1_200 {
         stage.tick().await;
         if stage.tables.tries() > acted {
@@ -203,7 +203,7 @@ async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
     assert!((155..=162).contains(&acted), "a burst, and then ten a minute: {acted}");
     let error = stage.triggers.list()[0].error.clone().expect("it is said");
     assert_eq!((error.code, error.hint.is_some()), (ErrorCode::TooBusy, true));
-    // Changes by others are deferred in the meantime, and become one event.
+    // Changes by other clients are deferred meanwhile, and become one event.
     for _ in 0..20 {
         last = stage.branch.commit(&["orders"], None);
         stage.tick().await;
@@ -423,7 +423,7 @@ async fn commits_that_find_no_room_for_events_wait_and_none_is_lost() {
     }
     stage.tick().await;
     let first = stage.events().await[0].event.id.clone();
-    // The trigger's own commit comes last, after those of others.
+    // The last commit is the trigger's own commit, after commits of other clients.
     for _ in 0..5 {
         stage.branch.commit(&["orders"], None);
     }
@@ -446,7 +446,7 @@ async fn commits_that_find_no_room_for_events_wait_and_none_is_lost() {
 #[tokio::test]
 async fn whoever_is_late_records_nothing_and_is_in_nobodys_way() {
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
-    // A trigger of the same name with other tables has already read the position.
+    // In another process, a trigger `t` with other tables has already read the position.
     let changed = || vec![follows("t", &["raw"], 1)];
     let opened = open((&stage.store, &stage.clock, &stage.jobs), &stage.branch, &stage.tables);
     let other = opened.await.expect("triggers");
@@ -490,7 +490,7 @@ async fn live(
     Ok(triggers)
 }
 
-/// Runs a process that crashes at this call, and another. Returns true if the first crashed.
+/// Runs a process that crashes at store call `calls`, then another. Returns true after a crash.
 async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());

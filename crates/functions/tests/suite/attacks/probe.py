@@ -1,4 +1,5 @@
-"""What the probes of the attack suite share: system calls by number, and attempts that must fail."""
+"""Functions that the probes of the attack suite share: system calls by number, and attempts that
+must fail."""
 
 import ctypes
 import errno
@@ -8,7 +9,7 @@ import platform
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
 
-# The numbers of a system call: on x86-64, and on newer architectures.
+# The numbers of each system call: on x86-64, and on newer architectures such as AArch64.
 NUMBERS = {
     "mount": (165, 40),
     "umount2": (166, 39),
@@ -62,7 +63,7 @@ MACHINE = 0 if platform.machine() == "x86_64" else 1
 
 
 def call(name, *arguments):
-    """The error number of a system call; 0 where it did something."""
+    """Makes a system call. Returns its error number; 0 if the call succeeded."""
     number = name if isinstance(name, int) else NUMBERS[name][MACHINE]
     words = [a if isinstance(a, bytes) else ctypes.c_ulong(a & (2**64 - 1)) for a in arguments]
     ctypes.set_errno(0)
@@ -71,7 +72,8 @@ def call(name, *arguments):
 
 
 def refused(*names, wanted=(errno.EPERM, errno.ENOSYS)):
-    """Whether each of these is refused before the kernel looks at its arguments."""
+    """Returns true if each of these system calls is rejected before the kernel checks the
+    arguments."""
     got = {name: call(name, 0, 0, 0, 0, 0, 0) for name in names}
     passed = {name: number for name, number in got.items() if number not in wanted}
     if passed:
@@ -80,7 +82,7 @@ def refused(*names, wanted=(errno.EPERM, errno.ENOSYS)):
 
 
 def fails(attempt, *arguments, **options):
-    """Whether an attempt ends in an error of the system."""
+    """Returns true if an attempt raises `OSError`."""
     try:
         result = attempt(*arguments, **options)
     except OSError:
@@ -90,6 +92,6 @@ def fails(attempt, *arguments, **options):
 
 
 def status(name):
-    """A field of this process's status."""
+    """Returns a field of this process's `/proc/self/status`."""
     with open("/proc/self/status") as lines:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith(name + ":"))

@@ -1,4 +1,4 @@
-"""Wheels as no honest tool makes them, written into the folder that is named first."""
+"""Malicious wheels. Each function writes a wheel into the folder of its first argument."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ def line(name, content):
 
 
 def wheel(folder, name, entries):
-    """A wheel of these files, and links as (path, target, LINK)."""
+    """Writes a wheel with these files. A link is (path, target, LINK)."""
     info = f"{name}-1.0.dist-info"
     own = [
         (f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", FILE),
@@ -34,7 +34,8 @@ def wheel(folder, name, entries):
 
 
 def climber(folder, mark):
-    """Files above the folder that it is unpacked into, and at a place of the host's own."""
+    """Writes a wheel with files above the folder of the package, and at absolute paths of the
+    host."""
     out = [("../" * depth + mark, "out", FILE) for depth in range(1, 9)]
     data = "headwater_climber-1.0.data/data/"
     out += [(data + "../" * depth + mark, "out", FILE) for depth in range(3, 9)]
@@ -43,7 +44,8 @@ def climber(folder, mark):
 
 
 def linker(folder, secret):
-    """Links that lead out, and files that are written through them."""
+    """Writes wheels with links to paths outside of the package, and with a file whose path leads
+    through such a link."""
     links = [
         ("headwater_linker/secret.txt", secret, LINK),
         ("headwater_linker/up.txt", "../" * 12 + secret.lstrip("/"), LINK),
@@ -57,7 +59,8 @@ def linker(folder, secret):
 
 
 def trap(folder, code):
-    """Code that runs in whatever Python has it installed, before anything else."""
+    """Writes a wheel with code that runs at the start of every Python that has the package
+    installed."""
     files = [
         ("headwater_trap.py", "HERE = True\n", FILE),
         ("headwater_trap_code.py", code, FILE),
@@ -71,13 +74,14 @@ def honest(folder):
 
 
 def squatter(folder):
-    """Brings a file that another package has."""
+    """Writes a wheel with a file that also belongs to another package."""
     files = [("headwater_squatter.py", "", FILE), ("headwater_honest.py", "SAID = 'squats'\n", FILE)]
     wheel(folder, "headwater_squatter", files)
 
 
 def liar(folder, record):
-    """Says of another package's modules that they are as that package has them."""
+    """Writes a wheel with a changed module of another package, and with the original RECORD of that
+    package."""
     files = [
         ("headwater_liar.py", "HERE = True\n", FILE),
         ("headwater_honest.py", "SAID = 'lies'\n", FILE),

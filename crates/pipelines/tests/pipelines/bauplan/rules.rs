@@ -1,5 +1,5 @@
-//! The rules of Bauplan's projects: each file of `tests/bauplan` has a project that runs, and one
-//! that is refused.
+//! The rules of Bauplan's projects: each file of `tests/bauplan` contains a project that runs and a
+//! project that is rejected.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ struct Rule {
     bad: Bad,
 }
 
-/// A project that runs, and what it leaves.
+/// A project that runs, and the expected results of the run.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Good {
@@ -41,7 +41,7 @@ struct Good {
     rows: Vec<String>,
 }
 
-/// A project that is refused, and a part of its error.
+/// A project that is rejected, and a part of its error.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Bad {
@@ -76,7 +76,7 @@ fn rows(shown: &str) -> Vec<String> {
     lines.map(values).collect()
 }
 
-/// Returns the difference of a rule's good project from its expectation.
+/// Returns the difference between the result of a rule's good project and its expected result.
 async fn check_good(world: &World, branch: &str, good: &Good, ran: &Ran) -> Option<String> {
     let Ok(report) = &ran.outcome else { return Some(format!("it fails: {}", ran.refusal())) };
     if good.tables.as_ref().is_some_and(|tables| *tables != report.tables) {
@@ -91,7 +91,7 @@ async fn check_good(world: &World, branch: &str, good: &Good, ran: &Ran) -> Opti
     (found != good.rows).then(|| format!("it leaves {found:?}, not {:?}", good.rows))
 }
 
-/// Runs both projects of a rule on its own branch.
+/// Runs both projects of a rule on the rule's own branch.
 async fn check(world: &World, name: &str, rule: &Rule) -> Vec<String> {
     world.branch(name).await;
     let run = async |files: &ProjectFiles, parameters: &BTreeMap<String, String>, strict| {

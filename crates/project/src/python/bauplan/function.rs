@@ -122,7 +122,7 @@ impl<'a> BauplanReader<'a> {
         let asked = decorated.python.as_ref();
         let (python, mut packages) = settings::python(asked)?;
         if let Some(packages) = &mut packages {
-            packages.remove(BAUPLAN); // Every environment has the package.
+            packages.remove(BAUPLAN); // Every environment contains this package.
         }
         let python_at = python.as_ref().and(asked);
         let network = values.flag("internet_access")?.unwrap_or_default();
@@ -239,7 +239,7 @@ fn strategy(values: &Values, at: &Location) -> Result<Materialization> {
     let strategy = strategy.map(|text| materialization::parse(&text, &strategy_at)).transpose()?;
     match (strategy, values.flag("materialize")?) {
         (Some(strategy), _) => Ok(strategy),
-        // The form used by the first versions of Bauplan.
+        // The first versions of Bauplan have a Boolean argument instead of a strategy.
         (None, Some(true)) => Ok(Materialization::Replace),
         (None, Some(false) | None) => Ok(Materialization::None),
     }

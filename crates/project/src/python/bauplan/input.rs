@@ -49,7 +49,7 @@ impl BauplanReader<'_> {
         let mut found = written.filter_map(|expression| self.marker(expression));
         let Some((member, arguments)) = found.next() else {
             if argument.default().is_some() {
-                return Ok(()); // The function's own default, which Python fills in.
+                return Ok(()); // This is an ordinary default of the function, which Python sets.
             }
             let message = format!("the argument `{name}` of `{}` has no input", function.name);
             let hint = format!("Write `{name}=bauplan.Model(\"table\")`.");
@@ -135,7 +135,8 @@ fn required(name: Option<String>, call: &str, at: &Location) -> Result<String> {
     })
 }
 
-/// Returns the arguments except the one that refers to a class, because it is not a literal.
+/// Returns the arguments without `projection_schema`, because that argument refers to a class and
+/// is not a literal.
 fn without_projection(arguments: &Arguments) -> Arguments {
     let is_literal = |name: &str| name != PROJECTION;
     let keywords = arguments

@@ -23,7 +23,7 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    /// Reads the schemas of a file, and those that it imports.
+    /// Reads the schemas that a file defines, and the schemas that it imports.
     pub fn of(
         source: &SourceText<'_>,
         module: &ModModule,
@@ -163,7 +163,7 @@ impl SchemaReader<'_> {
                 let column = self.column_type(&name, &subscript.slice)?;
                 return Ok(DeclaredColumn { nullable: true, ..column });
             }
-            // `TimestampMicro[UTC]` is `TimestampMicroUTC`.
+            // `TimestampMicro[UTC]` is another notation of `TimestampMicroUTC`.
             let utc = self.names.resolve(&subscript.value).map(|base| format!("{base}UTC"));
             if let Some(column_type) = utc.as_deref().and_then(ColumnType::parse) {
                 return Ok(required(name, column_type));

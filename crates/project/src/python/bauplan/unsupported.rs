@@ -1,4 +1,4 @@
-//! Parts of Bauplan's package that are not supported. Every file that uses one is rejected.
+//! Parts of Bauplan's package that are not supported. A file that uses such a part is rejected.
 
 use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, ModModule, Stmt};
@@ -13,7 +13,7 @@ const UNSUPPORTED: [(&str, &str); 1] =
     [("store", "Return the object as a table, for example with one binary column.")];
 
 /// Rejects a file that uses an unsupported part of the package. `names` are the names that the file
-/// imports from it.
+/// imports from the package.
 pub(in crate::python) fn refuse_unsupported(
     source: &SourceText<'_>,
     module: &ModModule,

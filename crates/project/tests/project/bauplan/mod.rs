@@ -28,7 +28,7 @@ fn refused(code: &str) -> String {
 
 const PARAMETERS: &str = "parameters:\n  day: {default: '2026-01-01'}\n  size: {type: int, default: 2}\n  token: {type: secret}\n";
 
-/// Checks that each file is refused with its message.
+/// Checks that parsing each file fails with the given message.
 fn check_refused(cases: &[(&str, &str)]) {
     for (code, expected) in cases {
         let refused = refused(code);

@@ -136,7 +136,7 @@ fn expectations_and_headwater_stand_beside_models() {
     assert_eq!(found, expected);
 }
 
-/// Checks that functions with these decorators are refused.
+/// Checks that functions with these decorators are rejected.
 fn check_decorators(cases: &[(&str, &str)]) {
     for (decorators, expected) in cases {
         let code = format!("{decorators}\ndef m(t=bauplan.Model('t')):\n    return t\n");

@@ -29,8 +29,8 @@ pub(super) fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
     OpenFile::default().keyed(folder, file, key)
 }
 
-/// A control file that is opened on first use and kept open, to save system calls. Always use a
-/// value for the same file.
+/// A control file that is opened on first use and kept open, to save system calls. Each value must
+/// always be used with the same path.
 #[derive(Debug, Default)]
 pub(super) struct OpenFile {
     file: OnceLock<File>,
@@ -63,7 +63,7 @@ impl OpenFile {
             return Ok(open);
         }
         let path = folder.join(file);
-        // Some control files cannot be written.
+        // Some control files are read-only.
         let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
         let opened = opened.or_else(|_| File::open(&path))?;
         Ok(self.file.get_or_init(|| opened))
@@ -77,7 +77,7 @@ pub(crate) fn remove_tree(folder: &Path) {
             remove_tree(&entry.path());
         }
     }
-    // A killed process leaves its group only after a short time, so removal is retried.
+    // A killed process leaves its group only after a short time, so retry the removal.
     for _ in 0..200 {
         if fs::remove_dir(folder).is_ok() || !folder.exists() {
             return;

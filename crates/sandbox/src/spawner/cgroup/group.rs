@@ -25,12 +25,13 @@ pub(crate) struct Group {
     pub(super) share: Option<CpuWeightFile>,
 }
 
-/// The measurement files. They stay open, because a process that serves many calls is measured
-/// after each call.
+/// The open measurement files, because a process that serves many calls is measured after each
+/// call.
 #[derive(Debug, Default)]
 struct MeasuredFiles {
     cpu: OpenFile,
-    /// Also used to reset the peak. In version 2, a reset applies only to the same open file.
+    /// The file of the peak memory. Writing to it resets the peak; in version 2, the reset affects
+    /// only later reads of the same open file.
     peak: OpenFile,
     out_of_memory: OpenFile,
 }
@@ -74,7 +75,7 @@ impl Group {
         Ok(())
     }
 
-    /// Opens the files that let a process join the groups by writing `0`.
+    /// Opens the `cgroup.procs` files. A process that writes `0` to them joins the groups.
     pub(crate) fn join_files(&self) -> io::Result<Vec<OwnedFd>> {
         let files = self.folders.iter().map(|(_, folder)| folder.join("cgroup.procs"));
         files.map(|file| Ok(fs::OpenOptions::new().write(true).open(file)?.into())).collect()
@@ -98,7 +99,7 @@ impl Group {
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
         let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
-        // Version 2 takes precedence, because it measures processor time at a finer resolution than
+        // Prefer the processor time of version 2, because its resolution is finer than that of
         // version 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
@@ -195,9 +196,8 @@ impl Group {
 const USUAL_MEMORY: u64 = 4 << 30;
 const PERIOD_US: u64 = 100_000;
 
-/// Sets the CPU weight of a group, which is proportional to its memory limit. Also sets its CPU
-/// limit, if any. The files of both cgroup versions differ only in the default weight and the
-/// period.
+/// Sets the CPU weight of a group in proportion to its memory limit, and its CPU limit, if any. The
+/// two cgroup versions differ only in the default weight and the file of the period.
 pub(super) fn share_out(
     folder: &Path,
     spec: &ProcessSpec,

@@ -20,9 +20,9 @@ pub(super) enum Kind {
     Processes,
     /// Version 1, counts processor time.
     Processor,
-    /// Version 1, weighs processor time.
+    /// Version 1, distributes processor time by weight.
     Shares,
-    /// Version 2: kills and measures processes. Also limits them if the controllers exist.
+    /// Version 2, kills and measures processes. Also limits their resources if `limits` is set.
     Unified { limits: bool },
 }
 
@@ -51,7 +51,7 @@ impl Cgroups {
         ] {
             if let Some(base) = folder_of(&own, &mounts, Some(controller)) {
                 let folder = base.join(&name);
-                // Two controllers may share one hierarchy.
+                // Two controllers may share one hierarchy, which is then listed once.
                 let shared = hierarchies.iter().any(|(_, other)| *other == folder);
                 if !shared {
                     remove_stale(&base);
@@ -119,7 +119,7 @@ impl Cgroups {
         Group::new(self.hierarchies.iter().map(folder).collect())
     }
 
-    /// Returns groups for these folders that support only removal.
+    /// Returns the groups in these folders. Only for killing their processes and removing them.
     #[cfg(test)]
     pub(crate) fn killing(folders: Vec<PathBuf>) -> Self {
         let of = |folder| (Kind::Unified { limits: false }, folder);
@@ -152,8 +152,8 @@ impl Cgroups {
                 Kind::Unified { limits: true } => {
                     write(&folder, "memory.max", memory_bytes)?;
                     write(&folder, "pids.max", processes_max)?;
-                    // Disable swap. Otherwise a function that exceeds its limit would slow down the
-                    // host instead of being killed.
+                    // Disable swap, so that a function that exceeds its limit is killed instead of
+                    // slowing down the host.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
                     group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
@@ -182,8 +182,8 @@ impl Cgroups {
     }
 }
 
-/// Creates the group in version 2: as a sibling of this process's group if controllers are needed,
-/// otherwise below it.
+/// Creates the group in version 2. If controllers are needed, the new group is a sibling of this
+/// process's group, otherwise a child of it.
 fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
     let bases = [base.parent().filter(|_| limits), Some(base)];
     for base in bases.into_iter().flatten() {
@@ -216,13 +216,13 @@ fn bound_processes(base: &Path, folder: &Path) {
     let most = most.ok().and_then(|text| text.trim().parse::<u64>().ok());
     let most = most.into_iter().chain(number(base, "pids.max")).min();
     if let Some(most) = most {
-        // Ignore an error: the file does not exist without the controller.
+        // Ignore an error, because the file is missing without the controller.
         let _ = set(folder.join("pids.max"), (most / 2).max(1).to_string());
     }
 }
 
-/// Returns this process's folder in the hierarchy of a version 1 controller. Without a controller,
-/// returns its folder in version 2.
+/// Returns this process's folder in the hierarchy of a version 1 controller. If `controller` is
+/// `None`, returns its folder in version 2.
 fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);

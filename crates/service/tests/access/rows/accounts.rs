@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::lake::request;
 use crate::matrix::{Answers, EMPTY, ITEMS, NO, OK, Row, administers, done, every, listed, writes};
 
-/// The answers of a list of own entries, which are all entries for an administrator.
+/// The answers of a list that contains the user's own entries, or all entries for an administrator.
 const OWN: Answers = [EMPTY, EMPTY, EMPTY, EMPTY, ITEMS];
 
 /// The answer for a name or id that does not exist.

@@ -4,7 +4,7 @@ use headwater_service::{JobFilter, UsageGroup};
 
 use crate::matrix::{Answers, ITEMS, NO, OK, Row, done, every, listed};
 
-/// The answer to a job of another user, unless the principal may read the usage of that user.
+/// The answer for a job of another user, unless the principal may read the usage of that user.
 const HIDDEN: &str = "job_not_found";
 const SHOWN: Answers = [HIDDEN, HIDDEN, OK, OK, OK];
 

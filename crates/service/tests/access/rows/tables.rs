@@ -23,7 +23,7 @@ pub const ROWS: &[Row] = &[
         let table = name("none");
         done(async move { c.service.tables().drop(&c.by, "main", &table, false).await })
     }),
-    // The rows are those of the caller.
+    // The caller sends the rows, so reading them requires no right.
     ("Tables::read_arrow", every("invalid_argument"), |c| {
         done(async move { c.service.tables().read_arrow(&c.by, Bytes::new()).await })
     }),

@@ -82,7 +82,8 @@ fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPl
     joined.project(columns)?.build().map(Some)
 }
 
-/// Evaluates a subquery that reads no table, only its outer row. All columns of that row are kept.
+/// Evaluates a subquery that reads no table, only its outer row. Keeps all columns of the outer
+/// row.
 fn unnested(
     join: &Join,
     subquery: &Subquery,
@@ -210,7 +211,8 @@ fn in_filter(filter: &Filter, config: &dyn OptimizerConfig) -> Result<Option<Log
 }
 
 /// Joins a plan with the values of the subqueries in some expressions. Returns the expressions with
-/// columns in place of the subqueries; `None` if there are no subqueries, or one is not supported.
+/// columns in place of the subqueries; `None` if there are no subqueries, or if a subquery is not
+/// supported.
 fn joined(
     input: &LogicalPlan,
     exprs: &[Expr],

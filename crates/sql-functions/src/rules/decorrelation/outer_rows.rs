@@ -94,7 +94,8 @@ impl OuterRows {
                     DecorrelatedPlan { plan: self.plan.clone(), keys: self.keys.clone() };
                 self.limited(dependent, Vec::new(), kept).map(Some)
             }
-            // An uncorrelated part below LIMIT is excluded here, because it must keep its order.
+            // Do not handle an uncorrelated part below LIMIT here, because the part must keep its
+            // order.
             plan if kept.is_none() && !is_correlated(plan) => {
                 let plan = LogicalPlanBuilder::from(self.plan.clone())
                     .cross_join(plan.clone())?
@@ -209,8 +210,8 @@ impl OuterRows {
         let mut options = unnest.options.clone();
         let mut plan = inner.plan;
         if self.keeps_rows {
-            // With this option, UNNEST returns one row for a null list, but still none for an empty
-            // list.
+            // With this option, UNNEST returns one row for a null list, but still no row for an
+            // empty list.
             options = options.with_preserve_nulls(true);
             let mut exprs = Vec::new();
             for (qualifier, field) in plan.schema().iter() {
