@@ -37,7 +37,7 @@ Without a ref, the last commit is compared with the one before.")]
   headwater table maintain flights --expire-before 30d --orphans
   headwater table maintain --orphans
 
-Without options, it compacts data files, folds in deletes and merges manifests.")]
+Without options, the command compacts data files, applies delete files and merges manifests.")]
     Maintain(TableMaintain),
     /// Drop a table from a branch
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater table rm flights --ref dev")]

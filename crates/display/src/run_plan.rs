@@ -24,7 +24,7 @@ pub fn print(style: Style, plan: &RunPlan) {
     }
     for step in &skip {
         let word = style.paint(Tone::Faint, "skip");
-        output::line(format!("{word} {}: nothing that it depends on changed", step.name));
+        output::line(format!("{word} {}: code, settings and inputs are unchanged", step.name));
     }
     for install in &plan.installs {
         let steps = install.steps.join(", ");
@@ -69,13 +69,13 @@ pub fn reasons(step: &PlannedStep) -> Vec<String> {
 /// Returns the message for a reason.
 fn in_words(reason: &str) -> &str {
     match reason {
-        "changed code" => "its code or settings changed",
+        "changed code" => "the code or settings changed",
         "changed input" => "an input changed",
-        "first run" => "it was never built on this branch",
+        "first run" => "the model was never built on this branch",
         "no cache" => "`--no-cache` runs every model",
-        "its child runs" => "it is not stored, and a model that runs reads it",
-        "its table was changed" => "another writer changed its table",
-        "not checked yet" => "it has not passed on this data",
+        "its child runs" => "the model is not stored, and a model that runs reads it",
+        "its table was changed" => "another writer changed the model's table",
+        "not checked yet" => "the expectation has not passed on this data",
         other => other,
     }
 }

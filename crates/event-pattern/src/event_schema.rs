@@ -67,7 +67,7 @@ impl Pattern {
                 (FieldPattern::Object(pattern), shape) => pattern.check_fields(&path, shape)?,
                 (FieldPattern::Value(_), ValueSchema::Object(fields)) => {
                     let name = fields.first().map_or("", |one| one.name);
-                    let hint = format!("Name one of its fields, such as `{path}.{name}`.");
+                    let hint = format!("Name a field of the object, such as `{path}.{name}`.");
                     return Err(PatternError::new(&path, "is an object, not a value", hint));
                 }
                 (FieldPattern::Value(matchers), _) => {
@@ -113,14 +113,16 @@ fn impossible(path: &str, matcher: &Matcher, field: &FieldSchema) -> PatternErro
     let condition = match matcher {
         Matcher::Exact(value) => format!("is never `{}`", shown(&plain(value))),
         Matcher::Exists(_) => "always exists".to_owned(),
-        _ => "has a condition that no event fulfils".to_owned(),
+        _ => "has a condition that no event meets".to_owned(),
     };
     let hint = match &field.shape {
-        ValueSchema::OneOf(texts) => format!("Its values are `{}`.", texts.join("`, `")),
-        ValueSchema::Count => {
-            "It is a number that is not negative; use a number or `numeric`.".into()
+        ValueSchema::OneOf(texts) => {
+            format!("The values of this field are `{}`.", texts.join("`, `"))
         }
-        _ => "It is a text.".into(),
+        ValueSchema::Count => {
+            "This field is a non-negative number; write a number or `numeric`.".into()
+        }
+        _ => "This field is text.".into(),
     };
     PatternError::new(path, condition, hint)
 }

@@ -90,7 +90,10 @@ impl Schedule {
             Ok(Some(request)) => request,
             Ok(None) => return,
             // The branch or table was deleted, or cannot be read. Reads report that error.
-            Err(error) => return tracing::debug!(%error, "a table cannot be checked"),
+            Err(error) => {
+                return tracing::debug!(%error, "cannot determine whether a table needs \
+                                                maintenance");
+            }
         };
         match self.jobs.submit(maintenance_job(&key.0, Some(&key.1), request)).await {
             Ok(id) => {

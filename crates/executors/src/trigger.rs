@@ -231,7 +231,9 @@ fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem
     let text = match returned {
         FunctionResult::Bool(value) => return Ok(Value::Bool(value)),
         FunctionResult::Table(_) => {
-            context.log_system("the returned table is not stored");
+            context.log_system(
+                "the table that the function returned is not stored; only JSON results are",
+            );
             return Ok(Value::Null);
         }
         FunctionResult::Json(text) => text,

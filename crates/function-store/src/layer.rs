@@ -172,7 +172,10 @@ impl FunctionStore {
         match change.clone() {
             LayerChange::Publish { code, author, attributes } => {
                 if to.versions.len() >= VERSIONS_MAX {
-                    let message = format!("layer `{}` has {VERSIONS_MAX} versions", to.name);
+                    let message = format!(
+                        "layer `{}` has reached the limit of {VERSIONS_MAX} versions",
+                        to.name
+                    );
                     return Err(Error::invalid(message, "Delete some of them"));
                 }
                 let created = self.now();
@@ -193,7 +196,8 @@ impl FunctionStore {
                     return Err(Error::Exists { what });
                 }
                 if version.policy.len() >= STATEMENTS_MAX {
-                    let message = format!("the policy has {STATEMENTS_MAX} statements");
+                    let message =
+                        format!("the policy has reached the limit of {STATEMENTS_MAX} statements");
                     return Err(Error::invalid(message, "Remove some of them"));
                 }
                 version.policy.insert(id, statement);
@@ -201,7 +205,7 @@ impl FunctionStore {
             LayerChange::RemovePermission(number, id) => {
                 let name = to.name.clone();
                 let removed = to.version_mut(number)?.policy.remove(&id);
-                let what = "such permission".to_owned();
+                let what = format!("permission `{id}`");
                 removed.ok_or(Error::NoSetting { name, what })?;
             }
         }

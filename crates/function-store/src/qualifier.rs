@@ -212,7 +212,10 @@ impl QualifierChange {
                 add_permission(&mut settings, id, statement)?;
             }
             QualifierChange::RemovePermission(id) => {
-                settings.policy.remove(&id).ok_or_else(|| to.missing("such permission"))?;
+                settings
+                    .policy
+                    .remove(&id)
+                    .ok_or_else(|| to.missing(&format!("permission `{id}`")))?;
             }
         }
         if settings == QualifierSettings::default() {

@@ -47,7 +47,7 @@ impl Shared {
             tracing::warn!(%error, "interrupted jobs cannot be recorded yet");
         }
         if let Err(error) = self.trim_payloads().await {
-            tracing::warn!(%error, "payloads of ended jobs cannot be trimmed");
+            tracing::warn!(%error, "the payloads of ended jobs cannot be deleted");
         }
         Ok(reopened)
     }
@@ -67,7 +67,7 @@ impl Shared {
                 self.take_up(record, reopened).await
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "skipped an unreadable job that had not ended");
+                tracing::warn!(%error, "skipping an unfinished job: its record cannot be read");
                 self.forget_open(name).await
             }
             Some(Ok(_)) | None => self.forget_open(name).await,
@@ -135,9 +135,11 @@ fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
         JobKind::Maintenance => {
             problem.with_hint("No action is needed: the next maintenance continues the work.")
         }
-        JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
-            problem.with_hint("Start the job again if its commit is not in the branch's log.")
-        }
+        JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => problem
+            .with_hint(
+                "Look for the job's commit with `headwater log`; if there is none, \
+                 start the job again.",
+            ),
         JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run | JobKind::Trigger => {
             problem.with_hint("Start the job again.")
         }

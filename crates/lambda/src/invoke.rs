@@ -47,7 +47,9 @@ pub(crate) async fn invoke(
             service.invocations().find(&request.principal, &name.called()).await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }
-        Some(other) => Err(LambdaError::invalid(format!("{other} is not an invocation type."))),
+        Some(other) => Err(LambdaError::invalid(format!(
+            "{other} is not an invocation type: use RequestResponse, Event or DryRun."
+        ))),
     }
 }
 

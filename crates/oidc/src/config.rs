@@ -85,7 +85,7 @@ impl OidcConfig {
             return Err(Error::Config { reason: format!("`{name}` is empty") });
         }
         if !self.scopes.split(' ').any(|scope| scope == "openid") {
-            return Err(Error::Config { reason: "`scopes` has no `openid`".to_owned() });
+            return Err(Error::Config { reason: "`scopes` must contain `openid`".to_owned() });
         }
         self.lifetime().map(drop)
     }
@@ -97,7 +97,7 @@ impl OidcConfig {
             reason: format!("`token_lifetime` is `{text}`: {reason}"),
         })?;
         if parsed > LIFETIME_MAX || parsed.as_secs() == 0 {
-            let reason = format!("`token_lifetime` is `{text}`: it is not between 1s and 90d");
+            let reason = format!("`token_lifetime` must be between 1s and 90d, not `{text}`");
             return Err(Error::Config { reason });
         }
         Ok(parsed)

@@ -73,7 +73,7 @@ fn decode_array(
     bytes: Bytes,
 ) -> Result<BoundValue, Problem> {
     let Some(sql_type) = array::sql_type(scalar) else {
-        let message = format!("parameter `${name}` is an array of this type");
+        let message = format!("parameter `${name}` is an array of a type that is not supported");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
             .with_hint("Write the array in the statement, or bind its elements one by one."));
     };

@@ -222,7 +222,7 @@ impl Session {
         if self.status != Status::Failed || ends {
             return Ok(());
         }
-        let message = "the transaction has failed";
+        let message = "an earlier statement of the transaction failed";
         Err(Problem::new(ErrorCode::TransactionFailed, message).with_hint("Send `ROLLBACK`."))
     }
 
@@ -299,7 +299,8 @@ fn check_count(count: usize) -> Result<(), Problem> {
         return Ok(());
     }
     let message = format!("the session has {count} statements or cursors (limit {NAMES_MAX})");
-    Err(Problem::new(ErrorCode::TooBusy, message).with_hint("Close the unused ones."))
+    Err(Problem::new(ErrorCode::TooBusy, message)
+        .with_hint("Close statements and cursors that are not used."))
 }
 
 fn exists(what: &str, name: &str) -> Problem {

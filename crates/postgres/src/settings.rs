@@ -122,7 +122,7 @@ impl Settings {
             _ => {
                 let message = format!("the setting `{known}` does not support the value `{value}`");
                 return Err(Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint(format!("Its only value is `{default}`.")));
+                    .with_hint(format!("The only supported value is `{default}`.")));
             }
         }
         Ok(is_reported.then_some((known, &self.0[index])))
@@ -183,7 +183,8 @@ impl Settings {
 fn index_of(name: &str) -> Result<usize, Problem> {
     TABLE.iter().position(|setting| setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         let message = format!("there is no setting `{name}`");
-        Problem::new(ErrorCode::InvalidArgument, message).with_hint("See `SHOW ALL`.")
+        Problem::new(ErrorCode::InvalidArgument, message)
+            .with_hint("List the settings with `SHOW ALL`.")
     })
 }
 

@@ -108,7 +108,8 @@ impl Session {
         let kind = object.kind.to_lowercase();
         if self.transaction.is_none() {
             let message = format!("a temporary {kind} needs a transaction");
-            let hint = "Send `BEGIN` first. It exists until `COMMIT` or `ROLLBACK`.";
+            let hint = "Send `BEGIN` first; temporary tables and views exist until `COMMIT` or \
+                        `ROLLBACK`.";
             return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into());
         }
         let is_known = self.temporary.iter().any(|known| same(&known.name, &object.name));

@@ -62,7 +62,7 @@ pub enum Error {
         messages: usize,
     },
     /// A stored value cannot be decoded.
-    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
+    #[error("record `{key}` of journal `{journal}` cannot be read: {reason}")]
     Corrupt {
         /// Name of the journal.
         journal: &'static str,
@@ -102,7 +102,12 @@ impl Fault for Error {
             Error::QueueNotFound { .. } => {
                 Some("Create it with `aws sqs create-queue --queue-name NAME`.".into())
             }
-            Error::QueueExists { .. } => Some("Change its attributes, or delete it first.".into()),
+            Error::QueueExists { .. } => Some(
+                "Change the attributes of the queue with \
+                 `SetQueueAttributes`, or delete the queue \
+                 first."
+                    .into(),
+            ),
             Error::QueueFull { .. } => Some("Send the message again later.".into()),
             Error::Store(error) => error.hint(),
             _ => None,

@@ -151,7 +151,7 @@ impl NewMessage {
                     .to_owned(),
             ),
             (true, ..) if self.delay.is_some_and(|delay| delay > 0) => {
-                invalid("`DelaySeconds` is only for queues that are not FIFO".to_owned())
+                invalid("FIFO queues do not support `DelaySeconds` of a message".to_owned())
             }
             (false, _, Some(_)) => {
                 invalid("`MessageDeduplicationId` is only for FIFO queues".to_owned())

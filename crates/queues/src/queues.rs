@@ -111,8 +111,7 @@ impl Queues {
         let target = self.queue(&redrive.queue)?;
         if target.attributes().is_fifo != attributes.is_fifo {
             return invalid(
-                "the dead-letter queue of a FIFO queue must be a FIFO queue, and of another queue \
-                 must not",
+                "a FIFO queue needs a FIFO dead-letter queue, and a standard queue a standard one",
             );
         }
         Ok(())

@@ -53,7 +53,7 @@ pub enum Error {
         mode: u32,
     },
     /// The key file or the output of the key command is not a key.
-    #[error("{origin} does not contain a key: 32 bytes as base64")]
+    #[error("{origin} does not contain a valid key: 32 bytes in Base64")]
     InvalidKey {
         /// The file or the command.
         origin: String,
@@ -128,16 +128,16 @@ impl Fault for Error {
             }
             Error::Conflict { name } => Some(format!("Run `headwater secret set {name}` again.")),
             Error::NoKey { .. } => Some(
-                "Restore the file from its backup. Without it, set each secret again after \
-                 `headwater secret rm NAME`."
+                "Restore the file from a backup. Without a backup, remove each secret with \
+                 `headwater secret rm NAME` and set it again."
                     .to_owned(),
             ),
             Error::ExposedKey { path, .. } => Some(format!("Run `chmod 600 {}`.", path.display())),
             Error::InvalidKey { .. } => {
-                Some("Create one with `head -c 32 /dev/urandom | base64`.".to_owned())
+                Some("Create a key with `head -c 32 /dev/urandom | base64`.".to_owned())
             }
             Error::KeyCommand { .. } => Some(
-                "Run the command in a shell to test it: it must print the key and exit with 0."
+                "Test the command in a shell: it must print the key and exit with status 0."
                     .to_owned(),
             ),
             Error::OtherKey { name, .. } | Error::Corrupt { name } => Some(format!(

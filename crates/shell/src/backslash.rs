@@ -16,9 +16,9 @@ Statements end with a semicolon and can have several lines. Tab completes names.
   \\c REF         use another branch, tag or commit
   \\i FILE        run the statements of a file
   \\o FORMAT      print rows as `table`, `json`, `csv` or `ndjson`
-  \\x             print each row as a list, or again as a line
+  \\x             turn expanded display on or off: one line per value
   \\limit ROWS    print at most this many rows of a table; 0 prints all
-  \\timing        print the time of each statement, or no longer
+  \\timing        turn the display of each statement's time on or off
   \\?             print this help
   \\q             quit, as Ctrl-D does";
 

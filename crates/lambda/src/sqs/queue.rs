@@ -60,7 +60,7 @@ pub(super) fn name_of(url: Option<&str>) -> Result<String> {
     if is_local && !name.is_empty() {
         return Ok(name.to_owned());
     }
-    Err(SqsError::new("InvalidAddress", format!("The address {url} is not valid.")))
+    Err(SqsError::new("InvalidAddress", format!("{url} is not the URL of a queue.")))
 }
 
 /// Returns the ARN of a queue.

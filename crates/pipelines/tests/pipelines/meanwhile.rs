@@ -64,7 +64,7 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: `main` changed the same tables during the run: a
-      caused by: `a`: both created a table with this name
+      caused by: `a`: both sides created a table with this name
       hint: Run again to read the new state.
     ");
     let problem = ran.outcome.as_ref().unwrap_err();
@@ -246,7 +246,7 @@ async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
     let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: `main` changed the same tables during the run: a
-      caused by: `a`: both changed the table, but the expectations checked only the source's rows, not the merged rows
+      caused by: `a`: both sides changed the table, but the expectations checked only the source's rows, not the merged rows
       hint: Run again to read the new state.
     ");
     let shown = world.sql("main", &[COUNTED]).await;

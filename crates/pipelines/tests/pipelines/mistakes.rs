@@ -116,7 +116,7 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     insta::assert_snapshot!(plan("", &with_python("pip={\"no name\": \"1.0\"}")).await, @r#"
     environment_failed: the Python version, packages or programs that `m` needs are not available (m.py:8)
       caused by: `no name` is not the name of a package
-      hint: Write the name as PyPI has it, such as `pip={"polars": "1.38.1"}`.
+      hint: Write the name as on PyPI, such as `pip={"polars": "1.38.1"}`.
     "#);
     let programs = with_python("system=[\"sh\", \"chromium-of-nobody\"]");
     insta::assert_snapshot!(plan("", &programs).await, @r"
@@ -156,7 +156,7 @@ async fn a_partition_fits_what_the_model_gives() {
       hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("week(day)").await, @r"
-    invalid_project: `week(day)` is not a usable partition: it has none of the forms `column`, `day(column)` and `bucket(16, column)` (m.sql:2)
+    invalid_project: `week(day)` is not a usable partition: a partition is written as `column`, `day(column)` or `bucket(16, column)` (m.sql:2)
       hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(plan("day(day), Origin").await, @"m: first run");

@@ -110,7 +110,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Write a number with a unit, such as `30s` or `10min`.
     ");
     insta::assert_snapshot!(refused("[defaults]\nnamespace = \"a..b\"\n"), @r"
-    invalid_project: `a..b` is not a usable namespace name: it has an empty level (headwater.toml:4)
+    invalid_project: `a..b` is not a usable namespace name: the namespace has an empty level (headwater.toml:4)
       hint: Choose a valid name, as in `orders`, `my-orders` or `sales.orders`.
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"integer\"\n"), @r"

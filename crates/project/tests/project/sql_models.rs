@@ -78,7 +78,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write SQL: a table's name, or `$NAME` for a parameter.
     ");
     insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = week(d)\nSELECT 1"), @r"
-    invalid_project: `week(d)` is not a usable partition: it has none of the forms `column`, `day(column)` and `bucket(16, column)` (models/m.sql:2)
+    invalid_project: `week(d)` is not a usable partition: a partition is written as `column`, `day(column)` or `bucket(16, column)` (models/m.sql:2)
       hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"
