@@ -175,7 +175,7 @@ fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<Hug
             Err("the server does not run as root, and functions run as its user".to_owned())
         }
         (Isolation::Sandbox, true) => {
-            let failed = |error| format!("a file system of them cannot be mounted: {error}");
+            let failed = |error| format!("a file system of huge pages cannot be mounted: {error}");
             HugePageFs::open().map(Arc::new).map_err(failed)
         }
     }

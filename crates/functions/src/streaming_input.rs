@@ -283,8 +283,8 @@ impl FeedTask {
 
 fn too_many() -> Error {
     Error::Arrow(ArrowError::InvalidArgumentError(format!(
-        "the function keeps {GIVEN_MAX} batches of one input; without `batches=True` it gets the \
-         input as a whole"
+        "the function keeps more than {GIVEN_MAX} batches of one input; release batches, or leave \
+         out `batches=True` to receive the whole table"
     )))
 }
 

@@ -61,8 +61,10 @@ impl LineSink {
         let event = if before + bytes <= PRINTED_BYTES_MAX {
             FunctionEvent::Line { stream, file, line, text }
         } else if before <= PRINTED_BYTES_MAX {
-            let text =
-                format!("more than {} MiB of output: the rest is dropped", PRINTED_BYTES_MAX >> 20);
+            let text = format!(
+                "the output exceeds {} MiB: further lines are dropped",
+                PRINTED_BYTES_MAX >> 20
+            );
             FunctionEvent::Line { stream: LogStream::System, file: None, line: None, text }
         } else {
             return;

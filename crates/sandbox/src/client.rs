@@ -341,7 +341,7 @@ impl Connection {
 }
 
 fn ended() -> Error {
-    Error::Spawner { reason: "stopped, and with it all processes that it had started".to_owned() }
+    Error::Spawner { reason: "stopped, together with all processes that it had started".to_owned() }
 }
 
 /// Starts a spawner process. The standard library uses `posix_spawn`, so the server does not fork.

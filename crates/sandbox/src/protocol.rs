@@ -212,7 +212,7 @@ fn name(signal: i32) -> Option<&'static str> {
         libc::SIGSEGV => "SIGSEGV (a fault in native code)",
         libc::SIGABRT => "SIGABRT (native code aborted)",
         libc::SIGBUS => "SIGBUS",
-        libc::SIGILL => "SIGILL (a processor instruction this machine lacks)",
+        libc::SIGILL => "SIGILL (an instruction that this processor does not support)",
         libc::SIGFPE => "SIGFPE",
         libc::SIGKILL => "SIGKILL",
         libc::SIGTERM => "SIGTERM",

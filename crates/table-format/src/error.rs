@@ -141,7 +141,7 @@ pub enum Error {
         source: ArrowError,
     },
     /// The stream of rows to write returned an error.
-    #[error("the rows to write could not be produced")]
+    #[error("the rows to write cannot be computed")]
     Input(#[source] ArrowError),
     /// The table's schema, partitioning, identity or data changed while the rows were written.
     #[error("the table's {what} changed while its new rows were written")]
@@ -241,7 +241,7 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// A change requested by another engine that is invalid for the table.
-    #[error("the change cannot be made: {reason}")]
+    #[error("the change of the table is rejected: {reason}")]
     Refused {
         /// The rule that the change breaks.
         reason: String,
@@ -495,7 +495,7 @@ impl Fault for Error {
             | Error::PartitionNotFound { near: Some(near), .. } => {
                 return Some(format!("Did you mean `{near}`?"));
             }
-            Error::ColumnNotFound { .. } => "Name a column of the table, or add this one first.",
+            Error::ColumnNotFound { .. } => "Name a column of the table, or add the column first.",
             Error::PartitionNotFound { .. } => {
                 "Name a field of the table's partition spec, as `ts_day` or `day(ts)`."
             }
@@ -503,14 +503,14 @@ impl Fault for Error {
                 "Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`."
             }
             Error::NeedsVersion3 { .. } => {
-                "Create the table with TBLPROPERTIES ('format-version' = '3'), or upgrade it: \
-                 ALTER TABLE … SET TBLPROPERTIES ('format-version' = '3')."
+                "Create the table with TBLPROPERTIES ('format-version' = '3'), or upgrade the \
+                 table: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '3')."
             }
             Error::OldFormat { .. } => {
-                "Upgrade it: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2')."
+                "Upgrade the table: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2')."
             }
-            Error::MissingColumn { .. } => "Add that column to the rows.",
-            Error::NullValue { .. } => "Fill the nulls, or leave the rows out.",
+            Error::MissingColumn { .. } => "Add the column to the rows.",
+            Error::NullValue { .. } => "Replace the nulls, or leave these rows out.",
             Error::WrongType { .. } => "Cast the column to the table's type.",
             Error::BadValue { .. } => "Correct the value, or change the column to a wider type.",
             Error::TableChanged { .. } => "Retry the statement.",

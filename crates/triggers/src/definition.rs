@@ -88,7 +88,7 @@ impl Definition {
         let name = trigger.name.trim();
         if name.is_empty() || name.contains(char::is_control) {
             let hint = "Give the trigger a name of letters, digits and underscores.";
-            return Err(invalid(trigger, "its name is empty or has control characters", hint));
+            return Err(invalid(trigger, "the name is empty or has control characters", hint));
         }
         if name.starts_with(CALLS) {
             let hint = "Choose another name.";
@@ -96,16 +96,20 @@ impl Definition {
         }
         if trigger.targets().is_empty() {
             let hint = "Add `import`, `run = true` or `function`.";
-            return Err(invalid(trigger, "it has no target", hint));
+            return Err(invalid(trigger, "the trigger has no target", hint));
         }
         if trigger.function.is_some() && (trigger.targets().len() > 1) {
-            let hint = "Remove `function`, or move it to a trigger of its own.";
-            let reason = "it calls a function besides importing or running";
+            let hint = "Remove `function`, or write a second trigger for the function.";
+            let reason = "a trigger with `function` cannot also import files or start a run";
             return Err(invalid(trigger, reason, hint));
         }
         if trigger.function.is_some() && !trigger.parameters.is_empty() {
             let hint = "Remove `parameters`; the function receives the event.";
-            return Err(invalid(trigger, "it has `parameters`, but does not start a run", hint));
+            return Err(invalid(
+                trigger,
+                "`parameters` is only for triggers that start a run",
+                hint,
+            ));
         }
         let source = Source::new(trigger, project)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
@@ -211,17 +215,13 @@ impl Source {
 impl WatchedFolder {
     fn new(trigger: &Trigger, files: &FilesTrigger, project: &Path) -> Result<Self> {
         if files.folder.trim().is_empty() {
-            return Err(invalid(
-                trigger,
-                "its setting `folder` is empty",
-                "Name a folder to watch.",
-            ));
+            return Err(invalid(trigger, "`folder` is empty", "Name a folder to watch."));
         }
         let matcher = |pattern: &String| {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
             glob.map(|glob| glob.compile_matcher()).map_err(|error| {
                 let hint = "Write a pattern such as `*.csv` or `*.{csv,csv.gz}`.";
-                invalid(trigger, format!("its pattern is invalid: {error}"), hint)
+                invalid(trigger, format!("`pattern` is invalid: {error}"), hint)
             })
         };
         Ok(WatchedFolder {
@@ -240,11 +240,11 @@ impl WatchedTables {
     fn new(trigger: &Trigger, tables: &TablesTrigger) -> Result<Self> {
         let hint = "Name tables such as `orders`, or patterns such as `raw.*`.";
         if tables.names.is_empty() {
-            return Err(invalid(trigger, "it names no tables", hint));
+            return Err(invalid(trigger, "the list of tables is empty", hint));
         }
         if tables.max_events_per_minute == 0 {
             let hint = "Give `max_events_per_minute` a number above 0, or leave it out.";
-            return Err(invalid(trigger, "its `max_events_per_minute` is 0", hint));
+            return Err(invalid(trigger, "`max_events_per_minute` is 0", hint));
         }
         let matcher = |name: &String| {
             let name = name.trim();
@@ -282,7 +282,7 @@ impl WatchedTables {
 
 fn not_one_source(trigger: &Trigger) -> Error {
     let names = "`files`, `bucket`, `schedule`, `tables`, `postgres` and `nats`";
-    let reason = format!("it needs exactly one of {names}");
+    let reason = format!("a trigger needs exactly one of {names}");
     invalid(trigger, reason, "Give the trigger one source, such as `files` or `schedule`.")
 }
 
@@ -298,7 +298,7 @@ fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
     }
     let count = trigger.concurrency.unwrap_or(CONCURRENCY_DEFAULT);
     if !(1..=CONCURRENCY_MAX).contains(&count) {
-        let reason = format!("its concurrency `{count}` is not between 1 and {CONCURRENCY_MAX}");
+        let reason = format!("`concurrency` must be between 1 and {CONCURRENCY_MAX}, not {count}");
         return Err(invalid(trigger, reason, "Write a number such as `concurrency = 4`."));
     }
     Ok(Concurrency::AtMost(count as usize))

@@ -56,7 +56,7 @@ impl ChunkedTable {
         match self.state {
             State::Some { writer, rows, .. } => aside(move || finish(*writer, rows)).await,
             State::Failed(Some(error)) => Err(error),
-            State::Failed(None) | State::None => Err(invalid("its parts are missing")),
+            State::Failed(None) | State::None => Err(invalid("the parts of the table are missing")),
         }
     }
 }

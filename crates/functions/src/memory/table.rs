@@ -295,7 +295,9 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
 /// Returns the number of rows. A batch without columns can declare any number.
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
-    rows.ok_or_else(|| ArrowError::IpcError("it has more rows than can be counted".to_owned()))
+    rows.ok_or_else(|| {
+        ArrowError::IpcError("the table has more rows than can be counted".to_owned())
+    })
 }
 
 pub(super) fn writer(schema: &Schema, room: Option<&TableQuota>) -> Result<Writer> {

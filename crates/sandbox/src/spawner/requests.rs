@@ -58,7 +58,8 @@ impl MainLoop {
     fn fail_request(&mut self, request: &[u8]) {
         match serde_json::from_slice(request) {
             Ok(Request::Start { id, .. }) => {
-                let end = not_started("take its descriptors", "too many open files");
+                let end =
+                    not_started("receive the descriptors of the request", "too many open files");
                 self.reply(&Reply::Ended { id, end });
             }
             Ok(Request::Begin { id }) => self.signal(id, Signal::Kill),

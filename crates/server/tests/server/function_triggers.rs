@@ -198,9 +198,9 @@ async fn refusals() {
     .await;
     refused(
         "function = \"notify\"\nrun = true",
-        "trigger `notice` cannot be used: it calls a function besides importing or running \
+        "trigger `notice` cannot be used: a trigger with `function` cannot also import files or start a run \
          (headwater.toml:4)",
-        "Remove `function`, or move it to a trigger of its own.",
+        "Remove `function`, or write a second trigger for the function.",
     )
     .await;
     // The deployed version remains active.

@@ -77,7 +77,7 @@ fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<
         }
         let mut entry_with_id = Arc::unwrap_or_clone(entry);
         let first = i64::try_from(next)
-            .map_err(|_| Error::corrupt(&file.manifest_path, "its row ids are too large"))?;
+            .map_err(|_| Error::corrupt(&file.manifest_path, "the row ids are too large"))?;
         next = next.saturating_add(entry_with_id.data_file.record_count());
         let built = builder_of(&entry_with_id.data_file).first_row_id(Some(first)).build();
         entry_with_id.data_file =

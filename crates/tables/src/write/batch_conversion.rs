@@ -275,7 +275,8 @@ fn round_trip(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
         Some(_) if is_float_rounding && stays_finite(array, &converted) => Ok(converted),
         Some(row) => {
             let value = arrow::util::display::array_value_to_string(array, row).unwrap_or_default();
-            let reason = ArrowError::CastError(format!("`{value}` would change"));
+            let reason =
+                ArrowError::CastError(format!("the conversion would change the value `{value}`"));
             Err(bad_value(field, column, reason))
         }
     }
