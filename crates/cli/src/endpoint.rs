@@ -123,7 +123,8 @@ impl UrlEndpoint {
             let is_untrusted = error.to_string().contains("certificate");
             problem.causes.push(error.to_string());
             problem.with_hint(if is_untrusted {
-                "If the certificate is your own, name its file: `headwater login --certificate FILE`."
+                "If the certificate is self-signed, name its file: `headwater login --certificate \
+                 FILE`."
             } else {
                 "Check the URL and the network."
             })

@@ -153,7 +153,7 @@ fn a_function_is_a_program_in_any_language() {
         ("endless", "`yes` returned more than 16 MiB"),
         ("binary", "returned bytes that are not UTF-8 text"),
         ("absent", "the program `no-such-program` is not on this machine"),
-        ("plain", "it is not executable: begin a script with `#!` and its interpreter"),
+        ("plain", "the program is not executable: begin a script with `#!` and its interpreter"),
         ("writes", "Read-only file system"),
         ("slow", "ran longer than its limit of 1 s"),
     ] {

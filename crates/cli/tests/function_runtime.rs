@@ -192,17 +192,17 @@ fn a_runtime_that_misbehaves_is_reported() {
         ),
         (
             "TAKE head -c 20000000 /dev/zero | post $id/response",
-            "Function.ResponseSizeTooLarge: the answer has more than 16 MiB",
+            "Function.ResponseSizeTooLarge: the response has more than 16 MiB",
             "",
         ),
         (
             "TAKE yes | curl -sS -T - -X POST $api/invocation/$id/response",
-            "Function.ResponseSizeTooLarge: the answer has more than 16 MiB",
+            "Function.ResponseSizeTooLarge: the response has more than 16 MiB",
             "",
         ),
         (
             "TAKE printf '\\\\377' | post $id/response",
-            "Runtime.InvalidResponse: the answer is neither JSON nor other UTF-8 text",
+            "Runtime.InvalidResponse: the response is neither JSON nor UTF-8 text",
             "",
         ),
         (

@@ -19,7 +19,7 @@ fn the_active_branch_is_not_deleted_without_force() {
     contains(
         &text,
         &[
-            "branch `dev` cannot be deleted: it is the active branch",
+            "branch `dev` is the active branch and cannot be deleted",
             "`headwater checkout main`",
             "`--force`",
         ],

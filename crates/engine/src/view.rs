@@ -264,7 +264,7 @@ fn fixed(
     declared: &Schema,
 ) -> Result<LogicalPlan> {
     let lost = |column: &str, how: &str| {
-        let message = format!("its query {how} column `{column}`");
+        let message = format!("the query of the view {how} column `{column}`");
         let code = headwater_model::ErrorCode::ColumnNotFound;
         let hint = "Restore the column, or replace the view with CREATE OR REPLACE VIEW.";
         Error::View { view: name.to_string(), message, code, hint: Some(hint.to_owned()) }

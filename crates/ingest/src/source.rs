@@ -158,7 +158,8 @@ impl Discovery {
         {
             return Ok(());
         }
-        let note = (visible > 0).then_some("Name the format: no file in it has a known suffix.");
+        let note =
+            (visible > 0).then_some("Name the format: none of the files has a known suffix.");
         Err(Error::NoFiles { path: source.to_owned(), note })
     }
 
@@ -211,7 +212,7 @@ impl Discovery {
         {
             return Ok(());
         }
-        Err(missing(any.then_some("Name the format: no file in it has a known suffix.")))
+        Err(missing(any.then_some("Name the format: none of the files has a known suffix.")))
     }
 
     fn add_object(&mut self, object: Object, named: FileSelection) -> Result<()> {
@@ -252,7 +253,7 @@ impl Discovery {
         let name = path.to_string_lossy().into_owned();
         let fail = |source| Error::File { file: name.clone(), source };
         if !metadata.is_file() {
-            let reason = "it is not a regular file";
+            let reason = "the path is not a regular file";
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
         let place = SourceLocation::Disk(path.to_owned());

@@ -62,6 +62,6 @@ impl ErrorContext<'_> {
 
     /// Returns the reason to report for a row with bytes that are not valid in the file's encoding.
     pub fn invalid(&self) -> String {
-        format!("it has bytes that are not valid {}", self.encoding)
+        format!("the line has bytes that are not valid {}", self.encoding)
     }
 }

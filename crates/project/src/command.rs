@@ -223,7 +223,7 @@ pub(super) fn check_program(
     };
     if command.iter().any(|word| word.contains('\0')) {
         let message = "`command` contains a NUL character";
-        return Err(Error::invalid(at.clone(), message, "Remove it."));
+        return Err(Error::invalid(at.clone(), message, "Remove the NUL character."));
     }
     // A name without `/` is looked up in PATH.
     let file = format!("{folder}{}", inside(program));
@@ -232,7 +232,7 @@ pub(super) fn check_program(
     }
     let shown = if folder.is_empty() { program } else { &file };
     let message = format!("the project has no file `{shown}`");
-    Err(Error::invalid(at.clone(), message, "Write its path from the project's folder."))
+    Err(Error::invalid(at.clone(), message, "Write the path relative to the project's folder."))
 }
 
 /// Rejects a file or folder that the project does not have.
@@ -245,7 +245,7 @@ fn check_files(named: &[String], files: &BTreeMap<String, String>, at: &Location
         None => Ok(()),
         Some(path) => {
             let message = format!("the project has no file or folder `{path}`");
-            let hint = "Write its path from the project's folder.";
+            let hint = "Write the path relative to the project's folder.";
             Err(Error::invalid(at.clone(), message, hint))
         }
     }

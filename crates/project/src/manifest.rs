@@ -249,7 +249,7 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let first = quoted.next().unwrap_or_default();
     let rest: Vec<&str> = quoted.collect();
     let (message, hint) = if message.starts_with("unknown field") {
-        (format!("unknown key `{first}`"), suggest::hint(first, rest, "keys here"))
+        (format!("unknown key `{first}`"), suggest::hint(first, rest, "valid keys"))
     } else if message.starts_with("unknown variant") {
         let message = format!(
             "the value of a key is invalid: `{first}` is not one of `{}`",

@@ -118,8 +118,8 @@ fn folder(table: &CommandSection, at: &Location) -> Result<Option<String>> {
         return Ok(None);
     }
     let below = below_project(folder).ok_or_else(|| {
-        let message = format!("`{folder}` is not a folder below the project's");
-        Error::invalid(at.clone(), message, "Write its path from the project's folder.")
+        let message = format!("`{folder}` is not a folder inside the project's folder");
+        Error::invalid(at.clone(), message, "Write the path relative to the project's folder.")
     })?;
     Ok(Some(below))
 }

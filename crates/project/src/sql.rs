@@ -248,7 +248,7 @@ fn apply(
     at: &Location,
 ) -> Result<()> {
     let Some((key, value)) = setting.split_once('=') else {
-        let message = format!("`{setting}` is not a setting");
+        let message = format!("the setting `{setting}` has no `=`");
         return Err(Error::invalid(at.clone(), message, "Write `-- headwater: key = value`."));
     };
     let (key, condition) = (key.trim().replace('-', "_"), value);

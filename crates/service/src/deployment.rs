@@ -105,7 +105,8 @@ fn is_account_of(principal: &Principal, actor: &Actor) -> bool {
 
 fn deployed_by_another(version: &Deployment) -> Problem {
     let message = format!("version `{}` was deployed by another user", version.version.short());
-    let hint = "Deploy its files yourself: its triggers would have the rights of that user.";
+    let hint = "Deploy the files of that version yourself: otherwise its triggers would have the \
+                rights of the other user.";
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
 

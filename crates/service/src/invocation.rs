@@ -288,8 +288,8 @@ fn missing(name: &str) -> Problem {
 fn not_found(project: &Project, name: &str) -> Problem {
     let message = format!("the project `{}` has no function `{name}`", project.name);
     let hint = if project.steps.iter().any(|step| step.table.name == name) {
-        "It is a model, which a run computes; only functions with `@headwater.function()` can be \
-         called."
+        "This name belongs to a model, which a run computes; only functions with \
+         `@headwater.function()` can be called."
             .to_owned()
     } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
         format!("Did you mean `{near}`?")

@@ -106,7 +106,7 @@ fn check_retriable(job: &Job, request: &RunRequest) -> Result<(), Problem> {
     };
     let message = format!("the run `{}` {why}, so it cannot be continued", job.id.short());
     let problem = Problem::new(ErrorCode::InvalidArgument, message);
-    Err(problem.with_hint(format!("Start it again with `POST /v1/jobs/{}/rerun`.", job.id)))
+    Err(problem.with_hint(format!("Start the run again with `POST /v1/jobs/{}/rerun`.", job.id)))
 }
 
 fn check_request(request: &RunRequest) -> Result<(), Problem> {

@@ -109,12 +109,12 @@ impl VersionRewriter<'_> {
             }
         };
         let Some(ObjectNamePart::Identifier(ident)) = name.0.last_mut() else {
-            return Err(Error::unsupported("a function in the place of a name"));
+            return Err(Error::unsupported("a function in place of a name"));
         };
         if ident.value.contains(['@', '~', '*', '#']) {
             return Err(Error::Invalid {
-                message: format!("`{}` has two versions", ident.value),
-                hint: Some("Leave one of them out.".to_owned()),
+                message: format!("the version of `{}` is given twice", ident.value),
+                hint: Some("Leave out one of the versions.".to_owned()),
                 position: at,
             });
         }

@@ -77,9 +77,9 @@ async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()
     let name = &arguments.name;
     let is_active = lake.active_branch() == *name && name != MAIN_BRANCH;
     if is_active && !arguments.force {
-        let message = format!("branch `{name}` cannot be deleted: it is the active branch");
+        let message = format!("branch `{name}` is the active branch and cannot be deleted");
         return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(format!(
-            "Run `headwater checkout {MAIN_BRANCH}` first, or delete it with `--force`."
+            "Run `headwater checkout {MAIN_BRANCH}` first, or delete the branch with `--force`."
         )));
     }
     let path = format!("/v1/branches/{}?if_exists={}", segment(name), arguments.if_exists);

@@ -188,7 +188,7 @@ impl<'a> Shell<'a> {
     /// Runs the entries of a file. `\\q` in the file ends only the file.
     async fn include(&mut self, file: &std::path::Path, depth: usize) -> Result<ShellAction> {
         if depth == INCLUDE_DEPTH_MAX {
-            return Err(error::invalid(format!("`{}` includes itself", file.display())));
+            return Err(error::invalid(format!("file `{}` includes itself", file.display())));
         }
         let opened = std::fs::File::open(file);
         let opened = opened.map_err(error::from_io(&format!("read `{}`", file.display())))?;

@@ -265,8 +265,8 @@ fn print_report(context: &Context, report: &ImportReport) {
     if report.commit.is_none() {
         let files = output::plural(report.files_skipped, "file");
         return style.say(format!(
-            "nothing to do: {files} imported before, perhaps with other options; `--again` \
-             imports again"
+            "nothing to do: {files} already imported, perhaps with other options; `--again` \
+             imports them again"
         ));
     }
     let rows = output::plural(report.rows, "row");

@@ -271,7 +271,7 @@ impl RowComparison {
         (new.removed, new.added, new.changed) = (None, None, None);
         let reason = match compare {
             CompareRows::Never => "the comparison of rows is disabled",
-            _ => "the changed files are large; compare rows `always` to read them",
+            _ => "the changed files are large; compare their rows with `--compare always`",
         };
         new.rows.reason = Some(reason.to_owned());
         new

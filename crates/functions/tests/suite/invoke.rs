@@ -107,9 +107,9 @@ async fn what_is_no_table_is_named() {
         ("None", "`None`"),
         ("{'a': 1}", "`dict`"),
         ("[]", "`f` returned a `list` that is not a table: an empty list has no columns"),
-        ("[1]", "its item 1 is `1` (int), but each must be a dict"),
-        ("[{'a': 1}, None]", "its item 2 is `None` (NoneType), but each must be a dict"),
-        ("[{1: 1}]", "it has the key `1` (int), but column names must be strings"),
+        ("[1]", "item 1 is `1` (int), but each item must be a dict"),
+        ("[{'a': 1}, None]", "item 2 is `None` (NoneType), but each item must be a dict"),
+        ("[{1: 1}]", "a row has the key `1` (int), but column names must be strings"),
         (
             "[{'a': 1, 'b': None}, {'b': 2}, {'b': 'x' * 99}]",
             "column `b` has `2` (int) in row 2, and `'xxx",

@@ -181,7 +181,7 @@ fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
     let (message, hint) = match error {
         YamlError::SerdeUnknownField { field, expected, .. } => (
             format!("unknown key `{field}`"),
-            suggest::hint(field, expected.iter().copied(), "keys here"),
+            suggest::hint(field, expected.iter().copied(), "valid keys"),
         ),
         YamlError::SerdeUnknownVariant { variant, expected, .. } => (
             format!(

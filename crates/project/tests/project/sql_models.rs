@@ -61,7 +61,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: The materializations are `none`, `replace`, `append`, `merge`, `overwrite_partitions`, `view`.
     ");
     insta::assert_snapshot!(refused("-- headwater: replace\nSELECT 1"), @r"
-    invalid_project: `replace` is not a setting (models/m.sql:1)
+    invalid_project: the setting `replace` has no `=` (models/m.sql:1)
       hint: Write `-- headwater: key = value`.
     ");
     insta::assert_snapshot!(refused("-- headwater materialization = replace\nSELECT 1"), @r"

@@ -109,12 +109,12 @@ fn mistakes_are_refused_with_their_line() {
         ),
         (
             "include_paths: [views/a.py]",
-            "`include_paths` cannot have `views/a.py`: it does not end in `.sql` (bauplan_project.yml:4)",
+            "`include_paths` cannot contain `views/a.py`: the path does not end in `.sql` (bauplan_project.yml:4)",
         ),
-        ("include_paths: [/etc/a.sql]", "it is not relative to the project"),
+        ("include_paths: [/etc/a.sql]", "the path is not relative to the project's folder"),
         (
             "include_paths:\n  - ok.sql\n  - a/../../b.sql",
-            "it leaves the project by `..` (bauplan_project.yml:6)",
+            "the path leaves the project's folder with `..` (bauplan_project.yml:6)",
         ),
         ("include_paths: ['[.sql']", "`include_paths` cannot have `[.sql`"),
         (

@@ -178,7 +178,7 @@ fn wrong_arguments_of_a_model_are_refused_by_name() {
         ),
         (
             "@bauplan.model(materialization_strategy='OVERWRITE_PARTITIONS')",
-            "`bauplan.m` overwrites partitions, but has none",
+            "`bauplan.m` overwrites partitions, but is not partitioned",
         ),
         (
             "@bauplan.model(materialization_strategy='APPEND', overwrite_filter='a = 1')",
