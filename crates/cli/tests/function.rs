@@ -43,7 +43,7 @@ fn workspace() -> Workspace {
 #[test]
 fn a_retry_with_more_memory_is_reported_by_the_call_the_run_and_the_job() {
     let workspace = workspace();
-    let said = "it needs more memory than its limit of 256 MiB, and is retried with 512 MiB";
+    let said = "the call needs more memory than its limit of 256 MiB and is retried with 512 MiB";
     for (kind, command) in [("function", &["function", "invoke", "needy"][..]), ("run", &["run"])] {
         let told = workspace.run(command);
         assert!(told.code == 0 && told.stderr.contains(said), "{}", told.stderr);
@@ -215,7 +215,11 @@ fn a_compiled_program_and_binary_files_are_part_of_the_project() {
         assert!(found.contains("AB") && found.contains(" 255 0 254"), "{found}");
     }
     let told = workspace.run(&["function", "invoke", "plain"]);
-    assert!(told.code != 0 && told.stderr.contains("it is not executable"), "{}", told.stderr);
+    assert!(
+        told.code != 0 && told.stderr.contains("the program is not executable"),
+        "{}",
+        told.stderr
+    );
     // Deployed versions are stored, and equal files are the same version.
     let first = workspace.json(&["deployment", "get"]);
     workspace.ok(&["deploy"]);

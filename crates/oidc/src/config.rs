@@ -138,7 +138,7 @@ mod tests {
         for (line, expected) in [
             ("issuers = 1", "unknown field `issuers`"),
             ("user_claim = \"\"", "`user_claim` is empty"),
-            ("scopes = \"profile\"", "no `openid`"),
+            ("scopes = \"profile\"", "must contain `openid`"),
             ("token_lifetime = \"soon\"", "`token_lifetime` is `soon`"),
             ("token_lifetime = \"91d\"", "between 1s and 90d"),
         ] {

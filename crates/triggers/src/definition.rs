@@ -365,10 +365,10 @@ mod tests {
             definition[key] = value;
             definition
         };
-        check(with("run", json!(true)), "besides importing or running");
-        check(with("import", json!({"table": "t"})), "besides importing or running");
-        check(with("parameters", json!({"a": "b"})), "does not start a run");
-        check(with("concurrency", json!(0)), "not between 1 and 1000");
+        check(with("run", json!(true)), "cannot also import files or start a run");
+        check(with("import", json!({"table": "t"})), "cannot also import files or start a run");
+        check(with("parameters", json!({"a": "b"})), "only for triggers that start a run");
+        check(with("concurrency", json!(0)), "between 1 and 1000, not 0");
         check(with("order_by", json!("subjekt")), "no field `subjekt`");
         let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
         check(ordered, "only for functions");
@@ -376,18 +376,18 @@ mod tests {
         for (bucket, expected) in [
             (json!({"name": ""}), "not a valid bucket"),
             (json!({"name": "Landing"}), "not a valid bucket"),
-            (json!({"name": "landing", "events": []}), "names no events"),
+            (json!({"name": "landing", "events": []}), "`events` is empty"),
             (json!({"name": "landing", "prefix": "k".repeat(1_025)}), "longer than 1024 bytes"),
         ] {
             check(json!({"name": "a", "function": "f", "bucket": bucket}), expected);
         }
         let removed = json!({"name": "landing", "events": ["created", "removed"]});
         let import = json!({"name": "a", "import": {"table": "t"}, "bucket": removed});
-        check(import, "import removed objects");
+        check(import, "removed cannot be imported");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
         for (names, expected) in [
-            (json!([]), "no tables"),
+            (json!([]), "list of tables is empty"),
             (json!(["a/b"]), "`a/b`"),
             (json!(["raw.{a"]), "`raw.{a` is not a pattern"),
             (json!([""]), "not a table name"),

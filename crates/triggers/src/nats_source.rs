@@ -272,12 +272,12 @@ mod tests {
         };
         let url = "nats://h";
         check(json!({"url": "h", "stream": "s"}), "not a URL");
-        check(json!({"url": "http://h", "stream": "s"}), "another scheme");
+        check(json!({"url": "http://h", "stream": "s"}), "must have the scheme `nats`");
         check(json!({"url": "nats://a,nats://u:p@h", "stream": "s"}), "contains credentials");
-        check(json!({"url": url, "stream": "a.b"}), "not a name of a stream");
-        check(json!({"url": url, "stream": "s", "consumer": ""}), "not a name of a consumer");
-        check(json!({"url": url, "stream": "s", "subject": "a..b"}), "not a subject");
-        check(json!({"url": url, "stream": "s", "user": "u"}), "no `secret`");
-        check(json!({"url": url, "stream": "s", "batch": 0}), "not between 1 and 100");
+        check(json!({"url": url, "stream": "a.b"}), "not a valid stream name");
+        check(json!({"url": url, "stream": "s", "consumer": ""}), "not a valid consumer name");
+        check(json!({"url": url, "stream": "s", "subject": "a..b"}), "not a valid subject");
+        check(json!({"url": url, "stream": "s", "user": "u"}), "`secret` is not");
+        check(json!({"url": url, "stream": "s", "batch": 0}), "between 1 and 100, not 0");
     }
 }

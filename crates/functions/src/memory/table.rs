@@ -464,7 +464,7 @@ mod tests {
         let at = bytes[footer..].windows(8).position(|eight| eight == block(2)).unwrap() + footer;
         bytes[at..at + 8].copy_from_slice(&block(1));
         let error = format!("{:?}", written_by_another(&bytes).unwrap_err());
-        assert!(error.contains("lists a message again"), "{error}");
+        assert!(error.contains("lists a message twice"), "{error}");
     }
 
     #[test]

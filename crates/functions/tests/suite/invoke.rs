@@ -493,7 +493,7 @@ async fn pieces_of_any_kind_are_put_together() {
         ("yield data; yield data.select(['n'])", Err("does not have the columns of the first")),
         ("yield data.select(['n']); yield data", Err("which the first does not have")),
         ("yield data; yield None; yield data", Err("None")),
-        ("yield from ()", Err("it yields nothing")),
+        ("yield from ()", Err("the generator yields nothing")),
         ("yield 7", Err("`int`")),
         ("yield data; raise KeyError('no')", Err("KeyError")),
     ] {

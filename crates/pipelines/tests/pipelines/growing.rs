@@ -49,7 +49,7 @@ async fn partitions_are_overwritten_by_sql_and_python() {
     for (settings, expected) in [
         (
             "-- headwater: materialization = overwrite_partitions\n",
-            "overwrites partitions, but has none",
+            "overwrites partitions, but is not partitioned",
         ),
         ("-- headwater: overwrite_filter = id = 1\n", "does not overwrite partitions"),
         (

@@ -86,7 +86,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Move the setting above the query.
     ");
     insta::assert_snapshot!(refused("-- headwater: name = t@dev\nSELECT 1"), @r#"
-    invalid_project: `t@dev` is not a usable table name: it contains one of the characters / \ " ` @ # ~ * (models/m.sql:1)
+    invalid_project: `t@dev` is not a usable table name: the name contains one of the characters / \ " ` @ # ~ * (models/m.sql:1)
       hint: Rename the file, or set `-- headwater: name = …`.
     "#);
     insta::assert_snapshot!(refused("-- headwater: timeout = soon\nSELECT 1"), @r"

@@ -116,7 +116,7 @@ fn mistakes_are_refused_with_their_line() {
             "include_paths:\n  - ok.sql\n  - a/../../b.sql",
             "the path leaves the project's folder with `..` (bauplan_project.yml:6)",
         ),
-        ("include_paths: ['[.sql']", "`include_paths` cannot have `[.sql`"),
+        ("include_paths: ['[.sql']", "`include_paths` cannot contain `[.sql`"),
         (
             "include_paths: [views/*.sql]",
             "the project has no file that matches `views/*.sql` (bauplan_project.yml:4)\n  hint: \
