@@ -193,7 +193,7 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    /// Converts the models: first those that do not depend on the kind of others.
+    /// Converts the models: first the models whose materialization does not depend on other models.
     fn models(&mut self) {
         let files = self.files;
         let mut rendered = Vec::new();
@@ -321,7 +321,7 @@ impl<'f> ProjectConversion<'f> {
         });
     }
 
-    /// Notes the parts that have no counterpart.
+    /// Adds a note for each part of the project that has no equivalent.
     fn rest(&mut self) {
         let files = self.files;
         for path in files.keys() {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::settings::{Settings, texts};
 use crate::template::Rendered;
 
-/// Settings of a converted model, and what differs from dbt.
+/// Settings of a converted model, and a note about the difference from dbt.
 #[derive(Debug, Default)]
 pub(crate) struct Materialization {
     /// Values of the settings, by name.

@@ -55,8 +55,9 @@ fn details(step: &PlannedStep, currency: &str) -> Vec<String> {
     lines
 }
 
-/// Returns why a step runs, one phrase each: what changed, or else the reason in words; or the
-/// branch whose table is reused. Empty if the step is up to date.
+/// Returns the reasons why a step runs, one phrase each: the changes, or else the text of the
+/// reason code. For a reused table, returns the branch that contains it. Empty if the step is up to
+/// date.
 pub fn reasons(step: &PlannedStep) -> Vec<String> {
     match (&step.reason, step.why.as_slice(), &step.reuses) {
         (None, _, None) => Vec::new(),

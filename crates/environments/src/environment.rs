@@ -79,8 +79,8 @@ pub struct Environment {
     pub created_ms: u64,
     /// True if the build already existed.
     pub warm: bool,
-    /// A lock that prevents the removal of the folder. All copies share it, so its reference count
-    /// shows whether copies exist.
+    /// A lock that prevents the removal of the folder. All copies of this value share the lock, so
+    /// its reference count shows whether copies exist.
     pub(crate) lock: Arc<SharedLock>,
 }
 

@@ -23,7 +23,7 @@ use parking_lot::RwLock;
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
 
-/// A version of the project, parsed.
+/// A parsed version of the project.
 #[derive(Debug, Clone)]
 pub struct Version {
     /// The hash of its files.
@@ -88,7 +88,7 @@ pub struct TriggerSources {
 }
 
 impl TriggerSources {
-    /// Creates handles to both sources.
+    /// Creates handles to the triggers and the buckets.
     pub fn of(triggers: Option<&Triggers>, objects: &Objects) -> Self {
         TriggerSources { triggers: triggers.cloned(), objects: objects.clone() }
     }

@@ -77,8 +77,8 @@ impl FunctionLake {
         }
     }
 
-    /// Returns the error of a failed commit. If an earlier delivery of the event has committed,
-    /// that is not an error.
+    /// Converts the error of a failed commit. If an earlier delivery of the event has committed its
+    /// rows, the result is success.
     fn failed(&self, problem: Problem) -> Result<AppendResult, Problem> {
         let committed = problem.context.get("event").and_then(serde_json::Value::as_str);
         let is_own = committed.is_some() && committed == self.scope.event.as_deref();

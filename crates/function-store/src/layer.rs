@@ -36,9 +36,9 @@ const OTHERS: &str = "opt";
 /// A layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredLayer {
-    /// Its name.
+    /// The layer's name.
     pub name: String,
-    /// Its versions by number.
+    /// The versions by number.
     pub versions: BTreeMap<u64, LayerVersion>,
     /// The number of the next version. Numbers of deleted versions are not used again.
     pub next_version: u64,
@@ -47,11 +47,11 @@ pub struct StoredLayer {
 /// A version of a layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerVersion {
-    /// Its files.
+    /// The files of the version.
     pub code: StoredCode,
-    /// Time of its creation.
+    /// The time of the version's creation.
     pub created: Timestamp,
-    /// Its author.
+    /// The author.
     pub author: String,
     /// Values that a protocol keeps for its clients.
     #[serde(default)]
@@ -68,10 +68,10 @@ pub const LAYERS: &str = "Layers";
 /// A version of a layer that a function uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UsedLayer {
-    /// Its ARN, as clients know it.
+    /// The ARN, as clients know it.
     #[serde(rename = "Arn")]
     pub arn: String,
-    /// Its files.
+    /// The files of the layer version.
     #[serde(rename = "Code")]
     pub code: StoredCode,
 }

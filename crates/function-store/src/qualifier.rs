@@ -40,14 +40,14 @@ pub enum UrlAuth {
     Iam,
 }
 
-/// How the answer to a request to a URL is sent.
+/// The way in which a URL returns the response of its function.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InvokeMode {
-    /// As a whole, after the call.
+    /// The response is returned as a whole, after the call.
     #[default]
     #[serde(rename = "BUFFERED")]
     Buffered,
-    /// In parts, while the function runs.
+    /// The response is returned in parts, while the function runs.
     #[serde(rename = "RESPONSE_STREAM")]
     ResponseStream,
 }
@@ -57,7 +57,7 @@ pub enum InvokeMode {
 pub struct UrlSettings {
     /// Rules for requests of web pages of other origins.
     pub cors: Option<Cors>,
-    /// How answers are sent.
+    /// The way in which responses are returned.
     pub mode: Option<InvokeMode>,
 }
 
@@ -69,7 +69,7 @@ pub struct FunctionUrl {
     /// The CORS rules, for requests of web pages of other origins; `None` allows no such requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-    /// How answers are sent.
+    /// The way in which responses are returned.
     #[serde(default)]
     pub mode: InvokeMode,
     /// Time of its creation.

@@ -1,7 +1,7 @@
 //! Messages of `application/vnd.amazon.eventstream`, in which AWS sends streamed answers.
 //!
-//! A message has its length, the length of its headers and their CRC-32, then headers and payload,
-//! then the CRC-32 of all. Lengths are big-endian.
+//! A message consists of its length, the length of its headers and the CRC-32 of both, the headers,
+//! the payload, and the CRC-32 of the whole message. Lengths are big-endian.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use crc32fast::hash;

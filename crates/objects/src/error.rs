@@ -95,7 +95,7 @@ pub enum Error {
     /// A stored record cannot be read.
     #[error("the record `{name}` cannot be read")]
     Corrupt {
-        /// Its name.
+        /// The name of the record.
         name: String,
     },
     /// Reading the content from the client failed.

@@ -14,7 +14,7 @@ pub enum Error {
         /// The cause.
         reason: String,
     },
-    /// The provider did not answer.
+    /// The provider did not respond.
     #[error("the OpenID provider at `{url}` cannot be reached")]
     Unreachable {
         /// The requested URL.

@@ -62,7 +62,7 @@ impl Http {
         parse(url, &body(url, response).await?)
     }
 
-    /// Sends a form. Returns the status and the JSON answer.
+    /// Sends a form. Returns the status and the JSON response.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         url: &str,

@@ -75,7 +75,7 @@ struct Shared {
     keys: RwLock<CachedMetadata>,
     /// The discovery document of the last login, and the time at which it was read.
     discovery: RwLock<Option<(Instant, Discovery)>>,
-    /// Held while the keys are being fetched.
+    /// A lock that is held while the keys are being fetched.
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -84,7 +84,7 @@ struct CachedMetadata {
     keys: Arc<Keys>,
     /// The time at which the keys were fetched; `None` before the first time.
     read: Option<Instant>,
-    /// The time of the last attempt to fetch them.
+    /// The time of the last attempt to fetch the keys.
     tried: Option<Instant>,
 }
 

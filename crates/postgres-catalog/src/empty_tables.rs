@@ -1,4 +1,4 @@
-//! Queries of catalog tables that are always empty, such as those of indexes and triggers.
+//! Queries of catalog tables that are always empty, such as the tables of indexes and triggers.
 //!
 //! A SELECT that joins such a table returns no rows, whatever its expressions are. It is replaced
 //! with a SELECT that has the same columns and does not use PostgreSQL's functions.

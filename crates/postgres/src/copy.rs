@@ -115,7 +115,8 @@ impl Copy {
         }
     }
 
-    /// Replaces the position of an error in `sql` by that of the same name in the statement.
+    /// Replaces the position of an error in `sql` by the position of the same name in the
+    /// statement.
     fn relocated(&self, failure: Failure, sql: &str) -> Failure {
         let Failure::Problem(mut problem) = failure else { return failure };
         let number = |key: &str| problem.context.get(key).and_then(Value::as_u64);

@@ -12,7 +12,7 @@ pub const SERVER_VERSION: &str = "15.0";
 enum AcceptedValues {
     /// All values.
     Any,
-    /// Only these spellings of the default.
+    /// Only these spellings of the default value.
     Only(&'static [&'static str]),
     /// No value: clients cannot change the setting.
     Nothing,
@@ -152,7 +152,7 @@ impl Settings {
     /// Restores the defaults of all settings.
     pub fn reset_all(&mut self) {
         for setting in TABLE {
-            // This cannot fail, because all names come from the table.
+            // Setting a default cannot fail, because all names come from the table of settings.
             let _ = self.reset(setting.name);
         }
     }

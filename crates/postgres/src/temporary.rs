@@ -14,7 +14,7 @@ use crate::session::{Action, Outcome, Session};
 /// A statement that creates a temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateTemporary {
-    /// The statement without its words for temporary objects, which are replaced by spaces.
+    /// The statement in which spaces replace the words for temporary objects.
     sql: String,
     /// The table or view.
     object: Temporary,

@@ -29,7 +29,7 @@ pub struct QueueAttributes {
     pub message_bytes_max: u32,
     /// Time that a receiver waits for a message; 0 by default.
     pub receive_wait: u32,
-    /// Where messages go that were received too often.
+    /// The dead-letter queue of messages that were received too often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redrive: Option<RedrivePolicy>,
     /// True if the order of the messages of a group is preserved.
@@ -38,7 +38,7 @@ pub struct QueueAttributes {
     pub deduplicates_content: bool,
 }
 
-/// Where messages go that were received too often.
+/// The dead-letter queue, and the number of receptions after which a message moves to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedrivePolicy {
     /// Name of the dead-letter queue.

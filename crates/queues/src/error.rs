@@ -47,7 +47,7 @@ pub enum Error {
         /// The receipt.
         receipt: String,
     },
-    /// A message is not being processed.
+    /// The message of a receipt is not in flight.
     #[error("the message of receipt handle `{receipt}` is not in flight")]
     NotInFlight {
         /// The receipt.
@@ -68,10 +68,10 @@ pub enum Error {
         journal: &'static str,
         /// Key of the entry.
         key: String,
-        /// Why the value cannot be decoded.
+        /// The reason why the value cannot be decoded.
         reason: String,
     },
-    /// The server stops.
+    /// The server is stopping.
     #[error("the operation stopped before it finished")]
     Stopped,
     /// The store failed.

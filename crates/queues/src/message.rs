@@ -33,7 +33,7 @@ pub struct NewMessage {
     pub body: String,
     /// Typed attributes by name.
     pub attributes: BTreeMap<String, Attribute>,
-    /// Time before it becomes visible, in seconds; that of the queue by default.
+    /// Time in seconds before the message becomes visible; by default the queue's delay.
     pub delay: Option<u32>,
     /// For FIFO queues: messages of a group are received in order, one batch at a time.
     pub group: Option<String>,
@@ -44,7 +44,7 @@ pub struct NewMessage {
 /// The result of sending a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentMessage {
-    /// Id of the message; that of the earlier message if it was sent before.
+    /// Id of the message; for a repeated message, the id of the earlier one.
     pub id: String,
     /// MD5 of the body, as hexadecimal digits.
     pub body_md5: String,
@@ -63,23 +63,23 @@ pub struct ReceivedMessage {
     pub received: u32,
     /// Time of the first reception.
     pub first_received: Timestamp,
-    /// Identifies this reception.
+    /// The receipt, which identifies this reception.
     pub receipt: String,
 }
 
 /// A message as stored. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMessage {
-    /// Its id.
+    /// The message's id.
     pub id: String,
     /// The body.
     pub body: String,
     /// Typed attributes by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Attribute>,
-    /// Time at which it was sent.
+    /// Time at which the message was sent.
     pub sent: Timestamp,
-    /// Time from which it is visible, until it is received.
+    /// Time from which the message is visible, until it is received.
     pub visible: Timestamp,
     /// The sender.
     pub sender: String,

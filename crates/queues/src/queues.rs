@@ -28,9 +28,9 @@ pub struct Queues {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     open: Arc<RwLock<BTreeMap<String, Arc<OpenQueue>>>>,
-    /// Held while queues are created, changed or deleted.
+    /// A lock that is held while queues are created, changed or deleted.
     changes: Arc<tokio::sync::Mutex<()>>,
-    /// True if receivers do not wait for messages any more.
+    /// True if receivers no longer wait for messages.
     is_closed: Arc<AtomicBool>,
 }
 
@@ -84,7 +84,7 @@ impl Queues {
         if let Ok(existing) = self.queue(name) {
             let info = existing.info.lock().clone();
             let mut wanted = info.attributes.clone();
-            // Only the attributes that are given must be equal.
+            // Compare only the attributes in the request.
             wanted.update(given)?;
             if wanted != info.attributes {
                 return Err(Error::QueueExists { name: name.into() });
@@ -231,7 +231,7 @@ impl Queues {
     }
 }
 
-/// Runs work to its end, also if the caller leaves.
+/// Runs work to completion, even if the caller is cancelled.
 pub(crate) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {

@@ -101,7 +101,7 @@ impl Queues {
     }
 }
 
-/// What the messages of a batch have in common.
+/// Values that all messages of a batch share.
 struct Prepared<'a> {
     queue: &'a OpenQueue,
     attributes: &'a QueueAttributes,

@@ -13,7 +13,7 @@ use crate::queue::QueueCounts;
 /// Time within which a message with the same deduplication id is not added again.
 const DEDUPLICATION: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
-/// Position of a message in the life of its slot.
+/// The phase of a message, which determines the operations that are possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The message is being stored.
@@ -26,7 +26,7 @@ pub(crate) enum Phase {
     Deleting,
 }
 
-/// The state of a message, without its body.
+/// The state of a message in memory, without the body.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     /// The group, in FIFO queues.
@@ -37,22 +37,22 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Creates the slot of a message that is being stored. `is_fifo` preserves the order of its
-    /// group.
+    /// Creates the state of a message that is being stored. With `is_fifo`, the order of its group
+    /// is preserved.
     pub(crate) fn new(message: &StoredMessage, is_fifo: bool) -> Self {
         let reception = Reception { visible: message.visible, ..Reception::default() };
         let group = message.group.clone().filter(|_| is_fifo);
         Slot { group, sent: message.sent, reception, phase: Phase::Storing }
     }
 
-    /// Returns the group whose other messages must wait for this one.
+    /// Returns the group that this message blocks: its other messages must wait.
     fn blocked_group(&self) -> Option<&String> {
         let is_in_flight = self.phase == Phase::Invisible && self.reception.receipt.is_some();
         self.group.as_ref().filter(|_| is_in_flight || self.phase == Phase::Deleting)
     }
 }
 
-/// The message that was sent with a deduplication id.
+/// A message that was sent with a deduplication id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Deduplicated {
     pub sequence: u64,
@@ -66,22 +66,22 @@ pub(crate) struct Deduplicated {
 pub(crate) struct State {
     /// True after the queue was deleted.
     pub is_deleted: bool,
-    /// By sequence number, which is the order in which the messages were sent.
+    /// Messages by sequence number, which is the order in which they were sent.
     slots: BTreeMap<u64, Slot>,
     ready: BTreeSet<u64>,
     invisible: BTreeSet<(Timestamp, u64)>,
-    /// The number of messages for which the others of their group must wait.
+    /// For each blocked group, the number of messages that block it.
     blocked: HashMap<String, usize>,
-    /// Sequence numbers of deleted messages whose entries were not removed from the journals yet.
+    /// Sequence numbers of deleted messages whose entries are still in the journals.
     gone: BTreeSet<u64>,
     last: u64,
-    /// Latest end of the delay of a message.
+    /// The latest end of a message's delay.
     delayed_until: Option<Timestamp>,
     deduplicated: HashMap<String, Deduplicated>,
     deduplication_order: BTreeMap<u64, String>,
 }
 
-/// Which messages to receive.
+/// Criteria for the messages to receive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pick {
     pub limit: usize,
@@ -89,11 +89,11 @@ pub(crate) struct Pick {
     pub until: Timestamp,
     /// Messages that were sent before this time are deleted.
     pub expired: Timestamp,
-    /// Receptions after which a message is a dead letter.
+    /// Maximum number of receptions; after them, a message is moved to the dead-letter queue.
     pub receive_count_max: Option<u32>,
 }
 
-/// Messages that were selected.
+/// The selected messages.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Picked {
     pub received: Vec<u64>,
@@ -113,8 +113,8 @@ impl State {
         self.slots.len()
     }
 
-    /// Returns the sequence number of a new message. Numbers ascend with the time, also over the
-    /// end of the process.
+    /// Returns the sequence number of a new message. Numbers ascend with time, also across restarts
+    /// of the process.
     pub(crate) fn next_sequence(&mut self, now: Timestamp) -> u64 {
         let now = u64::try_from(now.timestamp_micros()).unwrap_or_default();
         self.last = now.max(self.last + 1);
@@ -159,7 +159,7 @@ impl State {
         }
     }
 
-    /// Puts back a message whose deletion may have failed.
+    /// Restores a message whose deletion may have failed.
     pub(crate) fn restore(&mut self, sequence: u64) {
         if self.slots.get(&sequence).is_some_and(|slot| slot.phase == Phase::Deleting) {
             self.change(sequence, |slot| slot.phase = Phase::Invisible);
@@ -277,7 +277,7 @@ impl State {
         }
     }
 
-    /// Returns the number of deleted messages whose entries were not removed yet.
+    /// Returns the number of deleted messages whose entries are still in the journals.
     pub(crate) fn gone_count(&self) -> usize {
         self.gone.len()
     }
@@ -355,7 +355,8 @@ impl State {
         }
     }
 
-    /// Removes a message from the sets that its slot determines.
+    /// Removes a message from the sets of ready and invisible messages, and from the count of its
+    /// group.
     fn leave(&mut self, sequence: u64) {
         let Some(slot) = self.slots.get(&sequence) else { return };
         self.ready.remove(&sequence);

@@ -63,7 +63,7 @@ pub enum Error {
     KeyCommand {
         /// The command.
         command: String,
-        /// Its exit status, or the system's error.
+        /// The command's exit status, or the system's error.
         reason: String,
     },
     /// A file cannot be read or written.

@@ -18,8 +18,8 @@ const OPERATORS_MAX: usize = 300;
 /// Maximum number of joins and set operations at one level.
 const JOINED_MAX: usize = 300;
 
-/// Maximum number of operators between two commas. It also applies if a name was mistaken for a
-/// keyword.
+/// Maximum number of operators between two commas. This limit also applies if a name was mistaken
+/// for a keyword.
 const TOTAL_MAX: usize = 10_000;
 
 /// The parse state, which determines the meaning of the next word or star.

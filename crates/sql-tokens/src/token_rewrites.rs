@@ -129,8 +129,8 @@ impl Rewriter {
         } else if is(0, "AT") && self.follows_table() {
             let what = VERSIONS.into_iter().find(|what| is(1, what))?;
             let value = *words.get(2)?;
-            // Excludes an alias called `at`, and a column with an alias, which `AT TIMESTAMP` may
-            // be.
+            // An alias may be called `at`, and `AT TIMESTAMP` may be a column with an alias. In
+            // both cases the next token is not a value.
             let is_value = matches!(
                 tokens[value].token,
                 Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_)
