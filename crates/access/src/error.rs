@@ -52,7 +52,7 @@ pub enum Error {
     /// The row filter or column mask does not exist.
     #[error("there is no {kind} `{name}`")]
     NoRestriction {
-        /// `row filter` or `column mask`.
+        /// The kind: `row filter` or `column mask`.
         kind: &'static str,
         /// The requested row filter or column mask.
         name: String,

@@ -110,7 +110,7 @@ fn check(limits: &Limits) -> Result<()> {
     Err(Error::Limit { reason })
 }
 
-/// Returns the audit log's object text for a user or role.
+/// Returns the name of a user or role in the audit log, such as `user:ana`.
 fn object(directory: &Directory, name: &str) -> String {
     let kind = if directory.users.contains_key(name) { "user" } else { "role" };
     format!("{kind}:{name}")

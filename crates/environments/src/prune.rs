@@ -37,7 +37,7 @@ pub enum RemovalResult {
 }
 
 impl Environments {
-    /// Requests a sweep.
+    /// Notes that folders of outdated builds may exist, so that they are removed later.
     pub(crate) fn note_leftovers(&self) {
         self.leftovers.store(true, Ordering::Relaxed);
     }

@@ -26,7 +26,7 @@ pub(crate) enum Matcher {
     /// The value matches none of these conditions.
     AnythingBut(Vec<Matcher>),
     Numeric(NumberRange),
-    /// True if the field must have a value, false if it must not.
+    /// True if the field must have a value, false if it must have none.
     Exists(bool),
     Cidr(Cidr),
 }

@@ -12,7 +12,7 @@ use crate::{
     Error, FunctionFiles, QualifierChange, Result, StoredCode, StoredFunction, StoredVersion,
 };
 
-/// Maximum number of versions of a function, and also of aliases and of tags.
+/// Maximum number of versions, of aliases and of tags of a function.
 const VERSIONS_MAX: usize = 10_000;
 const ALIASES_MAX: usize = 1_000;
 const TAGS_MAX: usize = 50;

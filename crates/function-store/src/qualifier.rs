@@ -10,7 +10,7 @@ use crate::change::ChangeContext;
 use crate::function::LATEST;
 use crate::{Error, Result, StoredFunction};
 
-/// Maximum number of statements of a policy, and of their size in bytes.
+/// Maximum number of statements of a policy, and maximum size of a statement in bytes.
 const STATEMENTS_MAX: usize = 100;
 const STATEMENT_BYTES_MAX: usize = 4 << 10;
 

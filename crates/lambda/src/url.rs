@@ -16,7 +16,7 @@ use crate::request::LambdaRequest;
 /// The first part of the paths of URLs.
 pub const URL_ROOT: &str = "lambda-url";
 
-/// Limits of the rules for other origins.
+/// Limits of CORS rules: values in a list, characters of a value, and `MaxAge` in seconds.
 const CORS_ITEMS_MAX: usize = 100;
 const CORS_TEXT_MAX: usize = 253;
 const CORS_AGE_MAX: u32 = 86_400;

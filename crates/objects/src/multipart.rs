@@ -251,7 +251,7 @@ fn listed(number: u32, part: &PartRecord) -> ListedPart {
     ListedPart { number, size: part.blob.size, etag: part.etag.clone(), modified: part.modified }
 }
 
-/// Returns the uploaded parts for the completing request, in its order.
+/// Returns the uploaded parts in the order of the request that completes the upload.
 fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
     let fail = |number, reason, s3_code| Err(Error::Part { number, reason, s3_code });
     if parts.is_empty() {

@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     root: String,
     /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
-    /// The names of files during their write.
+    /// The names of the files that are being written.
     pub(crate) active: Mutex<HashSet<String>>,
     /// Lock between deletions of buckets, which hold it for writing, and creations of objects,
     /// which hold it for reading.

@@ -34,7 +34,7 @@ pub struct OidcConfig {
     /// of other groups.
     #[serde(default)]
     pub roles: BTreeMap<String, String>,
-    /// True if a login creates the user if it does not exist yet.
+    /// True if a login creates a missing user.
     #[serde(default)]
     pub create_users: bool,
     /// The scopes that a login requests.

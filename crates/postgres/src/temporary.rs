@@ -27,7 +27,7 @@ pub struct CreateTemporary {
 pub struct Temporary {
     /// The name, as written.
     name: String,
-    /// `TABLE` or `VIEW`.
+    /// The kind of object: `TABLE` or `VIEW`.
     kind: &'static str,
 }
 

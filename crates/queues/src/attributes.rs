@@ -112,7 +112,8 @@ impl QueueAttributes {
                 "ContentBasedDeduplication" if self.is_fifo => {
                     self.deduplicates_content = boolean(name, value)?;
                 }
-                // Messages are deduplicated in the whole queue. The disk encrypts messages.
+                // These settings have no effect: deduplication always applies to the whole queue,
+                // and encryption is left to the disk.
                 "DeduplicationScope" if value == "queue" => {}
                 "FifoThroughputLimit" if value == "perQueue" => {}
                 "SqsManagedSseEnabled" => {

@@ -101,7 +101,7 @@ pub(crate) struct Reception {
     pub first_received: Option<Timestamp>,
     /// Time from which the message is visible.
     pub visible: Timestamp,
-    /// The last reception.
+    /// The receipt of the last reception.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
 }
@@ -190,7 +190,7 @@ impl StoredMessage {
 }
 
 impl ReceivedMessage {
-    /// Returns the attributes that the queue has set, with the names of SQS.
+    /// Returns the system attributes of the message, with the names of SQS.
     pub fn system_attributes(&self) -> BTreeMap<&'static str, String> {
         let milliseconds = |time: Timestamp| time.timestamp_millis().to_string();
         let message = &self.message;

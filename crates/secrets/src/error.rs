@@ -71,7 +71,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// `read` or `written`.
+        /// The failed operation: `read` or `written`.
         action: &'static str,
         /// The system's error.
         source: std::io::Error,

@@ -2,7 +2,7 @@
 //! tokens of a statement. A rewrite can be removed when sqlparser parses the original form itself:
 //!
 //! - `UPDATE SET *` and `INSERT *` in MERGE become `SET * = DEFAULT` and `INSERT ROW`. Upstream:
-//!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, later than 0.62.
+//!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, in a release after 0.62.
 //! - `FOR VERSION AS OF v1` and `AT BRANCH dev` become `AT (VERSION => 'v1')` and `AT (BRANCH =>
 //!   'dev')`. The FOR of `FOR TIMESTAMP AS OF` is removed. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2486> and
