@@ -94,10 +94,10 @@ pub struct TableMaintain {
     /// Remove files that no branch or tag references
     #[arg(long)]
     pub orphans: bool,
-    /// The minimum age of these files, at least 1h [default: 3d]
+    /// The minimum age of removed files, at least 1h [default: 3d]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "orphans")]
     pub older_than: Option<Duration>,
-    /// Remove these files even if they are most of all files
+    /// Remove these files even if they are more than half of all files
     #[arg(long, requires = "orphans")]
     pub force: bool,
     /// Show the changes; make none
