@@ -128,7 +128,7 @@ mod tests {
         let program = folder.path().join("tool");
         std::fs::write(&program, "").unwrap();
         let folders = [folder.path().to_owned()];
-        assert!(find("tool", &folders).is_err(), "nobody can run it");
+        assert!(find("tool", &folders).is_err(), "the file is not executable");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find("tool", &folders).unwrap(), program);
         symlink("/bin/sh", folder.path().join("shell")).unwrap();

@@ -344,10 +344,11 @@ fn check_functions(
 ) -> Result<(), Problem> {
     if let Some(name) = functions.iter().find(|name| project.callables.contains_key(*name)) {
         let message = format!(
-            "function `{name}` of the project has the name of a function deployed with `headwater \
-             function deploy`"
+            "the project defines function `{name}`, but a function with this name was deployed \
+             with `headwater function deploy`"
         );
-        let hint = format!("Rename one of them, or run `headwater function rm {name}`.");
+        let hint =
+            format!("Rename the function of the project, or run `headwater function rm {name}`.");
         return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
     }
     let called = project.triggers.iter().filter_map(|trigger| trigger.function.as_ref());

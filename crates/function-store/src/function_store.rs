@@ -355,7 +355,7 @@ fn check_settings(settings: &FunctionSettings) -> Result<()> {
         Some((name, _)) => {
             let name = crate::paths::shown(name);
             let message = format!("`{name}` is not a valid environment variable");
-            Err(Error::invalid(message, "Use letters, digits and `_` in its name"))
+            Err(Error::invalid(message, "Use letters, digits and `_` in the name of the variable"))
         }
     }
 }

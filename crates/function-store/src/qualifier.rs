@@ -232,7 +232,10 @@ const INVOKE: &str = "event invoke config";
 fn check_url(qualifier: &str) -> Result<()> {
     if qualifier.parse::<u64>().is_ok() {
         let message = format!("version {qualifier} cannot have a URL");
-        return Err(Error::invalid(message, "Create an alias of the version, and its URL"));
+        return Err(Error::invalid(
+            message,
+            "Create an alias of the version, and a URL of the alias",
+        ));
     }
     Ok(())
 }

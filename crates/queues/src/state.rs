@@ -444,7 +444,7 @@ mod tests {
         assert!(!change(&mut state, 10, &receipt));
         assert!(change(&mut state, 5, &receipt));
         assert_eq!(pick(&mut state, 5, 1), [0]);
-        assert!(!change(&mut state, 6, &receipt), "it was received again");
+        assert!(!change(&mut state, 6, &receipt), "the message was received again");
     }
 
     #[test]

@@ -197,10 +197,10 @@ impl Exit {
     /// Returns a text for users.
     pub fn describe(&self) -> String {
         match self {
-            Exit::Code(code) => format!("it exited with code {code}"),
+            Exit::Code(code) => format!("the process exited with code {code}"),
             Exit::Signal(signal) => match name(*signal) {
-                Some(name) => format!("it was killed by {name}"),
-                None => format!("it was killed by signal {signal}"),
+                Some(name) => format!("the process was killed by {name}"),
+                None => format!("the process was killed by signal {signal}"),
             },
             Exit::NotStarted { step, error } => format!("cannot {step}: {error}"),
         }

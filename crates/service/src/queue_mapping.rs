@@ -186,7 +186,9 @@ impl QueueMappings {
         let is_fifo = self.0.queues.get(queue).or_problem()?.attributes.is_fifo;
         let invalid = |reason: String| Err(Problem::new(ErrorCode::InvalidArgument, reason));
         if is_fifo && settings.window > 0 {
-            return invalid("a mapping of a FIFO queue has no batching window".to_owned());
+            return invalid(
+                "a mapping of a FIFO queue does not support a batching window".to_owned(),
+            );
         }
         let batch_max = if is_fifo { 10 } else { 10_000 };
         if !(1..=batch_max).contains(&settings.batch) {

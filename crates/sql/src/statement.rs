@@ -349,7 +349,7 @@ fn show_namespace(options: ShowStatementOptions) -> Result<Option<String>> {
     let Some(ShowStatementIn { clause: _, parent_type, parent_name }) = show_in else {
         return Ok(None);
     };
-    none(parent_type.as_ref(), "a kind of object in SHOW")?;
+    none(parent_type.as_ref(), "the kind of object after IN in SHOW")?;
     let Some(name) = parent_name else { return Ok(None) };
     super::table_name::namespace_of(&name).map(Some)
 }

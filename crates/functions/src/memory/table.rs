@@ -363,7 +363,7 @@ mod tests {
     fn memory_of(table: &SharedTable) -> &MemoryFile {
         match &table.0.place {
             Location::Memory { pieces, .. } => &pieces.files()[0],
-            Location::Disk(_) => panic!("it lies on disk"),
+            Location::Disk(_) => panic!("the table is on disk"),
         }
     }
 
@@ -385,7 +385,10 @@ mod tests {
         assert_eq!(table.rows(), 3);
         let values = table.mapped().unwrap()[0].column(0).to_data().buffers()[0].as_ptr() as usize;
         let mapped = table.mapped().unwrap()[0].column(1).to_data().buffers()[0].as_ptr() as usize;
-        assert!(values.abs_diff(mapped) < table.bytes() as usize, "not in one mapping");
+        assert!(
+            values.abs_diff(mapped) < table.bytes() as usize,
+            "the columns are in different mappings"
+        );
     }
 
     #[test]
@@ -519,10 +522,10 @@ mod tests {
         assert!(large.mapped().is_none() && room.disk_bytes() == large.bytes());
         assert_eq!(room.memory_bytes(), small.bytes());
         assert_eq!((large.rows(), read(&large).await), (600, vec![batch.clone(); 200]));
-        assert_eq!(read(&large).await.len(), 200, "any number of times");
+        assert_eq!(read(&large).await.len(), 200, "the table can be read again");
         assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
         let mut file = File::from(descriptor_of(&large));
-        assert!(file.write_all(b"x").is_err(), "whoever has the descriptor only reads");
+        assert!(file.write_all(b"x").is_err(), "the descriptor is read-only");
         drop((small, large, file));
         assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
     }

@@ -489,7 +489,7 @@ pub(super) mod tests {
         let (mut tried, mut tables, mut random) = (0, 0, 1_u64);
         let panics = note_panics();
         for whole in &files {
-            assert!(read(whole), "as it was written it is a table");
+            assert!(read(whole), "an unchanged file is a table");
             let mut bytes = whole.clone();
             for at in 0..whole.len() {
                 for change in [0x01, 0x10, 0x80, 0xff] {

@@ -633,9 +633,9 @@ async fn a_process_that_dies_is_no_riddle() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for (body, reason) in [
-        ("import os; os._exit(3)", "it exited with code 3"),
+        ("import os; os._exit(3)", "the process exited with code 3"),
         ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
-        ("import os; os.write(3, b'garbage'); os._exit(0)", "it exited with code 0"),
+        ("import os; os.write(3, b'garbage'); os._exit(0)", "the process exited with code 0"),
     ] {
         let source = format!("def f():\n    {body}\n");
         let (outcome, _) = run(&functions, call(&environment, &source)).await;

@@ -188,7 +188,7 @@ mod tests {
         let schema = Schema::new(vec![Field::new("c", data_type, true)]);
         let normal = normalise_schema(&schema).unwrap();
         assert_eq!(type_name(normal.field(0).data_type()), expected);
-        assert_eq!(normalise_schema(&normal).unwrap(), normal, "a second time changes nothing");
+        assert_eq!(normalise_schema(&normal).unwrap(), normal, "normalising again changes nothing");
     }
 
     #[test]
