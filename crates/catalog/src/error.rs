@@ -211,8 +211,8 @@ impl Fault for Error {
             Error::AmbiguousHash { .. } => "Use more digits of the commit hash.",
             Error::RefExists { .. } => "Choose another name, or use the existing one.",
             Error::NamespaceNotFound { .. } => {
-                "Create it with `headwater namespace create`, or list the namespaces with \
-                 `headwater namespace ls`."
+                "Create the namespace with `headwater namespace create`, or list the namespaces \
+                 with `headwater namespace ls`."
             }
             Error::NamespaceNotEmpty { .. } => "Drop the tables of the namespace first.",
             Error::NamespaceHasInner { inner, .. } => {

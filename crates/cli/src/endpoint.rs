@@ -46,7 +46,7 @@ pub struct UrlEndpoint {
 fn no_server(cause: &io::Error) -> Problem {
     let mut problem = Problem::new(ErrorCode::Unavailable, "cannot reach the lake's server");
     problem.causes.push(cause.to_string());
-    problem.with_hint("Run the command again: it starts a server if none is running.")
+    problem.with_hint("Run the command again: the command starts a server if none is running.")
 }
 
 impl Endpoint {

@@ -297,7 +297,7 @@ impl Error {
             Error::NotABranch { .. } => {
                 Some("Write to a branch, or first create a branch from this ref.")
             }
-            Error::Protected { .. } => Some("Write to another branch and merge it."),
+            Error::Protected { .. } => Some("Write to another branch and merge that branch."),
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
             Error::NamespaceNotFound { .. } => {
                 Some("List the namespaces with `headwater namespace ls`.")

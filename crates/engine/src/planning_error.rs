@@ -287,7 +287,10 @@ fn plan_error(message: &str) -> Error {
     {
         return Error::Sql(SqlError::Invalid {
             message: format!("`{column}` is neither in GROUP BY nor in an aggregate function"),
-            hint: Some("Add the column to GROUP BY, or aggregate it.".to_owned()),
+            hint: Some(
+                "Add the column to GROUP BY, or use an aggregate function such as `max`."
+                    .to_owned(),
+            ),
             position: None,
         });
     }

@@ -88,7 +88,7 @@ impl Session {
         if !columns.is_empty() {
             if columns.len() != schema.fields().len() {
                 let (listed, given) = (columns.len(), schema.fields().len());
-                let message = format!("the view lists {listed} columns, but its query has {given}");
+                let message = format!("the view lists {listed} columns, but the query has {given}");
                 return Err(Error::invalid(message));
             }
             sql = renamed(&sql, &columns);

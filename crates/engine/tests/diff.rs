@@ -368,7 +368,7 @@ async fn a_key_is_the_column_that_is_called_so_now() {
     assert_eq!(lines(&diff), [r#"~{"b":2,"a":20} {"b":3,"a":20} b"#]);
     let missing = lake.compare("t@main~1", "t@main", &by("nocol")).await.unwrap_err();
     assert_eq!(missing.code(), ErrorCode::ColumnNotFound);
-    assert_eq!(missing.hint().as_deref(), Some("Its columns that can be a key are `b`, `a`."));
+    assert_eq!(missing.hint().as_deref(), Some("The columns that can be a key are `b`, `a`."));
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ impl std::fmt::Display for EnvironmentEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             EnvironmentEvent::FetchingUv => {
-                f.write_str("uv is not installed: downloading it from PyPI, once")
+                f.write_str("uv is not installed: downloading uv from PyPI, once")
             }
             EnvironmentEvent::Resolving { requirements } if requirements.is_empty() => {
                 f.write_str("creating a Python environment without packages")

@@ -322,7 +322,7 @@ pub async fn missing_branch(lake: &Lake, trigger: &Trigger) -> Result<Option<Pro
         Err(error) if error.code() == ErrorCode::RefNotFound => {
             let name = &trigger.name;
             let message = format!("branch `{branch}` of trigger `{name}` does not exist");
-            let hint = format!("Create it with `headwater branch create {branch}`.");
+            let hint = format!("Create the branch with `headwater branch create {branch}`.");
             Ok(Some(Problem::new(ErrorCode::RefNotFound, message).with_hint(hint)))
         }
         Err(error) => Err(error.to_problem()),

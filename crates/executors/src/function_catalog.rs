@@ -185,7 +185,7 @@ pub async fn parse_function(
         let mut callable = callable.ok_or_else(|| {
             Problem::new(
                 ErrorCode::Internal,
-                format!("the project of function `{name}` does not define it"),
+                format!("the stored project of function `{name}` does not define the function"),
             )
         })?;
         callable.settings = LimitSettings::Deployment;

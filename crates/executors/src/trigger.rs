@@ -149,7 +149,7 @@ impl TriggerExecutor {
         self.deployed.require()?;
         let message = format!("the deployed version has no function `{name}`");
         Ok(Problem::new(ErrorCode::FunctionNotFound, message)
-            .with_hint("Define it and run `headwater deploy`."))
+            .with_hint("Define the function and run `headwater deploy`."))
     }
 
     fn import_request(
@@ -241,8 +241,7 @@ fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem
     if text.len() > RESULT_BYTES_MAX {
         let size = text.len();
         context.log_system(format!(
-            "the returned value is not stored: its size of {size} bytes \
-                                    exceeds the limit of {RESULT_BYTES_MAX}"
+            "the returned value is not stored: {size} bytes exceed the limit of {RESULT_BYTES_MAX}"
         ));
         return Ok(Value::Null);
     }

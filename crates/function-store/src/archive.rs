@@ -52,7 +52,7 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
             Entry::Vacant(vacant) => vacant.insert(file),
             Entry::Occupied(occupied) => {
                 let reason = format!("two entries are named `{}`", shown(occupied.key()));
-                return Err(Error::archive(reason, "Keep one of them"));
+                return Err(Error::archive(reason, "Keep one of the entries"));
             }
         };
     }
@@ -62,7 +62,7 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
     reader.check_ranges()?;
     if let Some(path) = file_and_folder(files.keys().map(String::as_str)) {
         let reason = format!("`{}` is both a file and a folder", shown(path));
-        return Err(Error::archive(reason, "Rename one of them"));
+        return Err(Error::archive(reason, "Rename the file or the folder"));
     }
     if files.is_empty() {
         return Err(Error::archive("the archive has no files", "Add the function's files"));

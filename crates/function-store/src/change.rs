@@ -123,8 +123,9 @@ impl FunctionChange {
             FunctionChange::Tag(tags) => {
                 to.tags.extend(tags);
                 if to.tags.len() > TAGS_MAX {
-                    let message = format!("function `{}` has more than {TAGS_MAX} tags", to.name);
-                    return Err(Error::invalid(message, "Remove some of them"));
+                    let message =
+                        format!("function `{}` would have more than {TAGS_MAX} tags", to.name);
+                    return Err(Error::invalid(message, "Remove unused tags"));
                 }
             }
             FunctionChange::Untag(keys) => to.tags.retain(|key, _| !keys.contains(key)),

@@ -44,7 +44,8 @@ pub enum Error {
     },
     /// An alias prevents the deletion of a version.
     #[error(
-        "version {version} of function `{name}` cannot be deleted: alias `{alias}` refers to it"
+        "version {version} of function `{name}` cannot be deleted: alias `{alias}` refers to this \
+         version"
     )]
     VersionInUse {
         /// The name of the function.

@@ -53,7 +53,7 @@ fn read_folder(root: &Path) -> Result<ProjectFiles> {
             }
             if !metadata.is_file() {
                 let message = format!("`{}` is a link or a special file", path.display());
-                return Err(Error::invalid(message, "Replace it with a copy of the file"));
+                return Err(Error::invalid(message, "Replace the link with a copy of the file"));
             }
             bytes += metadata.len();
             if bytes > FILES_BYTES_MAX || files.len() >= FILES_MAX {

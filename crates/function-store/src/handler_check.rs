@@ -38,7 +38,7 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
         let message = format!("`{}` is not a handler for the runtime `{runtime}`", shown(handler));
         return Err(Error::invalid(
             message,
-            "Write the file, a dot and its function: `app.handler`",
+            "Write the file, a dot and the function: `app.handler`",
         ));
     }
     let what = if needs_handler {

@@ -176,7 +176,7 @@ impl FunctionStore {
                         "layer `{}` has reached the limit of {VERSIONS_MAX} versions",
                         to.name
                     );
-                    return Err(Error::invalid(message, "Delete some of them"));
+                    return Err(Error::invalid(message, "Delete unused versions"));
                 }
                 let created = self.now();
                 let policy = BTreeMap::new();
@@ -198,7 +198,7 @@ impl FunctionStore {
                 if version.policy.len() >= STATEMENTS_MAX {
                     let message =
                         format!("the policy has reached the limit of {STATEMENTS_MAX} statements");
-                    return Err(Error::invalid(message, "Remove some of them"));
+                    return Err(Error::invalid(message, "Remove unused statements"));
                 }
                 version.policy.insert(id, statement);
             }

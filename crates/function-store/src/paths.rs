@@ -66,7 +66,7 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
         None => Ok(()),
         Some(path) => {
             let message = format!("`{}` is both a file and a folder", shown(path));
-            Err(Error::invalid(message, "Rename one of them"))
+            Err(Error::invalid(message, "Rename the file or the folder"))
         }
     }
 }

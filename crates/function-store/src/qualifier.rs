@@ -252,7 +252,7 @@ fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value
             "the policy has more than {STATEMENTS_MAX} statements, or one has more than \
              {STATEMENT_BYTES_MAX} bytes"
         );
-        return Err(Error::invalid(message, "Remove some of them"));
+        return Err(Error::invalid(message, "Remove unused statements"));
     }
     settings.policy.insert(id, statement);
     Ok(())

@@ -115,11 +115,11 @@ impl Functions {
 /// Returns the reason for a call's wait, as text.
 fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     let Some((position, wanted)) = stats.order.get(&number).copied() else {
-        return "queued: the call starts soon, or many calls are before it".to_owned();
+        return "queued: the call starts soon, or waits for many other calls".to_owned();
     };
     let position = match position - 1 {
         0 => "first in the queue".to_owned(),
-        before => format!("{before} calls are before it in the queue"),
+        before => format!("behind {before} calls in the queue"),
     };
     if wanted > stats.free_bytes && stats.running < 2 * stats.permits_max {
         return format!(
@@ -190,7 +190,7 @@ mod tests {
         stats.order = [(7, (3, 2 << 30))].into();
         assert_eq!(
             reason(&call, 7, &stats),
-            "a free instance: 2 calls run at once (run 1: 2); 2 calls are before it in the queue"
+            "a free instance: 2 calls run at once (run 1: 2); behind 2 calls in the queue"
         );
     }
 }

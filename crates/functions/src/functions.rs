@@ -86,8 +86,8 @@ impl Functions {
         let mut warnings = Vec::new();
         match (self.0.isolation, &report.sandbox_error) {
             (Isolation::Process, _) => warnings.push(
-                "functions run without isolation: they can read and change what this user can, and \
-                 use the network; `/tmp` is not limited"
+                "functions run without isolation: they have the rights of this user, can use the \
+                 network, and can fill `/tmp`"
                     .to_owned(),
             ),
             (Isolation::Sandbox, Some(reason)) => {

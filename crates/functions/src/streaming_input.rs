@@ -222,7 +222,7 @@ impl FeedTask {
 
     fn hear(&self, asked: &BatchRequest) {
         if asked.broken {
-            self.fails("the function lost a batch: an exception interrupted reading it");
+            self.fails("the function lost a batch: an exception interrupted the read");
         }
     }
 

@@ -289,7 +289,8 @@ fn not_readable(source: &str, scheme: &str) -> Error {
     let (what, hint) = match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => (
             "imports do not read web addresses",
-            "Download the file with `curl --location --remote-name URL`, and import what it saves.",
+            "Download the file with `curl --location --remote-name URL`, and import the \
+             downloaded file.",
         ),
         "file" => ("imports need a path without `file://`", "Leave `file://` out."),
         _ => (

@@ -85,7 +85,7 @@ pub(crate) fn lost(error: JoinError) -> Problem {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
             let mut problem = Problem::new(ErrorCode::Internal, "the job panicked")
-                .with_hint("Report this error: it is a defect of Headwater.");
+                .with_hint("Report this error: a panic is a defect of Headwater.");
             problem.causes.extend(text);
             problem
         }

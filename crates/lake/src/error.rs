@@ -91,7 +91,7 @@ pub enum Error {
         table: TableName,
     },
     /// The branch already has this table under another name.
-    #[error("`{table}` cannot be registered: it is the same table as `{other}`")]
+    #[error("`{table}` cannot be registered: the metadata belongs to table `{other}`")]
     TableTwice {
         /// The new name.
         table: TableName,

@@ -186,7 +186,7 @@ fn parse(table: &TableName, value: Option<&str>) -> Result<Vec<Segment>> {
     };
     let segments: Option<Vec<Segment>> =
         value.unwrap_or_default().split_whitespace().map(segment).collect();
-    segments.ok_or_else(|| corrupt(table, &"its summary is malformed"))
+    segments.ok_or_else(|| corrupt(table, &"the summary of the list is malformed"))
 }
 
 async fn load_segment(

@@ -167,7 +167,7 @@ fn function(
         })?;
         if table.env.contains_key(secret) {
             let message = format!("`{secret}` is both in `env` and in `secrets`");
-            return Err(Error::invalid(at.clone(), message, "Remove it from `env`."));
+            return Err(Error::invalid(at.clone(), message, "Remove the name from `env`."));
         }
     }
     // System programs are added to the requirements, so that a missing program is reported before

@@ -100,7 +100,11 @@ pub(super) fn file_name(files: &BTreeMap<String, String>) -> Result<&'static str
     let first = found.next().ok_or(Error::NoManifest)?;
     let Some(second) = found.next() else { return Ok(first) };
     let message = format!("the project has two project files, `{first}` and `{second}`");
-    Err(Error::invalid(Location { file: second.into(), line: 1 }, message, "Keep one of them."))
+    Err(Error::invalid(
+        Location { file: second.into(), line: 1 },
+        message,
+        "Keep one of the files.",
+    ))
 }
 
 /// Parses the settings in a project file.

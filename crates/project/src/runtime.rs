@@ -154,11 +154,11 @@ impl Handler<'_> {
     fn check(&self, file: &str, candidates: &[String], may_be_in_package: bool) -> Result<String> {
         let invalid = |message: String, hint: &str| Error::invalid(self.at.clone(), message, hint);
         let text = self.text.ok_or_else(|| {
-            let hint = "Add `handler = \"app.handler\"`: the file, a dot and its function.";
+            let hint = "Add `handler = \"app.handler\"`: the file, a dot and the function.";
             invalid("a function with this runtime needs a `handler`".to_owned(), hint)
         })?;
         if file.is_empty() || text.ends_with('.') || below_project(file).is_none() {
-            let hint = "Write the file, a dot and its function, as in `app.handler`.";
+            let hint = "Write the file, a dot and the function, as in `app.handler`.";
             return Err(invalid(format!("`{text}` is not a handler"), hint));
         }
         let has = |file: &String| self.files.contains_key(&format!("{}{file}", self.prefix));
@@ -168,7 +168,10 @@ impl Handler<'_> {
         let missing = format!("{}{}", self.prefix, candidates[0]);
         let message =
             format!("the project has no file `{missing}`, which the handler `{text}` needs");
-        Err(invalid(message, "Write the file without its ending, a dot and its function."))
+        Err(invalid(
+            message,
+            "Write the file without its ending, a dot and the function, as in `app.handler`.",
+        ))
     }
 }
 

@@ -54,7 +54,7 @@ pub enum Error {
         receipt: String,
     },
     /// The queue is full.
-    #[error("queue `{name}` is full: it has {messages} messages")]
+    #[error("queue `{name}` is full: the limit of {messages} messages is reached")]
     QueueFull {
         /// The name.
         name: String,
@@ -100,7 +100,7 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::QueueNotFound { .. } => {
-                Some("Create it with `aws sqs create-queue --queue-name NAME`.".into())
+                Some("Create the queue with `aws sqs create-queue --queue-name NAME`.".into())
             }
             Error::QueueExists { .. } => Some(
                 "Change the attributes of the queue with \

@@ -141,7 +141,8 @@ impl Fault for Error {
                     .to_owned(),
             ),
             Error::OtherKey { name, .. } | Error::Corrupt { name } => Some(format!(
-                "Restore the key that encrypted it, or run `headwater secret set {name}` again."
+                "Restore the key that encrypted the secret, or run `headwater secret set {name}` \
+                 again."
             )),
             Error::File { .. } => None,
             Error::Store(error) => error.hint(),

@@ -61,7 +61,7 @@ impl Deployments {
         self.check_deploy(principal, &project_object(&request.files))?;
         if request.files.is_empty() {
             let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
-            return Err(problem.with_hint("Send its files in `files`."));
+            return Err(problem.with_hint("Send the project's files in `files`."));
         }
         let by = DeployIdentity {
             author: principal.author().to_owned(),

@@ -112,7 +112,7 @@ fn check_retriable(job: &Job, request: &RunRequest) -> Result<(), Problem> {
 fn check_request(request: &RunRequest) -> Result<(), Problem> {
     if request.files.is_empty() {
         let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
-        return Err(problem.with_hint("Send its files in `files`."));
+        return Err(problem.with_hint("Send the project's files in `files`."));
     }
     if request.test && (request.merge.is_some() || request.retry.is_some() || request.dry_run) {
         let message = "a test cannot merge, retry or be a dry run";

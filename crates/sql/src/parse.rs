@@ -74,8 +74,8 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
 /// Creates the error of a statement that is too deep to plan.
 pub fn too_complex(error: TooComplex) -> Error {
     let TooComplex { what, most, at } = error;
-    let hint = "Write `IN (…)`, a function of many values such as concat, or put the values into a \
-                table and join it.";
+    let hint = "Write `IN (…)`, a function of many values such as concat, or store the values in \
+                a table and join the table.";
     Error::Invalid {
         message: format!("the statement has more than {most} {what}"),
         hint: Some(hint.to_owned()),

@@ -429,7 +429,7 @@ fn refusal(statement: &Statement) -> Error {
         | Statement::Commit { .. }
         | Statement::Rollback { .. } => (
             keywords(statement, 1),
-            Some("Write on a branch and merge it: a merge is atomic over all tables."),
+            Some("Write on a branch and merge the branch: a merge is atomic over all tables."),
         ),
         Statement::Set(_) => ("SET".to_owned(), None),
         other => {

@@ -112,7 +112,7 @@ pub enum Error {
         column: String,
     },
     /// A null in a required column.
-    #[error("column `{column}` is required, but {rows} rows have a null there")]
+    #[error("column `{column}` is required, but null in {rows} rows")]
     NullValue {
         /// The column, with dots for nested fields.
         column: String,
@@ -515,8 +515,8 @@ impl Fault for Error {
             Error::BadValue { .. } => "Correct the value, or change the column to a wider type.",
             Error::TableChanged { .. } => "Retry the statement.",
             Error::DialectLost => {
-                "Drop the view and create it again, or set its property \
-                 `replace.drop-dialect.allowed` to `true` first."
+                "Drop the view and create the view again, or first set its property \
+                 `replace.drop-dialect.allowed` to `true`."
             }
             Error::Unread { .. } => "Select the other columns by name.",
             Error::Unwritten { .. } => "Write with the engine that created the column.",
@@ -531,13 +531,14 @@ impl Fault for Error {
                 "Correct the cloud's environment variables and restart the server."
             }
             Error::WarehouseTaken { .. } => {
-                "Choose another prefix: each lake deletes unknown files in its warehouse. If that \
-                 lake no longer exists, \
-                 delete its `headwater-lake.json` there."
+                "Choose another prefix: each lake deletes unknown files in its warehouse. If the \
+                 other lake no longer exists, delete the file `headwater-lake.json` in the \
+                 warehouse."
             }
             Error::Cloud { trouble, .. } => trouble.hint(),
             Error::SnapshotNotFound { .. } => {
-                "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists them."
+                "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists the \
+                 commits."
             }
             Error::Missing { .. } => {
                 "If maintenance expired the commit's files, read a later commit. Otherwise \

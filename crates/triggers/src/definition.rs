@@ -243,7 +243,7 @@ impl WatchedTables {
             return Err(invalid(trigger, "the list of tables is empty", hint));
         }
         if tables.max_events_per_minute == 0 {
-            let hint = "Give `max_events_per_minute` a number above 0, or leave it out.";
+            let hint = "Set `max_events_per_minute` to a number above 0, or leave out the setting.";
             return Err(invalid(trigger, "`max_events_per_minute` is 0", hint));
         }
         let matcher = |name: &String| {
@@ -291,7 +291,8 @@ fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
     if trigger.function.is_none() {
         if trigger.concurrency.is_some() || trigger.order_by.is_some() {
             let reason = "`concurrency` and `order_by` are only for functions";
-            let hint = "Remove them; imports and runs take events in order, one at a time.";
+            let hint =
+                "Remove these settings; imports and runs take events in order, one at a time.";
             return Err(invalid(trigger, reason, hint));
         }
         return Ok(Concurrency::Serial);
@@ -383,7 +384,7 @@ mod tests {
         }
         let removed = json!({"name": "landing", "events": ["created", "removed"]});
         let import = json!({"name": "a", "import": {"table": "t"}, "bucket": removed});
-        check(import, "removed cannot be imported");
+        check(import, "objects that were removed cannot be imported");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
         for (names, expected) in [

@@ -323,8 +323,8 @@ pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());
     let subject = commit.message.lines().next().unwrap_or_default();
-    style.say(format!("  @{id} ({subject}) reverted them on {target}"));
-    let hint = format!("run `headwater branch revert @{id} --on {target}` to restore them");
+    style.say(format!("  @{id} ({subject}) reverted these changes on {target}"));
+    let hint = format!("run `headwater branch revert @{id} --on {target}` to restore the changes");
     style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
 }
 

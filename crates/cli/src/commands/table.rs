@@ -238,7 +238,9 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     output::line(format!("would {verb} {} from {files}, {}", plan.table, output::bytes(bytes)));
     if !plan.skipped.is_empty() {
         let skipped = output::plural(plan.skipped.len() as u64, "file");
-        output::line(format!("would skip {skipped} imported before; `--again` imports them"));
+        output::line(format!(
+            "would skip {skipped} imported before; `--again` imports these files again"
+        ));
     }
     let mut grid = Grid::new(context.answer_style, &["COLUMN", "TYPE", "", "REASON"]);
     for column in &plan.columns {

@@ -70,7 +70,7 @@ fn append(state: State, file: Option<OwnedFd>, quota: Option<&TableQuota>) -> Re
         }
     };
     if part.schema() != schema {
-        return Err(invalid("the columns of a part differ from those of the first"));
+        return Err(invalid("the columns of a part differ from the columns of the first part"));
     }
     for batch in part.mapped().unwrap_or_default() {
         rows += batch.num_rows() as u64;

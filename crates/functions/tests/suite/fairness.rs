@@ -48,9 +48,7 @@ async fn a_burst_of_one_caller_holds_up_no_other() {
     assert_eq!(last.owner, "burst");
     assert_eq!(
         last.waits_for.as_deref(),
-        Some(
-            "a free instance: 2 calls run at once (burst: 2); 27 calls are before it in the queue"
-        )
+        Some("a free instance: 2 calls run at once (burst: 2); behind 27 calls in the queue")
     );
     for _ in 0..3 {
         run(&functions, of("other", ask(&environment, NOTHING))).await.0.unwrap();

@@ -149,7 +149,7 @@ impl Lake {
             if choices.insert(table.clone(), *choice).is_some_and(|other| other != *choice) {
                 return Err(Error::InvalidRequest {
                     message: format!("`ours` and `theirs` both name table `{table}`"),
-                    hint: "Name the table in only one of them.",
+                    hint: "Name the table in only one of the two options.",
                 });
             }
         }

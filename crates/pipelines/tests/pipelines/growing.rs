@@ -166,7 +166,7 @@ fn settings_that_do_not_go_together_are_refused() {
     let other = format!("{APPENDED}SELECT id FROM \"events@dev\"");
     insta::assert_snapshot!(refused(&other), @"
     invalid_project: `m` reads a table at another ref incrementally, which is not supported (m.sql:3)
-      hint: Read it at the run's own branch.
+      hint: Read the table at the run's own branch.
     ");
 }
 

@@ -52,7 +52,7 @@ fn a_filter_is_one_condition() {
     ");
     insta::assert_snapshot!(refused("id = $nothing"), @r"
     invalid_project: `m` uses parameter `nothing`, which the project does not declare (m.py:8)
-      hint: Declare it as `[parameters.nothing]` in headwater.toml.
+      hint: Declare the parameter as `[parameters.nothing]` in headwater.toml.
     ");
 }
 
@@ -122,7 +122,7 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     insta::assert_snapshot!(plan("", &programs).await, @r"
     environment_failed: the Python version, packages or programs that `m` needs are not available (m.py:8)
       caused by: the program `chromium-of-nobody` is not on this machine
-      hint: Install it on this machine in `/usr/bin` or another system folder.
+      hint: Install the program on this machine in `/usr/bin` or another system folder.
     ");
     let bare = "import headwater\n@headwater.model()\ndef m(): return []\n";
     insta::assert_snapshot!(plan("[defaults]\npython = \"3.99\"\n", bare).await, @r"
@@ -169,7 +169,7 @@ async fn a_partition_fits_what_the_model_gives() {
     let month = python.replace("day(dya)", "week(id)");
     insta::assert_snapshot!(refusal(&files("", &[("m.py", &month)])), @r#"
     invalid_project: `partition_by` of `model` does not accept the value `["week(id)"]` (m.py:7)
-      hint: Write it like `["day(time_hour)", "origin"]`.
+      hint: Write the value as `["day(time_hour)", "origin"]`.
     "#);
 }
 

@@ -198,6 +198,6 @@ async fn an_expectation_with_severity_warn_does_not_fail_a_run() {
     let refusal = crate::support::refusal(&project("loud"));
     insta::assert_snapshot!(refusal, @r#"
     invalid_project: `severity` of `expectation` does not accept the value `"loud"` (checks.py:4)
-      hint: Write it like `"fail"` or `"warn"`.
+      hint: Write the value as `"fail"` or `"warn"`.
     "#);
 }

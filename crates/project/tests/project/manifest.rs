@@ -169,15 +169,15 @@ fn parameters_are_read_as_their_types() {
     );
     insta::assert_snapshot!(values(&[]), @r"
     invalid_argument: parameter `limit` has no value, and `m` uses it (m.sql:1)
-      hint: Give its value with `--param limit=VALUE`.
+      hint: Set the value with `--param limit=VALUE`.
     ");
     insta::assert_snapshot!(values(&[("limit", "7.5")]), @r"
     invalid_argument: parameter `limit` must be a whole number, not `7.5`
-      hint: Give a value of that type, or change the type in headwater.toml.
+      hint: Set a value of this type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("on", "perhaps")]), @r"
     invalid_argument: parameter `on` must be `true` or `false`, not `perhaps`
-      hint: Give a value of that type, or change the type in headwater.toml.
+      hint: Set a value of this type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("nam", "y")]), @r"
     invalid_argument: the project does not declare a parameter `nam`
@@ -185,7 +185,7 @@ fn parameters_are_read_as_their_types() {
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("day", "y")]), @r"
     invalid_argument: the project does not declare a parameter `day`
-      hint: Declare it as `[parameters.day]` in headwater.toml.
+      hint: Declare the parameter as `[parameters.day]` in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("share", "1")]), @r"
     invalid_argument: parameter `share` is given, but no model and no expectation uses it

@@ -118,7 +118,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("SELECT $q"), @r"
     invalid_project: `m` uses parameter `q`, which the project does not declare (models/m.sql:1)
-      hint: Declare it as `[parameters.q]` in headwater.toml.
+      hint: Declare the parameter as `[parameters.q]` in headwater.toml.
     ");
 }
 

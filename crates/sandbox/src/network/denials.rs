@@ -26,7 +26,7 @@ impl fmt::Display for Denial {
             Denial::Own => formatter
                 .write_str("the address belongs to this host, or is not publicly reachable"),
             Denial::Unlisted(_) => {
-                formatter.write_str("`network` in the function's decorator does not list it")
+                formatter.write_str("`network` in the function's decorator does not list the host")
             }
             Denial::Full(why) => formatter.write_str(why),
         }
@@ -54,8 +54,8 @@ impl DeniedHosts {
         let named = hosts.iter().rfind(|host| message.contains(&host.name));
         let host = named.or_else(|| hosts.last().filter(|_| unreachable))?;
         Some(format!(
-            "Add `\"{host}\"` to `network=[...]` in the function's decorator: it can connect only \
-             to the hosts that are listed there."
+            "Add `\"{host}\"` to `network=[...]` in the function's decorator: the function can \
+             connect only to listed hosts."
         ))
     }
 }

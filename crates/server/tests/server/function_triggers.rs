@@ -186,14 +186,14 @@ async fn refusals() {
         "function = \"two\"",
         "trigger `notice`: function `two` must take exactly one argument, the event, but takes 2 \
          (functions/two.py:5) (headwater.toml:4)",
-        "Declare it as `def two(event):`.",
+        "Declare the function as `def two(event):`.",
     )
     .await;
     refused(
         "function = \"none\"",
         "trigger `notice`: function `none` must take exactly one argument, the event, but takes 0 \
          (functions/none.py:5) (headwater.toml:4)",
-        "Declare it as `def none(event):`.",
+        "Declare the function as `def none(event):`.",
     )
     .await;
     refused(

@@ -359,7 +359,7 @@ mod tests {
     fn nulls_in_required_columns_are_rejected() {
         let array: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, None]));
         let error = one(array, "int", false).unwrap_err();
-        assert_eq!(error.to_string(), "column `c` is required, but 2 rows have a null there");
+        assert_eq!(error.to_string(), "column `c` is required, but null in 2 rows");
     }
 
     #[test]

@@ -93,8 +93,8 @@ fn mistakes_are_refused_with_their_line() {
         ),
         (
             "parameters:\n  p: {default: 1.10}",
-            "parameter `p` must be a text, not `1.1` (bauplan_project.yml:5)\n  hint: Write it in \
-             quotes, or set `type` of `p`.",
+            "parameter `p` must be a text, not `1.1` (bauplan_project.yml:5)\n  hint: Write the \
+             value in quotes, or set `type` of `p`.",
         ),
         (
             "parameters: {p: {typ: int}}",
@@ -159,7 +159,7 @@ fn a_project_has_one_file_with_an_id() {
     two.insert("bauplan_project.yaml".to_owned(), two["bauplan_project.yml"].clone());
     insta::assert_snapshot!(refusal(&two), @r"
     invalid_project: the project has two project files, `bauplan_project.yml` and `bauplan_project.yaml` (bauplan_project.yaml:1)
-      hint: Keep one of them.
+      hint: Keep one of the files.
     ");
     let mut both = bauplan_files("", &[]);
     both.extend(files("", &[]));
