@@ -337,12 +337,14 @@ impl Fault for Error {
             Error::NoDeployment { .. } => {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
-            Error::NotABranch { .. } => Some("Create a branch from this ref and run there.".into()),
+            Error::NotABranch { .. } => {
+                Some("Create a branch from this ref, and run the project on the branch.".into())
+            }
             Error::DeclaredColumns { .. } => {
                 Some("Change the declared columns or the result.".into())
             }
             Error::ExpectationFailed { .. } => {
-                Some("Check its data, or run with `--no-strict` to get only a warning.".into())
+                Some("Check the data, or run with `--no-strict` to get only a warning.".into())
             }
             Error::TimeLimit { .. } => Some("Raise `timeout` in the model's settings.".into()),
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
@@ -486,7 +488,7 @@ fn run_code(failures: &[Problem]) -> ErrorCode {
 }
 
 fn where_to_read(branch: &str) -> String {
-    format!("Its output can be read on `{branch}`.")
+    format!("The output of the run can be read on `{branch}`.")
 }
 
 fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {

@@ -61,7 +61,8 @@ fn target(bucket: String, key: String, id: String) -> UploadTarget {
 }
 
 fn number(sent: i32) -> S3Result<u32> {
-    u32::try_from(sent).map_err(|_| s3_error!(InvalidArgument, "the part number is negative"))
+    u32::try_from(sent)
+        .map_err(|_| s3_error!(InvalidArgument, "the part number must not be negative"))
 }
 
 pub(crate) async fn put_part(

@@ -330,7 +330,7 @@ impl Connection {
                     let sender = self.ends.lock().as_mut().and_then(|all| all.remove(&id));
                     let _ = sender.map(|sender| sender.send(end));
                 }
-                Err(error) => tracing::error!(%error, "malformed reply of the spawner"),
+                Err(error) => tracing::error!(%error, "the spawner sent a malformed reply"),
             }
         }
         self.ends.lock().take();

@@ -120,7 +120,7 @@ async fn a_model_reads_the_table_of_a_model_that_is_not_selected() {
     let world = world().await;
     insta::assert_snapshot!(run(&world, &shop(DAILY), &["weekly"]).await.refusal(), @r"
     table_not_found: `weekly` reads model `daily`, which is not selected and has no table at `main` (models/weekly.sql:3)
-      hint: Also select the models that it reads: `--select +weekly`.
+      hint: Also select the parents of the model: `--select +weekly`.
     ");
     world.run(&shop(DAILY)).await.report();
     world.sql("main", &["INSERT INTO orders VALUES (2, 30)"]).await;
