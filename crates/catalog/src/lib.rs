@@ -41,7 +41,7 @@ pub use reference::Resolved;
 pub use state::State;
 pub use table_history::TableState;
 pub use tag::Tags;
-pub use three_way_diff::Renamed;
+pub use three_way_diff::RenamedTable;
 
 /// The scope of the unique keys that record committed event ids.
 pub const EVENT_SCOPE: &str = "event";

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use headwater_engine::{DiffOptions, Engine, EngineOptions, Error, SessionOptions, TableAt};
+use headwater_engine::{ComparedTable, DiffOptions, Engine, EngineOptions, Error, SessionOptions};
 use headwater_lake::Lake;
 use headwater_model::{
     ChangeKind, ColumnStatistics, CompareRows, ComparisonMethod, ErrorCode, Fault, MaintainRequest,
@@ -64,13 +64,13 @@ fn by(key: &str) -> DiffOptions {
     DiffOptions { key, limit: 100, compare: CompareRows::Always, ..DiffOptions::default() }
 }
 
-fn at(text: &str) -> TableAt {
+fn at(text: &str) -> ComparedTable {
     let (text, snapshot) = match text.split_once('#') {
         Some((text, snapshot)) => (text, Some(snapshot.parse().unwrap())),
         None => (text, None),
     };
     let (table, reference) = text.split_once('@').unwrap();
-    TableAt { table: table.parse().unwrap(), reference: reference.parse().unwrap(), snapshot }
+    ComparedTable { table: table.parse().unwrap(), reference: reference.parse().unwrap(), snapshot }
 }
 
 fn rows(diff: &TableDiff) -> &[RowDiff] {

@@ -1,6 +1,6 @@
 //! The active version of the project, which function calls and triggers use.
 //!
-//! [`Deployed`] holds the parsed version. [`Deployer`] replaces it: a new version is durable before
+//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces it: a new version is durable before
 //! it is active, and active before the deployment is acknowledged. A rejected deployment changes
 //! nothing.
 
@@ -46,7 +46,7 @@ pub struct DeployIdentity {
 
 /// The active version.
 #[derive(Debug, Default)]
-pub struct Deployed {
+pub struct ActiveVersion {
     state: RwLock<State>,
 }
 
@@ -59,7 +59,7 @@ enum State {
     Unreadable(Problem),
 }
 
-impl Deployed {
+impl ActiveVersion {
     /// Returns the active version, if one is deployed. Errors: the version cannot be read.
     pub fn version(&self) -> Result<Option<Version>, Problem> {
         match &*self.state.read() {
@@ -97,7 +97,7 @@ impl TriggerSources {
 /// Replaces the active version.
 pub struct Deployer {
     versions: DeploymentStore,
-    deployed: Arc<Deployed>,
+    deployed: Arc<ActiveVersion>,
     triggers: Option<Triggers>,
     objects: Objects,
     lake: Lake,
@@ -114,7 +114,7 @@ impl Deployer {
     /// Creates the deployer of a lake's project.
     pub fn new(
         lake: Lake,
-        deployed: Arc<Deployed>,
+        deployed: Arc<ActiveVersion>,
         sources: TriggerSources,
         secrets: SecretStore,
         catalog: FunctionCatalog,
@@ -137,7 +137,7 @@ impl Deployer {
     }
 
     /// Returns the shared active version.
-    pub fn deployed(&self) -> &Deployed {
+    pub fn deployed(&self) -> &ActiveVersion {
         &self.deployed
     }
 

@@ -19,7 +19,7 @@ use headwater_triggers::{CallPolicy, TargetExecutor, event_part, function_argume
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::deployer::Deployed;
+use crate::deployer::ActiveVersion;
 use crate::function_catalog::{FunctionCatalog, ParsedFunction};
 use crate::import::ImportExecutor;
 use crate::rights::{record_secrets, table_access};
@@ -43,7 +43,7 @@ pub struct TriggerExecutor {
     /// The functions that are deployed without a project.
     pub catalog: FunctionCatalog,
     /// The active version of the project.
-    pub deployed: Arc<Deployed>,
+    pub deployed: Arc<ActiveVersion>,
 }
 
 /// The cause of a function call, and the identity that it runs for.

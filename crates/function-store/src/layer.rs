@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headwater_model::{ProjectFile, ProjectFiles, Timestamp};
-use headwater_store::{Batch, Error as StoreError, Expected, RefChange};
+use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -147,10 +147,10 @@ impl FunctionStore {
         check_name(name)?;
         for _ in 0..ATTEMPTS {
             let (mut layer, expected) = match (self.read_layer(name).await?, change) {
-                (Some((layer, before)), _) => (layer, Expected::Value(before)),
+                (Some((layer, before)), _) => (layer, RefPrecondition::Value(before)),
                 (None, LayerChange::Publish { .. }) => {
                     let (name, versions) = (name.to_owned(), BTreeMap::new());
-                    (StoredLayer { name, versions, next_version: 1 }, Expected::Absent)
+                    (StoredLayer { name, versions, next_version: 1 }, RefPrecondition::Absent)
                 }
                 (None, _) => return Err(missing(name, None)),
             };

@@ -20,7 +20,9 @@ use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use headwater_model::LogStream;
-use headwater_sandbox::{Channel, EgressPolicy, Messages, ProxySockets, Received, serve_proxy};
+use headwater_sandbox::{
+    Channel, ChannelMessage, EgressPolicy, Messages, ProxySockets, serve_proxy,
+};
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
@@ -176,7 +178,7 @@ pub(crate) async fn listen(
                 break;
             }
         };
-        let Received { bytes, descriptors, .. } = received;
+        let ChannelMessage { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
         let mut kept = false;
         // The sandbox sends this message before the function can send any.
@@ -243,7 +245,7 @@ pub(crate) async fn listen(
 }
 
 /// Returns true unless the process ended before it read its task: then the connection is reset.
-fn has_read_task(ended: Option<&std::io::Result<Option<Received>>>) -> bool {
+fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> bool {
     match ended {
         Some(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionReset,
         Some(Ok(_)) => true,
@@ -324,13 +326,13 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
 }
 
 /// Returns the next message; `None` when the other end is closed.
-pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
+pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<ChannelMessage> {
     receive_or_fail(channel).await.ok().flatten()
 }
 
 /// Returns the next message; `None` when the other end is closed. Fails if the other end was closed
 /// with unread messages.
-async fn receive_or_fail(channel: &AsyncFd<Channel>) -> std::io::Result<Option<Received>> {
+async fn receive_or_fail(channel: &AsyncFd<Channel>) -> std::io::Result<Option<ChannelMessage>> {
     // Yield regularly, because a continuous stream of messages would otherwise block this thread
     // and delay time limits.
     tokio::task::coop::consume_budget().await;

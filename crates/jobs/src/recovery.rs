@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use headwater_model::{ErrorCode, JobId, JobKind, JobStatus, Problem};
-use headwater_store::{Batch, Expected, KeyRange, RefChange};
+use headwater_store::{Batch, KeyRange, RefChange, RefPrecondition};
 use serde_json::Value;
 
 use crate::Result;
@@ -98,7 +98,8 @@ impl Shared {
     }
 
     async fn forget_open(&self, name: &str) -> Result<()> {
-        let change = RefChange { name: name.to_owned(), expected: Expected::Anything, value: None };
+        let change =
+            RefChange { name: name.to_owned(), expected: RefPrecondition::Anything, value: None };
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         if let Err(error) = self.store.apply(batch).await {
             tracing::warn!(%error, name, "the ref of a job that has ended cannot be removed");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::QueueAttributes;
-use crate::state::State;
+use crate::state::QueueState;
 
 /// A queue as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub(crate) struct OpenQueue {
     pub name: String,
     pub id: String,
     pub info: Mutex<QueueInfo>,
-    pub state: Mutex<State>,
+    pub state: Mutex<QueueState>,
     /// A notification for receivers: messages may have become visible.
     pub arrived: Notify,
     /// A lock that is held while messages of a FIFO queue are sent, so that they are stored in
@@ -55,7 +55,7 @@ pub(crate) struct OpenQueue {
 }
 
 impl OpenQueue {
-    pub(crate) fn new(info: QueueInfo, state: State) -> Self {
+    pub(crate) fn new(info: QueueInfo, state: QueueState) -> Self {
         OpenQueue {
             name: info.name.clone(),
             id: info.id.clone(),

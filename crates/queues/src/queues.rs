@@ -13,7 +13,7 @@ use crate::journal::{
 };
 use crate::message::{Reception, StoredMessage};
 use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
-use crate::state::{Deduplicated, Phase, Slot, State};
+use crate::state::{DeduplicationEntry, MessageState, Phase, QueueState};
 use crate::{Error, QueueAttributes, Result};
 
 /// Number of deleted messages after which their entries are removed from the journals.
@@ -97,7 +97,7 @@ impl Queues {
         let (id, name) = (uuid::Uuid::now_v7().to_string(), name.to_owned());
         let info = QueueInfo { id, name, attributes, tags, created: now, modified: now };
         self.put(&info).await?;
-        let queue = Arc::new(OpenQueue::new(info.clone(), State::default()));
+        let queue = Arc::new(OpenQueue::new(info.clone(), QueueState::default()));
         self.open.write().insert(info.name.clone(), queue);
         Ok((info, true))
     }
@@ -188,7 +188,7 @@ impl Queues {
         let entries = vec![Append::tombstone(QUEUES, name)];
         self.store.apply(Batch { entries, ..Batch::default() }).await?;
         self.open.write().remove(name);
-        *queue.state.lock() = State::deleted();
+        *queue.state.lock() = QueueState::deleted();
         queue.arrived.notify_waiters();
         let journals = [MESSAGES, RECEPTIONS, DEDUPLICATION];
         trim(&self.store, &journals, &queue.id, [0, u64::MAX]).await
@@ -256,8 +256,8 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
 async fn read_states(
     store: &Arc<dyn Store>,
     infos: &BTreeMap<String, QueueInfo>,
-) -> Result<BTreeMap<String, State>> {
-    let mut states: BTreeMap<String, State> = BTreeMap::new();
+) -> Result<BTreeMap<String, QueueState>> {
+    let mut states: BTreeMap<String, QueueState> = BTreeMap::new();
     let mut removed = Vec::new();
     let mut receptions: HashMap<String, Reception> = HashMap::new();
     for entry in scan(store, RECEPTIONS).await? {
@@ -270,7 +270,7 @@ async fn read_states(
             continue;
         };
         let message: StoredMessage = decode(MESSAGES, &entry)?;
-        let mut slot = Slot::new(&message, info.attributes.is_fifo);
+        let mut slot = MessageState::new(&message, info.attributes.is_fifo);
         slot.phase = Phase::Invisible;
         let state = states.entry(queue.to_owned()).or_default();
         match receptions.remove(&entry.key) {
@@ -291,7 +291,7 @@ async fn read_states(
         }
         let (id, message, sent) = decode(DEDUPLICATION, &entry)?;
         let state = states.entry(queue.to_owned()).or_default();
-        state.deduplicate(id, Deduplicated { sequence, message, sent });
+        state.deduplicate(id, DeduplicationEntry { sequence, message, sent });
     }
     if !removed.is_empty() {
         let batch = Batch { entries: removed, relaxed: true, ..Batch::default() };

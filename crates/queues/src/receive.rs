@@ -12,7 +12,7 @@ use crate::journal::{MESSAGES, decode, deletion_entry, key, message_entry, recep
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
 use crate::queue::OpenQueue;
 use crate::queues::detached;
-use crate::state::{Pick, Picked, Slot};
+use crate::state::{MessageState, ReceiveCriteria, SelectedMessages};
 use crate::{Error, Queues, Result};
 
 /// Options for receiving messages.
@@ -90,7 +90,7 @@ impl Queues {
         let seconds = |seconds: u32| TimeDelta::seconds(i64::from(seconds));
         let redrive = attributes.redrive.as_ref();
         let target = redrive.and_then(|redrive| self.queue(&redrive.queue).ok());
-        let pick = Pick {
+        let pick = ReceiveCriteria {
             limit: options.limit,
             until: now + seconds(options.visibility.unwrap_or(attributes.visibility_timeout)),
             expired: now - seconds(attributes.retention),
@@ -98,7 +98,7 @@ impl Queues {
                 .filter(|_| target.is_some())
                 .map(|redrive| redrive.receive_count_max),
         };
-        let Picked { received, dead, expired } = queue.state.lock().pick(now, pick);
+        let SelectedMessages { received, dead, expired } = queue.state.lock().pick(now, pick);
         if let Some(target) = target {
             self.move_dead(queue, &target, dead).await?;
         }
@@ -184,7 +184,7 @@ impl Queues {
             let message = StoredMessage { visible: now, ..message };
             let mut state = target.state.lock();
             let sequence = state.next_sequence(now);
-            state.add(sequence, Slot::new(&message, is_fifo));
+            state.add(sequence, MessageState::new(&message, is_fifo));
             entries.push(deletion_entry(&queue.id, from));
             entries.push(message_entry(&target.id, sequence, &message));
             added.push(sequence);

@@ -12,7 +12,7 @@ use crate::cached_manifest::CachedManifest;
 use crate::commit::{PendingFiles, store_as};
 use crate::deletes::{DeleteFile, attach};
 use crate::file_stats::FileStats;
-use crate::manifest::{Decoded, decode, decode_list, off_thread};
+use crate::manifest::{DecodedManifest, decode, decode_list, off_thread};
 use crate::plan::written_schemas;
 use crate::table::{Totals, own_bytes};
 use crate::{DataFile, Error, Result, Table, Tables, partition};
@@ -195,7 +195,7 @@ impl TableStates<'_> {
         self,
         manifest_list: String,
         listed: Vec<ManifestFile>,
-        decoded: Vec<(String, Decoded)>,
+        decoded: Vec<(String, DecodedManifest)>,
     ) {
         for (location, decoded) in decoded {
             let manifest = listed.iter().find(|manifest| manifest.manifest_path == location);

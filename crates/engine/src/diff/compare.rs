@@ -51,7 +51,7 @@ pub struct DiffOptions {
 
 /// A table at a ref.
 #[derive(Debug, Clone)]
-pub struct TableAt {
+pub struct ComparedTable {
     /// The ref at which the table is read.
     pub reference: RefSpec,
     /// Table name.
@@ -114,8 +114,8 @@ impl Engine {
     /// neither ref has the table.
     pub async fn diff_table(
         &self,
-        from: &TableAt,
-        to: &TableAt,
+        from: &ComparedTable,
+        to: &ComparedTable,
         options: &DiffOptions,
     ) -> Result<TableComparison> {
         let lake = self.lake();

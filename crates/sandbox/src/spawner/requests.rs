@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::cgroup::Weight;
 use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started};
-use crate::channel::Received;
+use crate::channel::ChannelMessage;
 use crate::protocol::{Reply, Request, ResourceUsage, Signal};
 
 impl MainLoop {
-    pub(super) fn handle(&mut self, received: Received) {
+    pub(super) fn handle(&mut self, received: ChannelMessage) {
         if received.cut {
             return self.fail_request(&received.bytes);
         }
