@@ -22,7 +22,7 @@ pub struct EnvironmentSpec {
 /// Progress of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvironmentEvent {
-    /// The host has no `uv`, so it is fetched from PyPI once.
+    /// The host has no `uv`, so `uv` is fetched from PyPI once.
     FetchingUv,
     /// Versions are being resolved.
     Resolving {
@@ -103,7 +103,8 @@ impl Environment {
         let interpreter = std::fs::canonicalize(&self.python)
             .map_err(Error::io(format!("find the interpreter of `{}`", self.id)))?;
         let mut mounts = vec![(self.folder(), target.to_owned())];
-        // Mount only the parts of the prefix that Python needs, because it may be in a home folder.
+        // Mount only the parts of the prefix that Python needs, because the prefix may be in a home
+        // folder.
         let prefix = prefix_of(&interpreter).unwrap_or(Path::new("/usr"));
         if !prefix.starts_with("/usr") {
             let parts = ["bin", "lib", "lib64"].map(|part| prefix.join(part));

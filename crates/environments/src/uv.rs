@@ -221,7 +221,7 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
         let command = command.map(str::to_owned).to_vec();
         let output = subprocess::run(spawner, command, Vec::new(), false).await?;
         let program = folder.join("bin").join("uv");
-        // Another server may have fetched it concurrently.
+        // Another server may have fetched `uv` concurrently.
         let placed = output.success
             && executable(&program)
             && (std::fs::rename(&folder, tools.join("uv")).is_ok()

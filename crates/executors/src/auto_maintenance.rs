@@ -70,7 +70,7 @@ impl Schedule {
         }
     }
 
-    /// Maintains a table that needs it, unless a job for it is active.
+    /// Maintains a table that needs maintenance, unless a job for the table is active.
     async fn maintain(&mut self, branch: String, table: TableName) {
         let key = (branch, table);
         if let Some(id) = self.running.get(&key)

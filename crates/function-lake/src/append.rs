@@ -49,7 +49,7 @@ impl TableRows<'_> {
 impl FunctionLake {
     /// Commits the appended rows. It must be called only after the function has succeeded.
     ///
-    /// Errors: `forbidden`; those of a write.
+    /// Errors: `forbidden`, and the errors of a write.
     pub async fn commit(&self) -> Result<AppendResult, Problem> {
         let appends = std::mem::take(&mut *self.appends.lock());
         let mut tables: Vec<TableRows<'_>> = Vec::new();

@@ -113,7 +113,7 @@ impl Reader<'_> {
         let entry = self.archive.get_entry(header.wayfinder()).map_err(|error| wrong(&error))?;
         self.ranges.push(entry.compressed_data_range());
         let mut content = Vec::new();
-        // Reading one byte more than the limit shows that it is exceeded.
+        // Reading one byte more than the limit shows that the limit is exceeded.
         let limit = self.left + 1;
         let read = match header.compression_method() {
             CompressionMethod::STORE => {

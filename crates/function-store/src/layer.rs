@@ -138,7 +138,7 @@ impl FunctionStore {
         Ok(Some((decode(name, &bytes)?, bytes)))
     }
 
-    /// Changes a layer; the first version creates it. The change is durable when this method
+    /// Changes a layer; publishing the first version creates the layer. The change is durable when this method
     /// returns.
     ///
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;

@@ -133,7 +133,7 @@ pub enum QualifierChange {
     UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
-    /// Replaces the settings of asynchronous calls. The time of the change is set.
+    /// Replaces the settings of asynchronous calls. This also sets the time of the change.
     PutInvoke(InvokeConfig),
     /// Replaces the given settings.
     UpdateInvoke(InvokeConfig),

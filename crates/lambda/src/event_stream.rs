@@ -15,7 +15,7 @@ const TEXT: u8 = 7;
 /// Maximum payload of a message in bytes.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// Encodes a part of an answer; a long one is several messages.
+/// Encodes a part of an answer; a long part becomes several messages.
 pub(crate) fn payload_chunks(mut content: Bytes) -> Bytes {
     let mut messages = BytesMut::with_capacity(content.len() + 128);
     while !content.is_empty() {

@@ -39,7 +39,7 @@ pub(crate) enum CallEvent {
 }
 
 impl StreamedCall {
-    /// Starts a call when it is polled.
+    /// Creates a call, which starts when it is polled.
     pub(crate) fn new(
         service: &Service,
         principal: &Principal,

@@ -1,4 +1,4 @@
-//! Records in the store. Each is one ref.
+//! Records in the store. Each record is one ref.
 //!
 //! | ref | value |
 //! |---|---|

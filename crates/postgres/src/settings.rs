@@ -100,7 +100,8 @@ impl Settings {
     /// Sets a value. If changes of the setting are reported to the client, returns its name and
     /// value.
     ///
-    /// Errors: `invalid_argument` for an unknown setting, and for a value that it does not accept.
+    /// Errors: `invalid_argument` for an unknown setting, and for a value that the setting
+    /// does not accept.
     pub fn set(
         &mut self,
         name: &str,

@@ -202,7 +202,7 @@ impl Queues {
         trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, [0, u64::MAX]).await?;
         queue.state.lock().take_gone();
         queue.arrived.notify_waiters();
-        // The removal is not synced. A later batch syncs all earlier ones.
+        // The removal is not synced. A later batch syncs all earlier batches.
         let info = queue.info.lock().clone();
         self.put(&info).await
     }

@@ -20,7 +20,7 @@ pub(crate) enum Phase {
     Storing,
     /// The message can be received.
     Ready,
-    /// The message cannot be received before a time: it is in flight or delayed.
+    /// The message is in flight or delayed, so it cannot be received before a time.
     Invisible,
     /// The message is deleted as soon as the deletion is on disk.
     Deleting,

@@ -83,7 +83,7 @@ pub enum Error {
     OtherKey {
         /// The secret.
         name: String,
-        /// The id of the key that encrypted it.
+        /// The id of the key that encrypted the value.
         stored: String,
         /// The id of the current key.
         current: String,

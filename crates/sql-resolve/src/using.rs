@@ -42,7 +42,7 @@ pub(crate) fn side(operator: &JoinOperator) -> Option<Side> {
     }
 }
 
-/// Returns true if DataFusion would use the wrong column.
+/// Returns true if DataFusion would use the wrong column for an unqualified name.
 pub(crate) fn needs_care(from: &mut TableWithJoins) -> bool {
     let nested = |factor: &mut TableFactor| match factor {
         TableFactor::NestedJoin { table_with_joins, alias: None } => needs_care(table_with_joins),

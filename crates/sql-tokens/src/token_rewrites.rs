@@ -7,7 +7,7 @@
 //!   'dev')`. The FOR of `FOR TIMESTAMP AS OF` is removed. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2486> and
 //!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2006>.
-//! - `MAP<K, V>` becomes `MAP(K, V)`: a dialect supports only one of them. Upstream:
+//! - `MAP<K, V>` becomes `MAP(K, V)`: a dialect supports only one of the two forms. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2345>.
 
 use sqlparser::keywords::Keyword;
