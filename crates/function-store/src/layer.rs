@@ -138,8 +138,8 @@ impl FunctionStore {
         Ok(Some((decode(name, &bytes)?, bytes)))
     }
 
-    /// Changes a layer; publishing the first version creates the layer. The change is durable when this method
-    /// returns.
+    /// Changes a layer; publishing the first version creates the layer. The change is durable when
+    /// this method returns.
     ///
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
     /// `already_exists` for a statement; `commit_conflict`.
