@@ -131,8 +131,8 @@ impl NewMessage {
         if self.attributes.len() > ATTRIBUTES_MAX {
             return invalid(format!("the message has more than {ATTRIBUTES_MAX} attributes"));
         }
-        if self.delay.is_some_and(|delay| delay > 900) {
-            return invalid("`DelaySeconds` must be between 0 and 900".to_owned());
+        if let Some(delay) = self.delay.filter(|delay| *delay > 900) {
+            return invalid(format!("`DelaySeconds` must be between 0 and 900, not {delay}"));
         }
         let is_id = |id: &String| {
             !id.is_empty() && id.len() <= ID_MAX && id.chars().all(|c| c.is_ascii_graphic())
