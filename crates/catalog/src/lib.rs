@@ -37,7 +37,7 @@ pub use merge::{
 };
 pub use merge_base::{AmbiguousBase, BaseValue};
 pub use reachability::{ReachableState, ReachableStates};
-pub use reference::Resolved;
+pub use reference::RefResolution;
 pub use state::State;
 pub use table_history::TableState;
 pub use tag::Tags;

@@ -15,7 +15,7 @@ use crate::create_view::{NewView, new_view};
 use crate::error::{Error, Result};
 use crate::insert::{NewRows, new_rows};
 use crate::table_references::{ReferencedTable, inspect};
-use crate::time_travel::{Evaluate, versions_into_names};
+use crate::time_travel::{ConstantEvaluator, versions_into_names};
 use crate::unsupported_clauses::{none, unset};
 use crate::upsert::{is_upsert, upsert};
 
@@ -137,7 +137,7 @@ impl Source {
     /// Returns the query and its tables. Table names in the query contain their versions.
     pub fn into_parts(
         self,
-        constants: &Evaluate<'_>,
+        constants: &ConstantEvaluator<'_>,
     ) -> Result<(Box<Query>, Vec<ReferencedTable>)> {
         let Source { mut query, mut mentions } = self;
         mentions.extend(versions_into_names(&mut query, constants)?);

@@ -41,15 +41,15 @@ pub enum Constant {
 }
 
 /// Function that evaluates a constant expression; `None` if the expression is not constant.
-pub type Evaluate<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
+pub type ConstantEvaluator<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
-/// Type of a function pointer that can be used as [`Evaluate`].
+/// Type of a function pointer that can be used as [`ConstantEvaluator`].
 pub type Constants = fn(Expr) -> Option<Constant>;
 
 /// Moves the version after each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(
     query: &mut Query,
-    constants: &Evaluate<'_>,
+    constants: &ConstantEvaluator<'_>,
 ) -> Result<Vec<ReferencedTable>> {
     let mut versions = VersionRewriter { constants, mentions: Vec::new() };
     match query.visit(&mut versions) {
@@ -59,7 +59,7 @@ pub(crate) fn versions_into_names(
 }
 
 struct VersionRewriter<'a> {
-    constants: &'a Evaluate<'a>,
+    constants: &'a ConstantEvaluator<'a>,
     mentions: Vec<ReferencedTable>,
 }
 

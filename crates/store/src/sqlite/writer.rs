@@ -71,7 +71,7 @@ impl Writer {
         self.0.queue.lock().push_back(request(reply));
         // Each caller executes queued requests once, so no request stays in the queue.
         let shared = Arc::clone(&self.0);
-        Uncancellable(Some(Box::pin(async move { shared.execute_queued().await }))).await;
+        DetachedFuture(Some(Box::pin(async move { shared.execute_queued().await }))).await;
         response.await.map_err(|_| Error::Closed)?
     }
 }
@@ -90,9 +90,9 @@ impl Shared {
 
 /// A future that runs to completion in the background if it is dropped. Its transaction must not
 /// stay open, and other callers wait for its results.
-struct Uncancellable(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+struct DetachedFuture(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
-impl Future for Uncancellable {
+impl Future for DetachedFuture {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -105,7 +105,7 @@ impl Future for Uncancellable {
     }
 }
 
-impl Drop for Uncancellable {
+impl Drop for DetachedFuture {
     fn drop(&mut self) {
         let Some(work) = self.0.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
