@@ -270,7 +270,8 @@ class Access(Requests):
         `90d`. The minimum is one day."""
         seconds = parse_duration(keep) if isinstance(keep, str) else float(keep)
         if seconds is None:
-            raise make("invalid_argument", f"`{keep}` is not a duration", "Write it as `90d`.")
+            hint = "Write a duration such as `90d`."
+            raise make("invalid_argument", f"`{keep}` is not a duration", hint)
         return self._dict("PUT", "/v1/audit/retention", {"keep_seconds": int(seconds)})
 
 
@@ -293,7 +294,7 @@ def _permission(text: str) -> dict[str, Any]:
     """Parses a permission, such as `select, insert on table:sales.*`."""
     actions, separator, found = text.partition(" on ")
     if not separator:
-        hint = "Write it as `select on table:sales.*`."
+        hint = "Write a permission such as `select on table:sales.*`."
         raise make("invalid_argument", f"`{text}` is not a permission", hint)
     return {"actions": _words(actions), "object": found.strip()}
 

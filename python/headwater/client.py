@@ -196,7 +196,7 @@ class Client(Refs, Tables, Access, Runs):
                     return job_error(job)
                 break
             time.sleep(0.02)
-        hint = "Check its result with `headwater job ls` before you send the request again."
+        hint = "Check with `headwater job ls` whether the request succeeded before you send it again."
         cause = str(cut) or type(cut).__name__
         return make("unavailable", "the response was cut off", hint, causes=[cause])
 
@@ -232,7 +232,7 @@ class Client(Refs, Tables, Access, Runs):
         if not tables:
             return self._connection.send("POST", path, {"arguments": arguments}, accept=accept)
         if len(tables) > 1:
-            hint = "Put the others into the lake's tables, and have the function's model read them."
+            hint = "Store the other tables in the lake, and let a model read them there."
             raise make("invalid_argument", "a call accepts only one table", hint)
         (name, table), = tables.items()
         others = {key: value for key, value in arguments.items() if key != name}

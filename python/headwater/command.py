@@ -55,9 +55,9 @@ def start(command, **options):
     try:
         return subprocess.Popen(command, bufsize=0, **options)
     except FileNotFoundError:
-        reason = "there is no such program in the sandbox"
+        reason = "the sandbox has no such program"
     except PermissionError:
-        reason = "it is not executable: begin a script with `#!` and its interpreter"
+        reason = "the program is not executable: begin a script with `#!` and its interpreter"
     except OSError as error:
         reason = error.strerror or str(error)
     raise CommandFailed(f"`{command[0]}` cannot be started: {reason}")

@@ -259,7 +259,7 @@ class Connection:
             )
         except FileNotFoundError as error:
             message = f"the command `{self.command}`, which starts the lake's server, was not found"
-            hint = "Add it to PATH, name it with `command=`, or run `headwater serve`."
+            hint = "Add the command to PATH, name it with `command=`, or run `headwater serve`."
             raise make("unavailable", message, hint) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise make("unavailable", message, causes=[_cause(error)]) from error
@@ -357,7 +357,7 @@ def _check_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable or parts.path.strip("/") or parts.query or parts.fragment:
-        hint = "Write it as `http://127.0.0.1:4280`."
+        hint = "Write a URL such as `http://127.0.0.1:4280`."
         raise make("invalid_argument", f"`{url}` is not a server's address", hint)
     return url.rstrip("/")
 
@@ -378,15 +378,15 @@ def _open_url(url: str, trusted: str | None) -> http.client.HTTPConnection:
     except ssl.SSLCertVerificationError as error:
         connection.close()
         message = f"the certificate of `{url}` is not trusted"
-        hint = "Name its file with `certificate=`."
+        hint = "Name the file of the certificate with `certificate=`."
         raise make("unavailable", message, hint, causes=[_cause(error)]) from error
     except OSError as error:
         connection.close()
-        hint = "Start it with `headwater serve`, or correct `url=`."
-        message = f"no server answers at `{url}`"
+        hint = "Start the server with `headwater serve`, or correct `url=`."
+        message = f"no server responds at `{url}`"
         if isinstance(error, ssl.SSLError):
-            message = f"the server at `{url}` does not answer with TLS"
-            hint = "Use `http://` if it has no TLS."
+            message = f"the server at `{url}` does not use TLS"
+            hint = "Use `http://` for a server without TLS."
         raise make("unavailable", message, hint, causes=[_cause(error)]) from error
 
 

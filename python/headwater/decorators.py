@@ -193,7 +193,7 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
             refuse(f"function `{title}` has `@headwater.{kind}` twice", "Keep one of them.")
         both = sorted({kind, *noted} & {"model", "expectation", "function"})
         if len(both) > 1:
-            said = {"model": "a model", "expectation": "an expectation", "function": "one to be called"}
+            said = {"model": "a model", "expectation": "an expectation", "function": "a callable"}
             first, second = sorted((said[one] for one in both), key=lambda text: "model" not in text)
             refuse(f"function `{title}` is both {first} and {second}", "Write two functions.")
         function.__headwater__ = {**noted, kind: settings}  # type: ignore[attr-defined]
@@ -359,7 +359,7 @@ def _check_version(version: object) -> str:
         refuse(f"a Python version must be text, not `{version!r}`", hint)
     parts = version.split(".")
     if not (1 < len(parts) <= 3 and all(part.isdecimal() for part in parts) and parts[0] == "3"):
-        refuse(f"`{version}` is not a Python version", 'Write it as `"3.11"`.')
+        refuse(f"`{version}` is not a Python version", 'Write a version such as `"3.11"`.')
     return version
 
 

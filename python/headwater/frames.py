@@ -53,7 +53,7 @@ def _to_arrow(pyarrow: Any, value: Any) -> Any:
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         return _widened(pyarrow, pyarrow.Table.from_pylist(_filled(value)))
     if not is_table(value):
-        hint = "Give a pyarrow table, a pandas or polars frame, or a list of dicts with the rows."
+        hint = "Pass a pyarrow table, a pandas or polars data frame, or a list of dicts with the rows."
         raise make("invalid_argument", f"`{type(value).__name__}` is not a table", hint)
     if name == "pandas.DataFrame":
         return _from_pandas(pyarrow, value)

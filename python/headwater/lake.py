@@ -66,7 +66,7 @@ def append(table: str, rows: Any) -> int:
 
 def _text(value: str) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"text is needed, not {type(value).__name__}")
+        raise TypeError(f"expected text, not {type(value).__name__}")
     return value
 
 

@@ -110,7 +110,7 @@ def _decoded(body):
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        message = "the answer is neither JSON nor other UTF-8 text"
+        message = "the response is neither JSON nor UTF-8 text"
         raise RuntimeFailed("Runtime.InvalidResponse", message) from None
     if not text.strip():
         return None

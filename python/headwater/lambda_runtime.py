@@ -181,7 +181,7 @@ class Runtime:
 
     def _close(self, connection):
         if connection.path.endswith("/response"):
-            self._rejected = "its connection ended within the answer"
+            self._rejected = "the connection ended within the response"
             if self._streaming is connection and self._answer is None:
                 failure = RuntimeFailed("Runtime.TruncatedResponse", self._rejected)
                 self._answer = _raises(failure)
@@ -196,12 +196,12 @@ class Runtime:
         kind = "RequestEntityTooLarge" if error.status == 413 else "InvalidRequest"
         body = _problem(kind, str(error))
         connection.reply(error.status, body, [_JSON], keep_alive=False)
-        self._rejected = f"its request was rejected: {error}"
+        self._rejected = f"the request was rejected: {error}"
         is_answer = error.path == self._path("response") and self._answer is None
         if error.status == 413 and is_answer and self._event is not None:
             most = ANSWER_BYTES_MAX >> 20
             failure = RuntimeFailed(
-                "Function.ResponseSizeTooLarge", f"the answer has more than {most} MiB"
+                "Function.ResponseSizeTooLarge", f"the response has more than {most} MiB"
             )
             self._answer = _raises(failure)
 
@@ -217,7 +217,7 @@ class Runtime:
             self._receive_answer(connection, request)
         else:
             known = "`next`, `ID/response` and `ID/error` below `/2018-06-01/runtime/invocation/`"
-            reason = f"`{method} {request.path[:200]}` is not known; known are {known}"
+            reason = f"`{method} {request.path[:200]}` is not part of the runtime API; use {known}"
             self._reject(connection, request, 404, ("InvalidRequest", reason))
 
     def _note_start(self):
@@ -258,7 +258,7 @@ class Runtime:
         if not is_error and request.path != self._path("response"):
             self._reject(connection, request, 400, ("InvalidRequestID", self._other(request)))
         elif self._event is None or self._answer is not None:
-            reason = "the event was answered before"
+            reason = "the event already has a response"
             self._reject(connection, request, 400, ("InvalidRequestID", reason))
         else:
             mode = request.headers.get("lambda-runtime-function-response-mode", "streaming")
@@ -266,7 +266,7 @@ class Runtime:
                 connection.reply(202, _ACCEPTED, [_JSON], request.keep_alive)
                 self._answer = read_error(request) if is_error else read_response(request)
                 return
-            reason = f"`{mode[:40]}` is not a response mode: only `streaming` is"
+            reason = f"`{mode[:40]}` is not a response mode; use `streaming`"
             self._reject(connection, request, 400, ("InvalidFunctionResponseMode", reason))
             self._answer = _raises(RuntimeFailed("Runtime.InvalidResponseModeHeader", reason))
 
@@ -288,7 +288,7 @@ class Runtime:
 
     def _reject(self, connection, request, status, kind_and_reason):
         kind, reason = kind_and_reason
-        self._rejected = f"its request was rejected: {reason}"
+        self._rejected = f"the request was rejected: {reason}"
         connection.reply(status, _problem(kind, reason), [_JSON], request.keep_alive)
 
     def _end(self, ended):

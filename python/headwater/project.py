@@ -42,7 +42,7 @@ def read_project(root: str | os.PathLike[str]) -> dict[str, str]:
         size += len(content)
         if size > PROJECT_BYTES_MAX:
             hint = "Keep data outside the project; import it into tables."
-            message = f"the project in `{folder}` holds more than 32 MiB of code"
+            message = f"the project in `{folder}` has more than 32 MiB of code files"
             raise make("invalid_argument", message, hint)
         files[os.path.relpath(path, folder).replace(os.sep, "/")] = _decode(path, content)
     return dict(sorted(files.items()))

@@ -190,7 +190,7 @@ class Arguments(unittest.TestCase):
     def test_no_server_is_unavailable(self):
         with serve_tcp() as (_, url):
             client = headwater.Client(url=url)
-        with self.assertRaisesRegex(errors.UnavailableError, f"no server answers at `{url}`"):
+        with self.assertRaisesRegex(errors.UnavailableError, f"no server responds at `{url}`"):
             client.tags()
 
     def test_the_token_is_sent(self):

@@ -16,7 +16,7 @@ class OutsideOfFunctions(unittest.TestCase):
                 call()
 
     def test_names_are_text(self):
-        with self.assertRaisesRegex(TypeError, "text is needed, not int"):
+        with self.assertRaisesRegex(TypeError, "expected text, not int"):
             lake.read_object(1, "a.csv")
 
 

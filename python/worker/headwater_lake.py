@@ -62,7 +62,7 @@ def request(content=None, **fields):
         server.send("lake", [] if content is None else [content], request=fields)
         _, received, _, _ = socket.recv_fds(server.socket, 64, 1)
     if not received:
-        raise RuntimeError("the server has no memory for the answer")
+        raise RuntimeError("the server has no memory for the response")
     with open(received[0], "rb") as file:
         file.seek(0)
         head = json.loads(file.readline())

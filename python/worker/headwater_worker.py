@@ -282,7 +282,7 @@ class Pieces:
         self._pieces = iter(pieces)
         first = next(self._pieces, END)
         if first is END:
-            reason = "it yields nothing, so that its columns are not known"
+            reason = "the generator yields nothing, so its columns are unknown"
             raise Unfit("generator", reason, PIECES_HINT)
         self._first = as_table(first)
         self.schema = self._first.schema
@@ -312,7 +312,7 @@ def as_table(piece):
     """Converts one value of a generator to a table."""
     table = to_arrow(piece)
     if isinstance(table, Pieces):
-        raise Unfit("generator", "it yields a generator", PIECES_HINT)
+        raise Unfit("generator", "the generator yields a generator", PIECES_HINT)
     return table if hasattr(table, "to_batches") else table.read_all()
 
 
@@ -322,8 +322,9 @@ def from_rows(pyarrow, rows):
     columns = {}
     for name in names:
         if not isinstance(name, str):
-            reason = f"it has the key {shown(name)}, but column names must be strings"
-            raise Unfit("list", reason, "Name the columns by text: the keys of each dict.")
+            reason = f"a row has the key {shown(name)}, but column names must be strings"
+            hint = "Use strings as the keys of each dict: the keys are the column names."
+            raise Unfit("list", reason, hint)
         values = [row.get(name) for row in rows]
         try:
             columns[name] = widened(pyarrow, pyarrow.array(values))
@@ -335,7 +336,7 @@ def from_rows(pyarrow, rows):
 def why_no_rows(rows):
     """Returns the reason why a value is not a list of dicts."""
     number, row = next((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict))
-    return f"its item {number} is {shown(row)}, but each must be a dict"
+    return f"item {number} is {shown(row)}, but each item must be a dict"
 
 
 def why_no_column(name, values, error):

@@ -118,7 +118,8 @@ def unfit():
         os.waitpid(pid, 0)
         threads = len(os.listdir("/proc/self/task"))
     if threads > 1:
-        return f"it starts {threads - 1} thread{'s' if threads > 2 else ''} when it is imported"
+        count = f"{threads - 1} thread{'s' if threads > 2 else ''}"
+        return f"the package starts {count} when it is imported"
     for name in os.listdir("/proc/self/fd"):
         if int(name) > ORDERS:
             try:
@@ -126,7 +127,7 @@ def unfit():
             except OSError:
                 continue
             if stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode):
-                return "it holds a connection open when it is imported"
+                return "the package holds a connection open when it is imported"
     return None
 
 
@@ -143,7 +144,7 @@ def load(names, skipped):
             importlib.import_module(name)
         except BaseException as error:
             # Ignore the error here. Functions that import the package get the error.
-            skipped[name] = f"it raises {type(error).__name__} when it is imported"
+            skipped[name] = f"the package raises {type(error).__name__} when it is imported"
             continue
         reason = unfit()
         if reason is not None:

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Principal, Timestamp};
-use headwater_store::{Append, Batch, Expected, RefChange, Store};
+use headwater_store::{Append, Batch, RefChange, RefPrecondition, Store};
 use parking_lot::{Mutex, RwLock};
 
 use crate::audit::AuditLog;
@@ -152,7 +152,7 @@ fn next_version(directory: &Directory) -> Result<RefChange> {
     };
     Ok(RefChange {
         name: VERSION.to_owned(),
-        expected: directory.version.clone().map_or(Expected::Absent, Expected::Value),
+        expected: directory.version.clone().map_or(RefPrecondition::Absent, RefPrecondition::Value),
         value: Some(Bytes::from((number + 1).to_string())),
     })
 }

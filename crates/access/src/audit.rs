@@ -32,15 +32,15 @@ const PAGE: usize = 5_000;
 /// The filter of an export; selects all events by default.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
-    /// Only events at this time or later.
+    /// Select only events at this time or later.
     pub since: Option<Timestamp>,
-    /// Only events before this time.
+    /// Select only events before this time.
     pub until: Option<Timestamp>,
-    /// Only events of this principal.
+    /// Select only events of this principal.
     pub principal: Option<String>,
-    /// Only events with this action.
+    /// Select only events with this action.
     pub action: Option<String>,
-    /// Only events with this outcome.
+    /// Select only events with this outcome.
     pub outcome: Option<AuditOutcome>,
 }
 

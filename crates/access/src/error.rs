@@ -52,7 +52,7 @@ pub enum Error {
     /// The row filter or column mask does not exist.
     #[error("there is no {kind} `{name}`")]
     NoRestriction {
-        /// `row filter` or `column mask`.
+        /// The kind: `row filter` or `column mask`.
         kind: &'static str,
         /// The requested row filter or column mask.
         name: String,
@@ -94,7 +94,7 @@ pub enum Error {
         name: String,
     },
     /// Audit events would be kept for less than a day.
-    #[error("the retention of audit events is shorter than one day")]
+    #[error("audit events must be kept for at least one day")]
     Retention,
     /// The limits are invalid.
     #[error("the limit is invalid: {reason}")]
@@ -199,11 +199,14 @@ impl Fault for Error {
         let hint = match self {
             Error::InvalidCredential => "Send a valid access token, or a user's name and password.",
             Error::NoUser { .. } => "List the users with `headwater user ls`.",
-            Error::NoRole { .. } => "Create the role first.",
-            Error::NoGrantee { .. } => {
-                "List them with `headwater user ls` and `headwater role ls`."
+            Error::NoRole { .. } => {
+                "List the roles with `headwater role ls`, or create this one with `headwater role \
+                 create`."
             }
-            Error::NoToken { .. } => "List the user's tokens.",
+            Error::NoGrantee { .. } => {
+                "List the users with `headwater user ls` and the roles with `headwater role ls`."
+            }
+            Error::NoToken { .. } => "List the tokens with `headwater token ls --user NAME`.",
             Error::NoKey { .. } => "List the access keys with `headwater key ls`.",
             Error::Exists { .. } => "Choose another name.",
             Error::NoRestriction { .. } => {
@@ -215,16 +218,24 @@ impl Fault for Error {
             Error::NoLimit { .. } => "List the limits with `headwater limit ls`.",
             Error::Retention => "Write a longer time, such as `90d`.",
             Error::Limit { .. } => {
-                "Limit jobs, memory, bytes or money; to reject every request of a user, disable it."
+                "Set at least one of jobs, memory, bytes and money; to reject all requests of a \
+                 user, run `headwater user disable`."
             }
             Error::RestrictionExists { .. } => "Choose another name, or write `OR REPLACE`.",
-            Error::Masked { .. } => "Replace or drop the existing mask: a column has only one.",
+            Error::Masked { .. } => {
+                "Replace or drop the existing mask: a column can have only one."
+            }
             Error::Restricted { .. } => "Replace or drop the restriction first.",
             Error::Name { .. } => "Use letters, digits and `.`, `_`, `-`, `@`, as in `ana`.",
-            Error::Cycle { .. } => "Revoke the other role first.",
+            Error::Cycle { role, grantee } => {
+                return Some(format!(
+                    "If `{role}` has the role `{grantee}`, directly or through other roles, revoke \
+                     that grant first."
+                ));
+            }
             Error::Password { .. } => "Choose another password.",
             Error::Expired => "Choose a time in the future.",
-            Error::TooLong { .. } => "Shorten it.",
+            Error::TooLong { .. } => "Shorten the text.",
             Error::Permission(error) => return error.hint(),
             Error::Busy => "Try again, or use an access token.",
             Error::Store(error) => return error.hint(),

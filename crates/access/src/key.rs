@@ -15,7 +15,7 @@ use crate::secret::{Secret, random};
 use crate::token::{check_new, checked};
 use crate::{Access, Error, Result};
 
-/// Prefix of the ids. Secret scanners recognise a key by it.
+/// Prefix of the ids. Secret scanners recognise a key by this prefix.
 const PREFIX: &str = "HWAK";
 
 /// Number of random bytes in an id. Each byte determines one character.
@@ -55,7 +55,7 @@ pub struct NewKey {
     pub id: String,
     /// The encrypted secret.
     pub sealed: String,
-    /// The user that it authenticates; `None` for the lake's owner.
+    /// The user that the key authenticates; `None` for the lake's owner.
     pub user: Option<String>,
     /// Label, scopes and expiry.
     pub properties: NewToken,

@@ -99,7 +99,7 @@ impl<'a> UserLimits<'a> {
 /// Checks the values of new limits.
 fn check(limits: &Limits) -> Result<()> {
     let reason = match limits {
-        limits if limits.is_empty() => "it sets no limit",
+        limits if limits.is_empty() => "no limit is set",
         Limits { jobs: Some(0), .. } => "the number of jobs is 0",
         Limits { memory_bytes: Some(0), .. } => "the memory is 0",
         Limits { money_per_day: Some(money), .. } if !money.is_finite() || *money < 0.0 => {
@@ -110,7 +110,7 @@ fn check(limits: &Limits) -> Result<()> {
     Err(Error::Limit { reason })
 }
 
-/// Returns the audit log's object text for a user or role.
+/// Returns the name of a user or role in the audit log, such as `user:ana`.
 fn object(directory: &Directory, name: &str) -> String {
     let kind = if directory.users.contains_key(name) { "user" } else { "role" };
     format!("{kind}:{name}")

@@ -145,19 +145,19 @@ pub(crate) fn remove(key: String) -> Append {
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let fail = |reason| Err(Error::Name { name: name.to_owned(), reason });
     if name.is_empty() {
-        return fail("it is empty");
+        return fail("the name is empty");
     }
     if name.len() > NAME_BYTES_MAX {
-        return fail("it is longer than 128 bytes");
+        return fail("the name is longer than 128 bytes");
     }
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
-        return fail("it does not begin with a letter, a digit or an underscore");
+        return fail("the name does not begin with a letter, a digit or an underscore");
     }
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c)) {
-        return fail("it has a character other than letters, digits, `.`, `_`, `-` and `@`");
+        return fail("the name has a character other than letters, digits, `.`, `_`, `-` and `@`");
     }
     if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-        return fail("it is reserved");
+        return fail("the name is reserved");
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ pub struct Audit {
     /// Only events with this outcome
     #[arg(long, value_parser = ["allowed", "denied"])]
     pub outcome: Option<String>,
-    /// Print nothing, and set how long events are kept: `90d`; by default a year
+    /// Set how long events are kept, such as `90d`, and print nothing [default: a year]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration,
         conflicts_with_all = ["since", "until", "user", "action", "outcome"])]
     pub keep: Option<Duration>,

@@ -192,7 +192,7 @@ pub struct BranchRevert {
     /// Show the result; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Change a branch that requires checks without checking the result
+    /// Allow the revert on a branch that requires checks; the result is not checked
     #[arg(long)]
     pub unchecked: bool,
     /// How conflicts are resolved

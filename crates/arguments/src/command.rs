@@ -16,9 +16,9 @@ const EXIT_CODES: &str = "Exit codes:
   1  an internal error, or an I/O error
   2  wrong input: arguments, SQL, names, a project file
   3  not found: a ref, table, job, trigger, file or lake
-  4  a conflict: it exists already, or another change came first
-  5  the work failed: a bad row, a function that raised, an expectation, packages
-  6  a limit: memory, time, disk
+  4  a conflict: the object exists already, or a concurrent change came first
+  5  the job failed: a bad row, an exception in a function, a failed expectation, packages
+  6  a limit was reached: memory, time or disk
   7  the server is unreachable or busy, or the host forbids isolation
   8  not allowed: a protected branch
   130  stopped by Ctrl-C or `headwater job stop`

@@ -34,7 +34,7 @@ pub enum Deployment {
 /// An optional version.
 #[derive(Debug, Args)]
 pub struct DeploymentVersion {
-    /// The version or a prefix of it [default: the active one for `get`, the one before it for
+    /// The version or a prefix [default: the active version for `get`, the previous version for
     /// `rollback`]
     pub version: Option<String>,
 }

@@ -28,7 +28,7 @@ pub enum Environment {
 /// An environment.
 #[derive(Debug, Args)]
 pub struct EnvironmentId {
-    /// The id or a prefix of it
+    /// The environment's id, or a prefix of the id
     pub id: String,
 }
 
@@ -49,7 +49,7 @@ pub struct EnvironmentPrune {
 /// `headwater environment rebuild`
 #[derive(Debug, Args)]
 pub struct EnvironmentRebuild {
-    /// The ids or prefixes of them
+    /// The ids of environments, or prefixes of ids
     #[arg(required_unless_present = "all")]
     pub ids: Vec<String>,
     /// Rebuild all environments

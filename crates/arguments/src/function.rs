@@ -98,7 +98,7 @@ pub struct FunctionRm {
 pub struct FunctionDeploy {
     /// The function
     pub name: String,
-    /// Its folder, or a ZIP archive
+    /// The function's folder, or a ZIP archive
     #[arg(value_name = "DIR|FILE.zip")]
     pub source: PathBuf,
     /// The runtime: `python3.11`, `nodejs20`, `provided` and so on
@@ -122,10 +122,10 @@ pub struct FunctionDeploy {
     /// A secret, which is an environment variable of the same name. Can be repeated
     #[arg(long = "secret", value_name = "NAME")]
     pub secrets: Vec<String>,
-    /// A host that it may connect to, or `*` for all. Can be repeated
+    /// A host that the function may connect to, or `*` for all. Can be repeated
     #[arg(long, value_name = "HOST")]
     pub network: Vec<String>,
-    /// A program of the system that it needs, such as `curl`. Can be repeated
+    /// A program of the system that the function needs, such as `curl`. Can be repeated
     #[arg(long, value_name = "PROGRAM")]
     pub system: Vec<String>,
 }

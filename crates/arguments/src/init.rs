@@ -11,7 +11,7 @@ pub struct Init {
     /// The project's folder; created if missing
     #[arg(default_value = ".")]
     pub folder: PathBuf,
-    /// The project's name [default: the folder's]
+    /// The project's name [default: the name of the folder]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
     /// Start with the files and the data of an example project

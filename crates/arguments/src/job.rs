@@ -14,10 +14,10 @@ pub enum Job {
     /// Show a job's output and events
     #[command(after_help = "Example:\n  headwater job logs 3fa9c1 --follow")]
     Logs(JobLogs),
-    /// Continue a failed run with its own files: models that it ran are not run again
+    /// Continue a failed run with the files of that run; models that succeeded are not run again
     #[command(after_help = "Example:\n  headwater job retry 3fa9c1")]
     Retry(JobRetry),
-    /// Repeat a run with its own files: on a new branch of the commit that it started from
+    /// Repeat a run with the files of that run, on a new branch from its start commit
     #[command(after_help = "Examples:
   headwater job rerun 3fa9c1
   headwater job rerun 3fa9c1 --branch check")]

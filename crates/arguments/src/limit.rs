@@ -9,7 +9,7 @@ pub enum Limit {
     /// List the limits; without the right ADMINISTER only your own and those of your roles
     #[command(after_help = "Example:\n  headwater limit ls")]
     Ls,
-    /// Set the limits of a user or role, in place of those that it has
+    /// Set the limits of a user or role, and replace its existing limits
     #[command(after_help = "Examples:
   headwater limit set ana --jobs 4 --memory 2GiB
   headwater limit set analyst --bytes-per-day 500GiB --money-per-day 20")]

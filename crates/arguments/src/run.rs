@@ -53,7 +53,7 @@ pub struct Run {
     /// A failed expectation is only a warning
     #[arg(long)]
     pub no_strict: bool,
-    /// Continue this failed run with the current files: models that it ran are not run again
+    /// Continue this failed run with the current files; models that succeeded are not run again
     #[arg(long, value_name = "JOB", conflicts_with_all = ["no_cache", "select", "exclude"])]
     pub retry: Option<String>,
     /// Run unchanged models too

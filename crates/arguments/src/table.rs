@@ -37,7 +37,7 @@ Without a ref, the last commit is compared with the one before.")]
   headwater table maintain flights --expire-before 30d --orphans
   headwater table maintain --orphans
 
-Without options, it compacts data files, folds in deletes and merges manifests.")]
+Without options, the command compacts data files, applies delete files and merges manifests.")]
     Maintain(TableMaintain),
     /// Drop a table from a branch
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater table rm flights --ref dev")]
@@ -94,10 +94,10 @@ pub struct TableMaintain {
     /// Remove files that no branch or tag references
     #[arg(long)]
     pub orphans: bool,
-    /// The minimum age of these files, at least 1h [default: 3d]
+    /// The minimum age of removed files, at least 1h [default: 3d]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "orphans")]
     pub older_than: Option<Duration>,
-    /// Remove these files even if they are most of all files
+    /// Remove these files even if they are more than half of all files
     #[arg(long, requires = "orphans")]
     pub force: bool,
     /// Show the changes; make none

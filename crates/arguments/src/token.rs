@@ -38,7 +38,7 @@ pub struct TokenCreate {
     /// When it expires: after a duration, `90d`, or at a time, `2027-01-31` [default: never]
     #[arg(long, value_name = "WHEN")]
     pub expires: Option<String>,
-    /// Limit it to a permission, `select on table:sales.*`; repeatable
+    /// Limit the token to a permission, `select on table:sales.*`; repeatable
     #[arg(long = "scope", value_name = "PERMISSION")]
     pub scopes: Vec<String>,
 }

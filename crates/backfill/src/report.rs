@@ -107,7 +107,10 @@ impl BackfillReport {
         } else {
             let values: Vec<&str> =
                 failed.iter().map(|(report, _)| report.value.as_str()).collect();
-            format!("Repeat them: `headwater backfill {name}={}`.", values.join(","))
+            format!(
+                "Run the missing values again: `headwater backfill {name}={}`.",
+                values.join(",")
+            )
         };
         Some(problem.with_hint(hint))
     }

@@ -36,7 +36,7 @@ impl ParameterValues {
             None => values.split(',').map(|value| value.trim().to_owned()).collect(),
         };
         if values.is_empty() {
-            return Err(wrong(format!("`{text}` is an empty range: it ends before it begins")));
+            return Err(wrong(format!("`{text}` is an empty range: the end is before the start")));
         }
         if values.len() > VALUES_MAX {
             let message = format!("`{text}` has more than {VALUES_MAX} values");
@@ -106,7 +106,7 @@ mod tests {
             ),
             ("day=2026-01-01..5", "`2026-01-01..5` is not a range of dates or numbers"),
             ("day=..", "`..` is not a range of dates or numbers"),
-            ("n=2..1", "`n=2..1` is an empty range: it ends before it begins"),
+            ("n=2..1", "`n=2..1` is an empty range: the end is before the start"),
             ("n=1..20000", "`n=1..20000` has more than 10000 values"),
             (
                 "n=-9223372036854775808..9223372036854775807",

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, nearest, reference};
-use headwater_store::{Batch, Expected, RefChange};
+use headwater_store::{Batch, RefChange, RefPrecondition};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref, tag_ref};
 use crate::codec::{self, BranchRecord};
@@ -110,7 +110,7 @@ impl Catalog {
         let BranchRecord { commit, quarantine, .. } = BranchRecord::decode(source, &bytes)?;
         let unmoved = RefChange {
             name: branch_ref(source),
-            expected: Expected::Value(bytes.clone()),
+            expected: RefPrecondition::Value(bytes.clone()),
             value: Some(bytes),
         };
         Ok(Some(StartPoint { commit, quarantine, unmoved: Some(unmoved) }))
@@ -160,7 +160,7 @@ impl Catalog {
     /// branch has moved. Returns `None` if the branch is not at `head`.
     pub async fn branch_deletion(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {
         let (record, bytes) = self.branch_record(name).await?;
-        let expected = Expected::Value(bytes);
+        let expected = RefPrecondition::Value(bytes);
         Ok((record.commit == head).then(|| RefChange {
             name: branch_ref(name),
             expected,
@@ -183,9 +183,17 @@ impl Catalog {
         }
         let renamed = BranchRecord { start: Some(record.commit), ..record.clone() }.encode()?;
         let refs = vec![
-            RefChange { name: branch_ref(from), expected: Expected::Value(bytes), value: None },
-            RefChange { name: branch_ref(to), expected: Expected::Absent, value: Some(renamed) },
-            RefChange { name: tag_ref(to), expected: Expected::Absent, value: None },
+            RefChange {
+                name: branch_ref(from),
+                expected: RefPrecondition::Value(bytes),
+                value: None,
+            },
+            RefChange {
+                name: branch_ref(to),
+                expected: RefPrecondition::Absent,
+                value: Some(renamed),
+            },
+            RefChange { name: tag_ref(to), expected: RefPrecondition::Absent, value: None },
         ];
         match self.store.apply(Batch { refs, ..Batch::default() }).await {
             Ok(_) => {
@@ -238,7 +246,7 @@ impl Catalog {
                 }
             }
             let value = changed.as_ref().map(BranchRecord::encode).transpose()?;
-            let expected = Expected::Value(bytes);
+            let expected = RefPrecondition::Value(bytes);
             let refs = vec![RefChange { name: branch_ref(name), expected, value: value.clone() }];
             let entries =
                 if changed.is_none() { self.deletion_entries(name, &record)? } else { Vec::new() };
@@ -314,8 +322,8 @@ impl Catalog {
         unmoved: Option<RefChange>,
     ) -> Result<CreateRefOutcome> {
         let mut refs = vec![
-            RefChange { name: name.clone(), expected: Expected::Absent, value: Some(value) },
-            RefChange { name: other.clone(), expected: Expected::Absent, value: None },
+            RefChange { name: name.clone(), expected: RefPrecondition::Absent, value: Some(value) },
+            RefChange { name: other.clone(), expected: RefPrecondition::Absent, value: None },
         ];
         refs.extend(unmoved);
         match self.store.apply(Batch { refs, ..Batch::default() }).await {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use headwater_model::{
     Clock, Commit, CommitId, DEFAULT_NAMESPACE, MAIN_BRANCH, Namespace, ObjectId, Timestamp,
 };
-use headwater_store::{Batch, Expected, RefChange, Store};
+use headwater_store::{Batch, RefChange, RefPrecondition, Store};
 
 use crate::codec::{self, BranchRecord, CommitObject};
 use crate::head_cache::HeadCache;
@@ -66,7 +66,7 @@ impl Catalog {
         let record = BranchRecord { commit, protected, requires, quarantine, created: now, start };
         let change = RefChange {
             name: branch_ref(MAIN_BRANCH),
-            expected: Expected::Absent,
+            expected: RefPrecondition::Absent,
             value: Some(codec::encode("a branch", &record)?),
         };
         let batch = Batch { objects: pending.bytes(), refs: vec![change], ..Batch::default() };

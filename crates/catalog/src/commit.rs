@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Commit, CommitId, Namespace, ObjectId, TableName, name, nearest};
-use headwater_store::{Batch, Expected, RefChange};
+use headwater_store::{Batch, RefChange, RefPrecondition};
 
 use crate::catalog::{ATTEMPTS_MAX, branch_ref};
 use crate::codec::{BranchRecord, CommitObject, Namespaces};
@@ -211,7 +211,7 @@ impl Catalog {
         let value = record.encode()?;
         let change = RefChange {
             name: branch_ref(swap.branch),
-            expected: Expected::Value(swap.before),
+            expected: RefPrecondition::Value(swap.before),
             value: Some(value.clone()),
         };
         let mut batch = Batch { objects: pending.bytes(), refs: vec![change], ..Batch::default() };

@@ -138,7 +138,7 @@ pub enum Error {
         event: String,
     },
     /// All attempts failed because of concurrent changes of the branch or tag.
-    #[error("`{name}` changed concurrently in all {attempts} attempts")]
+    #[error("`{name}` was changed by concurrent requests in all {attempts} attempts")]
     Contended {
         /// The branch or tag.
         name: String,
@@ -212,17 +212,17 @@ impl Fault for Error {
             Error::AmbiguousHash { .. } => "Use more digits of the commit hash.",
             Error::RefExists { .. } => "Choose another name, or use the existing one.",
             Error::NamespaceNotFound { .. } => {
-                "Create it with `headwater namespace create`, or list the namespaces with \
-                 `headwater namespace ls`."
+                "Create the namespace with `headwater namespace create`, or list the namespaces \
+                 with `headwater namespace ls`."
             }
-            Error::NamespaceNotEmpty { .. } => "Drop its tables first.",
+            Error::NamespaceNotEmpty { .. } => "Drop the tables of the namespace first.",
             Error::NamespaceHasInner { inner, .. } => {
                 let first = inner.first().map_or("", String::as_str);
                 return Some(format!("Drop namespace `{first}` first."));
             }
             Error::AmbiguousTable { .. } => "Write the name with its exact upper and lower case.",
             Error::TableChanged { .. } | Error::Contended { .. } => {
-                "Retry the operation; it starts from the new state."
+                "Retry the operation: it then reads the latest commit."
             }
             Error::Protected { .. } => {
                 "Write to another branch and merge it, or remove the protection with \

@@ -37,11 +37,11 @@ pub use merge::{
 };
 pub use merge_base::{AmbiguousBase, BaseValue};
 pub use reachability::{ReachableState, ReachableStates};
-pub use reference::Resolved;
+pub use reference::RefResolution;
 pub use state::State;
 pub use table_history::TableState;
 pub use tag::Tags;
-pub use three_way_diff::Renamed;
+pub use three_way_diff::RenamedTable;
 
 /// The scope of the unique keys that record committed event ids.
 pub const EVENT_SCOPE: &str = "event";

@@ -21,7 +21,7 @@ use crate::codec::{BranchRecord, CommitObject, Namespaces};
 use crate::commit::{BranchUpdate, NewCommit};
 use crate::merge_base::{MergedValue, ReadValue, side};
 use crate::objects::PendingObjects;
-use crate::three_way_diff::{Renamed, ThreeWayDiff};
+use crate::three_way_diff::{RenamedTable, ThreeWayDiff};
 use crate::trie::{self, Changes};
 use crate::{BaseValue, Catalog, Error, Result, TableChange, TableEntry};
 
@@ -68,7 +68,7 @@ pub struct DivergedTable {
     /// The source's entry; `None` if the source has no such table.
     pub theirs: Option<TableEntry>,
     /// The rename, if one side renamed the table.
-    pub renamed: Option<Renamed>,
+    pub renamed: Option<RenamedTable>,
 }
 
 /// A sequence of new commits on top of a branch. The branch moves only when the sequence is
@@ -148,8 +148,8 @@ impl DivergedTable {
     /// Returns the table's name in the target and in the source.
     pub fn names(&self) -> [&TableName; 2] {
         match &self.renamed {
-            Some(Renamed { from, by_source: true }) => [from, &self.table],
-            Some(Renamed { from, by_source: false }) => [&self.table, from],
+            Some(RenamedTable { from, by_source: true }) => [from, &self.table],
+            Some(RenamedTable { from, by_source: false }) => [&self.table, from],
             None => [&self.table, &self.table],
         }
     }

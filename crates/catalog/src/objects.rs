@@ -88,7 +88,7 @@ impl Objects {
     fn read(&self, id: ObjectId, bytes: &Bytes) -> Result<Object> {
         let what = format!("object `{}`", id.short());
         if ObjectId::of(bytes) != id {
-            return Err(codec::corrupt(&what, "its content does not match its hash"));
+            return Err(codec::corrupt(&what, "the content does not match the hash"));
         }
         let object: Object = codec::decode(&what, bytes)?;
         self.cache.insert(id, object.clone());
@@ -164,7 +164,7 @@ pub(crate) fn no_commit(name: &str) -> Error {
 fn missing_object(id: ObjectId) -> Error {
     codec::corrupt(
         &format!("object `{}`", id.short()),
-        "a commit refers to it, but it does not exist",
+        "a commit refers to the object, but the object does not exist",
     )
 }
 

@@ -13,7 +13,7 @@ const CANDIDATES_MAX: usize = 64;
 
 /// The result of resolving a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
+pub struct RefResolution {
     /// The commit that the ref resolved to.
     pub commit: CommitId,
     /// The branch, if the ref names one.
@@ -23,19 +23,19 @@ pub struct Resolved {
 impl Catalog {
     /// Resolves a ref. Fails with `RefNotFound` and the most similar name, or with `AmbiguousHash`
     /// if the hash prefix matches several commits.
-    pub async fn resolve(&self, spec: &RefSpec) -> Result<Resolved> {
+    pub async fn resolve(&self, spec: &RefSpec) -> Result<RefResolution> {
         match spec {
             RefSpec::Name(name) => self.resolve_name(name).await,
             RefSpec::At { name, hash } => {
                 let head = self.resolve_name(name).await?.commit;
                 let commit = self.find_in_history(head, hash).await?;
-                Ok(Resolved { commit, branch: None })
+                Ok(RefResolution { commit, branch: None })
             }
             RefSpec::Before { of, back } => {
-                Ok(Resolved { commit: self.find_before(of, back).await?, branch: None })
+                Ok(RefResolution { commit: self.find_before(of, back).await?, branch: None })
             }
             RefSpec::Commit(hash) => {
-                Ok(Resolved { commit: self.find_anywhere(hash).await?, branch: None })
+                Ok(RefResolution { commit: self.find_anywhere(hash).await?, branch: None })
             }
         }
     }
@@ -62,13 +62,13 @@ impl Catalog {
         }
     }
 
-    async fn resolve_name(&self, name: &str) -> Result<Resolved> {
+    async fn resolve_name(&self, name: &str) -> Result<RefResolution> {
         if let Some((record, _)) = self.find_branch(name).await? {
-            return Ok(Resolved { commit: record.commit, branch: Some(name.to_owned()) });
+            return Ok(RefResolution { commit: record.commit, branch: Some(name.to_owned()) });
         }
         if let Some(bytes) = self.store.reference(&tag_ref(name)).await? {
             let record: TagRecord = codec::decode(&format!("tag `{name}`"), &bytes)?;
-            return Ok(Resolved { commit: record.commit, branch: None });
+            return Ok(RefResolution { commit: record.commit, branch: None });
         }
         Err(self.no_ref("branch or tag", name).await?)
     }

@@ -1,7 +1,7 @@
 //! Tags: names that always refer to the same commit.
 
 use headwater_model::{CreateRef, RefSpec, Tag, reference};
-use headwater_store::{Batch, Expected, RefChange};
+use headwater_store::{Batch, RefChange, RefPrecondition};
 
 use crate::branch::{CreateRefOutcome, rename_error};
 use crate::catalog::{branch_ref, tag_ref};
@@ -60,7 +60,7 @@ impl Tags<'_> {
     pub async fn delete(self, name: &str) -> Result<()> {
         let (record, bytes) = self.tag_record(name).await?;
         let change =
-            RefChange { name: tag_ref(name), expected: Expected::Value(bytes), value: None };
+            RefChange { name: tag_ref(name), expected: RefPrecondition::Value(bytes), value: None };
         let entries = vec![self.catalog.deletion_entry(name, record.commit)?];
         self.catalog.store.apply(Batch { refs: vec![change], entries, ..Batch::default() }).await?;
         Ok(())
@@ -73,11 +73,11 @@ impl Tags<'_> {
         if from == to {
             return Err(Error::RefExists { what: "tag", name: to.to_owned() });
         }
-        let old = Expected::Value(bytes.clone());
+        let old = RefPrecondition::Value(bytes.clone());
         let refs = vec![
             RefChange { name: tag_ref(from), expected: old, value: None },
-            RefChange { name: tag_ref(to), expected: Expected::Absent, value: Some(bytes) },
-            RefChange { name: branch_ref(to), expected: Expected::Absent, value: None },
+            RefChange { name: tag_ref(to), expected: RefPrecondition::Absent, value: Some(bytes) },
+            RefChange { name: branch_ref(to), expected: RefPrecondition::Absent, value: None },
         ];
         match self.catalog.store.apply(Batch { refs, ..Batch::default() }).await {
             Ok(_) => Ok(record.into_tag(to)),

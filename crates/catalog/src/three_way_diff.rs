@@ -11,7 +11,7 @@ use crate::{BaseValue, DivergedTable, TableChange, TableEntry};
 
 /// A rename of a table by one side of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renamed {
+pub struct RenamedTable {
     /// The name at the merge base.
     pub from: TableName,
     /// True if the source renamed the table, false if the target did.
@@ -88,7 +88,7 @@ impl ThreeWayDiff {
         // If this side's changes still contain the old name, the other side did not change the
         // table.
         let untouched = at(&rename.from).is_some();
-        let renamed = Some(Renamed { from: rename.from.clone(), by_source });
+        let renamed = Some(RenamedTable { from: rename.from.clone(), by_source });
         if let Some(contested) = self.contested.iter_mut().find(|one| one.table == rename.from) {
             let TableChange { table, from, to } = changes.remove(new);
             if by_source {

@@ -141,7 +141,7 @@ impl Context {
                      a lake's folder"
                 );
                 Err(error::invalid(message)
-                    .with_hint("Run it in the folder of a lake, or use `--lake DIR`."))
+                    .with_hint("Run the command in the folder of a lake, or use `--lake DIR`."))
             }
         }
     }

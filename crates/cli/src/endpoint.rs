@@ -46,7 +46,7 @@ pub struct UrlEndpoint {
 fn no_server(cause: &io::Error) -> Problem {
     let mut problem = Problem::new(ErrorCode::Unavailable, "cannot reach the lake's server");
     problem.causes.push(cause.to_string());
-    problem.with_hint("Run the command again: it starts a server if none is running.")
+    problem.with_hint("Run the command again: the command starts a server if none is running.")
 }
 
 impl Endpoint {
@@ -123,7 +123,8 @@ impl UrlEndpoint {
             let is_untrusted = error.to_string().contains("certificate");
             problem.causes.push(error.to_string());
             problem.with_hint(if is_untrusted {
-                "If the certificate is your own, name its file: `headwater login --certificate FILE`."
+                "If the certificate is self-signed, name its file: `headwater login --certificate \
+                 FILE`."
             } else {
                 "Check the URL and the network."
             })

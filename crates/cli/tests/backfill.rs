@@ -75,7 +75,10 @@ fn values_that_fail_are_named_and_the_others_are_merged() {
     let failure = workspace.fails(5, &["backfill", "n=1..5", "--retries", "0"]);
     assert!(failure.contains("error: 1 of 5 values were not backfilled"), "{failure}");
     assert!(failure.contains("n=3: ") && failure.contains("4 of 5 done"), "{failure}");
-    assert!(failure.contains("Repeat them: `headwater backfill n=3`."), "{failure}");
+    assert!(
+        failure.contains("Run the missing values again: `headwater backfill n=3`."),
+        "{failure}"
+    );
     let numbers = "SELECT n FROM numbers ORDER BY n";
     assert_eq!(workspace.rows(numbers), json!([{"n": 1}, {"n": 2}, {"n": 4}, {"n": 5}]));
     assert!(!branches(&workspace).iter().any(|branch| branch.starts_with("backfill/")));
@@ -112,7 +115,7 @@ fn wrong_arguments_are_errors_before_anything_runs() {
     let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("numbers", model)]);
     for (arguments, expected) in [
         (&["n"][..], "`n` does not have the form `PARAMETER=VALUES`"),
-        (&["n=3..1"], "it ends before it begins"),
+        (&["n=3..1"], "the end is before the start"),
         (&["n=1..2", "--param", "n=5"], "the parameter `n` is given twice"),
         (&["n=1..2", "--jobs", "0"], "0 is not in 1..=64"),
         (&["m=1..2"], "`m`"),

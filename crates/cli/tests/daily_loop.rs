@@ -60,7 +60,7 @@ fn a_plan_is_text_for_people_and_json_for_programs() {
         file `models/weekly.sql` changed
         reads 2 rows
         columns: adds `most`; removes `amount` (breaking)
-    skip daily: nothing that it depends on changed
+    skip daily: code, settings and inputs are unchanged
     affects view top, which reads weekly: breaking change of columns
     1 to run, 1 to skip; 2 rows
     ");

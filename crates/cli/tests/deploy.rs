@@ -97,7 +97,7 @@ fn a_draft_affects_no_call_and_is_called_with_a_flag() {
     let workspace = workspace();
     insta::assert_snapshot!(workspace.fails(3, &["function", "invoke", "seven"]), @r"
     error: function `seven` is in the working folder, but not deployed
-      hint: Run `headwater deploy`, or call it with `--working-folder`.
+      hint: Run `headwater deploy`, or call the function with `--working-folder`.
     ");
     let draft = ["function", "invoke", "seven", "--working-folder"];
     assert_eq!(workspace.ok(&draft).trim(), "7");
@@ -112,7 +112,7 @@ fn a_draft_affects_no_call_and_is_called_with_a_flag() {
     assert!(listed.stderr.contains("the working folder cannot be deployed"), "{}", listed.stderr);
     std::fs::remove_file(workspace.path().join("functions/broken.py")).expect("a file");
     let listed = workspace.run(&["function", "ls"]);
-    let note = "the working folder differs: ~ seven; run `headwater deploy` to activate it";
+    let note = "the working folder differs: ~ seven; run `headwater deploy` to deploy the folder";
     assert!(listed.stderr.contains(note), "{}", listed.stderr);
     let listed = workspace.run(&["trigger", "ls"]);
     assert!(!listed.stderr.contains("differs"), "{}", listed.stderr);

@@ -43,7 +43,7 @@ fn workspace() -> Workspace {
 #[test]
 fn a_retry_with_more_memory_is_reported_by_the_call_the_run_and_the_job() {
     let workspace = workspace();
-    let said = "it needs more memory than its limit of 256 MiB, and is retried with 512 MiB";
+    let said = "the call needs more memory than its limit of 256 MiB and is retried with 512 MiB";
     for (kind, command) in [("function", &["function", "invoke", "needy"][..]), ("run", &["run"])] {
         let told = workspace.run(command);
         assert!(told.code == 0 && told.stderr.contains(said), "{}", told.stderr);
@@ -154,7 +154,7 @@ fn a_function_is_a_program_in_any_language() {
         ("endless", "`yes` returned more than 16 MiB"),
         ("binary", "returned bytes that are not UTF-8 text"),
         ("absent", "the program `no-such-program` is not on this machine"),
-        ("plain", "it is not executable: begin a script with `#!` and its interpreter"),
+        ("plain", "the program is not executable: begin a script with `#!` and its interpreter"),
         ("writes", "Read-only file system"),
         ("slow", "ran longer than its limit of 1 s"),
     ] {
@@ -216,7 +216,11 @@ fn a_compiled_program_and_binary_files_are_part_of_the_project() {
         assert!(found.contains("AB") && found.contains(" 255 0 254"), "{found}");
     }
     let told = workspace.run(&["function", "invoke", "plain"]);
-    assert!(told.code != 0 && told.stderr.contains("it is not executable"), "{}", told.stderr);
+    assert!(
+        told.code != 0 && told.stderr.contains("the program is not executable"),
+        "{}",
+        told.stderr
+    );
     // The server keeps deployed versions, and a deployment of equal files creates no new version.
     let first = workspace.json(&["deployment", "get"]);
     workspace.ok(&["deploy"]);

@@ -192,17 +192,17 @@ fn a_runtime_that_misbehaves_is_reported() {
         ),
         (
             "TAKE head -c 20000000 /dev/zero | post $id/response",
-            "Function.ResponseSizeTooLarge: the answer has more than 16 MiB",
+            "Function.ResponseSizeTooLarge: the response has more than 16 MiB",
             "",
         ),
         (
             "TAKE yes | curl -sS -T - -X POST $api/invocation/$id/response",
-            "Function.ResponseSizeTooLarge: the answer has more than 16 MiB",
+            "Function.ResponseSizeTooLarge: the response has more than 16 MiB",
             "",
         ),
         (
             "TAKE printf '\\\\377' | post $id/response",
-            "Runtime.InvalidResponse: the answer is neither JSON nor other UTF-8 text",
+            "Runtime.InvalidResponse: the response is neither JSON nor UTF-8 text",
             "",
         ),
         (
@@ -220,7 +220,7 @@ fn a_runtime_that_misbehaves_is_reported() {
         (
             "curl -sS http://$AWS_LAMBDA_RUNTIME_API/next; exit 6",
             "exited with status 6",
-            "`GET /next` is not known",
+            "`GET /next` is not part of the runtime API",
         ),
     ];
     let mut manifest = "[project]\nname = \"test\"\n".to_owned();
@@ -281,7 +281,7 @@ fn a_function_with_a_runtime_must_be_complete() {
         ("runtime = \"nodejs20\"\nhandler = \"app.handler\"", "has no file `app.js`, which"),
         ("runtime = \"provided\"", "the project has no file `./bootstrap`"),
         ("runtime = \"provided\"\nfolder = \"none\"", "the project has no file `none/bootstrap`"),
-        ("runtime = \"provided\"\nfolder = \"../up\"", "`../up` is not a folder below"),
+        ("runtime = \"provided\"\nfolder = \"../up\"", "`../up` is not a folder inside"),
         ("command = [\"ls\"]\nhandler = \"app.handler\"", "`handler` is only for functions with"),
         (
             "runtime = \"nodejs20\"\ncommand = [\"ls\"]",

@@ -19,7 +19,7 @@ fn the_active_branch_is_not_deleted_without_force() {
     contains(
         &text,
         &[
-            "branch `dev` cannot be deleted: it is the active branch",
+            "branch `dev` is the active branch and cannot be deleted",
             "`headwater checkout main`",
             "`--force`",
         ],
@@ -158,7 +158,7 @@ fn a_merge_after_its_revert_names_the_revert_and_the_command_to_restore() {
     let names = workspace.rows("SELECT name FROM cities ORDER BY name");
     assert_eq!(names, json!([{"name": "Bern"}, {"name": "Oslo"}, {"name": "Rome"}]));
     let again = workspace.run(&merge);
-    assert!(!again.stderr.contains("reverted them"), "{}", again.stderr);
+    assert!(!again.stderr.contains("reverted these changes"), "{}", again.stderr);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn files_and_lists_can_be_used_in_piped_input() {
         assert!(answer.stdout.contains(expected), "{expected} in {}", answer.stdout);
     }
     let answer = piped(&workspace, &[], "\\i circle.sql\n");
-    assert!(answer.stderr.contains("`circle.sql` includes itself"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("file `circle.sql` includes itself"), "{}", answer.stderr);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::checks::{self, Check, Function, identifier};
 use crate::incremental::Materialization;
 use crate::properties::{AllProperties, DeclaredTest, Properties};
 use crate::settings::{ProjectFile, Settings, texts};
-use crate::template::{Rendered, Templates};
+use crate::template::{RenderedTemplate, Templates};
 
 /// Name of dbt's project file.
 const PROJECT_FILE: &str = "dbt_project.yml";
@@ -193,7 +193,7 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    /// Converts the models: first those that do not depend on the kind of others.
+    /// Converts the models: first the models whose materialization does not depend on other models.
     fn models(&mut self) {
         let files = self.files;
         let mut rendered = Vec::new();
@@ -230,7 +230,7 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    fn model(&mut self, path: &str, name: &str, config: &Settings, model: &Rendered) {
+    fn model(&mut self, path: &str, name: &str, config: &Settings, model: &RenderedTemplate) {
         let appended = &self.appended;
         let written = Materialization::of(config, model, &|table| appended.contains(table));
         let properties = self.properties.models.get(name).cloned().unwrap_or_default();
@@ -308,7 +308,7 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    fn singular(&mut self, name: &str, test: &Rendered) {
+    fn singular(&mut self, name: &str, test: &RenderedTemplate) {
         let severity = test.config.get("severity").and_then(Value::as_str);
         let is_warning = severity.is_some_and(|severity| severity.eq_ignore_ascii_case("warn"));
         let text = format!("-- Rows that should not exist.\n{}\n", test.sql);
@@ -321,7 +321,7 @@ impl<'f> ProjectConversion<'f> {
         });
     }
 
-    /// Notes the parts that have no counterpart.
+    /// Adds a note for each part of the project that has no equivalent.
     fn rest(&mut self) {
         let files = self.files;
         for path in files.keys() {

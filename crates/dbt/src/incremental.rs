@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::settings::{Settings, texts};
-use crate::template::Rendered;
+use crate::template::RenderedTemplate;
 
-/// Settings of a converted model, and what differs from dbt.
+/// Settings of a converted model, and a note about the difference from dbt.
 #[derive(Debug, Default)]
 pub(crate) struct Materialization {
     /// Values of the settings, by name.
@@ -15,7 +15,11 @@ pub(crate) struct Materialization {
 
 impl Materialization {
     /// Returns the materialization of a model. `appended` are the tables that only grow.
-    pub fn of(config: &Settings, rendered: &Rendered, appended: &dyn Fn(&str) -> bool) -> Self {
+    pub fn of(
+        config: &Settings,
+        rendered: &RenderedTemplate,
+        appended: &dyn Fn(&str) -> bool,
+    ) -> Self {
         let kind = config.get("materialized").and_then(Value::as_str).unwrap_or("view");
         match kind {
             "table" => Self::plain("replace"),
@@ -44,7 +48,7 @@ impl Materialization {
 
     fn incremental(
         config: &Settings,
-        rendered: &Rendered,
+        rendered: &RenderedTemplate,
         appended: &dyn Fn(&str) -> bool,
     ) -> Self {
         let keys = texts(config.get("unique_key"));

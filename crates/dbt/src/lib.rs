@@ -1,8 +1,8 @@
 //! Converts a dbt project to the files of a Headwater project.
 //!
 //! [`convert`] renders the templates of the models, and writes their settings and tests in
-//! Headwater's form. Everything that it cannot convert is a [`Note`] with file and reason. It runs
-//! nothing.
+//! Headwater's form. Every part that cannot be converted is a [`Note`] with file and reason. This
+//! crate runs nothing.
 
 mod checks;
 mod convert;

@@ -19,7 +19,7 @@ pub(crate) type Sources = BTreeMap<(String, String), String>;
 
 /// A rendered template.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Rendered {
+pub(crate) struct RenderedTemplate {
     pub sql: String,
     /// Settings of `config(…)`.
     pub config: Settings,
@@ -48,8 +48,8 @@ pub(crate) struct TemplateError {
 
 impl Templates {
     /// Renders the template of the model `name`.
-    pub fn render(&self, name: &str, text: &str) -> Result<Rendered, TemplateError> {
-        let found = Arc::new(Mutex::new(Rendered::default()));
+    pub fn render(&self, name: &str, text: &str) -> Result<RenderedTemplate, TemplateError> {
+        let found = Arc::new(Mutex::new(RenderedTemplate::default()));
         let environment = self.environment(name, &found);
         let text = format!("{}{text}", self.macros);
         let above = self.macros.matches('\n').count();
@@ -66,7 +66,11 @@ impl Templates {
         Ok(rendered)
     }
 
-    fn environment(&self, name: &str, found: &Arc<Mutex<Rendered>>) -> Environment<'static> {
+    fn environment(
+        &self,
+        name: &str,
+        found: &Arc<Mutex<RenderedTemplate>>,
+    ) -> Environment<'static> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -122,7 +126,7 @@ fn invalid(message: &str) -> minijinja::Error {
 
 /// The value `this`: the model's own table.
 #[derive(Debug)]
-struct ThisTable(String, Arc<Mutex<Rendered>>);
+struct ThisTable(String, Arc<Mutex<RenderedTemplate>>);
 
 impl minijinja::value::Object for ThisTable {
     fn repr(self: &Arc<Self>) -> minijinja::value::ObjectRepr {

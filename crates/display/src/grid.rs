@@ -166,7 +166,7 @@ impl Grid {
 struct ColumnWidths {
     /// The width of its widest cell.
     natural: usize,
-    /// The width below which it is hidden.
+    /// The width below which the column is hidden.
     least: usize,
     rank: usize,
 }

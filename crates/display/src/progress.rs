@@ -114,7 +114,7 @@ fn hidden_bar() -> ProgressBar {
     bar
 }
 
-/// Draws the bar. It is made visible only now, so that it is first drawn with its text.
+/// Draws the bar. The bar becomes visible only here, so that it is first drawn with its text.
 fn show(bar: &ProgressBar) {
     if bar.is_hidden() {
         bar.set_draw_target(ProgressDrawTarget::stderr());

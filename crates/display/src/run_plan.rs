@@ -24,7 +24,7 @@ pub fn print(style: Style, plan: &RunPlan) {
     }
     for step in &skip {
         let word = style.paint(Tone::Faint, "skip");
-        output::line(format!("{word} {}: nothing that it depends on changed", step.name));
+        output::line(format!("{word} {}: code, settings and inputs are unchanged", step.name));
     }
     for install in &plan.installs {
         let steps = install.steps.join(", ");
@@ -55,8 +55,9 @@ fn details(step: &PlannedStep, currency: &str) -> Vec<String> {
     lines
 }
 
-/// Returns why a step runs, one phrase each: what changed, or else the reason in words; or the
-/// branch whose table is reused. Empty if the step is up to date.
+/// Returns the reasons why a step runs, one phrase each: the changes, or else the text of the
+/// reason code. For a reused table, returns the branch that contains it. Empty if the step is up to
+/// date.
 pub fn reasons(step: &PlannedStep) -> Vec<String> {
     match (&step.reason, step.why.as_slice(), &step.reuses) {
         (None, _, None) => Vec::new(),
@@ -69,13 +70,13 @@ pub fn reasons(step: &PlannedStep) -> Vec<String> {
 /// Returns the message for a reason.
 fn in_words(reason: &str) -> &str {
     match reason {
-        "changed code" => "its code or settings changed",
+        "changed code" => "the code or settings changed",
         "changed input" => "an input changed",
-        "first run" => "it was never built on this branch",
+        "first run" => "the model was never built on this branch",
         "no cache" => "`--no-cache` runs every model",
-        "its child runs" => "it is not stored, and a model that runs reads it",
-        "its table was changed" => "another writer changed its table",
-        "not checked yet" => "it has not passed on this data",
+        "its child runs" => "the model is not stored, and a model that runs reads it",
+        "its table was changed" => "another writer changed the model's table",
+        "not checked yet" => "the expectation has not passed on this data",
         other => other,
     }
 }

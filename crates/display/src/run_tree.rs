@@ -1,4 +1,4 @@
-//! The steps of a run as a tree, while the run goes on and at its end: state, rows, time and cost.
+//! The steps of a run as a tree, during the run and at its end: state, rows, time and cost.
 //!
 //! Each step is below the last of its parents in the order of the run, so every step has one line.
 
@@ -155,7 +155,7 @@ fn result(report: &StepReport, columns: usize) -> Cell {
     line
 }
 
-/// Returns the cost of a step, and the time that it waited if that was long.
+/// Returns the cost of a step, and its waiting time if that is long.
 fn details(report: &StepReport) -> Vec<String> {
     let usage = &report.usage;
     let waits =

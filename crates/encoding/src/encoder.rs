@@ -106,8 +106,8 @@ impl Encoder {
         }
     }
 
-    /// Encodes the end of the response. A response without it is recognizably incomplete, except in
-    /// CSV.
+    /// Encodes the end of the response. Without this end, clients recognize the response as
+    /// incomplete, except in CSV.
     pub fn end(&mut self) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
             Writer::Arrow(writer) => {

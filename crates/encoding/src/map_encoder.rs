@@ -1,4 +1,4 @@
-//! Maps as JSON objects, whatever the type of their keys.
+//! Maps with keys of any type as JSON objects.
 //!
 //! Arrow's own encoder supports only text keys. A key of any other type is written as the text of
 //! its JSON value: `{"1": "one"}` for an integer, `{"[1,2]": "both"}` for a list.

@@ -110,7 +110,7 @@ pub enum Error {
         name: String,
     },
     /// A write to a ref that is not a branch.
-    #[error("`{reference}` is not a branch, and only a branch can be written to")]
+    #[error("`{reference}` is not a branch; only branches can be written to")]
     NotABranch {
         /// Ref that the statement writes to.
         reference: String,
@@ -256,7 +256,7 @@ impl Fault for Error {
                     Some((last, rest)) if !rest.is_empty() => {
                         format!("The system tables are {} and {last}.", rest.join(", "))
                     }
-                    _ => "There are no system tables here.".to_owned(),
+                    _ => "No system tables are available.".to_owned(),
                 })
             }
             other => other.fixed_hint().map(str::to_owned),
@@ -294,8 +294,10 @@ impl Error {
                 Some("Make the source rows unique, for example with DISTINCT ON or GROUP BY.")
             }
             Error::AlreadyExists { .. } => Some("Use IF NOT EXISTS, or choose another name."),
-            Error::NotABranch { .. } => Some("Use a branch, or create one from this ref."),
-            Error::Protected { .. } => Some("Write to another branch and merge it."),
+            Error::NotABranch { .. } => {
+                Some("Write to a branch, or first create a branch from this ref.")
+            }
+            Error::Protected { .. } => Some("Write to another branch and merge that branch."),
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),
             Error::NamespaceNotFound { .. } => {
                 Some("List the namespaces with `headwater namespace ls`.")
@@ -312,7 +314,7 @@ impl Error {
                 Some("Write the offset from UTC, as in `2026-03-29 03:30:00+02:00`.")
             }
             Error::Overflow { .. } => {
-                Some("Cast its inputs to a wider type, such as DECIMAL(38, 0) or DOUBLE.")
+                Some("Cast the operands to a wider type, such as DECIMAL(38, 0) or DOUBLE.")
             }
             _ => None,
         }

@@ -44,7 +44,7 @@ mod view;
 mod write;
 
 pub use column_sources::{ColumnSource, QueryColumns};
-pub use diff::{DiffOptions, KEYS_PROPERTY, TableAt};
+pub use diff::{ComparedTable, DiffOptions, KEYS_PROPERTY};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use headwater_sql::{

@@ -33,7 +33,7 @@ impl Limits {
             DataFusionError::Shared(inner) => self.explain(inner),
             DataFusionError::Collection(errors) => match errors.first() {
                 Some(first) => self.explain(first),
-                None => internal("an error without a message"),
+                None => internal("DataFusion returned an error without a message"),
             },
             DataFusionError::Diagnostic(diagnostic, inner) => {
                 placed(self.explain(inner), diagnostic.span)
@@ -193,7 +193,7 @@ pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
 const NO_OFFSET: &str = "error computing timezone offset";
 
 /// Headwater's message for such a local time.
-pub(crate) const CLOCK_CHANGE: &str = "the clocks of its time zone skip or repeat this time";
+pub(crate) const CLOCK_CHANGE: &str = "the clocks of the time zone skip or repeat this time";
 
 fn value(message: &str) -> Error {
     Error::Value { message: clean(message).replace(NO_OFFSET, CLOCK_CHANGE), position: None }
@@ -214,7 +214,10 @@ fn schema_error(error: &SchemaError) -> Error {
             })
         }
         SchemaError::AmbiguousReference { field } => Error::Sql(SqlError::Invalid {
-            message: format!("column `{}` is in more than one table here", field.name),
+            message: format!(
+                "column `{}` is ambiguous: more than one table has this column",
+                field.name
+            ),
             hint: Some(format!("Write the table before the column, as in `t.{}`.", field.name)),
             position: column_position(field),
         }),
@@ -284,7 +287,10 @@ fn plan_error(message: &str) -> Error {
     {
         return Error::Sql(SqlError::Invalid {
             message: format!("`{column}` is neither in GROUP BY nor in an aggregate function"),
-            hint: Some("Add the column to GROUP BY, or aggregate it.".to_owned()),
+            hint: Some(
+                "Add the column to GROUP BY, or use an aggregate function such as `max`."
+                    .to_owned(),
+            ),
             position: None,
         });
     }
@@ -371,7 +377,8 @@ fn not_implemented(message: &str) -> Error {
             return Error::Sql(SqlError::Unsupported {
                 what: "this form of correlated subquery".to_owned(),
                 hint: Some(
-                    "Compare columns of both with `=`, or join with the subquery.".to_owned(),
+                    "Compare columns of the two queries with `=`, or join with the subquery."
+                        .to_owned(),
                 ),
                 position: None,
             });

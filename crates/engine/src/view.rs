@@ -88,7 +88,7 @@ impl Session {
         if !columns.is_empty() {
             if columns.len() != schema.fields().len() {
                 let (listed, given) = (columns.len(), schema.fields().len());
-                let message = format!("the view lists {listed} columns, but its query has {given}");
+                let message = format!("the view lists {listed} columns, but the query has {given}");
                 return Err(Error::invalid(message));
             }
             sql = renamed(&sql, &columns);
@@ -264,7 +264,7 @@ fn fixed(
     declared: &Schema,
 ) -> Result<LogicalPlan> {
     let lost = |column: &str, how: &str| {
-        let message = format!("its query {how} column `{column}`");
+        let message = format!("the query of the view {how} column `{column}`");
         let code = headwater_model::ErrorCode::ColumnNotFound;
         let hint = "Restore the column, or replace the view with CREATE OR REPLACE VIEW.";
         Error::View { view: name.to_string(), message, code, hint: Some(hint.to_owned()) }

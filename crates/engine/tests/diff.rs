@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use headwater_engine::{DiffOptions, Engine, EngineOptions, Error, SessionOptions, TableAt};
+use headwater_engine::{ComparedTable, DiffOptions, Engine, EngineOptions, Error, SessionOptions};
 use headwater_lake::Lake;
 use headwater_model::{
     ChangeKind, ColumnStatistics, CompareRows, ComparisonMethod, ErrorCode, Fault, MaintainRequest,
@@ -64,13 +64,13 @@ fn by(key: &str) -> DiffOptions {
     DiffOptions { key, limit: 100, compare: CompareRows::Always, ..DiffOptions::default() }
 }
 
-fn at(text: &str) -> TableAt {
+fn at(text: &str) -> ComparedTable {
     let (text, snapshot) = match text.split_once('#') {
         Some((text, snapshot)) => (text, Some(snapshot.parse().unwrap())),
         None => (text, None),
     };
     let (table, reference) = text.split_once('@').unwrap();
-    TableAt { table: table.parse().unwrap(), reference: reference.parse().unwrap(), snapshot }
+    ComparedTable { table: table.parse().unwrap(), reference: reference.parse().unwrap(), snapshot }
 }
 
 fn rows(diff: &TableDiff) -> &[RowDiff] {
@@ -368,7 +368,7 @@ async fn a_key_is_the_column_that_is_called_so_now() {
     assert_eq!(lines(&diff), [r#"~{"b":2,"a":20} {"b":3,"a":20} b"#]);
     let missing = lake.compare("t@main~1", "t@main", &by("nocol")).await.unwrap_err();
     assert_eq!(missing.code(), ErrorCode::ColumnNotFound);
-    assert_eq!(missing.hint().as_deref(), Some("Its columns that can be a key are `b`, `a`."));
+    assert_eq!(missing.hint().as_deref(), Some("The columns that can be a key are `b`, `a`."));
 }
 
 #[tokio::test]

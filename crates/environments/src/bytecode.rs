@@ -62,10 +62,12 @@ pub(crate) async fn compile(
         command.push(one.stored.to_string_lossy().into_owned());
     }
     let output = subprocess::run(spawner, command, Vec::new(), true).await;
-    if let Ok(output) = output.as_ref().inspect_err(|error| tracing::warn!(%error, "no bytecode"))
+    if let Ok(output) = output
+        .as_ref()
+        .inspect_err(|error| tracing::warn!(%error, "packages could not be compiled to bytecode"))
         && !output.success
     {
-        tracing::warn!(text = output.text, "packages could not be compiled");
+        tracing::warn!(text = output.text, "some packages could not be compiled to bytecode");
     }
 }
 

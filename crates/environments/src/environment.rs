@@ -22,7 +22,7 @@ pub struct EnvironmentSpec {
 /// Progress of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvironmentEvent {
-    /// The host has no `uv`, so it is fetched from PyPI once.
+    /// The host has no `uv`, so `uv` is fetched from PyPI once.
     FetchingUv,
     /// Versions are being resolved.
     Resolving {
@@ -45,7 +45,7 @@ impl std::fmt::Display for EnvironmentEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             EnvironmentEvent::FetchingUv => {
-                f.write_str("this machine has no uv: fetching it from PyPI, once")
+                f.write_str("uv is not installed: downloading uv from PyPI, once")
             }
             EnvironmentEvent::Resolving { requirements } if requirements.is_empty() => {
                 f.write_str("creating a Python environment without packages")
@@ -79,8 +79,8 @@ pub struct Environment {
     pub created_ms: u64,
     /// True if the build already existed.
     pub warm: bool,
-    /// A lock that prevents the removal of the folder. All copies share it, so its reference count
-    /// shows whether copies exist.
+    /// A lock that prevents the removal of the folder. All copies of this value share the lock, so
+    /// its reference count shows whether copies exist.
     pub(crate) lock: Arc<SharedLock>,
 }
 
@@ -103,7 +103,8 @@ impl Environment {
         let interpreter = std::fs::canonicalize(&self.python)
             .map_err(Error::io(format!("find the interpreter of `{}`", self.id)))?;
         let mut mounts = vec![(self.folder(), target.to_owned())];
-        // Mount only the parts of the prefix that Python needs, because it may be in a home folder.
+        // Mount only the parts of the prefix that Python needs, because the prefix may be in a home
+        // folder.
         let prefix = prefix_of(&interpreter).unwrap_or(Path::new("/usr"));
         if !prefix.starts_with("/usr") {
             let parts = ["bin", "lib", "lib64"].map(|part| prefix.join(part));

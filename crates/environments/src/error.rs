@@ -20,7 +20,7 @@ pub enum Error {
         hint: String,
     },
     /// The host has no such Python version.
-    #[error("there is no Python `{wanted}` on this machine; it has {}", list(.found))]
+    #[error("there is no Python `{wanted}` on this machine; found: {}", list(.found))]
     PythonNotFound {
         /// The requested version.
         wanted: String,

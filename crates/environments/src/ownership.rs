@@ -231,7 +231,7 @@ mod tests {
         mode(folder.path(), 0o777);
         let error = make_folder(&store).unwrap_err().to_string();
         assert!(error.contains("can be written by other users (mode 777)"), "{error}");
-        // Like `/tmp`: it may contain a folder of this user, but no program.
+        // A folder such as `/tmp` may contain a folder of this user, but no trusted program.
         mode(folder.path(), 0o1777);
         assert!(resolve(&store).is_ok());
         let program = folder.path().join("uv");

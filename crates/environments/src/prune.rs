@@ -37,7 +37,7 @@ pub enum RemovalResult {
 }
 
 impl Environments {
-    /// Requests a sweep.
+    /// Notes that folders of outdated builds may exist, so that they are removed later.
     pub(crate) fn note_leftovers(&self) {
         self.leftovers.store(true, Ordering::Relaxed);
     }
@@ -168,7 +168,7 @@ impl Environments {
         let Some(exclusive) = ExclusiveLock::acquire(&folder) else {
             return Ok(RemovalResult::InUse);
         };
-        // From here on, a request builds a new environment.
+        // From now on, a request builds a new environment.
         let link = self.folder.join(id);
         let aside = self.folder.join(owned(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;

@@ -278,7 +278,7 @@ mod tests {
         let error = find(&search, Some("3.14")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no Python `3.14` on this machine; it has 3.11.7, 3.12.1, 3.13"
+            "there is no Python `3.14` on this machine; found: 3.11.7, 3.12.1, 3.13"
         );
         assert!(find(&search, Some("3.9")).unwrap_err().to_string().contains("too old"));
         assert!(find(&search, Some("eleven")).unwrap_err().to_string().contains("`eleven`"));

@@ -23,7 +23,7 @@ fn requirement(name: &str, version: &str) -> Result<String> {
     if !begins || !bare.chars().all(named) || !extras_fit || extras.contains(['\n', ';', '@']) {
         return Err(Error::failed(
             format!("`{name}` is not the name of a package"),
-            "Write the name as PyPI has it, such as `pip={\"polars\": \"1.38.1\"}`.",
+            "Write the name as on PyPI, such as `pip={\"polars\": \"1.38.1\"}`.",
         ));
     }
     Ok(format!("{}{extras}{}", normalize(bare), specifier(bare, version.trim())?))

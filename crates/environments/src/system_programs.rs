@@ -93,7 +93,7 @@ fn find(program: &str, folders: &[PathBuf]) -> Result<PathBuf> {
             "the program `{program}` is a link to `{}`, which functions cannot access",
             leads.display()
         ),
-        "Install it below `/usr`, as the packages of a distribution do.",
+        "Install the program below `/usr`, as the packages of a distribution do.",
     ))
 }
 
@@ -106,10 +106,14 @@ fn hint(program: &str) -> String {
     let same = DEBIAN_SAME.iter().find(|name| **name == program).copied();
     match other.or(same) {
         Some(package) => format!(
-            "Install it on this machine: on Debian and Ubuntu with `apt-get install {package}`."
+            "Install the program on this machine: on Debian and Ubuntu with `apt-get install \
+             {package}`."
         ),
         None => {
-            format!("Install it on this machine in `{}` or another system folder.", SHOWN[1])
+            format!(
+                "Install the program on this machine in `{}` or another system folder.",
+                SHOWN[1]
+            )
         }
     }
 }
@@ -128,7 +132,7 @@ mod tests {
         let program = folder.path().join("tool");
         std::fs::write(&program, "").unwrap();
         let folders = [folder.path().to_owned()];
-        assert!(find("tool", &folders).is_err(), "nobody can run it");
+        assert!(find("tool", &folders).is_err(), "the file is not executable");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find("tool", &folders).unwrap(), program);
         symlink("/bin/sh", folder.path().join("shell")).unwrap();

@@ -199,7 +199,7 @@ fn is_safe(program: &Path) -> bool {
 /// Fetches `uv` with the pip of the first interpreter that succeeds.
 async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) -> Result<()> {
     std::fs::create_dir_all(tools).map_err(Error::io("create the tools folder"))?;
-    let mut last = "no Python 3.8 or later is installed to download it with".to_owned();
+    let mut last = "the download needs Python 3.8 or later, which is not installed".to_owned();
     let usable = |one: &&Interpreter| one.minor >= 8 && one.check().is_ok();
     for interpreter in interpreters.iter().filter(usable) {
         let folder = tools.join(format!(".uv-{}", Uuid::new_v4().simple()));
@@ -221,7 +221,7 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
         let command = command.map(str::to_owned).to_vec();
         let output = subprocess::run(spawner, command, Vec::new(), false).await?;
         let program = folder.join("bin").join("uv");
-        // Another server may have fetched it concurrently.
+        // Another server may have fetched `uv` concurrently.
         let placed = output.success
             && executable(&program)
             && (std::fs::rename(&folder, tools.join("uv")).is_ok()

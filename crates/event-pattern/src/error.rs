@@ -6,7 +6,7 @@
 pub struct PatternError {
     /// The field, with its parents, such as `data.object.size`; empty for the whole pattern.
     pub path: String,
-    /// The reason; it follows the field in a message.
+    /// The reason, which follows the field in a message.
     pub reason: String,
     /// A suggested correction.
     pub hint: String,

@@ -1,4 +1,4 @@
-//! The known form of events, to find patterns that cannot match.
+//! The known structure of events, used to find patterns that cannot match.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::error::{PatternError, shown};
 use crate::matcher::Matcher;
 use crate::pattern::{FieldPattern, Pattern, joined};
 
-/// The form of a value. A value may also be an array of such values.
+/// The structure of a value. A value may also be an array of such values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueSchema {
     /// Any text.
@@ -24,9 +24,9 @@ pub enum ValueSchema {
 /// A field in a shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldSchema {
-    /// Its name.
+    /// The field's name.
     pub name: &'static str,
-    /// Its form.
+    /// The structure of the field's value.
     pub shape: ValueSchema,
     /// True if the field may be missing.
     pub is_optional: bool,
@@ -45,7 +45,7 @@ impl FieldSchema {
 }
 
 impl Pattern {
-    /// Checks that each condition of the pattern is fulfilled by some event of a shape.
+    /// Checks that each condition of the pattern can be met by an event with this structure.
     pub fn check(&self, shape: &ValueSchema) -> Result<(), PatternError> {
         self.check_fields("", shape)
     }
@@ -67,7 +67,7 @@ impl Pattern {
                 (FieldPattern::Object(pattern), shape) => pattern.check_fields(&path, shape)?,
                 (FieldPattern::Value(_), ValueSchema::Object(fields)) => {
                     let name = fields.first().map_or("", |one| one.name);
-                    let hint = format!("Name one of its fields, such as `{path}.{name}`.");
+                    let hint = format!("Name a field of the object, such as `{path}.{name}`.");
                     return Err(PatternError::new(&path, "is an object, not a value", hint));
                 }
                 (FieldPattern::Value(matchers), _) => {
@@ -82,7 +82,7 @@ impl Pattern {
 }
 
 impl Matcher {
-    /// Returns true if some value of a field fulfils the condition.
+    /// Returns true if the condition matches some value of the field.
     fn is_possible(&self, field: &FieldSchema) -> bool {
         if let Matcher::Exists(exists) = self {
             return *exists || field.is_optional;
@@ -113,14 +113,16 @@ fn impossible(path: &str, matcher: &Matcher, field: &FieldSchema) -> PatternErro
     let condition = match matcher {
         Matcher::Exact(value) => format!("is never `{}`", shown(&plain(value))),
         Matcher::Exists(_) => "always exists".to_owned(),
-        _ => "has a condition that no event fulfils".to_owned(),
+        _ => "has a condition that no event meets".to_owned(),
     };
     let hint = match &field.shape {
-        ValueSchema::OneOf(texts) => format!("Its values are `{}`.", texts.join("`, `")),
-        ValueSchema::Count => {
-            "It is a number that is not negative; use a number or `numeric`.".into()
+        ValueSchema::OneOf(texts) => {
+            format!("The values of this field are `{}`.", texts.join("`, `"))
         }
-        _ => "It is a text.".into(),
+        ValueSchema::Count => {
+            "This field is a non-negative number; write a number or `numeric`.".into()
+        }
+        _ => "This field is text.".into(),
     };
     PatternError::new(path, condition, hint)
 }

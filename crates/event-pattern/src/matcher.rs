@@ -26,7 +26,7 @@ pub(crate) enum Matcher {
     /// The value matches none of these conditions.
     AnythingBut(Vec<Matcher>),
     Numeric(NumberRange),
-    /// True if the field must have a value, false if it must not.
+    /// True if the field must have a value, false if it must have none.
     Exists(bool),
     Cidr(Cidr),
 }
@@ -50,7 +50,7 @@ impl Matcher {
             Value::Object(fields) => operator(path, fields),
             Value::Array(_) => {
                 let hint = "Write the values in one array.";
-                Err(PatternError::new(path, "has an array in its array", hint))
+                Err(PatternError::new(path, "has an array inside an array", hint))
             }
             Value::String(_) => {
                 text(path, value)?;
@@ -224,7 +224,7 @@ fn text<'a>(path: &str, value: &'a Value) -> Result<&'a str, PatternError> {
     })?;
     if text.len() > TEXT_BYTES_MAX {
         let reason = format!("has a text that is longer than {TEXT_BYTES_MAX} bytes");
-        return Err(PatternError::new(path, reason, "Shorten it."));
+        return Err(PatternError::new(path, reason, "Shorten the text."));
     }
     Ok(text)
 }

@@ -17,7 +17,7 @@ impl Wildcard {
         while let Some(character) = characters.next() {
             let is_star = character == '*';
             match character {
-                '*' if after_star => return Err("has two `*` in sequence"),
+                '*' if after_star => return Err("has two consecutive `*`"),
                 '*' => parts.push(String::new()),
                 '\\' => match characters.next() {
                     Some(escaped @ ('*' | '\\')) => push(&mut parts, escaped),

@@ -70,7 +70,7 @@ impl Schedule {
         }
     }
 
-    /// Maintains a table that needs it, unless a job for it is active.
+    /// Maintains a table that needs maintenance, unless a job for the table is active.
     async fn maintain(&mut self, branch: String, table: TableName) {
         let key = (branch, table);
         if let Some(id) = self.running.get(&key)
@@ -90,7 +90,10 @@ impl Schedule {
             Ok(Some(request)) => request,
             Ok(None) => return,
             // The branch or table was deleted, or cannot be read. Reads report that error.
-            Err(error) => return tracing::debug!(%error, "a table cannot be checked"),
+            Err(error) => {
+                return tracing::debug!(%error, "cannot determine whether a table needs \
+                                                maintenance");
+            }
         };
         match self.jobs.submit(maintenance_job(&key.0, Some(&key.1), request)).await {
             Ok(id) => {

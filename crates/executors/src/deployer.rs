@@ -1,6 +1,6 @@
 //! The active version of the project, which function calls and triggers use.
 //!
-//! [`Deployed`] holds the parsed version. [`Deployer`] replaces it: a new version is durable before
+//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces it: a new version is durable before
 //! it is active, and active before the deployment is acknowledged. A rejected deployment changes
 //! nothing.
 
@@ -23,7 +23,7 @@ use parking_lot::RwLock;
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
 
-/// A version of the project, parsed.
+/// A parsed version of the project.
 #[derive(Debug, Clone)]
 pub struct Version {
     /// The hash of its files.
@@ -46,7 +46,7 @@ pub struct DeployIdentity {
 
 /// The active version.
 #[derive(Debug, Default)]
-pub struct Deployed {
+pub struct ActiveVersion {
     state: RwLock<State>,
 }
 
@@ -59,7 +59,7 @@ enum State {
     Unreadable(Problem),
 }
 
-impl Deployed {
+impl ActiveVersion {
     /// Returns the active version, if one is deployed. Errors: the version cannot be read.
     pub fn version(&self) -> Result<Option<Version>, Problem> {
         match &*self.state.read() {
@@ -88,7 +88,7 @@ pub struct TriggerSources {
 }
 
 impl TriggerSources {
-    /// Creates handles to both sources.
+    /// Creates handles to the triggers and the buckets.
     pub fn of(triggers: Option<&Triggers>, objects: &Objects) -> Self {
         TriggerSources { triggers: triggers.cloned(), objects: objects.clone() }
     }
@@ -97,7 +97,7 @@ impl TriggerSources {
 /// Replaces the active version.
 pub struct Deployer {
     versions: DeploymentStore,
-    deployed: Arc<Deployed>,
+    deployed: Arc<ActiveVersion>,
     triggers: Option<Triggers>,
     objects: Objects,
     lake: Lake,
@@ -114,7 +114,7 @@ impl Deployer {
     /// Creates the deployer of a lake's project.
     pub fn new(
         lake: Lake,
-        deployed: Arc<Deployed>,
+        deployed: Arc<ActiveVersion>,
         sources: TriggerSources,
         secrets: SecretStore,
         catalog: FunctionCatalog,
@@ -137,7 +137,7 @@ impl Deployer {
     }
 
     /// Returns the shared active version.
-    pub fn deployed(&self) -> &Deployed {
+    pub fn deployed(&self) -> &ActiveVersion {
         &self.deployed
     }
 
@@ -322,7 +322,7 @@ pub async fn missing_branch(lake: &Lake, trigger: &Trigger) -> Result<Option<Pro
         Err(error) if error.code() == ErrorCode::RefNotFound => {
             let name = &trigger.name;
             let message = format!("branch `{branch}` of trigger `{name}` does not exist");
-            let hint = format!("Create it with `headwater branch create {branch}`.");
+            let hint = format!("Create the branch with `headwater branch create {branch}`.");
             Ok(Some(Problem::new(ErrorCode::RefNotFound, message).with_hint(hint)))
         }
         Err(error) => Err(error.to_problem()),
@@ -344,10 +344,11 @@ fn check_functions(
 ) -> Result<(), Problem> {
     if let Some(name) = functions.iter().find(|name| project.callables.contains_key(*name)) {
         let message = format!(
-            "function `{name}` of the project has the name of a function deployed with `headwater \
-             function deploy`"
+            "the project defines function `{name}`, but a function with this name was deployed \
+             with `headwater function deploy`"
         );
-        let hint = format!("Rename one of them, or run `headwater function rm {name}`.");
+        let hint =
+            format!("Rename the function of the project, or run `headwater function rm {name}`.");
         return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
     }
     let called = project.triggers.iter().filter_map(|trigger| trigger.function.as_ref());

@@ -81,7 +81,7 @@ impl FunctionCatalog {
         let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
         let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
             let files = parsed.project.files.values();
-            // Each file is held twice: in the project and for sandboxes.
+            // Each file is in memory twice: in the project and for sandboxes.
             let bytes: usize = files.map(|file| 2 * file.bytes().len()).sum();
             u32::try_from((bytes >> 10) + 1).unwrap_or(u32::MAX)
         };
@@ -185,7 +185,7 @@ pub async fn parse_function(
         let mut callable = callable.ok_or_else(|| {
             Problem::new(
                 ErrorCode::Internal,
-                format!("the project of function `{name}` does not define it"),
+                format!("the stored project of function `{name}` does not define the function"),
             )
         })?;
         callable.settings = LimitSettings::Deployment;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::rights::{EVERY, authorize, table_access};
 
-/// Characters that begin the pattern in a source.
+/// Wildcard characters. The first of them begins the pattern in a source.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
 /// The rights of imports.

@@ -22,8 +22,8 @@ pub use acting_request::ActingRequest;
 pub use auto_maintenance::start_maintenance;
 pub use commit_history::CommitHistory;
 pub use deployer::{
-    DeployIdentity, Deployed, Deployer, TriggerSources, Version, missing_branch, nothing_deployed,
-    parse_folder,
+    ActiveVersion, DeployIdentity, Deployer, TriggerSources, Version, missing_branch,
+    nothing_deployed, parse_folder,
 };
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, parse_function, split_name,

@@ -44,7 +44,7 @@ impl MeteredRuntime {
         let before = worker.clock.nanoseconds();
         let mut task = AbortOnDrop(worker.runtime()?.spawn(work));
         let result = (&mut task.0).await.map_err(|error| {
-            let message = format!("the work stopped before it finished: {error}");
+            let message = format!("the job stopped before it finished: {error}");
             Problem::new(ErrorCode::Internal, message)
         })?;
         let cpu = worker.clock.nanoseconds().saturating_sub(before);

@@ -112,7 +112,8 @@ fn check_size(root: &Path, bytes: u64) -> Result<(), Problem> {
     }
     let message = format!("the project in `{}` has more than 32 MiB of files", root.display());
     Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(
-        "Move data out of the project, and import it into tables. Strip programs with `strip`.",
+        "Move data files out of the project and import them into tables; reduce programs with \
+         `strip`.",
     ))
 }
 

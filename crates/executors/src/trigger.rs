@@ -19,7 +19,7 @@ use headwater_triggers::{CallPolicy, TargetExecutor, event_part, function_argume
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::deployer::Deployed;
+use crate::deployer::ActiveVersion;
 use crate::function_catalog::{FunctionCatalog, ParsedFunction};
 use crate::import::ImportExecutor;
 use crate::rights::{record_secrets, table_access};
@@ -43,7 +43,7 @@ pub struct TriggerExecutor {
     /// The functions that are deployed without a project.
     pub catalog: FunctionCatalog,
     /// The active version of the project.
-    pub deployed: Arc<Deployed>,
+    pub deployed: Arc<ActiveVersion>,
 }
 
 /// The cause of a function call, and the identity that it runs for.
@@ -149,7 +149,7 @@ impl TriggerExecutor {
         self.deployed.require()?;
         let message = format!("the deployed version has no function `{name}`");
         Ok(Problem::new(ErrorCode::FunctionNotFound, message)
-            .with_hint("Define it and run `headwater deploy`."))
+            .with_hint("Define the function and run `headwater deploy`."))
     }
 
     fn import_request(
@@ -231,7 +231,9 @@ fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem
     let text = match returned {
         FunctionResult::Bool(value) => return Ok(Value::Bool(value)),
         FunctionResult::Table(_) => {
-            context.log_system("the returned table is not stored");
+            context.log_system(
+                "the table that the function returned is not stored; only JSON results are",
+            );
             return Ok(Value::Null);
         }
         FunctionResult::Json(text) => text,
@@ -239,8 +241,7 @@ fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem
     if text.len() > RESULT_BYTES_MAX {
         let size = text.len();
         context.log_system(format!(
-            "the returned value is not stored: its size of {size} bytes \
-                                    exceeds the limit of {RESULT_BYTES_MAX}"
+            "the returned value is not stored: {size} bytes exceed the limit of {RESULT_BYTES_MAX}"
         ));
         return Ok(Value::Null);
     }

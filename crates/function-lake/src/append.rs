@@ -49,7 +49,7 @@ impl TableRows<'_> {
 impl FunctionLake {
     /// Commits the appended rows. It must be called only after the function has succeeded.
     ///
-    /// Errors: `forbidden`; those of a write.
+    /// Errors: `forbidden`, and the errors of a write.
     pub async fn commit(&self) -> Result<AppendResult, Problem> {
         let appends = std::mem::take(&mut *self.appends.lock());
         let mut tables: Vec<TableRows<'_>> = Vec::new();
@@ -77,8 +77,8 @@ impl FunctionLake {
         }
     }
 
-    /// Returns the error of a failed commit. If an earlier delivery of the event has committed,
-    /// that is not an error.
+    /// Converts the error of a failed commit. If an earlier delivery of the event has committed its
+    /// rows, the result is success.
     fn failed(&self, problem: Problem) -> Result<AppendResult, Problem> {
         let committed = problem.context.get("event").and_then(serde_json::Value::as_str);
         let is_own = committed.is_some() && committed == self.scope.event.as_deref();

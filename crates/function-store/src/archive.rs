@@ -32,11 +32,11 @@ const DAMAGED: &str = "Create the archive again, for example with `zip -r functi
 /// Errors: `invalid_argument`.
 pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
     if bytes.len() > ARCHIVE_BYTES_MAX {
-        let reason = format!("it has {} bytes", bytes.len());
+        let reason = format!("the file has {} bytes", bytes.len());
         return Err(Error::archive(reason, "An archive has at most 44 MiB"));
     }
     let archive = ZipArchive::from_slice(bytes).map_err(|error| {
-        Error::archive(format!("it is not a ZIP archive, or truncated ({error})"), DAMAGED)
+        Error::archive(format!("the file is not a ZIP archive, or is truncated ({error})"), DAMAGED)
     })?;
     let mut reader = Reader { archive: &archive, left: FILES_BYTES_MAX, ranges: Vec::new() };
     let mut files = ProjectFiles::new();
@@ -44,7 +44,7 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
     while let Some(entry) = entries.next_entry().map_err(|error| damaged(&error))? {
         count += 1;
         if count > FILES_MAX as u64 {
-            return Err(Error::archive("it has too many entries", limits_hint()));
+            return Err(Error::archive("the archive has too many entries", limits_hint()));
         }
         let Some(path) = path(&entry)? else { continue };
         let file = reader.file(&entry, &path)?;
@@ -52,20 +52,20 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
             Entry::Vacant(vacant) => vacant.insert(file),
             Entry::Occupied(occupied) => {
                 let reason = format!("two entries are named `{}`", shown(occupied.key()));
-                return Err(Error::archive(reason, "Keep one of them"));
+                return Err(Error::archive(reason, "Keep one of the entries"));
             }
         };
     }
     if count != archive.entries_hint() {
-        return Err(Error::archive("its directory is incomplete", DAMAGED));
+        return Err(Error::archive("the directory of the archive is incomplete", DAMAGED));
     }
     reader.check_ranges()?;
     if let Some(path) = file_and_folder(files.keys().map(String::as_str)) {
         let reason = format!("`{}` is both a file and a folder", shown(path));
-        return Err(Error::archive(reason, "Rename one of them"));
+        return Err(Error::archive(reason, "Rename the file or the folder"));
     }
     if files.is_empty() {
-        return Err(Error::archive("it has no files", "Add the function's files"));
+        return Err(Error::archive("the archive has no files", "Add the function's files"));
     }
     Ok(files)
 }
@@ -113,7 +113,7 @@ impl Reader<'_> {
         let entry = self.archive.get_entry(header.wayfinder()).map_err(|error| wrong(&error))?;
         self.ranges.push(entry.compressed_data_range());
         let mut content = Vec::new();
-        // Reading one byte more than the limit shows that it is exceeded.
+        // Reading one byte more than the limit shows that the limit is exceeded.
         let limit = self.left + 1;
         let read = match header.compression_method() {
             CompressionMethod::STORE => {
@@ -133,7 +133,7 @@ impl Reader<'_> {
         self.left = self
             .left
             .checked_sub(size)
-            .ok_or_else(|| Error::archive("its decompressed files are too large", limits_hint()))?;
+            .ok_or_else(|| Error::archive("the decompressed files are too large", limits_hint()))?;
         let is_executable = header.mode().value() & EXECUTABLE != 0;
         Ok(ProjectFile::new(content, is_executable))
     }
@@ -144,14 +144,14 @@ impl Reader<'_> {
         self.ranges.sort_unstable();
         let overlaps = |pair: &[(u64, u64)]| pair[0].1 > pair[1].0 && pair[1].1 > pair[1].0;
         if self.ranges.windows(2).any(overlaps) {
-            return Err(Error::archive("its entries overlap", DAMAGED));
+            return Err(Error::archive("entries overlap", DAMAGED));
         }
         Ok(())
     }
 }
 
 fn damaged(error: &rawzip::Error) -> Error {
-    Error::archive(format!("its directory is damaged ({error})"), DAMAGED)
+    Error::archive(format!("the directory of the archive is damaged ({error})"), DAMAGED)
 }
 
 #[cfg(test)]

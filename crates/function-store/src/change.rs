@@ -12,7 +12,7 @@ use crate::{
     Error, FunctionFiles, QualifierChange, Result, StoredCode, StoredFunction, StoredVersion,
 };
 
-/// Maximum number of versions of a function, and also of aliases and of tags.
+/// Maximum number of versions, of aliases and of tags of a function.
 const VERSIONS_MAX: usize = 10_000;
 const ALIASES_MAX: usize = 1_000;
 const TAGS_MAX: usize = 50;
@@ -123,8 +123,9 @@ impl FunctionChange {
             FunctionChange::Tag(tags) => {
                 to.tags.extend(tags);
                 if to.tags.len() > TAGS_MAX {
-                    let message = format!("function `{}` has more than {TAGS_MAX} tags", to.name);
-                    return Err(Error::invalid(message, "Remove some of them"));
+                    let message =
+                        format!("function `{}` would have more than {TAGS_MAX} tags", to.name);
+                    return Err(Error::invalid(message, "Remove unused tags"));
                 }
             }
             FunctionChange::Untag(keys) => to.tags.retain(|key, _| !keys.contains(key)),

@@ -44,7 +44,8 @@ pub enum Error {
     },
     /// An alias prevents the deletion of a version.
     #[error(
-        "version {version} of function `{name}` cannot be deleted: alias `{alias}` refers to it"
+        "version {version} of function `{name}` cannot be deleted: alias `{alias}` refers to this \
+         version"
     )]
     VersionInUse {
         /// The name of the function.
@@ -130,13 +131,17 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::NotFound { .. } => Some("See `headwater function ls`".to_owned()),
+            Error::NotFound { .. } => {
+                Some("List the functions with `headwater function ls`".to_owned())
+            }
             Error::NoVersion { name, .. } => {
-                Some(format!("See `headwater function versions {name}`"))
+                Some(format!("List the versions with `headwater function versions {name}`"))
             }
             Error::NoLayer { .. } => Some("List the layers and their versions".to_owned()),
-            Error::NoSetting { .. } => Some("Create it first".to_owned()),
-            Error::Exists { .. } => Some("Choose another name, or update it".to_owned()),
+            Error::NoSetting { .. } => Some("Create the setting first".to_owned()),
+            Error::Exists { .. } => {
+                Some("Choose another name, or update the existing object".to_owned())
+            }
             Error::VersionInUse { .. } => Some("Delete the alias first".to_owned()),
             Error::WrongRevision { .. } | Error::Conflict { .. } => {
                 Some("Read the function again and repeat the request".to_owned())

@@ -27,7 +27,7 @@ pub fn read_source(path: &Path) -> Result<DeployFunction> {
         return Ok(DeployFunction { files, ..DeployFunction::default() });
     }
     if metadata.len() > ARCHIVE_BYTES_MAX as u64 {
-        let reason = format!("it has {} bytes", metadata.len());
+        let reason = format!("the file has {} bytes", metadata.len());
         return Err(Error::archive(reason, "An archive has at most 44 MiB"));
     }
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
@@ -53,7 +53,7 @@ fn read_folder(root: &Path) -> Result<ProjectFiles> {
             }
             if !metadata.is_file() {
                 let message = format!("`{}` is a link or a special file", path.display());
-                return Err(Error::invalid(message, "Replace it with a copy of the file"));
+                return Err(Error::invalid(message, "Replace the link with a copy of the file"));
             }
             bytes += metadata.len();
             if bytes > FILES_BYTES_MAX || files.len() >= FILES_MAX {

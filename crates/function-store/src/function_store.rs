@@ -13,7 +13,7 @@ use bytes::Bytes;
 use headwater_model::{
     Actor, Clock, FunctionSettings, ObjectId, ProjectFile, ProjectFiles, Timestamp,
 };
-use headwater_store::{Batch, Error as StoreError, Expected, RefChange, Store};
+use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -54,7 +54,7 @@ pub struct FunctionStore {
 
 /// A file in a manifest.
 #[derive(Serialize, Deserialize)]
-struct ManifestFile {
+struct ManifestEntry {
     content: ObjectId,
     #[serde(default)]
     executable: bool,
@@ -143,7 +143,7 @@ impl FunctionStore {
         let manifest = self.manifest(name, code).await?;
         let ids: Vec<ObjectId> = manifest.values().map(|file| file.content).collect();
         let contents = self.store.objects(&ids).await?;
-        let file = |((path, file), bytes): ((String, ManifestFile), Option<Bytes>)| {
+        let file = |((path, file), bytes): ((String, ManifestEntry), Option<Bytes>)| {
             let bytes = bytes.ok_or_else(|| Error::corrupt(name))?;
             Ok((path, ProjectFile::new(bytes.into(), file.executable)))
         };
@@ -154,7 +154,7 @@ impl FunctionStore {
         &self,
         name: &str,
         code: &StoredCode,
-    ) -> Result<BTreeMap<String, ManifestFile>> {
+    ) -> Result<BTreeMap<String, ManifestEntry>> {
         let bytes = self.store.object(&code.manifest).await?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(name))?;
         serde_json::from_slice(&bytes).map_err(|_| Error::corrupt(name))
@@ -171,9 +171,9 @@ impl FunctionStore {
             files.values().map(|file| Bytes::copy_from_slice(file.bytes())).collect();
         let entry = |((path, file), content): ((&String, &ProjectFile), &Bytes)| {
             let executable = file.is_executable();
-            (path.clone(), ManifestFile { content: ObjectId::of(content), executable })
+            (path.clone(), ManifestEntry { content: ObjectId::of(content), executable })
         };
-        let manifest: BTreeMap<String, ManifestFile> =
+        let manifest: BTreeMap<String, ManifestEntry> =
             files.iter().zip(&objects).map(entry).collect();
         let manifest = Bytes::from(serde_json::json!(manifest).to_string().into_bytes());
         let sha256 = STANDARD.encode(Sha256::digest(archive.unwrap_or(&manifest)));
@@ -217,7 +217,7 @@ impl FunctionStore {
         };
         let mut objects = code.objects;
         self.apply_all(&mut function, changes, author, &mut objects).await?;
-        match self.store_function(&function, Expected::Absent, objects).await {
+        match self.store_function(&function, RefPrecondition::Absent, objects).await {
             Err(Error::Conflict { .. }) => {
                 Err(Error::Exists { what: format!("function `{name}`") })
             }
@@ -244,7 +244,7 @@ impl FunctionStore {
             check_revision(&function, update.revision.as_deref())?;
             let mut objects = code.map(|code| code.objects.clone()).unwrap_or_default();
             self.apply_all(&mut function, &changes, author, &mut objects).await?;
-            match self.store_function(&function, Expected::Value(before), objects).await {
+            match self.store_function(&function, RefPrecondition::Value(before), objects).await {
                 Err(Error::Conflict { .. }) => {}
                 other => return other.map(|()| function),
             }
@@ -280,7 +280,7 @@ impl FunctionStore {
     async fn store_function(
         &self,
         function: &StoredFunction,
-        expected: Expected,
+        expected: RefPrecondition,
         objects: Vec<Bytes>,
     ) -> Result<()> {
         let value = serde_json::to_vec(function).map_err(|_| Error::corrupt(&function.name))?;
@@ -302,7 +302,7 @@ impl FunctionStore {
     /// Errors: `function_not_found`.
     pub async fn delete(&self, name: &str) -> Result<()> {
         let (_, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
-        let expected = Expected::Value(before);
+        let expected = RefPrecondition::Value(before);
         let refs = vec![RefChange { name: format!("{REFS}{name}"), expected, value: None }];
         self.apply(name, Batch { refs, ..Batch::default() }).await
     }
@@ -355,7 +355,7 @@ fn check_settings(settings: &FunctionSettings) -> Result<()> {
         Some((name, _)) => {
             let name = crate::paths::shown(name);
             let message = format!("`{name}` is not a valid environment variable");
-            Err(Error::invalid(message, "Use letters, digits and `_` in its name"))
+            Err(Error::invalid(message, "Use letters, digits and `_` in the name of the variable"))
         }
     }
 }

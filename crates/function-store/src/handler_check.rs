@@ -38,7 +38,7 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
         let message = format!("`{}` is not a handler for the runtime `{runtime}`", shown(handler));
         return Err(Error::invalid(
             message,
-            "Write the file, a dot and its function: `app.handler`",
+            "Write the file, a dot and the function: `app.handler`",
         ));
     }
     let what = if needs_handler {
@@ -59,7 +59,8 @@ fn check_bootstrap(runtime: &str, files: &ProjectFiles) -> Result<()> {
     Err(Error::invalid("`bootstrap` is not executable", hint))
 }
 
-/// Returns a hint that names existing files, preferably those with the ending.
+/// Returns a hint that names existing files, preferably those with the ending of a
+/// handler's file.
 fn existing(files: &ProjectFiles, ending: &str) -> String {
     let with_ending: Vec<&String> = files.keys().filter(|path| path.ends_with(ending)).collect();
     let named = if with_ending.is_empty() { files.keys().collect() } else { with_ending };

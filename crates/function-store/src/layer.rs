@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headwater_model::{ProjectFile, ProjectFiles, Timestamp};
-use headwater_store::{Batch, Error as StoreError, Expected, RefChange};
+use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,9 +36,9 @@ const OTHERS: &str = "opt";
 /// A layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredLayer {
-    /// Its name.
+    /// The layer's name.
     pub name: String,
-    /// Its versions by number.
+    /// The versions by number.
     pub versions: BTreeMap<u64, LayerVersion>,
     /// The number of the next version. Numbers of deleted versions are not used again.
     pub next_version: u64,
@@ -47,11 +47,11 @@ pub struct StoredLayer {
 /// A version of a layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerVersion {
-    /// Its files.
+    /// The files of the version.
     pub code: StoredCode,
-    /// Time of its creation.
+    /// The time of the version's creation.
     pub created: Timestamp,
-    /// Its author.
+    /// The author.
     pub author: String,
     /// Values that a protocol keeps for its clients.
     #[serde(default)]
@@ -68,10 +68,10 @@ pub const LAYERS: &str = "Layers";
 /// A version of a layer that a function uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UsedLayer {
-    /// Its ARN, as clients know it.
+    /// The ARN, as clients know it.
     #[serde(rename = "Arn")]
     pub arn: String,
-    /// Its files.
+    /// The files of the layer version.
     #[serde(rename = "Code")]
     pub code: StoredCode,
 }
@@ -138,8 +138,8 @@ impl FunctionStore {
         Ok(Some((decode(name, &bytes)?, bytes)))
     }
 
-    /// Changes a layer; the first version creates it. The change is durable when this method
-    /// returns.
+    /// Changes a layer; publishing the first version creates the layer. The change is durable when
+    /// this method returns.
     ///
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
     /// `already_exists` for a statement; `commit_conflict`.
@@ -147,10 +147,10 @@ impl FunctionStore {
         check_name(name)?;
         for _ in 0..ATTEMPTS {
             let (mut layer, expected) = match (self.read_layer(name).await?, change) {
-                (Some((layer, before)), _) => (layer, Expected::Value(before)),
+                (Some((layer, before)), _) => (layer, RefPrecondition::Value(before)),
                 (None, LayerChange::Publish { .. }) => {
                     let (name, versions) = (name.to_owned(), BTreeMap::new());
-                    (StoredLayer { name, versions, next_version: 1 }, Expected::Absent)
+                    (StoredLayer { name, versions, next_version: 1 }, RefPrecondition::Absent)
                 }
                 (None, _) => return Err(missing(name, None)),
             };
@@ -172,8 +172,11 @@ impl FunctionStore {
         match change.clone() {
             LayerChange::Publish { code, author, attributes } => {
                 if to.versions.len() >= VERSIONS_MAX {
-                    let message = format!("layer `{}` has {VERSIONS_MAX} versions", to.name);
-                    return Err(Error::invalid(message, "Delete some of them"));
+                    let message = format!(
+                        "layer `{}` has reached the limit of {VERSIONS_MAX} versions",
+                        to.name
+                    );
+                    return Err(Error::invalid(message, "Delete unused versions"));
                 }
                 let created = self.now();
                 let policy = BTreeMap::new();
@@ -193,15 +196,16 @@ impl FunctionStore {
                     return Err(Error::Exists { what });
                 }
                 if version.policy.len() >= STATEMENTS_MAX {
-                    let message = format!("the policy has {STATEMENTS_MAX} statements");
-                    return Err(Error::invalid(message, "Remove some of them"));
+                    let message =
+                        format!("the policy has reached the limit of {STATEMENTS_MAX} statements");
+                    return Err(Error::invalid(message, "Remove unused statements"));
                 }
                 version.policy.insert(id, statement);
             }
             LayerChange::RemovePermission(number, id) => {
                 let name = to.name.clone();
                 let removed = to.version_mut(number)?.policy.remove(&id);
-                let what = "such permission".to_owned();
+                let what = format!("permission `{id}`");
                 removed.ok_or(Error::NoSetting { name, what })?;
             }
         }

@@ -20,24 +20,24 @@ const PART_BYTES_MAX: usize = 255;
 /// Returns the reason why a path is not accepted.
 pub(crate) fn path_error(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > PATH_BYTES_MAX {
-        return Some("its name is empty or too long");
+        return Some("the name is empty or too long");
     }
     if path.starts_with('/') {
-        return Some("its name is absolute");
+        return Some("the path is absolute");
     }
     if path.contains('\\') || path.contains(char::is_control) {
-        return Some("its name has a backslash or a control character");
+        return Some("the path has a backslash or a control character");
     }
     if path.as_bytes().get(1) == Some(&b':') {
-        return Some("its name begins with a drive letter");
+        return Some("the path begins with a drive letter");
     }
     let mut parts = path.split('/');
     if parts.clone().any(|part| part == "..") {
-        return Some("its name has `..`");
+        return Some("the path contains `..`");
     }
     parts
         .any(|part| matches!(part, "" | ".") || part.len() > PART_BYTES_MAX)
-        .then_some("a part of its name is empty or too long")
+        .then_some("a folder or file name in the path is empty or too long")
 }
 
 /// Checks files that a request contains: their paths, number and size.
@@ -66,7 +66,7 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
         None => Ok(()),
         Some(path) => {
             let message = format!("`{}` is both a file and a folder", shown(path));
-            Err(Error::invalid(message, "Rename one of them"))
+            Err(Error::invalid(message, "Rename the file or the folder"))
         }
     }
 }

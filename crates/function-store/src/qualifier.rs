@@ -10,7 +10,7 @@ use crate::change::ChangeContext;
 use crate::function::LATEST;
 use crate::{Error, Result, StoredFunction};
 
-/// Maximum number of statements of a policy, and of their size in bytes.
+/// Maximum number of statements of a policy, and maximum size of a statement in bytes.
 const STATEMENTS_MAX: usize = 100;
 const STATEMENT_BYTES_MAX: usize = 4 << 10;
 
@@ -40,14 +40,14 @@ pub enum UrlAuth {
     Iam,
 }
 
-/// How the answer to a request to a URL is sent.
+/// The way in which a URL returns the response of its function.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InvokeMode {
-    /// As a whole, after the call.
+    /// The response is returned as a whole, after the call.
     #[default]
     #[serde(rename = "BUFFERED")]
     Buffered,
-    /// In parts, while the function runs.
+    /// The response is returned in parts, while the function runs.
     #[serde(rename = "RESPONSE_STREAM")]
     ResponseStream,
 }
@@ -57,7 +57,7 @@ pub enum InvokeMode {
 pub struct UrlSettings {
     /// Rules for requests of web pages of other origins.
     pub cors: Option<Cors>,
-    /// How answers are sent.
+    /// The way in which responses are returned.
     pub mode: Option<InvokeMode>,
 }
 
@@ -69,7 +69,7 @@ pub struct FunctionUrl {
     /// The CORS rules, for requests of web pages of other origins; `None` allows no such requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
-    /// How answers are sent.
+    /// The way in which responses are returned.
     #[serde(default)]
     pub mode: InvokeMode,
     /// Time of its creation.
@@ -133,7 +133,7 @@ pub enum QualifierChange {
     UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
-    /// Replaces the settings of asynchronous calls. The time of the change is set.
+    /// Replaces the settings of asynchronous calls. This also sets the time of the change.
     PutInvoke(InvokeConfig),
     /// Replaces the given settings.
     UpdateInvoke(InvokeConfig),
@@ -212,7 +212,10 @@ impl QualifierChange {
                 add_permission(&mut settings, id, statement)?;
             }
             QualifierChange::RemovePermission(id) => {
-                settings.policy.remove(&id).ok_or_else(|| to.missing("such permission"))?;
+                settings
+                    .policy
+                    .remove(&id)
+                    .ok_or_else(|| to.missing(&format!("permission `{id}`")))?;
             }
         }
         if settings == QualifierSettings::default() {
@@ -229,7 +232,10 @@ const INVOKE: &str = "event invoke config";
 fn check_url(qualifier: &str) -> Result<()> {
     if qualifier.parse::<u64>().is_ok() {
         let message = format!("version {qualifier} cannot have a URL");
-        return Err(Error::invalid(message, "Create an alias of the version, and its URL"));
+        return Err(Error::invalid(
+            message,
+            "Create an alias of the version, and a URL of the alias",
+        ));
     }
     Ok(())
 }
@@ -246,7 +252,7 @@ fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value
             "the policy has more than {STATEMENTS_MAX} statements, or one has more than \
              {STATEMENT_BYTES_MAX} bytes"
         );
-        return Err(Error::invalid(message, "Remove some of them"));
+        return Err(Error::invalid(message, "Remove unused statements"));
     }
     settings.policy.insert(id, statement);
     Ok(())

@@ -26,10 +26,10 @@ pub fn read_request(files: ProjectFiles, archive: Option<&str>) -> Result<Functi
     };
     if !files.is_empty() {
         let message = "the request has both `files` and `archive`";
-        return Err(Error::invalid(message, "Send one of them"));
+        return Err(Error::invalid(message, "Send either `files` or `archive`"));
     }
     let bytes = STANDARD.decode(archive).map_err(|_| {
-        Error::archive("it is not valid Base64", "Encode the ZIP archive as Base64")
+        Error::archive("`archive` is not valid Base64", "Encode the ZIP archive as Base64")
     })?;
     let files = read_archive(&bytes)?;
     let code = FunctionStore::code(&files, Some(&bytes))?;

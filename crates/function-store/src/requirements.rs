@@ -24,8 +24,8 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, String>> {
             let hint = "Write packages from PyPI as in `pandas==2.2.3` or `pandas>=2,<3`";
             Error::invalid(message, hint)
         };
-        let (name, version) =
-            requirement(line).ok_or_else(|| invalid("it is not a requirement of a package"))?;
+        let (name, version) = requirement(line)
+            .ok_or_else(|| invalid("the line is not a requirement of a package"))?;
         if packages.insert(name, version).is_some() {
             return Err(invalid("the package is listed twice"));
         }

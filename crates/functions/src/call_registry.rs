@@ -116,15 +116,15 @@ impl Functions {
 /// Returns the reason why a call waits, as text.
 fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     let Some((position, wanted)) = stats.order.get(&number).copied() else {
-        return "queued: about to start, or far behind".to_owned();
+        return "queued: the call starts soon, or waits for many other calls".to_owned();
     };
     let position = match position - 1 {
         0 => "first in the queue".to_owned(),
-        before => format!("behind {before} in the queue"),
+        before => format!("behind {before} calls in the queue"),
     };
     if wanted > stats.free_bytes && stats.running < 2 * stats.permits_max {
         return format!(
-            "memory: it needs {}, {} of {} are free ({}); {position}",
+            "memory: the call needs {}, and {} of {} are free ({}); {position}",
             size(call.memory_bytes),
             size(stats.free_bytes),
             size(stats.memory_bytes),
@@ -132,7 +132,7 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
         );
     }
     if stats.running < stats.permits_max {
-        return format!("a call before it, which waits for memory; {position}");
+        return format!("an earlier call that waits for memory; {position}");
     }
     format!(
         "a free instance: {} calls run at once ({}); {position}",
@@ -151,7 +151,7 @@ fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> String
         named.map(|(owner, held)| format!("{owner}: {}", shown(**held))).collect();
     let others = owners.len().saturating_sub(NAMED_MAX);
     if others > 0 {
-        named.push(format!("{others} others: the rest"));
+        named.push(format!("{others} other owners: the rest"));
     }
     if stats.idle_bytes > 0 {
         named.push(format!("idle instances: {}", size(stats.idle_bytes)));
@@ -191,7 +191,7 @@ mod tests {
         stats.order = [(7, (3, 2 << 30))].into();
         assert_eq!(
             reason(&call, 7, &stats),
-            "a free instance: 2 calls run at once (run 1: 2); behind 2 in the queue"
+            "a free instance: 2 calls run at once (run 1: 2); behind 2 calls in the queue"
         );
     }
 }

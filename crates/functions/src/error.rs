@@ -287,8 +287,8 @@ impl Fault for Error {
                 Some("Write less to `/tmp`, or remove files that are not used.".to_owned())
             }
             Error::TooBusy { .. } => Some(
-                "Retry when some of them have ended, or make fewer calls at once; `headwater job \
-                 get` shows what a call waits for."
+                "Retry when some of these calls have ended, or make fewer calls at once; \
+                 `headwater job get` shows what a call waits for."
                     .to_owned(),
             ),
             Error::Stopping { .. } => Some("Try again after the restart of the server.".to_owned()),

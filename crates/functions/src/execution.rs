@@ -55,7 +55,7 @@ impl Execution<'_> {
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
         let text = format!(
-            "it needs more memory than its limit of {}, and is retried with {}. {}",
+            "the call needs more memory than its limit of {} and is retried with {}. {}",
             size(limit),
             size(limits.memory_bytes),
             limits.settings.raise("memory")

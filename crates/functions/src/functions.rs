@@ -86,8 +86,8 @@ impl Functions {
         let mut warnings = Vec::new();
         match (self.0.isolation, &report.sandbox_error) {
             (Isolation::Process, _) => warnings.push(
-                "functions run without isolation: they can read and change what this user can, and \
-                 use the network; `/tmp` is not limited"
+                "functions run without isolation: they have the rights of this user, can use the \
+                 network, and can fill `/tmp`"
                     .to_owned(),
             ),
             (Isolation::Sandbox, Some(reason)) => {
@@ -177,7 +177,7 @@ fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<Hug
             Err("the server does not run as root, and functions run as its user".to_owned())
         }
         (Isolation::Sandbox, true) => {
-            let failed = |error| format!("a file system of them cannot be mounted: {error}");
+            let failed = |error| format!("a file system of huge pages cannot be mounted: {error}");
             HugePageFs::open().map(Arc::new).map_err(failed)
         }
     }

@@ -58,7 +58,7 @@ impl Functions {
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(
-                "it requests {asked} of memory, but gets {has}, the limit for all \
+                "the function requests {asked} of memory, but gets {has}, the limit of all \
                  functions together"
             );
             log_system_line(sink, text).await;

@@ -166,5 +166,5 @@ fn read(file: OwnedFd) -> Result<Option<Bytes>> {
 pub fn too_large(what: &str) -> Problem {
     let most = LAKE_CONTENT_BYTES_MAX >> 20;
     Problem::new(ErrorCode::InvalidArgument, format!("{what} is larger than {most} MiB"))
-        .with_hint("Split it, or read it in parts through the S3 endpoint.")
+        .with_hint("Split the content, or read the object in parts through the S3 endpoint.")
 }

@@ -222,7 +222,7 @@ impl FeedTask {
 
     fn hear(&self, asked: &BatchRequest) {
         if asked.broken {
-            self.fails("the function lost a batch: an exception interrupted reading it");
+            self.fails("the function lost a batch: an exception interrupted the read");
         }
     }
 
@@ -283,8 +283,8 @@ impl FeedTask {
 
 fn too_many() -> Error {
     Error::Arrow(ArrowError::InvalidArgumentError(format!(
-        "the function keeps {GIVEN_MAX} batches of one input; without `batches=True` it gets the \
-         input as a whole"
+        "the function keeps more than {GIVEN_MAX} batches of one input; release batches, or leave \
+         out `batches=True` to receive the whole table"
     )))
 }
 

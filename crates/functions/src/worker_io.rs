@@ -22,7 +22,9 @@ use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use headwater_model::LogStream;
-use headwater_sandbox::{Channel, EgressPolicy, Messages, ProxySockets, Received, serve_proxy};
+use headwater_sandbox::{
+    Channel, ChannelMessage, EgressPolicy, Messages, ProxySockets, serve_proxy,
+};
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
@@ -63,8 +65,10 @@ impl LineSink {
         let event = if before + bytes <= PRINTED_BYTES_MAX {
             FunctionEvent::Line { stream, file, line, text }
         } else if before <= PRINTED_BYTES_MAX {
-            let text =
-                format!("more than {} MiB of output: the rest is dropped", PRINTED_BYTES_MAX >> 20);
+            let text = format!(
+                "the output exceeds {} MiB: further lines are dropped",
+                PRINTED_BYTES_MAX >> 20
+            );
             FunctionEvent::Line { stream: LogStream::System, file: None, line: None, text }
         } else {
             return;
@@ -179,7 +183,7 @@ pub(crate) async fn listen(
                 break;
             }
         };
-        let Received { bytes, descriptors, .. } = received;
+        let ChannelMessage { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
         let mut kept = false;
         // The first message of this kind comes from the sandbox, before the function can send one.
@@ -247,7 +251,7 @@ pub(crate) async fn listen(
 
 /// Returns false if the process ended before it read its task. In that case, the kernel resets the
 /// connection.
-fn has_read_task(ended: Option<&std::io::Result<Option<Received>>>) -> bool {
+fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> bool {
     match ended {
         Some(Err(error)) => error.kind() != std::io::ErrorKind::ConnectionReset,
         Some(Ok(_)) => true,
@@ -328,13 +332,13 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
 }
 
 /// Returns the next message; `None` when the other end is closed.
-pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
+pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<ChannelMessage> {
     receive_or_fail(channel).await.ok().flatten()
 }
 
 /// Returns the next message; `None` when the other end is closed. Fails if the other end was closed
 /// while it had unread messages.
-async fn receive_or_fail(channel: &AsyncFd<Channel>) -> std::io::Result<Option<Received>> {
+async fn receive_or_fail(channel: &AsyncFd<Channel>) -> std::io::Result<Option<ChannelMessage>> {
     // The task yields regularly, because a continuous stream of messages would otherwise block this
     // thread and delay time limits.
     tokio::task::coop::consume_budget().await;

@@ -247,7 +247,9 @@ impl Zygotes {
         match self.start(environment, cpu_us).await {
             Ok(zygote) => State::Alive(Arc::new(zygote)),
             Err(error) => {
-                tracing::warn!(environment = environment.id, %error, "no zygote");
+                tracing::warn!(environment = environment.id, %error, "the zygote of an \
+                                                                      environment cannot be \
+                                                                      started");
                 State::Failed(FailedStart::new(error.to_string(), before))
             }
         }

@@ -105,7 +105,7 @@ impl<'a> Messages<'a> {
         let mut first = [0; 8];
         let count = read_up_to(reader, &mut first)?;
         if first.starts_with(FEATHER_1) {
-            let reason = "it is Feather version 1; write it as version 2 or as Parquet";
+            let reason = "the file is Feather version 1; write it as Feather version 2 or Parquet";
             return Err(ArrowError::IpcError(reason.to_owned()));
         }
         let decoder = StreamDecoder::new();
@@ -135,7 +135,7 @@ impl<'a> Messages<'a> {
     }
 
     fn schema(&self) -> Result<Schema, ArrowError> {
-        let missing = || ArrowError::IpcError("it does not begin with a schema".to_owned());
+        let missing = || ArrowError::IpcError("the file does not begin with a schema".to_owned());
         self.schema.clone().ok_or_else(missing)
     }
 
@@ -174,7 +174,9 @@ impl<'a> Messages<'a> {
             return Ok(None);
         }
         if size > METADATA_BYTES_MAX {
-            return Err(ArrowError::IpcError("it is not an Arrow file or stream".to_owned()));
+            return Err(ArrowError::IpcError(
+                "the content is not an Arrow file or stream".to_owned(),
+            ));
         }
         let metadata_end = start + size as usize;
         self.fill(&mut bytes, metadata_end)?;
@@ -206,11 +208,11 @@ impl<'a> Messages<'a> {
 }
 
 fn cut_short() -> ArrowError {
-    ArrowError::IpcError("it ends inside a message".to_owned())
+    ArrowError::IpcError("the file ends inside a message".to_owned())
 }
 
 fn too_large() -> ArrowError {
-    let reason = "a batch is larger than 1 GiB or 134217728 rows; write it in smaller batches";
+    let reason = "a record batch has more than 1 GiB or 134217728 rows; write smaller batches";
     ArrowError::IpcError(reason.to_owned())
 }
 

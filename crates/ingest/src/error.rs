@@ -213,8 +213,8 @@ impl Error {
                  file then adds no rows.",
             ),
             Error::NotPacked { .. } => Some(
-                "Download or create the file again; or, if it is not compressed, remove the suffix \
-                 from its name.",
+                "Download or create the file again; or, if the file is not compressed, remove the \
+                 suffix from its name.",
             ),
             Error::UnknownFormat { .. } => {
                 Some("Name the format with `--format csv`, `ndjson`, `parquet` or `arrow`.")
@@ -229,9 +229,10 @@ impl Error {
             Error::FileChanged { .. } => {
                 Some("Import the file again when no program writes to it.")
             }
-            Error::BrokenFile { .. } => {
-                Some("The file may be truncated: download or create it again, or leave it out.")
-            }
+            Error::BrokenFile { .. } => Some(
+                "The file may be truncated: download or create the file again, or do not import \
+                 it.",
+            ),
             _ => None,
         }
     }

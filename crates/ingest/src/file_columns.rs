@@ -163,7 +163,7 @@ fn infer_ndjson(
                     let place = JsonPosition { line: lines.number, file: &file };
                     let seen = see_object(text, &mut fields, &|name| options.knows(name), place);
                     seen.err().map(|error| {
-                        let reason = format!("it is not a JSON object: {}", syntax(&error));
+                        let reason = format!("the line is not a JSON object: {}", syntax(&error));
                         RowFault::new(lines.number, reason, lines.line())
                     })
                 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::object::BucketStores;
 use super::plan::{Plan, blocking};
 use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
-use super::rejected::{Rejected, rejected_name, rejected_schema};
+use super::rejected::{RejectedRows, rejected_name, rejected_schema};
 use super::request::{ValidRequest, check};
 use super::rows::{Output, Rows};
 use super::source::SourceFile;
@@ -157,7 +157,7 @@ impl Importer {
         let largest = Arc::new(AtomicU64::new(0));
         let (bad_rows, bad_rows_received) = mpsc::channel(BATCHES_WAITING);
         let now = self.lake.clock().now();
-        let rejected = checked.reject.then(|| Rejected::new(bad_rows, now));
+        let rejected = checked.reject.then(|| RejectedRows::new(bad_rows, now));
         let output = Output::new(rows, rejected);
         let reader = Reader::new(plan, checked, meter);
         let (read, written, noted) = tokio::join!(

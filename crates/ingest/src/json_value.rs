@@ -60,7 +60,7 @@ fn type_name(column: &Column) -> &'static str {
         Column::ZonedTimestamp(_) => "timestamptz",
         Column::Nanoseconds(_) => "timestamp_ns",
         Column::ZonedNanoseconds(_) => "timestamptz_ns",
-        Column::Decimal(..) => "decimal of that precision",
+        Column::Decimal(..) => "decimal of the column's precision",
         Column::Text(_) => "string",
         Column::Binary(_) => "binary",
         Column::Uuid(_) => "uuid",
@@ -257,7 +257,7 @@ pub(crate) fn put(
         JsonFault { path, value, reason: reason.to_owned() }
     };
     let column = place.and_then(|place| columns.get_mut(place));
-    let column = column.ok_or_else(|| fault("the table has no such field"))?;
+    let column = column.ok_or_else(|| fault("the table does not have this field"))?;
     if column.len() > row {
         return Err(fault("the field occurs twice"));
     }

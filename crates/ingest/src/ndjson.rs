@@ -68,7 +68,7 @@ pub(crate) fn read_rows(
 
 fn append_row(text: &str, rows: &mut Rows, index: &NameIndex) -> Result<(), JsonFault> {
     if !text.starts_with('{') {
-        let reason = "it is not a JSON object".to_owned();
+        let reason = "the line is not a JSON object".to_owned();
         return Err(JsonFault { path: String::new(), value: None, reason });
     }
     let row = rows.len();
@@ -169,10 +169,10 @@ mod tests {
             "id: `1.5` is not a long",
             "id: the field occurs twice",
             "in.y.element: `x` is not a long",
-            "in.z: the table has no such field",
+            "in.z: the table does not have this field",
             ": EOF while parsing an object at character 8",
             ": trailing characters at character 11",
-            ": it is not a JSON object",
+            ": the line is not a JSON object",
         ];
         assert_eq!(faults, expected);
     }

@@ -82,7 +82,8 @@ impl<R: Read> Records<R> {
                 }
                 Scan::TextAfterQuote => {
                     return Ok(self.skip_line(
-                        "a quoted field is followed by text; a quote inside it must be doubled",
+                        "a quoted field is followed by text; quotes inside a quoted field must be \
+                         doubled",
                     ));
                 }
             }

@@ -38,7 +38,7 @@ pub(crate) fn rejected_schema() -> SchemaRef {
 }
 
 /// A collector of rejected rows, which sends them to the writer in batches.
-pub(crate) struct Rejected {
+pub(crate) struct RejectedRows {
     batches: Option<Sender<RecordBatch>>,
     imported_at: Timestamp,
     columns: Columns,
@@ -57,16 +57,16 @@ struct Columns {
     row: StringBuilder,
 }
 
-impl Rejected {
+impl RejectedRows {
     pub fn new(batches: Sender<RecordBatch>, imported_at: Timestamp) -> Self {
         let columns = Columns::default();
-        Rejected { batches: Some(batches), imported_at, columns, rows: 0, bytes: 0, total: 0 }
+        RejectedRows { batches: Some(batches), imported_at, columns, rows: 0, bytes: 0, total: 0 }
     }
 
     /// Creates a collector that only counts rows.
     pub fn nowhere() -> Self {
         let (columns, imported_at) = (Columns::default(), Timestamp::UNIX_EPOCH);
-        Rejected { batches: None, imported_at, columns, rows: 0, bytes: 0, total: 0 }
+        RejectedRows { batches: None, imported_at, columns, rows: 0, bytes: 0, total: 0 }
     }
 
     pub fn push(&mut self, row: BadRow) -> Result<()> {

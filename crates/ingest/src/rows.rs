@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::bad_row::RowFault;
 use super::column::Column;
-use super::rejected::Rejected;
+use super::rejected::RejectedRows;
 use crate::error::{Error, Result};
 
 /// Maximum number of rows in a batch.
@@ -104,20 +104,23 @@ impl Rows {
 /// Destination of rows.
 pub(crate) struct Output {
     rows: Option<Sender<Result<RecordBatch, ArrowError>>>,
-    rejected: Option<Rejected>,
+    rejected: Option<RejectedRows>,
 }
 
 impl Output {
     /// Creates an output to a writer. Bad rows are sent to `rejected`. If `rejected` is `None`, a
     /// bad row ends the import.
-    pub fn new(rows: Sender<Result<RecordBatch, ArrowError>>, rejected: Option<Rejected>) -> Self {
+    pub fn new(
+        rows: Sender<Result<RecordBatch, ArrowError>>,
+        rejected: Option<RejectedRows>,
+    ) -> Self {
         Output { rows: Some(rows), rejected }
     }
 
     /// Creates an output that discards rows. With `reject`, bad rows are skipped; otherwise they
     /// are errors.
     pub fn check(reject: bool) -> Self {
-        Output { rows: None, rejected: reject.then(Rejected::nowhere) }
+        Output { rows: None, rejected: reject.then(RejectedRows::nowhere) }
     }
 
     /// Sends rows and waits while the writer's queue is full.

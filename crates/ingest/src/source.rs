@@ -159,7 +159,8 @@ impl Discovery {
         {
             return Ok(());
         }
-        let note = (visible > 0).then_some("Name the format: no file in it has a known suffix.");
+        let note =
+            (visible > 0).then_some("Name the format: none of the files has a known suffix.");
         Err(Error::NoFiles { path: source.to_owned(), note })
     }
 
@@ -212,7 +213,7 @@ impl Discovery {
         {
             return Ok(());
         }
-        Err(missing(any.then_some("Name the format: no file in it has a known suffix.")))
+        Err(missing(any.then_some("Name the format: none of the files has a known suffix.")))
     }
 
     fn add_object(&mut self, object: Object, named: FileSelection) -> Result<()> {
@@ -253,7 +254,7 @@ impl Discovery {
         let name = path.to_string_lossy().into_owned();
         let fail = |source| Error::File { file: name.clone(), source };
         if !metadata.is_file() {
-            let reason = "it is not a regular file";
+            let reason = "the path is not a regular file";
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
         let place = SourceLocation::Disk(path.to_owned());
@@ -289,7 +290,8 @@ fn not_readable(source: &str, scheme: &str) -> Error {
     let (what, hint) = match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => (
             "imports do not read web addresses",
-            "Download the file with `curl --location --remote-name URL`, and import what it saves.",
+            "Download the file with `curl --location --remote-name URL`, and import the \
+             downloaded file.",
         ),
         "file" => ("imports need a path without `file://`", "Leave `file://` out."),
         _ => (

@@ -6,7 +6,7 @@ use encoding_rs::Encoding;
 
 use super::compression::{Compression, claimed, read_up_to};
 use super::encoding::decode;
-use super::json_array::NotAnArray;
+use super::json_array::ArrayFault;
 use super::progress::CountingReader;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl ErrorContext<'_> {
     /// Converts an error from reading the file, which may come from its decompression.
     pub fn read(&self, error: std::io::Error) -> Error {
         let file = self.source.name.clone();
-        if matches!(error.get_ref(), Some(source) if source.is::<NotAnArray>()) {
+        if matches!(error.get_ref(), Some(source) if source.is::<ArrayFault>()) {
             let (what, reason) = ("a JSON array", error.to_string());
             return Error::BrokenFile { file, what, reason };
         }
@@ -62,6 +62,6 @@ impl ErrorContext<'_> {
 
     /// Returns the reason to report for a row with bytes that are not valid in the file's encoding.
     pub fn invalid(&self) -> String {
-        format!("it has bytes that are not valid {}", self.encoding)
+        format!("the line has bytes that are not valid {}", self.encoding)
     }
 }

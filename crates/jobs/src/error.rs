@@ -67,7 +67,7 @@ pub enum Error {
         id: JobId,
     },
     /// A stored entry is invalid.
-    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
+    #[error("record `{key}` of journal `{journal}` cannot be read: {reason}")]
     Corrupt {
         /// The journal that contains the entry.
         journal: String,
@@ -77,7 +77,7 @@ pub enum Error {
         reason: String,
     },
     /// A job cannot be encoded as JSON.
-    #[error("job state cannot be written: {reason}")]
+    #[error("the job record cannot be encoded: {reason}")]
     Encode {
         /// The encoder's error.
         reason: String,
@@ -125,9 +125,11 @@ impl Fault for Error {
                 Some(did_you_mean(near.as_ref(), "List the jobs with `headwater job ls`."))
             }
             Error::AmbiguousJob { .. } => Some("Use more digits of the id.".into()),
-            Error::TooBusy { .. } => Some("Wait for some of them to end, then try again.".into()),
+            Error::TooBusy { .. } => {
+                Some("Wait until some of these jobs end, and try again.".into())
+            }
             Error::JobQuota { user, .. } => Some(format!(
-                "Wait until one ends, or ask an administrator to raise the limit with \
+                "Wait until a job ends, or ask an administrator to raise the limit with \
                  `headwater limit set {user}`."
             )),
             Error::DayQuota { user, day_ends, .. } => Some(format!(

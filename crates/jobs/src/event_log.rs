@@ -122,7 +122,7 @@ impl EventLog {
     fn say_what_was_left_out(&mut self, time: Timestamp) {
         if self.lines_left_out > 0 {
             let lines = self.lines_left_out;
-            self.append(time, remark(format!("{lines} printed lines were left out of the log")));
+            self.append(time, remark(format!("{lines} printed lines were not stored in the log")));
         }
     }
 

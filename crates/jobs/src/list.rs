@@ -133,7 +133,9 @@ impl Records<'_> {
             let Some(entry) = journal.pop_key(key) else { continue };
             match record::decode(journal.journal(), &entry.key, &entry.value) {
                 Ok(decoded) => record = Some(decoded),
-                Err(error) => tracing::warn!(%error, "an unreadable job is omitted from the list"),
+                Err(error) => {
+                    tracing::warn!(%error, "skipping a job in a listing: its record cannot be read")
+                }
             }
         }
         if let Some(live) = self.live.pop_if(|live| live.id.to_string() == key) {

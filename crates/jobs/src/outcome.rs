@@ -52,7 +52,7 @@ fn stopped(code: ErrorCode, message: &str, problem: Problem) -> Problem {
 /// Returns the problem of a job that succeeded but whose end cannot be stored.
 pub(crate) fn end_not_stored(error: &Problem) -> Problem {
     let mut problem =
-        Problem::new(error.code, "the work was completed, but its end could not be recorded");
+        Problem::new(error.code, "the job succeeded, but its result could not be stored");
     problem.causes.push(error.message.clone());
     problem.hint.clone_from(&error.hint);
     problem
@@ -79,13 +79,13 @@ pub(crate) fn plain_events(job: &Job) -> Vec<JobEvent> {
 pub(crate) fn lost(error: JoinError) -> Problem {
     match error.try_into_panic() {
         Err(_) => {
-            Problem::new(ErrorCode::Cancelled, "the work did not stop in time and was aborted")
+            Problem::new(ErrorCode::Cancelled, "the job did not stop in time and was aborted")
         }
         Ok(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            let mut problem = Problem::new(ErrorCode::Internal, "the work panicked")
-                .with_hint("Report this error: it is a defect of Headwater.");
+            let mut problem = Problem::new(ErrorCode::Internal, "the job panicked")
+                .with_hint("Report this error: a panic is a defect of Headwater.");
             problem.causes.extend(text);
             problem
         }

@@ -150,7 +150,8 @@ impl Quotas {
         // An unreadable sum must not prevent the lake from opening.
         let stored = stored.and_then(|stored| {
             let unreadable = |error: &_| {
-                tracing::warn!(%error, "unreadable daily usage of a user: it restarts at 0");
+                tracing::warn!(%error, "the daily usage of a user cannot be read; counting \
+                                        restarts at 0");
             };
             stored.inspect_err(unreadable).ok()
         });
@@ -302,7 +303,7 @@ fn check_day(
     }
     let is_spent = |limit: &f64| today.money.partial_cmp(limit).is_some_and(over);
     if let Some(limit) = limits.money_per_day.filter(is_spent) {
-        return Err(exceeded(format!("{:.6} of money spent", today.money), limit.to_string()));
+        return Err(exceeded(format!("{:.6} money spent", today.money), limit.to_string()));
     }
     Ok(())
 }

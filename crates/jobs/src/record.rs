@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 use headwater_model::{Job, JobEvent, JobId, JobKind, Usage};
-use headwater_store::{Append, Expected, RefChange};
+use headwater_store::{Append, RefChange, RefPrecondition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ pub(crate) fn record_entry(record: &Record) -> Result<Append> {
 /// Returns the ref change that adds or removes the ref of an open job.
 pub(crate) fn open_ref(id: JobId, kind: JobKind, open: bool) -> RefChange {
     let value = open.then(|| Bytes::from_static(journal(kind).as_bytes()));
-    RefChange { name: format!("{OPEN}{id}"), expected: Expected::Anything, value }
+    RefChange { name: format!("{OPEN}{id}"), expected: RefPrecondition::Anything, value }
 }
 
 /// Returns the journal entries that store these events, in order.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use headwater_model::{ErrorCode, JobId, JobKind, JobStatus, Problem};
-use headwater_store::{Batch, Expected, KeyRange, RefChange};
+use headwater_store::{Batch, KeyRange, RefChange, RefPrecondition};
 use serde_json::Value;
 
 use crate::Result;
@@ -47,7 +47,7 @@ impl Shared {
             tracing::warn!(%error, "interrupted jobs cannot be recorded yet");
         }
         if let Err(error) = self.trim_payloads().await {
-            tracing::warn!(%error, "payloads of ended jobs cannot be trimmed");
+            tracing::warn!(%error, "the payloads of ended jobs cannot be deleted");
         }
         Ok(reopened)
     }
@@ -67,7 +67,7 @@ impl Shared {
                 self.take_up(record, reopened).await
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "skipped an unreadable job that had not ended");
+                tracing::warn!(%error, "skipping an unfinished job: its record cannot be read");
                 self.forget_open(name).await
             }
             Some(Ok(_)) | None => self.forget_open(name).await,
@@ -98,7 +98,8 @@ impl Shared {
     }
 
     async fn forget_open(&self, name: &str) -> Result<()> {
-        let change = RefChange { name: name.to_owned(), expected: Expected::Anything, value: None };
+        let change =
+            RefChange { name: name.to_owned(), expected: RefPrecondition::Anything, value: None };
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         if let Err(error) = self.store.apply(batch).await {
             tracing::warn!(%error, name, "the ref of a job that has ended cannot be removed");
@@ -135,9 +136,11 @@ fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
         JobKind::Maintenance => {
             problem.with_hint("No action is needed: the next maintenance continues the work.")
         }
-        JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
-            problem.with_hint("Start the job again if its commit is not in the branch's log.")
-        }
+        JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => problem
+            .with_hint(
+                "Look for the job's commit with `headwater log`; if there is none, \
+                 start the job again.",
+            ),
         JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run | JobKind::Trigger => {
             problem.with_hint("Start the job again.")
         }

@@ -352,7 +352,7 @@ impl Shared {
         if self.jobs_since.load(Ordering::Relaxed) >= 100 {
             self.jobs_since.store(0, Ordering::Relaxed);
             if let Err(error) = self.trim_payloads().await {
-                tracing::warn!(%error, "payloads of ended jobs cannot be trimmed");
+                tracing::warn!(%error, "the payloads of ended jobs cannot be deleted");
             }
         }
     }

@@ -28,7 +28,7 @@ impl JoinTree {
 /// Estimated share of row combinations that satisfy the conditions between some relations.
 type Selectivities = [(Relations, f64)];
 
-/// A joined part of the relations.
+/// Relations that are already joined.
 struct JoinedRelations {
     tree: JoinTree,
     relations: Relations,

@@ -35,7 +35,7 @@ pub fn is_inner_join(plan: &LogicalPlan) -> bool {
 }
 
 impl InnerJoinTree {
-    /// Takes a tree of inner joins apart; `None` if it must stay as it is.
+    /// Takes a tree of inner joins apart; `None` if the joins cannot be reordered.
     pub fn of(plan: &Arc<LogicalPlan>) -> Option<Self> {
         let (mut relations, mut exprs) = (Vec::new(), Vec::new());
         let tree = take_apart(plan, &mut relations, &mut exprs);

@@ -15,15 +15,15 @@ use crate::inner_join_tree::{InnerJoinTree, is_inner_join};
 /// Minimum estimated cost in rows of the order in the query. Cheaper queries keep their order.
 const COST_MIN: f64 = 100_000.0;
 
-/// Maximum ratio of the new cost to the old cost. Estimates are rough, so a small gain is no
-/// reason for another order.
+/// Maximum ratio of the new cost to the old cost. Estimates are rough, so a small gain does not
+/// justify another order.
 const COST_RATIO_MAX: f64 = 0.6;
 
 /// Rules of an optimizer.
 type OptimizerRules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
-/// Adds [`JoinOrder`] to DataFusion's rules: after filters are in front of the joins, and before
-/// projections separate the joins.
+/// Adds [`JoinOrder`] to DataFusion's rules: after the rule that pushes filters below the joins,
+/// and before rules that insert projections between joins.
 pub fn with_join_order(mut rules: OptimizerRules) -> OptimizerRules {
     let filters = rules.iter().position(|rule| rule.name() == "push_down_filter");
     rules.insert(filters.map_or(rules.len(), |at| at + 1), Arc::new(JoinOrder));
@@ -39,7 +39,8 @@ impl OptimizerRule for JoinOrder {
         "join_order"
     }
 
-    /// `None`: the rule visits the plan itself, because a cluster of joins must be seen as a whole.
+    /// `None`: the rule traverses the plan itself, because adjacent joins must be reordered
+    /// together.
     fn apply_order(&self) -> Option<ApplyOrder> {
         None
     }

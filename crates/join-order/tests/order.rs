@@ -24,7 +24,7 @@ struct Table {
     claimed: Claimed,
 }
 
-/// Statistics that need not be true.
+/// Statistics that may differ from the actual rows.
 #[derive(Debug, Clone, Copy)]
 struct Claimed {
     rows: usize,

@@ -38,7 +38,7 @@ pub enum Error {
         near: Option<String>,
     },
     /// The target of a write is not a branch.
-    #[error("`{reference}` is not a branch, and only a branch can be written to")]
+    #[error("`{reference}` is not a branch; only branches can be written to")]
     NotABranch {
         /// The requested ref.
         reference: String,
@@ -91,7 +91,7 @@ pub enum Error {
         table: TableName,
     },
     /// The branch already has this table under another name.
-    #[error("`{table}` cannot be registered: it is the same table as `{other}`")]
+    #[error("`{table}` cannot be registered: the metadata belongs to table `{other}`")]
     TableTwice {
         /// The new name.
         table: TableName,
@@ -124,7 +124,7 @@ pub enum Error {
         moved: bool,
     },
     /// Maintenance would remove more than half of the files of the warehouse.
-    #[error("{files} of {of} files would be removed, which is more than half")]
+    #[error("the maintenance would remove {files} of {of} files, more than half")]
     MostWouldGo {
         /// The number of unreferenced files.
         files: u64,
@@ -267,21 +267,24 @@ impl Error {
                 "Omit `--warehouse`, or create another lake with `headwater init --warehouse` and \
                  import the data there.",
             ),
-            Error::NotABranch { .. } => Some("Use a branch, or create one at this ref first."),
+            Error::NotABranch { .. } => {
+                Some("Write to a branch, or first create a branch at this ref.")
+            }
             Error::TableExists { .. } | Error::ViewExists { .. } => {
-                Some("Drop it first, or choose another name.")
+                Some("Drop the view first, or choose another name.")
             }
             Error::ViewNotFound { table: true, .. } => {
                 Some("Use `headwater table`, or the SQL statement for tables.")
             }
             Error::ViewNotFound { .. } => Some("List the views with `headwater view ls`."),
-            Error::IsView { .. } => {
-                Some("Write to the tables it reads, or replace it with `CREATE OR REPLACE VIEW`.")
-            }
+            Error::IsView { .. } => Some(
+                "Write to the tables that the view reads, or replace the view with `CREATE OR \
+                 REPLACE VIEW`.",
+            ),
             Error::FieldIdTaken { .. } => Some("Reload the table and add the column again."),
             Error::TableTwice { .. } => Some("Drop or rename the other table first."),
             Error::CommitConflict { .. } | Error::ImportedMeanwhile { .. } => {
-                Some("Run it again; it starts from the new state.")
+                Some("Repeat the operation: it then reads the latest commit.")
             }
             _ => None,
         }

@@ -7,7 +7,7 @@
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
 use headwater_catalog::Error as CatalogError;
-use headwater_store::{Batch, Expected, RefChange};
+use headwater_store::{Batch, RefChange, RefPrecondition};
 use headwater_tables::Table;
 
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ impl Lake {
             let found = self.store().reference(&name).await?;
             let last = found.as_deref().map(read).transpose()?.unwrap_or_default();
             let after = last.max(table.last_column_id());
-            let expected = found.map_or(Expected::Absent, Expected::Value);
+            let expected = found.map_or(RefPrecondition::Absent, RefPrecondition::Value);
             let last = after.checked_add(count).ok_or_else(ids_exhausted)?;
             let value = Some(Bytes::from(last.to_string()));
             let refs = vec![RefChange { name: name.clone(), expected, value }];
@@ -63,7 +63,7 @@ impl Lake {
             if *first <= taken.max(before.last_column_id()) {
                 return Ok(None);
             }
-            let expected = found.map_or(Expected::Absent, Expected::Value);
+            let expected = found.map_or(RefPrecondition::Absent, RefPrecondition::Value);
             let value = Some(Bytes::from(last.max(taken).to_string()));
             let refs = vec![RefChange { name: name.clone(), expected, value }];
             match self.store().apply(Batch { refs, ..Batch::default() }).await {

@@ -102,7 +102,7 @@ impl ImportedFiles {
         objects: &mut Vec<Bytes>,
     ) -> Result<String> {
         if !self.again && current != self.known.as_deref() {
-            let imported = Imported::load(store, table, current).await?;
+            let imported = ImportedFileMap::load(store, table, current).await?;
             if let Some(file) = self.files.iter().find(|file| imported.has(&file.path, &file.hash))
             {
                 let (file, table) = (file.path.clone(), table.clone());
@@ -127,12 +127,12 @@ impl ImportedFiles {
 
 /// The list of files that were imported into a table, by path.
 #[derive(Debug, Default)]
-pub struct Imported(HashMap<String, Vec<ImportedFile>>);
+pub struct ImportedFileMap(HashMap<String, Vec<ImportedFile>>);
 
-impl Imported {
+impl ImportedFileMap {
     /// Creates a list of files.
     pub fn of(files: Vec<ImportedFile>) -> Self {
-        let mut imported = Imported::default();
+        let mut imported = ImportedFileMap::default();
         for file in files {
             imported.0.entry(file.path.clone()).or_default().push(file);
         }
@@ -145,7 +145,7 @@ impl Imported {
     }
 
     /// Returns the files that are not in another list, by path.
-    pub fn without(&self, other: &Imported) -> Vec<ImportedFile> {
+    pub fn without(&self, other: &ImportedFileMap) -> Vec<ImportedFile> {
         let files = self.0.values().flatten().filter(|file| !other.has_file(file));
         let mut files: Vec<ImportedFile> = files.cloned().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -154,7 +154,7 @@ impl Imported {
 
     /// Reads the list of a snapshot from its summary value.
     pub async fn load(store: &dyn Store, table: &TableName, value: Option<&str>) -> Result<Self> {
-        let mut imported = Imported::default();
+        let mut imported = ImportedFileMap::default();
         for segment in parse(table, value)? {
             for file in load_segment(store, table, &segment).await? {
                 imported.0.entry(file.path.clone()).or_default().push(file);
@@ -188,7 +188,7 @@ fn parse(table: &TableName, value: Option<&str>) -> Result<Vec<Segment>> {
     };
     let segments: Option<Vec<Segment>> =
         value.unwrap_or_default().split_whitespace().map(segment).collect();
-    segments.ok_or_else(|| corrupt(table, &"its summary is malformed"))
+    segments.ok_or_else(|| corrupt(table, &"the summary of the list is malformed"))
 }
 
 async fn load_segment(
@@ -243,7 +243,7 @@ mod tests {
         }
         let value = value.unwrap();
         assert!(sizes(&value).len() <= 10, "{:?}", sizes(&value));
-        let imported = Imported::load(&store, &table, Some(&value)).await.unwrap();
+        let imported = ImportedFileMap::load(&store, &table, Some(&value)).await.unwrap();
         assert!((0..300).all(|number| imported.has(&file(number).path, &file(number).hash)));
         assert!(!imported.has("/d/300.csv", &file(300).hash));
     }

@@ -25,7 +25,7 @@ mod write;
 pub use commit_view::CommitView;
 pub use diff::{ColumnMatch, DiffSide, diff_tables};
 pub use error::{Error, Result};
-pub use imported_files::{FileStamp, IMPORTS_KEY, Imported, ImportedFile, ImportedFiles};
+pub use imported_files::{FileStamp, IMPORTS_KEY, ImportedFile, ImportedFileMap, ImportedFiles};
 pub use json_rows::json_rows;
 pub use lake::{Lake, LakeOptions};
 pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_catalog::Catalog;
 use headwater_model::Clock;
-use headwater_store::{Batch, Expected, RefChange, Store};
+use headwater_store::{Batch, RefChange, RefPrecondition, Store};
 use headwater_tables::{CloudSettings, CloudUrl, StoreTimeouts, TablesOptions};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
@@ -95,7 +95,7 @@ async fn choose(
     }
     if wanted != current {
         let value = Bytes::from(wanted.unwrap_or_else(|| LOCAL.to_owned()));
-        let expected = stored.map_or(Expected::Absent, Expected::Value);
+        let expected = stored.map_or(RefPrecondition::Absent, RefPrecondition::Value);
         let change = RefChange { name: URL_REF.to_owned(), expected, value: Some(value) };
         store.apply(Batch { refs: vec![change], ..Batch::default() }).await?;
     }
@@ -129,7 +129,7 @@ async fn lake_id(store: &Arc<dyn Store>) -> Result<String> {
     }
     let id = Uuid::new_v4().to_string();
     let value = Some(Bytes::from(id.clone()));
-    let change = RefChange { name: ID_REF.to_owned(), expected: Expected::Absent, value };
+    let change = RefChange { name: ID_REF.to_owned(), expected: RefPrecondition::Absent, value };
     match store.apply(Batch { refs: vec![change], ..Batch::default() }).await {
         // Another process has created the id at the same time.
         Err(headwater_store::Error::Conflict { .. }) => Ok(read().await?.unwrap_or(id)),

@@ -60,7 +60,8 @@ fn number(version: &str) -> Result<Option<u64>> {
     if version == "$LATEST" {
         return Ok(None);
     }
-    let invalid = || LambdaError::invalid(format!("{version} is not a version of a function."));
+    let invalid =
+        || LambdaError::invalid(format!("{version} is not the number of a published version."));
     version.parse().map(Some).map_err(|_| invalid())
 }
 

@@ -7,9 +7,10 @@ use futures::stream::BoxStream;
 
 /// The body of a response.
 pub enum LambdaBody {
-    /// All bytes.
+    /// The whole response.
     Whole(Bytes),
-    /// Parts. An error means that the answer is incomplete, so that its connection must be reset.
+    /// Parts of the response. An error means that the response is incomplete, so the connection
+    /// must be reset.
     Parts(BoxStream<'static, io::Result<Bytes>>),
 }
 

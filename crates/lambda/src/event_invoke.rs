@@ -15,7 +15,7 @@ use crate::page::page;
 use crate::qualifier;
 use crate::request::LambdaRequest;
 
-/// Limits. Those of AWS are 2 retries and 21,600 seconds.
+/// Limits of the retries and of the age in seconds. AWS allows 2 retries and 21,600 seconds.
 const RETRIES_MAX: u64 = 100;
 const AGE_MIN: u64 = 60;
 const AGE_MAX: u64 = 14 * 86_400;

@@ -219,7 +219,9 @@ pub(crate) async fn delete(
         return Ok(functions.delete(&request.principal, &name.name).await?);
     };
     let version = qualifier.parse::<u64>().map_err(|_| {
-        LambdaError::invalid("The qualifier of a deletion must be the number of a version.")
+        LambdaError::invalid(
+            "DeleteFunction accepts only the number of a version as the Qualifier.",
+        )
     })?;
     let change = FunctionChange::DeleteVersion(version).into();
     functions.change(&request.principal, &name.name, change).await?;

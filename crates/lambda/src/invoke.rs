@@ -47,7 +47,9 @@ pub(crate) async fn invoke(
             service.invocations().find(&request.principal, &name.called()).await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }
-        Some(other) => Err(LambdaError::invalid(format!("{other} is not an invocation type."))),
+        Some(other) => Err(LambdaError::invalid(format!(
+            "{other} is not an invocation type: use RequestResponse, Event or DryRun."
+        ))),
     }
 }
 
@@ -246,12 +248,12 @@ async fn log(
 fn duration(job: &Job) -> (f64, u64) {
     let elapsed = job.started.zip(job.ended).map(|(started, ended)| ended - started);
     let elapsed = elapsed.and_then(|elapsed| elapsed.to_std().ok());
-    // The clock of the wall may have been set back; then only the measured time is known.
+    // The system clock may have been set back. In that case, only the measured time is known.
     let usage = &job.usage;
     let waited = usage.queue_ms + usage.start_ms + usage.environment_ms;
     let wall = usage.wall_ms as f64;
     let exact = elapsed.map_or(wall, |elapsed| elapsed.as_secs_f64() * 1e3 - waited as f64);
-    // The measured time is rounded up to whole milliseconds, and has no waiting times.
+    // The measured time is rounded up to whole milliseconds, and excludes waiting times.
     (exact.clamp((wall - 1.0).max(0.0), wall), usage.wall_ms)
 }
 

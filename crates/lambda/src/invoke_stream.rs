@@ -40,7 +40,7 @@ pub(crate) async fn invoke(
     let version = function.version().unwrap_or("$LATEST").to_owned();
     let input = ClientInput { event: event(request)?, context: client_context(request)? };
     let mut call = StreamedCall::new(service, &request.principal, function, input);
-    // A call that is rejected has the status of an error.
+    // The response to a rejected call has the status of its error.
     let first = call.next().await;
     let first = match first {
         Some(CallEvent::Ended(Err(problem))) => return Err(problem.into()),
@@ -67,10 +67,10 @@ pub(crate) async fn invoke(
     Ok(response)
 }
 
-/// The rest of a call, as messages.
+/// The remaining events of a call, as messages.
 struct ResponseMessages {
     call: StreamedCall,
-    /// The first event, until it is encoded.
+    /// The first event; `None` after it is encoded.
     first: Option<CallEvent>,
     has_parts: bool,
     log: Option<CallLog>,
@@ -128,7 +128,7 @@ impl ResponseMessages {
     }
 }
 
-/// Adds the error of a function to the message of its end.
+/// Adds the error of a function to the last message.
 fn describe(problem: &Problem, job: Option<JobId>, complete: &mut Value) {
     let body = error_body(problem, job.unwrap_or_else(JobId::generate));
     let described: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -209,11 +209,16 @@ struct Content {
 async fn publish(service: &Service, request: &LambdaRequest, name: &str) -> Result<Value> {
     let PublishRequest { content, mut others } = request.parse()?;
     let archive = content.zip_file.ok_or_else(|| {
-        LambdaError::invalid("The content is a ZIP archive in ZipFile; S3 is not read.")
+        LambdaError::invalid(
+            "The content must be a ZIP archive in ZipFile; S3 objects are not supported.",
+        )
     })?;
     others.retain(|key, value| KEPT.contains(&key.as_str()) && !value.is_null());
     if json!(others).to_string().len() > KEPT_BYTES_MAX {
-        return Err(LambdaError::invalid("The description of the layer is too long."));
+        return Err(LambdaError::invalid(format!(
+            "The description, license and compatible runtimes together are longer than \
+             {KEPT_BYTES_MAX} bytes."
+        )));
     }
     let files = read_files(ProjectFiles::new(), Some(archive)).await?;
     let author = request.principal.author().to_owned();
@@ -250,7 +255,7 @@ async fn add_permission(
         && statement_id.len() <= 100
         && statement_id.chars().all(is_usable);
     if !is_id || action != "lambda:GetLayerVersion" || principal.len() > 512 {
-        let message = "StatementId, Action or Principal is not valid; the Action is \
+        let message = "StatementId, Action or Principal is not valid; the Action must be \
                        lambda:GetLayerVersion.";
         return Err(LambdaError::invalid(message));
     }

@@ -26,7 +26,11 @@ impl FunctionName {
             [name, qualifier]
             | [_, "function", name, qualifier]
             | ["arn", _, "lambda", _, _, "function", name, qualifier] => (*name, Some(*qualifier)),
-            _ => return Err(LambdaError::invalid(format!("{text} is not a function"))),
+            _ => {
+                return Err(LambdaError::invalid(format!(
+                    "{text} is not the name or ARN of a function"
+                )));
+            }
         };
         let is_usable = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let is_name = !name.is_empty() && name.len() <= 140 && name.chars().all(is_usable);
@@ -36,7 +40,9 @@ impl FunctionName {
                 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_$".contains(c))
         };
         if !is_name || !qualifier.is_none_or(is_qualifier) {
-            return Err(LambdaError::invalid(format!("{text} is not a function")));
+            return Err(LambdaError::invalid(format!(
+                "{text} is not the name or ARN of a function"
+            )));
         }
         Ok(FunctionName { name: name.to_owned(), qualifier: qualifier.map(str::to_owned) })
     }

@@ -16,7 +16,7 @@ pub(crate) fn page(request: &LambdaRequest, key: &str, items: Vec<Value>) -> Res
         None => Ok(default),
         Some(text) => text
             .parse::<usize>()
-            .map_err(|_| LambdaError::invalid(format!("{name} {text} is not valid"))),
+            .map_err(|_| LambdaError::invalid(format!("{name} must be a number, not {text}"))),
     };
     let from = number("Marker", 0)?;
     let limit = number("MaxItems", ITEMS_DEFAULT)?.clamp(1, ITEMS_MAX);

@@ -33,12 +33,14 @@ impl PermissionRequest {
         };
         if !is_word(&self.statement_id, "-_", 100) {
             return Err(LambdaError::invalid(
-                "StatementId has 1 to 100 letters, digits, hyphens and underscores.",
+                "StatementId must have 1 to 100 letters, digits, hyphens and underscores.",
             ));
         }
         let action = self.action.strip_prefix("lambda:").unwrap_or(&self.action);
         if action != "*" && (action == self.action || !is_word(action, "", 100)) {
-            return Err(LambdaError::invalid("Action is the name of an action of lambda."));
+            return Err(LambdaError::invalid(
+                "Action must name an action of Lambda, such as lambda:InvokeFunction.",
+            ));
         }
         if !is_word(&self.principal, "*.:/-_@+=,", 512) {
             return Err(LambdaError::invalid("Principal is not valid."));
@@ -118,7 +120,8 @@ async fn apply(
         let functions = service.invocations().deployed();
         let function = functions.get(&request.principal, &name.name).await?;
         if function.policy_revision(name.qualifier.as_deref()) != revision {
-            let message = "The RevisionId is not that of the policy. Read it with GetPolicy.";
+            let message = "The RevisionId differs from the current one of the policy, which \
+                           GetPolicy returns.";
             return Err(LambdaError::new(412, "PreconditionFailedException", message));
         }
     }

@@ -46,7 +46,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-reques
 #[derive(Clone)]
 pub struct LambdaProtocol {
     pub(crate) service: Service,
-    /// `http` or `https`.
+    /// The scheme of URLs: `http` or `https`.
     scheme: &'static str,
 }
 

@@ -11,7 +11,7 @@ use crate::name::FunctionName;
 /// A request.
 pub(crate) struct LambdaRequest {
     pub principal: Principal,
-    /// `http` or `https`.
+    /// The scheme of the request: `http` or `https`.
     pub scheme: &'static str,
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,

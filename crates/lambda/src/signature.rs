@@ -91,7 +91,10 @@ impl Signature {
         let date = NaiveDateTime::parse_from_str(&self.date, DATE_FORMAT)
             .map_err(|_| invalid("The X-Amz-Date header is not a valid time."))?;
         if (date.and_utc() - now).abs() > SKEW_MAX {
-            return Err(invalid("Signature expired: the time of the request differs too much."));
+            return Err(invalid(
+                "Signature expired: the time of the request differs from the server's by more \
+                 than 15 minutes.",
+            ));
         }
         Ok(())
     }
@@ -135,7 +138,7 @@ impl Signature {
         for name in &self.headers {
             let values: Vec<_> = parts.headers.get_all(name.as_str()).iter().collect();
             if values.is_empty() {
-                return Err(invalid("A signed header is missing."));
+                return Err(invalid(&format!("The signed header {name} is missing.")));
             }
             let trimmed = |value: &&http::HeaderValue| {
                 let text = String::from_utf8_lossy(value.as_bytes()).into_owned();

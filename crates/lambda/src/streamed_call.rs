@@ -16,7 +16,7 @@ use crate::invoke::{EVENT, encode};
 /// The end of a call: its job, and the result as JSON.
 pub(crate) type CallEnd = Result<EndedJob<Bytes>, Problem>;
 
-/// What a client sends with a call.
+/// Values that a client sends with a call.
 pub(crate) struct ClientInput {
     pub(crate) event: Value,
     pub(crate) context: Option<Value>,
@@ -39,7 +39,7 @@ pub(crate) enum CallEvent {
 }
 
 impl StreamedCall {
-    /// Starts a call when it is polled.
+    /// Creates a call, which starts when it is polled.
     pub(crate) fn new(
         service: &Service,
         principal: &Principal,

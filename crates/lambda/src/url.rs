@@ -16,7 +16,7 @@ use crate::request::LambdaRequest;
 /// The first part of the paths of URLs.
 pub const URL_ROOT: &str = "lambda-url";
 
-/// Limits of the rules for other origins.
+/// Limits of CORS rules: values in a list, characters of a value, and `MaxAge` in seconds.
 const CORS_ITEMS_MAX: usize = 100;
 const CORS_TEXT_MAX: usize = 253;
 const CORS_AGE_MAX: u32 = 86_400;
@@ -38,7 +38,7 @@ impl UrlRequest {
             Some("BUFFERED") => Some(InvokeMode::Buffered),
             Some("RESPONSE_STREAM") => Some(InvokeMode::ResponseStream),
             Some(_) => {
-                let message = "InvokeMode is BUFFERED or RESPONSE_STREAM.";
+                let message = "InvokeMode must be BUFFERED or RESPONSE_STREAM.";
                 return Err(LambdaError::invalid(message));
             }
         };
@@ -46,7 +46,7 @@ impl UrlRequest {
             None => None,
             Some("NONE") => Some(UrlAuth::None),
             Some("AWS_IAM") => Some(UrlAuth::Iam),
-            Some(_) => return Err(LambdaError::invalid("AuthType is NONE or AWS_IAM.")),
+            Some(_) => return Err(LambdaError::invalid("AuthType must be NONE or AWS_IAM.")),
         };
         cors.as_ref().map(check_cors).transpose()?;
         Ok((auth, UrlSettings { cors, mode }))
@@ -63,11 +63,16 @@ fn check_cors(cors: &Cors) -> Result<()> {
                 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
         };
         if list.len() > CORS_ITEMS_MAX || !list.iter().all(is_usable) {
-            return Err(LambdaError::invalid("Cors has a list or a value that is not accepted."));
+            return Err(LambdaError::invalid(format!(
+                "Cors is not valid: a list has at most {CORS_ITEMS_MAX} values, each of 1 to \
+                 {CORS_TEXT_MAX} characters without spaces and commas."
+            )));
         }
     }
     if cors.max_age.is_some_and(|seconds| seconds > CORS_AGE_MAX) {
-        return Err(LambdaError::invalid(format!("MaxAge is at most {CORS_AGE_MAX} seconds.")));
+        return Err(LambdaError::invalid(format!(
+            "MaxAge must be at most {CORS_AGE_MAX} seconds."
+        )));
     }
     Ok(())
 }
@@ -78,7 +83,7 @@ pub(crate) async fn create(
     name: FunctionName,
 ) -> Result<Value> {
     let (auth, settings) = UrlRequest::read(request)?;
-    let auth = auth.ok_or_else(|| LambdaError::invalid("AuthType is NONE or AWS_IAM."))?;
+    let auth = auth.ok_or_else(|| LambdaError::invalid("AuthType must be NONE or AWS_IAM."))?;
     change(service, request, name, QualifierChange::CreateUrl(auth, settings)).await
 }
 
@@ -142,7 +147,8 @@ pub(crate) async fn list(
 fn shape(request: &LambdaRequest, name: &FunctionName, url: &FunctionUrl) -> Value {
     let qualifier = name.qualifier.as_deref().filter(|qualifier| *qualifier != "$LATEST");
     let called = qualifier.map_or(name.name.clone(), |alias| format!("{}:{alias}", name.name));
-    // The server may have several host names. The client has just used one that works for it.
+    // The server may have several host names. Use the host name of this request, because the client
+    // can reach it.
     let host = request.header("host").unwrap_or("localhost");
     let scheme = request.scheme;
     let mut shape = json!({

@@ -206,8 +206,8 @@ fn preflight(parts: &Parts, cors: Option<&Cors>) -> Option<Response<Bytes>> {
     Some(response)
 }
 
-/// Returns the allowed origin of a request, or `*`, and whether it is listed; `None` if it is not
-/// allowed.
+/// Returns the allowed origin of a request, or `*`, and true if the origin is listed; `None` if it
+/// is not allowed.
 fn allowed_origin(parts: &Parts, cors: &Cors) -> Option<(HeaderValue, bool)> {
     let origins = cors.allow_origins.as_deref().unwrap_or_default();
     let origin = parts.headers.get(ORIGIN)?;

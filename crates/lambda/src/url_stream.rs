@@ -97,7 +97,8 @@ fn body(start: Bytes, call: StreamedCall) -> BoxStream<'static, io::Result<Bytes
                 CallEvent::Part(AnswerPart::Begin { .. }) => {}
                 CallEvent::Ended(Ok(EndedJob { result: Ok(_), .. })) => return None,
                 CallEvent::Ended(_) => {
-                    let failed = io::Error::other("the function failed within its answer");
+                    let failed =
+                        io::Error::other("the function failed while it streamed the response");
                     return Some((Err(failed), call));
                 }
             }

@@ -271,7 +271,7 @@ impl FromStr for Object {
     fn from_str(text: &str) -> Result<Self, PermissionError> {
         let ObjectPattern { kind, pattern } = text.parse()?;
         if pattern.contains(ANY) {
-            let reason = "it must name one object".to_owned();
+            let reason = "an object name cannot contain `*`".to_owned();
             return Err(PermissionError::Pattern { text: text.to_owned(), reason });
         }
         Ok(Object { kind, name: pattern })
@@ -300,10 +300,10 @@ impl ObjectPattern {
     pub fn new(kind: ObjectKind, pattern: &str) -> Result<Self, PermissionError> {
         let fail = |reason: String| PermissionError::Pattern { text: pattern.to_owned(), reason };
         if pattern.len() > PATTERN_BYTES_MAX {
-            return Err(fail(format!("it is longer than {PATTERN_BYTES_MAX} bytes")));
+            return Err(fail(format!("the pattern is longer than {PATTERN_BYTES_MAX} bytes")));
         }
         if pattern.matches(ANY).count() > WILDCARDS_MAX {
-            return Err(fail(format!("it has more than {WILDCARDS_MAX} wildcards")));
+            return Err(fail(format!("the pattern has more than {WILDCARDS_MAX} wildcards")));
         }
         if (kind == ObjectKind::Lake) != pattern.is_empty() {
             return Err(fail("only the lake has no name".to_owned()));
@@ -377,7 +377,7 @@ fn check_name(kind: ObjectKind, pattern: &str) -> Result<(), String> {
             crate::reference::check_ref_name(&name, "branch").map(drop).map_err(reason)
         }
         _ if pattern.chars().any(char::is_control) => {
-            Err("it contains a control character".to_owned())
+            Err("the pattern contains a control character".to_owned())
         }
         _ => Ok(()),
     }

@@ -95,7 +95,7 @@ pub struct NatsTrigger {
 impl fmt::Display for NatsTrigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let subject = self.subject.as_deref().unwrap_or(">");
-        write!(f, "messages {subject} of {} in {}", self.stream, self.url)
+        write!(f, "messages with subject {subject} of stream {} in {}", self.stream, self.url)
     }
 }
 

@@ -58,8 +58,8 @@ impl Fault for NameError {
                  underscore, as in `feature/prices`."
             }
             "ref" => {
-                "Name a branch or a tag, a commit of one as in `main@3fa9c1d2`, or a commit alone as \
-                 in `@3fa9c1d2`."
+                "Write a branch or tag such as `main`, a commit of a branch such as \
+                 `main@3fa9c1d2`, or a commit such as `@3fa9c1d2`."
             }
             "partition" => "Name a column, as in `origin`, or a transform, as in `day(time)`.",
             _ => "Choose a valid name, as in `orders`, `my-orders` or `sales.orders`.",
@@ -83,21 +83,21 @@ pub fn check_name(name: &str, what: &'static str) -> Result<(), NameError> {
 
 fn broken_rule(name: &str) -> Option<&'static str> {
     if name.is_empty() {
-        return Some("it is empty");
+        return Some("the name is empty");
     }
     if name.len() > NAME_BYTES_MAX {
-        return Some("it is longer than 255 bytes");
+        return Some("the name is longer than 255 bytes");
     }
     if name.trim() != name {
-        return Some("it begins or ends with a blank");
+        return Some("the name begins or ends with a blank");
     }
     if name.contains(LEVEL_SEPARATOR) {
-        return Some("it contains `.`, which separates the levels of a namespace");
+        return Some("the name contains `.`, which separates the levels of a namespace");
     }
     if name.contains(RESERVED) {
-        return Some("it contains one of the characters / \\ \" ` @ # ~ *");
+        return Some("the name contains one of the characters / \\ \" ` @ # ~ *");
     }
-    name.chars().any(is_invisible).then_some("it contains a control character")
+    name.chars().any(is_invisible).then_some("the name contains a control character")
 }
 
 /// Returns true for control characters, line separators, and marks that change the text direction.
@@ -111,13 +111,15 @@ fn is_invisible(c: char) -> bool {
 pub fn check_namespace(namespace: &str) -> Result<(), NameError> {
     let fail = |reason| NameError { name: namespace.to_owned(), what: "namespace", reason };
     if namespace.len() > NAMESPACE_BYTES_MAX {
-        return Err(fail("it is longer than 1,024 bytes"));
+        return Err(fail("the namespace is longer than 1,024 bytes"));
     }
     if levels(namespace).count() > NAMESPACE_LEVELS_MAX {
-        return Err(fail("it has more than 16 levels"));
+        return Err(fail("the namespace has more than 16 levels"));
     }
     match levels(namespace).find_map(broken_rule) {
-        Some("it is empty") if !namespace.is_empty() => Err(fail("it has an empty level")),
+        Some("the name is empty") if !namespace.is_empty() => {
+            Err(fail("the namespace has an empty level"))
+        }
         Some(reason) => Err(fail(reason)),
         None => Ok(()),
     }

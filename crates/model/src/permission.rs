@@ -243,7 +243,7 @@ mod tests {
             let object = object.parse().expect(object);
             Permission { actions: actions.to_vec(), object }.checked()
         };
-        permission(&[Action::Merge], "table:a").expect_err("no action of tables");
+        permission(&[Action::Merge], "table:a").expect_err("tables have no such action");
         permission(&[], "table:a").expect_err("no action");
         let read = permission(&[Action::Select, Action::Select], "table:a").expect("valid");
         assert_eq!(read.to_string(), "select on table:public.a");

@@ -26,7 +26,7 @@ const TIME_UNITS: [(&str, f64); 7] = [
 pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let (number, unit, rest) = part(text.trim())?;
     if !rest.is_empty() {
-        return Err("it has more than one number and one unit");
+        return Err("a size has one number and one unit");
     }
     let scale: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -38,12 +38,12 @@ pub fn parse_size(text: &str) -> Result<u64, &'static str> {
         "mb" => 1_000_000,
         "gb" => 1_000_000_000,
         "tb" => 1_000_000_000_000,
-        _ => return Err("its unit is none of B, KiB, MiB, GiB, TiB, kB, MB, GB, TB"),
+        _ => return Err("the unit must be B, KiB, MiB, GiB, TiB, kB, MB, GB or TB"),
     };
     let bytes = number * scale as f64;
     match bytes {
-        ..1.0 => Err("it is less than a byte"),
-        BYTES_MAX.. => Err("it is too large"),
+        ..1.0 => Err("the size is less than a byte"),
+        BYTES_MAX.. => Err("the size is too large"),
         _ => Ok(bytes as u64),
     }
 }
@@ -57,14 +57,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     loop {
         let (number, unit, after) = part(rest)?;
         let scale = TIME_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
-        let scale = scale.ok_or("its unit is none of ms, s, m, h, d, w")?;
+        let scale = scale.ok_or("the unit must be ms, s, m, h, d or w")?;
         if scale >= shortest {
-            return Err("its units are not in descending order");
+            return Err("the units are not in descending order");
         }
         shortest = scale;
         seconds += number * scale;
         if seconds > SECONDS_MAX {
-            return Err("it is longer than a hundred years");
+            return Err("the duration is longer than a hundred years");
         }
         if after.is_empty() {
             return Ok(Duration::from_secs_f64(seconds));
@@ -76,11 +76,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 /// Splits off the first number and its unit. Returns both and the rest of the text.
 fn part(text: &str) -> Result<(f64, &str, &str), &'static str> {
     if text.is_empty() {
-        return Err("it is empty");
+        return Err("the text is empty");
     }
     let is_digit = |c: char| c.is_ascii_digit() || c == '.';
     let end = text.find(|c| !is_digit(c)).unwrap_or(text.len());
-    let number = text[..end].parse().map_err(|_| "it does not begin with a number")?;
+    let number = text[..end].parse().map_err(|_| "the text does not begin with a number")?;
     let rest = text[end..].trim_start();
     let end = rest.find(|c: char| is_digit(c) || c.is_whitespace()).unwrap_or(rest.len());
     Ok((number, &rest[..end], rest[end..].trim_start()))

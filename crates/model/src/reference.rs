@@ -24,19 +24,19 @@ pub const HASH_DIGITS_MIN: usize = 8;
 pub fn check_ref_name(name: &str, what: &'static str) -> Result<(), NameError> {
     let fail = |reason| Err(NameError { name: name.to_owned(), what, reason });
     if name.is_empty() {
-        return fail("it is empty");
+        return fail("the name is empty");
     }
     if name.len() > NAME_BYTES_MAX {
-        return fail("it is longer than 255 bytes");
+        return fail("the name is longer than 255 bytes");
     }
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
-        return fail("it does not begin with a letter, a digit or an underscore");
+        return fail("the name does not begin with a letter, a digit or an underscore");
     }
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c)) {
-        return fail("it has a character other than letters, digits, `.`, `_`, `-` and `/`");
+        return fail("the name has a character other than letters, digits, `.`, `_`, `-` and `/`");
     }
     if name.contains("..") || name.contains("//") || name.ends_with(['/', '.']) {
-        return fail("it has an empty part");
+        return fail("the name contains `..` or `//`, or ends with `.` or `/`");
     }
     Ok(())
 }

@@ -210,7 +210,7 @@ impl std::str::FromStr for PartitionField {
         let text = text.trim();
         let invalid =
             |reason| crate::name::NameError { name: text.into(), what: "partition", reason };
-        let form = "it has none of the forms `column`, `day(column)` and `bucket(16, column)`";
+        let form = "a partition is written as `column`, `day(column)` or `bucket(16, column)`";
         let Some((name, rest)) = text.split_once('(') else {
             return PartitionField::of(text, Transform::Identity).ok_or_else(|| invalid(UNNAMED));
         };
@@ -227,7 +227,7 @@ impl std::str::FromStr for PartitionField {
 }
 
 /// The reason in the error for a partition field without a column.
-const UNNAMED: &str = "it names no column";
+const UNNAMED: &str = "the column is missing";
 
 fn is_number(text: &str) -> bool {
     text.trim().parse::<u32>().is_ok()

@@ -1,7 +1,7 @@
 //! Bucket operations: create, delete, list.
 
 use headwater_model::Timestamp;
-use headwater_store::{Expected, RefChange};
+use headwater_store::{RefChange, RefPrecondition};
 
 use crate::record::{BUCKETS, BucketRecord, bucket_ref, decode, object_ref, put};
 use crate::{Error, Objects, Result};
@@ -25,7 +25,7 @@ impl Objects {
     pub async fn create_bucket(&self, name: &str) -> Result<()> {
         check_name(name)?;
         let record = BucketRecord { created: self.now() };
-        let change = put(bucket_ref(name), &record, Expected::Absent)?;
+        let change = put(bucket_ref(name), &record, RefPrecondition::Absent)?;
         if self.apply(vec![change]).await? {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl Objects {
         for upload in self.uploads(name, "").await? {
             self.abort_unchecked(&upload.id).await?;
         }
-        let expected = Expected::Value(stored);
+        let expected = RefPrecondition::Value(stored);
         let change = RefChange { name: bucket_ref(name), expected, value: None };
         if self.apply(vec![change]).await? {
             return Ok(());

@@ -249,10 +249,11 @@ impl std::fmt::Debug for Upload {
 }
 
 impl Upload {
-    /// Sends pieces. Calls acquire the lock in their order.
+    /// Sends chunks of a part. Concurrent calls acquire the lock in the order in which they
+    /// started.
     fn send(&self, pieces: Vec<UploadPiece>) -> UploadPart {
         let mut lock = Box::pin(self.sender.clone().lock_owned());
-        // The first poll puts the future into the lock's queue.
+        // The first poll adds the future to the lock's queue.
         let taken = lock.as_mut().now_or_never();
         async move {
             let mut sender = match taken {

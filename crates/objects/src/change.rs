@@ -62,7 +62,7 @@ pub struct ObjectChange {
     pub etag: String,
     /// The time of the change.
     pub time: Timestamp,
-    /// Known names of the triggers whose events caused the change.
+    /// Names of the triggers whose events caused the change, if known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caused_by: Vec<String>,
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headwater_model::Problem;
-use headwater_store::{Batch, Expected};
+use headwater_store::{Batch, RefPrecondition};
 use headwater_table_format::storage::Upload;
 use md5::{Digest, Md5};
 use object_store::{GetOptions, ObjectStore};
@@ -84,7 +84,7 @@ impl Objects {
     /// Lists a file as garbage, and starts to write it.
     async fn start(&self, name: &str) -> Result<Upload> {
         let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
-        let change = put(garbage_ref(name), &garbage, Expected::Anything)?;
+        let change = put(garbage_ref(name), &garbage, RefPrecondition::Anything)?;
         // A power failure may lose this record, but then the file was not synced either.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;

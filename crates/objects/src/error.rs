@@ -95,7 +95,7 @@ pub enum Error {
     /// A stored record cannot be read.
     #[error("the record `{name}` cannot be read")]
     Corrupt {
-        /// Its name.
+        /// The name of the record.
         name: String,
     },
     /// Reading the content from the client failed.
@@ -161,7 +161,7 @@ impl Fault for Error {
         let hint = match self {
             Error::NoBucket { .. } => "Create the bucket first.",
             Error::BucketExists { .. } => "Choose another name.",
-            Error::NotEmpty { .. } => "Delete its objects first.",
+            Error::NotEmpty { .. } => "Delete the objects of the bucket first.",
             Error::BucketName { .. } => {
                 "Use 3 to 63 lower-case letters, digits, `-` and `.`, beginning with a letter or \
                  digit."
@@ -171,7 +171,7 @@ impl Fault for Error {
             Error::NoUpload { .. } => "Start the upload again.",
             Error::Precondition { .. } => "Read the object again.",
             Error::Part { .. } => "Upload the part again.",
-            Error::MetadataTooLarge { .. } => "Shorten it.",
+            Error::MetadataTooLarge { .. } => "Shorten the metadata.",
             Error::Range { .. } => "Request a part of the object.",
             Error::Conflict { .. } => "Try again.",
             Error::Corrupt { .. } => return None,

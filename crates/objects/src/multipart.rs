@@ -2,7 +2,7 @@
 //! these files as the object's content, so it is fast and atomic.
 
 use headwater_model::{ObjectOperation, Timestamp};
-use headwater_store::{Expected, RefChange};
+use headwater_store::{RefChange, RefPrecondition};
 use md5::{Digest, Md5};
 use uuid::Uuid;
 
@@ -90,7 +90,7 @@ impl Objects {
         self.check_bucket(&bucket).await?;
         let id = Uuid::new_v4().simple().to_string();
         let record = UploadRecord { bucket, key, created: self.now(), headers };
-        self.apply(vec![put(upload_ref(&id), &record, Expected::Absent)?]).await?;
+        self.apply(vec![put(upload_ref(&id), &record, RefPrecondition::Absent)?]).await?;
         Ok(id)
     }
 
@@ -121,7 +121,11 @@ impl Objects {
             refs.push(remove(written.garbage()));
             let replaced = before.transpose()?.into_iter().map(|part| part.blob.name);
             refs.extend(self.discard(replaced.filter(|name| !name.is_empty()).collect())?);
-            refs.push(put(name, &part, stored.map_or(Expected::Absent, Expected::Value))?);
+            refs.push(put(
+                name,
+                &part,
+                stored.map_or(RefPrecondition::Absent, RefPrecondition::Value),
+            )?);
             if self.apply(refs).await? {
                 return Ok(listed(number, &part));
             }
@@ -190,8 +194,8 @@ impl Objects {
             blob: None,
             upload: Some(target.id.clone()),
         };
-        let mut refs = vec![put(contents_ref(&target.id), &blobs, Expected::Absent)?];
-        let expected = Expected::Value(stored);
+        let mut refs = vec![put(contents_ref(&target.id), &blobs, RefPrecondition::Absent)?];
+        let expected = RefPrecondition::Value(stored);
         refs.push(RefChange { name: upload_ref(&target.id), expected, value: None });
         refs.extend(uploaded.iter().map(|(number, _)| remove(part_ref(&target.id, *number))));
         let unused = uploaded.iter().map(|(_, part)| &part.blob).filter(|it| !blobs.contains(it));
@@ -251,7 +255,7 @@ fn listed(number: u32, part: &PartRecord) -> ListedPart {
     ListedPart { number, size: part.blob.size, etag: part.etag.clone(), modified: part.modified }
 }
 
-/// Returns the uploaded parts for the completing request, in its order.
+/// Returns the uploaded parts in the order of the request that completes the upload.
 fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
     let fail = |number, reason, s3_code| Err(Error::Part { number, reason, s3_code });
     if parts.is_empty() {

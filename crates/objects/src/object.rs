@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use headwater_model::ObjectOperation;
-use headwater_store::{Expected, RefChange};
+use headwater_store::{RefChange, RefPrecondition};
 
 use crate::change::Operation;
 use crate::content::Content;
@@ -187,7 +187,7 @@ impl Objects {
             let (Some(stored), Some(current)) = (stored, current) else { return Ok(()) };
             let mut refs = self.removal(&current).await?;
             let name = object_ref(&path.bucket, &path.key);
-            refs.push(RefChange { name, expected: Expected::Value(stored), value: None });
+            refs.push(RefChange { name, expected: RefPrecondition::Value(stored), value: None });
             let operation = Operation::new(ObjectOperation::Delete);
             let change = self.change_entry(path, &current, &operation)?;
             if self.apply_recorded(refs, change).await? {
@@ -215,7 +215,7 @@ impl Objects {
             if let Some(current) = &current {
                 refs.extend(self.removal(current).await?);
             }
-            let expected = stored.map_or(Expected::Absent, Expected::Value);
+            let expected = stored.map_or(RefPrecondition::Absent, RefPrecondition::Value);
             refs.push(put(object_ref(&path.bucket, &path.key), info, expected)?);
             let change = self.change_entry(path, info, &operation)?;
             if self.apply_recorded(refs, change).await? {

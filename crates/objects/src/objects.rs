@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Timestamp};
-use headwater_store::{Append, Batch, Expected, RefChange, Store};
+use headwater_store::{Append, Batch, RefChange, RefPrecondition, Store};
 use headwater_table_format::storage::{OBJECTS_FOLDER, Storage, StoreTimeouts};
 use object_store::local::LocalFileSystem;
 use parking_lot::{Mutex, RwLock};
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     root: String,
     /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
-    /// The names of files during their write.
+    /// The names of the files that are being written.
     pub(crate) active: Mutex<HashSet<String>>,
     /// Lock between deletions of buckets, which hold it for writing, and creations of objects,
     /// which hold it for reading.
@@ -139,7 +139,7 @@ impl Objects {
     pub(crate) fn discard(&self, blobs: Vec<String>) -> Result<Option<RefChange>> {
         let Some(id) = blobs.first().cloned() else { return Ok(None) };
         let garbage = Garbage { since: self.now(), blobs };
-        put(garbage_ref(&id), &garbage, Expected::Anything).map(Some)
+        put(garbage_ref(&id), &garbage, RefPrecondition::Anything).map(Some)
     }
 }
 

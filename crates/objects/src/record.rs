@@ -1,4 +1,4 @@
-//! Records in the store. Each is one ref.
+//! Records in the store. Each record is one ref.
 //!
 //! | ref | value |
 //! |---|---|
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headwater_model::Timestamp;
-use headwater_store::{Expected, RefChange};
+use headwater_store::{RefChange, RefPrecondition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -146,17 +146,21 @@ pub(crate) fn encode(name: &str, record: &impl Serialize) -> Result<Bytes> {
 }
 
 /// Returns the ref change that stores a record.
-pub(crate) fn put(name: String, record: &impl Serialize, expected: Expected) -> Result<RefChange> {
+pub(crate) fn put(
+    name: String,
+    record: &impl Serialize,
+    expected: RefPrecondition,
+) -> Result<RefChange> {
     let value = Some(encode(&name, record)?);
     Ok(RefChange { name, expected, value })
 }
 
 /// Returns the ref change that deletes a record.
 pub(crate) fn remove(name: String) -> RefChange {
-    RefChange { name, expected: Expected::Anything, value: None }
+    RefChange { name, expected: RefPrecondition::Anything, value: None }
 }
 
 /// Returns a ref change that only checks that a record is unchanged.
 pub(crate) fn unchanged(name: String, value: Bytes) -> RefChange {
-    RefChange { name, expected: Expected::Value(value.clone()), value: Some(value) }
+    RefChange { name, expected: RefPrecondition::Value(value.clone()), value: Some(value) }
 }

@@ -59,26 +59,26 @@ impl Claims {
         let fail = |reason| Err(Error::Token { reason });
         let now = now.timestamp_millis() as f64 / 1_000.0;
         if self.iss != config.issuer {
-            return fail("its issuer is not the configured one");
+            return fail("the issuer is not the configured one");
         }
         if !self.aud.contains(audience) {
-            return fail("its audience is not the configured client");
+            return fail("the audience is not the configured client");
         }
         let is_id_token = audience == config.client_id;
         if is_id_token && self.azp.as_ref().is_some_and(|party| *party != config.client_id) {
-            return fail("its client is not the configured one");
+            return fail("the client is not the configured one");
         }
         if self.sub.is_empty() || self.events.is_some() {
-            return fail("it does not identify a user");
+            return fail("the token does not identify a user");
         }
         if now >= self.exp + SKEW_S {
-            return fail("it has expired");
+            return fail("the token has expired");
         }
         if self.nbf.is_some_and(|from| now < from - SKEW_S) {
-            return fail("it is not valid yet");
+            return fail("the token is not valid yet");
         }
         if self.iat.is_some_and(|issued| now < issued - SKEW_S) {
-            return fail("it was issued in the future");
+            return fail("the time of issue is in the future");
         }
         Ok(())
     }
@@ -87,7 +87,7 @@ impl Claims {
     pub(crate) fn expires(&self) -> Result<Timestamp> {
         let seconds = self.exp + SKEW_S;
         let time = Timestamp::from_timestamp(seconds as i64, 0);
-        time.ok_or(Error::Token { reason: "its expiry is not a time" })
+        time.ok_or(Error::Token { reason: "the expiry is not a time" })
     }
 
     /// Returns the user's name.
@@ -95,15 +95,15 @@ impl Claims {
         let verified = self.email_verified.as_ref();
         let is_unverified = verified.is_some_and(|it| *it == false || *it == "false");
         if claim == "email" && is_unverified {
-            return Err(Error::Token { reason: "its e-mail address is not verified" });
+            return Err(Error::Token { reason: "the e-mail address is not verified" });
         }
         if claim == "sub" {
             return Ok(self.sub.clone());
         }
         let found = self.others.get(claim).and_then(Value::as_str);
-        found
-            .map(str::to_owned)
-            .ok_or(Error::Token { reason: "it lacks the claim configured for the user's name" })
+        found.map(str::to_owned).ok_or(Error::Token {
+            reason: "the claim that is configured for the user's name is missing",
+        })
     }
 
     /// Returns the groups of the person.

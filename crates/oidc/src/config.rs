@@ -34,7 +34,7 @@ pub struct OidcConfig {
     /// of other groups.
     #[serde(default)]
     pub roles: BTreeMap<String, String>,
-    /// True if a login creates the user if it does not exist yet.
+    /// True if a login creates a missing user.
     #[serde(default)]
     pub create_users: bool,
     /// The scopes that a login requests.
@@ -85,7 +85,7 @@ impl OidcConfig {
             return Err(Error::Config { reason: format!("`{name}` is empty") });
         }
         if !self.scopes.split(' ').any(|scope| scope == "openid") {
-            return Err(Error::Config { reason: "`scopes` has no `openid`".to_owned() });
+            return Err(Error::Config { reason: "`scopes` must contain `openid`".to_owned() });
         }
         self.lifetime().map(drop)
     }
@@ -97,7 +97,7 @@ impl OidcConfig {
             reason: format!("`token_lifetime` is `{text}`: {reason}"),
         })?;
         if parsed > LIFETIME_MAX || parsed.as_secs() == 0 {
-            let reason = format!("`token_lifetime` is `{text}`: it is not between 1s and 90d");
+            let reason = format!("`token_lifetime` must be between 1s and 90d, not `{text}`");
             return Err(Error::Config { reason });
         }
         Ok(parsed)
@@ -138,7 +138,7 @@ mod tests {
         for (line, expected) in [
             ("issuers = 1", "unknown field `issuers`"),
             ("user_claim = \"\"", "`user_claim` is empty"),
-            ("scopes = \"profile\"", "no `openid`"),
+            ("scopes = \"profile\"", "must contain `openid`"),
             ("token_lifetime = \"soon\"", "`token_lifetime` is `soon`"),
             ("token_lifetime = \"91d\"", "between 1s and 90d"),
         ] {

@@ -14,7 +14,7 @@ pub enum Error {
         /// The cause.
         reason: String,
     },
-    /// The provider did not answer.
+    /// The provider did not respond.
     #[error("the OpenID provider at `{url}` cannot be reached")]
     Unreachable {
         /// The requested URL.
@@ -55,7 +55,7 @@ pub enum Error {
         issuer: String,
     },
     /// The address to which a browser should return is invalid.
-    #[error("the login cannot return to this address: {reason}")]
+    #[error("the login cannot return to the address of this page: {reason}")]
     Redirect {
         /// The violated rule.
         reason: &'static str,
@@ -87,7 +87,9 @@ impl Fault for Error {
         let hint = match self {
             Error::Config { .. } => "Correct the file that `--oidc` names.",
             Error::Unreachable { .. } => "Check the network and the provider, and try again.",
-            Error::Answer { .. } => "Check the issuer, whose discovery document this is.",
+            Error::Answer { .. } => {
+                "Check `issuer` in the configuration: its discovery document has this URL."
+            }
             Error::Token { .. } | Error::Refused { .. } | Error::Expired => "Log in again.",
             Error::NoDeviceFlow { .. } => "Log in with an access token: `headwater login --token`.",
             Error::NoAuthorization { .. } => "Log in with an access token.",

@@ -20,23 +20,23 @@ pub(crate) struct Http(Client);
 
 /// Checks and parses the URL of a provider. On failure, returns the reason.
 pub(crate) fn check_url(text: &str) -> Result<Url, &'static str> {
-    let url: Url = text.parse().map_err(|_| "it is not a URL")?;
+    let url: Url = text.parse().map_err(|_| "the text is not a URL")?;
     let is_loopback = match url.host_str() {
         Some("localhost") => true,
         Some(host) => {
             let host = host.trim_matches(['[', ']']);
             host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
         }
-        None => return Err("it has no host"),
+        None => return Err("the URL has no host"),
     };
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("it contains credentials");
+        return Err("the URL contains credentials");
     }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback => Ok(url),
         "http" => Err("a provider on another machine needs `https`"),
-        _ => Err("it is not an `https` URL"),
+        _ => Err("the URL does not begin with `https://`"),
     }
 }
 
@@ -57,12 +57,12 @@ impl Http {
         let response = sent.map_err(|error| unreachable_at(url, &error))?;
         let status = response.status();
         if !status.is_success() {
-            return Err(unusable(url, format!("its status is {status}")));
+            return Err(unusable(url, format!("the HTTP status is {status}")));
         }
         parse(url, &body(url, response).await?)
     }
 
-    /// Sends a form. Returns the status and the JSON answer.
+    /// Sends a form. Returns the status and the JSON response.
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         url: &str,
@@ -89,7 +89,7 @@ async fn body(url: &str, mut response: Response) -> Result<Vec<u8>> {
     while let Some(part) = response.chunk().await.map_err(|error| unreachable_at(url, &error))? {
         bytes.extend_from_slice(&part);
         if bytes.len() > BYTES_MAX {
-            return Err(unusable(url, "it is longer than 1 MiB"));
+            return Err(unusable(url, "the response is longer than 1 MiB"));
         }
     }
     Ok(bytes)

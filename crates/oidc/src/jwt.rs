@@ -77,19 +77,22 @@ impl<'a> Jwt<'a> {
     pub(crate) fn parse(text: &'a str) -> Result<Self> {
         let fail = |reason| Error::Token { reason };
         if text.len() > BYTES_MAX {
-            return Err(fail("it is too long"));
+            return Err(fail("the token is too long"));
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(fail("it has no signature"))?;
-        let (header, claims) = signed.split_once('.').ok_or(fail("it has no claims"))?;
-        let decode = |part: &str| BASE64.decode(part).map_err(|_| fail("it is not in base64url"));
+        let (signed, signature) = text.rsplit_once('.').ok_or(fail("the signature is missing"))?;
+        let (header, claims) = signed.split_once('.').ok_or(fail("the claims are missing"))?;
+        let decode =
+            |part: &str| BASE64.decode(part).map_err(|_| fail("a part is not in base64url"));
         let header: Header = serde_json::from_slice(&decode(header)?)
-            .map_err(|_| fail("its header is malformed, or its algorithm is not accepted"))?;
+            .map_err(|_| fail("the header is malformed, or the algorithm is not accepted"))?;
         if header.crit.is_some() {
-            return Err(fail("its header has critical extensions"));
+            return Err(fail("the header has critical extensions"));
         }
         let kind = header.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
         if !matches!(kind.trim_start_matches("application/"), "jwt" | "at+jwt") {
-            return Err(fail("its type is neither an ID token's nor an access token's"));
+            return Err(fail(
+                "the type is neither that of an ID token nor that of an access token",
+            ));
         }
         Ok(Jwt { header, signed, signature: decode(signature)?, claims: decode(claims)? })
     }
@@ -97,7 +100,7 @@ impl<'a> Jwt<'a> {
     /// Parses the claims. They cannot be trusted before the signature is verified.
     pub(crate) fn claims<T: DeserializeOwned>(&self) -> Result<T> {
         let parsed = serde_json::from_slice(&self.claims);
-        parsed.map_err(|_| Error::Token { reason: "its claims are malformed" })
+        parsed.map_err(|_| Error::Token { reason: "the claims are malformed" })
     }
 }
 

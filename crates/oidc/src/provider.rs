@@ -57,7 +57,7 @@ impl Discovery {
         if found.issuer != issuer {
             return Err(unusable(
                 &url,
-                format!("it is the discovery document of the issuer `{}`", found.issuer),
+                format!("the discovery document belongs to the issuer `{}`", found.issuer),
             ));
         }
         Ok(found)
@@ -75,7 +75,7 @@ struct Shared {
     keys: RwLock<CachedMetadata>,
     /// The discovery document of the last login, and the time at which it was read.
     discovery: RwLock<Option<(Instant, Discovery)>>,
-    /// Held while the keys are being fetched.
+    /// A lock that is held while the keys are being fetched.
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -84,7 +84,7 @@ struct CachedMetadata {
     keys: Arc<Keys>,
     /// The time at which the keys were fetched; `None` before the first time.
     read: Option<Instant>,
-    /// The time of the last attempt to fetch them.
+    /// The time of the last attempt to fetch the keys.
     tried: Option<Instant>,
 }
 
@@ -127,7 +127,7 @@ impl Provider {
         let claims: Claims = jwt.claims()?;
         self.check(&jwt, &claims, &self.0.config.client_id, now).await?;
         if claims.nonce.as_deref() != Some(nonce) {
-            return Err(Error::Token { reason: "it belongs to another login" });
+            return Err(Error::Token { reason: "the token belongs to another login" });
         }
         self.identity(&claims)
     }
@@ -142,7 +142,7 @@ impl Provider {
         // The issuer is checked first, so that a token of another issuer causes no request.
         claims.check(&self.0.config, audience, now)?;
         if !self.keys_of(jwt).await?.verify(jwt) {
-            return Err(Error::Token { reason: "its signature is invalid" });
+            return Err(Error::Token { reason: "the signature is invalid" });
         }
         Ok(())
     }

@@ -58,7 +58,7 @@ impl Columns {
 }
 
 /// Index of a checked step, its columns and, for an SQL step, the columns of its query.
-type Checked = (usize, Columns, Option<QueryColumns>);
+type CheckedColumns = (usize, Columns, Option<QueryColumns>);
 
 /// Inputs of a query with their columns.
 #[derive(Clone, Copy, Default)]
@@ -87,7 +87,7 @@ impl Plan {
                 .chunks(size)
                 .map(|steps| Arc::clone(&shared).check_steps(runner.clone(), steps.to_vec()));
             let checked = runner.engine.plan_all(tasks.collect::<Vec<_>>()).await;
-            let checked: Vec<Vec<Checked>> = checked
+            let checked: Vec<Vec<CheckedColumns>> = checked
                 .map_err(|error| Error::other(&error))?
                 .into_iter()
                 .collect::<Result<_>>()?;
@@ -104,7 +104,7 @@ impl Plan {
         self: Arc<Self>,
         runner: Runner,
         steps: Vec<usize>,
-    ) -> Result<Vec<Checked>> {
+    ) -> Result<Vec<CheckedColumns>> {
         let mut checked = Vec::with_capacity(steps.len());
         for index in steps {
             let (columns, query) = self.check_step(&runner, index).await?;

@@ -19,7 +19,7 @@ use headwater_model::{
     Actor, ChangeKind, Clock, DeployChange, DeployedKind, Deployment, ObjectId, ProjectFile,
     ProjectFiles, Timestamp,
 };
-use headwater_store::{Append, Batch, Expected, KeyRange, RefChange, Store};
+use headwater_store::{Append, Batch, KeyRange, RefChange, RefPrecondition, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Project, Result};
@@ -165,7 +165,8 @@ impl DeploymentStore {
     }
 
     async fn switch(&self, version: ObjectId, mut batch: Batch) -> Result<()> {
-        let expected = self.active_text().await?.map_or(Expected::Absent, Expected::Value);
+        let expected =
+            self.active_text().await?.map_or(RefPrecondition::Absent, RefPrecondition::Value);
         let value = Some(Bytes::from(version.to_string()));
         batch.refs.push(RefChange { name: ACTIVE.to_owned(), expected, value });
         self.store.apply(batch).await.map_err(|error| Error::other(&error))?;

@@ -74,7 +74,9 @@ pub enum Error {
     /// The new rows of an incremental input cannot be determined.
     #[error(
         "the rows added to `{table}` since `{step}` last read it cannot be determined: {} ({at})",
-        if *known { "its rows were changed, not only appended" } else { "its position is unknown" }
+        if *known { "rows of the table were changed, not only appended" } else { "the position of \
+                                                                                  the last read \
+                                                                                  is unknown" }
     )]
     NotIncremental {
         /// Model name.
@@ -226,7 +228,7 @@ pub enum Error {
     /// did not check the combined state.
     #[error(
         "`{target}` received other commits during the run, and the expectations that it requires \
-         did not check the combined state"
+         did not check the combined tables"
     )]
     Overtaken {
         /// Target branch.
@@ -316,7 +318,8 @@ impl Fault for Error {
                 None => "Import the table first, or add a model of that name.".into(),
             }),
             Error::ViewOfModel { table, .. } => Some(format!(
-                "Read `{table}` itself: through the view the step would see it as it was before the run."
+                "Read `{table}` directly: through the view, the step would read the table as it \
+                 was before the run."
             )),
             Error::NotIncremental { .. } => Some(
                 "Run with `--no-cache`: the model's table is then recomputed from all its inputs."
@@ -334,12 +337,14 @@ impl Fault for Error {
             Error::NoDeployment { .. } => {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
-            Error::NotABranch { .. } => Some("Create a branch from this ref and run there.".into()),
+            Error::NotABranch { .. } => {
+                Some("Create a branch from this ref, and run the project on the branch.".into())
+            }
             Error::DeclaredColumns { .. } => {
                 Some("Change the declared columns or the result.".into())
             }
             Error::ExpectationFailed { .. } => {
-                Some("Check its data, or run with `--no-strict` to get only a warning.".into())
+                Some("Check the data, or run with `--no-strict` to get only a warning.".into())
             }
             Error::TimeLimit { .. } => Some("Raise `timeout` in the model's settings.".into()),
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
@@ -348,7 +353,7 @@ impl Fault for Error {
                 Some("Run again, and do not write to the run's branch.".into())
             }
             Error::Overtaken { .. } | Error::Conflict { .. } => {
-                Some("Run again to read the new state.".into())
+                Some("Run again: the new run reads the latest commit.".into())
             }
         }
     }
@@ -483,7 +488,7 @@ fn run_code(failures: &[Problem]) -> ErrorCode {
 }
 
 fn where_to_read(branch: &str) -> String {
-    format!("Its output can be read on `{branch}`.")
+    format!("The output of the run can be read on `{branch}`.")
 }
 
 fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {

@@ -16,7 +16,7 @@ use arrow::datatypes::Schema;
 use headwater_lake::{CommitView, Lake};
 use headwater_model::{Action, MAIN_BRANCH, Object, PROPERTY_JOB, RefSpec, StepStatus, TableName};
 use headwater_project::{Materialization, Step};
-use headwater_store::{Expected, RefChange};
+use headwater_store::{RefChange, RefPrecondition};
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
@@ -238,7 +238,7 @@ impl Runner {
             let prefix = prefix(plan, step);
             let change = |branch: &str, value| RefChange {
                 name: format!("{prefix}{branch}"),
-                expected: Expected::Anything,
+                expected: RefPrecondition::Anything,
                 value,
             };
             let value = serde_json::json!(computed).to_string().into();

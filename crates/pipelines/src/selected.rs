@@ -118,7 +118,7 @@ impl Plan {
             step.name
         );
         let mut problem = Problem::new(ErrorCode::TableNotFound, message)
-            .with_hint(format!("Also select the models that it reads: `--select +{}`.", step.name));
+            .with_hint(format!("Also select the parents of the model: `--select +{}`.", step.name));
         problem.context.insert("step".to_owned(), step.name.clone().into());
         problem.context.insert("file".to_owned(), at.file.to_string().into());
         problem.context.insert("line".to_owned(), at.line.into());

@@ -12,7 +12,7 @@ pub(crate) struct CatalogTable {
     /// Columns as `name:type`, separated by spaces. The type is a letter that [`data_type`]
     /// defines.
     columns: &'static str,
-    /// True if it describes objects that a lake does not have.
+    /// True if the table describes objects that a lake does not have.
     pub(crate) is_always_empty: bool,
 }
 

@@ -18,13 +18,13 @@ const FIRST_OID: u32 = 16_384;
 /// A table or view.
 #[derive(Debug, Clone)]
 pub struct Relation {
-    /// Its name.
+    /// The name of the table or view.
     pub name: TableName,
     /// The query of a view, as text; `None` for a table.
     pub query: Option<String>,
-    /// Its number of rows, if known.
+    /// The number of rows, if known.
     pub rows: Option<u64>,
-    /// Its columns.
+    /// The columns.
     pub columns: SchemaRef,
 }
 

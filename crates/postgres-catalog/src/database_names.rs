@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
 
-/// Words after which a name is that of a table.
+/// Words that are followed by the name of a table.
 const BEFORE_TABLES: [&str; 10] =
     ["JOIN", "INTO", "UPDATE", "TABLE", "VIEW", "USING", "COPY", "TRUNCATE", "DESCRIBE", "ANALYZE"];
 
-/// Words after which a name is that of a column, until the next word of [`BEFORE_TABLES`].
+/// Words that are followed by the name of a column, until the next word of [`BEFORE_TABLES`].
 const BEFORE_COLUMNS: [&str; 12] = [
     "SELECT",
     "WHERE",
@@ -49,7 +49,7 @@ pub fn without_database<'s>(sql: &'s str, database: &str) -> Cow<'s, str> {
 /// The part of a statement within one pair of parentheses.
 #[derive(Clone, Copy, Default)]
 struct Level {
-    /// True if a name at this position is that of a table.
+    /// True if a name at this position is the name of a table.
     has_tables: bool,
     is_query: bool,
 }

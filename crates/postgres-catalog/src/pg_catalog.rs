@@ -179,7 +179,7 @@ fn pg_type(one: PgType) -> Value {
     })
 }
 
-/// The type of names, whose length JDBC reads. No column has it.
+/// The type of names, whose length JDBC reads. No column has this type.
 fn name_type() -> Value {
     let mut row = pg_type(PgType::TEXT);
     for (column, value) in [

@@ -38,22 +38,22 @@ const MARKS: [&str; 11] = [
 pub struct Identity {
     /// The ref of the connection, reported as its database.
     pub database: String,
-    /// Its number.
+    /// The number of the connection.
     pub process: i32,
-    /// Its user.
+    /// The user.
     pub user: String,
     /// The namespace of unqualified names.
     pub namespace: String,
     /// The text of `version()`.
     pub version: String,
-    /// Its settings.
+    /// The settings of the session.
     pub settings: Vec<(String, String)>,
 }
 
 /// A query that was rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Translation {
-    /// Its text.
+    /// The text of the rewritten query.
     pub sql: String,
     /// The parameter names of the original query. The rewritten query may not contain all of them.
     pub parameters: Vec<String>,
@@ -99,7 +99,8 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        // This precedes the rewriting of expressions, which may introduce aggregates.
+        // Fold the query before its expressions are rewritten, because the rewritten expressions
+        // may contain aggregates.
         self.changed |= empty_tables::fold_query(query);
         ControlFlow::Continue(())
     }

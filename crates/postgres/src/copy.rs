@@ -77,14 +77,14 @@ impl Copy {
         Some(match parsed.as_deref() {
             Ok([Statement::Copy { to: true, target: CopyTarget::File { .. }, .. }]) => return None,
             Ok([statement @ Statement::Copy { .. }]) => Self::new(statement),
-            Ok(_) => Err(unsupported("this form of COPY")),
+            Ok(_) => Err(unsupported("this form of COPY statement")),
             Err(error) => Err(Problem::new(ErrorCode::InvalidSql, error.to_string())),
         })
     }
 
     fn new(statement: &Statement) -> Result<Self, Problem> {
         let Statement::Copy { source, to, target, options, legacy_options, .. } = statement else {
-            return Err(unsupported("this form of COPY"));
+            return Err(unsupported("this form of COPY statement"));
         };
         if !matches!(target, CopyTarget::Stdin | CopyTarget::Stdout) {
             return Err(unsupported("COPY from or to a file on the server")
@@ -115,7 +115,8 @@ impl Copy {
         }
     }
 
-    /// Replaces the position of an error in `sql` by that of the same name in the statement.
+    /// Replaces the position of an error in `sql` by the position of the same name in the
+    /// statement.
     fn relocated(&self, failure: Failure, sql: &str) -> Failure {
         let Failure::Problem(mut problem) = failure else { return failure };
         let number = |key: &str| problem.context.get(key).and_then(Value::as_u64);
@@ -238,11 +239,11 @@ impl Session {
 
     async fn copy_out(&mut self, copy: &Copy) -> Outcome<u64> {
         let Action::Sql(prepared) = Action::parse(&copy.sql, &self.identity())? else {
-            return Err(unsupported("COPY of this statement").into());
+            return Err(unsupported("COPY of a statement that is not a query").into());
         };
         let mut cursor = self.start(prepared, &[]).await?;
         let Some(columns) = cursor.columns() else {
-            return Err(unsupported("COPY of a statement without rows").into());
+            return Err(unsupported("COPY of a statement that returns no rows").into());
         };
         self.wire.output.copy_response(b'H', columns.len(), copy.format.is_binary);
         if copy.format.has_header && !copy.format.is_binary {

@@ -129,7 +129,7 @@ impl Session {
         Ok(())
     }
 
-    /// Returns the columns of a statement. Those of FETCH are the current columns of its cursor.
+    /// Returns the columns of a statement. A FETCH statement has the current columns of its cursor.
     fn columns(&self, statement: &Statement) -> Option<Vec<ColumnType>> {
         match &statement.action {
             Action::Session(SessionCommand::Fetch(cursor, _)) => {
@@ -209,7 +209,7 @@ impl Session {
         Ok(sent)
     }
 
-    /// Removes a statement or portal. It is not an error if it does not exist.
+    /// Removes a statement or portal. Removing one that does not exist is not an error.
     pub fn close(&mut self, target: &Target) {
         match target {
             Target::Statement(name) => drop(self.statements.remove(name)),

@@ -73,9 +73,9 @@ fn decode_array(
     bytes: Bytes,
 ) -> Result<BoundValue, Problem> {
     let Some(sql_type) = array::sql_type(scalar) else {
-        let message = format!("parameter `${name}` is an array of this type");
+        let message = format!("parameter `${name}` is an array of a type that is not supported");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
-            .with_hint("Write the array in the statement, or bind its elements one by one."));
+            .with_hint("Write the array in the statement, or bind each element separately."));
     };
     let elements = array::elements(format, bytes).ok_or_else(|| {
         let message = format!("the value of parameter `${name}` is not an array of one dimension");

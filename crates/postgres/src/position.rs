@@ -10,9 +10,9 @@ use crate::session::{Failure, Session};
 const POSITION: &str = "position";
 
 impl Session {
-    /// Adds an error's position in `text`, the message that contains the failed `statement`.
-    /// Queries of PostgreSQL's catalogs get no position, because they are rewritten before
-    /// execution.
+    /// Adds the position of an error to a problem. `text` is the message that contains the failed
+    /// `statement`. Queries of PostgreSQL's catalogs get no position, because they are rewritten
+    /// before execution.
     pub fn located(&self, failure: Failure, statement: &str, text: &str) -> Failure {
         match failure {
             Failure::Problem(problem) if translate(statement, &self.identity()).is_none() => {

@@ -31,7 +31,7 @@ const NAMES_MAX: usize = 1_000;
 /// The version of Headwater, as `version()` shows it.
 const HEADWATER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Reason why a client's message is answered with an error, or the connection is closed.
+/// The reason why a message is answered with an error, or the connection is closed.
 #[derive(Debug)]
 pub enum Failure {
     /// The statement failed; the connection remains usable.
@@ -102,7 +102,7 @@ pub struct Statement {
     pub action: Action,
     /// Names and types of its parameters.
     pub parameters: Vec<(String, PgType)>,
-    /// Its columns, in text format; `None` if it returns no rows.
+    /// Columns of the result, in text format; `None` if the statement returns no rows.
     pub columns: Option<Vec<crate::reply::ColumnType>>,
 }
 
@@ -110,7 +110,8 @@ pub struct Statement {
 pub struct Portal {
     /// The statement, whose parameters are bound.
     pub action: Action,
-    /// Its columns, in the formats requested by the client; `None` if it returns no rows.
+    /// Columns of the result, in the formats requested by the client; `None` if the statement
+    /// returns no rows.
     pub columns: Option<Vec<crate::reply::ColumnType>>,
     /// Formats of the columns.
     pub formats: Vec<Format>,
@@ -222,7 +223,7 @@ impl Session {
         if self.status != Status::Failed || ends {
             return Ok(());
         }
-        let message = "the transaction has failed";
+        let message = "an earlier statement of the transaction failed";
         Err(Problem::new(ErrorCode::TransactionFailed, message).with_hint("Send `ROLLBACK`."))
     }
 
@@ -299,7 +300,8 @@ fn check_count(count: usize) -> Result<(), Problem> {
         return Ok(());
     }
     let message = format!("the session has {count} statements or cursors (limit {NAMES_MAX})");
-    Err(Problem::new(ErrorCode::TooBusy, message).with_hint("Close the unused ones."))
+    Err(Problem::new(ErrorCode::TooBusy, message)
+        .with_hint("Close statements and cursors that are not used."))
 }
 
 fn exists(what: &str, name: &str) -> Problem {

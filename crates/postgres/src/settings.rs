@@ -12,7 +12,7 @@ pub const SERVER_VERSION: &str = "15.0";
 enum AcceptedValues {
     /// All values.
     Any,
-    /// Only these spellings of the default.
+    /// Only these spellings of the default value.
     Only(&'static [&'static str]),
     /// No value: clients cannot change the setting.
     Nothing,
@@ -100,7 +100,8 @@ impl Settings {
     /// Sets a value. If changes of the setting are reported to the client, returns its name and
     /// value.
     ///
-    /// Errors: `invalid_argument` for an unknown setting, and for a value that it does not accept.
+    /// Errors: `invalid_argument` for an unknown setting, and for a value that the setting
+    /// does not accept.
     pub fn set(
         &mut self,
         name: &str,
@@ -122,7 +123,7 @@ impl Settings {
             _ => {
                 let message = format!("the setting `{known}` does not support the value `{value}`");
                 return Err(Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint(format!("Its only value is `{default}`.")));
+                    .with_hint(format!("The only supported value is `{default}`.")));
             }
         }
         Ok(is_reported.then_some((known, &self.0[index])))
@@ -152,7 +153,7 @@ impl Settings {
     /// Restores the defaults of all settings.
     pub fn reset_all(&mut self) {
         for setting in TABLE {
-            // This cannot fail, because all names come from the table.
+            // Setting a default cannot fail, because all names come from the table of settings.
             let _ = self.reset(setting.name);
         }
     }
@@ -183,7 +184,8 @@ impl Settings {
 fn index_of(name: &str) -> Result<usize, Problem> {
     TABLE.iter().position(|setting| setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         let message = format!("there is no setting `{name}`");
-        Problem::new(ErrorCode::InvalidArgument, message).with_hint("See `SHOW ALL`.")
+        Problem::new(ErrorCode::InvalidArgument, message)
+            .with_hint("List the settings with `SHOW ALL`.")
     })
 }
 

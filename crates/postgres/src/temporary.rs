@@ -14,7 +14,7 @@ use crate::session::{Action, Outcome, Session};
 /// A statement that creates a temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateTemporary {
-    /// The statement without its words for temporary objects, which are replaced by spaces.
+    /// The statement in which spaces replace the words for temporary objects.
     sql: String,
     /// The table or view.
     object: Temporary,
@@ -27,7 +27,7 @@ pub struct CreateTemporary {
 pub struct Temporary {
     /// The name, as written.
     name: String,
-    /// `TABLE` or `VIEW`.
+    /// The kind of object: `TABLE` or `VIEW`.
     kind: &'static str,
 }
 
@@ -108,7 +108,8 @@ impl Session {
         let kind = object.kind.to_lowercase();
         if self.transaction.is_none() {
             let message = format!("a temporary {kind} needs a transaction");
-            let hint = "Send `BEGIN` first. It exists until `COMMIT` or `ROLLBACK`.";
+            let hint = "Send `BEGIN` first; temporary tables and views exist until `COMMIT` or \
+                        `ROLLBACK`.";
             return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into());
         }
         let is_known = self.temporary.iter().any(|known| same(&known.name, &object.name));

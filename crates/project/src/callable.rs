@@ -84,7 +84,7 @@ impl Callable {
             let message = format!("the call of `{}` has the argument `{twice}` twice", self.name);
             return Err(Error::call(
                 message,
-                "Pass it either as a table or as a value.".to_owned(),
+                "Pass the argument either as a table or as a value.".to_owned(),
             ));
         }
         let is_given = |name: &str| given.contains_key(name) || table == Some(name);
@@ -92,7 +92,10 @@ impl Callable {
             self.arguments.iter().find(|argument| argument.required && !is_given(&argument.name));
         if let Some(missing) = missing {
             let message = format!("`{}` needs the argument `{}`", self.name, missing.name);
-            return Err(Error::call(message, format!("Pass it as `{}=...`.", missing.name)));
+            return Err(Error::call(
+                message,
+                format!("Pass the argument as `{}=...`.", missing.name),
+            ));
         }
         Ok(())
     }
@@ -109,7 +112,10 @@ impl Callable {
                     arguments.len(),
                     self.at
                 );
-                Err(Error::call(message, format!("Declare it as `def {}(event):`.", self.name)))
+                Err(Error::call(
+                    message,
+                    format!("Declare the function as `def {}(event):`.", self.name),
+                ))
             }
         }
     }

@@ -168,7 +168,7 @@ fn function(
         })?;
         if table.env.contains_key(secret) {
             let message = format!("`{secret}` is both in `env` and in `secrets`");
-            return Err(Error::invalid(at.clone(), message, "Remove it from `env`."));
+            return Err(Error::invalid(at.clone(), message, "Remove the name from `env`."));
         }
     }
     // Add a system program to the requirements, so that a missing program is reported before the
@@ -224,7 +224,7 @@ pub(super) fn check_program(
     };
     if command.iter().any(|word| word.contains('\0')) {
         let message = "`command` contains a NUL character";
-        return Err(Error::invalid(at.clone(), message, "Remove it."));
+        return Err(Error::invalid(at.clone(), message, "Remove the NUL character."));
     }
     // Accept a name without `/`, which is looked up in PATH.
     let file = format!("{folder}{}", inside(program));
@@ -233,7 +233,7 @@ pub(super) fn check_program(
     }
     let shown = if folder.is_empty() { program } else { &file };
     let message = format!("the project has no file `{shown}`");
-    Err(Error::invalid(at.clone(), message, "Write its path from the project's folder."))
+    Err(Error::invalid(at.clone(), message, "Write the path relative to the project's folder."))
 }
 
 /// Rejects a file or folder that the project does not have.
@@ -246,7 +246,7 @@ fn check_files(named: &[String], files: &BTreeMap<String, String>, at: &Location
         None => Ok(()),
         Some(path) => {
             let message = format!("the project has no file or folder `{path}`");
-            let hint = "Write its path from the project's folder.";
+            let hint = "Write the path relative to the project's folder.";
             Err(Error::invalid(at.clone(), message, hint))
         }
     }

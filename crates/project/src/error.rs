@@ -125,7 +125,7 @@ impl Fault for Error {
             Error::NoManifest => Some("Run `headwater init` to create one.".into()),
             Error::Several { .. } => Some("Correct the files that are listed.".into()),
             Error::Invalid { hint, .. } => hint.clone(),
-            Error::Duplicate { .. } => Some("Rename one of them.".into()),
+            Error::Duplicate { .. } => Some("Rename one of the definitions.".into()),
             Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
                 "Correct the query; `headwater table get TABLE` lists a table's columns.".to_owned()
             })),

@@ -100,7 +100,11 @@ pub(super) fn file_name(files: &BTreeMap<String, String>) -> Result<&'static str
     let first = found.next().ok_or(Error::NoManifest)?;
     let Some(second) = found.next() else { return Ok(first) };
     let message = format!("the project has two project files, `{first}` and `{second}`");
-    Err(Error::invalid(Location { file: second.into(), line: 1 }, message, "Keep one of them."))
+    Err(Error::invalid(
+        Location { file: second.into(), line: 1 },
+        message,
+        "Keep one of the files.",
+    ))
 }
 
 /// Parses the settings in a project file.
@@ -249,7 +253,7 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let first = quoted.next().unwrap_or_default();
     let rest: Vec<&str> = quoted.collect();
     let (message, hint) = if message.starts_with("unknown field") {
-        (format!("unknown key `{first}`"), suggest::hint(first, rest, "keys here"))
+        (format!("unknown key `{first}`"), suggest::hint(first, rest, "valid keys"))
     } else if message.starts_with("unknown variant") {
         let message = format!(
             "the value of a key is invalid: `{first}` is not one of `{}`",

@@ -13,7 +13,7 @@ pub(super) fn check(step: &Step) -> Result<()> {
         return Err(Error::invalid(step.at.clone(), message, hint));
     }
     if overwrites && step.partition_by.is_empty() {
-        let message = format!("`{}` overwrites partitions, but has none", step.name);
+        let message = format!("`{}` overwrites partitions, but is not partitioned", step.name);
         let hint = "Partition the model, for example by `day(pickup_datetime)`.";
         return Err(Error::invalid(step.at.clone(), message, hint));
     }

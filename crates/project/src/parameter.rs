@@ -56,7 +56,7 @@ impl ParameterKind {
         };
         value.ok_or_else(|| Error::Parameter {
             message: format!("parameter `{name}` must be {}, not `{text}`", self.article()),
-            hint: format!("Give a value of that type, or change the type in {file}."),
+            hint: format!("Set a value of this type, or change the type in {file}."),
         })
     }
 
@@ -74,13 +74,18 @@ impl ParameterKind {
 
 fn given_secret(name: &str) -> Error {
     let message = format!("parameter `{name}` is a secret, so a run cannot set its value");
-    Error::Parameter { message, hint: format!("Store it with `headwater secret set {name}`.") }
+    Error::Parameter {
+        message,
+        hint: format!("Store the secret with `headwater secret set {name}`."),
+    }
 }
 
 /// Returns the hint for a parameter that the project file does not declare.
 fn how_to_declare(name: &str, file: &str) -> String {
     match file {
-        PROJECT_FILE => format!("Declare it as `[parameters.{name}]` in headwater.toml."),
+        PROJECT_FILE => {
+            format!("Declare the parameter as `[parameters.{name}]` in headwater.toml.")
+        }
         file => format!("Declare `{name}` below `parameters:` in {file}."),
     }
 }
@@ -185,5 +190,5 @@ fn missing(name: &str, steps: &[Step]) -> Error {
         format!(", and `{}` uses it ({})", step.name, used.at)
     });
     let message = format!("parameter `{name}` has no value{user}");
-    Error::Parameter { message, hint: format!("Give its value with `--param {name}=VALUE`.") }
+    Error::Parameter { message, hint: format!("Set the value with `--param {name}=VALUE`.") }
 }

@@ -198,7 +198,7 @@ pub(crate) fn check_growing(step: &Step) -> Result<()> {
                 "`{}` reads a table at another ref incrementally, which is not supported",
                 step.name
             );
-            return refuse(&input.at, message, "Read it at the run's own branch.");
+            return refuse(&input.at, message, "Read the table at the run's own branch.");
         }
     }
     Ok(())
@@ -214,9 +214,15 @@ pub(crate) fn check_view(step: &Step) -> Result<()> {
     } else if !step.parameters.is_empty() {
         ("uses parameters", "Use another materialization, or write the values into the query.")
     } else if !step.partition_by.is_empty() {
-        ("has `partition_by`, which is for tables", "Omit it, or use another materialization.")
+        (
+            "has `partition_by`, which is for tables",
+            "Omit `partition_by`, or use another materialization.",
+        )
     } else if !step.row_expectations.is_empty() {
-        ("has expectations of its rows, which are not stored", "Write them as expectations.")
+        (
+            "has expectations of its rows, which are not stored",
+            "Write the conditions as expectations.",
+        )
     } else {
         return Ok(());
     };

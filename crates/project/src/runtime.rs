@@ -118,8 +118,8 @@ fn folder(table: &CommandSection, at: &Location) -> Result<Option<String>> {
         return Ok(None);
     }
     let below = below_project(folder).ok_or_else(|| {
-        let message = format!("`{folder}` is not a folder below the project's");
-        Error::invalid(at.clone(), message, "Write its path from the project's folder.")
+        let message = format!("`{folder}` is not a folder inside the project's folder");
+        Error::invalid(at.clone(), message, "Write the path relative to the project's folder.")
     })?;
     Ok(Some(below))
 }
@@ -154,11 +154,11 @@ impl Handler<'_> {
     fn check(&self, file: &str, candidates: &[String], may_be_in_package: bool) -> Result<String> {
         let invalid = |message: String, hint: &str| Error::invalid(self.at.clone(), message, hint);
         let text = self.text.ok_or_else(|| {
-            let hint = "Add `handler = \"app.handler\"`: the file, a dot and its function.";
+            let hint = "Add `handler = \"app.handler\"`: the file, a dot and the function.";
             invalid("a function with this runtime needs a `handler`".to_owned(), hint)
         })?;
         if file.is_empty() || text.ends_with('.') || below_project(file).is_none() {
-            let hint = "Write the file, a dot and its function, as in `app.handler`.";
+            let hint = "Write the file, a dot and the function, as in `app.handler`.";
             return Err(invalid(format!("`{text}` is not a handler"), hint));
         }
         let has = |file: &String| self.files.contains_key(&format!("{}{file}", self.prefix));
@@ -168,7 +168,10 @@ impl Handler<'_> {
         let missing = format!("{}{}", self.prefix, candidates[0]);
         let message =
             format!("the project has no file `{missing}`, which the handler `{text}` needs");
-        Err(invalid(message, "Write the file without its ending, a dot and its function."))
+        Err(invalid(
+            message,
+            "Write the file without its ending, a dot and the function, as in `app.handler`.",
+        ))
     }
 }
 

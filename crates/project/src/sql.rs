@@ -248,7 +248,7 @@ fn apply(
     at: &Location,
 ) -> Result<()> {
     let Some((key, value)) = setting.split_once('=') else {
-        let message = format!("`{setting}` is not a setting");
+        let message = format!("the setting `{setting}` has no `=`");
         return Err(Error::invalid(at.clone(), message, "Write `-- headwater: key = value`."));
     };
     let (key, condition) = (key.trim().replace('-', "_"), value);
@@ -310,7 +310,11 @@ fn names(text: &str) -> Vec<String> {
 fn flag(key: &str, text: &str, at: &Location) -> Result<bool> {
     text.to_ascii_lowercase().parse().map_err(|_| {
         let message = format!("`{text}` is not a value of `{key}`");
-        Error::invalid(at.clone(), message, format!("Write `{key} = true`, or leave it out."))
+        Error::invalid(
+            at.clone(),
+            message,
+            format!("Write `{key} = true`, or leave out the setting."),
+        )
     })
 }
 

@@ -29,7 +29,7 @@ pub struct QueueAttributes {
     pub message_bytes_max: u32,
     /// Time that a receiver waits for a message; 0 by default.
     pub receive_wait: u32,
-    /// Where messages go that were received too often.
+    /// The dead-letter queue of messages that were received too often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redrive: Option<RedrivePolicy>,
     /// True if the order of the messages of a group is preserved.
@@ -38,7 +38,7 @@ pub struct QueueAttributes {
     pub deduplicates_content: bool,
 }
 
-/// Where messages go that were received too often.
+/// The dead-letter queue, and the number of receptions after which a message moves to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedrivePolicy {
     /// Name of the dead-letter queue.
@@ -75,8 +75,8 @@ impl QueueAttributes {
     pub fn new(name: &str, given: &BTreeMap<String, String>) -> Result<Self> {
         if !is_queue_name(name) {
             let reason = format!(
-                "the queue name `{name}` does not have 1 to 80 letters, digits, hyphens and \
-                 underscores"
+                "the queue name `{name}` is invalid: a name has 1 to 80 letters, digits, hyphens \
+                 and underscores"
             );
             return Err(Error::Invalid { reason });
         }
@@ -85,8 +85,9 @@ impl QueueAttributes {
             attributes.is_fifo = boolean("FifoQueue", fifo)?;
         }
         if attributes.is_fifo != name.ends_with(FIFO) {
-            let reason =
-                "the name of a FIFO queue, and only of a FIFO queue, must end with `.fifo`".into();
+            let reason = format!(
+                "the queue name `{name}` is invalid: only names of FIFO queues end with `.fifo`"
+            );
             return Err(Error::Invalid { reason });
         }
         attributes.update(given)?;
@@ -111,7 +112,8 @@ impl QueueAttributes {
                 "ContentBasedDeduplication" if self.is_fifo => {
                     self.deduplicates_content = boolean(name, value)?;
                 }
-                // Messages are deduplicated in the whole queue. The disk encrypts messages.
+                // These settings have no effect: deduplication always applies to the whole queue,
+                // and encryption is left to the disk.
                 "DeduplicationScope" if value == "queue" => {}
                 "FifoThroughputLimit" if value == "perQueue" => {}
                 "SqsManagedSseEnabled" => {
@@ -151,7 +153,7 @@ impl QueueAttributes {
 
 fn unsupported(name: &str, value: &str) -> Error {
     Error::Invalid {
-        reason: format!("the attribute `{name}` with the value `{value}` is unsupported"),
+        reason: format!("the attribute `{name}` does not support the value `{value}`"),
     }
 }
 
@@ -176,8 +178,8 @@ fn redrive(value: &str) -> Result<Option<RedrivePolicy>> {
     }
     let invalid = || Error::Invalid {
         reason: format!(
-            "the attribute `RedrivePolicy` is not an object with `deadLetterTargetArn` and a \
-             `maxReceiveCount` of 1 to 1,000: `{value}`"
+            "the attribute `RedrivePolicy` must be an object with `deadLetterTargetArn` and a \
+             `maxReceiveCount` of 1 to 1,000, not `{value}`"
         ),
     };
     let policy: Value = serde_json::from_str(value).map_err(|_| invalid())?;

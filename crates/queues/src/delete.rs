@@ -56,7 +56,7 @@ impl Queues {
         self.end_deletion(queue, &sequences).await
     }
 
-    /// Removes messages from memory whose deletion is stored.
+    /// Removes messages whose deletion is stored from memory.
     pub(crate) async fn end_deletion(
         &self,
         queue: &Arc<OpenQueue>,
@@ -81,7 +81,7 @@ impl Queues {
         self.forget_messages(queue, expired).await
     }
 
-    /// Deletes messages that no client has deleted.
+    /// Deletes messages that were not deleted by a client, such as expired ones.
     pub(crate) async fn forget_messages(
         &self,
         queue: &Arc<OpenQueue>,

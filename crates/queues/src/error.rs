@@ -47,14 +47,14 @@ pub enum Error {
         /// The receipt.
         receipt: String,
     },
-    /// A message is not being processed.
+    /// The message of a receipt is not in flight.
     #[error("the message of receipt handle `{receipt}` is not in flight")]
     NotInFlight {
         /// The receipt.
         receipt: String,
     },
     /// The queue is full.
-    #[error("queue `{name}` is full: it has {messages} messages")]
+    #[error("queue `{name}` is full: the limit of {messages} messages is reached")]
     QueueFull {
         /// The name.
         name: String,
@@ -62,16 +62,16 @@ pub enum Error {
         messages: usize,
     },
     /// A stored value cannot be decoded.
-    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
+    #[error("record `{key}` of journal `{journal}` cannot be read: {reason}")]
     Corrupt {
         /// Name of the journal.
         journal: &'static str,
         /// Key of the entry.
         key: String,
-        /// Why the value cannot be decoded.
+        /// The reason why the value cannot be decoded.
         reason: String,
     },
-    /// The server stops.
+    /// The server is stopping.
     #[error("the operation stopped before it finished")]
     Stopped,
     /// The store failed.
@@ -100,9 +100,14 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::QueueNotFound { .. } => {
-                Some("Create it with `aws sqs create-queue --queue-name NAME`.".into())
+                Some("Create the queue with `aws sqs create-queue --queue-name NAME`.".into())
             }
-            Error::QueueExists { .. } => Some("Change its attributes, or delete it first.".into()),
+            Error::QueueExists { .. } => Some(
+                "Change the attributes of the queue with \
+                 `SetQueueAttributes`, or delete the queue \
+                 first."
+                    .into(),
+            ),
             Error::QueueFull { .. } => Some("Send the message again later.".into()),
             Error::Store(error) => error.hint(),
             _ => None,

@@ -15,14 +15,15 @@ const MAPPINGS: &str = "queue_mappings";
 /// An event source mapping as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueMapping {
-    /// Its id.
+    /// The mapping's id.
     pub id: String,
     /// Name of the queue.
     pub queue: String,
     /// The settings.
     #[serde(flatten)]
     pub settings: MappingSettings,
-    /// The identity that last changed the mapping, with whose rights it works.
+    /// The identity that last changed the mapping. Calls of the function have the rights of this
+    /// identity.
     pub actor: Actor,
     /// Time of the last change.
     pub modified: Timestamp,

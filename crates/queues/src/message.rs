@@ -33,7 +33,7 @@ pub struct NewMessage {
     pub body: String,
     /// Typed attributes by name.
     pub attributes: BTreeMap<String, Attribute>,
-    /// Time before it becomes visible, in seconds; that of the queue by default.
+    /// Time in seconds before the message becomes visible; by default the queue's delay.
     pub delay: Option<u32>,
     /// For FIFO queues: messages of a group are received in order, one batch at a time.
     pub group: Option<String>,
@@ -44,7 +44,7 @@ pub struct NewMessage {
 /// The result of sending a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentMessage {
-    /// Id of the message; that of the earlier message if it was sent before.
+    /// Id of the message; for a repeated message, the id of the earlier one.
     pub id: String,
     /// MD5 of the body, as hexadecimal digits.
     pub body_md5: String,
@@ -63,23 +63,23 @@ pub struct ReceivedMessage {
     pub received: u32,
     /// Time of the first reception.
     pub first_received: Timestamp,
-    /// Identifies this reception.
+    /// The receipt, which identifies this reception.
     pub receipt: String,
 }
 
 /// A message as stored. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMessage {
-    /// Its id.
+    /// The message's id.
     pub id: String,
     /// The body.
     pub body: String,
     /// Typed attributes by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Attribute>,
-    /// Time at which it was sent.
+    /// Time at which the message was sent.
     pub sent: Timestamp,
-    /// Time from which it is visible, until it is received.
+    /// Time from which the message is visible, until it is received.
     pub visible: Timestamp,
     /// The sender.
     pub sender: String,
@@ -101,7 +101,7 @@ pub(crate) struct Reception {
     pub first_received: Option<Timestamp>,
     /// Time from which the message is visible.
     pub visible: Timestamp,
-    /// The last reception.
+    /// The receipt of the last reception.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
 }
@@ -131,8 +131,8 @@ impl NewMessage {
         if self.attributes.len() > ATTRIBUTES_MAX {
             return invalid(format!("the message has more than {ATTRIBUTES_MAX} attributes"));
         }
-        if self.delay.is_some_and(|delay| delay > 900) {
-            return invalid("`DelaySeconds` must be between 0 and 900".to_owned());
+        if let Some(delay) = self.delay.filter(|delay| *delay > 900) {
+            return invalid(format!("`DelaySeconds` must be between 0 and 900, not {delay}"));
         }
         let is_id = |id: &String| {
             !id.is_empty() && id.len() <= ID_MAX && id.chars().all(|c| c.is_ascii_graphic())
@@ -151,7 +151,7 @@ impl NewMessage {
                     .to_owned(),
             ),
             (true, ..) if self.delay.is_some_and(|delay| delay > 0) => {
-                invalid("`DelaySeconds` is only for queues that are not FIFO".to_owned())
+                invalid("FIFO queues do not support `DelaySeconds` of a message".to_owned())
             }
             (false, _, Some(_)) => {
                 invalid("`MessageDeduplicationId` is only for FIFO queues".to_owned())
@@ -190,7 +190,7 @@ impl StoredMessage {
 }
 
 impl ReceivedMessage {
-    /// Returns the attributes that the queue has set, with the names of SQS.
+    /// Returns the system attributes of the message, with the names of SQS.
     pub fn system_attributes(&self) -> BTreeMap<&'static str, String> {
         let milliseconds = |time: Timestamp| time.timestamp_millis().to_string();
         let message = &self.message;

@@ -8,23 +8,23 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::QueueAttributes;
-use crate::state::State;
+use crate::state::QueueState;
 
 /// A queue as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueInfo {
-    /// Distinguishes the queue from deleted ones with the same name.
+    /// The queue's id, which differs from the ids of deleted queues with the same name.
     pub id: String,
-    /// Its name.
+    /// The queue's name.
     pub name: String,
-    /// Its attributes.
+    /// The queue's attributes.
     pub attributes: QueueAttributes,
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// Time of its creation.
+    /// Time of the queue's creation.
     pub created: Timestamp,
-    /// Time of the last change of its attributes.
+    /// Time of the last change of the attributes.
     pub modified: Timestamp,
 }
 
@@ -42,19 +42,20 @@ pub struct QueueCounts {
 /// An open queue.
 #[derive(Debug)]
 pub(crate) struct OpenQueue {
-    /// Its name and id, which never change.
+    /// The queue's name and id, which never change.
     pub name: String,
     pub id: String,
     pub info: Mutex<QueueInfo>,
-    pub state: Mutex<State>,
-    /// Notified when messages may have become visible.
+    pub state: Mutex<QueueState>,
+    /// A notification for receivers: messages may have become visible.
     pub arrived: Notify,
-    /// Held while messages of a FIFO queue are sent, so that they are stored in order.
+    /// A lock that is held while messages of a FIFO queue are sent, so that they are stored in
+    /// order.
     pub order: tokio::sync::Mutex<()>,
 }
 
 impl OpenQueue {
-    pub(crate) fn new(info: QueueInfo, state: State) -> Self {
+    pub(crate) fn new(info: QueueInfo, state: QueueState) -> Self {
         OpenQueue {
             name: info.name.clone(),
             id: info.id.clone(),

@@ -13,7 +13,7 @@ use crate::journal::{
 };
 use crate::message::{Reception, StoredMessage};
 use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
-use crate::state::{Deduplicated, Phase, Slot, State};
+use crate::state::{DeduplicationEntry, MessageState, Phase, QueueState};
 use crate::{Error, QueueAttributes, Result};
 
 /// Number of deleted messages after which their entries are removed from the journals.
@@ -28,9 +28,9 @@ pub struct Queues {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     open: Arc<RwLock<BTreeMap<String, Arc<OpenQueue>>>>,
-    /// Held while queues are created, changed or deleted.
+    /// A lock that is held while queues are created, changed or deleted.
     changes: Arc<tokio::sync::Mutex<()>>,
-    /// True if receivers do not wait for messages any more.
+    /// True if receivers no longer wait for messages.
     is_closed: Arc<AtomicBool>,
 }
 
@@ -84,7 +84,7 @@ impl Queues {
         if let Ok(existing) = self.queue(name) {
             let info = existing.info.lock().clone();
             let mut wanted = info.attributes.clone();
-            // Only the attributes that are given must be equal.
+            // Compare only the attributes in the request.
             wanted.update(given)?;
             if wanted != info.attributes {
                 return Err(Error::QueueExists { name: name.into() });
@@ -97,7 +97,7 @@ impl Queues {
         let (id, name) = (uuid::Uuid::now_v7().to_string(), name.to_owned());
         let info = QueueInfo { id, name, attributes, tags, created: now, modified: now };
         self.put(&info).await?;
-        let queue = Arc::new(OpenQueue::new(info.clone(), State::default()));
+        let queue = Arc::new(OpenQueue::new(info.clone(), QueueState::default()));
         self.open.write().insert(info.name.clone(), queue);
         Ok((info, true))
     }
@@ -111,8 +111,7 @@ impl Queues {
         let target = self.queue(&redrive.queue)?;
         if target.attributes().is_fifo != attributes.is_fifo {
             return invalid(
-                "the dead-letter queue of a FIFO queue must be a FIFO queue, and of another queue \
-                 must not",
+                "a FIFO queue needs a FIFO dead-letter queue, and a standard queue a standard one",
             );
         }
         Ok(())
@@ -189,7 +188,7 @@ impl Queues {
         let entries = vec![Append::tombstone(QUEUES, name)];
         self.store.apply(Batch { entries, ..Batch::default() }).await?;
         self.open.write().remove(name);
-        *queue.state.lock() = State::deleted();
+        *queue.state.lock() = QueueState::deleted();
         queue.arrived.notify_waiters();
         let journals = [MESSAGES, RECEPTIONS, DEDUPLICATION];
         trim(&self.store, &journals, &queue.id, [0, u64::MAX]).await
@@ -203,7 +202,7 @@ impl Queues {
         trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, [0, u64::MAX]).await?;
         queue.state.lock().take_gone();
         queue.arrived.notify_waiters();
-        // The removal is not synced. A later batch syncs all earlier ones.
+        // The removal is not synced. A later batch syncs all earlier batches.
         let info = queue.info.lock().clone();
         self.put(&info).await
     }
@@ -232,7 +231,7 @@ impl Queues {
     }
 }
 
-/// Runs work to its end, also if the caller leaves.
+/// Runs work to completion, even if the caller is cancelled.
 pub(crate) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
@@ -257,8 +256,8 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
 async fn read_states(
     store: &Arc<dyn Store>,
     infos: &BTreeMap<String, QueueInfo>,
-) -> Result<BTreeMap<String, State>> {
-    let mut states: BTreeMap<String, State> = BTreeMap::new();
+) -> Result<BTreeMap<String, QueueState>> {
+    let mut states: BTreeMap<String, QueueState> = BTreeMap::new();
     let mut removed = Vec::new();
     let mut receptions: HashMap<String, Reception> = HashMap::new();
     for entry in scan(store, RECEPTIONS).await? {
@@ -271,7 +270,7 @@ async fn read_states(
             continue;
         };
         let message: StoredMessage = decode(MESSAGES, &entry)?;
-        let mut slot = Slot::new(&message, info.attributes.is_fifo);
+        let mut slot = MessageState::new(&message, info.attributes.is_fifo);
         slot.phase = Phase::Invisible;
         let state = states.entry(queue.to_owned()).or_default();
         match receptions.remove(&entry.key) {
@@ -292,7 +291,7 @@ async fn read_states(
         }
         let (id, message, sent) = decode(DEDUPLICATION, &entry)?;
         let state = states.entry(queue.to_owned()).or_default();
-        state.deduplicate(id, Deduplicated { sequence, message, sent });
+        state.deduplicate(id, DeduplicationEntry { sequence, message, sent });
     }
     if !removed.is_empty() {
         let batch = Batch { entries: removed, relaxed: true, ..Batch::default() };

@@ -12,22 +12,22 @@ use crate::journal::{MESSAGES, decode, deletion_entry, key, message_entry, recep
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
 use crate::queue::OpenQueue;
 use crate::queues::detached;
-use crate::state::{Pick, Picked, Slot};
+use crate::state::{MessageState, ReceiveCriteria, SelectedMessages};
 use crate::{Error, Queues, Result};
 
-/// Options of a request to receive messages.
+/// Options for receiving messages.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReceiveOptions {
     /// Maximum number of messages.
     pub limit: usize,
-    /// Time that the messages are invisible, in seconds; that of the queue by default.
+    /// Time in seconds that the messages are invisible; by default the queue's visibility timeout.
     pub visibility: Option<u32>,
-    /// Time to wait for a message, in seconds; that of the queue by default.
+    /// Time in seconds to wait for a message; by default the queue's waiting time.
     pub wait: Option<u32>,
 }
 
 impl Queues {
-    /// Receives visible messages, and waits for some if there are none.
+    /// Receives visible messages; waits if there are none.
     pub async fn receive(
         &self,
         name: &str,
@@ -90,7 +90,7 @@ impl Queues {
         let seconds = |seconds: u32| TimeDelta::seconds(i64::from(seconds));
         let redrive = attributes.redrive.as_ref();
         let target = redrive.and_then(|redrive| self.queue(&redrive.queue).ok());
-        let pick = Pick {
+        let pick = ReceiveCriteria {
             limit: options.limit,
             until: now + seconds(options.visibility.unwrap_or(attributes.visibility_timeout)),
             expired: now - seconds(attributes.retention),
@@ -98,7 +98,7 @@ impl Queues {
                 .filter(|_| target.is_some())
                 .map(|redrive| redrive.receive_count_max),
         };
-        let Picked { received, dead, expired } = queue.state.lock().pick(now, pick);
+        let SelectedMessages { received, dead, expired } = queue.state.lock().pick(now, pick);
         if let Some(target) = target {
             self.move_dead(queue, &target, dead).await?;
         }
@@ -110,7 +110,7 @@ impl Queues {
             let mut state = queue.state.lock();
             for sequence in received {
                 let Some(message) = bodies.remove(&sequence) else {
-                    // It was removed by a batch whose outcome was unknown.
+                    // The message was removed by a batch whose outcome was unknown.
                     state.remove(sequence);
                     continue;
                 };
@@ -127,7 +127,8 @@ impl Queues {
             }
         }
         if !entries.is_empty() {
-            // After a power failure the messages are visible earlier, which is allowed.
+            // This write is not synced. After a power failure, the messages are visible earlier,
+            // which is allowed.
             self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
         }
         Ok(messages)
@@ -183,7 +184,7 @@ impl Queues {
             let message = StoredMessage { visible: now, ..message };
             let mut state = target.state.lock();
             let sequence = state.next_sequence(now);
-            state.add(sequence, Slot::new(&message, is_fifo));
+            state.add(sequence, MessageState::new(&message, is_fifo));
             entries.push(deletion_entry(&queue.id, from));
             entries.push(message_entry(&target.id, sequence, &message));
             added.push(sequence);
@@ -203,7 +204,7 @@ impl Queues {
     }
 }
 
-/// Makes messages visible again whose deletion failed.
+/// Makes messages visible again after their deletion failed.
 pub(crate) fn restore(queue: &OpenQueue, sequences: &[u64]) {
     let mut state = queue.state.lock();
     for sequence in sequences {

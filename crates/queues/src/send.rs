@@ -11,7 +11,7 @@ use crate::journal::{DEDUPLICATION, encode, key, message_entry, trim};
 use crate::message::{NewMessage, SentMessage, StoredMessage, body_md5, sequence_text};
 use crate::queue::OpenQueue;
 use crate::queues::detached;
-use crate::state::{Deduplicated, Slot, State};
+use crate::state::{DeduplicationEntry, MessageState, QueueState};
 use crate::{Error, QueueAttributes, Queues, Result};
 
 /// Maximum number of messages in a queue.
@@ -22,7 +22,7 @@ const IDS_MAX: usize = 10_000;
 
 /// A batch of messages that are stored together.
 #[derive(Default)]
-struct Sending {
+struct SendBatch {
     outcomes: Vec<Result<SentMessage>>,
     /// Sequence numbers of the new messages.
     sequences: Vec<u64>,
@@ -51,7 +51,7 @@ impl Queues {
         let attributes = queue.attributes();
         let _order = if attributes.is_fifo { Some(queue.order.lock().await) } else { None };
         let now = self.clock.now();
-        let mut sending = Sending::default();
+        let mut sending = SendBatch::default();
         {
             let mut state = queue.state.lock();
             if state.is_deleted {
@@ -62,7 +62,7 @@ impl Queues {
                 return Err(Error::QueueFull { name: queue.name.clone(), messages: count });
             }
             for message in messages {
-                let prepared = Prepared { queue, attributes: &attributes, sender, now };
+                let prepared = SendContext { queue, attributes: &attributes, sender, now };
                 let outcome = prepared.add(message, &mut state, &mut sending);
                 sending.outcomes.push(outcome);
             }
@@ -101,23 +101,23 @@ impl Queues {
     }
 }
 
-/// What the messages of a batch have in common.
-struct Prepared<'a> {
+/// Values that all messages of a batch share.
+struct SendContext<'a> {
     queue: &'a OpenQueue,
     attributes: &'a QueueAttributes,
     sender: &'a str,
     now: Timestamp,
 }
 
-impl Prepared<'_> {
+impl SendContext<'_> {
     /// Adds a message to the state and to the entries to store.
     fn add(
         &self,
         new: NewMessage,
-        state: &mut State,
-        sending: &mut Sending,
+        state: &mut QueueState,
+        sending: &mut SendBatch,
     ) -> Result<SentMessage> {
-        let Prepared { queue, attributes, sender, now } = *self;
+        let SendContext { queue, attributes, sender, now } = *self;
         new.check(attributes)?;
         let body_md5 = body_md5(&new.body);
         let deduplication_id = new.deduplication(attributes);
@@ -132,7 +132,7 @@ impl Prepared<'_> {
         if let Some(deduplication_id) = &deduplication_id {
             let value = encode(&(deduplication_id, &id, now));
             sending.entries.push(Append::put(DEDUPLICATION, key(&queue.id, sequence), value));
-            let sent = Deduplicated { sequence, message: id.clone(), sent: now };
+            let sent = DeduplicationEntry { sequence, message: id.clone(), sent: now };
             state.deduplicate(deduplication_id.clone(), sent);
         }
         let delay = new.delay.unwrap_or(attributes.delay);
@@ -147,7 +147,7 @@ impl Prepared<'_> {
             group: new.group,
             deduplication_id,
         };
-        state.add(sequence, Slot::new(&message, attributes.is_fifo));
+        state.add(sequence, MessageState::new(&message, attributes.is_fifo));
         sending.entries.push(message_entry(&queue.id, sequence, &message));
         sending.sequences.push(sequence);
         let sequence = attributes.is_fifo.then(|| sequence_text(sequence));

@@ -13,22 +13,22 @@ use crate::queue::QueueCounts;
 /// Time within which a message with the same deduplication id is not added again.
 const DEDUPLICATION: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
-/// Position of a message in the life of its slot.
+/// The phase of a message, which determines the operations that are possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The message is being stored.
     Storing,
     /// The message can be received.
     Ready,
-    /// The message cannot be received before a time: it is in flight or delayed.
+    /// The message is in flight or delayed, so it cannot be received before a time.
     Invisible,
     /// The message is deleted as soon as the deletion is on disk.
     Deleting,
 }
 
-/// The state of a message, without its body.
+/// The state of a message in memory, without the body.
 #[derive(Debug, Clone)]
-pub(crate) struct Slot {
+pub(crate) struct MessageState {
     /// The group, in FIFO queues.
     pub group: Option<String>,
     pub sent: Timestamp,
@@ -36,25 +36,25 @@ pub(crate) struct Slot {
     pub phase: Phase,
 }
 
-impl Slot {
-    /// Creates the slot of a message that is being stored. `is_fifo` preserves the order of its
-    /// group.
+impl MessageState {
+    /// Creates the state of a message that is being stored. With `is_fifo`, the order of its group
+    /// is preserved.
     pub(crate) fn new(message: &StoredMessage, is_fifo: bool) -> Self {
         let reception = Reception { visible: message.visible, ..Reception::default() };
         let group = message.group.clone().filter(|_| is_fifo);
-        Slot { group, sent: message.sent, reception, phase: Phase::Storing }
+        MessageState { group, sent: message.sent, reception, phase: Phase::Storing }
     }
 
-    /// Returns the group whose other messages must wait for this one.
+    /// Returns the group that this message blocks: its other messages must wait.
     fn blocked_group(&self) -> Option<&String> {
         let is_in_flight = self.phase == Phase::Invisible && self.reception.receipt.is_some();
         self.group.as_ref().filter(|_| is_in_flight || self.phase == Phase::Deleting)
     }
 }
 
-/// The message that was sent with a deduplication id.
+/// A message that was sent with a deduplication id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Deduplicated {
+pub(crate) struct DeduplicationEntry {
     pub sequence: u64,
     /// Id of the message.
     pub message: String,
@@ -63,39 +63,39 @@ pub(crate) struct Deduplicated {
 
 /// The messages of a queue.
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct QueueState {
     /// True after the queue was deleted.
     pub is_deleted: bool,
-    /// By sequence number, which is the order in which the messages were sent.
-    slots: BTreeMap<u64, Slot>,
+    /// Messages by sequence number, which is the order in which they were sent.
+    slots: BTreeMap<u64, MessageState>,
     ready: BTreeSet<u64>,
     invisible: BTreeSet<(Timestamp, u64)>,
-    /// The number of messages for which the others of their group must wait.
+    /// For each blocked group, the number of messages that block it.
     blocked: HashMap<String, usize>,
-    /// Sequence numbers of deleted messages whose entries were not removed from the journals yet.
+    /// Sequence numbers of deleted messages whose entries are still in the journals.
     gone: BTreeSet<u64>,
     last: u64,
-    /// Latest end of the delay of a message.
+    /// The latest end of a message's delay.
     delayed_until: Option<Timestamp>,
-    deduplicated: HashMap<String, Deduplicated>,
+    deduplicated: HashMap<String, DeduplicationEntry>,
     deduplication_order: BTreeMap<u64, String>,
 }
 
-/// Which messages to receive.
+/// Criteria for the messages to receive.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pick {
+pub(crate) struct ReceiveCriteria {
     pub limit: usize,
     /// Time until which the messages are invisible.
     pub until: Timestamp,
     /// Messages that were sent before this time are deleted.
     pub expired: Timestamp,
-    /// Receptions after which a message is a dead letter.
+    /// Maximum number of receptions; after them, a message is moved to the dead-letter queue.
     pub receive_count_max: Option<u32>,
 }
 
-/// Messages that were selected.
+/// The selected messages.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Picked {
+pub(crate) struct SelectedMessages {
     pub received: Vec<u64>,
     /// Messages that were received too often; they are in the phase `Deleting`.
     pub dead: Vec<u64>,
@@ -103,18 +103,18 @@ pub(crate) struct Picked {
     pub expired: Vec<u64>,
 }
 
-impl State {
+impl QueueState {
     /// Returns the state of a deleted queue.
     pub(crate) fn deleted() -> Self {
-        State { is_deleted: true, ..State::default() }
+        QueueState { is_deleted: true, ..QueueState::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Returns the sequence number of a new message. Numbers ascend with the time, also over the
-    /// end of the process.
+    /// Returns the sequence number of a new message. Numbers ascend with time, also across restarts
+    /// of the process.
     pub(crate) fn next_sequence(&mut self, now: Timestamp) -> u64 {
         let now = u64::try_from(now.timestamp_micros()).unwrap_or_default();
         self.last = now.max(self.last + 1);
@@ -130,9 +130,9 @@ impl State {
     }
 
     /// Adds a message.
-    pub(crate) fn add(&mut self, sequence: u64, slot: Slot) {
+    pub(crate) fn add(&mut self, sequence: u64, slot: MessageState) {
         self.last = self.last.max(sequence);
-        self.slots.insert(sequence, Slot { phase: Phase::Storing, ..slot.clone() });
+        self.slots.insert(sequence, MessageState { phase: Phase::Storing, ..slot.clone() });
         self.change(sequence, |added| added.phase = slot.phase);
     }
 
@@ -159,7 +159,7 @@ impl State {
         }
     }
 
-    /// Puts back a message whose deletion may have failed.
+    /// Restores a message whose deletion may have failed.
     pub(crate) fn restore(&mut self, sequence: u64) {
         if self.slots.get(&sequence).is_some_and(|slot| slot.phase == Phase::Deleting) {
             self.change(sequence, |slot| slot.phase = Phase::Invisible);
@@ -172,9 +172,9 @@ impl State {
 
     /// Selects visible messages and makes them invisible. Messages of a group are selected in
     /// order, and only if none of the group is in flight.
-    pub(crate) fn pick(&mut self, now: Timestamp, pick: Pick) -> Picked {
+    pub(crate) fn pick(&mut self, now: Timestamp, pick: ReceiveCriteria) -> SelectedMessages {
         self.update_visible(now);
-        let mut picked = Picked::default();
+        let mut picked = SelectedMessages::default();
         for &sequence in &self.ready {
             if picked.received.len() >= pick.limit {
                 break;
@@ -277,7 +277,7 @@ impl State {
         }
     }
 
-    /// Returns the number of deleted messages whose entries were not removed yet.
+    /// Returns the number of deleted messages whose entries are still in the journals.
     pub(crate) fn gone_count(&self) -> usize {
         self.gone.len()
     }
@@ -298,11 +298,11 @@ impl State {
     }
 
     /// Returns the message that was sent with a deduplication id in the last 5 minutes.
-    pub(crate) fn deduplicated(&self, id: &str, now: Timestamp) -> Option<&Deduplicated> {
+    pub(crate) fn deduplicated(&self, id: &str, now: Timestamp) -> Option<&DeduplicationEntry> {
         self.deduplicated.get(id).filter(|sent| sent.sent + DEDUPLICATION >= now)
     }
 
-    pub(crate) fn deduplicate(&mut self, id: String, sent: Deduplicated) {
+    pub(crate) fn deduplicate(&mut self, id: String, sent: DeduplicationEntry) {
         self.last = self.last.max(sent.sequence);
         self.deduplication_order.insert(sent.sequence, id.clone());
         self.deduplicated.insert(id, sent);
@@ -337,7 +337,7 @@ impl State {
         }
     }
 
-    fn change(&mut self, sequence: u64, change: impl FnOnce(&mut Slot)) {
+    fn change(&mut self, sequence: u64, change: impl FnOnce(&mut MessageState)) {
         self.leave(sequence);
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         change(slot);
@@ -355,7 +355,8 @@ impl State {
         }
     }
 
-    /// Removes a message from the sets that its slot determines.
+    /// Removes a message from the sets of ready and invisible messages, and from the count of its
+    /// group.
     fn leave(&mut self, sequence: u64) {
         let Some(slot) = self.slots.get(&sequence) else { return };
         self.ready.remove(&sequence);
@@ -378,23 +379,23 @@ mod tests {
         Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(seconds)
     }
 
-    fn state(groups: &[Option<&str>]) -> State {
-        let mut state = State::default();
+    fn state(groups: &[Option<&str>]) -> QueueState {
+        let mut state = QueueState::default();
         for (sequence, group) in groups.iter().enumerate() {
             let group = group.map(str::to_owned);
             let reception = Reception { visible: at(0), ..Reception::default() };
-            let slot = Slot { group, sent: at(0), reception, phase: Phase::Ready };
+            let slot = MessageState { group, sent: at(0), reception, phase: Phase::Ready };
             state.add(sequence as u64, slot);
         }
         state
     }
 
-    fn options(now: i64, limit: usize) -> Pick {
+    fn options(now: i64, limit: usize) -> ReceiveCriteria {
         let (until, expired) = (at(now + 10), at(-1));
-        Pick { limit, until, expired, receive_count_max: Some(2) }
+        ReceiveCriteria { limit, until, expired, receive_count_max: Some(2) }
     }
 
-    fn pick(state: &mut State, now: i64, limit: usize) -> Vec<u64> {
+    fn pick(state: &mut QueueState, now: i64, limit: usize) -> Vec<u64> {
         state.pick(at(now), options(now, limit)).received
     }
 
@@ -435,7 +436,7 @@ mod tests {
         let mut state = state(&[None]);
         assert_eq!(pick(&mut state, 0, 1), [0]);
         let receipt = state.reception(0).and_then(|one| one.receipt.clone()).expect("a receipt");
-        let change = |state: &mut State, now, receipt: &str| {
+        let change = |state: &mut QueueState, now, receipt: &str| {
             let changed = state.change_reception(0, receipt, at(now), |it| it.visible = at(now));
             changed.is_some()
         };
@@ -443,7 +444,7 @@ mod tests {
         assert!(!change(&mut state, 10, &receipt));
         assert!(change(&mut state, 5, &receipt));
         assert_eq!(pick(&mut state, 5, 1), [0]);
-        assert!(!change(&mut state, 6, &receipt), "it was received again");
+        assert!(!change(&mut state, 6, &receipt), "the message was received again");
     }
 
     #[test]
@@ -461,10 +462,10 @@ mod tests {
     #[test]
     fn old_messages_and_ids_are_removed() {
         let mut state = state(&[None]);
-        let picked = state.pick(at(0), Pick { expired: at(1), ..options(0, 9) });
+        let picked = state.pick(at(0), ReceiveCriteria { expired: at(1), ..options(0, 9) });
         assert_eq!((picked.expired, picked.received), (vec![0], vec![]));
         let sequence = state.next_sequence(at(1));
-        let sent = Deduplicated { sequence, message: "m".into(), sent: at(1) };
+        let sent = DeduplicationEntry { sequence, message: "m".into(), sent: at(1) };
         state.deduplicate("k".into(), sent);
         state.forget_old(at(301));
         assert!(state.deduplicated("k", at(301)).is_some());
@@ -475,7 +476,7 @@ mod tests {
 
     #[test]
     fn sequence_numbers_ascend_if_the_clock_does_not() {
-        let mut state = State::default();
+        let mut state = QueueState::default();
         let first = state.next_sequence(at(5));
         assert_eq!(first, 5_000_000);
         assert_eq!(state.next_sequence(at(3)), first + 1);

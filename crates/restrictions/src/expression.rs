@@ -104,8 +104,7 @@ impl Visitor for ColumnCollector {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
-        let hint =
-            "Use columns of the table, functions of one row, `current_user` and `is_member`.";
+        let hint = "Use columns of the table, scalar functions, `current_user` and `is_member`.";
         match expr {
             _ if is_current_user(expr) => {}
             Expr::Identifier(ident) => drop(self.columns.insert(ident.value.clone())),

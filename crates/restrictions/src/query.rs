@@ -43,7 +43,7 @@ pub fn query(
             if found.is_same {
                 continue;
             }
-            return Err(format!("its {restriction} needs the column `{column}`, which is missing"));
+            return Err(format!("the {restriction} needs the column `{column}`, which is missing"));
         };
         if masked[at] {
             return Err(format!("column `{}` has two column masks", columns[at].0));
@@ -97,9 +97,9 @@ impl AppliedRestriction<'_> {
 
     fn bind(&self, to: &Restrictions) -> Result<String, String> {
         let restriction = self.restriction;
-        let failed = |reason: String| format!("its {restriction} {reason}");
+        let failed = |reason: String| format!("the {restriction} {reason}");
         let expression = RestrictionExpression::parse(&restriction.using)
-            .map_err(|error| failed(format!("is not readable: {error}")))?;
+            .map_err(|error| failed(format!("cannot be parsed: {error}")))?;
         let mut names = BTreeMap::new();
         for written in expression.columns() {
             let Some(at) = self.position(written) else {
@@ -171,7 +171,7 @@ mod tests {
         let renamed = [("region", 1), ("land", 2), ("pay", 3)];
         let expected = r#"SELECT "region" AS "0", "land" AS "1", (NULL) AS "2" FROM "restricted table" WHERE ("land" = 'EU')"#;
         check(&both, "id", &renamed, expected);
-        let missing = "its row filter `r` needs the column `region`, which is missing";
+        let missing = "the row filter `r` needs the column `region`, which is missing";
         check(&both, "id", &[("id", 1), ("salary", 3)], missing);
         check(&both, "other", &[("id", 1)], missing);
         check(

@@ -22,8 +22,8 @@ use futures::StreamExt;
 /// Metric with the number of bytes that a scan has read.
 const BYTES_SCANNED: &str = "bytes_scanned";
 
-/// Replaces an error from below the barrier with an error that reveals no hidden values. The text
-/// is the name of the table.
+/// A function that replaces an error from below the barrier with an error that reveals no hidden
+/// values. Its first argument is the name of the table.
 pub(crate) type ConcealError = fn(&str, DataFusionError) -> DataFusionError;
 
 /// The scan of a restricted table.

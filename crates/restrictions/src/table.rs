@@ -81,7 +81,7 @@ fn check_nodes(plan: &LogicalPlan) -> Result<()> {
             LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
             }
             LogicalPlan::TableScan(_) => scans += 1,
-            _ => return plan_err!("only functions of one row can be used"),
+            _ => return plan_err!("only scalar functions can be used"),
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

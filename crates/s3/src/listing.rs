@@ -85,7 +85,8 @@ pub(crate) async fn list_v2(
 
 fn limit(sent: Option<i32>) -> S3Result<usize> {
     let limit = sent.unwrap_or(PAGE_MAX).min(PAGE_MAX);
-    usize::try_from(limit).map_err(|_| s3_error!(InvalidArgument, "`max-keys` is negative"))
+    usize::try_from(limit)
+        .map_err(|_| s3_error!(InvalidArgument, "`max-keys` must not be negative"))
 }
 
 /// Decodes a continuation token to the key after which the page starts.

@@ -61,7 +61,8 @@ fn target(bucket: String, key: String, id: String) -> UploadTarget {
 }
 
 fn number(sent: i32) -> S3Result<u32> {
-    u32::try_from(sent).map_err(|_| s3_error!(InvalidArgument, "the part number is negative"))
+    u32::try_from(sent)
+        .map_err(|_| s3_error!(InvalidArgument, "the part number must not be negative"))
 }
 
 pub(crate) async fn put_part(
@@ -86,7 +87,8 @@ pub(crate) async fn copy_part(
     let input = request.input;
     let from = source(&input.copy_source)?;
     let range = input.copy_source_range.as_deref().map(Range::parse).transpose();
-    let range = range.map_err(|_| s3_error!(InvalidArgument, "the range is not valid"))?;
+    let range =
+        range.map_err(|_| s3_error!(InvalidArgument, "the range of the copy is not valid"))?;
     let target = target(input.bucket, input.key, input.upload_id);
     let number = number(input.part_number)?;
     let objects = service.objects();

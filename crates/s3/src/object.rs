@@ -203,7 +203,7 @@ fn check_version(version: Option<&str>, part: Option<i32>) -> S3Result<()> {
         return Err(s3_error!(NoSuchVersion, "versions of objects are not supported"));
     }
     match part {
-        Some(_) => Err(unsupported("reading a part by its number")),
+        Some(_) => Err(unsupported("reading a part by number")),
         None => Ok(()),
     }
 }

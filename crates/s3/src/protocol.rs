@@ -23,7 +23,7 @@ const FORM_BYTES_MAX: u64 = 4 << 20;
 /// The client of a request, which the listener adds to the request's extensions.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Its address.
+    /// The client's address.
     pub address: Option<IpAddr>,
     signed: Arc<AtomicBool>,
 }

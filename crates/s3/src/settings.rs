@@ -26,7 +26,7 @@ impl Settings<'_> {
         if self.storage_class.is_some_and(|class| class.as_str() != StorageClass::STANDARD) {
             return Err(s3_error!(
                 InvalidStorageClass,
-                "the storage class is not supported; the only one is STANDARD"
+                "the storage class is not supported; use STANDARD"
             ));
         }
         if self.encryption.is_some() {

@@ -29,7 +29,7 @@ pub struct Channel(OwnedFd);
 
 /// A received message with its descriptors.
 #[derive(Debug)]
-pub struct Received {
+pub struct ChannelMessage {
     /// The message.
     pub bytes: Vec<u8>,
     /// The descriptors, in order.
@@ -70,11 +70,11 @@ impl Channel {
     }
 
     /// Receives a message; `None` if the other end is closed.
-    pub fn receive(&self) -> std::io::Result<Option<Received>> {
+    pub fn receive(&self) -> std::io::Result<Option<ChannelMessage>> {
         BUFFER.with_borrow_mut(|buffer| self.receive_into(buffer))
     }
 
-    fn receive_into(&self, buffer: &mut [u8]) -> std::io::Result<Option<Received>> {
+    fn receive_into(&self, buffer: &mut [u8]) -> std::io::Result<Option<ChannelMessage>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
@@ -99,7 +99,7 @@ impl Channel {
             // Drop all descriptors, because it is unknown which of them are missing.
             descriptors.clear();
         }
-        Ok(Some(Received { bytes: buffer[..received.bytes].to_vec(), descriptors, cut }))
+        Ok(Some(ChannelMessage { bytes: buffer[..received.bytes].to_vec(), descriptors, cut }))
     }
 
     /// Makes the socket non-blocking and registers it with the current tokio runtime.

@@ -331,7 +331,7 @@ impl Connection {
                     let sender = self.ends.lock().as_mut().and_then(|all| all.remove(&id));
                     let _ = sender.map(|sender| sender.send(end));
                 }
-                Err(error) => tracing::error!(%error, "malformed reply of the spawner"),
+                Err(error) => tracing::error!(%error, "the spawner sent a malformed reply"),
             }
         }
         self.ends.lock().take();
@@ -342,7 +342,7 @@ impl Connection {
 }
 
 fn ended() -> Error {
-    Error::Spawner { reason: "stopped, and with it all processes that it had started".to_owned() }
+    Error::Spawner { reason: "stopped, together with all processes that it had started".to_owned() }
 }
 
 /// Starts a spawner process. The standard library uses `posix_spawn`, so the server does not fork.

@@ -17,7 +17,7 @@ mod process_identity;
 mod protocol;
 mod spawner;
 
-pub use channel::{Channel, Received};
+pub use channel::{Channel, ChannelMessage};
 pub use client::{RunningProcess, SpawnCommand, Spawner};
 pub use error::{Error, Result};
 pub use limits::{LimitSettings, Limits, Variables};

@@ -198,10 +198,10 @@ impl Exit {
     /// Returns a text for users.
     pub fn describe(&self) -> String {
         match self {
-            Exit::Code(code) => format!("it exited with code {code}"),
+            Exit::Code(code) => format!("the process exited with code {code}"),
             Exit::Signal(signal) => match name(*signal) {
-                Some(name) => format!("it was killed by {name}"),
-                None => format!("it was killed by signal {signal}"),
+                Some(name) => format!("the process was killed by {name}"),
+                None => format!("the process was killed by signal {signal}"),
             },
             Exit::NotStarted { step, error } => format!("cannot {step}: {error}"),
         }
@@ -213,7 +213,7 @@ fn name(signal: i32) -> Option<&'static str> {
         libc::SIGSEGV => "SIGSEGV (a fault in native code)",
         libc::SIGABRT => "SIGABRT (native code aborted)",
         libc::SIGBUS => "SIGBUS",
-        libc::SIGILL => "SIGILL (a processor instruction this machine lacks)",
+        libc::SIGILL => "SIGILL (an instruction that this processor does not support)",
         libc::SIGFPE => "SIGFPE",
         libc::SIGKILL => "SIGKILL",
         libc::SIGTERM => "SIGTERM",

@@ -17,7 +17,7 @@ const NONCE_BYTES: usize = 12;
 /// An encrypted value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct EncryptedValue {
-    /// The id of the key that encrypted it.
+    /// The id of the key that encrypted the value.
     pub(crate) key: String,
     /// Nonce and ciphertext as base64.
     data: String,

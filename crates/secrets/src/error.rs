@@ -53,7 +53,7 @@ pub enum Error {
         mode: u32,
     },
     /// The key file or the output of the key command is not a key.
-    #[error("{origin} does not contain a key: 32 bytes as base64")]
+    #[error("{origin} does not contain a valid key: 32 bytes in Base64")]
     InvalidKey {
         /// The file or the command.
         origin: String,
@@ -63,7 +63,7 @@ pub enum Error {
     KeyCommand {
         /// The command.
         command: String,
-        /// Its exit status, or the system's error.
+        /// The command's exit status, or the system's error.
         reason: String,
     },
     /// A file cannot be read or written.
@@ -71,7 +71,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// `read` or `written`.
+        /// The failed operation: `read` or `written`.
         action: &'static str,
         /// The system's error.
         source: std::io::Error,
@@ -83,7 +83,7 @@ pub enum Error {
     OtherKey {
         /// The secret.
         name: String,
-        /// The id of the key that encrypted it.
+        /// The id of the key that encrypted the value.
         stored: String,
         /// The id of the current key.
         current: String,
@@ -128,20 +128,21 @@ impl Fault for Error {
             }
             Error::Conflict { name } => Some(format!("Run `headwater secret set {name}` again.")),
             Error::NoKey { .. } => Some(
-                "Restore the file from its backup. Without it, set each secret again after \
-                 `headwater secret rm NAME`."
+                "Restore the file from a backup. Without a backup, remove each secret with \
+                 `headwater secret rm NAME` and set it again."
                     .to_owned(),
             ),
             Error::ExposedKey { path, .. } => Some(format!("Run `chmod 600 {}`.", path.display())),
             Error::InvalidKey { .. } => {
-                Some("Create one with `head -c 32 /dev/urandom | base64`.".to_owned())
+                Some("Create a key with `head -c 32 /dev/urandom | base64`.".to_owned())
             }
             Error::KeyCommand { .. } => Some(
-                "Run the command in a shell to test it: it must print the key and exit with 0."
+                "Test the command in a shell: it must print the key and exit with status 0."
                     .to_owned(),
             ),
             Error::OtherKey { name, .. } | Error::Corrupt { name } => Some(format!(
-                "Restore the key that encrypted it, or run `headwater secret set {name}` again."
+                "Restore the key that encrypted the secret, or run `headwater secret set {name}` \
+                 again."
             )),
             Error::File { .. } => None,
             Error::Store(error) => error.hint(),

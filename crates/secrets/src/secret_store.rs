@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::{Clock, Secret, Timestamp};
-use headwater_store::{Batch, Expected, RefChange, Store};
+use headwater_store::{Batch, RefChange, RefPrecondition, Store};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -133,7 +133,7 @@ impl SecretStore {
         let key = self.key_to_encrypt().await?;
         let change = RefChange {
             name: SEALED.to_owned(),
-            expected: Expected::Anything,
+            expected: RefPrecondition::Anything,
             value: Some(key.id.clone().into()),
         };
         self.store.apply(Batch { refs: vec![change], ..Batch::default() }).await?;
@@ -168,7 +168,7 @@ impl SecretStore {
     }
 
     async fn replace(&self, name: &str, before: Option<Bytes>, value: Option<Bytes>) -> Result<()> {
-        let expected = before.map_or(Expected::Absent, Expected::Value);
+        let expected = before.map_or(RefPrecondition::Absent, RefPrecondition::Value);
         let change = RefChange { name: reference(name), expected, value };
         let applied = self.store.apply(Batch { refs: vec![change], ..Batch::default() }).await;
         match applied {
@@ -282,7 +282,7 @@ mod tests {
 
         let change = RefChange {
             name: reference("B"),
-            expected: Expected::Anything,
+            expected: RefPrecondition::Anything,
             value: Some(stored[0].1.clone()),
         };
         let batch = Batch { refs: vec![change], ..Batch::default() };

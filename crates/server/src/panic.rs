@@ -20,7 +20,7 @@ pub async fn catch(request: Request, next: Next) -> Response {
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answer.unwrap_or_else(|payload| {
         let mut problem = Problem::new(ErrorCode::Internal, format!("`{path}` panicked"))
-            .with_hint("Report this, with the server's log.");
+            .with_hint("Report this error together with the server's log.");
         problem.causes.push(describe(&*payload));
         error_response(&uri, problem)
     })

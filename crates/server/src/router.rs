@@ -28,7 +28,7 @@ pub fn router(app: &App) -> Router {
 }
 
 pub(crate) async fn not_found(request: Request) -> ErrorResponse {
-    let message = format!("there is no `{} {}`", request.method(), request.uri().path());
+    let message = format!("there is no endpoint `{} {}`", request.method(), request.uri().path());
     let problem = Problem::new(ErrorCode::RouteNotFound, message);
     ErrorResponse(problem.with_hint("See the paths in `/v1/openapi.json`."))
 }

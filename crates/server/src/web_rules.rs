@@ -86,8 +86,8 @@ impl WebRules {
         let Some(name) = host_name(host).filter(|name| self.accepts_host(name)) else {
             let message = format!("the host `{host}` is not a name of this server");
             return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(
-                "Address the server as `127.0.0.1`, `[::1]` or `localhost`, or start it with \
-                 `--host NAME`.",
+                "Address the server as `127.0.0.1`, `[::1]` or `localhost`, or start the server \
+                 with `--host NAME`.",
             ));
         };
         let Some(origin) = headers.get(ORIGIN) else { return Ok(Page::Own) };

@@ -124,7 +124,7 @@ fn cloud_file(components: &Components, location: &str) -> Result<ExportFile, Pro
 fn local_file(components: &Components, location: &str) -> Result<ExportFile, Problem> {
     let path = Path::new(location);
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(not_written(location, "it is not a file name"));
+        return Err(not_written(location, "the path has no file name"));
     };
     let folder = folder.canonicalize().map_err(|error| {
         let hint = format!("Create the folder `{}` first.", folder.display());
@@ -132,9 +132,9 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
     })?;
     let path = folder.join(name);
     match path.symlink_metadata() {
-        Ok(found) if found.is_dir() => return Err(not_written(location, "it is a folder")),
+        Ok(found) if found.is_dir() => return Err(not_written(location, "the path is a folder")),
         Ok(found) if !found.is_file() => {
-            return Err(not_written(location, "it is a link, a device or a pipe")
+            return Err(not_written(location, "the path is a link, a device or a pipe")
                 .with_hint("Name a regular file, or one that does not exist."));
         }
         _ => {}
@@ -158,7 +158,7 @@ fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
 }
 
 fn of_the_lake(location: &str) -> Problem {
-    not_written(location, "the lake owns the files there")
+    not_written(location, "the folder belongs to the lake")
         .with_hint("Name a file outside the lake.")
 }
 

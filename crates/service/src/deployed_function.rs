@@ -141,7 +141,7 @@ impl DeployedFunctions {
         let project = self.0.deployer.deployed().version().ok().flatten();
         if project.is_some_and(|version| version.project.callables.contains_key(name)) {
             let message = format!("the deployed project already has a function `{name}`");
-            let hint = "Choose another name, or remove it from the project.";
+            let hint = "Choose another name, or remove the function from the project.";
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
         }
         let settings = settings_of(&changes).unwrap_or_default();

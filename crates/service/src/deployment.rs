@@ -61,7 +61,7 @@ impl Deployments {
         self.check_deploy(principal, &project_object(&request.files))?;
         if request.files.is_empty() {
             let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
-            return Err(problem.with_hint("Send its files in `files`."));
+            return Err(problem.with_hint("Send the project's files in `files`."));
         }
         let by = DeployIdentity {
             author: principal.author().to_owned(),
@@ -105,7 +105,8 @@ fn is_account_of(principal: &Principal, actor: &Actor) -> bool {
 
 fn deployed_by_another(version: &Deployment) -> Problem {
     let message = format!("version `{}` was deployed by another user", version.version.short());
-    let hint = "Deploy its files yourself: its triggers would have the rights of that user.";
+    let hint = "Deploy the files of that version yourself: otherwise its triggers would have the \
+                rights of the other user.";
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
 

@@ -47,7 +47,7 @@ impl ExportFile {
     /// Returns an object in an object store as the target; `url` is its name in messages.
     pub fn in_store(store: Arc<dyn ObjectStore>, key: &str, url: &str) -> Result<Self, Problem> {
         if key.is_empty() {
-            return Err(not_written(url, "it names a bucket, not an object"));
+            return Err(not_written(url, "the URL names a bucket, not an object"));
         }
         let path = object_store::path::Path::parse(key)
             .map_err(|error| not_written(url, &error.to_string()))?;
@@ -79,7 +79,7 @@ impl Output {
         match self {
             Output::Local { file, path } => {
                 let (Some(mut temporary), target) = (file.take(), path.clone()) else {
-                    return Err(not_written(&path.to_string_lossy(), "it was closed"));
+                    return Err(not_written(&path.to_string_lossy(), "the file is already closed"));
                 };
                 let written = blocking(move || {
                     let written = temporary.write_all(&bytes);
@@ -100,7 +100,7 @@ impl Output {
         match self {
             Output::Local { file, path } => {
                 let Some(file) = file else {
-                    return Err(not_written(&path.to_string_lossy(), "it was closed"));
+                    return Err(not_written(&path.to_string_lossy(), "the file is already closed"));
                 };
                 blocking(move || publish(file, &path).map_err(|error| failed(&path, &error))).await
             }

@@ -137,7 +137,7 @@ impl Invocations {
         let version = version?;
         if self.0.is_unlimited(principal) && self.is_in_folder(name).await {
             let message = format!("function `{name}` is in the working folder, but not deployed");
-            let hint = "Run `headwater deploy`, or call it with `--working-folder`.";
+            let hint = "Run `headwater deploy`, or call the function with `--working-folder`.";
             return Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint));
         }
         let mut problem =
@@ -279,8 +279,8 @@ impl Invocations {
 
 /// Returns the error for a missing function if no project is deployed.
 fn missing(name: &str) -> Problem {
-    let hint = "List the functions with `headwater function ls`; `headwater deploy` deploys those \
-                of a project.";
+    let hint = "List the functions with `headwater function ls`; `headwater deploy` deploys the \
+                functions of a project.";
     let message = format!("function `{name}` does not exist");
     Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
 }
@@ -288,8 +288,8 @@ fn missing(name: &str) -> Problem {
 fn not_found(project: &Project, name: &str) -> Problem {
     let message = format!("the project `{}` has no function `{name}`", project.name);
     let hint = if project.steps.iter().any(|step| step.table.name == name) {
-        "It is a model, which a run computes; only functions with `@headwater.function()` can be \
-         called."
+        "This name belongs to a model, which a run computes; only functions with \
+         `@headwater.function()` can be called."
             .to_owned()
     } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
         format!("Did you mean `{near}`?")

@@ -121,9 +121,12 @@ impl Jobs {
         let job = self.find(principal, id).await?;
         let request = self.run_request(&job).await?;
         if request.merge.is_some() || request.test {
-            let message = format!("the run `{}` merges a ref or runs tests", job.id.short());
+            let message = format!(
+                "the run `{}` merges a ref or runs tests, so it cannot be repeated exactly",
+                job.id.short()
+            );
             return Err(Problem::new(ErrorCode::InvalidArgument, message)
-                .with_hint("Repeat it without `exact`."));
+                .with_hint("Repeat the run without `exact`."));
         }
         let start = self.0.runner.start_of(&job).await.or_problem()?;
         let name = branch.unwrap_or_else(|| format!("rerun/{}", job.id.short()));
@@ -146,7 +149,7 @@ impl Jobs {
         let payload = self.0.jobs.payload(job.id).await.or_problem()?;
         let request = payload.and_then(|payload| serde_json::from_value(payload).ok());
         request.ok_or_else(|| {
-            let message = format!("the files of the run `{}` are no longer kept", job.id);
+            let message = format!("the project files of the run `{}` were deleted", job.id);
             let problem = Problem::new(ErrorCode::FileNotFound, message);
             problem.with_hint("Run the project with `headwater run`.")
         })

@@ -186,17 +186,25 @@ impl QueueMappings {
         let is_fifo = self.0.queues.get(queue).or_problem()?.attributes.is_fifo;
         let invalid = |reason: String| Err(Problem::new(ErrorCode::InvalidArgument, reason));
         if is_fifo && settings.window > 0 {
-            return invalid("a mapping of a FIFO queue has no batching window".to_owned());
+            return invalid(
+                "a mapping of a FIFO queue does not support a batching window".to_owned(),
+            );
         }
         let batch_max = if is_fifo { 10 } else { 10_000 };
         if !(1..=batch_max).contains(&settings.batch) {
-            return invalid(format!("the batch size must be between 1 and {batch_max}"));
+            let batch = settings.batch;
+            return invalid(format!(
+                "the batch size must be between 1 and {batch_max}, not {batch}"
+            ));
         }
         if settings.batch > 10 && settings.window == 0 {
             return invalid("a batch size above 10 needs a batching window".to_owned());
         }
         if settings.window > 300 {
-            return invalid("the batching window must be between 0 and 300 seconds".to_owned());
+            let window = settings.window;
+            return invalid(format!(
+                "the batching window must be between 0 and 300 seconds, not {window}"
+            ));
         }
         if settings.concurrency.is_some_and(|calls| !(1..=1_000).contains(&calls)) {
             return invalid("the maximum concurrency must be between 1 and 1,000".to_owned());

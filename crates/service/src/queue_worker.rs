@@ -393,7 +393,7 @@ fn message_size(received: &ReceivedMessage) -> usize {
 }
 
 fn stopped() -> Problem {
-    Problem::new(ErrorCode::Unavailable, "the server stops")
+    Problem::new(ErrorCode::Unavailable, "the server is stopping")
 }
 
 /// Returns the record of a message in an event, in the format of AWS.

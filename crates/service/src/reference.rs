@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use headwater_engine::{DiffOptions, TableAt};
+use headwater_engine::{ComparedTable, DiffOptions};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Commit, CommitId, Diff, JobKind, Object, Principal, Problem, RefSpec, ResolvedRef,
     ResultExt, TableComparison,
 };
 
-use crate::restriction::{TableAt as Side, part_only, without_rows};
+use crate::restriction::{ComparedTable as Side, part_only, without_rows};
 use crate::service::Components;
 
 /// Placeholder for the message of a commit, if the reader may not read all changed tables and
@@ -111,8 +111,8 @@ impl Refs {
     pub async fn diff_table(
         &self,
         principal: &Principal,
-        from: TableAt,
-        to: TableAt,
+        from: ComparedTable,
+        to: ComparedTable,
         options: DiffOptions,
     ) -> Result<TableComparison, Problem> {
         let summary = format!("{} at {} with {}", from.table, from.reference, to.reference);
@@ -129,7 +129,7 @@ impl Refs {
 
     /// Checks that a principal may read one side of a comparison. Uses the stored spelling of
     /// names.
-    async fn check_side(&self, principal: &Principal, side: &TableAt) -> Result<(), Problem> {
+    async fn check_side(&self, principal: &Principal, side: &ComparedTable) -> Result<(), Problem> {
         self.0.check_readable(principal, &side.reference, &side.table).await?;
         let at = Side { reference: &side.reference, table: &side.table };
         let unrestricted = self.0.check_unrestricted_at(principal, Action::Select, at).await;

@@ -65,7 +65,7 @@ impl RestrictionList {
 
 /// A table at a ref.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TableAt<'a> {
+pub(crate) struct TableOnRef<'a> {
     pub(crate) reference: &'a RefSpec,
     pub(crate) table: &'a TableName,
 }
@@ -103,12 +103,12 @@ impl Components {
         &self,
         principal: &Principal,
         action: Action,
-        at: TableAt<'_>,
+        at: TableOnRef<'_>,
     ) -> Result<(), Problem> {
         if self.restrictions().digest(principal).is_none() {
             return Ok(());
         }
-        let TableAt { reference, table } = at;
+        let TableOnRef { reference, table } = at;
         let view = self.lake.view(reference).await.or_problem();
         let view = view.map_err(|problem| self.conceal(principal, problem))?;
         let found = view.state().find(&table.namespace, &table.name).await.or_problem()?;

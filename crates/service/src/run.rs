@@ -107,13 +107,13 @@ fn check_retriable(job: &Job, request: &RunRequest) -> Result<(), Problem> {
     };
     let message = format!("the run `{}` {why}, so it cannot be continued", job.id.short());
     let problem = Problem::new(ErrorCode::InvalidArgument, message);
-    Err(problem.with_hint(format!("Start it again with `POST /v1/jobs/{}/rerun`.", job.id)))
+    Err(problem.with_hint(format!("Start the run again with `POST /v1/jobs/{}/rerun`.", job.id)))
 }
 
 fn check_request(request: &RunRequest) -> Result<(), Problem> {
     if request.files.is_empty() {
         let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
-        return Err(problem.with_hint("Send its files in `files`."));
+        return Err(problem.with_hint("Send the project's files in `files`."));
     }
     if request.test && (request.merge.is_some() || request.retry.is_some() || request.dry_run) {
         let message = "a test cannot merge, retry or be a dry run";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_access::{Access, AuditRetentions, UserLimits};
 use headwater_engine::Engine;
 use headwater_executors::{
-    CommitHistory, Deployed, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
+    ActiveVersion, CommitHistory, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
     MaintenanceExecutor, MeteredRuntime, RunExecutor, TriggerExecutor, TriggerSources,
     start_maintenance,
 };
@@ -296,7 +296,8 @@ impl Components {
         let import_rights = ImportRights { access: access.clone(), uploads, objects };
         let imports = import_executor(&lake, &import_rights);
         let runs = run_executor(&lake, &runner, &access);
-        let (deployed, given) = (Arc::<Deployed>::default(), Arc::<EnvironmentCache>::default());
+        let (deployed, given) =
+            (Arc::<ActiveVersion>::default(), Arc::<EnvironmentCache>::default());
         let catalog = FunctionCatalog::new(&lake);
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),

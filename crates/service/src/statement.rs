@@ -465,7 +465,7 @@ fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), P
     let is_used = |name: &str| used.clone().any(|one| one.name == name);
     let Some(name) = request.parameters.keys().find(|name| !is_used(name)) else { return Ok(()) };
     let message = format!("the statement has no parameter `${name}`");
-    let hint = "Leave it out, or use it in the statement.";
+    let hint = "Remove the parameter, or use it in the statement.";
     Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
 }
 

@@ -93,7 +93,7 @@ fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result
         "a token that is created after a login at the OpenID provider expires within {} s",
         lifetime.as_secs()
     );
-    let hint = "Set its expiry, or ask an administrator for a token.";
+    let hint = "Set the expiry of the token, or ask an administrator for a token.";
     Err(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn check_delegation(
     let own = user.token.as_deref().and_then(|id| AccessKeys::of(&components.access).expiry(id));
     match own {
         Some(own) if expires.is_none_or(|expires| expires > own) => {
-            Err(forbidden("a token cannot create one that is valid for longer than itself"))
+            Err(forbidden("a token cannot create a token that is valid for longer than itself"))
         }
         _ => Ok(()),
     }

@@ -213,7 +213,7 @@ impl Transactions {
             let message =
                 format!("the transaction has {count} savepoints (limit {SAVEPOINTS_MAX})");
             return Err(Problem::new(ErrorCode::TooBusy, message)
-                .with_hint("Release those that are not used."));
+                .with_hint("Release the savepoints that are not used."));
         }
         let resolved = self.0.lake.catalog().resolve(&transaction.reference).await.or_problem()?;
         let reference = match &transaction.branch {

@@ -16,9 +16,9 @@ Statements end with a semicolon and can have several lines. Tab completes names.
   \\c REF         use another branch, tag or commit
   \\i FILE        run the statements of a file
   \\o FORMAT      print rows as `table`, `json`, `csv` or `ndjson`
-  \\x             print each row as a list, or again as a line
+  \\x             turn expanded display on or off: one line per value
   \\limit ROWS    print at most this many rows of a table; 0 prints all
-  \\timing        print the time of each statement, or no longer
+  \\timing        turn the display of each statement's time on or off
   \\?             print this help
   \\q             quit, as Ctrl-D does";
 
@@ -30,7 +30,7 @@ pub const NAMES: [&str; 13] = [
 
 /// A backslash command.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Backslash {
+pub enum BackslashCommand {
     /// Prints the help.
     Help,
     /// Ends the shell.
@@ -59,7 +59,7 @@ pub enum Backslash {
     Timing,
 }
 
-impl Backslash {
+impl BackslashCommand {
     /// Parses a line that begins with a backslash.
     pub fn parse(line: &str) -> Result<Self, Problem> {
         let line = line.trim().trim_end_matches(';').trim_end();
@@ -72,19 +72,21 @@ impl Backslash {
             Ok(argument.to_owned())
         };
         let command = match name {
-            "\\d" if !argument.is_empty() => return Ok(Backslash::Table(argument.to_owned())),
-            "\\c" => return required("a branch, tag or commit").map(Backslash::Connect),
-            "\\i" => return required("a file").map(|file| Backslash::Include(file.into())),
-            "\\o" => return required("a format").map(Backslash::Format),
-            "\\limit" => return rows(&required("a number of rows")?).map(Backslash::Limit),
-            "\\d" | "\\dt" => Backslash::Tables,
-            "\\dv" => Backslash::Views,
-            "\\dn" => Backslash::Namespaces,
-            "\\l" => Backslash::Branches,
-            "\\x" => Backslash::Expanded,
-            "\\timing" => Backslash::Timing,
-            "\\?" | "\\h" | "\\help" => Backslash::Help,
-            "\\q" | "\\quit" => Backslash::Quit,
+            "\\d" if !argument.is_empty() => {
+                return Ok(BackslashCommand::Table(argument.to_owned()));
+            }
+            "\\c" => return required("a branch, tag or commit").map(BackslashCommand::Connect),
+            "\\i" => return required("a file").map(|file| BackslashCommand::Include(file.into())),
+            "\\o" => return required("a format").map(BackslashCommand::Format),
+            "\\limit" => return rows(&required("a number of rows")?).map(BackslashCommand::Limit),
+            "\\d" | "\\dt" => BackslashCommand::Tables,
+            "\\dv" => BackslashCommand::Views,
+            "\\dn" => BackslashCommand::Namespaces,
+            "\\l" => BackslashCommand::Branches,
+            "\\x" => BackslashCommand::Expanded,
+            "\\timing" => BackslashCommand::Timing,
+            "\\?" | "\\h" | "\\help" => BackslashCommand::Help,
+            "\\q" | "\\quit" => BackslashCommand::Quit,
             _ => return Err(invalid(format!("no command `{name}`")).with_hint(EXPLAIN)),
         };
         if !argument.is_empty() {
@@ -113,18 +115,18 @@ mod tests {
 
     #[test]
     fn backslash_commands_are_parsed() {
-        let parsed = |line: &str| Backslash::parse(line).expect(line);
-        assert_eq!(parsed("\\d"), Backslash::Tables);
-        assert_eq!(parsed("\\d  sales.orders ;"), Backslash::Table("sales.orders".into()));
-        assert_eq!(parsed("\\c dev"), Backslash::Connect("dev".into()));
-        assert_eq!(parsed("\\o CSV"), Backslash::Format("CSV".into()));
-        assert_eq!(parsed("\\limit 0"), Backslash::Limit(0));
-        assert_eq!(parsed("\\q;"), Backslash::Quit);
+        let parsed = |line: &str| BackslashCommand::parse(line).expect(line);
+        assert_eq!(parsed("\\d"), BackslashCommand::Tables);
+        assert_eq!(parsed("\\d  sales.orders ;"), BackslashCommand::Table("sales.orders".into()));
+        assert_eq!(parsed("\\c dev"), BackslashCommand::Connect("dev".into()));
+        assert_eq!(parsed("\\o CSV"), BackslashCommand::Format("CSV".into()));
+        assert_eq!(parsed("\\limit 0"), BackslashCommand::Limit(0));
+        assert_eq!(parsed("\\q;"), BackslashCommand::Quit);
     }
 
     #[test]
     fn wrong_backslash_commands_are_errors() {
-        let message = |line: &str| Backslash::parse(line).expect_err(line).message;
+        let message = |line: &str| BackslashCommand::parse(line).expect_err(line).message;
         assert_eq!(message("\\z"), "no command `\\z`");
         assert_eq!(message("\\c"), "`\\c` needs a branch, tag or commit");
         assert_eq!(message("\\dt x"), "`\\dt` takes no argument");
@@ -136,7 +138,9 @@ mod tests {
         for name in NAMES {
             let line = format!("{name} 1");
             assert!(
-                Backslash::parse(name).is_ok() || Backslash::parse(&line).is_ok() || name == "\\o"
+                BackslashCommand::parse(name).is_ok()
+                    || BackslashCommand::parse(&line).is_ok()
+                    || name == "\\o"
             );
             assert!(HELP.contains(&format!("  {name} ")), "{name}");
         }

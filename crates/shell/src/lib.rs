@@ -7,7 +7,7 @@ mod editor;
 mod input;
 mod statements;
 
-pub use backslash::{Backslash, HELP};
+pub use backslash::{BackslashCommand, HELP};
 pub use completion::{Names, Relation, SharedNames};
 pub use editor::Editor;
 pub use input::{Entry, Input, next_entry};

@@ -1,4 +1,5 @@
-//! `percentile_cont` with an exact interpolation; DataFusion's has a weight of six digits.
+//! `percentile_cont` with exact interpolation; DataFusion rounds the interpolation weight to six
+//! digits.
 //!
 //! Upstream: no issue found (November 2026)
 
@@ -88,7 +89,7 @@ impl AggregateUDFImpl for Percentile {
     }
 }
 
-/// The requested percentile in ascending order, and the type of the result.
+/// The requested percentile, as for values in ascending order, and the type of the result.
 #[derive(Debug)]
 struct Target {
     fraction: f64,

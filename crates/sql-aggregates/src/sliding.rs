@@ -3,7 +3,7 @@
 //! DataFusion removes the rows that leave a frame by subtraction. With floating-point numbers the
 //! result then depends on rows outside the frame: `1e20 + 1 - 1e20` is 0, and infinity minus
 //! infinity is NaN. Other aggregates cannot remove rows, so DataFusion rejects them with such
-//! frames. [`Sliding`] computes both from the rows of the frame; see [`crate::frame`].
+//! frames. [`SlidingAggregate`] computes both from the rows of the frame; see [`crate::frame`].
 //!
 //! Upstream: no issue found (November 2026)
 
@@ -56,24 +56,24 @@ const OTHER: [&str; 4] = ["string_agg", "any_value", "approx_distinct", "approx_
 pub fn register(state: &mut SessionState) -> Result<()> {
     for name in FIXED.into_iter().chain(OTHER) {
         let of = state.udaf(name)?;
-        state.register_udaf(Arc::new(AggregateUDF::from(Sliding { of })))?;
+        state.register_udaf(Arc::new(AggregateUDF::from(SlidingAggregate { of })))?;
     }
     Ok(())
 }
 
 /// The function with another accumulator for sliding frames.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Sliding {
+struct SlidingAggregate {
     of: Arc<AggregateUDF>,
 }
 
-impl Sliding {
+impl SlidingAggregate {
     fn inner(&self) -> &Arc<dyn AggregateUDFImpl> {
         self.of.inner()
     }
 }
 
-impl AggregateUDFImpl for Sliding {
+impl AggregateUDFImpl for SlidingAggregate {
     fn name(&self) -> &str {
         self.of.name()
     }
@@ -140,7 +140,7 @@ impl AggregateUDFImpl for Sliding {
         let of = Arc::clone(self.inner()).with_beneficial_ordering(is_satisfied)?;
         Ok(of.map(|of| {
             let of = Arc::new(AggregateUDF::new_from_shared_impl(of));
-            Arc::new(Sliding { of }) as Arc<dyn AggregateUDFImpl>
+            Arc::new(SlidingAggregate { of }) as Arc<dyn AggregateUDFImpl>
         }))
     }
 
@@ -167,7 +167,7 @@ impl AggregateUDFImpl for Sliding {
     fn reverse_expr(&self) -> ReversedUDAF {
         match self.inner().reverse_expr() {
             ReversedUDAF::Reversed(of) => {
-                ReversedUDAF::Reversed(Arc::new(AggregateUDF::from(Sliding { of })))
+                ReversedUDAF::Reversed(Arc::new(AggregateUDF::from(SlidingAggregate { of })))
             }
             other => other,
         }

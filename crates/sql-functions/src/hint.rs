@@ -7,7 +7,7 @@ use headwater_model::nearest;
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
         &["date_diff", "datediff", "timestampdiff", "timestamp_diff", "months_between"],
-        "Subtract them: `t2 - t1`; or write `date_diff('day', start, end)`.",
+        "Subtract the times: `t2 - t1`; or write `date_diff('day', start, end)`.",
     ),
     (
         &["date_add", "dateadd", "date_sub", "timestampadd", "adddate", "add_months"],
@@ -19,7 +19,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["posexplode"], "Write `UNNEST(list) WITH ORDINALITY` in FROM."),
     (&["list_size", "array_count"], "Write `cardinality`."),
     (&["hash", "farm_fingerprint"], "Write `md5(text)`: hash values differ by system."),
-    (&["age"], "Subtract them: `t2 - t1`."),
+    (&["age"], "Subtract the times: `t2 - t1`."),
     (
         &["reduce", "aggregate", "list_reduce"],
         "Write `array_sum` or `array_max`, or UNNEST the list.",
@@ -48,7 +48,7 @@ pub fn hint(state: &SessionState, function: &str) -> Option<String> {
         return Some((*hint).to_owned());
     }
     if state.window_functions().contains_key(&written) {
-        return Some(format!("`{written}` is a window function: write `OVER (…)` after it."));
+        return Some(format!("`{written}` is a window function: add `OVER (…)` after the call."));
     }
     let near = nearest(&written, names(state))?;
     Some(format!("Did you mean `{near}`?"))

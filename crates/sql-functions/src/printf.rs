@@ -102,7 +102,8 @@ fn by_braces(format: &str, values: &[Option<&str>]) -> Result<Option<String>, St
                         .parse::<usize>()
                         .map_err(|_| format!("`{{{digits}}}` is not supported; write `{{}}`"))?,
                 };
-                let value = values.get(place).ok_or("a value is missing")?;
+                let value =
+                    values.get(place).ok_or("the format has more placeholders than values")?;
                 let Some(value) = value else { return Ok(None) };
                 text.push_str(value);
             }
@@ -156,8 +157,8 @@ fn by_percent(format: &str, values: &[Option<&str>]) -> Result<Option<String>, S
         if letters.next_if_eq(&'.').is_some() {
             conversion.precision = Some(number(&mut letters)?);
         }
-        let kind = letters.next().ok_or("it ends with `%`")?;
-        let value = values.get(next).ok_or("a value is missing")?;
+        let kind = letters.next().ok_or("the format ends with `%`")?;
+        let value = values.get(next).ok_or("the format has more placeholders than values")?;
         next += 1;
         let Some(value) = value else { return Ok(None) };
         text.push_str(&conversion.apply(kind, value)?);
@@ -218,9 +219,9 @@ mod tests {
         check("%04d|%+d", &[Some("-7"), Some("7")], "-007|+7");
         check("%d", &[None], "NULL");
         check("%d", &[Some("x")], "`%d` does not take `x`");
-        check("%d %d", &[Some("1")], "a value is missing");
+        check("%d %d", &[Some("1")], "the format has more placeholders than values");
         check("%9999s", &[Some("1")], "a width is larger than 1000");
-        check("%", &[], "it ends with `%`");
+        check("%", &[], "the format ends with `%`");
     }
 
     #[test]
@@ -232,7 +233,7 @@ mod tests {
         };
         check("{} {}", "a b");
         check("{1}{0}{{}}", "ba{}");
-        check("{} {} {}", "a value is missing");
+        check("{} {} {}", "the format has more placeholders than values");
         check("{:d}", "`{:d}` is not supported; write `{}`");
     }
 }

@@ -139,7 +139,7 @@ fn translate(pattern: &str, escape: Option<char>) -> Result<String, &'static str
             _ if Some(letter) == escape => {
                 push_literal(
                     &mut regex,
-                    letters.next().ok_or("it ends with the escape character")?,
+                    letters.next().ok_or("the pattern ends with the escape character")?,
                 );
             }
             '%' => regex.push_str(".*"),

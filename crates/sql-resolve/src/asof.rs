@@ -89,7 +89,7 @@ impl Resolver<'_> {
         for (place, name) in names.iter().enumerate() {
             let merged = using::merge(scope, name, (start, before), Side::Left);
             let Some(Expr::BinaryOp { left, right, .. }) = merged else {
-                return Err(refused("with USING of these relations"));
+                return Err(refused("with USING between relations without an alias"));
             };
             if has_inequality && place + 1 == names.len() {
                 conditions.nearest = Some((*left, BinaryOperator::GtEq, *right));

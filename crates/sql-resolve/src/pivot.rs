@@ -125,7 +125,7 @@ fn listed(source: &mut PivotValueSource) -> Result<Vec<ExprWithAlias>> {
     match source {
         PivotValueSource::List(values) => Ok(std::mem::take(values)),
         PivotValueSource::Any(_) | PivotValueSource::Subquery(_) => Err(Error::Unsupported {
-            what: "PIVOT without a list of values here".to_owned(),
+            what: "PIVOT without a list of values in IN".to_owned(),
             hint: Some("List the values: `PIVOT t ON c IN ('a', 'b') USING sum(x)`.".to_owned()),
             position: None,
         }),

@@ -187,7 +187,7 @@ pub(crate) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
                         break;
                     }
                 }
-                // From this item on, positions are unknown.
+                // The positions of the following items are unknown.
                 _ => break,
             }
         }

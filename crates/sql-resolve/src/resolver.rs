@@ -380,7 +380,10 @@ pub(crate) fn only_arguments(function: &Function) -> Result<()> {
     match clauses.iter().find(|(found, _)| *found) {
         Some((_, clause)) => Err(Error::Unsupported {
             what: format!("{clause} with the function `{}`", function.name),
-            hint: Some("It takes one row at a time; use an aggregate or window function.".into()),
+            hint: Some(
+                "Scalar functions do not accept this clause; use an aggregate or window function."
+                    .into(),
+            ),
             position: position(&function.name),
         }),
         None => Ok(()),

@@ -80,7 +80,7 @@ impl Resolver<'_> {
         if is_volatile.is_break() || self.replacements > REPLACEMENTS_MAX {
             return Err(Error::Unsupported {
                 what: format!("the alias `{name}` in the same SELECT"),
-                hint: Some("Compute it in a subquery.".to_owned()),
+                hint: Some("Compute the value in a subquery.".to_owned()),
                 position: span_start(ident.span),
             });
         }

@@ -42,7 +42,7 @@ pub(crate) fn side(operator: &JoinOperator) -> Option<Side> {
     }
 }
 
-/// Returns true if DataFusion would use the wrong column.
+/// Returns true if DataFusion would use the wrong column for an unqualified name.
 pub(crate) fn needs_care(from: &mut TableWithJoins) -> bool {
     let nested = |factor: &mut TableFactor| match factor {
         TableFactor::NestedJoin { table_with_joins, alias: None } => needs_care(table_with_joins),
@@ -105,8 +105,9 @@ pub(crate) fn merge(
 /// Returns the error for a join that DataFusion cannot express.
 pub(crate) fn refused() -> Error {
     Error::Unsupported {
-        what: "RIGHT or FULL JOIN with USING or NATURAL of such relations".to_owned(),
-        hint: Some("Give each an alias, or join with ON.".to_owned()),
+        what: "RIGHT or FULL JOIN with USING or NATURAL between relations without an alias"
+            .to_owned(),
+        hint: Some("Give each relation an alias, or join with ON.".to_owned()),
         position: None,
     }
 }

@@ -111,7 +111,7 @@ impl Resolver<'_> {
         if alias.is_some() && columns.len() > 1 {
             return Err(Error::Invalid {
                 message: format!(
-                    "`{call}` selects {} columns, and they cannot share an alias",
+                    "`{call}` selects {} columns, which cannot share an alias",
                     columns.len()
                 ),
                 hint: Some("Leave the alias out.".to_owned()),

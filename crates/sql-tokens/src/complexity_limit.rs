@@ -18,8 +18,8 @@ const OPERATORS_MAX: usize = 300;
 /// Maximum number of joins and set operations at one level.
 const JOINED_MAX: usize = 300;
 
-/// Maximum number of operators between two commas. It also applies if a name was mistaken for a
-/// keyword.
+/// Maximum number of operators between two commas. This limit also applies if a name was mistaken
+/// for a keyword.
 const TOTAL_MAX: usize = 10_000;
 
 /// The parse state, which determines the meaning of the next word or star.
@@ -198,7 +198,7 @@ fn joins_nothing(token: &Token) -> bool {
 
 /// A statement whose tree would be too deep to plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooComplex {
+pub struct ComplexityError {
     /// Description of the parts that were counted.
     pub what: &'static str,
     /// The limit that is exceeded.
@@ -208,13 +208,13 @@ pub struct TooComplex {
 }
 
 /// Rejects a statement whose tree would be too deep to plan.
-pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), TooComplex> {
+pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), ComplexityError> {
     let mut levels = vec![BracketCounts::default()];
     for TokenWithSpan { token, span } in tokens {
         if let Some(level) = levels.last_mut() {
             level.take(token);
             if let Some((what, most)) = level.excess() {
-                return Err(TooComplex { what, most, at: span.start });
+                return Err(ComplexityError { what, most, at: span.start });
             }
         }
         match (levels.last(), token) {

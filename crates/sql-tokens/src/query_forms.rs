@@ -15,7 +15,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::pivot_syntax;
 use crate::token_rewrites::{self, is_keyword};
 
-/// A column name that, as the only one of an INSERT, marks INSERT … BY NAME.
+/// A column name that marks INSERT … BY NAME if it is the only column of the INSERT.
 pub const BY_NAME: &str = "\0by name";
 
 /// Marks a case-sensitive `* LIKE` that was rewritten as `* ILIKE`: the first character of its

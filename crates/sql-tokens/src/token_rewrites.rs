@@ -2,12 +2,12 @@
 //! tokens of a statement. A rewrite can be removed when sqlparser parses the original form itself:
 //!
 //! - `UPDATE SET *` and `INSERT *` in MERGE become `SET * = DEFAULT` and `INSERT ROW`. Upstream:
-//!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, later than 0.62.
+//!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, in a release after 0.62.
 //! - `FOR VERSION AS OF v1` and `AT BRANCH dev` become `AT (VERSION => 'v1')` and `AT (BRANCH =>
 //!   'dev')`. The FOR of `FOR TIMESTAMP AS OF` is removed. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2486> and
 //!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2006>.
-//! - `MAP<K, V>` becomes `MAP(K, V)`: a dialect supports only one of them. Upstream:
+//! - `MAP<K, V>` becomes `MAP(K, V)`: a dialect supports only one of the two forms. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2345>.
 
 use sqlparser::keywords::Keyword;
@@ -129,8 +129,8 @@ impl Rewriter {
         } else if is(0, "AT") && self.follows_table() {
             let what = VERSIONS.into_iter().find(|what| is(1, what))?;
             let value = *words.get(2)?;
-            // Excludes an alias called `at`, and a column with an alias, which `AT TIMESTAMP` may
-            // be.
+            // An alias may be called `at`, and `AT TIMESTAMP` may be a column with an alias. In
+            // both cases the next token is not a value.
             let is_value = matches!(
                 tokens[value].token,
                 Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_)

@@ -226,11 +226,11 @@ impl Fault for Error {
                 Some(format!("Write text in single quotes: `'{text}'`."))
             }
             Error::Ambiguous { .. } => {
-                Some("Write the name exactly as it is spelled there.".to_owned())
+                Some("Write the name exactly as it is spelled in the table.".to_owned())
             }
             Error::Parameter { name, reason: NO_VALUE, .. } => Some(format!(
-                "Give it with `headwater query --param {name}=VALUE`, or as `parameters` of the \
-                 request."
+                "Set the parameter with `headwater query --param {name}=VALUE`, or in \
+                 `parameters` of the request."
             )),
             Error::Parameter { .. } => Some("Use text, a number, true, false or null.".to_owned()),
             Error::Internal { .. } => None,

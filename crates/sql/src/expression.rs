@@ -225,7 +225,9 @@ fn byte_order(collation: &ObjectName) -> Result<()> {
     }
     Err(Error::Unsupported {
         what: format!("COLLATE {written}"),
-        hint: Some("Text is in the order of its bytes; compare `lower(text)`.".to_owned()),
+        hint: Some(
+            "Text is ordered by its bytes; to ignore case, compare `lower(text)`.".to_owned(),
+        ),
         position: position(collation),
     })
 }

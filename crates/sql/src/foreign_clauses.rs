@@ -328,7 +328,9 @@ fn sampled(factor: &mut TableFactor, sample: TableSample) -> Result<()> {
     if seed.is_some() || bucket.is_some() || offset.is_some() {
         return Err(Error::unsupported("REPEATABLE, SEED, BUCKET or OFFSET in TABLESAMPLE"));
     }
-    let Some(quantity) = quantity else { return Err(Error::unsupported("this TABLESAMPLE")) };
+    let Some(quantity) = quantity else {
+        return Err(Error::unsupported("TABLESAMPLE without a percentage"));
+    };
     let own_alias = match factor {
         TableFactor::Table { alias: own, args: None, name, .. } => {
             let label = idents(name)?.last().map(|&label| label.clone());

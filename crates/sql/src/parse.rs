@@ -10,7 +10,7 @@ use crate::error::{Error, Position, Result};
 use crate::prepared::{Parsed, Prepared};
 use crate::statement::Command;
 use crate::{access_statement, alter_table, create_view, integer};
-use headwater_sql_tokens::{TooComplex, check_complexity};
+use headwater_sql_tokens::{ComplexityError, check_complexity};
 
 /// Maximum nesting depth of a statement.
 pub const DEPTH_MAX: usize = 100;
@@ -72,10 +72,10 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
 }
 
 /// Creates the error of a statement that is too deep to plan.
-pub fn too_complex(error: TooComplex) -> Error {
-    let TooComplex { what, most, at } = error;
-    let hint = "Write `IN (…)`, a function of many values such as concat, or put the values into a \
-                table and join it.";
+pub fn too_complex(error: ComplexityError) -> Error {
+    let ComplexityError { what, most, at } = error;
+    let hint = "Write `IN (…)`, a function of many values such as concat, or store the values in \
+                a table and join the table.";
     Error::Invalid {
         message: format!("the statement has more than {most} {what}"),
         hint: Some(hint.to_owned()),

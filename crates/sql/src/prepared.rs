@@ -167,7 +167,7 @@ impl Prepared {
         let checked = match parsed {
             Parsed::Access(statement) => Err(Error::Unsupported {
                 what: format!("{} here", statement.name()),
-                hint: Some("Send it to the server as a separate statement.".to_owned()),
+                hint: Some("Send the statement to the server on its own.".to_owned()),
                 position: None,
             }),
             Parsed::Alter(change) => Ok(Command::Alter(change)),

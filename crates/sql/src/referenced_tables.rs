@@ -5,7 +5,7 @@ use headwater_model::RefSpec;
 use crate::error::Result;
 use crate::parse::parse;
 use crate::table_name::ParsedTableName;
-use crate::time_travel::Evaluate;
+use crate::time_travel::ConstantEvaluator;
 
 /// A table that a query refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct TableRef {
 /// table expressions are excluded. Tables at an earlier time or snapshot are also excluded, because
 /// no run can change that state. Unsupported clauses and statements other than queries are errors.
 /// `constants` evaluates the expressions in table versions.
-pub fn parents(sql: &str, constants: &Evaluate<'_>) -> Result<Vec<TableRef>> {
+pub fn parents(sql: &str, constants: &ConstantEvaluator<'_>) -> Result<Vec<TableRef>> {
     let source = parse(sql)?.into_query()?;
     let mut tables: Vec<TableRef> = Vec::new();
     let earlier = |table: &ParsedTableName| table.back.is_some() || table.snapshot.is_some();

@@ -15,7 +15,7 @@ use crate::create_view::{NewView, new_view};
 use crate::error::{Error, Result};
 use crate::insert::{NewRows, new_rows};
 use crate::table_references::{ReferencedTable, inspect};
-use crate::time_travel::{Evaluate, versions_into_names};
+use crate::time_travel::{ConstantEvaluator, versions_into_names};
 use crate::unsupported_clauses::{none, unset};
 use crate::upsert::{is_upsert, upsert};
 
@@ -137,7 +137,7 @@ impl Source {
     /// Returns the query and its tables. Table names in the query contain their versions.
     pub fn into_parts(
         self,
-        constants: &Evaluate<'_>,
+        constants: &ConstantEvaluator<'_>,
     ) -> Result<(Box<Query>, Vec<ReferencedTable>)> {
         let Source { mut query, mut mentions } = self;
         mentions.extend(versions_into_names(&mut query, constants)?);
@@ -350,7 +350,7 @@ fn show_namespace(options: ShowStatementOptions) -> Result<Option<String>> {
     let Some(ShowStatementIn { clause: _, parent_type, parent_name }) = show_in else {
         return Ok(None);
     };
-    none(parent_type.as_ref(), "a kind of object in SHOW")?;
+    none(parent_type.as_ref(), "the kind of object after IN in SHOW")?;
     let Some(name) = parent_name else { return Ok(None) };
     super::table_name::namespace_of(&name).map(Some)
 }
@@ -431,7 +431,7 @@ fn refusal(statement: &Statement) -> Error {
         | Statement::Commit { .. }
         | Statement::Rollback { .. } => (
             keywords(statement, 1),
-            Some("Write on a branch and merge it: a merge is atomic over all tables."),
+            Some("Write on a branch and merge the branch: a merge is atomic over all tables."),
         ),
         Statement::Set(_) => ("SET".to_owned(), None),
         other => {

@@ -117,7 +117,7 @@ impl std::fmt::Display for ParsedTableName {
 
 /// Returns the identifiers of a qualified name.
 pub fn idents(name: &ObjectName) -> Result<Vec<&Ident>> {
-    let function = || Error::unsupported("a function in the place of a name");
+    let function = || Error::unsupported("a function in place of a name");
     name.0.iter().map(|part| part.as_ident().ok_or_else(function)).collect()
 }
 

@@ -41,15 +41,15 @@ pub enum Constant {
 }
 
 /// Function that evaluates a constant expression; `None` if the expression is not constant.
-pub type Evaluate<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
+pub type ConstantEvaluator<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
-/// Type of a function pointer that can be used as [`Evaluate`].
+/// Type of a function pointer that can be used as [`ConstantEvaluator`].
 pub type Constants = fn(Expr) -> Option<Constant>;
 
 /// Moves the version after each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(
     query: &mut Query,
-    constants: &Evaluate<'_>,
+    constants: &ConstantEvaluator<'_>,
 ) -> Result<Vec<ReferencedTable>> {
     let mut versions = VersionRewriter { constants, mentions: Vec::new() };
     match query.visit(&mut versions) {
@@ -59,7 +59,7 @@ pub(crate) fn versions_into_names(
 }
 
 struct VersionRewriter<'a> {
-    constants: &'a Evaluate<'a>,
+    constants: &'a ConstantEvaluator<'a>,
     mentions: Vec<ReferencedTable>,
 }
 
@@ -109,12 +109,12 @@ impl VersionRewriter<'_> {
             }
         };
         let Some(ObjectNamePart::Identifier(ident)) = name.0.last_mut() else {
-            return Err(Error::unsupported("a function in the place of a name"));
+            return Err(Error::unsupported("a function in place of a name"));
         };
         if ident.value.contains(['@', '~', '*', '#']) {
             return Err(Error::Invalid {
-                message: format!("`{}` has two versions", ident.value),
-                hint: Some("Leave one of them out.".to_owned()),
+                message: format!("the version of `{}` is given twice", ident.value),
+                hint: Some("Leave out one of the versions.".to_owned()),
                 position: at,
             });
         }

@@ -274,7 +274,7 @@ fn factor_name(factor: &TableFactor) -> &'static str {
         TableFactor::MatchRecognize { .. } => "MATCH_RECOGNIZE",
         TableFactor::XmlTable { .. } => "XMLTABLE",
         TableFactor::SemanticView { .. } => "SEMANTIC_VIEW",
-        _ => "this in FROM",
+        _ => "this kind of relation in FROM",
     }
 }
 
@@ -368,8 +368,8 @@ pub fn set_expr(body: &SetExpr) -> Result<()> {
         } => Err(Error::Unsupported {
             what: format!("{quantifier} after EXCEPT or INTERSECT"),
             hint: Some(
-                "Number equal rows by row_number() OVER (PARTITION BY …) on both sides, and take EXCEPT or \
-                 INTERSECT of that."
+                "Number equal rows with row_number() OVER (PARTITION BY …) on both sides, and \
+                 apply EXCEPT or INTERSECT to the results."
                     .to_owned(),
             ),
             position: None,
@@ -387,7 +387,7 @@ pub fn set_expr(body: &SetExpr) -> Result<()> {
         SetExpr::Update(_) => Err(Error::unsupported("UPDATE")),
         SetExpr::Delete(_) => Err(Error::unsupported("DELETE")),
         SetExpr::Merge(_) => Err(Error::unsupported("MERGE")),
-        SetExpr::Table(_) => Err(Error::unsupported("TABLE in the place of a query")),
+        SetExpr::Table(_) => Err(Error::unsupported("TABLE in place of a query")),
     }
 }
 

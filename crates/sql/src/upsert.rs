@@ -59,7 +59,8 @@ pub(crate) fn upsert(insert: Insert) -> Result<Merge> {
     let equal = keys
         .iter()
         .map(|key| binary(of(&label, key), BinaryOperator::Eq, of(&name(NEW_ROWS), key)));
-    let on = all(equal).ok_or_else(|| invalid("ON CONFLICT has no columns", "List the keys."))?;
+    let on =
+        all(equal).ok_or_else(|| invalid("ON CONFLICT has no columns", "List the key columns."))?;
     let mut clauses = Vec::new();
     if let OnConflictAction::DoUpdate(update) = action {
         clauses.push(updated(update, &label)?);
@@ -82,14 +83,14 @@ pub(crate) fn upsert(insert: Insert) -> Result<Merge> {
 fn keys(target: Option<ConflictTarget>, columns: &[ObjectName]) -> Result<Vec<Ident>> {
     let Some(ConflictTarget::Columns(keys)) = target else {
         return Err(invalid(
-            "ON CONFLICT needs the columns of the key, because tables have no unique keys",
-            "Write them: `ON CONFLICT (id) DO …`.",
+            "ON CONFLICT needs a list of key columns, because tables have no unique keys",
+            "List the key columns: `ON CONFLICT (id) DO …`.",
         ));
     };
     if columns.is_empty() {
         return Err(invalid(
             "ON CONFLICT needs a list of columns after the table",
-            "Write it: `INSERT INTO t (id, name) … ON CONFLICT (id) DO …`.",
+            "List the columns: `INSERT INTO t (id, name) … ON CONFLICT (id) DO …`.",
         ));
     }
     let is_listed = |key: &&Ident| {
@@ -102,7 +103,7 @@ fn keys(target: Option<ConflictTarget>, columns: &[ObjectName]) -> Result<Vec<Id
     match keys.iter().find(|key| !is_listed(key)) {
         Some(key) => Err(invalid(
             &format!("the key `{key}` is not among the columns of the INSERT"),
-            "Add it to the list of columns.",
+            "Add the key to the list of columns.",
         )),
         None => Ok(keys),
     }

@@ -33,7 +33,9 @@ fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
     if held.iter().filter(|holds| **holds).count() > SUBQUERIES_MAX {
         return Err(Error::Invalid {
             message: format!("more than {SUBQUERIES_MAX} rows of VALUES have a subquery"),
-            hint: Some("Write them as a SELECT of what the subqueries read.".to_owned()),
+            hint: Some(
+                "Write the rows as a SELECT from the tables that the subqueries read.".to_owned(),
+            ),
             position: None,
         });
     }

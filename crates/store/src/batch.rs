@@ -67,14 +67,14 @@ pub struct RefChange {
     /// The ref's name.
     pub name: String,
     /// The precondition on the current value.
-    pub expected: Expected,
+    pub expected: RefPrecondition,
     /// The new value; `None` deletes the ref.
     pub value: Option<Bytes>,
 }
 
 /// The precondition on the value of a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expected {
+pub enum RefPrecondition {
     /// No precondition.
     Anything,
     /// The ref must not exist.
@@ -83,13 +83,13 @@ pub enum Expected {
     Value(Bytes),
 }
 
-impl Expected {
+impl RefPrecondition {
     /// Returns true if a ref with the current value `found` meets the precondition.
     pub fn holds(&self, found: Option<&[u8]>) -> bool {
         match self {
-            Expected::Anything => true,
-            Expected::Absent => found.is_none(),
-            Expected::Value(value) => found == Some(value.as_ref()),
+            RefPrecondition::Anything => true,
+            RefPrecondition::Absent => found.is_none(),
+            RefPrecondition::Value(value) => found == Some(value.as_ref()),
         }
     }
 }
@@ -128,7 +128,7 @@ pub struct UniqueKey {
 
 /// The result of an applied batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct BatchResult {
     /// The journal positions of the batch's entries, in the order of the batch.
     pub positions: Vec<u64>,
 }

@@ -44,7 +44,9 @@ pub enum Error {
         reason: String,
     },
     /// The file was written by a later version of Headwater.
-    #[error("`{path}` has format version {found}; this version supports up to {known}")]
+    #[error(
+        "`{path}` has format version {found}; this version of Headwater supports up to {known}"
+    )]
     TooNew {
         /// The file's path.
         path: String,
@@ -84,9 +86,11 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Conflict { .. } => "Read the ref again and retry the change.",
-            Error::Busy => "Try again. If it fails again, stop the process that locks the file.",
+            Error::Busy => {
+                "Try again. If the error persists, stop the other process that uses the lake."
+            }
             Error::DiskFull => "Free disk space and try again; no data was lost.",
-            Error::Corrupt { .. } => "Restore the file from a backup.",
+            Error::Corrupt { .. } => "Restore the lake's database from a backup.",
             Error::TooNew { .. } => {
                 "Update Headwater to the version that created the lake, or a later one."
             }

@@ -17,7 +17,7 @@ mod reverse_scan;
 mod sqlite;
 mod store;
 
-pub use batch::{Append, Applied, Batch, Expected, RefChange, UniqueKey};
+pub use batch::{Append, Batch, BatchResult, RefChange, RefPrecondition, UniqueKey};
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
 pub use range::{Entry, KeyRange};

@@ -8,7 +8,9 @@ use headwater_model::ObjectId;
 use parking_lot::Mutex;
 
 use crate::range::successor;
-use crate::{Append, Applied, Batch, Entry, Error, KeyRange, RefChange, Result, Store, UniqueKey};
+use crate::{
+    Append, Batch, BatchResult, Entry, Error, KeyRange, RefChange, Result, Store, UniqueKey,
+};
 
 /// An in-memory store.
 #[derive(Debug, Default)]
@@ -98,7 +100,7 @@ impl State {
         }
     }
 
-    fn apply(&mut self, batch: Batch) -> Applied {
+    fn apply(&mut self, batch: Batch) -> BatchResult {
         for bytes in batch.objects {
             self.objects.insert(ObjectId::of(&bytes), bytes);
         }
@@ -112,7 +114,7 @@ impl State {
         let append = |append: Append| {
             self.journals.entry(append.journal.clone()).or_default().append(append)
         };
-        Applied { positions: batch.entries.into_iter().map(append).collect() }
+        BatchResult { positions: batch.entries.into_iter().map(append).collect() }
     }
 }
 
@@ -179,7 +181,7 @@ impl Store for MemoryStore {
         Ok(journal.map(|journal| journal.after(after, key_prefix, limit)).unwrap_or_default())
     }
 
-    async fn apply(&self, batch: Batch) -> Result<Applied> {
+    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
         let mut state = self.0.lock();
         state.check(&batch)?;
         Ok(state.apply(batch))

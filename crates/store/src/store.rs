@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_model::ObjectId;
 
-use crate::{Applied, Batch, Entry, KeyRange, Result};
+use crate::{Batch, BatchResult, Entry, KeyRange, Result};
 
 /// A durable store of objects, refs and journals.
 #[async_trait]
@@ -42,8 +42,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Returns at most `limit` entries after a position, in order, without tombstones.
     async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>>;
 
-    /// Like [`read`](Store::read), for the keys with a prefix. Fastest if the prefix is a whole
-    /// key.
+    /// Like [`read`](Store::read), for the keys with a prefix. This read is fastest if the prefix
+    /// is a whole key.
     async fn history(
         &self,
         journal: &str,
@@ -57,7 +57,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Fails with `Conflict` if a ref has another value than expected, and with `NotUnique` if a
     /// unique key exists. After any other error, it is unknown whether the batch has been applied.
     /// A caller that must not apply it twice has to read the state.
-    async fn apply(&self, batch: Batch) -> Result<Applied>;
+    async fn apply(&self, batch: Batch) -> Result<BatchResult>;
 
     /// Deletes all entries of the keys in a range and returns their number. The range's `reverse`
     /// and `limit` have no effect. Positions are never reused.

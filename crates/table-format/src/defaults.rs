@@ -132,7 +132,7 @@ pub fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Optio
         return Ok(Some(literal));
     }
     let reason =
-        format!("its default of type `{data_type}` cannot be represented in Iceberg's metadata");
+        format!("a default of type `{data_type}` cannot be represented in Iceberg's metadata");
     Err(Error::InvalidColumn { column: join("", column), reason })
 }
 
@@ -219,6 +219,6 @@ pub fn literal_of_text(text: &str, data_type: &Type) -> Option<Literal> {
 }
 
 fn invalid(column: &str, data_type: &Type) -> Error {
-    let reason = format!("its default is not a value of type `{data_type}`");
+    let reason = format!("the default is not a value of type `{data_type}`");
     Error::InvalidColumn { column: join("", column), reason }
 }

@@ -38,7 +38,7 @@ pub fn decode(blob: &[u8]) -> std::result::Result<Positions, &'static str> {
     if checksum != crc32fast::hash(framed).to_be_bytes() {
         return Err("the vector's checksum is wrong");
     }
-    let bitmap = framed.strip_prefix(&MAGIC).ok_or("it is not a deletion vector")?;
+    let bitmap = framed.strip_prefix(&MAGIC).ok_or("the data is not a deletion vector")?;
     Positions::from_portable(bitmap).ok_or("the vector's bitmap cannot be read")
 }
 

@@ -112,7 +112,7 @@ pub enum Error {
         column: String,
     },
     /// Rows have a null in a required column.
-    #[error("column `{column}` is required, but {rows} rows have a null there")]
+    #[error("column `{column}` is required, but null in {rows} rows")]
     NullValue {
         /// The column, with dots for nested fields.
         column: String,
@@ -141,7 +141,7 @@ pub enum Error {
         source: ArrowError,
     },
     /// The stream of rows to write returned an error.
-    #[error("the rows to write could not be produced")]
+    #[error("the rows to write cannot be computed")]
     Input(#[source] ArrowError),
     /// The table's schema, partitioning, identity or data changed while the rows were written.
     #[error("the table's {what} changed while its new rows were written")]
@@ -241,7 +241,7 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// A change that another engine requests is invalid for the table.
-    #[error("the change cannot be made: {reason}")]
+    #[error("the change of the table is rejected: {reason}")]
     Refused {
         /// The rule that the change breaks.
         reason: String,
@@ -495,7 +495,7 @@ impl Fault for Error {
             | Error::PartitionNotFound { near: Some(near), .. } => {
                 return Some(format!("Did you mean `{near}`?"));
             }
-            Error::ColumnNotFound { .. } => "Name a column of the table, or add this one first.",
+            Error::ColumnNotFound { .. } => "Name a column of the table, or add the column first.",
             Error::PartitionNotFound { .. } => {
                 "Name a field of the table's partition spec, as `ts_day` or `day(ts)`."
             }
@@ -503,20 +503,20 @@ impl Fault for Error {
                 "Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`."
             }
             Error::NeedsVersion3 { .. } => {
-                "Create the table with TBLPROPERTIES ('format-version' = '3'), or upgrade it: \
-                 ALTER TABLE … SET TBLPROPERTIES ('format-version' = '3')."
+                "Create the table with TBLPROPERTIES ('format-version' = '3'), or upgrade the \
+                 table: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '3')."
             }
             Error::OldFormat { .. } => {
-                "Upgrade it: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2')."
+                "Upgrade the table: ALTER TABLE … SET TBLPROPERTIES ('format-version' = '2')."
             }
-            Error::MissingColumn { .. } => "Add that column to the rows.",
-            Error::NullValue { .. } => "Fill the nulls, or leave the rows out.",
+            Error::MissingColumn { .. } => "Add the column to the rows.",
+            Error::NullValue { .. } => "Replace the nulls, or leave these rows out.",
             Error::WrongType { .. } => "Cast the column to the table's type.",
             Error::BadValue { .. } => "Correct the value, or change the column to a wider type.",
             Error::TableChanged { .. } => "Retry the statement.",
             Error::DialectLost => {
-                "Drop the view and create it again, or set its property \
-                 `replace.drop-dialect.allowed` to `true` first."
+                "Drop the view and create the view again, or first set its property \
+                 `replace.drop-dialect.allowed` to `true`."
             }
             Error::Unread { .. } => "Select the other columns by name.",
             Error::Unwritten { .. } => "Write with the engine that created the column.",
@@ -531,13 +531,14 @@ impl Fault for Error {
                 "Correct the cloud's environment variables and restart the server."
             }
             Error::WarehouseTaken { .. } => {
-                "Choose another prefix: each lake deletes unknown files in its warehouse. If that \
-                 lake no longer exists, \
-                 delete its `headwater-lake.json` there."
+                "Choose another prefix: each lake deletes unknown files in its warehouse. If the \
+                 other lake no longer exists, delete the file `headwater-lake.json` in the \
+                 warehouse."
             }
             Error::Cloud { trouble, .. } => trouble.hint(),
             Error::SnapshotNotFound { .. } => {
-                "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists them."
+                "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists the \
+                 commits."
             }
             Error::Missing { .. } => {
                 "If maintenance expired the commit's files, read a later commit. Otherwise \

@@ -77,7 +77,7 @@ pub fn part_for(
     let name = match wanted {
         Some(name) if own_name && name == column.name => name.to_owned(),
         Some(name) if is_column(name, columns, previous) => {
-            return Err(invalid("its name is, or was, the name of a column"));
+            return Err(invalid("a column of the table has or had this name"));
         }
         Some(name) => name.to_owned(),
         None if own_name => column.name.clone(),
@@ -180,7 +180,7 @@ pub fn check_new(
         (other.source_id, other.transform) == (part.source_id, part.transform)
     };
     if others.iter().any(same) {
-        return Err(invalid("it is a duplicate".to_owned()));
+        return Err(invalid("the partition field occurs twice".to_owned()));
     }
     if others.iter().any(|other| other.name == part.name) {
         return Err(invalid(format!("another field has the name `{}`", part.name)));

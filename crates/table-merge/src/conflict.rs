@@ -176,14 +176,14 @@ impl fmt::Display for Cause {
             ),
             Cause::Nulls { column, side } => {
                 let (wants, lacks) = names(side);
-                write!(f, "{wants} requires column `{column}`, but {lacks} has nulls in it")
+                write!(f, "column `{column}` is required in {wants}, but has nulls in {lacks}")
             }
             Cause::Schema { reason } => {
                 write!(f, "the combination of both changes is invalid: {reason}")
             }
-            Cause::Partitioning => f.write_str("both changed the partitioning"),
-            Cause::SortOrder => f.write_str("both changed the sort order"),
-            Cause::Identifier => f.write_str("both changed the identifier fields"),
+            Cause::Partitioning => f.write_str("both sides changed the partitioning"),
+            Cause::SortOrder => f.write_str("both sides changed the sort order"),
+            Cause::Identifier => f.write_str("both sides changed the identifier fields"),
             Cause::Property { key, ours, theirs } => {
                 let value = |value: &Option<String>| match value {
                     Some(value) => format!("`{value}`"),
@@ -194,7 +194,7 @@ impl fmt::Display for Cause {
             }
             Cause::Replaced { side, partitions: None } => {
                 let (replaced, changed) = names(side);
-                write!(f, "{replaced} replaced all rows, and {changed} changed some")
+                write!(f, "{replaced} replaced all rows, and {changed} changed some of the rows")
             }
             Cause::Replaced { side, partitions: Some(partitions) } => {
                 let (replaced, changed) = names(side);
@@ -204,19 +204,20 @@ impl fmt::Display for Cause {
                 let named = named.join(", ");
                 write!(
                     f,
-                    "{replaced} replaced partition {named}{more}, and {changed} changed rows there"
+                    "{replaced} replaced partition {named}{more}, and {changed} changed rows of \
+                     these partitions"
                 )
             }
-            Cause::Rows => f.write_str("both changed the same rows"),
+            Cause::Rows => f.write_str("both sides changed the same rows"),
             Cause::TooManyRows { limit } => write!(
                 f,
-                "both changed the same files, which have more than {limit} rows to compare"
+                "both sides changed the same files, which have more than {limit} rows to compare"
             ),
             Cause::Incomparable { reason } => {
-                write!(f, "both changed the same files, and {reason}")
+                write!(f, "both sides changed the same files, and {reason}")
             }
             Cause::DuplicateCherryPick => f.write_str(
-                "both contain a cherry-picked commit, but its rows can no longer be \
+                "both sides contain a cherry-picked commit, but its rows can no longer be \
                  identified",
             ),
         }

@@ -51,12 +51,12 @@ pub(crate) struct MergedMetadata {
     removed: Vec<String>,
     version: Option<FormatVersion>,
     their_ids: HashMap<i32, i32>,
-    required: Vec<NewlyRequired>,
+    required: Vec<RequiredColumn>,
 }
 
 /// A column that only one side made required.
 #[derive(Debug)]
-pub(crate) struct NewlyRequired {
+pub(crate) struct RequiredColumn {
     pub id: i32,
     pub name: String,
     /// The side that made the column required.
@@ -142,7 +142,7 @@ impl MergedMetadata {
     }
 
     /// Returns the columns that only one side made required.
-    pub fn required(&self) -> &[NewlyRequired] {
+    pub fn required(&self) -> &[RequiredColumn] {
         &self.required
     }
 
@@ -215,7 +215,7 @@ fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
 
 /// Returns the columns that only one side made required: top-level columns, and nested columns that
 /// both sides have.
-fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<NewlyRequired> {
+fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<RequiredColumn> {
     let own = |id: i32| merged.as_struct().field_by_id(id).is_some();
     let is_optional = |schema: &Schema, id: i32| match schema.field_by_id(id) {
         Some(known) => !known.required,
@@ -231,7 +231,7 @@ fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<NewlyRequir
             _ => return None,
         };
         let has_default = field.initial_default.is_some();
-        Some(NewlyRequired { id: *id, name: name.clone(), side, has_default })
+        Some(RequiredColumn { id: *id, name: name.clone(), side, has_default })
     });
     found.collect()
 }

@@ -233,8 +233,8 @@ impl RowIds {
         };
         match self.first_row_ids.get(location) {
             Some(before) if *before == first => return Ok(()),
-            Some(_) => return rejected("that differ from before"),
-            None if first < self.first => return rejected("of other rows"),
+            Some(_) => return rejected("that differ from those of the previous snapshot"),
+            None if first < self.first => return rejected("that belong to other rows"),
             None => {}
         }
         self.first_row_ids.insert(location.clone(), first);

@@ -71,10 +71,10 @@ fn check_numbers(metadata: &TableMetadata, value: &Value) -> Result<()> {
     let used = metadata.schemas_iter().map(|schema| schema.highest_field_id()).max();
     let used = used.unwrap_or_default();
     if used > last {
-        return rejected(format!("field id {used} is above the last column id, {last}"));
+        return rejected(format!("field id {used} is above `last-column-id`, {last}"));
     }
     if !(0..FIELD_ID_END).contains(&last) {
-        return rejected(format!("last column id {last} is too large"));
+        return rejected(format!("`last-column-id` {last} is too large"));
     }
     let small = ["last-partition-id", "default-spec-id", "default-sort-order-id"];
     let large = ["last-sequence-number", "next-row-id", "last-updated-ms"];
@@ -90,7 +90,7 @@ fn check_numbers(metadata: &TableMetadata, value: &Value) -> Result<()> {
     if let Some(highest) = highest
         && highest > metadata.last_partition_id()
     {
-        return rejected(format!("partition field id {highest} is above the last partition id"));
+        return rejected(format!("partition field id {highest} is above `last-partition-id`"));
     }
     Ok(())
 }

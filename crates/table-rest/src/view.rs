@@ -152,7 +152,8 @@ impl RestTables<'_> {
         }
         let seconds = ahead / 1000;
         let reason = format!(
-            "its version's timestamp is {seconds} seconds in the future: check the client's clock"
+            "the timestamp of the view version is {seconds} seconds in the future: check the \
+             client's clock"
         );
         Err(Error::Refused { reason })
     }

@@ -128,7 +128,9 @@ impl Tables {
             let decoded = self.states().manifest(manifest).await?;
             let corrupt = |reason: String| Error::corrupt(&manifest.manifest_path, reason);
             let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
-            let spec = spec.ok_or_else(|| corrupt("its partition spec is unknown".to_owned()))?;
+            let spec = spec.ok_or_else(|| {
+                corrupt("the partition spec of the manifest is unknown".to_owned())
+            })?;
             let types = &decoded.partition_type;
             files.extend(decoded.live.iter().map(|entry| {
                 let file = entry.data_file();

@@ -12,7 +12,7 @@ use crate::cached_manifest::CachedManifest;
 use crate::commit::{PendingFiles, store_as};
 use crate::deletes::{DeleteFile, attach};
 use crate::file_stats::FileStats;
-use crate::manifest::{Decoded, decode, decode_list, off_thread};
+use crate::manifest::{DecodedManifest, decode, decode_list, off_thread};
 use crate::plan::written_schemas;
 use crate::table::{Totals, own_bytes};
 use crate::{DataFile, Error, Result, Table, Tables, partition};
@@ -165,7 +165,8 @@ impl TableStates<'_> {
         }
         let corrupt = |reason: String| Error::corrupt(&manifest.manifest_path, reason);
         let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
-        let spec = spec.ok_or_else(|| corrupt("its partition spec is unknown".to_owned()))?;
+        let spec = spec
+            .ok_or_else(|| corrupt("the partition spec of the manifest is unknown".to_owned()))?;
         let types = &decoded.partition_type;
         let written_schemas = written_schemas(metadata);
         let files = decoded.live.iter().map(|entry| {
@@ -194,7 +195,7 @@ impl TableStates<'_> {
         self,
         manifest_list: String,
         listed: Vec<ManifestFile>,
-        decoded: Vec<(String, Decoded)>,
+        decoded: Vec<(String, DecodedManifest)>,
     ) {
         for (location, decoded) in decoded {
             let manifest = listed.iter().find(|manifest| manifest.manifest_path == location);

@@ -70,15 +70,16 @@ impl ObjectFilter {
         }
         if bucket.events.is_empty() {
             let hint = "Write `events = [\"created\"]`, or leave `events` out.";
-            return Err(invalid(trigger, "it names no events", hint));
+            return Err(invalid(trigger, "`events` is empty", hint));
         }
         if bucket.prefix.len().max(bucket.suffix.len()) > KEY_BYTES_MAX {
-            let reason = "its prefix or suffix is longer than 1024 bytes, the longest key";
-            return Err(invalid(trigger, reason, "Shorten it."));
+            let reason =
+                "`prefix` or `suffix` is longer than 1024 bytes, the maximum length of a key";
+            return Err(invalid(trigger, reason, "Shorten the prefix or suffix."));
         }
         if trigger.import.is_some() && bucket.events.contains(&BucketEvent::Removed) {
             let hint = "Remove `removed` from `events`, or call a function instead.";
-            return Err(invalid(trigger, "it would import removed objects", hint));
+            return Err(invalid(trigger, "objects that were removed cannot be imported", hint));
         }
         Ok(ObjectFilter { watch: watch_of(bucket), skips_empty: trigger.import.is_some() })
     }
@@ -212,7 +213,7 @@ impl BucketSource {
     async fn fault(&self, objects: &Objects) -> Option<Problem> {
         let bucket = &self.selection.watch.bucket;
         let problem = objects.check_bucket(bucket).await.err()?.to_problem();
-        Some(problem.with_hint("Create the bucket; it is watched as soon as it exists."))
+        Some(problem.with_hint("Create the bucket; the trigger watches it as soon as it exists."))
     }
 }
 

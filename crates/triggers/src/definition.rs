@@ -88,7 +88,7 @@ impl Definition {
         let name = trigger.name.trim();
         if name.is_empty() || name.contains(char::is_control) {
             let hint = "Give the trigger a name of letters, digits and underscores.";
-            return Err(invalid(trigger, "its name is empty or has control characters", hint));
+            return Err(invalid(trigger, "the name is empty or has control characters", hint));
         }
         if name.starts_with(CALLS) {
             let hint = "Choose another name.";
@@ -96,16 +96,20 @@ impl Definition {
         }
         if trigger.targets().is_empty() {
             let hint = "Add `import`, `run = true` or `function`.";
-            return Err(invalid(trigger, "it has no target", hint));
+            return Err(invalid(trigger, "the trigger has no target", hint));
         }
         if trigger.function.is_some() && (trigger.targets().len() > 1) {
-            let hint = "Remove `function`, or move it to a trigger of its own.";
-            let reason = "it calls a function besides importing or running";
+            let hint = "Remove `function`, or write a second trigger for the function.";
+            let reason = "a trigger with `function` cannot also import files or start a run";
             return Err(invalid(trigger, reason, hint));
         }
         if trigger.function.is_some() && !trigger.parameters.is_empty() {
             let hint = "Remove `parameters`; the function receives the event.";
-            return Err(invalid(trigger, "it has `parameters`, but does not start a run", hint));
+            return Err(invalid(
+                trigger,
+                "`parameters` is only for triggers that start a run",
+                hint,
+            ));
         }
         let source = Source::new(trigger, project)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
@@ -211,17 +215,13 @@ impl Source {
 impl WatchedFolder {
     fn new(trigger: &Trigger, files: &FilesTrigger, project: &Path) -> Result<Self> {
         if files.folder.trim().is_empty() {
-            return Err(invalid(
-                trigger,
-                "its setting `folder` is empty",
-                "Name a folder to watch.",
-            ));
+            return Err(invalid(trigger, "`folder` is empty", "Name a folder to watch."));
         }
         let matcher = |pattern: &String| {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
             glob.map(|glob| glob.compile_matcher()).map_err(|error| {
                 let hint = "Write a pattern such as `*.csv` or `*.{csv,csv.gz}`.";
-                invalid(trigger, format!("its pattern is invalid: {error}"), hint)
+                invalid(trigger, format!("`pattern` is invalid: {error}"), hint)
             })
         };
         Ok(WatchedFolder {
@@ -240,11 +240,11 @@ impl WatchedTables {
     fn new(trigger: &Trigger, tables: &TablesTrigger) -> Result<Self> {
         let hint = "Name tables such as `orders`, or patterns such as `raw.*`.";
         if tables.names.is_empty() {
-            return Err(invalid(trigger, "it names no tables", hint));
+            return Err(invalid(trigger, "the list of tables is empty", hint));
         }
         if tables.max_events_per_minute == 0 {
-            let hint = "Give `max_events_per_minute` a number above 0, or leave it out.";
-            return Err(invalid(trigger, "its `max_events_per_minute` is 0", hint));
+            let hint = "Set `max_events_per_minute` to a number above 0, or leave out the setting.";
+            return Err(invalid(trigger, "`max_events_per_minute` is 0", hint));
         }
         let matcher = |name: &String| {
             let name = name.trim();
@@ -282,7 +282,7 @@ impl WatchedTables {
 
 fn not_one_source(trigger: &Trigger) -> Error {
     let names = "`files`, `bucket`, `schedule`, `tables`, `postgres` and `nats`";
-    let reason = format!("it needs exactly one of {names}");
+    let reason = format!("a trigger needs exactly one of {names}");
     invalid(trigger, reason, "Give the trigger one source, such as `files` or `schedule`.")
 }
 
@@ -291,14 +291,15 @@ fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
     if trigger.function.is_none() {
         if trigger.concurrency.is_some() || trigger.order_by.is_some() {
             let reason = "`concurrency` and `order_by` are only for functions";
-            let hint = "Remove them; imports and runs take events in order, one at a time.";
+            let hint =
+                "Remove these settings; imports and runs take events in order, one at a time.";
             return Err(invalid(trigger, reason, hint));
         }
         return Ok(Concurrency::Serial);
     }
     let count = trigger.concurrency.unwrap_or(CONCURRENCY_DEFAULT);
     if !(1..=CONCURRENCY_MAX).contains(&count) {
-        let reason = format!("its concurrency `{count}` is not between 1 and {CONCURRENCY_MAX}");
+        let reason = format!("`concurrency` must be between 1 and {CONCURRENCY_MAX}, not {count}");
         return Err(invalid(trigger, reason, "Write a number such as `concurrency = 4`."));
     }
     Ok(Concurrency::AtMost(count as usize))
@@ -365,10 +366,10 @@ mod tests {
             definition[key] = value;
             definition
         };
-        check(with("run", json!(true)), "besides importing or running");
-        check(with("import", json!({"table": "t"})), "besides importing or running");
-        check(with("parameters", json!({"a": "b"})), "does not start a run");
-        check(with("concurrency", json!(0)), "not between 1 and 1000");
+        check(with("run", json!(true)), "cannot also import files or start a run");
+        check(with("import", json!({"table": "t"})), "cannot also import files or start a run");
+        check(with("parameters", json!({"a": "b"})), "only for triggers that start a run");
+        check(with("concurrency", json!(0)), "between 1 and 1000, not 0");
         check(with("order_by", json!("subjekt")), "no field `subjekt`");
         let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
         check(ordered, "only for functions");
@@ -376,18 +377,18 @@ mod tests {
         for (bucket, expected) in [
             (json!({"name": ""}), "not a valid bucket"),
             (json!({"name": "Landing"}), "not a valid bucket"),
-            (json!({"name": "landing", "events": []}), "names no events"),
+            (json!({"name": "landing", "events": []}), "`events` is empty"),
             (json!({"name": "landing", "prefix": "k".repeat(1_025)}), "longer than 1024 bytes"),
         ] {
             check(json!({"name": "a", "function": "f", "bucket": bucket}), expected);
         }
         let removed = json!({"name": "landing", "events": ["created", "removed"]});
         let import = json!({"name": "a", "import": {"table": "t"}, "bucket": removed});
-        check(import, "import removed objects");
+        check(import, "objects that were removed cannot be imported");
         let pattern = json!({"folder": "in", "pattern": "*.{csv"});
         check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
         for (names, expected) in [
-            (json!([]), "no tables"),
+            (json!([]), "list of tables is empty"),
             (json!(["a/b"]), "`a/b`"),
             (json!(["raw.{a"]), "`raw.{a` is not a pattern"),
             (json!([""]), "not a table name"),

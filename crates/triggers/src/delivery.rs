@@ -134,7 +134,7 @@ impl Worker {
             Destination::None => None,
             Destination::Loop(function) => {
                 context.log_system(format!(
-                    "destination `{function}` was skipped, because it would create an endless loop"
+                    "destination `{function}` was skipped: the call would create an endless loop"
                 ));
                 None
             }

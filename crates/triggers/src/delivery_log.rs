@@ -148,7 +148,9 @@ impl DeliveryLog {
         for entry in read_all(&*self.store, OPEN, "").await? {
             match decode(OPEN, &entry.key, &entry.value) {
                 Ok(delivery) => deliveries.push(delivery),
-                Err(error) => tracing::warn!(%error, "skipping a trigger event"),
+                Err(error) => {
+                    tracing::warn!(%error, "skipping a trigger event that cannot be read")
+                }
             }
         }
         Ok(deliveries)

@@ -68,7 +68,7 @@ pub enum Error {
         key: String,
     },
     /// A stored value cannot be decoded.
-    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
+    #[error("record `{key}` of journal `{journal}` cannot be read: {reason}")]
     Corrupt {
         /// Name of the journal.
         journal: String,
@@ -78,7 +78,7 @@ pub enum Error {
         reason: String,
     },
     /// A value cannot be encoded as JSON.
-    #[error("trigger state cannot be written: {reason}")]
+    #[error("the record of a trigger event cannot be encoded: {reason}")]
     Encode {
         /// Reason why the value cannot be encoded.
         reason: String,

@@ -28,7 +28,9 @@ impl EventFilter {
         });
         match parsed {
             Ok(pattern) => Ok(Some(EventFilter(Arc::new(pattern)))),
-            Err(error) => Err(invalid(trigger, format!("its filter: {error}"), &error.hint)),
+            Err(error) => {
+                Err(invalid(trigger, format!("the filter is invalid: {error}"), &error.hint))
+            }
         }
     }
 

@@ -110,7 +110,8 @@ fn no_folder(path: &Path, error: &std::io::Error) -> Problem {
             ErrorCode::FileNotFound,
             format!("the watched folder `{path}` does not exist"),
         );
-        return problem.with_hint("Create the folder; it is watched as soon as it exists.");
+        return problem
+            .with_hint("Create the folder; the trigger watches it as soon as it exists.");
     }
     let mut problem =
         Problem::new(ErrorCode::Storage, format!("the folder `{path}` cannot be read"));

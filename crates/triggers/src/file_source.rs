@@ -17,7 +17,7 @@ use crate::Result;
 use crate::definition::WatchedFolder;
 use crate::event_queue::OPEN_MAX;
 use crate::file_listing::{Debounce, Listing, Version, list};
-use crate::file_watcher::{FileWatcher, Renamed};
+use crate::file_watcher::{FileWatcher, RenamedPaths};
 use crate::record::{decode, encode, read_all};
 use crate::source::{
     DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
@@ -45,7 +45,7 @@ pub(crate) struct FileSource {
     taken: Option<HashMap<String, LastVersion>>,
     debounce: Debounce,
     watcher: Option<FileWatcher>,
-    renamed: Renamed,
+    renamed: RenamedPaths,
 }
 
 impl FileSource {
@@ -55,7 +55,7 @@ impl FileSource {
             taken: None,
             debounce: Debounce::default(),
             watcher: None,
-            renamed: Renamed::default(),
+            renamed: RenamedPaths::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 const RENAMED_MAX: usize = 100_000;
 
 /// Paths that were renamed into the folder since the last poll.
-pub(crate) type Renamed = Arc<Mutex<HashSet<PathBuf>>>;
+pub(crate) type RenamedPaths = Arc<Mutex<HashSet<PathBuf>>>;
 
 /// Requests a poll after each change in a folder, until dropped.
 pub(crate) struct FileWatcher {
@@ -26,7 +26,7 @@ impl FileWatcher {
         folder: &Path,
         recursive: bool,
         wake: Arc<Notify>,
-        renamed: Renamed,
+        renamed: RenamedPaths,
     ) -> notify::Result<Self> {
         let noticed = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return wake.notify_one() };

@@ -115,7 +115,7 @@ impl NatsReceiver {
         };
         let servers: Vec<&str> = self.nats.url.split(',').map(str::trim).collect();
         let connected = tokio::time::timeout(REQUEST_MAX, options.connect(servers)).await;
-        let connected = connected.map_err(|_| self.failed("the server does not answer"))?;
+        let connected = connected.map_err(|_| self.failed("the server does not respond"))?;
         connected.map_err(|error| self.failed(&chain(&error)))
     }
 

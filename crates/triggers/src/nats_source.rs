@@ -53,7 +53,7 @@ impl NatsEvents {
             |name: &str| !name.is_empty() && !name.contains(['.', '*', '>', '/', '\\', ' ']);
         for (key, name) in [("stream", &nats.stream), ("consumer", &consumer)] {
             if !is_name(name) || name.contains(char::is_control) {
-                let reason = format!("`{name}` is not a name of a {key}");
+                let reason = format!("`{name}` is not a valid {key} name");
                 let hint =
                     format!("Give `{key}` a name without spaces, `.`, `*`, `>` and slashes.");
                 return Err(invalid(trigger, reason, &hint));
@@ -63,14 +63,14 @@ impl NatsEvents {
             let is_subject = !subject.contains(char::is_whitespace)
                 && subject.split('.').all(|token| !token.is_empty());
             if !is_subject {
-                let reason = format!("`{subject}` is not a subject");
+                let reason = format!("`{subject}` is not a valid subject");
                 return Err(invalid(trigger, reason, "Write a subject such as `orders.*`."));
             }
         }
         if nats.user.is_some() && nats.secret.is_none() {
             let hint = "Store the password with `headwater secret set NAME` and add \
                         `secret = \"NAME\"`.";
-            return Err(invalid(trigger, "it has a `user`, but no `secret`", hint));
+            return Err(invalid(trigger, "`user` is set, but `secret` is not", hint));
         }
         check_batch(trigger, nats.batch)?;
         let server = nats.url.split(',').next().unwrap_or_default().trim().trim_end_matches('/');
@@ -87,14 +87,14 @@ impl NatsEvents {
 fn check_server(trigger: &Trigger, server: &str) -> Result<()> {
     let example = "Write a URL such as `nats://nats.example.com:4222`.";
     let url = Url::parse(server).map_err(|error| {
-        invalid(trigger, format!("its `url` `{server}` is not a URL: {error}"), example)
+        invalid(trigger, format!("`url` is `{server}`, which is not a URL: {error}"), example)
     })?;
     if !url.username().is_empty() || url.password().is_some() {
-        let hint = "Remove them; use `user` and `secret`.";
-        return Err(invalid(trigger, "its `url` contains credentials", hint));
+        let hint = "Remove the credentials from the URL; use `user` and `secret`.";
+        return Err(invalid(trigger, "`url` contains credentials", hint));
     }
     if !matches!(url.scheme(), "nats" | "tls") || url.host_str().is_none_or(str::is_empty) {
-        let reason = format!("its `url` `{server}` has another scheme than `nats` or no host");
+        let reason = format!("`url` is `{server}`, but must have the scheme `nats` and a host");
         return Err(invalid(trigger, reason, example));
     }
     Ok(())
@@ -273,12 +273,12 @@ mod tests {
         };
         let url = "nats://h";
         check(json!({"url": "h", "stream": "s"}), "not a URL");
-        check(json!({"url": "http://h", "stream": "s"}), "another scheme");
+        check(json!({"url": "http://h", "stream": "s"}), "must have the scheme `nats`");
         check(json!({"url": "nats://a,nats://u:p@h", "stream": "s"}), "contains credentials");
-        check(json!({"url": url, "stream": "a.b"}), "not a name of a stream");
-        check(json!({"url": url, "stream": "s", "consumer": ""}), "not a name of a consumer");
-        check(json!({"url": url, "stream": "s", "subject": "a..b"}), "not a subject");
-        check(json!({"url": url, "stream": "s", "user": "u"}), "no `secret`");
-        check(json!({"url": url, "stream": "s", "batch": 0}), "not between 1 and 100");
+        check(json!({"url": url, "stream": "a.b"}), "not a valid stream name");
+        check(json!({"url": url, "stream": "s", "consumer": ""}), "not a valid consumer name");
+        check(json!({"url": url, "stream": "s", "subject": "a..b"}), "not a valid subject");
+        check(json!({"url": url, "stream": "s", "user": "u"}), "`secret` is not");
+        check(json!({"url": url, "stream": "s", "batch": 0}), "between 1 and 100, not 0");
     }
 }

@@ -182,7 +182,7 @@ impl Outbox {
         let query = sqlx::query_scalar::<_, String>(sql).bind(self.table.quoted_name()).bind(key);
         let Some(key_type) = self.run(query.fetch_optional(&pool)).await? else {
             let message = format!("table `{name}` in {} has no column `{key}`", server.uri());
-            let hint = "Name the column of its primary key with `key = \"…\"`.";
+            let hint = "Name the primary key column of the table with `key = \"…\"`.";
             return Err(Problem::new(ErrorCode::ColumnNotFound, message).with_hint(hint).into());
         };
         self.key_type = key_type;

@@ -36,21 +36,21 @@ impl PostgresServer {
         let example = "Write a URL such as `postgres://reader@db.example.com:5432/shop`.";
         let wrong = |reason: String| invalid(trigger, reason, example);
         let url = Url::parse(&postgres.url)
-            .map_err(|error| wrong(format!("its `url` is not a URL: {error}")))?;
+            .map_err(|error| wrong(format!("`url` is not a URL: {error}")))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(wrong(format!("the scheme `{}` is not `postgres`", url.scheme())));
         }
         if url.password().is_some() {
             let hint = "Remove the password; store it with `headwater secret set NAME` and add \
                         `secret = \"NAME\"`.";
-            return Err(invalid(trigger, "its `url` contains a password", hint));
+            return Err(invalid(trigger, "`url` contains a password", hint));
         }
         let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| wrong("its `url` has no host".to_owned()))?;
+        let host = host.ok_or_else(|| wrong("`url` has no host".to_owned()))?;
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
-            return Err(wrong("its `url` has no user or no database".to_owned()));
+            return Err(wrong("`url` has no user or no database".to_owned()));
         }
         let mut mode = PgSslMode::Prefer;
         for (name, value) in url.query_pairs() {
@@ -108,7 +108,10 @@ impl PostgresServer {
                 let context = ("sqlstate".to_owned(), error.code().map(String::from).into());
                 let mut problem = Problem::new(ErrorCode::Unavailable, message);
                 problem.context.extend([context]);
-                problem.with_hint("Correct it on the server; the trigger connects again by itself.")
+                problem.with_hint(
+                    "Correct the cause on the PostgreSQL server; the trigger \
+                     connects again by itself.",
+                )
             }
             error => Problem::new(ErrorCode::Unavailable, format!("{uri} is unavailable: {error}"))
                 .with_hint("Check the host and port; the trigger connects again by itself."),
@@ -117,7 +120,7 @@ impl PostgresServer {
 
     /// Returns the problem of a server that did not answer in time.
     pub(crate) fn timed_out(&self) -> Problem {
-        let message = format!("{} does not answer", self.uri());
+        let message = format!("{} does not respond", self.uri());
         Problem::new(ErrorCode::Unavailable, message)
             .with_hint("Check the server; the trigger connects again by itself.")
     }
@@ -130,7 +133,7 @@ pub(crate) async fn secret(
 ) -> Result<Option<zeroize::Zeroizing<String>>, Problem> {
     let Some(name) = name else { return Ok(None) };
     let Some(secrets) = secrets else {
-        let message = format!("secret `{name}` is unavailable: there are no secrets here");
+        let message = format!("secret `{name}` is unavailable: this server has no secrets");
         return Err(Problem::new(ErrorCode::SecretNotFound, message));
     };
     let values = secrets.values(&[name.to_owned()]).await;

@@ -42,13 +42,13 @@ impl PostgresEvents {
         let PostgresTrigger { channel, outbox, key, interval, batch, .. } = postgres.clone();
         if channel.is_none() && outbox.is_none() {
             let hint = "Add `channel = \"…\"` or `outbox = \"…\"`.";
-            return Err(invalid(trigger, "it names neither a channel nor an outbox", hint));
+            return Err(invalid(trigger, "`channel` or `outbox` is missing", hint));
         }
         let parts = outbox.iter().flat_map(|outbox| outbox.split('.'));
         for name in channel.iter().map(String::as_str).chain(parts).chain([key.as_str()]) {
             if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
                 let hint = "Write the name as PostgreSQL stores it, with at most 63 bytes.";
-                let reason = format!("`{name}` is not a name of a channel, table or column");
+                let reason = format!("`{name}` is not a valid name of a channel, table or column");
                 return Err(invalid(trigger, reason, hint));
             }
         }
@@ -64,17 +64,18 @@ impl PostgresEvents {
 /// files.
 pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
     if !(1..=BATCH_MAX).contains(&batch) {
-        let reason = format!("its batch `{batch}` is not between 1 and {BATCH_MAX}");
+        let reason = format!("`batch` must be between 1 and {BATCH_MAX}, not {batch}");
         return Err(invalid(trigger, reason, "Write a number such as `batch = 100`."));
     }
     let is_single = |text: &String| text.contains("{payload}") || text.contains("{payload.");
     if batch > 1 && trigger.parameters.values().any(is_single) {
-        let reason = "its parameters use `{payload}`, but an event may have several";
+        let reason =
+            "`parameters` use `{payload}`, but with `batch` an event may have several payloads";
         return Err(invalid(trigger, reason, "Use `{payloads}`, or remove `batch`."));
     }
     if trigger.import.as_ref().is_some_and(|import| import.sources.is_empty()) {
         let hint = "Name the files with `sources`, or call a function.";
-        return Err(invalid(trigger, "its events have no files to import", hint));
+        return Err(invalid(trigger, "events of PostgreSQL name no files to import", hint));
     }
     Ok(())
 }

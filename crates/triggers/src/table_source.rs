@@ -410,5 +410,5 @@ impl Position {
 
 fn no_branch(branch: &str) -> Problem {
     Problem::new(ErrorCode::RefNotFound, format!("the watched branch `{branch}` does not exist"))
-        .with_hint("Create the branch; it is watched as soon as it exists.")
+        .with_hint("Create the branch; the trigger watches it as soon as it exists.")
 }

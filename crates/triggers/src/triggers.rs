@@ -150,7 +150,7 @@ impl Triggers {
             if definitions.insert(trigger.name.clone(), definition).is_some() {
                 return Err(Error::InvalidTrigger {
                     trigger: trigger.name.clone(),
-                    reason: "its name is not unique".into(),
+                    reason: "another trigger has the same name".into(),
                     hint: "Rename one of the triggers.".into(),
                 });
             }
@@ -173,13 +173,13 @@ impl Triggers {
             let kept = definitions.iter().filter(|(_, definition)| has_position(definition));
             let kept: Vec<&str> = kept.map(|(name, _)| name.as_str()).collect();
             if let Err(error) = self.inner.log.retain(journal, &kept).await {
-                tracing::warn!(%error, "cannot remove the positions of removed triggers");
+                tracing::warn!(%error, "cannot delete the positions of removed triggers");
             }
         }
         if let Some(objects) = &self.inner.options.objects
             && let Err(error) = bucket_source::forget_consumed(&self.inner.log, objects).await
         {
-            tracing::warn!(%error, "cannot remove the changes of removed triggers");
+            tracing::warn!(%error, "cannot delete the pending changes of removed triggers");
         }
     }
 
@@ -269,7 +269,7 @@ impl Triggers {
             match self.listed(&entry, filter).await {
                 Ok(event) => events.extend(event),
                 Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
-                    tracing::warn!(%error, "skipping a trigger event");
+                    tracing::warn!(%error, "skipping a trigger event that cannot be read");
                 }
                 Err(error) => return Err(error),
             }

@@ -225,7 +225,7 @@ async fn namespaces_are_created_and_dropped_by_commits() {
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].0, TableName::new("raw", "a").expect("a name"));
     set(&catalog, "main", &[("raw.a", 0)]).await.expect("dropped");
-    change(remove("raw")).await.expect("it is empty");
+    change(remove("raw")).await.expect("the name is empty");
 }
 
 #[tokio::test]

@@ -272,7 +272,7 @@ impl Store for Watched {
     async fn apply(
         &self,
         batch: headwater_store::Batch,
-    ) -> headwater_store::Result<headwater_store::Applied> {
+    ) -> headwater_store::Result<headwater_store::BatchResult> {
         let objects = batch.objects.iter().map(bytes::Bytes::len);
         let values = batch.refs.iter().filter_map(|change| change.value.as_ref());
         let bytes = objects.chain(values.map(bytes::Bytes::len)).sum();

@@ -57,7 +57,7 @@ fn show(context: &Context, created: &CreatedAccessKey) {
     }
     let user =
         created.key.user.as_deref().map_or("the owner".to_owned(), |it| format!("user {it}"));
-    context.style.say(format!("created an access key of {user}; its secret is not shown again:"));
+    context.style.say(format!("created an access key of {user}; the secret is not shown again:"));
     output::line(format!("AWS_ACCESS_KEY_ID={}", created.key.id));
     output::line(format!("AWS_SECRET_ACCESS_KEY={}", created.secret));
 }

@@ -77,9 +77,9 @@ async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()
     let name = &arguments.name;
     let is_active = lake.active_branch() == *name && name != MAIN_BRANCH;
     if is_active && !arguments.force {
-        let message = format!("branch `{name}` cannot be deleted: it is the active branch");
+        let message = format!("branch `{name}` is the active branch and cannot be deleted");
         return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(format!(
-            "Run `headwater checkout {MAIN_BRANCH}` first, or delete it with `--force`."
+            "Run `headwater checkout {MAIN_BRANCH}` first, or delete the branch with `--force`."
         )));
     }
     let path = format!("/v1/branches/{}?if_exists={}", segment(name), arguments.if_exists);
@@ -325,8 +325,8 @@ pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());
     let subject = commit.message.lines().next().unwrap_or_default();
-    style.say(format!("  @{id} ({subject}) reverted them on {target}"));
-    let hint = format!("run `headwater branch revert @{id} --on {target}` to restore them");
+    style.say(format!("  @{id} ({subject}) reverted these changes on {target}"));
+    let hint = format!("run `headwater branch revert @{id} --on {target}` to restore the changes");
     style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
 }
 

@@ -40,6 +40,9 @@ async fn if_tag(problem: Problem, api: &Api, name: &str) -> Problem {
         return problem;
     }
     error::invalid(format!("`{name}` is a tag, which cannot be the active branch")).with_hint(
-        format!("Read it with `--ref {name}`, or run `headwater checkout -b NAME --from {name}`."),
+        format!(
+            "Read the tag with `--ref {name}`, or create a branch with `headwater checkout -b \
+             NAME --from {name}`."
+        ),
     )
 }

@@ -24,7 +24,7 @@ pub fn print_rows(style: Style, rows: &RowsDiff) {
         let columns = rows.changed_columns.iter();
         let columns: Vec<String> =
             columns.map(|one| format!("{} in {}", one.column, output::count(one.rows))).collect();
-        remark(format!("changed by {}: {}", rows.key.join(", "), columns.join(", ")));
+        remark(format!("changed values by key {}: {}", rows.key.join(", "), columns.join(", ")));
     }
     if !rows.not_compared.is_empty() && rows.how == ComparisonMethod::Compared {
         remark(format!("not compared: {}", rows.not_compared.join(", ")));

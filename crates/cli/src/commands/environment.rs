@@ -64,7 +64,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
         None => output::line("  no zygote: the next call imports the packages"),
         Some(zygote) => {
             if let Some(failure) = zygote.failure {
-                output::line(format!("  no zygote possible: {failure}"));
+                output::line(format!("  the zygote cannot be started: {failure}"));
             } else {
                 let memory = output::bytes(zygote.memory_bytes);
                 let took = output::milliseconds(zygote.imported_ms);

@@ -60,9 +60,9 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         output::print_json(&printed);
     } else if is_foreign {
         context.style.say(format!("created a lake for the project in {}", folder.display()));
-        context
-            .style
-            .say("next: import its tables with `headwater table import`, then `headwater run`");
+        context.style.say(
+            "next: import the source tables with `headwater table import`, then `headwater run`",
+        );
     } else {
         context.style.say(format!("created the project {name} in {}", folder.display()));
         print_next(context, arguments, dbt.as_ref());

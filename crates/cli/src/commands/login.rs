@@ -112,7 +112,7 @@ pub fn logout(context: &Context, arguments: &Logout) -> Result<()> {
         all.default = None;
     }
     file.write(&all)?;
-    let text = "its token remains valid until `headwater token revoke`";
+    let text = "the token remains valid until `headwater token revoke`";
     answer::print(context, &json!({ "removed": name }), format!("removed profile {name}; {text}"));
     Ok(())
 }

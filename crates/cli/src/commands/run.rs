@@ -118,7 +118,7 @@ pub fn started(context: &Context, job: &Job) {
         output::print_json(job);
     } else {
         output::line(job.id);
-        context.style.say(format!("follow it with `headwater job logs {} --follow`", job.id));
+        context.style.say(format!("follow the job with `headwater job logs {} --follow`", job.id));
     }
 }
 

@@ -76,6 +76,7 @@ fn read_text(input: impl Read) -> Result<String> {
     let read = input.take(VALUE_BYTES_MAX + 1).read_to_end(&mut value);
     read.map_err(error::from_io("read the value"))?;
     String::from_utf8(value).map_err(|_| {
-        error::invalid("the value is not UTF-8 text").with_hint("Encode it, for example as base64.")
+        error::invalid("the value is not UTF-8 text")
+            .with_hint("Encode the value, for example as Base64.")
     })
 }

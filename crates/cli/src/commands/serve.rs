@@ -165,8 +165,8 @@ fn announce(context: &Context, lake: &LakeFolder, server: &headwater_server::Ser
     match server.token_file() {
         Some(file) => style.say(format!(
             "commands and `headwater.Client()` in this folder find the token; other programs must \
-             send it:\n  \
-             curl {trust}-H \"Authorization: Bearer $(cat '{}')\" {url}/v1/branches",
+             send the token:\n  curl {trust}-H \"Authorization: Bearer $(cat '{}')\" \
+             {url}/v1/branches",
             file.display()
         )),
         None => style.say(

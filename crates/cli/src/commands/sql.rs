@@ -7,7 +7,7 @@ use headwater_model::{
     Branch as BranchRow, QueryRequest, SqlView, Table as TableRow, Tag as TagRow,
 };
 use headwater_shell::{
-    Backslash, Entry, HELP, Input, Names, Relation, SharedNames, next_entry, statements,
+    BackslashCommand, Entry, HELP, Input, Names, Relation, SharedNames, next_entry, statements,
 };
 
 use crate::api::{Api, segment};
@@ -116,7 +116,7 @@ impl<'a> Shell<'a> {
     /// Runs a backslash command, or statements in order until one fails.
     async fn run(&mut self, text: &str, depth: usize) -> Result<ShellAction> {
         if text.trim_start().starts_with('\\') {
-            return self.backslash(Backslash::parse(text)?, depth).await;
+            return self.backslash(BackslashCommand::parse(text)?, depth).await;
         }
         let found = statements(text);
         let rest = Some(found.rest).filter(|rest| !rest.is_empty());
@@ -149,12 +149,12 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    async fn backslash(&mut self, command: Backslash, depth: usize) -> Result<ShellAction> {
+    async fn backslash(&mut self, command: BackslashCommand, depth: usize) -> Result<ShellAction> {
         let style = self.context.style;
         match command {
-            Backslash::Quit => return Ok(ShellAction::Quit),
-            Backslash::Help => output::line(HELP),
-            Backslash::Expanded => {
+            BackslashCommand::Quit => return Ok(ShellAction::Quit),
+            BackslashCommand::Help => output::line(HELP),
+            BackslashCommand::Expanded => {
                 let expanded = !self.context.answer_style.is_expanded();
                 self.context.answer_style = self.context.answer_style.expanded(expanded);
                 style.say(if expanded {
@@ -163,14 +163,14 @@ impl<'a> Shell<'a> {
                     "expanded display is off"
                 });
             }
-            Backslash::Timing => {
+            BackslashCommand::Timing => {
                 self.timing = !self.timing;
                 style.say(if self.timing { "timing is on" } else { "timing is off" });
             }
-            Backslash::Format(name) => self.context.output = format(&name)?,
-            Backslash::Limit(limit) => self.limit = limit,
-            Backslash::Connect(name) => self.connect(name).await?,
-            Backslash::Include(file) => return Box::pin(self.include(&file, depth)).await,
+            BackslashCommand::Format(name) => self.context.output = format(&name)?,
+            BackslashCommand::Limit(limit) => self.limit = limit,
+            BackslashCommand::Connect(name) => self.connect(name).await?,
+            BackslashCommand::Include(file) => return Box::pin(self.include(&file, depth)).await,
             listing => self.list(listing).await?,
         }
         Ok(ShellAction::Continue)
@@ -188,7 +188,7 @@ impl<'a> Shell<'a> {
     /// Runs the entries of a file. `\\q` in the file ends the file, not the shell.
     async fn include(&mut self, file: &std::path::Path, depth: usize) -> Result<ShellAction> {
         if depth == INCLUDE_DEPTH_MAX {
-            return Err(error::invalid(format!("`{}` includes itself", file.display())));
+            return Err(error::invalid(format!("file `{}` includes itself", file.display())));
         }
         let opened = std::fs::File::open(file);
         let opened = opened.map_err(error::from_io(&format!("read `{}`", file.display())))?;
@@ -202,14 +202,16 @@ impl<'a> Shell<'a> {
     }
 
     /// Runs the command that prints the requested list, such as `headwater table ls`.
-    async fn list(&self, listing: Backslash) -> Result<()> {
+    async fn list(&self, listing: BackslashCommand) -> Result<()> {
         let at = || RefArgument { reference: Some(self.reference.clone()) };
         let tables = || TableLs { at: at(), namespace: self.namespace.clone() };
         let command = match listing {
-            Backslash::Table(table) => Command::Table(Table::Get(TableGet { table, at: at() })),
-            Backslash::Views => Command::View(View::Ls(tables())),
-            Backslash::Namespaces => Command::Namespace(Namespace::Ls(at())),
-            Backslash::Branches => Command::Branch(Branch::Ls(BranchLs { all: false })),
+            BackslashCommand::Table(table) => {
+                Command::Table(Table::Get(TableGet { table, at: at() }))
+            }
+            BackslashCommand::Views => Command::View(View::Ls(tables())),
+            BackslashCommand::Namespaces => Command::Namespace(Namespace::Ls(at())),
+            BackslashCommand::Branches => Command::Branch(Branch::Ls(BranchLs { all: false })),
             _ => Command::Table(Table::Ls(tables())),
         };
         // Lists cannot be printed as `csv`.

@@ -39,7 +39,7 @@ pub async fn status(context: &Context) -> Result<()> {
     }
     let style = context.answer_style;
     let state = match &server {
-        None => "not running; the next command starts it".to_owned(),
+        None => "not running; the next command starts the server".to_owned(),
         Some((health, record)) => {
             let scheme = if record.tls { "https" } else { "http" };
             let http = record.http.as_deref().map(|http| format!(", {scheme}://{http}"));

@@ -238,7 +238,9 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     output::line(format!("would {verb} {} from {files}, {}", plan.table, output::bytes(bytes)));
     if !plan.skipped.is_empty() {
         let skipped = output::plural(plan.skipped.len() as u64, "file");
-        output::line(format!("would skip {skipped} imported before; `--again` imports them"));
+        output::line(format!(
+            "would skip {skipped} imported before; `--again` imports these files again"
+        ));
     }
     let mut grid = Grid::new(context.answer_style, &["COLUMN", "TYPE", "", "REASON"]);
     for column in &plan.columns {
@@ -265,8 +267,8 @@ fn print_report(context: &Context, report: &ImportReport) {
     if report.commit.is_none() {
         let files = output::plural(report.files_skipped, "file");
         return style.say(format!(
-            "nothing to do: {files} imported before, perhaps with other options; `--again` \
-             imports again"
+            "nothing to do: {files} already imported, perhaps with other options; `--again` \
+             imports them again"
         ));
     }
     let rows = output::plural(report.rows, "row");

@@ -94,7 +94,7 @@ fn show(context: &Context, created: &CreatedToken) {
     }
     let token = &created.token;
     context.style.say(format!(
-        "created token {} of user {}; its secret is not shown again:",
+        "created token {} of user {}; the secret is not shown again:",
         token.id, token.user
     ));
     output::line(&created.secret);

@@ -59,7 +59,7 @@ fn print_error(context: &Context, status: &TriggerStatus) {
         let how = match problem.code {
             ErrorCode::TooBusy => "is rate-limited",
             ErrorCode::RefNotFound => "cannot run",
-            _ => "cannot observe its source",
+            _ => "cannot observe the source of its events",
         };
         context.style.say(format!("trigger `{}` {how}:", status.trigger.name));
         context.style.print_problem(problem);

@@ -195,7 +195,7 @@ impl ComparedColumns {
         }
         let message = format!("column `{wanted}` is not in `{table}`");
         let problem = Problem::new(ErrorCode::ColumnNotFound, message);
-        problem.with_hint(format!("Its columns that can be a key are {names}.")).into()
+        problem.with_hint(format!("The columns that can be a key are {names}.")).into()
     }
 
     /// Returns the declared key: the table's identifier fields, or the keys of a merged model.

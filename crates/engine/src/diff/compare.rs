@@ -51,7 +51,7 @@ pub struct DiffOptions {
 
 /// A table at a ref.
 #[derive(Debug, Clone)]
-pub struct TableAt {
+pub struct ComparedTable {
     /// The ref at which the table is read.
     pub reference: RefSpec,
     /// Table name.
@@ -115,8 +115,8 @@ impl Engine {
     /// neither ref has the table.
     pub async fn diff_table(
         &self,
-        from: &TableAt,
-        to: &TableAt,
+        from: &ComparedTable,
+        to: &ComparedTable,
         options: &DiffOptions,
     ) -> Result<TableComparison> {
         let lake = self.lake();
@@ -273,7 +273,7 @@ impl RowComparison {
         (new.removed, new.added, new.changed) = (None, None, None);
         let reason = match compare {
             CompareRows::Never => "the comparison of rows is disabled",
-            _ => "the changed files are large; compare rows `always` to read them",
+            _ => "the changed files are large; compare their rows with `--compare always`",
         };
         new.rows.reason = Some(reason.to_owned());
         new

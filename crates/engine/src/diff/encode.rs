@@ -192,7 +192,7 @@ mod tests {
         let differing = codec.differing(&columns, &back).unwrap();
         assert!(differing.iter().flatten().all(|differs| !differs));
         assert_eq!(bytes.value(1), bytes.value(3), "equal rows have equal bytes");
-        assert!(bytes.value(1)[1..] < bytes.value(0)[1..], "and lie in their order");
+        assert!(bytes.value(1)[1..] < bytes.value(0)[1..], "the bytes sort like the rows");
         let nulls: Vec<bool> = bytes.iter().flatten().map(has_null).collect();
         assert_eq!(nulls, [false, true, true, true]);
     }

@@ -57,7 +57,7 @@ impl ChunkedTable {
         match self.state {
             State::Some { writer, rows, .. } => aside(move || finish(*writer, rows)).await,
             State::Failed(Some(error)) => Err(error),
-            State::Failed(None) | State::None => Err(invalid("its parts are missing")),
+            State::Failed(None) | State::None => Err(invalid("the parts of the table are missing")),
         }
     }
 }
@@ -71,7 +71,7 @@ fn append(state: State, file: Option<OwnedFd>, quota: Option<&TableQuota>) -> Re
         }
     };
     if part.schema() != schema {
-        return Err(invalid("the columns of a part differ from those of the first"));
+        return Err(invalid("the columns of a part differ from the columns of the first part"));
     }
     for batch in part.mapped().unwrap_or_default() {
         rows += batch.num_rows() as u64;

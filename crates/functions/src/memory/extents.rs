@@ -126,7 +126,7 @@ impl Extents {
         let idle = IDLE_BYTES_MAX * (extents.len() as u64 + 1);
         let span = lengths.and_then(|lengths| lengths.checked_add(idle));
         if extents.len() > EXTENTS_MAX || span.is_none_or(|span| bytes > span) {
-            return Err(wrong("it has too many extents"));
+            return Err(wrong("the table has too many extents"));
         }
         let written = own.as_ref().map_or(0, MemoryFile::bytes);
         let mut pieces = Extents { bytes, files: Vec::new(), extents: Vec::new(), written };
@@ -143,7 +143,7 @@ impl Extents {
             let until = at.checked_add(length).filter(|until| *until <= bytes);
             let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
-                return Err(wrong("its extents are not adjacent"));
+                return Err(wrong("the extents are not adjacent"));
             };
             // A range with holes is rejected, because reading a hole would allocate memory for it.
             if !file.has(start, length) {
@@ -246,10 +246,9 @@ pub(super) fn read_layout(file: OwnedFd) -> Result<LayoutMessage> {
     const BYTES_MAX: u64 = 1 << 20;
     let file = MemoryFile::seal(file)?;
     if file.bytes() > BYTES_MAX {
-        return Err(wrong("it has too many extents"));
+        return Err(wrong("the table has too many extents"));
     }
-    serde_json::from_slice(&file.buffer()?)
-        .map_err(|_| wrong("the list of its extents is malformed"))
+    serde_json::from_slice(&file.buffer()?).map_err(|_| wrong("the list of extents is malformed"))
 }
 
 fn wrong(what: &str) -> Error {

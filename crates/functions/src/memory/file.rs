@@ -74,10 +74,11 @@ impl MemoryFile {
     /// Opens a file of [`HugePageFs`](super::HugePageFs) for reading, by its descriptor. Errors: a
     /// process can still write to the file, or the file has holes.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
-        let written = has_writers(descriptor.as_fd()).map_err(Error::io("take over a file"))?;
+        let written =
+            has_writers(descriptor.as_fd()).map_err(Error::io("use a file of the worker"))?;
         if written {
-            let source = std::io::Error::other("another process can still write to it");
-            return Err(Error::Io { what: "take over a file".to_owned(), source });
+            let source = std::io::Error::other("another process can still write to the file");
+            return Err(Error::Io { what: "use a file of the worker".to_owned(), source });
         }
         let file = Self::measured(descriptor)?;
         Self::refuse_holes(file.bytes(), file.held())?;
@@ -89,7 +90,7 @@ impl MemoryFile {
         let kind = rustix::fs::fstatfs(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         if kind.f_type != TMPFS {
-            let source = std::io::Error::other("it is on another file system");
+            let source = std::io::Error::other("the file is not on tmpfs");
             return Err(Error::Io { what: "accept a memory file".to_owned(), source });
         }
         let stat = rustix::fs::fstat(&descriptor)
@@ -104,7 +105,7 @@ impl MemoryFile {
         // Files with holes are rejected, because reading a hole would allocate memory for it.
         if bytes > held.saturating_add(1 << 21) {
             let source = std::io::Error::other(format!(
-                "it declares {bytes} bytes, but has only {held} allocated"
+                "the file declares {bytes} bytes, but only {held} are allocated"
             ));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
         }

@@ -179,5 +179,5 @@ fn in_order(blocks: &[Block]) -> Result<(), ArrowError> {
     if blocks.windows(2).all(after) {
         return Ok(());
     }
-    Err(ArrowError::IpcError("the footer lists a message again".to_owned()))
+    Err(ArrowError::IpcError("the footer lists a message twice".to_owned()))
 }

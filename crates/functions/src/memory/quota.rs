@@ -100,7 +100,8 @@ impl QuotaPart {
         if self.grow(bytes) {
             return Ok(());
         }
-        let full = format!("tables on disk have reached their limit of {}", self.quota.bytes_max);
+        let full =
+            format!("the tables on disk have reached the limit of {} bytes", self.quota.bytes_max);
         Err(io::Error::new(io::ErrorKind::StorageFull, full))
     }
 }

@@ -210,7 +210,7 @@ mod tests {
         rows(7, 900).write(&mut expected[..rows(7, 900).bytes()]);
         assert!(chunk.write(&rows(7, 900)));
         assert!(content(&chunk, expected.len()) == expected);
-        assert!(!chunk.write(&rows(0, 1 << 20)), "it is larger than the file");
+        assert!(!chunk.write(&rows(0, 1 << 20)), "the rows are larger than the file");
     }
 
     #[test]

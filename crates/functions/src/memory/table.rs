@@ -295,7 +295,9 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
 /// Returns the sum of row counts. It can overflow: a batch without columns can have any count.
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
-    rows.ok_or_else(|| ArrowError::IpcError("it has more rows than can be counted".to_owned()))
+    rows.ok_or_else(|| {
+        ArrowError::IpcError("the table has more rows than can be counted".to_owned())
+    })
 }
 
 pub(super) fn writer(schema: &Schema, room: Option<&TableQuota>) -> Result<Writer> {
@@ -361,7 +363,7 @@ mod tests {
     fn memory_of(table: &SharedTable) -> &MemoryFile {
         match &table.0.place {
             Location::Memory { pieces, .. } => &pieces.files()[0],
-            Location::Disk(_) => panic!("it lies on disk"),
+            Location::Disk(_) => panic!("the table is on disk"),
         }
     }
 
@@ -383,7 +385,10 @@ mod tests {
         assert_eq!(table.rows(), 3);
         let values = table.mapped().unwrap()[0].column(0).to_data().buffers()[0].as_ptr() as usize;
         let mapped = table.mapped().unwrap()[0].column(1).to_data().buffers()[0].as_ptr() as usize;
-        assert!(values.abs_diff(mapped) < table.bytes() as usize, "not in one mapping");
+        assert!(
+            values.abs_diff(mapped) < table.bytes() as usize,
+            "the columns are in different mappings"
+        );
     }
 
     #[test]
@@ -462,7 +467,7 @@ mod tests {
         let at = bytes[footer..].windows(8).position(|eight| eight == block(2)).unwrap() + footer;
         bytes[at..at + 8].copy_from_slice(&block(1));
         let error = format!("{:?}", written_by_another(&bytes).unwrap_err());
-        assert!(error.contains("lists a message again"), "{error}");
+        assert!(error.contains("lists a message twice"), "{error}");
     }
 
     #[test]
@@ -517,10 +522,10 @@ mod tests {
         assert!(large.mapped().is_none() && room.disk_bytes() == large.bytes());
         assert_eq!(room.memory_bytes(), small.bytes());
         assert_eq!((large.rows(), read(&large).await), (600, vec![batch.clone(); 200]));
-        assert_eq!(read(&large).await.len(), 200, "any number of times");
+        assert_eq!(read(&large).await.len(), 200, "the table can be read again");
         assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
         let mut file = File::from(descriptor_of(&large));
-        assert!(file.write_all(b"x").is_err(), "whoever has the descriptor only reads");
+        assert!(file.write_all(b"x").is_err(), "the descriptor is read-only");
         drop((small, large, file));
         assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
     }

@@ -30,9 +30,9 @@ pub(super) struct TableTypes {
 impl TableTypes {
     /// Decodes a schema.
     pub(super) fn of(schema: arrow::ipc::Schema<'_>) -> Result<TableTypes, ArrowError> {
-        let fields = schema.fields().ok_or_else(|| malformed("it has no columns"))?;
+        let fields = schema.fields().ok_or_else(|| malformed("the schema has no columns"))?;
         if schema.endianness() != Endianness::Little {
-            return Err(malformed("its numbers are big-endian"));
+            return Err(malformed("numbers are big-endian"));
         }
         let mut ids = Vec::new();
         fields.iter().try_for_each(|field| check_field(field, 0, &mut ids))?;
@@ -40,7 +40,7 @@ impl TableTypes {
         let mut kinds = Vec::new();
         schema.fields().iter().try_for_each(|field| collect(field.data_type(), &mut kinds))?;
         if ids.len() != kinds.len() {
-            return Err(malformed("its dictionaries have no types"));
+            return Err(malformed("the dictionaries have no types"));
         }
         let mut dictionaries = HashMap::new();
         for (id, kind) in ids.into_iter().zip(kinds) {
@@ -108,7 +108,7 @@ fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> 
 /// Rejects a field whose type Arrow does not support, and collects the ids of its dictionaries.
 fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(), ArrowError> {
     if depth > DEPTH_MAX {
-        return Err(malformed("its types are nested too deeply"));
+        return Err(malformed("the types are nested too deeply"));
     }
     if let Some(dictionary) = field.dictionary() {
         let keys = dictionary.indexType().map(|keys| keys.bitWidth());
@@ -130,7 +130,7 @@ fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(),
     };
     if !is_known(field) || wanted.is_some_and(|wanted| wanted != children) {
         let name = field.name().unwrap_or_default();
-        return Err(malformed(&format!("the type of its column `{name}` does not exist")));
+        return Err(malformed(&format!("the type of column `{name}` does not exist")));
     }
     let all = field.children().into_iter().flatten();
     all.into_iter().try_for_each(|child| check_field(child, depth + 1, ids))
@@ -229,7 +229,7 @@ fn check_batch<'k>(
     mut columns: impl Iterator<Item = &'k DataType>,
 ) -> Result<(), ArrowError> {
     if !matches!(version, MetadataVersion::V4 | MetadataVersion::V5) {
-        return Err(malformed("its version is not supported"));
+        return Err(malformed("the format version is not supported"));
     }
     if !(0..=ROWS_MAX).contains(&batch.length()) {
         return Err(malformed("a message has too many rows"));
@@ -489,7 +489,7 @@ pub(super) mod tests {
         let (mut tried, mut tables, mut random) = (0, 0, 1_u64);
         let panics = note_panics();
         for whole in &files {
-            assert!(read(whole), "as it was written it is a table");
+            assert!(read(whole), "an unchanged file is a table");
             let mut bytes = whole.clone();
             for at in 0..whole.len() {
                 for change in [0x01, 0x10, 0x80, 0xff] {

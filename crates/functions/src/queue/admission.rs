@@ -38,7 +38,7 @@ pub(crate) struct CallRequest<'a> {
 }
 
 /// The permits to send and the instances to end, after the lock of the queue is released.
-struct Assigned<W> {
+struct AdmissionResult<W> {
     started: Vec<AdmittedCall<W>>,
     evicted: Vec<W>,
 }
@@ -90,7 +90,7 @@ impl<W> Queue<W> {
         self.send(assigned);
     }
 
-    fn assigned(&self, state: &mut State<W>) -> Assigned<W> {
+    fn assigned(&self, state: &mut State<W>) -> AdmissionResult<W> {
         let (mut started, mut evicted) = (Vec::new(), Vec::new());
         while let Some(index) = state.next(self.permits_max, &mut evicted) {
             started.extend(state.start(index));
@@ -98,10 +98,10 @@ impl<W> Queue<W> {
                 state.subqueues.swap_remove(index);
             }
         }
-        Assigned { started, evicted }
+        AdmissionResult { started, evicted }
     }
 
-    fn send(self: &Arc<Self>, Assigned { started, evicted }: Assigned<W>) {
+    fn send(self: &Arc<Self>, AdmissionResult { started, evicted }: AdmissionResult<W>) {
         drop(evicted);
         for started in started {
             Permit::send(self.clone(), started);

@@ -369,7 +369,7 @@ def f():
         functions.environment(&missing, &|_| ()).await.unwrap_err(),
     ] {
         assert!(refused.to_string().contains("`headwater-no-such-program` is not on"), "{refused}");
-        assert!(refused.hint().unwrap().contains("Install it"), "{refused}");
+        assert!(refused.hint().unwrap().contains("Install the program"), "{refused}");
     }
 }
 

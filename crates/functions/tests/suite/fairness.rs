@@ -48,7 +48,7 @@ async fn a_burst_of_one_caller_holds_up_no_other() {
     assert_eq!(last.owner, "burst");
     assert_eq!(
         last.waits_for.as_deref(),
-        Some("a free instance: 2 calls run at once (burst: 2); behind 27 in the queue")
+        Some("a free instance: 2 calls run at once (burst: 2); behind 27 calls in the queue")
     );
     for _ in 0..3 {
         run(&functions, of("other", ask(&environment, NOTHING))).await.0.unwrap();
@@ -231,7 +231,7 @@ async fn nobody_may_hold_more_than_all_functions_have() {
     let needs = "def f():\n    return len(bytes(range(256)) * (2 << 22)) > 0\n";
     let invocation = Invocation { limits, ..ask(&environment, needs) };
     let (returned, lines) = run(&functions, invocation).await;
-    let said = "it requests 8 GiB of memory, but gets 1 GiB, the limit for all functions together";
+    let said = "the function requests 8 GiB of memory, but gets 1 GiB, the limit of all functions together";
     assert!(lines.iter().any(|line| line.3 == said), "{lines:?}");
     let Err(Error::MemoryLimit { limit, .. }) = returned else { panic!("{returned:?}") };
     assert_eq!(limit, 1 << 30);

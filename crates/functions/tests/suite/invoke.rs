@@ -107,9 +107,9 @@ async fn what_is_no_table_is_named() {
         ("None", "`None`"),
         ("{'a': 1}", "`dict`"),
         ("[]", "`f` returned a `list` that is not a table: an empty list has no columns"),
-        ("[1]", "its item 1 is `1` (int), but each must be a dict"),
-        ("[{'a': 1}, None]", "its item 2 is `None` (NoneType), but each must be a dict"),
-        ("[{1: 1}]", "it has the key `1` (int), but column names must be strings"),
+        ("[1]", "item 1 is `1` (int), but each item must be a dict"),
+        ("[{'a': 1}, None]", "item 2 is `None` (NoneType), but each item must be a dict"),
+        ("[{1: 1}]", "a row has the key `1` (int), but column names must be strings"),
         (
             "[{'a': 1, 'b': None}, {'b': 2}, {'b': 'x' * 99}]",
             "column `b` has `2` (int) in row 2, and `'xxx",
@@ -493,7 +493,7 @@ async fn pieces_of_any_kind_are_put_together() {
         ("yield data; yield data.select(['n'])", Err("does not have the columns of the first")),
         ("yield data.select(['n']); yield data", Err("which the first does not have")),
         ("yield data; yield None; yield data", Err("None")),
-        ("yield from ()", Err("it yields nothing")),
+        ("yield from ()", Err("the generator yields nothing")),
         ("yield 7", Err("`int`")),
         ("yield data; raise KeyError('no')", Err("KeyError")),
     ] {
@@ -633,9 +633,9 @@ async fn a_process_that_dies_is_no_riddle() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for (body, reason) in [
-        ("import os; os._exit(3)", "it exited with code 3"),
+        ("import os; os._exit(3)", "the process exited with code 3"),
         ("import os; os.kill(os.getpid(), 11)", "SIGSEGV"),
-        ("import os; os.write(3, b'garbage'); os._exit(0)", "it exited with code 0"),
+        ("import os; os.write(3, b'garbage'); os._exit(0)", "the process exited with code 0"),
     ] {
         let source = format!("def f():\n    {body}\n");
         let (outcome, _) = run(&functions, call(&environment, &source)).await;

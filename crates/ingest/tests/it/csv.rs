@@ -61,7 +61,9 @@ async fn quotes_delimiters_and_encodings_are_detected() {
     let error = lake.import(&request).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::BadRow);
     assert!(
-        error.to_string().contains("line 2, column `name`: it has bytes that are not valid UTF-8")
+        error
+            .to_string()
+            .contains("line 2, column `name`: the line has bytes that are not valid UTF-8")
     );
     assert!(error.hint().unwrap().contains("windows-1252"));
     request.encoding = Some("latin1".into());

@@ -164,7 +164,7 @@ async fn a_damaged_arrow_file_is_an_error_and_takes_no_memory() {
         let _ = read("damaged.arrows", &bytes).await;
     }
     let error = read("short.arrows", &whole[..whole.len() / 2]).await.unwrap_err();
-    assert!(error.to_string().contains("it ends inside a message"), "{error}");
+    assert!(error.to_string().contains("the file ends inside a message"), "{error}");
     let error = read("old.feather", b"FEA1 and more").await.unwrap_err();
     assert!(error.to_string().contains("Feather version 1"), "{error}");
     let error = read("text.arrow", b"id,name\n1,x\n").await.unwrap_err();

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, FixedClock, ObjectId, Timestamp};
-use headwater_store::{Applied, Batch, Entry, Error, KeyRange, MemoryStore, Result, Store};
+use headwater_store::{Batch, BatchResult, Entry, Error, KeyRange, MemoryStore, Result, Store};
 use tokio_util::sync::CancellationToken;
 
 /// Parses a timestamp.
@@ -191,7 +191,7 @@ impl Store for Mortal {
         self.inner.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<Applied> {
+    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _turn = self.turn.lock().await;
         self.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -227,12 +227,12 @@ impl ValidatedOperations {
                 return Err(invalid("a z-order requires two to eight columns", hint));
             }
             (_, _) => {
-                let hint = "Use one of them.";
+                let hint = "Specify either the sort columns or the z-order.";
                 return Err(invalid("sort and z-order cannot be combined", hint));
             }
         };
         if request.keep == Some(0) {
-            let hint = "Keep at least 1, the current state.";
+            let hint = "Keep at least 1 snapshot, the current one.";
             return Err(invalid("`keep` must not be 0", hint));
         }
         let before = request.expire_before_seconds.map(Duration::from_secs);
@@ -244,7 +244,7 @@ impl ValidatedOperations {
             request.orphans_older_than_seconds.map_or(ORPHANS_AFTER, Duration::from_secs);
         if orphans_after < ORPHANS_AFTER_MIN {
             let message = "files younger than one hour may belong to a running write";
-            return Err(invalid(message, "Use one hour or more."));
+            return Err(invalid(message, "Specify an age of at least one hour."));
         }
         let manifests = request.manifests || default;
         let dry_run = request.dry_run;

@@ -161,7 +161,8 @@ impl UnreadableTables {
         }
         let problem = error.to_problem();
         let reason = [vec![problem.message], problem.causes].concat().join(": ");
-        tracing::warn!(table = %name, reason, "sweep skips an unreadable table");
+        tracing::warn!(table = %name, reason, "the files of a table are kept, because the table \
+                                               cannot be read");
         let skipped = SkippedTable { table: name.clone(), reason };
         self.tables.insert(state.entry.id.clone(), skipped);
     }
@@ -194,8 +195,11 @@ impl Maintenance<'_> {
         cancelled: &CancellationToken,
     ) -> Result<RemovedFiles> {
         let Ok(_alone) = self.lake.sweeping().try_lock() else {
-            let message = "another sweep is running".to_owned();
-            return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
+            let message = "another maintenance is already removing unreferenced files".to_owned();
+            return Err(Error::InvalidRequest {
+                message,
+                hint: "Try again when the other maintenance has ended.",
+            });
         };
         let _end = ScheduleGuard(self.lake);
         // The time is taken before the reads, so that files written after a read are newer.

@@ -105,12 +105,12 @@ pub(super) fn view_and_table(ours_is_view: bool) -> ConflictCause {
 
 /// Returns the cause: both sides created the table.
 pub(super) fn both_created() -> ConflictCause {
-    plain(ConflictKind::Recreated, "both created a table with this name".to_owned())
+    plain(ConflictKind::Recreated, "both sides created a table with this name".to_owned())
 }
 
 /// Returns the cause: the merge base is ambiguous after criss-cross merges.
 pub(super) fn ambiguous_base() -> ConflictCause {
-    let message = "earlier merges between both branches resolved the table differently";
+    let message = "earlier merges between the two branches resolved this table differently";
     plain(ConflictKind::AmbiguousMergeBase, message.to_owned())
 }
 
@@ -121,8 +121,8 @@ pub(super) fn duplicate_cherry_pick() -> ConflictCause {
 
 /// Returns the cause: a merge by content would result in rows for which no expectations have run.
 pub(super) fn unchecked_merge() -> ConflictCause {
-    let message = "both changed the table, but the expectations checked only the source's rows, \
-                   not the merged rows";
+    let message = "both sides changed the table, but the expectations checked only the source's \
+                   rows, not the merged rows";
     plain(ConflictKind::Checked, message.to_owned())
 }
 
@@ -130,9 +130,9 @@ pub(super) fn unchecked_merge() -> ConflictCause {
 pub(super) fn duplicate_imports(files: &[String]) -> ConflictCause {
     let first = files.first().map(String::as_str).unwrap_or_default();
     let message = match files.len() {
-        1 => format!("both imported `{first}`; its rows would be duplicated"),
+        1 => format!("both sides imported `{first}`; its rows would be duplicated"),
         count => format!(
-            "both imported `{first}` and {} more; their rows would be duplicated",
+            "both sides imported `{first}` and {} more; their rows would be duplicated",
             count - 1
         ),
     };

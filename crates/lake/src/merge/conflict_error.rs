@@ -149,7 +149,7 @@ mod tests {
         let files = ["a", "b", "c", "d"].map(|name| format!("file:///lake/t/data/{name}.parquet"));
         let mut cause = ConflictCause {
             kind: ConflictKind::Rows,
-            message: "both changed the same rows".to_owned(),
+            message: "both sides changed the same rows".to_owned(),
             files: files[..1].to_vec(),
             files_total: 1,
             rows: vec![json!({"id": 7})],
@@ -159,7 +159,7 @@ mod tests {
         let table = TableName::new("public", "t").unwrap();
         assert_eq!(
             describe_cause(&table, &cause),
-            "t: both changed the same rows: 1 row in 1 file (a.parquet), such as {\"id\":7}"
+            "t: both sides changed the same rows: 1 row in 1 file (a.parquet), such as {\"id\":7}"
         );
         (cause.files, cause.files_total) = (files.to_vec(), 9);
         assert!(

@@ -7,7 +7,7 @@ use headwater_model::TableName;
 use headwater_store::Store;
 
 use crate::error::Result;
-use crate::imported_files::{Imported, ImportedFiles};
+use crate::imported_files::{ImportedFileMap, ImportedFiles};
 
 /// The list of imported files of a table state.
 #[derive(Debug, Clone)]
@@ -16,14 +16,14 @@ pub(super) enum ImportList {
     Stored(Option<String>),
     /// The list of a merge base that was computed from several merge bases. No snapshot contains
     /// this list.
-    Merged(Arc<Imported>),
+    Merged(Arc<ImportedFileMap>),
 }
 
 impl ImportList {
-    async fn load(&self, store: &dyn Store, table: &TableName) -> Result<Arc<Imported>> {
+    async fn load(&self, store: &dyn Store, table: &TableName) -> Result<Arc<ImportedFileMap>> {
         match self {
             ImportList::Stored(value) => {
-                Ok(Arc::new(Imported::load(store, table, value.as_deref()).await?))
+                Ok(Arc::new(ImportedFileMap::load(store, table, value.as_deref()).await?))
             }
             ImportList::Merged(list) => Ok(list.clone()),
         }
@@ -61,8 +61,8 @@ pub(super) async fn merge(
         return Ok(MergedImports { value: theirs, ..MergedImports::default() });
     }
     let base = base.load(store, table).await?;
-    let mine = Imported::load(store, table, ours.as_deref()).await?;
-    let yours = Imported::load(store, table, theirs.as_deref()).await?;
+    let mine = ImportedFileMap::load(store, table, ours.as_deref()).await?;
+    let yours = ImportedFileMap::load(store, table, theirs.as_deref()).await?;
     let (duplicates, new): (Vec<_>, Vec<_>) =
         yours.without(&base).into_iter().partition(|file| mine.has_file(file));
     let duplicates = duplicates.iter().map(|file| file.path().to_owned()).collect();
@@ -71,7 +71,7 @@ pub(super) async fn merge(
     let (kept, current) = if removed.is_empty() {
         (Vec::new(), ours)
     } else {
-        let removed = Imported::of(removed);
+        let removed = ImportedFileMap::of(removed);
         (mine.without(&removed), None)
     };
     let files: Vec<_> = kept.into_iter().chain(new).collect();
@@ -95,7 +95,7 @@ pub(super) async fn merge_bases(
     let other = other.load(store, table).await?;
     let (duplicates, new): (Vec<_>, Vec<_>) =
         other.without(&base).into_iter().partition(|file| one.has_file(file));
-    let removed = Imported::of(base.without(&other));
+    let removed = ImportedFileMap::of(base.without(&other));
     let files = one.without(&removed).into_iter().chain(new).collect();
-    Ok((ImportList::Merged(Arc::new(Imported::of(files))), !duplicates.is_empty()))
+    Ok((ImportList::Merged(Arc::new(ImportedFileMap::of(files))), !duplicates.is_empty()))
 }

@@ -148,8 +148,8 @@ impl Lake {
             let Some((table, _)) = found else { return Err(ours.not_found(name).await?) };
             if choices.insert(table.clone(), *choice).is_some_and(|other| other != *choice) {
                 return Err(Error::InvalidRequest {
-                    message: format!("both sides are chosen for table `{table}`"),
-                    hint: "Choose one side.",
+                    message: format!("`ours` and `theirs` both name table `{table}`"),
+                    hint: "Name the table in only one of the two options.",
                 });
             }
         }

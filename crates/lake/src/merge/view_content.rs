@@ -95,14 +95,14 @@ fn causes(both_created: bool, query: bool, properties: &[String]) -> Vec<Conflic
     let mut causes = Vec::new();
     if query {
         let message = if both_created {
-            "both created a view with this name and different queries"
+            "both sides created a view with this name, with different queries"
         } else {
-            "both changed the query of the view"
+            "both sides changed the query of the view"
         };
         causes.push(conflict_cause::plain(ConflictKind::View, message.to_owned()));
     }
     for property in properties {
-        let message = format!("both set the property `{property}` differently");
+        let message = format!("both sides set the property `{property}`, to different values");
         causes.push(conflict_cause::plain(ConflictKind::Property, message));
     }
     causes

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use headwater_catalog::{NamespaceChange, State, TableEntry};
 use headwater_model::{RefSpec, TableName};
-use headwater_store::{Batch, Expected, RefChange};
+use headwater_store::{Batch, RefChange, RefPrecondition};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
 use headwater_tables::Table;
 
@@ -106,7 +106,8 @@ impl RestChanges<'_> {
     pub fn request(&mut self, name: &str) {
         let now = self.transaction.view.lake().clock().now().timestamp_micros();
         let value = Some(bytes::Bytes::from(now.to_string()));
-        let refs = vec![RefChange { name: request_ref(name), expected: Expected::Absent, value }];
+        let refs =
+            vec![RefChange { name: request_ref(name), expected: RefPrecondition::Absent, value }];
         self.transaction.with.merge(Batch { refs, ..Batch::default() });
     }
 }
@@ -257,8 +258,11 @@ impl RestRequests<'_> {
             let Some((last, _)) = page.last() else { return Ok(forgotten) };
             after = Some(last.clone());
             let old = page.into_iter().filter(|(_, value)| committed(value) < before);
-            let forget =
-                |(name, value)| RefChange { name, expected: Expected::Value(value), value: None };
+            let forget = |(name, value)| RefChange {
+                name,
+                expected: RefPrecondition::Value(value),
+                value: None,
+            };
             let refs: Vec<RefChange> = old.map(forget).collect();
             if refs.is_empty() {
                 continue;

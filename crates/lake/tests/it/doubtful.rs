@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use headwater_model::ObjectId;
-use headwater_store::{Applied, Batch, Entry, Error, KeyRange, MemoryStore, Result, Store};
+use headwater_store::{Batch, BatchResult, Entry, Error, KeyRange, MemoryStore, Result, Store};
 use tokio::sync::Semaphore;
 
 /// The store. Each batch waits for a permit before it is applied.
@@ -79,7 +79,7 @@ impl Store for Doubtful {
         self.inner.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<Applied> {
+    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.permits.acquire().await.expect("never closed").forget();
         let branch = batch.refs.iter().find(|change| change.name.starts_with("branch/"));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headwater_model::ObjectId;
-use headwater_store::{Applied, Batch, Entry, KeyRange, Store};
+use headwater_store::{Batch, BatchResult, Entry, KeyRange, Store};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -146,7 +146,7 @@ impl Store for MortalStore {
         self.1.pass(self.0.history(journal, key_prefix, after, limit), lost).await
     }
 
-    async fn apply(&self, batch: Batch) -> headwater_store::Result<Applied> {
+    async fn apply(&self, batch: Batch) -> headwater_store::Result<BatchResult> {
         self.1.pass(self.0.apply(batch), lost).await
     }
 

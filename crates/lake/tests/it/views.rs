@@ -112,7 +112,7 @@ async fn two_changed_queries_of_a_view_conflict() {
     assert_eq!(report.outcome, MergeOutcome::Conflict);
     let conflict = &report.conflicts[0];
     assert_eq!((conflict.table.clone(), conflict.causes[0].kind), (name("v"), ConflictKind::View));
-    assert_eq!(conflict.causes[0].message, "both changed the query of the view");
+    assert_eq!(conflict.causes[0].message, "both sides changed the query of the view");
     assert_eq!(
         (conflict.target_change.as_str(), conflict.source_change.as_str()),
         ("changed", "changed")
@@ -144,7 +144,10 @@ async fn changes_of_query_and_properties_merge() {
     set(lake, "main", &[("owner", "eva")]).await;
     set(lake, "dev", &[("owner", "uta")]).await;
     let report = lake.merge("main", merge(), "eva").await.unwrap();
-    assert_eq!(report.conflicts[0].causes[0].message, "both set the property `owner` differently");
+    assert_eq!(
+        report.conflicts[0].causes[0].message,
+        "both sides set the property `owner`, to different values"
+    );
 }
 
 #[tokio::test]

@@ -101,7 +101,10 @@ async fn what_is_wrong_with_a_bucket_is_said() {
     let (message, _) = refusal("s3://lakes", settings(&s3)).await;
     assert!(message.contains("denies access"), "{message}");
     let (message, hint) = refusal("ftp://lakes", settings(&s3)).await;
-    assert_eq!(message, "`ftp://lakes` cannot be a warehouse: its scheme is not supported");
+    assert_eq!(
+        message,
+        "`ftp://lakes` cannot be a warehouse: the scheme of the URL is not supported"
+    );
     assert!(hint.contains("s3://bucket/prefix"), "{hint}");
 }
 

@@ -340,7 +340,8 @@ fn check_entries<'a>(ids: impl Iterator<Item = &'a str>) -> Result<()> {
     }
 }
 
-/// Returns the MD5 of message attributes, as hexadecimal digits; none without attributes.
+/// Returns the MD5 of message attributes, as hexadecimal digits; `None` without
+/// attributes.
 fn attributes_md5(attributes: &BTreeMap<String, Attribute>) -> Option<String> {
     (!attributes.is_empty()).then(|| headwater_service::attributes_md5(attributes))
 }

@@ -31,7 +31,7 @@ pub struct SqsProtocol {
     service: Service,
     /// Authenticates requests.
     lambda: LambdaProtocol,
-    /// `http` or `https`.
+    /// The scheme of URLs: `http` or `https`.
     scheme: &'static str,
 }
 

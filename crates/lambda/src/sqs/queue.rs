@@ -24,7 +24,7 @@ struct Create {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Named {
+struct QueueParameters {
     queue_url: Option<String>,
     #[serde(default)]
     attributes: BTreeMap<String, String>,
@@ -60,7 +60,7 @@ pub(super) fn name_of(url: Option<&str>) -> Result<String> {
     if is_local && !name.is_empty() {
         return Ok(name.to_owned());
     }
-    Err(SqsError::new("InvalidAddress", format!("The address {url} is not valid.")))
+    Err(SqsError::new("InvalidAddress", format!("{url} is not the URL of a queue.")))
 }
 
 /// Returns the ARN of a queue.
@@ -76,7 +76,7 @@ pub(super) async fn create(request: &SqsRequest) -> Result<Value> {
 }
 
 pub(super) async fn delete(request: &SqsRequest) -> Result<Value> {
-    let Named { queue_url, .. } = request.parse()?;
+    let QueueParameters { queue_url, .. } = request.parse()?;
     request.queues.delete(&request.principal, &name_of(queue_url.as_deref())?).await?;
     Ok(Value::Null)
 }
@@ -135,13 +135,13 @@ pub(super) async fn untag(request: &SqsRequest) -> Result<Value> {
 }
 
 pub(super) fn tags(request: &SqsRequest) -> Result<Value> {
-    let Named { queue_url, .. } = request.parse()?;
+    let QueueParameters { queue_url, .. } = request.parse()?;
     let queue = request.queues.get(&request.principal, &name_of(queue_url.as_deref())?)?;
     Ok(json!({"Tags": queue.tags}))
 }
 
 pub(super) async fn attributes(request: &SqsRequest) -> Result<Value> {
-    let Named { queue_url, attribute_names, .. } = request.parse()?;
+    let QueueParameters { queue_url, attribute_names, .. } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     let (queue, counts) = request.queues.describe(&request.principal, &name).await?;
     let mut all = queue.attributes.named(arn);
@@ -157,14 +157,14 @@ pub(super) async fn attributes(request: &SqsRequest) -> Result<Value> {
 }
 
 pub(super) async fn set_attributes(request: &SqsRequest) -> Result<Value> {
-    let Named { queue_url, attributes, .. } = request.parse()?;
+    let QueueParameters { queue_url, attributes, .. } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     request.queues.set_attributes(&request.principal, &name, &attributes).await?;
     Ok(Value::Null)
 }
 
 pub(super) async fn purge(request: &SqsRequest) -> Result<Value> {
-    let Named { queue_url, .. } = request.parse()?;
+    let QueueParameters { queue_url, .. } = request.parse()?;
     request.queues.purge(&request.principal, &name_of(queue_url.as_deref())?).await?;
     Ok(Value::Null)
 }

@@ -32,7 +32,7 @@ pub(super) struct CheckedRows {
 
 /// A model's rows, followed by the result of each condition.
 #[derive(Clone)]
-struct Evaluated {
+struct EvaluatedRows {
     /// The model's own columns.
     schema: SchemaRef,
     rows: SharedTable,
@@ -89,7 +89,7 @@ impl Run {
         step: &Step,
         rows: &SharedTable,
         done: &mut Done,
-    ) -> Result<Evaluated> {
+    ) -> Result<EvaluatedRows> {
         let schema = rows.schema();
         check_reserved(step, schema.fields().iter().map(|field| field.name().as_str()))?;
         let session = self.engine_session(step, std::collections::BTreeMap::new())?;
@@ -120,7 +120,7 @@ impl Run {
         let expectations = step.row_expectations.iter();
         let (severities, conditions) =
             expectations.map(|one| (one.severity, one.condition.clone())).unzip();
-        Ok(Evaluated { schema: Arc::new(schema), rows, severities, conditions })
+        Ok(EvaluatedRows { schema: Arc::new(schema), rows, severities, conditions })
     }
 
     /// Reports the conditions that rows outside of the quarantine violate, as an error or as a
@@ -154,7 +154,7 @@ impl Run {
     }
 }
 
-impl Evaluated {
+impl EvaluatedRows {
     /// Returns the number of rows for the quarantine. Also returns, for each condition, the number
     /// of rows outside of the quarantine that violate the condition.
     async fn count(&self) -> Result<(u64, Vec<u64>), ArrowError> {

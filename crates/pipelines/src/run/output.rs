@@ -26,9 +26,9 @@ pub(super) enum Output {
 
 /// Rows on disk, as a source for the engine.
 #[derive(Debug)]
-struct OnDisk(SharedTable);
+struct DiskTable(SharedTable);
 
-impl RowSource for OnDisk {
+impl RowSource for DiskTable {
     fn schema(&self) -> SchemaRef {
         self.0.schema()
     }
@@ -42,7 +42,7 @@ impl RowSource for OnDisk {
 pub(super) fn register(session: &Session, name: &str, rows: &SharedTable) -> Result<()> {
     let registered = match rows.mapped() {
         Some(batches) => session.register(name, &Batches { schema: rows.schema(), batches }),
-        None => session.register_stored(name, Arc::new(OnDisk(rows.clone()))),
+        None => session.register_stored(name, Arc::new(DiskTable(rows.clone()))),
     };
     registered.map_err(|error| Error::other(&error))
 }

@@ -24,8 +24,8 @@ pub(super) struct UnitTest {
     pub parameters: BTreeMap<String, Value>,
     /// The given rows of each table that the model reads.
     #[serde(default)]
-    pub given: BTreeMap<String, Given>,
-    pub expect: Expected,
+    pub given: BTreeMap<String, GivenRows>,
+    pub expect: ExpectedResult,
     /// File of the definition.
     #[serde(skip)]
     pub file: String,
@@ -34,7 +34,7 @@ pub(super) struct UnitTest {
 /// Rows of a table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Given {
+pub(super) enum GivenRows {
     Rows(Vec<Row>),
     Typed {
         /// SQL types by column.
@@ -43,17 +43,17 @@ pub(super) enum Given {
     },
 }
 
-impl Given {
+impl GivenRows {
     pub fn rows(&self) -> &[Row] {
         match self {
-            Given::Rows(rows) | Given::Typed { rows, .. } => rows,
+            GivenRows::Rows(rows) | GivenRows::Typed { rows, .. } => rows,
         }
     }
 
     pub fn types(&self) -> Option<&BTreeMap<String, String>> {
         match self {
-            Given::Rows(_) => None,
-            Given::Typed { types, .. } => Some(types),
+            GivenRows::Rows(_) => None,
+            GivenRows::Typed { types, .. } => Some(types),
         }
     }
 }
@@ -61,7 +61,7 @@ impl Given {
 /// Expected result.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Expected {
+pub(super) enum ExpectedResult {
     /// The expected result of an expectation.
     Passes(bool),
     /// The expected rows of a model, in any order.
@@ -108,7 +108,7 @@ impl UnitTest {
     }
 
     /// Returns each input of the step with its rows from the test.
-    pub fn inputs<'a>(&'a self, step: &'a Step) -> Result<Vec<(&'a Input, &'a Given)>> {
+    pub fn inputs<'a>(&'a self, step: &'a Step) -> Result<Vec<(&'a Input, &'a GivenRows)>> {
         let is = |input: &Input, name: &str| {
             let full = format!("{}.{}", input.table.namespace, input.table.name);
             let own = input.table.to_string();

@@ -15,13 +15,13 @@ use headwater_engine::{Batches, Session};
 use headwater_model::name::quoted;
 use serde_json::Value;
 
-use super::definition::{Given, Row};
+use super::definition::{GivenRows, Row};
 
 /// The table name under which the rows are registered before they are cast.
 const RAW: &str = "headwater given";
 
 /// Returns the given rows of a table as a record batch.
-pub(super) async fn batch(session: &Session, given: &Given) -> Result<RecordBatch, String> {
+pub(super) async fn batch(session: &Session, given: &GivenRows) -> Result<RecordBatch, String> {
     let none = BTreeMap::new();
     let types = given.types().unwrap_or(&none);
     let raw = untyped(given.rows(), types)?;

@@ -20,7 +20,7 @@ use headwater_project::{Body, Function, Input, Step};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::definition::{Expected, UnitTest};
+use super::definition::{ExpectedResult, UnitTest};
 use super::{compare, definition, rows};
 use crate::function_secrets::FunctionSecrets;
 use crate::graph::Graph;
@@ -247,19 +247,21 @@ fn selected(
 
 fn check(test: &UnitTest, actual: &StepResult) -> Result<()> {
     let difference = match (&test.expect, actual) {
-        (Expected::Passes(expected), StepResult::Bool(actual)) if expected == actual => Vec::new(),
-        (Expected::Passes(expected), StepResult::Bool(actual)) => {
+        (ExpectedResult::Passes(expected), StepResult::Bool(actual)) if expected == actual => {
+            Vec::new()
+        }
+        (ExpectedResult::Passes(expected), StepResult::Bool(actual)) => {
             vec![format!("expected {expected}, got {actual}")]
         }
-        (Expected::Rows(expected), StepResult::Rows(actual)) => {
+        (ExpectedResult::Rows(expected), StepResult::Rows(actual)) => {
             compare::differences(expected, actual).map_err(|error| test.invalid(error))?
         }
-        (Expected::Passes(_), StepResult::Rows(_)) => {
+        (ExpectedResult::Passes(_), StepResult::Rows(_)) => {
             return Err(
                 test.invalid("`expect` must be rows, because the test is of a model".to_owned())
             );
         }
-        (Expected::Rows(_), StepResult::Bool(_)) => {
+        (ExpectedResult::Rows(_), StepResult::Bool(_)) => {
             return Err(test.invalid(
                 "`expect` must be `true` or `false`, because the test is of an expectation"
                     .to_owned(),

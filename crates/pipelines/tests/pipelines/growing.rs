@@ -49,7 +49,7 @@ async fn partitions_are_overwritten_by_sql_and_python() {
     for (settings, expected) in [
         (
             "-- headwater: materialization = overwrite_partitions\n",
-            "overwrites partitions, but has none",
+            "overwrites partitions, but is not partitioned",
         ),
         ("-- headwater: overwrite_filter = id = 1\n", "does not overwrite partitions"),
         (
@@ -166,7 +166,7 @@ fn settings_that_do_not_go_together_are_refused() {
     let other = format!("{APPENDED}SELECT id FROM \"events@dev\"");
     insta::assert_snapshot!(refused(&other), @"
     invalid_project: `m` reads a table at another ref incrementally, which is not supported (m.sql:3)
-      hint: Read it at the run's own branch.
+      hint: Read the table at the run's own branch.
     ");
 }
 
@@ -280,7 +280,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&merged).await.report();
     world.sql("main", &["UPDATE events SET n = 11 WHERE id = 1"]).await;
     insta::assert_snapshot!(world.plan(&log).await, @"
-    commit_conflict: the rows added to `events` since `log` last read it cannot be determined: its rows were changed, not only appended (log.sql:3)
+    commit_conflict: the rows added to `events` since `log` last read it cannot be determined: rows of the table were changed, not only appended (log.sql:3)
       hint: Run with `--no-cache`: the model's table is then recomputed from all its inputs.
     ");
     let refused = world.run(&log).await;
@@ -305,7 +305,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&files("", &[("other.sql", whole)])).await.report();
     let other = files("", &[("other.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
     insta::assert_snapshot!(world.plan(&other).await, @"
-    commit_conflict: the rows added to `events` since `other` last read it cannot be determined: its position is unknown (other.sql:3)
+    commit_conflict: the rows added to `events` since `other` last read it cannot be determined: the position of the last read is unknown (other.sql:3)
       hint: Run with `--no-cache`: the model's table is then recomputed from all its inputs.
     ");
 

@@ -65,8 +65,8 @@ async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: `main` changed the same tables during the run: a
-      caused by: `a`: both created a table with this name
-      hint: Run again to read the new state.
+      caused by: `a`: both sides created a table with this name
+      hint: Run again: the new run reads the latest commit.
     ");
     let problem = ran.outcome.as_ref().unwrap_err();
     assert_eq!(problem.code, ErrorCode::MergeConflict);
@@ -206,8 +206,8 @@ async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
     };
     let (overtaken, ()) = tokio::join!(run, meanwhile);
     insta::assert_snapshot!(refused(&overtaken), @r"
-    commit_conflict: `main` received other commits during the run, and the expectations that it requires did not check the combined state
-      hint: Run again to read the new state.
+    commit_conflict: `main` received other commits during the run, and the expectations that it requires did not check the combined tables
+      hint: Run again: the new run reads the latest commit.
     ");
     let gate = world.gate(1);
     gate.open();
@@ -248,8 +248,8 @@ async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
     let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: `main` changed the same tables during the run: a
-      caused by: `a`: both changed the table, but the expectations checked only the source's rows, not the merged rows
-      hint: Run again to read the new state.
+      caused by: `a`: both sides changed the table, but the expectations checked only the source's rows, not the merged rows
+      hint: Run again: the new run reads the latest commit.
     ");
     let shown = world.sql("main", &[COUNTED]).await;
     assert!(shown.contains("| 2 | 101 |"), "{shown}");

@@ -52,7 +52,7 @@ fn a_filter_is_one_condition() {
     ");
     insta::assert_snapshot!(refused("id = $nothing"), @r"
     invalid_project: `m` uses parameter `nothing`, which the project does not declare (m.py:8)
-      hint: Declare it as `[parameters.nothing]` in headwater.toml.
+      hint: Declare the parameter as `[parameters.nothing]` in headwater.toml.
     ");
 }
 
@@ -116,13 +116,13 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     insta::assert_snapshot!(plan("", &with_python("pip={\"no name\": \"1.0\"}")).await, @r#"
     environment_failed: the Python version, packages or programs that `m` needs are not available (m.py:8)
       caused by: `no name` is not the name of a package
-      hint: Write the name as PyPI has it, such as `pip={"polars": "1.38.1"}`.
+      hint: Write the name as on PyPI, such as `pip={"polars": "1.38.1"}`.
     "#);
     let programs = with_python("system=[\"sh\", \"chromium-of-nobody\"]");
     insta::assert_snapshot!(plan("", &programs).await, @r"
     environment_failed: the Python version, packages or programs that `m` needs are not available (m.py:8)
       caused by: the program `chromium-of-nobody` is not on this machine
-      hint: Install it on this machine in `/usr/bin` or another system folder.
+      hint: Install the program on this machine in `/usr/bin` or another system folder.
     ");
     let bare = "import headwater\n@headwater.model()\ndef m(): return []\n";
     insta::assert_snapshot!(plan("[defaults]\npython = \"3.99\"\n", bare).await, @r"
@@ -156,7 +156,7 @@ async fn a_partition_fits_what_the_model_gives() {
       hint: Partition by a column of the table, as `column`, `day(column)` or `bucket(16, column)`.
     ");
     insta::assert_snapshot!(plan("week(day)").await, @r"
-    invalid_project: `week(day)` is not a usable partition: it has none of the forms `column`, `day(column)` and `bucket(16, column)` (m.sql:2)
+    invalid_project: `week(day)` is not a usable partition: a partition is written as `column`, `day(column)` or `bucket(16, column)` (m.sql:2)
       hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(plan("day(day), Origin").await, @"m: first run");
@@ -169,7 +169,7 @@ async fn a_partition_fits_what_the_model_gives() {
     let month = python.replace("day(dya)", "week(id)");
     insta::assert_snapshot!(refusal(&files("", &[("m.py", &month)])), @r#"
     invalid_project: `partition_by` of `model` does not accept the value `["week(id)"]` (m.py:7)
-      hint: Write it like `["day(time_hour)", "origin"]`.
+      hint: Write the value as `["day(time_hour)", "origin"]`.
     "#);
 }
 

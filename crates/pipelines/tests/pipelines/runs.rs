@@ -81,7 +81,7 @@ async fn a_failed_run_leaves_its_target_and_keeps_its_branch() {
     insta::assert_snapshot!(refusal, @r"
     bad_row: `bad` failed (bad.sql:1); `main` is unchanged
       caused by: division by zero
-      hint: Its output can be read on `run/ID`.
+      hint: The output of the run can be read on `run/ID`.
     ");
     assert_eq!(ran.steps(), "bad failed, good succeeded");
     assert_eq!(world.lake.catalog().branch("main").await.unwrap().commit, before);

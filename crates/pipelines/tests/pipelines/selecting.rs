@@ -120,7 +120,7 @@ async fn a_model_reads_the_table_of_a_model_that_is_not_selected() {
     let world = world().await;
     insta::assert_snapshot!(run(&world, &shop(DAILY), &["weekly"]).await.refusal(), @r"
     table_not_found: `weekly` reads model `daily`, which is not selected and has no table at `main` (models/weekly.sql:3)
-      hint: Also select the models that it reads: `--select +weekly`.
+      hint: Also select the parents of the model: `--select +weekly`.
     ");
     world.run(&shop(DAILY)).await.report();
     world.sql("main", &["INSERT INTO orders VALUES (2, 30)"]).await;
@@ -199,6 +199,6 @@ async fn an_expectation_with_severity_warn_does_not_fail_a_run() {
     let refusal = crate::support::refusal(&project("loud"));
     insta::assert_snapshot!(refusal, @r#"
     invalid_project: `severity` of `expectation` does not accept the value `"loud"` (checks.py:4)
-      hint: Write it like `"fail"` or `"warn"`.
+      hint: Write the value as `"fail"` or `"warn"`.
     "#);
 }

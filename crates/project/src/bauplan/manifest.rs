@@ -155,7 +155,9 @@ fn parameter(name: &str, at: Location, table: ParameterSection) -> Result<Parame
         (kind, Some(other)) => {
             let message = format!("parameter `{name}` must be {}, not `{other}`", kind.article());
             let hint = match kind {
-                ParameterKind::Str => format!("Write it in quotes, or set `type` of `{name}`."),
+                ParameterKind::Str => {
+                    format!("Write the value in quotes, or set `type` of `{name}`.")
+                }
                 _ => "Change the default or the type.".to_owned(),
             };
             return Err(Error::invalid(at, message, hint));
@@ -180,7 +182,7 @@ fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
     let (message, hint) = match error {
         YamlError::SerdeUnknownField { field, expected, .. } => (
             format!("unknown key `{field}`"),
-            suggest::hint(field, expected.iter().copied(), "keys here"),
+            suggest::hint(field, expected.iter().copied(), "valid keys"),
         ),
         YamlError::SerdeUnknownVariant { variant, expected, .. } => (
             format!(
@@ -193,11 +195,11 @@ fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
             (format!("the key `{field}` is missing"), format!("Add `{field}:`."))
         }
         YamlError::DuplicateMappingKey { key: Some(key), .. } => {
-            (format!("the key `{key}` appears twice"), "Keep one of them.".to_owned())
+            (format!("the key `{key}` appears twice"), "Keep one of the keys.".to_owned())
         }
         other => {
             let message = other.render().lines().next().unwrap_or_default().to_owned();
-            let hint = "Correct the file; docs/bauplan.md shows what it may contain.";
+            let hint = "Correct the file; docs/bauplan.md lists the keys.";
             (message, hint.to_owned())
         }
     };

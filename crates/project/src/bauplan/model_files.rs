@@ -27,18 +27,18 @@ impl IncludePath {
     /// Parses an entry: the path of a SQL file below the project's folder, with wildcards.
     pub fn parse(text: &str, at: Location) -> Result<IncludePath> {
         let refuse = |reason: &str| {
-            let message = format!("`include_paths` cannot have `{text}`: {reason}");
-            Error::invalid(at.clone(), message, "Write it like `views/*.sql`.")
+            let message = format!("`include_paths` cannot contain `{text}`: {reason}");
+            Error::invalid(at.clone(), message, "Write a path such as `views/*.sql`.")
         };
         let path = text.strip_prefix("./").unwrap_or(text);
         if path.rsplit_once('.').is_none_or(|(_, ending)| ending != "sql") {
-            return Err(refuse("it does not end in `.sql`"));
+            return Err(refuse("the path does not end in `.sql`"));
         }
         if path.starts_with(['/', '~']) || path.contains('\\') {
-            return Err(refuse("it is not relative to the project"));
+            return Err(refuse("the path is not relative to the project's folder"));
         }
         if path.split('/').any(|part| part == "..") {
-            return Err(refuse("it leaves the project by `..`"));
+            return Err(refuse("the path leaves the project's folder with `..`"));
         }
         let glob: Result<Glob, globset::Error> =
             GlobBuilder::new(path).literal_separator(true).build();

@@ -30,7 +30,7 @@ pub(crate) fn apply(
     files: &BTreeMap<String, String>,
 ) -> Result<()> {
     let Some((key, value)) = setting.split_once('=') else {
-        let message = format!("`{setting}` is not a setting");
+        let message = format!("the setting `{setting}` has no `=`");
         return Err(Error::invalid(at.clone(), message, "Write `-- bauplan: key = value`."));
     };
     step.allow_takeover = true;

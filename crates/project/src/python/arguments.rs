@@ -61,7 +61,7 @@ impl<'a> Values<'a> {
         };
         if self.find(name).is_some() {
             let message = format!("`{name}` of `{}` is given twice", self.call);
-            return Err(Error::invalid(self.at(expression), message, "Leave one of them out."));
+            return Err(Error::invalid(self.at(expression), message, "Leave out one of the two."));
         }
         if literal != Literal::None {
             self.values.push(Value { name, literal, range: expression.range() });
@@ -89,7 +89,7 @@ impl<'a> Values<'a> {
         read(&value.literal).map(Some).ok_or_else(|| {
             let text = &self.source.text[value.range];
             let message = format!("`{name}` of `{}` does not accept the value `{text}`", self.call);
-            Error::invalid(self.at(&value.range), message, format!("Write it like {form}."))
+            Error::invalid(self.at(&value.range), message, format!("Write the value as {form}."))
         })
     }
 
@@ -103,7 +103,7 @@ impl<'a> Values<'a> {
         let Some(value) = self.find(name) else { return Ok(None) };
         read(&value.literal).map(Some).ok_or_else(|| {
             let message = format!("the value of `{name}` of `{}` is invalid", self.call);
-            Error::invalid(self.at(&value.range), message, format!("Write it like {form}."))
+            Error::invalid(self.at(&value.range), message, format!("Write the value as {form}."))
         })
     }
 

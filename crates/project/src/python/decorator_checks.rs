@@ -33,7 +33,7 @@ pub(super) fn refuse_both(
     }
     let message = format!("`{}` has decorators of both `headwater` and `bauplan`", function.name);
     let at = reader.source.at(function.name.range().start().to_usize());
-    Err(Error::invalid(at, message, "Use those of one package."))
+    Err(Error::invalid(at, message, "Use the decorators of one package."))
 }
 
 /// Rejects decorated functions that are not at the top level of the file.

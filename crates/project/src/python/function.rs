@@ -204,7 +204,8 @@ impl<'a> Reader<'a> {
                      models and expectations have",
                     function.name
                 );
-                let hint = "Remove its default, and pass the argument in each call.";
+                let hint =
+                    "Remove the default of the argument, and pass the argument in each call.";
                 return Err(Error::invalid(self.at(argument), message, hint));
             }
             let (name, required) = (argument.name().to_string(), default.is_none());

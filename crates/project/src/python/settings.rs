@@ -151,7 +151,7 @@ pub(super) fn secrets(
         })?;
         if variables.names().any(|variable| variable == name) {
             let message = format!("`{name}` is both in `env` and in `secrets`");
-            return Err(Error::invalid(at(), message, "Remove it from `env`."));
+            return Err(Error::invalid(at(), message, "Remove the name from `env`."));
         }
     }
     Ok(names)

@@ -110,7 +110,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Write a number with a unit, such as `30s` or `10min`.
     ");
     insta::assert_snapshot!(refused("[defaults]\nnamespace = \"a..b\"\n"), @r"
-    invalid_project: `a..b` is not a usable namespace name: it has an empty level (headwater.toml:4)
+    invalid_project: `a..b` is not a usable namespace name: the namespace has an empty level (headwater.toml:4)
       hint: Choose a valid name, as in `orders`, `my-orders` or `sales.orders`.
     ");
     insta::assert_snapshot!(refused("[parameters.p]\ntype = \"integer\"\n"), @r"
@@ -130,7 +130,7 @@ fn what_it_may_not_say_is_refused_with_its_line() {
       hint: Correct the file; docs/projects.md shows its keys.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nrun = true\n"), @r"
-    invalid_project: trigger `t` cannot be used: it needs exactly one of `files`, `bucket`, `schedule`, `tables`, `postgres` and `nats` (headwater.toml:3)
+    invalid_project: trigger `t` cannot be used: a trigger needs exactly one of `files`, `bucket`, `schedule`, `tables`, `postgres` and `nats` (headwater.toml:3)
       hint: Give the trigger one source, such as `files` or `schedule`.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nfiles = { foldr = \"in\" }\nrun = true\n"), @r"
@@ -169,15 +169,15 @@ fn parameters_are_read_as_their_types() {
     );
     insta::assert_snapshot!(values(&[]), @r"
     invalid_argument: parameter `limit` has no value, and `m` uses it (m.sql:1)
-      hint: Give its value with `--param limit=VALUE`.
+      hint: Set the value with `--param limit=VALUE`.
     ");
     insta::assert_snapshot!(values(&[("limit", "7.5")]), @r"
     invalid_argument: parameter `limit` must be a whole number, not `7.5`
-      hint: Give a value of that type, or change the type in headwater.toml.
+      hint: Set a value of this type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("on", "perhaps")]), @r"
     invalid_argument: parameter `on` must be `true` or `false`, not `perhaps`
-      hint: Give a value of that type, or change the type in headwater.toml.
+      hint: Set a value of this type, or change the type in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("nam", "y")]), @r"
     invalid_argument: the project does not declare a parameter `nam`
@@ -185,7 +185,7 @@ fn parameters_are_read_as_their_types() {
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("day", "y")]), @r"
     invalid_argument: the project does not declare a parameter `day`
-      hint: Declare it as `[parameters.day]` in headwater.toml.
+      hint: Declare the parameter as `[parameters.day]` in headwater.toml.
     ");
     insta::assert_snapshot!(values(&[("limit", "7"), ("share", "1")]), @r"
     invalid_argument: parameter `share` is given, but no model and no expectation uses it

@@ -173,7 +173,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("@headwater.model(materialization=\"x\")\ndef f(): pass\n"), @r#"
     invalid_project: `materialization` of `model` does not accept the value `"x"` (models/m.py:2)
-      hint: Write it like `"none"`, `"replace"`, `"append"`, `"merge"` or `"overwrite_partitions"`.
+      hint: Write the value as `"none"`, `"replace"`, `"append"`, `"merge"` or `"overwrite_partitions"`.
     "#);
     insta::assert_snapshot!(refused("@headwater.modle()\ndef f(): pass\n"), @r"
     invalid_project: `headwater` has no `modle` that can be used here (models/m.py:2)
@@ -193,7 +193,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("@headwater.model(memory=\"big\")\ndef f(): pass\n"), @r#"
     invalid_project: `memory` of `model` does not accept the value `"big"` (models/m.py:2)
-      hint: Write it like `memory="512MiB"`.
+      hint: Write the value as `memory="512MiB"`.
     "#);
     insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @"
     invalid_project: `model` has no argument `**` (models/m.py:2)
@@ -240,11 +240,11 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a=headwater.Parameter(\"p\")): pass\n"), @r"
     invalid_project: `f` uses parameter `p`, which the project does not declare (models/m.py:3)
-      hint: Declare it as `[parameters.p]` in headwater.toml.
+      hint: Declare the parameter as `[parameters.p]` in headwater.toml.
     ");
     insta::assert_snapshot!(refused("@headwater.python(\"3.11\", pip=[\"polars\"])\n@headwater.model()\ndef f(): pass\n"), @r#"
     invalid_project: `pip` of `python` does not accept the value `["polars"]` (models/m.py:2)
-      hint: Write it like `pip={"polars": "1.38.1"}`.
+      hint: Write the value as `pip={"polars": "1.38.1"}`.
     "#);
     insta::assert_snapshot!(refused("@headwater.python(\"3.11\")\ndef f(): pass\n"), @"
     invalid_project: `f` declares packages, but is neither a model nor an expectation (models/m.py:3)

@@ -61,7 +61,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: The materializations are `none`, `replace`, `append`, `merge`, `overwrite_partitions`, `view`.
     ");
     insta::assert_snapshot!(refused("-- headwater: replace\nSELECT 1"), @r"
-    invalid_project: `replace` is not a setting (models/m.sql:1)
+    invalid_project: the setting `replace` has no `=` (models/m.sql:1)
       hint: Write `-- headwater: key = value`.
     ");
     insta::assert_snapshot!(refused("-- headwater materialization = replace\nSELECT 1"), @r"
@@ -78,7 +78,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write SQL: a table's name, or `$NAME` for a parameter.
     ");
     insta::assert_snapshot!(refused("-- x\n-- headwater: partition_by = week(d)\nSELECT 1"), @r"
-    invalid_project: `week(d)` is not a usable partition: it has none of the forms `column`, `day(column)` and `bucket(16, column)` (models/m.sql:2)
+    invalid_project: `week(d)` is not a usable partition: a partition is written as `column`, `day(column)` or `bucket(16, column)` (models/m.sql:2)
       hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"
@@ -86,7 +86,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Move the setting above the query.
     ");
     insta::assert_snapshot!(refused("-- headwater: name = t@dev\nSELECT 1"), @r#"
-    invalid_project: `t@dev` is not a usable table name: it contains one of the characters / \ " ` @ # ~ * (models/m.sql:1)
+    invalid_project: `t@dev` is not a usable table name: the name contains one of the characters / \ " ` @ # ~ * (models/m.sql:1)
       hint: Rename the file, or set `-- headwater: name = …`.
     "#);
     insta::assert_snapshot!(refused("-- headwater: timeout = soon\nSELECT 1"), @r"
@@ -118,7 +118,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
     insta::assert_snapshot!(refused("SELECT $q"), @r"
     invalid_project: `m` uses parameter `q`, which the project does not declare (models/m.sql:1)
-      hint: Declare it as `[parameters.q]` in headwater.toml.
+      hint: Declare the parameter as `[parameters.q]` in headwater.toml.
     ");
 }
 

@@ -7,13 +7,13 @@ fn two_steps_of_one_name_are_refused() {
     let python = "import headwater\n\n@headwater.model()\ndef m(): pass\n";
     insta::assert_snapshot!(refusal(&files("", &[("models.py", python), ("m.sql", "SELECT 1")])), @r"
     invalid_project: duplicate definition of `m` in m.sql:1 and models.py:4
-      hint: Rename one of them.
+      hint: Rename one of the definitions.
     ");
     let check =
         "import headwater\n@headwater.expectation()\ndef m(a=headwater.Model(\"x\")): pass\n";
     insta::assert_snapshot!(refusal(&files("", &[("checks.py", check), ("m.sql", "SELECT 1")])), @r"
     invalid_project: duplicate definition of `m` in checks.py:3 and m.sql:1
-      hint: Rename one of them.
+      hint: Rename one of the definitions.
     ");
 }
 
@@ -22,7 +22,7 @@ fn names_that_no_model_can_have_are_refused() {
     let two = files("", &[("A.sql", "SELECT 1"), ("a.sql", "SELECT 2")]);
     insta::assert_snapshot!(refusal(&two), @r"
     invalid_project: duplicate definition of `a` in A.sql:1 and a.sql:1
-      hint: Rename one of them.
+      hint: Rename one of the definitions.
     ");
     let own = files("", &[("a.sql", "-- headwater: name = system.a\nSELECT 1")]);
     insta::assert_snapshot!(refusal(&own), @r"

@@ -55,8 +55,8 @@ impl ConnectionCap {
         let full = |_| {
             let max = self.max;
             format!(
-                "functions hold {max} connections, the most that this server has descriptors for; \
-                 a higher `ulimit -n` for the server allows more"
+                "all functions together hold {max} connections, the limit that follows from the \
+                 server's `ulimit -n`; raise it to allow more"
             )
         };
         self.permits.clone().try_acquire_owned().map_err(full)

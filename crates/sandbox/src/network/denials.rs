@@ -26,7 +26,7 @@ impl fmt::Display for Denial {
             Denial::Own => formatter
                 .write_str("the address belongs to this host, or is not publicly reachable"),
             Denial::Unlisted(_) => {
-                formatter.write_str("`network` in the function's decorator does not list it")
+                formatter.write_str("`network` in the function's decorator does not list the host")
             }
             Denial::Full(why) => formatter.write_str(why),
         }
@@ -54,8 +54,8 @@ impl DeniedHosts {
         let named = hosts.iter().rfind(|host| message.contains(&host.name));
         let host = named.or_else(|| hosts.last().filter(|_| unreachable))?;
         Some(format!(
-            "Add `\"{host}\"` to `network=[...]` in the function's decorator: it can connect only \
-             to the hosts that are listed there."
+            "Add `\"{host}\"` to `network=[...]` in the function's decorator: the function can \
+             connect only to listed hosts."
         ))
     }
 }
@@ -68,7 +68,7 @@ mod tests {
     fn a_hint_names_the_host_that_an_exception_is_about() {
         let denied_hosts = DeniedHosts::default();
         let host = |text: &str| text.parse::<Host>().unwrap();
-        assert_eq!(denied_hosts.hint("no way to a.example.com", true), None);
+        assert_eq!(denied_hosts.hint("no route to a.example.com", true), None);
         for text in ["a.example.com", "b.example.com:443", "b.example.com:443"] {
             denied_hosts.record(&host(text));
         }
@@ -78,7 +78,7 @@ mod tests {
             assert_eq!(hint.is_some(), wanted.is_some(), "{message}");
             assert!(hint.unwrap_or_default().starts_with(&wanted.unwrap_or_default()), "{message}");
         };
-        check("no way to a.example.com", false, Some("a.example.com"));
+        check("no route to a.example.com", false, Some("a.example.com"));
         check("[Errno 104] Connection reset by peer", true, Some("b.example.com:443"));
         check("division by zero", false, None);
         for number in 0..100 {

@@ -329,7 +329,11 @@ mod tests {
         assert_eq!(targets("1.1.1.1:443"), 1);
         for text in ["[64:ff9b::1.1.1.1]:443", "[2002:101:101::1]:443"] {
             let text: SocketAddr = text.parse().unwrap();
-            assert_eq!(public.targets(text).unwrap(), [text], "by the way that there is");
+            assert_eq!(
+                public.targets(text).unwrap(),
+                [text],
+                "the address is reached through NAT64 or 6to4"
+            );
         }
         // Of the host, a sandbox can reach only the nameserver, and only by the reserved address.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);

@@ -123,10 +123,10 @@ enum CloneRole {
 /// Enters the zygote's namespaces and clones the first process of a sandbox in them.
 fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<CloneRole> {
     if let Some(user) = &zygote.user {
-        step("enter the zygote's user namespace", system::enter_namespace(user.as_fd()))?;
+        step("join the zygote's user namespace", system::enter_namespace(user.as_fd()))?;
     }
-    step("enter the zygote's mounts", system::enter_namespace(zygote.mounts.as_fd()))?;
-    step("enter the zygote's processes", system::enter_namespace(zygote.processes.as_fd()))?;
+    step("join the zygote's mount namespace", system::enter_namespace(zygote.mounts.as_fd()))?;
+    step("join the zygote's PID namespace", system::enter_namespace(zygote.processes.as_fd()))?;
     if clone_and_report(0, spawner, FORK_HELPER)? {
         return Ok(CloneRole::ForkHelper);
     }
@@ -177,13 +177,13 @@ fn run_first_process(
     step("change the group", rustix::thread::set_thread_res_gid(group, group, group))?;
     step("change the user", rustix::thread::set_thread_res_uid(user, user, user))?;
     root_filesystem::enter_copy(clone.temp_bytes)?;
-    step("enter the root", std::env::set_current_dir("/"))?;
+    step("change to the root folder", std::env::set_current_dir("/"))?;
     let network = process_setup::set_up_network(clone.network)?;
-    let rules = step("write landlock's rules", landlock::rules())?;
+    let rules = step("create the Landlock rules", landlock::rules())?;
     let namespaces = namespaces()?;
     process_setup::drop_privileges(&setup)?;
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    step("disable dumps of the process", hidden)?;
+    step("disable core dumps of the process", hidden)?;
     system::block_signals();
     let (own, other) = step("create a socket", Channel::pair())?;
     send_order(&setup, zygote, &other, rules.as_ref(), &namespaces)?;

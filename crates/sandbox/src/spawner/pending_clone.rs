@@ -154,7 +154,7 @@ impl MainLoop {
         let late = self.pending.iter().filter(|(_, pending)| pending.until <= now);
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
             if let Some(pending) = self.pending.remove(&id) {
-                self.fail_clone(id, pending, "its fork helper takes too long");
+                self.fail_clone(id, pending, "the fork helper did not report in time");
             }
         }
     }

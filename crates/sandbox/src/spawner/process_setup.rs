@@ -175,7 +175,7 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             step("create a temporary folder", fs::create_dir_all(folder.join("tmp")))?;
             let project = folder.join("project");
             step("create a folder", fs::create_dir_all(&project))?;
-            step("enter the project", std::env::set_current_dir(&project))?;
+            step("change to the project's folder", std::env::set_current_dir(&project))?;
             adopt_orphans()?;
             // Block signals before another process can send one.
             system::block_signals();
@@ -231,7 +231,7 @@ pub(super) fn set_up_network(network: bool) -> StepResult<Option<SandboxNetwork>
     let socket =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
     let socket = step("open a socket", socket)?;
-    step("bring up the loopback", system::loopback_up(socket.as_fd()))?;
+    step("bring up the loopback interface", system::loopback_up(socket.as_fd()))?;
     network.then(SandboxNetwork::create).transpose()
 }
 
@@ -259,7 +259,7 @@ pub(super) fn switch_user(user: u32) -> StepResult {
 /// Makes this process adopt descendants whose parents have ended.
 fn adopt_orphans() -> StepResult {
     let own = Some(rustix::process::getpid());
-    step("adopt orphans", rustix::process::set_child_subreaper(own))
+    step("become the reaper of orphaned processes", rustix::process::set_child_subreaper(own))
 }
 
 /// Drops the privileges that no process needs, with or without a sandbox. Makes the kernel kill
@@ -322,7 +322,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
     }
     // Prevent the program, which runs as the same user, from tracing this process.
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    step("disable dumps of the process", hidden)?;
+    step("disable core dumps of the process", hidden)?;
     system::block_signals();
     let program = step("fork", system::fork())?;
     if program == 0 {
@@ -356,7 +356,7 @@ fn restrict(setup: &ProcessSetup) -> StepResult {
         && !setup.spec.zygote
         && let Some(rules) = step("write landlock's rules", landlock::rules())?
     {
-        step("restrict by landlock", landlock::restrict(rules.as_fd()))?;
+        step("apply the Landlock rules", landlock::restrict(rules.as_fd()))?;
     }
     let whose = if setup.spec.zygote { ProcessKind::Zygote } else { ProcessKind::Function };
     step("filter system calls", seccomp::install(whose))
@@ -394,7 +394,10 @@ fn execute(setup: &ProcessSetup) -> StepResult<i32> {
     wanted.extend(setup.control.iter().chain(&setup.orders).map(|socket| high(socket)));
     for (target, descriptor) in wanted.into_iter().enumerate() {
         let descriptor = step("copy a descriptor", descriptor)?;
-        step("place a descriptor", system::duplicate_onto(descriptor.as_raw_fd(), target as i32))?;
+        step(
+            "move a descriptor to its number",
+            system::duplicate_onto(descriptor.as_raw_fd(), target as i32),
+        )?;
         std::mem::forget(descriptor);
     }
     let first = 3 + [&setup.control, &setup.orders].into_iter().flatten().count() as u32;

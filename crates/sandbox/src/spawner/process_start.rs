@@ -90,7 +90,7 @@ impl MainLoop {
         let (orders, zygote_end) = orders.map_err(failed("create a socket"))?.unzip();
         let mut descriptors = descriptors.into_iter();
         let (Some(stdout), Some(stderr)) = (descriptors.next(), descriptors.next()) else {
-            return Err(not_started("take descriptors", "too few"));
+            return Err(not_started("receive the descriptors", "too few descriptors were sent"));
         };
         let (ends, process_ends) = self.create_ends(id, &spec)?;
         let setup = ProcessSetup {
@@ -140,7 +140,7 @@ impl MainLoop {
         let zygote = self.processes.get(&clone.zygote);
         let namespaces = zygote.and_then(|zygote| zygote.namespaces.as_ref());
         let namespaces =
-            namespaces.ok_or_else(|| not_started("reach the zygote", "it has ended"))?;
+            namespaces.ok_or_else(|| not_started("reach the zygote", "the zygote has ended"))?;
         let pair = || Channel::pair().map_err(failed("create a socket"));
         let ((start_channel, clone_end), (socket, helper_end)) = (pair()?, pair()?);
         let null = || null().map_err(failed("open /dev/null"));
@@ -148,7 +148,9 @@ impl MainLoop {
         let (ends, process_ends) = self.create_ends(id, &spec)?;
         let cgroup_files = match ends.group.join_files() {
             Ok(files) => files,
-            Err(error) => return Err(not_cloned(ends, "open its control groups", &error)),
+            Err(error) => {
+                return Err(not_cloned(ends, "open the control groups of the process", &error));
+            }
         };
         let setup = ProcessSetup {
             control: None,
@@ -200,7 +202,7 @@ impl MainLoop {
         process.signal(rustix::process::Signal::KILL);
         wait_until(&process.descriptor, Duration::from_secs(1));
         self.collect(process);
-        not_started("place a process", error)
+        not_started("move a process to its control groups", error)
     }
 
     fn identity(&self, id: u64, sandboxed: bool) -> Identity {

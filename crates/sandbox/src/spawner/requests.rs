@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::cgroup::Weight;
 use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started};
-use crate::channel::Received;
+use crate::channel::ChannelMessage;
 use crate::protocol::{Reply, Request, ResourceUsage, Signal};
 
 impl MainLoop {
-    pub(super) fn handle(&mut self, received: Received) {
+    pub(super) fn handle(&mut self, received: ChannelMessage) {
         if received.cut {
             return self.fail_request(&received.bytes);
         }
@@ -58,7 +58,8 @@ impl MainLoop {
     fn fail_request(&mut self, request: &[u8]) {
         match serde_json::from_slice(request) {
             Ok(Request::Start { id, .. }) => {
-                let end = not_started("take its descriptors", "too many open files");
+                let end =
+                    not_started("receive the descriptors of the request", "too many open files");
                 self.reply(&Reply::Ended { id, end });
             }
             Ok(Request::Begin { id }) => self.signal(id, Signal::Kill),

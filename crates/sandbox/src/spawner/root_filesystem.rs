@@ -58,7 +58,7 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     step("make mounts private", mount_change("/", private))?;
     let size = size_for(files).to_string();
     let root = mounts::tmpfs(&[("size", size), ("mode", "0755".to_owned())]);
-    let root = step("make a root", root)?;
+    let root = step("mount the root", root)?;
     let proc = step("mount /proc", mounts::proc())?;
     let temp = step("mount /tmp", temporary(sandbox.temp_bytes))?;
     // Open all sources now, because the new root hides them.
@@ -67,7 +67,7 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     step("attach the root", mounts::attach(&root, stage))?;
     for (mount, target) in &read_only {
         show(mount, &below(stage, target))
-            .map_err(|error| StepError { step: format!("show `{}`", target.display()), error })?;
+            .map_err(|error| StepError { step: format!("mount `{}`", target.display()), error })?;
     }
     step("write the files", write_files(stage, files))?;
     step("create a folder", fs::create_dir_all(stage.join("project")))?;
@@ -141,7 +141,7 @@ fn sources(sandbox: &SandboxSpec) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
     let mut found = Vec::new();
     for path in SYSTEM.iter().map(Path::new).filter(|path| !path.is_symlink() && path.exists()) {
         let mount = mounts::clone_of(path, mounts::READ_ONLY);
-        found.push((step(format!("show `{}`", path.display()), mount)?, path.to_owned()));
+        found.push((step(format!("mount `{}`", path.display()), mount)?, path.to_owned()));
     }
     for path in CONFIGURATION.iter().map(Path::new).filter(|path| path.exists()) {
         // Skip files that this process cannot read.
@@ -152,11 +152,11 @@ fn sources(sandbox: &SandboxSpec) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
     for name in DEVICES {
         let path = Path::new("/dev").join(name);
         let mount = mounts::clone_of(&path, mounts::NO_SETUID);
-        found.push((step(format!("show `{}`", path.display()), mount)?, path));
+        found.push((step(format!("mount `{}`", path.display()), mount)?, path));
     }
     for (source, target) in &sandbox.read_only {
         let mount = mounts::clone_of(source, mounts::READ_ONLY);
-        found.push((step(format!("show `{}`", source.display()), mount)?, target.clone()));
+        found.push((step(format!("mount `{}`", source.display()), mount)?, target.clone()));
     }
     Ok(found)
 }

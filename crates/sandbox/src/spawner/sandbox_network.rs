@@ -53,7 +53,7 @@ impl SandboxNetwork {
     /// Sends the sockets to the server. Must be called before user code can send messages.
     pub(super) fn send_to(self, server: &Channel) -> StepResult {
         let sockets: Vec<_> = self.0.iter().map(AsFd::as_fd).collect();
-        step("hand over the network", server.send(MESSAGE, &sockets))
+        step("send the network sockets to the server", server.send(MESSAGE, &sockets))
     }
 }
 

@@ -152,7 +152,7 @@ mod tests {
             assert!(page.contains(&format!("{PREFIX}{}?v=", asset.name)), "{}", asset.name);
             assert!(!decompressed(asset.gzip).is_empty());
         }
-        assert!(!page.contains("://"), "the page reads from another server");
+        assert!(!page.contains("://"), "the page loads files from another server");
     }
 
     /// Computes the hash in the same way as `console/build.mjs`: from the names and contents of the

@@ -62,7 +62,10 @@ mod tests {
         headers.insert(HOST, "127.0.0.1:4280".parse().expect("a value"));
         let cookies = "other=1; headwater-4281=wrong; headwater-4280=secret";
         headers.insert(COOKIE, cookies.parse().expect("a value"));
-        assert!(shown_session(&headers).is_none(), "the cookie alone is no session");
+        assert!(
+            shown_session(&headers).is_none(),
+            "a cookie without the session key is no session"
+        );
         headers.insert(SESSION_HEADER, "key".parse().expect("a value"));
         let shown = shown_session(&headers).expect("a session");
         assert_eq!((shown.secret, shown.key), ("secret", "key"));

@@ -5,7 +5,7 @@ use axum::extract::State;
 use headwater_model::{
     CommitId, CompareRows, Diff, ObjectId, Problem, RefSpec, TableComparison, TableName,
 };
-use headwater_service::{DiffOptions, TableAt};
+use headwater_service::{ComparedTable, DiffOptions};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -128,12 +128,12 @@ async fn diff_table(
         Some(commit) => Ok(RefSpec::Commit(commit.to_string())),
         None => parse_ref(written),
     };
-    let from = TableAt {
+    let from = ComparedTable {
         reference: at(&from, token.as_ref().map(|token| token.from))?,
         table,
         snapshot: parameters.from_snapshot,
     };
-    let to = TableAt {
+    let to = ComparedTable {
         reference: at(&to, token.as_ref().map(|token| token.to))?,
         table: to_table,
         snapshot: parameters.to_snapshot,

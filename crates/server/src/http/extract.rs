@@ -80,8 +80,11 @@ impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Body<T>
 /// Parses JSON. A field that `T` does not have is an error.
 fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T> {
     let invalid = |error: serde_json::Error| {
-        ErrorResponse::invalid("the body cannot be parsed", "See its schema in `/v1/openapi.json`.")
-            .caused_by(error.to_string())
+        ErrorResponse::invalid(
+            "the body cannot be parsed",
+            "See the schema of the body in `/v1/openapi.json`.",
+        )
+        .caused_by(error.to_string())
     };
     let value: T = serde_json::from_slice(bytes).map_err(invalid)?;
     let sent: serde_json::Value = serde_json::from_slice(bytes).map_err(invalid)?;

@@ -112,7 +112,8 @@ async fn log_in(
     };
     if let Some(code) = &request.code {
         let principal = app.sessions.redeem(code);
-        return principal.ok_or_else(|| refused("the code is invalid, used or expired"));
+        return principal
+            .ok_or_else(|| refused("the login code is invalid, was used before or has expired"));
     }
     if let Some(code) = &request.login {
         let access = app.service.access_control();

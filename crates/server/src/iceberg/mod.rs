@@ -105,6 +105,7 @@ fn resources() -> [(&'static str, MethodRouter<App>); 17] {
 }
 
 async fn not_found(request: Request) -> IcebergError {
-    let message = format!("there is no `{} {ROOT}{}`", request.method(), request.uri().path());
+    let message =
+        format!("there is no endpoint `{} {ROOT}{}`", request.method(), request.uri().path());
     IcebergError::from(Problem::new(ErrorCode::RouteNotFound, message))
 }

@@ -95,7 +95,7 @@ impl CertificateFiles {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
         let chain = chain.map_err(|error| invalid(&self.certificate, error))?;
         if chain.is_empty() {
-            return Err(invalid(&self.certificate, "it has no PEM section `CERTIFICATE`"));
+            return Err(invalid(&self.certificate, "the file has no PEM section `CERTIFICATE`"));
         }
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?);
         let key = key.map_err(|error| invalid(&self.key, error))?;

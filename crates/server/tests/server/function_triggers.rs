@@ -186,21 +186,21 @@ async fn refusals() {
         "function = \"two\"",
         "trigger `notice`: function `two` must take exactly one argument, the event, but takes 2 \
          (functions/two.py:5) (headwater.toml:4)",
-        "Declare it as `def two(event):`.",
+        "Declare the function as `def two(event):`.",
     )
     .await;
     refused(
         "function = \"none\"",
         "trigger `notice`: function `none` must take exactly one argument, the event, but takes 0 \
          (functions/none.py:5) (headwater.toml:4)",
-        "Declare it as `def none(event):`.",
+        "Declare the function as `def none(event):`.",
     )
     .await;
     refused(
         "function = \"notify\"\nrun = true",
-        "trigger `notice` cannot be used: it calls a function besides importing or running \
+        "trigger `notice` cannot be used: a trigger with `function` cannot also import files or start a run \
          (headwater.toml:4)",
-        "Remove `function`, or move it to a trigger of its own.",
+        "Remove `function`, or write a second trigger for the function.",
     )
     .await;
     // The deployed version remains active.

@@ -466,8 +466,8 @@ async fn registered() {
     let changes: [Change<'_>; 7] = [
         ("is the location of table", &|it| it["location"] = json!(place)),
         ("is inside another table", &|it| it["location"] = json!(within)),
-        ("above the last column id", &|it| it["schemas"][0]["fields"][0]["id"] = json!(77)),
-        ("last column id 2147483647 is too large", &|it| it["last-column-id"] = json!(i32::MAX)),
+        ("above `last-column-id`", &|it| it["schemas"][0]["fields"][0]["id"] = json!(77)),
+        ("`last-column-id` 2147483647 is too large", &|it| it["last-column-id"] = json!(i32::MAX)),
         ("is out of range", &|it| it["last-sequence-number"] = json!(i64::MAX)),
         ("`next-row-id`", &|it| it["next-row-id"] = json!(0)),
         ("nanosecond precision requires format version 3", &|it| {

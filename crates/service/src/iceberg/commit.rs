@@ -15,7 +15,7 @@ use headwater_table_rest::CommitLimits;
 use super::change::is_inconclusive;
 use super::table::view_is_no_table;
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, LoadedTable, TableCommit};
-use crate::restriction::TableAt;
+use crate::restriction::TableOnRef;
 use crate::service::Components;
 
 /// States of tables, by name.
@@ -41,7 +41,7 @@ impl Iceberg {
     ) -> ChangeResult<BTreeMap<TableName, LoadedTable>> {
         let updates = self.0.authorize_updates(principal, updates)?;
         for update in &updates {
-            let at = TableAt { reference: &request.reference, table: &update.table };
+            let at = TableOnRef { reference: &request.reference, table: &update.table };
             self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         }
         let description = describe(&updates);

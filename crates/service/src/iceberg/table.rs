@@ -13,7 +13,7 @@ use headwater_tables::Table;
 use serde_json::Value;
 
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, NewTable};
-use crate::restriction::TableAt;
+use crate::restriction::TableOnRef;
 
 /// A state of a table, as loaded by a client.
 #[derive(Debug, Clone)]
@@ -198,7 +198,7 @@ impl Iceberg {
         name: &TableName,
     ) -> ChangeResult<()> {
         self.0.authorize(principal, Action::Drop, &Object::table(name))?;
-        let at = TableAt { reference: &request.reference, table: name };
+        let at = TableOnRef { reference: &request.reference, table: name };
         self.0.check_unrestricted_at(principal, Action::Drop, at).await?;
         let dropped = name.clone();
         self.change(principal, request, format!("drop table {name}"), move |transaction| {
@@ -224,7 +224,7 @@ impl Iceberg {
             self.0.authorize(principal, action, &Object::table(&from))?;
         }
         self.0.authorize(principal, Action::Create, &Object::table(&to))?;
-        let at = TableAt { reference: &request.reference, table: &from };
+        let at = TableOnRef { reference: &request.reference, table: &from };
         self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         let description = format!("rename table {from} to {to}");
         let restrictions = self.0.restrictions();

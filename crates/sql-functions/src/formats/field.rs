@@ -219,9 +219,11 @@ fn ordinal(number: u64) -> &'static str {
 fn date(moment: &DateTimeValue) -> Result<NaiveDate, String> {
     moment
         .date
-        .ok_or_else(|| "it contains a field of a date, but the value is a time of day".to_owned())
+        .ok_or_else(|| "the format has a date field, but the value is a time of day".to_owned())
 }
 
 fn offset(moment: &DateTimeValue) -> Result<FixedOffset, String> {
-    moment.offset.ok_or_else(|| "it contains a time zone, but the value has none".to_owned())
+    moment.offset.ok_or_else(|| {
+        "the format has a time zone field, but the value has no time zone".to_owned()
+    })
 }

@@ -25,7 +25,7 @@ fn settle(expr: Expr) -> Result<Transformed<Expr>> {
                 RowCount::One => return Ok(Transformed::yes(lit(!negated))),
                 RowCount::OneAtMost if !subquery.outer_ref_columns.is_empty() => {
                     return not_impl_err!(
-                        "EXISTS of an aggregate with HAVING or LIMIT that depends on the row outside"
+                        "EXISTS with a correlated aggregate subquery that has HAVING or LIMIT"
                     );
                 }
                 _ => {}
@@ -42,7 +42,7 @@ fn settle(expr: Expr) -> Result<Transformed<Expr>> {
                     Ok(Transformed::yes(binary_expr(*expr, operator, row)))
                 }
                 RowCount::OneAtMost => not_impl_err!(
-                    "IN of an aggregate with HAVING or LIMIT that depends on the row outside"
+                    "IN with a correlated aggregate subquery that has HAVING or LIMIT"
                 ),
                 RowCount::Any => {
                     let kept = InSubquery { expr, subquery, negated };

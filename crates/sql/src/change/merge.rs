@@ -243,7 +243,7 @@ fn check_reach(clauses: &[Clause]) -> Result<()> {
                           has no condition"
                     .to_owned(),
                 hint: Some(
-                    "Give the earlier clause a condition, or leave this one out.".to_owned(),
+                    "Give the earlier clause a condition, or leave this clause out.".to_owned(),
                 ),
                 position: None,
             });
@@ -265,7 +265,7 @@ fn label(factor: &TableFactor) -> Result<Ident> {
         }
         _ => Err(Error::Invalid {
             message: "the source of MERGE has no name".to_owned(),
-            hint: Some("Give it an alias: USING (…) AS source".to_owned()),
+            hint: Some("Give the source an alias: USING (…) AS source".to_owned()),
             position: None,
         }),
     }

@@ -57,7 +57,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
 pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<TableFactor> {
     match (from.pop(), from.is_empty()) {
         (Some(TableWithJoins { relation, joins }), true) => {
-            empty(&joins, &format!("a join in the place of the table of {statement}"))?;
+            empty(&joins, &format!("a join in place of the table of {statement}"))?;
             Ok(relation)
         }
         _ => Err(Error::unsupported(format!("{statement} of several tables"))),

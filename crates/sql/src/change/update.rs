@@ -41,7 +41,7 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
     none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     none(or.as_ref(), "UPDATE OR …")?;
-    empty(&table.joins, "a join in the place of the table of UPDATE")?;
+    empty(&table.joins, "a join in place of the table of UPDATE")?;
     let target = target(table.relation, "UPDATE")?;
     let from = match from {
         None => Vec::new(),

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use sqlx::Arguments as _;
 use sqlx::sqlite::SqliteArguments;
 
-use crate::{Append, Batch, Error, Expected, RefChange, Result, UniqueKey};
+use crate::{Append, Batch, Error, RefChange, RefPrecondition, Result, UniqueKey};
 use headwater_model::ObjectId;
 
 /// The maximum number of rows of one INSERT.
@@ -76,14 +76,14 @@ impl BatchSql {
 
     fn guard_ref(&mut self, change: &RefChange) -> Result<()> {
         match &change.expected {
-            Expected::Anything => Ok(()),
-            Expected::Absent => {
+            RefPrecondition::Anything => Ok(()),
+            RefPrecondition::Absent => {
                 self.sql.push_str(
                     "INSERT INTO guard SELECT 0 WHERE EXISTS (SELECT 1 FROM refs WHERE name = ?);",
                 );
                 self.bind(change.name.clone())
             }
-            Expected::Value(value) => {
+            RefPrecondition::Value(value) => {
                 self.sql.push_str(
                     "INSERT INTO guard SELECT 0 WHERE NOT EXISTS \
                      (SELECT 1 FROM refs WHERE name = ? AND value = ?);",
@@ -120,8 +120,8 @@ impl BatchSql {
     fn change_ref(&mut self, change: RefChange) -> Result<()> {
         match (change.value, change.expected) {
             // The ref does not change; the guard has already checked it.
-            (None, Expected::Absent) => Ok(()),
-            (Some(value), Expected::Value(before)) if value == before => Ok(()),
+            (None, RefPrecondition::Absent) => Ok(()),
+            (Some(value), RefPrecondition::Value(before)) if value == before => Ok(()),
             (Some(value), _) => {
                 self.sql.push_str(
                     "INSERT INTO refs VALUES (?, ?) \

@@ -19,7 +19,7 @@ use headwater_model::ObjectId;
 use self::connect::Connector;
 use self::readers::Readers;
 use self::writer::Writer;
-use crate::{Applied, Batch, Entry, KeyRange, Result, Store};
+use crate::{Batch, BatchResult, Entry, KeyRange, Result, Store};
 
 /// Options of a SQLite store.
 #[derive(Debug, Clone, Default)]
@@ -102,7 +102,7 @@ impl Store for SqliteStore {
         self.readers.history(journal, key_prefix, after, limit).await
     }
 
-    async fn apply(&self, batch: Batch) -> Result<Applied> {
+    async fn apply(&self, batch: Batch) -> Result<BatchResult> {
         self.writer.apply(batch).await
     }
 

@@ -18,7 +18,7 @@ use super::batch_sql::{BatchSql, EntrySlots};
 use super::checkpoint::Checkpoints;
 use super::connect::{BusyRetry, Connector, Role};
 use super::error_class::{ErrorClass, classify, store_error};
-use crate::{Applied, Batch, Error, KeyRange, Result};
+use crate::{Batch, BatchResult, Error, KeyRange, Result};
 
 /// The maximum number of requests executed under one lock.
 const GROUP_MAX: usize = 64;
@@ -26,7 +26,7 @@ const GROUP_MAX: usize = 64;
 type Reply<T> = oneshot::Sender<Result<T>>;
 
 enum Request {
-    Apply(Batch, Reply<Applied>),
+    Apply(Batch, Reply<BatchResult>),
     Trim(String, KeyRange, Reply<u64>),
 }
 
@@ -56,7 +56,7 @@ impl Writer {
         }))
     }
 
-    pub(super) async fn apply(&self, batch: Batch) -> Result<Applied> {
+    pub(super) async fn apply(&self, batch: Batch) -> Result<BatchResult> {
         batch.check()?;
         self.submit(|reply| Request::Apply(batch, reply)).await
     }
@@ -71,7 +71,7 @@ impl Writer {
         self.0.queue.lock().push_back(request(reply));
         // Each caller executes queued requests once, so no request stays in the queue.
         let shared = Arc::clone(&self.0);
-        Uncancellable(Some(Box::pin(async move { shared.execute_queued().await }))).await;
+        DetachedFuture(Some(Box::pin(async move { shared.execute_queued().await }))).await;
         response.await.map_err(|_| Error::Closed)?
     }
 }
@@ -90,9 +90,9 @@ impl Shared {
 
 /// A future that runs to completion in the background if it is dropped. Its transaction must not
 /// stay open, and other callers wait for its results.
-struct Uncancellable(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+struct DetachedFuture(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
-impl Future for Uncancellable {
+impl Future for DetachedFuture {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -105,7 +105,7 @@ impl Future for Uncancellable {
     }
 }
 
-impl Drop for Uncancellable {
+impl Drop for DetachedFuture {
     fn drop(&mut self) {
         let Some(work) = self.0.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -138,18 +138,18 @@ impl WriteConnections {
     }
 
     /// Writes the batches in one transaction and replies to each caller.
-    async fn write(&mut self, group: Vec<(Batch, Reply<Applied>)>) {
+    async fn write(&mut self, group: Vec<(Batch, Reply<BatchResult>)>) {
         if group.is_empty() {
             return;
         }
-        let (batches, replies): (Vec<Batch>, Vec<Reply<Applied>>) = group.into_iter().unzip();
+        let (batches, replies): (Vec<Batch>, Vec<Reply<BatchResult>>) = group.into_iter().unzip();
         let results = self.apply(&batches).await;
         for (reply, result) in replies.into_iter().zip(results) {
             let _ = reply.send(result);
         }
     }
 
-    async fn apply(&mut self, batches: &[Batch]) -> Vec<Result<Applied>> {
+    async fn apply(&mut self, batches: &[Batch]) -> Vec<Result<BatchResult>> {
         let relaxed = batches.iter().all(|batch| batch.relaxed);
         let role = if relaxed { Role::RelaxedWriter } else { Role::Writer };
         let mut connection = match self.acquire(role).await {
@@ -200,7 +200,7 @@ impl WriteConnections {
 async fn apply_single(
     connection: &mut SqliteConnection,
     batch: &Batch,
-) -> sqlx::Result<Result<Applied>> {
+) -> sqlx::Result<Result<BatchResult>> {
     let mut retry = BusyRetry::new();
     loop {
         let error = match run(connection, batch, true).await {
@@ -225,7 +225,7 @@ async fn apply_single(
 async fn apply_group(
     connection: &mut SqliteConnection,
     batches: &[Batch],
-) -> sqlx::Result<Vec<Result<Applied>>> {
+) -> sqlx::Result<Vec<Result<BatchResult>>> {
     begin(connection).await?;
     let mut results = Vec::with_capacity(batches.len());
     for batch in batches {
@@ -247,7 +247,7 @@ async fn run(
     connection: &mut SqliteConnection,
     batch: &Batch,
     own_transaction: bool,
-) -> sqlx::Result<Result<Applied>> {
+) -> sqlx::Result<Result<BatchResult>> {
     let slots = EntrySlots::of(&batch.entries);
     let script = match BatchSql::of(batch.clone()) {
         Ok(script) => script,
@@ -255,7 +255,7 @@ async fn run(
     };
     let (sql, values, cache) = script.into_parts(own_transaction);
     if sql.is_empty() {
-        return Ok(Ok(Applied::default()));
+        return Ok(Ok(BatchResult::default()));
     }
     let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), values).persistent(cache);
     #[expect(deprecated, reason = "the script has several statements and parameters")]
@@ -267,7 +267,7 @@ async fn run(
         }
     }
     let reason = || Error::Corrupt { reason: "a journal has no last position".to_owned() };
-    Ok(slots.positions(&last).ok_or_else(reason).map(|positions| Applied { positions }))
+    Ok(slots.positions(&last).ok_or_else(reason).map(|positions| BatchResult { positions }))
 }
 
 /// Returns the error of the first precondition that does not hold in the open transaction.

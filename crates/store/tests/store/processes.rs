@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use headwater_store::{Batch, Expected, KeyRange, SqliteStore, Store};
+use headwater_store::{Batch, KeyRange, RefPrecondition, SqliteStore, Store};
 
 use crate::suite::{append, count, set, text};
 
@@ -43,7 +43,7 @@ async fn child() {
     let mut done = 0;
     while counts == 0 || done < counts {
         let number = count(&store, "counter", &writer).await;
-        let relaxed = set(&format!("relaxed/{number:06}"), Expected::Absent, "1");
+        let relaxed = set(&format!("relaxed/{number:06}"), RefPrecondition::Absent, "1");
         store.apply(Batch { relaxed: true, ..relaxed }).await.expect("applied");
         let mut out = std::io::stdout().lock();
         writeln!(out, "\nacknowledged {number}")
@@ -83,7 +83,7 @@ async fn a_killed_process_loses_no_acknowledged_batch() {
         // The killed child may have applied one more number without acknowledging it.
         acknowledged_max = counter;
         if relaxed.len() as u64 != counter {
-            let missing = set(&format!("relaxed/{counter:06}"), Expected::Absent, "1");
+            let missing = set(&format!("relaxed/{counter:06}"), RefPrecondition::Absent, "1");
             store.apply(missing).await.expect("applied");
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Fault, ObjectId};
-use headwater_store::{Batch, Error, Expected, KeyRange, SqliteOptions, SqliteStore, Store};
+use headwater_store::{Batch, Error, KeyRange, RefPrecondition, SqliteOptions, SqliteStore, Store};
 use tempfile::TempDir;
 
 use crate::suite::{append, count, set, text};
@@ -24,7 +24,7 @@ async fn open(path: &std::path::Path) -> SqliteStore {
 #[tokio::test]
 async fn applied_batches_survive_reopening() {
     let (_folder, path) = lake();
-    let mut batch = set("main", Expected::Absent, "1");
+    let mut batch = set("main", RefPrecondition::Absent, "1");
     batch.merge(append("journal", &[("key", Some("value"))]));
     batch.objects.push(text("object"));
     open(&path).await.apply(batch).await.expect("applied");
@@ -41,9 +41,9 @@ async fn two_stores_on_one_file_see_each_others_writes_immediately() {
     let (one, two) = (Arc::new(open(&path).await), Arc::new(open(&path).await));
     for index in 0..20 {
         let name = format!("ref/{index}");
-        one.apply(set(&name, Expected::Absent, "1")).await.expect("applied");
+        one.apply(set(&name, RefPrecondition::Absent, "1")).await.expect("applied");
         assert_eq!(two.reference(&name).await.expect("read"), Some(text("1")));
-        two.apply(set(&name, Expected::Value(text("1")), "2")).await.expect("applied");
+        two.apply(set(&name, RefPrecondition::Value(text("1")), "2")).await.expect("applied");
         assert_eq!(one.reference(&name).await.expect("read"), Some(text("2")));
     }
     let stores = [one.clone(), two.clone(), one.clone(), two];
@@ -68,7 +68,7 @@ async fn the_log_is_checkpointed_while_the_store_is_open() {
     let before = bytes();
     for index in 0..200 {
         let name = format!("ref/{index}/{}", "x".repeat(200));
-        store.apply(set(&name, Expected::Absent, "1")).await.expect("applied");
+        store.apply(set(&name, RefPrecondition::Absent, "1")).await.expect("applied");
     }
     let checkpointed = async {
         while bytes() < before + 20 * 1024 {
@@ -78,7 +78,7 @@ async fn the_log_is_checkpointed_while_the_store_is_open() {
     tokio::time::timeout(Duration::from_secs(30), checkpointed)
         .await
         .expect("the log is checkpointed");
-    store.apply(set("main", Expected::Absent, "1")).await.expect("applied");
+    store.apply(set("main", RefPrecondition::Absent, "1")).await.expect("applied");
     let (last, other) = (format!("ref/199/{}", "x".repeat(200)), open(&path).await);
     assert_eq!(other.reference(&last).await.expect("read"), Some(text("1")));
 }
@@ -91,7 +91,7 @@ async fn a_new_file_can_be_opened_concurrently() {
         tokio::spawn(async move {
             let store = open(&path).await;
             let name = format!("ref/{index}");
-            store.apply(set(&name, Expected::Absent, "1")).await.expect("applied");
+            store.apply(set(&name, RefPrecondition::Absent, "1")).await.expect("applied");
         })
     });
     for task in opening.collect::<Vec<_>>() {
@@ -152,14 +152,14 @@ async fn a_cancelled_caller_does_not_break_atomicity() {
     let store = open(&path).await;
     for index in 0..50 {
         let name = format!("ref/{index}");
-        let mut batch = set(&name, Expected::Absent, "1");
+        let mut batch = set(&name, RefPrecondition::Absent, "1");
         batch.merge(append("journal", &[(&name, Some("1"))]));
         let mut applying = Box::pin(store.apply(batch));
         let _ = futures::poll!(&mut applying);
         drop(applying);
         let _ = futures::poll!(&mut Box::pin(store.reference(&name)));
     }
-    store.apply(set("last", Expected::Absent, "1")).await.expect("applied");
+    store.apply(set("last", RefPrecondition::Absent, "1")).await.expect("applied");
     let refs = store.references("ref/", None, 100).await.expect("read").len();
     let entries = store.scan("journal", &KeyRange::all()).await.expect("read").len();
     assert_eq!(refs, entries, "each batch is applied completely or not at all");

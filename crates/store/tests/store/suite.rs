@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_model::ObjectId;
-use headwater_store::{Append, Batch, Error, Expected, KeyRange, RefChange, Store, UniqueKey};
+use headwater_store::{
+    Append, Batch, Error, KeyRange, RefChange, RefPrecondition, Store, UniqueKey,
+};
 
 /// Runs every check.
 pub async fn run(store: Arc<dyn Store>) {
@@ -33,7 +35,7 @@ pub fn text(value: &str) -> Bytes {
     Bytes::copy_from_slice(value.as_bytes())
 }
 
-pub fn set(name: &str, expected: Expected, value: &str) -> Batch {
+pub fn set(name: &str, expected: RefPrecondition, value: &str) -> Batch {
     let change = RefChange { name: name.to_owned(), expected, value: Some(text(value)) };
     Batch { refs: vec![change], ..Batch::default() }
 }
@@ -99,36 +101,38 @@ async fn objects_are_found_by_prefix(store: &dyn Store) {
 async fn refs_change_by_compare_and_swap(store: &dyn Store) {
     let name = "swap/one";
     assert_eq!(reference(store, name).await, None);
-    apply(store, set(name, Expected::Absent, "1")).await;
+    apply(store, set(name, RefPrecondition::Absent, "1")).await;
     assert_eq!(reference(store, name).await, Some(text("1")));
-    for (expected, value) in [(Expected::Absent, "2"), (Expected::Value(text("0")), "2")] {
+    for (expected, value) in
+        [(RefPrecondition::Absent, "2"), (RefPrecondition::Value(text("0")), "2")]
+    {
         let rejected = store.apply(set(name, expected, value)).await;
         assert!(matches!(rejected, Err(Error::Conflict { name: found }) if found == name));
         assert_eq!(reference(store, name).await, Some(text("1")));
     }
-    apply(store, set(name, Expected::Value(text("1")), "2")).await;
+    apply(store, set(name, RefPrecondition::Value(text("1")), "2")).await;
     assert_eq!(reference(store, name).await, Some(text("2")));
-    apply(store, set(name, Expected::Anything, "3")).await;
+    apply(store, set(name, RefPrecondition::Anything, "3")).await;
     assert_eq!(reference(store, name).await, Some(text("3")));
     let remove = |expected| RefChange { name: name.to_owned(), expected, value: None };
     let batch = |change| Batch { refs: vec![change], ..Batch::default() };
-    let rejected = store.apply(batch(remove(Expected::Absent))).await;
+    let rejected = store.apply(batch(remove(RefPrecondition::Absent))).await;
     assert!(
         matches!(rejected, Err(Error::Conflict { .. })),
         "a batch can check only that a ref is absent"
     );
-    apply(store, batch(remove(Expected::Value(text("3"))))).await;
+    apply(store, batch(remove(RefPrecondition::Value(text("3"))))).await;
     assert_eq!(reference(store, name).await, None);
-    apply(store, batch(remove(Expected::Absent))).await;
-    apply(store, batch(remove(Expected::Anything))).await;
-    let rejected = store.apply(set(name, Expected::Value(text("3")), "4")).await;
+    apply(store, batch(remove(RefPrecondition::Absent))).await;
+    apply(store, batch(remove(RefPrecondition::Anything))).await;
+    let rejected = store.apply(set(name, RefPrecondition::Value(text("3")), "4")).await;
     assert!(matches!(rejected, Err(Error::Conflict { .. })));
     assert_eq!(reference(store, name).await, None);
 }
 
 async fn refs_are_listed_by_name(store: &dyn Store) {
     for name in ["list/b", "list/a", "list/ab", "list0", "lisu", "list/é"] {
-        apply(store, set(name, Expected::Absent, name)).await;
+        apply(store, set(name, RefPrecondition::Absent, name)).await;
     }
     let list = async |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
         let found = store.references(prefix, after, limit).await.expect("refs can be listed");
@@ -144,10 +148,10 @@ async fn refs_are_listed_by_name(store: &dyn Store) {
 }
 
 async fn a_rejected_batch_changes_nothing(store: &dyn Store) {
-    apply(store, set("whole/taken", Expected::Absent, "mine")).await;
+    apply(store, set("whole/taken", RefPrecondition::Absent, "mine")).await;
     let object = text("of a rejected batch");
-    let mut batch = set("whole/new", Expected::Absent, "new");
-    batch.merge(set("whole/taken", Expected::Absent, "yours"));
+    let mut batch = set("whole/new", RefPrecondition::Absent, "new");
+    batch.merge(set("whole/taken", RefPrecondition::Absent, "yours"));
     batch.merge(append("whole", &[("key", Some("value"))]));
     batch.objects.push(object.clone());
     batch.unique.push(UniqueKey { scope: "whole".to_owned(), key: "1".to_owned() });
@@ -179,8 +183,8 @@ async fn unique_keys_can_be_inserted_only_once(store: &dyn Store) {
 }
 
 async fn duplicate_names_in_a_batch_are_rejected(store: &dyn Store) {
-    let mut twice = set("self/one", Expected::Absent, "1");
-    twice.merge(set("self/one", Expected::Anything, "2"));
+    let mut twice = set("self/one", RefPrecondition::Absent, "1");
+    twice.merge(set("self/one", RefPrecondition::Anything, "2"));
     assert!(matches!(store.apply(twice).await, Err(Error::InvalidBatch { .. })));
     let unique = UniqueKey { scope: "self".to_owned(), key: "a".to_owned() };
     let twice = Batch { unique: vec![unique.clone(), unique], ..Batch::default() };
@@ -294,7 +298,7 @@ async fn large_batches_are_applied_completely(store: &dyn Store) {
     let objects = (0..300).map(|index| Bytes::from(vec![index as u8; 2_000 + index]));
     let refs = (0..100).map(|index| RefChange {
         name: format!("large/{index}"),
-        expected: Expected::Absent,
+        expected: RefPrecondition::Absent,
         value: Some(text("1")),
     });
     let batch = Batch {
@@ -328,7 +332,7 @@ async fn any_text_and_any_bytes_are_stored_unchanged(store: &dyn Store) {
             let name = format!("any/{index}/{key}");
             let change = RefChange {
                 name: name.clone(),
-                expected: Expected::Absent,
+                expected: RefPrecondition::Absent,
                 value: Some(value.clone()),
             };
             let append = Append {
@@ -347,10 +351,11 @@ async fn any_text_and_any_bytes_are_stored_unchanged(store: &dyn Store) {
 
 async fn relaxed_batches_are_visible_immediately(store: &dyn Store) {
     for value in ["1", "2", "3"] {
-        apply(store, Batch { relaxed: true, ..set("relaxed", Expected::Anything, value) }).await;
+        apply(store, Batch { relaxed: true, ..set("relaxed", RefPrecondition::Anything, value) })
+            .await;
         assert_eq!(reference(store, "relaxed").await, Some(text(value)));
         let next = format!("{value}!");
-        apply(store, set("relaxed", Expected::Value(text(value)), &next)).await;
+        apply(store, set("relaxed", RefPrecondition::Value(text(value)), &next)).await;
         assert_eq!(reference(store, "relaxed").await, Some(text(&next)));
     }
 }
@@ -360,11 +365,11 @@ pub async fn count(store: &dyn Store, counter: &str, writer: &str) -> u64 {
     loop {
         let found = reference(store, counter).await;
         let (expected, value) = match found {
-            None => (Expected::Absent, 0),
+            None => (RefPrecondition::Absent, 0),
             Some(bytes) => {
                 let number =
                     std::str::from_utf8(&bytes).expect("digits").parse().expect("a number");
-                (Expected::Value(bytes), number)
+                (RefPrecondition::Value(bytes), number)
             }
         };
         let next = value + 1;
@@ -401,14 +406,14 @@ async fn concurrent_writers_lose_nothing(store: Arc<dyn Store>) {
 }
 
 async fn a_rejected_batch_does_not_affect_concurrent_batches(store: Arc<dyn Store>) {
-    apply(&*store, set("neighbour/taken", Expected::Absent, "1")).await;
+    apply(&*store, set("neighbour/taken", RefPrecondition::Absent, "1")).await;
     let writers = (0..60).map(|index| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
-            let mut batch = set(&format!("neighbour/{index}"), Expected::Absent, "1");
+            let mut batch = set(&format!("neighbour/{index}"), RefPrecondition::Absent, "1");
             batch.merge(append("neighbour", &[(&format!("{index:02}"), Some("1"))]));
             if index % 3 == 0 {
-                batch.merge(set("neighbour/taken", Expected::Absent, "2"));
+                batch.merge(set("neighbour/taken", RefPrecondition::Absent, "2"));
             }
             batch.relaxed = index % 2 == 0;
             (index, store.apply(batch).await)

@@ -44,7 +44,7 @@ pub enum AvroError {
     #[error("codec `{0}` is not supported")]
     Codec(String),
     /// The decompressed blocks have more bytes than allowed.
-    #[error("its blocks decompress to more than {DECODED_BYTES_MAX} bytes")]
+    #[error("the blocks decompress to more than {DECODED_BYTES_MAX} bytes")]
     TooLong,
 }
 
@@ -102,7 +102,7 @@ impl<'a> AvroFile<'a> {
     ) -> Result<(), E> {
         let fields = self.fields()?;
         if self.schema.bytes_min() == 0 {
-            return Err(AvroError::Invalid("its records have no bytes".to_owned()).into());
+            return Err(AvroError::Invalid("the records have no bytes".to_owned()).into());
         }
         let mut reader = Reader::new(self.blocks);
         let mut remaining = DECODED_BYTES_MAX;

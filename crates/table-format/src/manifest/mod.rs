@@ -31,7 +31,7 @@ const MEMORY_FILE: &str = "memory:/file";
 /// A decoded manifest: the entries of live files, including the values inherited from the manifest
 /// list.
 #[derive(Debug)]
-pub struct Decoded {
+pub struct DecodedManifest {
     /// Existing and added files, in the manifest's order.
     pub live: Vec<ManifestEntryRef>,
     /// The schema with which the manifest was written.
@@ -42,7 +42,7 @@ pub struct Decoded {
     pub weight: u32,
 }
 
-impl Decoded {
+impl DecodedManifest {
     fn new(
         live: Vec<ManifestEntryRef>,
         schema: SchemaRef,
@@ -51,17 +51,17 @@ impl Decoded {
     ) -> Self {
         // In memory, decoded entries need about four times their encoded bytes.
         let weight = u32::try_from(encoded_bytes.saturating_mul(4)).unwrap_or(u32::MAX);
-        Decoded { live, schema, partition_type, weight }
+        DecodedManifest { live, schema, partition_type, weight }
     }
 }
 
 /// Decodes a manifest.
-pub fn decode(file: &ManifestFile, content: &[u8]) -> Result<Decoded> {
+pub fn decode(file: &ManifestFile, content: &[u8]) -> Result<DecodedManifest> {
     let corrupt = |error| Error::corrupt(&file.manifest_path, error);
     let parsed = entries::parse(content).map_err(corrupt)?;
     let live = parsed.live.into_iter().map(|entry| Arc::new(inherit(entry, file))).collect();
     let live = with_row_ids(live, file)?;
-    Ok(Decoded::new(live, parsed.schema, parsed.partition_type, content.len()))
+    Ok(DecodedManifest::new(live, parsed.schema, parsed.partition_type, content.len()))
 }
 
 /// Assigns first row ids to the data files that have none, consecutively from the first row id of
@@ -77,7 +77,7 @@ fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<
         }
         let mut entry_with_id = Arc::unwrap_or_clone(entry);
         let first = i64::try_from(next)
-            .map_err(|_| Error::corrupt(&file.manifest_path, "its row ids are too large"))?;
+            .map_err(|_| Error::corrupt(&file.manifest_path, "the row ids are too large"))?;
         next = next.saturating_add(entry_with_id.data_file.record_count());
         let built = builder_of(&entry_with_id.data_file).first_row_id(Some(first)).build();
         entry_with_id.data_file =
@@ -95,7 +95,7 @@ const UNKNOWN_ROWS_RESERVED: u64 = 1 << 40;
 /// row id.
 pub fn assign_row_ids(
     listed: &mut [ManifestFile],
-    decoded: &mut [(String, Decoded)],
+    decoded: &mut [(String, DecodedManifest)],
     first: u64,
 ) -> Result<u64> {
     let mut next = first;
@@ -178,13 +178,13 @@ pub struct NewManifest {
 
 /// A manifest that is encoded but not written yet.
 #[derive(Debug)]
-pub struct Encoded {
+pub struct EncodedManifest {
     /// The encoded content of the file.
     pub content: Bytes,
     /// The manifest's entry in the manifest list.
     pub file: ManifestFile,
     /// The decoded manifest, which is added to the cache.
-    pub decoded: Decoded,
+    pub decoded: DecodedManifest,
 }
 
 /// The ids of the snapshot for which a manifest is written.
@@ -207,7 +207,7 @@ pub async fn encode(
     manifest: NewManifest,
     location: &str,
     snapshot: SnapshotIds,
-) -> Result<Encoded, iceberg::Error> {
+) -> Result<EncodedManifest, iceberg::Error> {
     let memory = FileIO::new_with_memory();
     let output = memory.new_output(MEMORY_FILE)?;
     let (spec, schema) = ((*manifest.spec).clone(), manifest.schema);
@@ -253,8 +253,8 @@ pub async fn encode(
     let content = memory.new_input(MEMORY_FILE)?.read().await?;
     let content = uuids.correct_header(content, &schema)?;
     file.manifest_length = content.len() as i64;
-    let decoded = Decoded::new(live, schema, types, content.len());
-    Ok(Encoded { content, file, decoded })
+    let decoded = DecodedManifest::new(live, schema, types, content.len());
+    Ok(EncodedManifest { content, file, decoded })
 }
 
 /// Returns the decoded entry of an added file.

@@ -43,7 +43,7 @@ fn snapshot() -> SnapshotIds {
 }
 
 /// Encodes a manifest of one file with this partition value of `b`.
-async fn manifest(data_type: PrimitiveType, value: Literal) -> Encoded {
+async fn manifest(data_type: PrimitiveType, value: Literal) -> EncodedManifest {
     let schema = schema(&[(1, "a", PrimitiveType::Int), (2, "b", data_type)]);
     let changes = vec![Change::Added(Box::new(file(value)))];
     let spec = Arc::new(by_b(&schema));
@@ -51,7 +51,7 @@ async fn manifest(data_type: PrimitiveType, value: Literal) -> Encoded {
     encode(new, "file:///w/t/metadata/m.avro", snapshot()).await.unwrap()
 }
 
-fn partition_of(decoded: &Decoded) -> (String, Option<Literal>) {
+fn partition_of(decoded: &DecodedManifest) -> (String, Option<Literal>) {
     let file = decoded.live[0].data_file();
     let types = decoded.partition_type.fields();
     (types[0].field_type.to_string(), file.partition().iter().next().flatten().cloned())

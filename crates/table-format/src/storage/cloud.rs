@@ -192,14 +192,16 @@ impl CloudUrl {
             url: text.to_owned(),
             reason: reason.to_owned(),
         };
-        let (scheme, rest) =
-            text.split_once("://").ok_or_else(|| invalid("it has no scheme such as `s3://`"))?;
-        let cloud = cloud_of(scheme).ok_or_else(|| invalid("its scheme is not supported"))?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| invalid("the URL has no scheme such as `s3://`"))?;
+        let cloud =
+            cloud_of(scheme).ok_or_else(|| invalid("the scheme of the URL is not supported"))?;
         let scheme = if cloud == Cloud::S3 { "s3" } else { scheme };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
         if bucket.is_empty() || !bucket.chars().all(plain) {
-            return Err(invalid("it has no valid bucket name"));
+            return Err(invalid("the URL has no valid bucket name"));
         }
         let account = bucket.split_once('@').map(|(_, host)| host);
         let account = account.map(|host| host.split('.').next().unwrap_or(host).to_owned());
@@ -217,8 +219,8 @@ impl CloudUrl {
         if url.key.is_empty() || parts.all(|part| !part.is_empty() && part.chars().all(plain)) {
             return Ok(url);
         }
-        let reason =
-            "the names after the bucket may only contain letters, digits, `-`, `_`, `.` and `=`";
+        let reason = "the path after the bucket may contain only letters, digits, `-`, `_`, `.`, \
+                      `=` and `/`";
         Err(Error::InvalidWarehouse { url: text.to_owned(), reason: reason.to_owned() })
     }
 

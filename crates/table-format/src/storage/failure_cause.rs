@@ -83,7 +83,8 @@ impl FailureCause {
             FailureCause::NoBucket => format!("the bucket of `{location}` does not exist"),
             FailureCause::Credentials => {
                 format!(
-                    "the object store rejects the credentials for `{location}`, or there are none"
+                    "the object store rejects the credentials for `{location}`, or no credentials \
+                     are set"
                 )
             }
             FailureCause::Forbidden => format!("the object store denies access to `{location}`"),
@@ -104,7 +105,7 @@ impl FailureCause {
                 format!("the object store timed out for `{location}`")
             }
             FailureCause::Busy => {
-                format!("the object store kept failing for `{location}` after retries")
+                format!("the object store failed for `{location}`, also after retries")
             }
             FailureCause::Taken => format!("another file already exists at `{location}`"),
         }
@@ -135,7 +136,7 @@ impl FailureCause {
             FailureCause::Cut | FailureCause::TimedOut | FailureCause::Busy => {
                 "Retry; nothing was changed. If it fails again, check the store's status."
             }
-            FailureCause::Taken => "Retry: the file gets another name.",
+            FailureCause::Taken => "Retry: the retry writes the file under another name.",
         }
     }
 }

@@ -37,11 +37,11 @@ fn normalise_fields(fields: &Fields, parent: &str) -> Result<Vec<Field>> {
     for field in fields {
         let column = join(parent, field.name());
         if field.name().is_empty() {
-            let reason = "its name is empty".to_owned();
+            let reason = "the name is empty".to_owned();
             return Err(Error::InvalidColumn { column, reason });
         }
         if !names.insert(field.name()) {
-            let reason = "the name is a duplicate".to_owned();
+            let reason = "another column has the same name".to_owned();
             return Err(Error::InvalidColumn { column, reason });
         }
     }
@@ -189,7 +189,7 @@ mod tests {
         let schema = Schema::new(vec![Field::new("c", data_type, true)]);
         let normal = normalise_schema(&schema).unwrap();
         assert_eq!(type_name(normal.field(0).data_type()), expected);
-        assert_eq!(normalise_schema(&normal).unwrap(), normal, "a second time changes nothing");
+        assert_eq!(normalise_schema(&normal).unwrap(), normal, "normalising again changes nothing");
     }
 
     #[test]
@@ -237,7 +237,10 @@ mod tests {
         assert!(error.to_string().starts_with("column `trip.span` has the type `Duration(s)`"));
         let twice = vec![Field::new("a", DataType::Int32, true); 2];
         let error = normalise_schema(&Schema::new(twice)).unwrap_err();
-        assert_eq!(error.to_string(), "column `a` cannot be used: the name is a duplicate");
+        assert_eq!(
+            error.to_string(),
+            "column `a` cannot be used: another column has the same name"
+        );
         assert!(normalise_schema(&Schema::empty()).is_err());
     }
 }

@@ -191,7 +191,7 @@ impl<'s> FilterParser<'s> {
     fn condition(&mut self, value: &Value, test: Predicate, negated: bool) -> Result<Filter> {
         self.conditions += 1;
         if self.conditions > CONDITIONS_MAX {
-            return Err(invalid(format!("it has more than {CONDITIONS_MAX} conditions")));
+            return Err(invalid(format!("the filter has more than {CONDITIONS_MAX} conditions")));
         }
         let name = test.name();
         let (column, transform) = term(part(value, "term", name)?)?;
@@ -252,7 +252,7 @@ impl<'s> FilterParser<'s> {
         }
         self.values += given.len();
         if self.values > VALUES_MAX {
-            return Err(invalid(format!("it has more than {VALUES_MAX} values")));
+            return Err(invalid(format!("the filter has more than {VALUES_MAX} values")));
         }
         let read = given.iter().map(|value| literal::read(value, found));
         let read: Result<Vec<Option<PrimitiveLiteral>>, String> = read.collect();

@@ -342,7 +342,7 @@ mod tests {
             (PrimitiveType::String, json!("ü")),
         ];
         for (data_type, value) in texts {
-            let found = read(&value, &data_type).expect("a value").expect("one of the type");
+            let found = read(&value, &data_type).expect("a value").expect("a value of the type");
             assert_eq!(write(&found, &data_type), value, "{data_type}");
         }
     }
@@ -383,7 +383,7 @@ mod tests {
         check_out_of_range(decimal.clone(), json!("1E+2000000000"));
         check_out_of_range(decimal.clone(), json!("9".repeat(60)));
         let wrong = |data_type: PrimitiveType, value: Value| {
-            read(&value, &data_type).expect_err("no value of the type");
+            read(&value, &data_type).expect_err("the value has another type");
         };
         for text in ["", "-", ".", "1.2.3", "1e", "1e99999999999", "0x1", "ü"] {
             wrong(decimal.clone(), json!(text));

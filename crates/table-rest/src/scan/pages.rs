@@ -82,7 +82,7 @@ impl RestTables<'_> {
         let metadata = table.metadata();
         let (files, schema) = match (request.snapshot_id, request.range()?) {
             (Some(_), Some(_)) => {
-                return Err(invalid("it has both a snapshot and a range of snapshots"));
+                return Err(invalid("the scan has both a snapshot and a range of snapshots"));
             }
             (_, Some((start, end))) => {
                 let schema = schema_at(metadata, end)?;
@@ -170,7 +170,7 @@ fn columns(schema: &Schema, metadata: &TableMetadata) -> arrow::datatypes::Schem
 fn ids(reader: &FilterParser<'_>, names: Option<&[String]>) -> Result<Vec<i32>> {
     let names = names.unwrap_or_default();
     if names.len() > NAMES_MAX {
-        return Err(invalid(format!("it selects more than {NAMES_MAX} columns")));
+        return Err(invalid(format!("the scan selects more than {NAMES_MAX} columns")));
     }
     names.iter().map(|name| Ok(reader.field(name)?.id)).collect()
 }

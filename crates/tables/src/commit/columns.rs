@@ -102,7 +102,7 @@ impl Columns<'_> {
         let path = join(&within.join("."), column.name());
         let normal = normalise_schema(&Schema::new(vec![column.clone()]))?;
         if !column.is_nullable() && !has_write_default(column) {
-            let reason = "existing rows would have no value for it".to_owned();
+            let reason = "existing rows would have no value in a required column".to_owned();
             return Err(Error::InvalidColumn { column: path, reason });
         }
         if within.is_empty() {
@@ -187,7 +187,7 @@ impl Columns<'_> {
             let path = column.join(".");
             if !is_promotion(&field.field_type, &new.field_type) {
                 let reason = format!(
-                    "its type `{}` cannot become `{}`: an int may become a long, a float a double, \
+                    "type `{}` cannot become `{}`: an int may become a long, a float a double, \
                      and a decimal may have more digits before the point",
                     field.field_type, new.field_type
                 );
@@ -298,7 +298,7 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
         }
         _ => {
             let column = path[..path.len() - rest.len()].join(".");
-            let reason = format!("its type `{of}` has no nested columns to change");
+            let reason = format!("the type `{of}` has no nested columns to change");
             Err(Error::InvalidColumn { column, reason })
         }
     }
@@ -381,9 +381,9 @@ fn check_unused(
     check_unpartitioned(metadata, layout, &ids, column)?;
     let mut identifier = metadata.current_schema().identifier_field_ids();
     let reason = if layout.sorts_by(&ids) {
-        "the table is sorted by it"
+        "the table is sorted by this column"
     } else if identifier.any(|id| ids.contains(&id)) {
-        "it is an identifier field"
+        "the column is an identifier field"
     } else {
         return Ok(());
     };
@@ -402,7 +402,7 @@ fn check_unpartitioned(
     if !parts.any(|part| ids.contains(&part.source_id)) && !layout.splits_by(ids) {
         return Ok(());
     }
-    let reason = "the table is or was partitioned by it".to_owned();
+    let reason = "the table is or was partitioned by this column".to_owned();
     Err(Error::InvalidColumn { column: column.to_owned(), reason })
 }
 

@@ -132,7 +132,7 @@ pub(crate) fn add_columns(
             return Err(Error::ColumnExists { column });
         }
         if !field.is_nullable() {
-            let reason = "existing rows would have no value for it".to_owned();
+            let reason = "existing rows would have no value in a required column".to_owned();
             return Err(Error::InvalidColumn { column, reason });
         }
     }
@@ -156,7 +156,7 @@ pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<(
         for field in spec.fields() {
             let derived = field.transform != iceberg::spec::Transform::Identity;
             if derived && schema.field_with_name(&field.name).is_ok() {
-                let reason = "a partition field of the table has that name".to_owned();
+                let reason = "a partition field of the table has this name".to_owned();
                 return Err(Error::InvalidColumn { column: field.name.clone(), reason });
             }
         }
@@ -176,7 +176,8 @@ fn check_partition_names(
     for field in spec.fields().iter().filter(identity) {
         let mut others = columns.iter().filter(|column| column.id != field.source_id);
         if others.any(|column| column.name == field.name) {
-            let reason = "the table is partitioned by another column under that name".to_owned();
+            let reason =
+                "the table has a partition field of this name for another column".to_owned();
             return Err(Error::InvalidColumn { column: field.name.clone(), reason });
         }
     }

@@ -46,8 +46,8 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
         let undeleted: Vec<Arc<DataFile>> =
             with_deletes.map(|file| Arc::new(file.without_deletes())).collect();
         if count_nulls(tables, table, &undeleted, field.name(), &steps).await? > 0 {
-            let reason = "data files still contain deleted rows with nulls in it; compact them \
-                          with `headwater table maintain` first";
+            let reason = "data files still contain deleted rows with nulls in this column; \
+                          compact them with `headwater table maintain` first";
             return Err(Error::InvalidColumn { column: column(), reason: reason.to_owned() });
         }
     }

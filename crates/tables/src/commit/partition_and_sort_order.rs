@@ -124,7 +124,7 @@ impl PartitionAndSortOrder {
             let is_duplicate = self.order.iter().any(|known| known.source_id == column.id);
             if is_duplicate || !column.field_type.is_primitive() {
                 let reason = if is_duplicate {
-                    "the sort order contains it twice"
+                    "the sort order contains the column twice"
                 } else {
                     "sort columns must have primitive types"
                 };
@@ -154,9 +154,9 @@ impl PartitionAndSortOrder {
             };
             if columns.iter().any(|column| column.name == part.name && !own(column)) {
                 let reason = if part.transform == Transform::Identity {
-                    "the table is partitioned by another column under that name"
+                    "the table has a partition field of this name for another column"
                 } else {
-                    "a partition field of the table has that name"
+                    "a partition field of the table has this name"
                 };
                 let column = part.name.clone();
                 return Err(Error::InvalidColumn { column, reason: reason.to_owned() });

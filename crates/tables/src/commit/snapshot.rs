@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::evolve::rejected;
 use super::manifests::PlannedManifest;
-use crate::manifest::{Decoded, SnapshotIds, assign_row_ids, encode, encode_list};
+use crate::manifest::{DecodedManifest, SnapshotIds, assign_row_ids, encode, encode_list};
 use crate::{Error, Result, Tables};
 
 /// Maximum number of manifest entries that are encoded without a separate thread.
@@ -27,7 +27,7 @@ pub(super) struct EncodedSnapshot {
     pub(super) files: Vec<(String, Bytes)>,
     pub(super) manifest_list: String,
     pub(super) listed: Vec<ManifestFile>,
-    pub(super) decoded: Vec<(String, Decoded)>,
+    pub(super) decoded: Vec<(String, DecodedManifest)>,
     /// The next row id that the table will assign after the snapshot.
     next_row_id: u64,
 }

@@ -17,7 +17,7 @@ pub(super) async fn read(storage: &Arc<Storage>, file: &DeleteFile) -> Result<Po
     let corrupt = |reason: &str| Error::corrupt(file.location(), reason);
     let (Some(offset), Some(length)) = (entry.content_offset(), entry.content_size_in_bytes())
     else {
-        return Err(corrupt("its manifest entry lacks the vector's offset or length"));
+        return Err(corrupt("the manifest entry lacks the vector's offset or length"));
     };
     let end = offset.checked_add(length).and_then(|end| u64::try_from(end).ok());
     if end.is_none_or(|end| end > entry.file_size_in_bytes()) {
@@ -31,7 +31,7 @@ pub(super) async fn read(storage: &Arc<Storage>, file: &DeleteFile) -> Result<Po
     let blob = blob.map_err(|error| Error::storage(file.location(), error))?;
     let positions = decode(&blob).map_err(corrupt)?;
     if positions.len() != entry.record_count() {
-        return Err(corrupt("the vector's number of rows differs from its manifest entry"));
+        return Err(corrupt("the number of rows of the vector differs from the manifest entry"));
     }
     Ok(positions)
 }

@@ -288,7 +288,7 @@ async fn opening_error(
 ) -> Error {
     match store.head(&file.path).await {
         Ok(found) if found.size != file.bytes => {
-            let reason = format!("its size is {} bytes instead of {}", found.size, file.bytes);
+            let reason = format!("the file has {} bytes instead of {}", found.size, file.bytes);
             Error::corrupt(&file.location, reason)
         }
         _ => file_error(file, error),

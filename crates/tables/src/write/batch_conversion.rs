@@ -275,7 +275,8 @@ fn round_trip(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
         Some(_) if is_float_rounding && stays_finite(array, &converted) => Ok(converted),
         Some(row) => {
             let value = arrow::util::display::array_value_to_string(array, row).unwrap_or_default();
-            let reason = ArrowError::CastError(format!("`{value}` would change"));
+            let reason =
+                ArrowError::CastError(format!("the conversion would change the value `{value}`"));
             Err(bad_value(field, column, reason))
         }
     }
@@ -358,7 +359,7 @@ mod tests {
     fn nulls_in_required_columns_are_rejected() {
         let array: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, None]));
         let error = one(array, "int", false).unwrap_err();
-        assert_eq!(error.to_string(), "column `c` is required, but 2 rows have a null there");
+        assert_eq!(error.to_string(), "column `c` is required, but null in 2 rows");
     }
 
     #[test]

@@ -51,14 +51,14 @@ async fn invalid_new_columns_are_rejected() {
     check(
         "b",
         "int!",
-        "column `b` cannot be used: existing rows would have no value for it",
+        "column `b` cannot be used: existing rows would have no value in a required column",
         ErrorCode::InvalidArgument,
     )
     .await;
     check(
         "at_day",
         "int",
-        "column `at_day` cannot be used: a partition field of the table has that name",
+        "column `at_day` cannot be used: a partition field of the table has this name",
         ErrorCode::InvalidArgument,
     )
     .await;

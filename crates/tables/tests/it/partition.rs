@@ -154,7 +154,7 @@ async fn invalid_partition_fields_are_rejected() {
     check(&["f"], &format!("{by} `f`: a partition column cannot be a floating-point number")).await;
     check(&["l"], &format!("{by} `l`: a partition column must have a primitive type")).await;
     check(&["day(s)"], &format!("{by} `day(s)`: `day` requires a date or a timestamp")).await;
-    check(&["d", "d"], &format!("{by} `d`: it is a duplicate")).await;
+    check(&["d", "d"], &format!("{by} `d`: the partition field occurs twice")).await;
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ async fn a_value_that_does_not_fit_is_an_error_and_leaves_no_files() {
     .await;
     check(
         batch(vec![("id", Arc::new(Int64Array::from(vec![Some(1), None])))]),
-        "column `id` is required, but 1 rows have a null there",
+        "column `id` is required, but null in 1 rows",
         ErrorCode::BadRow,
     )
     .await;

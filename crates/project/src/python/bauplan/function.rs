@@ -49,7 +49,7 @@ pub(in crate::python) struct BauplanReader<'a> {
 
 /// The decorators of one function.
 #[derive(Default)]
-struct Decorated<'a> {
+struct DecoratedFunction<'a> {
     step: Option<(StepKind, Values<'a>)>,
     python: Option<Values<'a>>,
     resources: Option<Values<'a>>,
@@ -116,7 +116,7 @@ impl<'a> BauplanReader<'a> {
         &self,
         function: &StmtFunctionDef,
         values: &Values,
-        decorated: &Decorated,
+        decorated: &DecoratedFunction,
         at: &Location,
     ) -> Result<Function> {
         let asked = decorated.python.as_ref();
@@ -145,8 +145,12 @@ impl<'a> BauplanReader<'a> {
         })
     }
 
-    fn decorators(&self, function: &StmtFunctionDef, at: &Location) -> Result<Decorated<'a>> {
-        let mut decorated = Decorated::default();
+    fn decorators(
+        &self,
+        function: &StmtFunctionDef,
+        at: &Location,
+    ) -> Result<DecoratedFunction<'a>> {
+        let mut decorated = DecoratedFunction::default();
         for decorator in &function.decorator_list {
             let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
                 continue;

@@ -57,7 +57,7 @@ impl BauplanReader<'_> {
         };
         if found.next().is_some() {
             let message = format!("the argument `{name}` of `{}` has two inputs", function.name);
-            return Err(Error::invalid(at, message, "Leave one of them out."));
+            return Err(Error::invalid(at, message, "Leave out one of the two."));
         }
         if member == "Parameter" {
             let values = Values::read(self.source, "Parameter", arguments, &["name"], 1)?;
@@ -92,7 +92,7 @@ impl BauplanReader<'_> {
         for connector in &MODEL[4..] {
             if values.text(connector)?.is_some() {
                 let message = format!("`{connector}` of `Model` is not supported");
-                let hint = "Import the table into the lake, and read it there.";
+                let hint = "Import the table into the lake, and read the imported table.";
                 return Err(Error::invalid(values.place(connector, at), message, hint));
             }
         }
@@ -102,7 +102,7 @@ impl BauplanReader<'_> {
         let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
         if columns.is_some() && !contract.is_empty() {
             let message = format!("`Model` has both `columns` and `{PROJECTION}`");
-            return Err(Error::invalid(at.clone(), message, "Leave one of them out."));
+            return Err(Error::invalid(at.clone(), message, "Leave out one of the two."));
         }
         let declared = || contract.iter().map(|column| column.name.clone()).collect();
         let columns = columns.or_else(|| (!contract.is_empty()).then(declared));

@@ -96,7 +96,7 @@ fn wrong_inputs_are_refused_by_name() {
         ("data=bauplan.Model('t', columns=['a', 'a'])", "`Model` lists the column `a` twice"),
         (
             "data=bauplan.Model('t', connector='snowflake')",
-            "`connector` of `Model` is not supported (models.py:4)\n  hint: Import the table into the lake, and read it there.",
+            "`connector` of `Model` is not supported (models.py:4)\n  hint: Import the table into the lake, and read the imported table.",
         ),
         (
             "data=bauplan.Model('t', connector_config_key='k')",

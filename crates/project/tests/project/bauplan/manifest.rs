@@ -93,8 +93,8 @@ fn mistakes_are_refused_with_their_line() {
         ),
         (
             "parameters:\n  p: {default: 1.10}",
-            "parameter `p` must be a text, not `1.1` (bauplan_project.yml:5)\n  hint: Write it in \
-             quotes, or set `type` of `p`.",
+            "parameter `p` must be a text, not `1.1` (bauplan_project.yml:5)\n  hint: Write the \
+             value in quotes, or set `type` of `p`.",
         ),
         (
             "parameters: {p: {typ: int}}",
@@ -109,14 +109,14 @@ fn mistakes_are_refused_with_their_line() {
         ),
         (
             "include_paths: [views/a.py]",
-            "`include_paths` cannot have `views/a.py`: it does not end in `.sql` (bauplan_project.yml:4)",
+            "`include_paths` cannot contain `views/a.py`: the path does not end in `.sql` (bauplan_project.yml:4)",
         ),
-        ("include_paths: [/etc/a.sql]", "it is not relative to the project"),
+        ("include_paths: [/etc/a.sql]", "the path is not relative to the project's folder"),
         (
             "include_paths:\n  - ok.sql\n  - a/../../b.sql",
-            "it leaves the project by `..` (bauplan_project.yml:6)",
+            "the path leaves the project's folder with `..` (bauplan_project.yml:6)",
         ),
-        ("include_paths: ['[.sql']", "`include_paths` cannot have `[.sql`"),
+        ("include_paths: ['[.sql']", "`include_paths` cannot contain `[.sql`"),
         (
             "include_paths: [views/*.sql]",
             "the project has no file that matches `views/*.sql` (bauplan_project.yml:4)\n  hint: \
@@ -159,7 +159,7 @@ fn a_project_has_one_file_with_an_id() {
     two.insert("bauplan_project.yaml".to_owned(), two["bauplan_project.yml"].clone());
     insta::assert_snapshot!(refusal(&two), @r"
     invalid_project: the project has two project files, `bauplan_project.yml` and `bauplan_project.yaml` (bauplan_project.yaml:1)
-      hint: Keep one of them.
+      hint: Keep one of the files.
     ");
     let mut both = bauplan_files("", &[]);
     both.extend(files("", &[]));

@@ -174,11 +174,11 @@ fn wrong_arguments_of_a_model_are_refused_by_name() {
         ),
         (
             "@bauplan.model(name='a..b')",
-            "`a.` is not a usable namespace name: it has an empty level (models.py:2)",
+            "`a.` is not a usable namespace name: the namespace has an empty level (models.py:2)",
         ),
         (
             "@bauplan.model(materialization_strategy='OVERWRITE_PARTITIONS')",
-            "`bauplan.m` overwrites partitions, but has none",
+            "`bauplan.m` overwrites partitions, but is not partitioned",
         ),
         (
             "@bauplan.model(materialization_strategy='APPEND', overwrite_filter='a = 1')",

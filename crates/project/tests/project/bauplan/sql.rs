@@ -48,7 +48,7 @@ fn wrong_settings_are_refused_with_their_line() {
         ),
         (
             "\n-- bauplan: name\nSELECT 1",
-            "`name` is not a setting (m.sql:2)\n  hint: Write `-- bauplan: key = value`.",
+            "the setting `name` has no `=` (m.sql:2)\n  hint: Write `-- bauplan: key = value`.",
         ),
         (
             "-- bauplan: output_schema = Pairs\nSELECT 1",
@@ -62,7 +62,7 @@ fn wrong_settings_are_refused_with_their_line() {
         ),
         (
             "-- bauplan: materialization_strategy = OVERWRITE_PARTITIONS\nSELECT 1",
-            "`m` overwrites partitions, but has none",
+            "`m` overwrites partitions, but is not partitioned",
         ),
         (
             "SELECT 1\n-- bauplan: name = x",

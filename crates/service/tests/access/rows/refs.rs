@@ -1,7 +1,7 @@
 //! Operations on branches, tags, refs and namespaces.
 
 use headwater_model::{RefSpec, UpdateRef};
-use headwater_service::{DiffOptions, TableAt};
+use headwater_service::{ComparedTable, DiffOptions};
 use serde_json::json;
 
 use crate::lake::request;
@@ -78,7 +78,7 @@ pub const ROWS: &[Row] = &[
     }),
 ];
 
-fn orders() -> TableAt {
+fn orders() -> ComparedTable {
     let table = "sales.orders".parse().expect("a name");
-    TableAt { reference: RefSpec::main(), table, snapshot: None }
+    ComparedTable { reference: RefSpec::main(), table, snapshot: None }
 }
