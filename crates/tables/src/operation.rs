@@ -106,11 +106,11 @@ pub struct Rewrite {
     /// The check of concurrently added files for serializable isolation. An added file that may
     /// contain a row affected by the change is a conflict. `None` for snapshot isolation, which
     /// ignores added files.
-    pub unseen: Option<FilePredicate>,
+    pub unseen: Option<FileFilter>,
 }
 
 /// A predicate on files: true if any of them may contain a row affected by a change.
-pub type FilePredicate = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
+pub type FileFilter = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for Rewrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
