@@ -105,7 +105,8 @@ impl Importer {
             (files, Vec::new())
         } else {
             let imported =
-                ImportedFileMap::load(self.lake().store().as_ref(), &table, imports.as_deref()).await?;
+                ImportedFileMap::load(self.lake().store().as_ref(), &table, imports.as_deref())
+                    .await?;
             blocking(move || skip_imported(files, &imported)).await?
         };
         let mut columns = Columns::new(existing.as_ref(), checked);
