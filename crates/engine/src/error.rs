@@ -12,6 +12,8 @@ pub use headwater_sql::{Error as SqlError, Position};
 use headwater_sql_functions::format_bytes as bytes;
 use serde_json::{Value, json};
 
+use crate::error_hint;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -236,6 +238,8 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Error::Sql(SqlError::Invalid { message, hint: None, .. }) => error_hint::hint(message),
+            Error::Value { message, .. } => error_hint::hint(message),
             Error::Sql(error) => error.hint(),
             Error::Function(error) => error.hint(),
             Error::Lake(error) => error.hint(),

@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
 use datafusion::sql::sqlparser::ast::{
     self as ast, Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
-use headwater_model::{Action, Object, TableName};
+use futures::StreamExt;
+use headwater_model::{Action, Fault, Object, TableName};
 
 use crate::assignment_cast::marked;
 use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
+use crate::returning::{Captured, Returning};
 use crate::scan::{bare_schema, plain_schema};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
@@ -35,7 +39,7 @@ use headwater_sql::values::parts;
 impl Session {
     /// Runs INSERT.
     pub(crate) async fn insert(&self, new: NewRows) -> Result<StatementResult> {
-        let NewRows { table, mut columns, overwrite, source, statement } = new;
+        let NewRows { table, mut columns, overwrite, returning, source, statement } = new;
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let mut transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
@@ -65,6 +69,10 @@ impl Session {
                 self.check_change(&[Action::Delete], &table, &entry)?;
             }
         }
+        if returning.is_some() {
+            let table = TableName { namespace: found.namespace.clone(), name: found.name.clone() };
+            self.authorize(Action::Select, &Object::table(&table))?;
+        }
         spell_columns(&mut columns, &found)?;
         let mut lookup = TableLookup::new(self, &view);
         lookup.add_all(&mentions).await?;
@@ -88,7 +96,15 @@ impl Session {
             .await?;
         let running = self.start(run, plan).await?;
         let schema = plain_schema(&running.schema);
-        let (rows, kept) = rows(running, schema, limits);
+        let returning = returning.map(|items| Returning::new(&items, &found.label));
+        if let Some(returning) = &returning {
+            self.check_returning(returning, &schema).await?;
+        }
+        let (mut rows, kept) = rows(running, Arc::clone(&schema), limits);
+        let captured = Captured::new(limits);
+        if returning.is_some() {
+            rows = keeping(rows, captured.clone());
+        }
         let table = TableName { namespace: found.namespace, name: found.name };
         let (written, message) = if overwrite {
             let whole = !transaction.table(&table).await?.is_partitioned();
@@ -102,8 +118,22 @@ impl Session {
             (transaction.append_rows(&table, rows).await, format!("insert into {table}"))
         };
         written.map_err(|error| first(&kept, error))?;
-        self.finish(transaction, &message, &metrics).await
+        let written = self.finish(transaction, &message, &metrics).await?;
+        match returning {
+            Some(returning) => self.returned(&returning, schema, &captured, written).await,
+            None => Ok(written),
+        }
     }
+}
+
+/// Keeps a copy of rows that pass through.
+fn keeping(rows: headwater_lake::BatchStream, captured: Captured) -> headwater_lake::BatchStream {
+    let keep = move |batch: RecordBatch| {
+        let kept = captured.add(&batch);
+        kept.map(|()| batch)
+            .map_err(|error| ArrowError::ExternalError(Box::new(error.to_problem())))
+    };
+    rows.map(move |batch| batch.and_then(&keep)).boxed()
 }
 
 /// Target of new rows.

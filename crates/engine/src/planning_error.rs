@@ -10,6 +10,7 @@ use headwater_model::{Fault, Problem, nearest};
 use headwater_sql::debug_text::{debug_position, shows_debug};
 
 use crate::error::{Error, Position, SqlError};
+use crate::error_hint::reworded;
 use crate::planner;
 use headwater_sql_functions::ENGINE_LIMIT_REACHED;
 use headwater_sql_functions::error_text::{clean, sql_words};
@@ -187,7 +188,7 @@ pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
 }
 
 fn value(message: &str) -> Error {
-    Error::Value { message: clean(message), position: None }
+    Error::Value { message: reworded(clean(message)), position: None }
 }
 
 fn internal(message: &str) -> Error {
@@ -295,7 +296,7 @@ fn plan_error(message: &str) -> Error {
     if let Some(error) = debug_error(message) {
         return error;
     }
-    Error::invalid(clean(message))
+    Error::invalid(reworded(clean(message)))
 }
 
 /// Converts an error for operands that an arithmetic operator does not support: `Utf8 + Int64`.

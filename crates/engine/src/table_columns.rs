@@ -22,7 +22,9 @@ use crate::planner;
 use crate::planning_error::Limits;
 use crate::scan::plain_schema;
 use headwater_sql::alter_table::{ParsedSortKey, comment_of, default_of};
-use headwater_sql::data_type::{UnsupportedType, find_unkept, says_nanoseconds, settle};
+use headwater_sql::data_type::{
+    UnsupportedType, find_unkept, says_nanoseconds, settle, without_lengths,
+};
 use headwater_sql::scope;
 use headwater_sql::table_name::span_start;
 
@@ -80,12 +82,11 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     if let Some(UnsupportedType { written, instead }) = find_unkept(&mut column.data_type) {
         return Err(Error::Sql(SqlError::Unsupported {
             what: format!("the type `{written}` of column `{name}`"),
-            hint: Some(format!(
-                "Write `{instead}`; Iceberg tables keep no smaller type or length."
-            )),
+            hint: Some(format!("Write `{instead}`; Iceberg tables keep no smaller type.")),
             position,
         }));
     }
+    without_lengths(&mut column.data_type);
     settle(&mut column.data_type);
     if let Some(data_type) = icebergs_own(&column.data_type) {
         return Ok(Field::new(name, data_type, !required));

@@ -20,6 +20,8 @@ pub struct NewRows {
     /// True if the rows replace existing ones: all rows in the partitions of the new rows, or all
     /// rows of an unpartitioned table.
     pub overwrite: bool,
+    /// The columns of RETURNING, if the statement has it.
+    pub returning: Option<Vec<SelectItem>>,
     /// Query that returns the rows to insert.
     pub source: Source,
     /// The statement without its query, for the planner.
@@ -34,6 +36,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
         source.with = Some(with);
     }
     let mut statement = insert.clone();
+    statement.returning = None;
     let Insert {
         insert_token: _,
         optimizer_hints,
@@ -70,7 +73,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
     none(partitioned.as_ref(), "PARTITION (…) in INSERT")?;
     empty(&after_columns, "columns after PARTITION (…)")?;
     none(on.as_ref(), "ON CONFLICT or ON DUPLICATE KEY")?;
-    none(returning.as_ref(), "RETURNING")?;
+    unset(overwrite && returning.is_some(), "RETURNING in INSERT OVERWRITE")?;
     none(output.as_ref(), "OUTPUT")?;
     unset(replace_into, "REPLACE INTO")?;
     none(priority.as_ref(), "INSERT with a priority")?;
@@ -92,7 +95,8 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
         [only] if is_by_name(only) => names_of(&source)?,
         _ => column_list(columns)?,
     };
-    Ok(NewRows { table, columns, overwrite, source: Source::new(source)?, statement })
+    let source = Source::new(source)?;
+    Ok(NewRows { table, columns, overwrite, returning, source, statement })
 }
 
 /// Returns true for the column name that marks INSERT … BY NAME.

@@ -132,6 +132,13 @@ impl Prepared {
         }
     }
 
+    /// Returns true if the statement returns rows of its own, rather than the number of changed
+    /// ones, and changes nothing. Fails if it is not supported.
+    pub fn returns_rows(&self) -> Result<bool> {
+        let name = self.name()?;
+        Ok(name.starts_with("SHOW ") || matches!(name, "SELECT" | "EXPLAIN" | "DESCRIBE"))
+    }
+
     /// Casts parameters to SQL types, so that their values can be bound as strings.
     pub fn with_casts(mut self, types: &BTreeMap<String, String>) -> Result<Self> {
         if let Parsed::Other { statement, .. } = &mut self.parsed

@@ -331,8 +331,12 @@ impl Scopes {
             .flat_map(|scope| scope.relations.iter().map(|relation| relation.label.as_str()))
             .collect();
         let wrong = parts[..parts.len().saturating_sub(1).max(1)].join(".");
+        let near = nearest(&wrong, labels.iter().copied());
+        let hint = near.map(|near| format!("Did you mean `{near}`?")).or_else(|| {
+            (!labels.is_empty()).then(|| format!("The tables here are `{}`.", labels.join("`, `")))
+        });
         Error::Invalid {
-            hint: nearest(&wrong, labels.iter().copied()).map(|n| format!("Did you mean `{n}`?")),
+            hint,
             message: format!("there is no table or alias `{wrong}` in this FROM"),
             position: at,
         }

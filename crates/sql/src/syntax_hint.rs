@@ -29,7 +29,21 @@ pub(super) fn explain(error: Error, sql: &str) -> Error {
         Some(Misspelling { meant, at }) => {
             Error::Syntax { message, hint: Some(format!("Did you mean `{meant}`?")), position: at }
         }
-        None => Error::Syntax { message, hint: None, position },
+        None => {
+            let position =
+                position.or_else(|| message.ends_with("found the end").then(|| end_of(sql)));
+            Error::Syntax { message, hint: None, position }
+        }
+    }
+}
+
+/// Returns the position after the last word of a text.
+fn end_of(sql: &str) -> Position {
+    let sql = sql.trim_end();
+    let line_start = sql.rfind('\n').map_or(0, |at| at + 1);
+    Position {
+        line: sql.matches('\n').count() as u64 + 1,
+        column: sql[line_start..].chars().count() as u64 + 1,
     }
 }
 

@@ -5,11 +5,11 @@ use std::path::Path;
 
 /// External crates and those of ours that may use them.
 const OWNED: [(&str, &[&str]); 7] = [
-    ("datafusion", &["engine", "sql-functions", "restrictions"]),
+    ("datafusion", &["engine", "sql-functions", "sql-library", "restrictions"]),
     ("sqlx", &["store"]),
     ("axum", &["server"]),
-    ("tonic", &["server"]),
-    ("arrow-flight", &["server"]),
+    ("tonic", &["flight"]),
+    ("arrow-flight", &["flight"]),
     ("pgwire", &["server"]),
     ("s3s", &["s3", "server"]),
 ];

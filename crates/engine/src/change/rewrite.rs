@@ -22,6 +22,7 @@ use super::target::{AffectedRows, Target};
 use crate::error::{Error, Result};
 use crate::executor::RunningPlan;
 use crate::planning_error::Limits;
+use crate::returning::Captured;
 use crate::scan::{plain_batch, plain_schema};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
@@ -35,6 +36,8 @@ pub(super) struct Kind {
     pub word: &'static str,
     /// If true, a row that is returned twice is an error.
     pub once: bool,
+    /// Keeps the new rows for RETURNING.
+    pub captured: Option<Captured>,
 }
 
 /// Number of columns before the columns of the new row: file, row index, and a flag for a new row.
@@ -68,6 +71,7 @@ impl Session {
             limits,
             name: target.name.to_string(),
             once: kind.once,
+            captured: kind.captured,
             tables: self.engine.lake().tables().clone(),
             table: target.table.clone(),
             plan: target.plan.clone(),
@@ -144,6 +148,7 @@ struct RewriteReader {
     limits: Limits,
     name: String,
     once: bool,
+    captured: Option<Captured>,
     tables: Tables,
     table: Table,
     plan: ScanPlan,
@@ -219,6 +224,9 @@ impl RewriteReader {
         let columns: Vec<usize> = (COLUMNS_BEFORE..batch.num_columns()).collect();
         let rows = coming.project(&columns).map_err(failed)?;
         let rows = plain_batch(&rows, schema).map_err(failed)?;
+        if let Some(captured) = &self.captured {
+            captured.add(&rows)?;
+        }
         if self.table.format_version() < VERSION_OF_IDS {
             return Ok(Some(rows));
         }

@@ -7,6 +7,8 @@ use super::rewrite::Kind;
 use super::target::{COMES, Columns};
 use crate::assignment_cast::to_column;
 use crate::error::Result;
+use crate::returning::{Captured, Returning};
+use crate::scan::plain_schema;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action;
@@ -17,7 +19,7 @@ use headwater_sql::number::exact_columns;
 impl Session {
     /// Runs UPDATE.
     pub(crate) async fn update(&self, update: RowUpdate) -> Result<StatementResult> {
-        let RowUpdate { table, alias, columns: assigned, mut source } = update;
+        let RowUpdate { table, alias, columns: assigned, returning, mut source } = update;
         let target = self.begin_change(&table, &[Action::Select, Action::Update]).await?;
         let columns = target.columns(alias)?;
         let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();
@@ -31,12 +33,23 @@ impl Session {
         });
         add_columns(source.query_mut(), &columns.label, &columns.names, 'c');
         let run = self.run();
+        let returning = returning.map(|items| Returning::new(&items, &columns.label.value));
+        let schema = plain_schema(&columns.schema);
+        if let Some(returning) = &returning {
+            self.check_returning(returning, &schema).await?;
+        }
+        let captured = Captured::new(run.limits);
         let found = self
             .plan_change(&run, &target, source, move |plan| new_rows(plan, &columns, &assigned))
             .await?;
         let message = format!("update {}", target.name);
-        let kind = Kind { message, word: "update", once: true };
-        Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
+        let kept = returning.is_some().then(|| captured.clone());
+        let kind = Kind { message, word: "update", once: true, captured: kept };
+        let written = Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await?;
+        match returning {
+            Some(returning) => self.returned(&returning, schema, &captured, written).await,
+            None => Ok(written),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Aggregates that replace those of DataFusion whose results deviate from the SQL standard.
 
+mod average;
 mod by_key;
 mod extreme;
 mod frame;
@@ -7,6 +8,7 @@ mod percentile;
 mod sliding;
 mod sum;
 
+pub(crate) use self::average::function as average;
 pub(crate) use self::by_key::functions as by_key;
 pub(crate) use self::extreme::functions as extremes;
 pub(crate) use self::percentile::function as percentile;

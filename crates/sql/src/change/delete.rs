@@ -5,7 +5,7 @@ use sqlparser::ast::{Delete, FromTable, ObjectName, TableWithJoins, With};
 use super::query::{Parts, places, single, source, target};
 use crate::error::{Error, Result};
 use crate::statement::Source;
-use crate::unsupported_clauses::{empty, none};
+use crate::unsupported_clauses::{empty, none, unset};
 
 /// A DELETE statement.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct RowDelete {
     pub table: ObjectName,
     /// The query that returns the locations of the rows to delete.
     pub source: Source,
+    /// The query of RETURNING, if the statement has it: its columns of the rows to delete.
+    pub returning: Option<Source>,
     /// True if the statement deletes all rows.
     pub everything: bool,
 }
@@ -34,7 +36,7 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     } = delete;
     empty(&optimizer_hints, "an optimizer hint")?;
     empty(&tables, "DELETE of several tables")?;
-    none(returning.as_ref(), "RETURNING")?;
+    unset(returning.is_some() && limit.is_some(), "RETURNING with LIMIT")?;
     none(output.as_ref(), "OUTPUT")?;
     if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
         // The condition is probably incomplete, and without it all rows would be deleted.
@@ -49,13 +51,12 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     let using = using.unwrap_or_default();
     let everything = using.is_empty() && selection.is_none() && limit.is_none();
     let relation = TableWithJoins { relation: target.relation, joins: Vec::new() };
-    let source = source(Parts {
-        with,
-        projection: places(),
-        from: std::iter::once(relation).chain(using).collect(),
-        selection,
-        order_by,
-        limit,
-    })?;
-    Ok(RowDelete { table: target.table, source, everything })
+    let from: Vec<TableWithJoins> = std::iter::once(relation).chain(using).collect();
+    let returning = returning.map(|projection| {
+        let (with, from, selection) = (with.clone(), from.clone(), selection.clone());
+        source(Parts { with, projection, from, selection, order_by: Vec::new(), limit: None })
+    });
+    let returning = returning.transpose()?;
+    let source = source(Parts { with, projection: places(), from, selection, order_by, limit })?;
+    Ok(RowDelete { table: target.table, source, returning, everything })
 }

@@ -1,6 +1,8 @@
 //! Converts UPDATE.
 
-use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
+use sqlparser::ast::{
+    Ident, ObjectName, SelectItem, TableWithJoins, Update, UpdateTableFromKind, With,
+};
 
 use super::assignment::{Assigned, assignments};
 use super::query::{Parts, places, source, target, value};
@@ -17,6 +19,8 @@ pub struct RowUpdate {
     pub alias: Option<Ident>,
     /// The assigned columns, in textual order.
     pub columns: Vec<Assigned>,
+    /// The columns of RETURNING, if the statement has it.
+    pub returning: Option<Vec<SelectItem>>,
     /// The query that returns the locations of the rows to update and the assigned values, in
     /// order.
     pub source: Source,
@@ -38,7 +42,6 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
         limit,
     } = update;
     empty(&optimizer_hints, "an optimizer hint")?;
-    none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     none(or.as_ref(), "UPDATE OR …")?;
     empty(&table.joins, "a join in the place of the table of UPDATE")?;
@@ -59,5 +62,6 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
         order_by,
         limit,
     })?;
-    Ok(RowUpdate { table: target.table, alias: target.alias, columns, source })
+    let (table, alias) = (target.table, target.alias);
+    Ok(RowUpdate { table, alias, columns, returning, source })
 }
