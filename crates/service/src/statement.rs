@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use crate::copy_to::CopyTarget;
 use crate::service::Components;
 use crate::sql_catalog::CatalogRef;
+use crate::statement_limits::StatementLimits;
 use crate::transaction::{OpenTransaction, Transactions};
 use crate::{access_statement, copy_to};
 
@@ -186,7 +187,8 @@ impl Statements {
         let new = new_job(request, source, principal);
         let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
-        let mut running = Running { context, guard: Some(guard), metrics: None };
+        let limits = StatementLimits::of(request);
+        let mut running = Running { context, guard: Some(guard), metrics: None, limits };
         let answer = self.execute(principal, request, prepared, &mut running).await;
         let rows = match answer {
             Ok(answer) => Ok(StatementRows::new(running, answer, request.limit)),
@@ -230,12 +232,14 @@ impl Statements {
                 answer.or_problem().map_err(|problem| self.components.conceal(principal, problem))?
             }
             () = cancelled.cancelled() => return Err(stopped()),
+            problem = running.limits.exceeded(None) => return Err(problem),
         };
         running.metrics = Some(answer.metrics.clone());
         match target {
             Some(target) => tokio::select! {
                 copied = target.write(answer) => copied,
                 () = cancelled.cancelled() => Err(stopped()),
+                problem = running.limits.exceeded(running.metrics.as_deref()) => Err(problem),
             },
             None => Ok(answer),
         }
@@ -285,6 +289,7 @@ struct Running {
     /// `None` once the end of the job has been recorded.
     guard: Option<JobGuard>,
     metrics: Option<Arc<Metrics>>,
+    limits: StatementLimits,
 }
 
 impl Running {
@@ -357,11 +362,15 @@ impl StatementRows {
 
     async fn step(&mut self) -> Result<Option<RecordBatch>, Problem> {
         let cancelled = self.running.context.cancelled();
-        tokio::select! {
+        let (limits, metrics) = (self.running.limits, self.running.metrics.clone());
+        let batch = tokio::select! {
             batch = self.stream.next(), if self.left != Some(0) => batch.transpose().or_problem(),
             () = std::future::ready(()), if self.left == Some(0) => Ok(None),
             () = cancelled.cancelled() => Err(stopped()),
-        }
+            problem = limits.exceeded(metrics.as_deref()) => Err(problem),
+        }?;
+        limits.check(metrics.as_deref())?;
+        Ok(batch)
     }
 
     /// Records that the statement failed, for example because its rows cannot be encoded. Returns
