@@ -29,6 +29,8 @@ pub struct Cursor {
     /// Name of the statement, such as `SELECT`.
     name: &'static str,
     columns: Vec<ColumnType>,
+    /// True if the rows are sent: those of a query, or of RETURNING.
+    has_rows: bool,
     /// Rows that have been computed but not sent yet.
     batch: Option<RecordBatch>,
     /// Number of rows sent so far, or changed by a write.
@@ -47,12 +49,13 @@ impl Cursor {
         timeout: Option<Duration>,
     ) -> Self {
         let columns = column_types(rows.schema(), formats);
-        Cursor { rows, name, columns, batch: None, count: 0, token, timeout }
+        let has_rows = returns_rows(name) || returns_changed(name, rows.schema());
+        Cursor { rows, name, columns, has_rows, batch: None, count: 0, token, timeout }
     }
 
     /// Returns the columns; `None` if the statement returns no rows.
     pub fn columns(&self) -> Option<&[ColumnType]> {
-        returns_rows(self.name).then_some(self.columns.as_slice())
+        self.has_rows.then_some(self.columns.as_slice())
     }
 
     /// Sets the token that cancels the statement while further rows are sent.
@@ -83,7 +86,7 @@ impl Cursor {
         while left > 0 {
             let Some(batch) = self.piece(left, wire).await? else { return Ok(true) };
             left -= batch.num_rows() as u64;
-            if !returns_rows(self.name) {
+            if !self.has_rows {
                 self.count += changed_rows(&batch);
                 continue;
             }
@@ -172,6 +175,12 @@ fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> 
 /// Returns true if a statement returns rows, by its name.
 pub fn returns_rows(name: &str) -> bool {
     name.starts_with("SHOW ") || matches!(name, "SELECT" | "EXPLAIN" | "DESCRIBE")
+}
+
+/// Returns true if a statement that changes rows returns them, rather than their number.
+fn returns_changed(name: &str, schema: &Schema) -> bool {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    matches!(name, "INSERT" | "UPDATE" | "DELETE") && names != ["rows", "commit"]
 }
 
 /// Returns the columns of a schema, in the formats that the client requested.
