@@ -17,6 +17,7 @@ mod deployments;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
 mod emulators;
+mod flight;
 #[path = "../../../lake/tests/clouds/front.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod front;
@@ -89,6 +90,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(listeners::trials());
     trials.extend(emulators::trials());
     trials.extend(deployments::trials());
+    trials.extend(flight::trials());
     trials.extend(function_lake::trials());
     trials.extend(function_triggers::trials());
     trials.extend(functions::trials());
